@@ -1,0 +1,238 @@
+//! Log entries and their versioned encoding: one byte of version, then postcard. It never does I/O, and an
+//! entry never holds a secret.
+
+use serde::{Deserialize, Serialize};
+
+/// The encoding's version, the first byte of every entry.
+pub const VERSION: u8 = 1;
+
+/// One line of the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it was written, Unix milliseconds by the signer's clock.
+    pub unix_ms: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// Everything that can happen. Variants are only ever added at the end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Event {
+    /// The log was begun. Always entry 0, and only there.
+    Opened {
+        /// Checkpoint origin, e.g. `cofferdam/9f3a…`.
+        origin: String,
+        /// CAIP-2 chain id.
+        network: String,
+        /// Raw Ed25519 key that signs checkpoints.
+        checkpoint_key: [u8; 32],
+        /// Raw Ed25519 key that signs attestations.
+        attestation_key: [u8; 32],
+        /// SHA-256 of the wrapping key's SubjectPublicKeyInfo.
+        wrapping_fingerprint: [u8; 32],
+    },
+    /// A policy came into force.
+    PolicyActivated {
+        /// Strictly rising.
+        version: u64,
+        /// SHA-256 of `text`.
+        digest: [u8; 32],
+        /// The whole policy as signed.
+        text: String,
+        /// Names of the officers whose signatures were verified.
+        officers: Vec<String>,
+    },
+    /// A ceremony's bundle was accepted.
+    WalletImported {
+        /// Wallet name in the policy.
+        wallet: String,
+        /// Multipath descriptor with checksum.
+        descriptor: String,
+        /// Key tier, e.g. `token-hd`.
+        tier: String,
+        /// SHA-256 of the bundle.
+        bundle: [u8; 32],
+        /// Records on the external branch.
+        external: u32,
+        /// Records on the change branch.
+        change: u32,
+    },
+    /// Every record of a branch below `below` was unwrapped, signed with and verified against the xpub.
+    Proven {
+        /// Wallet name.
+        wallet: String,
+        /// False: external; true: change.
+        change: bool,
+        /// First index not proven.
+        below: u32,
+    },
+    /// A record failed its proof; nothing at or above it is ever issued.
+    ProofFailed {
+        /// Wallet name.
+        wallet: String,
+        /// Branch.
+        change: bool,
+        /// The record.
+        index: u32,
+        /// What was wrong.
+        reason: String,
+    },
+    /// A request could not even be read or proven (bad bytes, foreign input, unknown wallet, ...).
+    Refused {
+        /// Request id when the header was readable.
+        request: Option<[u8; 16]>,
+        /// Client name.
+        caller: String,
+        /// SHA-256 over what was received, as far as it was.
+        digest: [u8; 32],
+        /// Why.
+        reasons: Vec<Reason>,
+    },
+    /// A readable request came in.
+    Admitted(Admitted),
+    /// The policy said no.
+    Denied {
+        /// Request id.
+        request: [u8; 16],
+        /// Policy version that decided.
+        policy: u64,
+        /// Why.
+        reasons: Vec<Reason>,
+        /// Every rule looked at and what it said.
+        trace: Vec<String>,
+    },
+    /// The policy said yes, and the spend is reserved. Durable before any signature is asked for.
+    Spend(Spend),
+    /// Every signature was made and verified. Holds the answer.
+    Signed {
+        /// Request id.
+        request: [u8; 16],
+        /// The signed transaction.
+        transaction: Vec<u8>,
+    },
+    /// A permitted request was not signed (token gone, time out); its reservation stays.
+    Failed {
+        /// Request id.
+        request: [u8; 16],
+        /// Why.
+        reason: Reason,
+    },
+    /// Addresses were attested. Durable before the root is signed.
+    Attested(Attested),
+    /// The attestation key signed a root.
+    AttestationSigned {
+        /// The root.
+        root: [u8; 32],
+        /// Ed25519 over `attestation::statement(root)`.
+        signature: Vec<u8>,
+    },
+    /// The service started or stopped.
+    Service {
+        /// `started`, `stopped`.
+        state: String,
+        /// Program version.
+        version: String,
+    },
+}
+
+/// A stable code and a sentence.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable code.
+    pub code: String,
+    /// Sentence for people.
+    pub text: String,
+}
+
+/// A readable request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Admitted {
+    /// Request id.
+    pub request: [u8; 16],
+    /// Client name.
+    pub caller: String,
+    /// The caller's idempotency key.
+    pub key: String,
+    /// Lane.
+    pub lane: String,
+    /// Wallet.
+    pub wallet: String,
+    /// Canonical digest.
+    pub digest: [u8; 32],
+}
+
+/// A reserved spend.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Spend {
+    /// Request id.
+    pub request: [u8; 16],
+    /// Policy version that allowed it.
+    pub policy: u64,
+    /// Lane.
+    pub lane: String,
+    /// Wallet spent from.
+    pub wallet: String,
+    /// Client name.
+    pub caller: String,
+    /// Fee in base units.
+    pub fee: u128,
+    /// Sum that leaves to external destinations, base units.
+    pub external: u128,
+    /// Inputs: outpoint bytes and proven amount.
+    pub slots: Vec<SpentSlot>,
+    /// Orders paid: id and SHA-256 of the order's signed bytes.
+    pub orders: Vec<PaidOrder>,
+    /// Highest change index paid to, if any.
+    pub change_index: Option<u32>,
+    /// Cold wallet and highest index paid to, if any.
+    pub cold_index: Option<(String, u32)>,
+    /// The unsigned transaction.
+    pub transaction: Vec<u8>,
+    /// Every rule looked at and what it said.
+    pub trace: Vec<String>,
+}
+
+/// One input of a spend.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SpentSlot {
+    /// txid in wire order, vout little-endian (36 bytes).
+    pub slot: Vec<u8>,
+    /// Base units.
+    pub amount: u128,
+}
+
+/// One order a spend pays.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PaidOrder {
+    /// The order's id.
+    pub id: String,
+    /// SHA-256 of its signed bytes.
+    pub digest: [u8; 32],
+}
+
+/// A batch of attested addresses.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attested {
+    /// Wallet.
+    pub wallet: String,
+    /// Client that asked.
+    pub caller: String,
+    /// Root over the leaves.
+    pub root: [u8; 32],
+    /// What each leaf says; the leaf bytes can be made again from it.
+    pub claims: Vec<Claim>,
+}
+
+/// One attested address.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Claim {
+    /// External index.
+    pub index: u32,
+    /// Address text.
+    pub address: String,
+    /// Customer reference.
+    pub reference: String,
+    /// Unix seconds, 0 = never.
+    pub expires_unix: u64,
+}

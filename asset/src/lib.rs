@@ -1,1 +1,19 @@
-//! stub
+//! Chain ids, asset ids and exact money. It never uses a float, never takes a symbol for an identity, and
+//! does no arithmetic that can wrap.
+//!
+//! Reading order: [`chain`] (which chain, which asset), [`amount`] (how much), [`decimal`] and [`unit`] (how
+//! people write it), [`rate`] (fee rates and percentages).
+#![no_std]
+extern crate alloc;
+
+pub mod chain;
+pub mod amount;
+pub mod decimal;
+pub mod unit;
+pub mod rate;
+
+pub use amount::{Amount, AmountError};
+pub use chain::{AssetId, ChainId, IdError, Network};
+pub use decimal::DecimalError;
+pub use rate::{FeeRate, Percent};
+pub use unit::{BTC, SAT, Unit};

@@ -6,6 +6,68 @@ use serde::{Deserialize, Serialize};
 /// The encoding's version, the first byte of every entry.
 pub const VERSION: u8 = 1;
 
+/// Longest encoded entry in bytes. A signed transaction of 1,400 inputs takes a quarter of it.
+pub const ENTRY_BYTES_MAX: usize = 1 << 20;
+
+impl Entry {
+    /// The bytes the log stores and the tree hashes.
+    ///
+    /// # Errors
+    /// [`EntryError::TooLong`] above [`ENTRY_BYTES_MAX`].
+    pub fn encode(&self) -> Result<Vec<u8>, EntryError> {
+        let bytes = postcard::to_extend(self, vec![VERSION])
+            .map_err(|error| EntryError::Malformed(error.to_string()))?;
+        if bytes.len() > ENTRY_BYTES_MAX {
+            return Err(EntryError::TooLong(bytes.len()));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads exactly what [`encode`](Self::encode) wrote: an entry has one encoding and no other.
+    ///
+    /// # Errors
+    /// [`EntryError`] for an unknown version, an unknown event, trailing bytes or any other spelling.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        if bytes.len() > ENTRY_BYTES_MAX {
+            return Err(EntryError::TooLong(bytes.len()));
+        }
+        let (&version, body) = bytes.split_first().ok_or(EntryError::Empty)?;
+        if version != VERSION {
+            return Err(EntryError::Version(version));
+        }
+        let (entry, rest) = postcard::take_from_bytes::<Self>(body)
+            .map_err(|error| EntryError::Malformed(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(EntryError::Trailing(rest.len()));
+        }
+        // Numbers have several spellings in postcard; only the shortest is ours.
+        if entry.encode()? != bytes {
+            return Err(EntryError::Malformed("not the shortest encoding".to_owned()));
+        }
+        Ok(entry)
+    }
+}
+
+/// Why bytes are not an entry.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EntryError {
+    /// No bytes at all.
+    #[error("an entry cannot be empty")]
+    Empty,
+    /// Written by another version of the program.
+    #[error("entry encoding version {0} is unknown here: use the program version that wrote it")]
+    Version(u8),
+    /// Bytes after the entry.
+    #[error("{0} bytes follow the entry")]
+    Trailing(usize),
+    /// Longer than allowed.
+    #[error("an entry of {0} bytes is longer than the limit of {ENTRY_BYTES_MAX}")]
+    TooLong(usize),
+    /// Not an entry at all.
+    #[error("not an entry: {0}")]
+    Malformed(String),
+}
+
 /// One line of the log.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Entry {

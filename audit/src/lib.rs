@@ -1,1 +1,14 @@
-//! stub
+//! What makes the log trustworthy without trusting its database: entries with one encoding, a hash tree over
+//! them, signed checkpoints, and address attestations. It never does I/O and never holds a private key.
+//!
+//! Reading order: [`entry`] (what is written down), [`tree`] (RFC 6962 hashes over it), [`note`] and
+//! [`checkpoint`] (what a token signs about it, C2SP), [`attestation`] (what customers' front ends check).
+
+pub mod entry;
+pub mod tree;
+pub mod note;
+pub mod checkpoint;
+pub mod attestation;
+
+/// A SHA-256 hash of the tree.
+pub type Hash = [u8; 32];

@@ -1,1 +1,6 @@
-//! stub
+//! The watch-only service: it derives addresses from descriptors, follows the chain, keeps deposits and
+//! their events, and asks the signer for sweeps and payouts. It never holds a coin key and never decides
+//! what policy allows.
+
+pub mod store;
+pub mod plan;

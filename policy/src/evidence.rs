@@ -47,10 +47,8 @@ pub struct EarlierUse {
     pub slot: SlotId,
     /// Lane it was signed on.
     pub lane: LaneName,
-    /// Orders that transaction paid, sorted.
+    /// Orders that transaction paid; none: everything stayed ours.
     pub orders: Vec<OrderId>,
-    /// The same unsigned transaction as this intent's (a retry).
-    pub same_transaction: bool,
 }
 
 /// What the log knows about one order of the intent.

@@ -1,31 +1,18 @@
-//! Payment orders: what a service wants paid, in canonical bytes it signed itself. It never attaches coins.
+//! Orders whose signature was verified. It never makes one without the rules' pinned key.
 
 use alloc::string::String;
 
-use asset::{Amount, AssetId};
+use order::{Order, OrderError};
 
-use crate::names::{KeyName, OrderId};
+use crate::names::KeyName;
 
-/// What a service orders. Its canonical bytes are what is signed; see `Order::encode`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Order {
-    /// Unique for ever; paying it twice is impossible.
-    pub id: OrderId,
-    /// What to pay.
-    pub asset: AssetId,
-    /// How much, in base units.
-    pub amount: Amount,
-    /// Address text in the chain's own form.
-    pub destination: String,
-    /// Unix seconds after which nobody may sign for it.
-    pub expires_unix: u64,
-}
-
-/// An order whose signature was verified against a key that the policy pins. Only [`crate::rules`] makes one.
+/// An order whose signature was verified against a key that the policy pins. Only
+/// [`Rules::verify_order`](crate::rules::Rules::verify_order) makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerifiedOrder {
     pub(crate) order: Order,
     pub(crate) signer: KeyName,
+    pub(crate) key: [u8; 32],
     pub(crate) digest: [u8; 32],
 }
 
@@ -46,5 +33,27 @@ impl VerifiedOrder {
     #[must_use]
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
+    }
+}
+
+/// Why a signed order was not verified.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OrderRefusal {
+    /// No such key in the policy.
+    #[error("the policy has no order key \"{0}\"")]
+    UnknownKey(String),
+    /// The bytes or the signature are wrong.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+impl OrderRefusal {
+    /// A stable code: `order-key`, `order-signature` or `order-format`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownKey(_) => "order-key",
+            Self::Order(error) => error.code(),
+        }
     }
 }

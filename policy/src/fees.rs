@@ -1,0 +1,80 @@
+//! Fee caps, fee budgets and rolling limits: every one that applies must hold. A question the log did not
+//! answer, or a sum that cannot be computed, denies.
+
+use alloc::format;
+
+use asset::Amount;
+
+use crate::evidence::{Evidence, Measure};
+use crate::intent::Intent;
+use crate::reason::{RuleId, Trace};
+use crate::rules::{Lane, LaneKind, WindowCap};
+use crate::structure::Totals;
+
+/// Checks the lane's caps, then its rolling windows.
+pub(crate) fn check(
+    intent: &Intent,
+    evidence: &Evidence,
+    lane: &Lane,
+    totals: Option<&Totals>,
+    trace: &mut Trace,
+) {
+    caps(intent, lane, totals, trace);
+    for cap in &lane.fee_budget {
+        window(Measure::Fees, cap, Some(intent.fee.amount), evidence, lane, trace);
+    }
+    let external = totals.map(|totals| totals.external);
+    for cap in lane.limits() {
+        window(Measure::External, cap, external, evidence, lane, trace);
+    }
+}
+
+fn caps(intent: &Intent, lane: &Lane, totals: Option<&Totals>, trace: &mut Trace) {
+    let (fee, vsize, caps) = (intent.fee.amount, intent.fee.vsize, &lane.fee);
+    let text = format!("the fee is {fee}, at most {}", caps.max_total);
+    trace.check(RuleId::FeeTotal, fee <= caps.max_total, text);
+
+    let within = caps.max_feerate.allows(fee, vsize) == Some(true);
+    let text = format!("the fee is {fee} for {vsize} vB, at most {}", caps.max_feerate);
+    trace.check(RuleId::FeeRate, within, text);
+
+    let moved = totals.map(|totals| match lane.kind {
+        LaneKind::Sweep { .. } => totals.cold,
+        LaneKind::Withdraw { .. } => totals.external,
+    });
+    let within = moved.and_then(|moved| caps.max_percent.allows(fee, moved)) == Some(true);
+    let moved = moved.unwrap_or(Amount::ZERO);
+    let text = format!("the fee is {fee} for moving {moved}, at most {}", caps.max_percent);
+    trace.check(RuleId::FeePercent, within, text);
+}
+
+/// Transactions of which at most one can confirm count once, at their largest.
+fn window(
+    measure: Measure,
+    cap: &WindowCap,
+    this: Option<Amount>,
+    evidence: &Evidence,
+    lane: &Lane,
+    trace: &mut Trace,
+) {
+    let rule = match measure {
+        Measure::Fees => RuleId::FeeBudget,
+        Measure::External => RuleId::ExternalLimit,
+    };
+    let question = lane.question(measure, cap);
+    let mut answers = evidence.answers.iter().filter(|answer| answer.question == question);
+    let (Some(answer), None) = (answers.next(), answers.next()) else {
+        let text =
+            format!("the log has no one answer for {measure:?} over {} s", cap.window_seconds);
+        return trace.deny(RuleId::MissingEvidence, text);
+    };
+    let total = this.and_then(|this| answer.others.checked_add(answer.own_set.max(this)));
+    let (sum, seconds, others) = (cap.sum, cap.window_seconds, answer.others);
+    let text = match total {
+        Some(total) => {
+            format!("{total} in {seconds} s with this one ({others} by others), at most {sum}")
+        }
+        None => format!("more than can be computed in {seconds} s, at most {sum}"),
+    };
+    trace.check(rule, total.is_some_and(|total| total <= sum), text);
+}

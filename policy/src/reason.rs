@@ -1,0 +1,163 @@
+//! Every built-in rule by a stable code, and what each said about one intent. It never decides.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// A rule. Codes are stable: callers and dashboards rely on them; `docs/reasons.md` lists them all.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[non_exhaustive]
+        pub enum RuleId {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl RuleId {
+            /// Every rule.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The stable code.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+        }
+    };
+}
+
+rules! {
+    /// The lane must be in the policy.
+    UnknownLane = "unknown-lane",
+    /// The caller must be granted the lane.
+    LaneCaller = "lane-caller",
+    /// The lane must be allowed to spend the wallet.
+    LaneWallet = "lane-wallet",
+    /// The lane's own end must not have passed.
+    LaneExpired = "lane-expired",
+    /// Something must be spent.
+    NoInputs = "no-inputs",
+    /// No slot may be listed twice.
+    DuplicateInput = "duplicate-input",
+    /// Everything must be in the network's own asset.
+    WrongAsset = "wrong-asset",
+    /// No output may be worth nothing.
+    EmptyOutput = "empty-output",
+    /// Few outputs to ourselves, so that coins are not ground to dust.
+    OwnOutputs = "own-outputs",
+    /// Every sum must be computable.
+    Overflow = "overflow",
+    /// Inputs must equal outputs and fee.
+    Unbalanced = "unbalanced",
+    /// The log must have answered everything the rules ask.
+    MissingEvidence = "missing-evidence",
+    /// Own outputs must stay near the indexes used so far.
+    IndexWindow = "index-window",
+    /// Change must go to a proven record.
+    IndexUnproven = "index-unproven",
+    /// A slot is worth what was first proven for it.
+    SlotRepriced = "slot-repriced",
+    /// A signed slot may only be signed again where at most one of the transactions can confirm and nothing new leaves.
+    SlotSigned = "slot-signed",
+    /// A sweep pays nobody else.
+    SweepExternal = "sweep-external",
+    /// A sweep pays no orders.
+    SweepOrder = "sweep-order",
+    /// A sweep goes to the lane's own cold wallet.
+    ColdWallet = "cold-wallet",
+    /// A sweep brings at least the lane's share to cold storage.
+    ColdShare = "cold-share",
+    /// A withdrawal does not touch cold storage.
+    WithdrawCold = "withdraw-cold",
+    /// A withdrawal pays at least one order.
+    NoOrder = "no-order",
+    /// Every external output pays an order.
+    OutputUnordered = "output-unordered",
+    /// An output pays its order to the unit.
+    OrderMismatch = "order-mismatch",
+    /// Every order is paid.
+    OrderUnpaid = "order-unpaid",
+    /// No order is paid or listed twice.
+    OrderTwice = "order-twice",
+    /// The order's key may order on this lane and from this wallet.
+    OrderSigner = "order-signer",
+    /// The order must still be valid.
+    OrderExpired = "order-expired",
+    /// An order's id stands for the same bytes for ever.
+    OrderChanged = "order-changed",
+    /// A paid order may only be signed again in a transaction that conflicts with every earlier one.
+    OrderPaid = "order-paid",
+    /// The fee is at most the lane's absolute cap.
+    FeeTotal = "fee-total",
+    /// The fee is at most the lane's rate cap.
+    FeeRate = "fee-rate",
+    /// The fee is at most the lane's share of what moves.
+    FeePercent = "fee-percent",
+    /// Fees stay within every rolling budget.
+    FeeBudget = "fee-budget",
+    /// External outputs together stay under the lane's cap.
+    PerTransaction = "per-transaction",
+    /// External outputs to one destination stay under the lane's cap.
+    PerDestination = "per-destination",
+    /// What leaves stays within every rolling limit.
+    ExternalLimit = "external-limit",
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// What one rule said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// The rule.
+    pub rule: RuleId,
+    /// Whether it has nothing against the intent.
+    pub passed: bool,
+    /// The facts it looked at, as a sentence for people.
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.passed { "pass" } else { "deny" };
+        write!(f, "{verdict} {}: {}", self.rule, self.text)
+    }
+}
+
+/// Every rule looked at and what it said, in the order of looking.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trace {
+    findings: Vec<Finding>,
+}
+
+impl Trace {
+    /// Everything.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Only what speaks against the intent.
+    pub fn denials(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| !finding.passed)
+    }
+
+    /// One line each, for the log.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.findings.iter().map(ToString::to_string).collect()
+    }
+
+    /// Notes what a rule said, with the facts it looked at.
+    pub(crate) fn check(&mut self, rule: RuleId, passed: bool, text: impl Into<String>) {
+        self.findings.push(Finding { rule, passed, text: text.into() });
+    }
+
+    /// Notes a denial.
+    pub(crate) fn deny(&mut self, rule: RuleId, text: impl Into<String>) {
+        self.check(rule, false, text);
+    }
+}

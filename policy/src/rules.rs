@@ -1,0 +1,274 @@
+//! What officers signed, typed: wallets, keys, grants and lanes. It never exists unverified:
+//! [`SignedPolicy::verify`](crate::signed::SignedPolicy::verify) alone makes [`Rules`].
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use asset::{Amount, FeeRate, Network, Percent};
+use order::Order;
+
+use crate::evidence::{Measure, Question};
+use crate::intent::Intent;
+use crate::names::{ClientName, KeyName, LaneName, WalletName};
+use crate::order::{OrderRefusal, VerifiedOrder};
+
+/// A policy in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    pub(crate) document: Document,
+    pub(crate) text: String,
+    pub(crate) digest: [u8; 32],
+    pub(crate) officers: Vec<KeyName>,
+}
+
+/// What the text says, once every reference in it is known to hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Document {
+    pub(crate) version: u64,
+    pub(crate) network: Network,
+    pub(crate) wallets: Vec<Wallet>,
+    pub(crate) order_keys: Vec<OrderKey>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) lanes: Vec<Lane>,
+}
+
+/// Where a wallet's keys are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tier {
+    /// Children wrapped for the token.
+    TokenHd,
+    /// Nowhere near this machine: coins go there, nothing here spends them.
+    Cold,
+}
+
+impl Tier {
+    /// The name shown everywhere.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenHd => "token-hd",
+            Self::Cold => "cold",
+        }
+    }
+}
+
+/// A wallet officers signed for. A bundle with another descriptor is not this wallet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wallet {
+    /// Its name.
+    pub name: WalletName,
+    /// Where its keys are.
+    pub tier: Tier,
+    /// Output descriptor as text, with checksum.
+    pub descriptor: String,
+    /// How far above the last used index an own output may go.
+    pub index_window: u32,
+}
+
+/// A service's key that signs payment orders. Lanes name the keys whose orders they pay.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OrderKey {
+    /// Its name.
+    pub name: KeyName,
+    /// Raw Ed25519 public key.
+    pub public_key: [u8; 32],
+}
+
+/// What a client may do besides its lanes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// DNS name of its certificate.
+    pub name: ClientName,
+    /// Wallets whose addresses it may have attested.
+    pub attest: Vec<WalletName>,
+    /// Whether it may ask for the signer's status.
+    pub status: bool,
+}
+
+/// One way coins may move.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lane {
+    /// Its name.
+    pub name: LaneName,
+    /// Who may ask on it.
+    pub clients: Vec<ClientName>,
+    /// Wallets it may spend.
+    pub wallets: Vec<WalletName>,
+    /// Caps on one transaction's fee, all at once.
+    pub fee: FeeCaps,
+    /// Rolling fee budgets; at least one.
+    pub fee_budget: Vec<WindowCap>,
+    /// Unix seconds after which it is closed.
+    pub expires_unix: Option<u64>,
+    /// What it may pay.
+    pub kind: LaneKind,
+}
+
+/// What a lane may pay.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LaneKind {
+    /// Cold storage and change, nobody else.
+    Sweep {
+        /// The cold wallet.
+        cold: WalletName,
+        /// The least share of all outputs that goes there.
+        min_cold_share: Percent,
+    },
+    /// Signed orders and change, nothing else.
+    Withdraw {
+        /// Keys whose orders it pays.
+        order_keys: Vec<KeyName>,
+        /// The most all external outputs of one transaction may come to.
+        per_transaction: Amount,
+        /// The most one destination may get in one transaction.
+        per_destination: Option<Amount>,
+        /// Rolling limits on what leaves; at least one.
+        limits: Vec<WindowCap>,
+    },
+}
+
+/// Caps on one transaction's fee.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FeeCaps {
+    /// Absolute.
+    pub max_total: Amount,
+    /// By size.
+    pub max_feerate: FeeRate,
+    /// By what moves: cold outputs of a sweep, external outputs of a withdrawal.
+    pub max_percent: Percent,
+}
+
+/// A sum that a rolling window may not exceed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WindowCap {
+    /// The most.
+    pub sum: Amount,
+    /// Over how long.
+    pub window_seconds: u64,
+}
+
+impl Rules {
+    /// Strictly rising.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.document.version
+    }
+
+    /// The network it is for.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        self.document.network
+    }
+
+    /// The whole text as signed.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 of the text.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// Officers whose signatures were verified, sorted.
+    #[must_use]
+    pub fn officers(&self) -> &[KeyName] {
+        &self.officers
+    }
+
+    /// Every wallet.
+    #[must_use]
+    pub fn wallets(&self) -> &[Wallet] {
+        &self.document.wallets
+    }
+
+    /// The wallet of this name.
+    #[must_use]
+    pub fn wallet(&self, name: &WalletName) -> Option<&Wallet> {
+        self.document.wallets.iter().find(|wallet| wallet.name == *name)
+    }
+
+    /// Every lane.
+    #[must_use]
+    pub fn lanes(&self) -> &[Lane] {
+        &self.document.lanes
+    }
+
+    /// The lane of this name.
+    #[must_use]
+    pub fn lane(&self, name: &LaneName) -> Option<&Lane> {
+        self.document.lanes.iter().find(|lane| lane.name == *name)
+    }
+
+    /// The order key of this name.
+    #[must_use]
+    pub fn order_key(&self, name: &KeyName) -> Option<&OrderKey> {
+        self.document.order_keys.iter().find(|key| key.name == *name)
+    }
+
+    /// Whether the client may have this wallet's addresses attested.
+    #[must_use]
+    pub fn may_attest(&self, client: &ClientName, wallet: &WalletName) -> bool {
+        self.client(client).is_some_and(|client| client.attest.contains(wallet))
+    }
+
+    /// Whether the client may ask for the signer's status.
+    #[must_use]
+    pub fn may_read_status(&self, client: &ClientName) -> bool {
+        self.client(client).is_some_and(|client| client.status)
+    }
+
+    /// Whether the policy mentions the client at all.
+    #[must_use]
+    pub fn knows(&self, client: &ClientName) -> bool {
+        self.client(client).is_some()
+    }
+
+    /// Verifies a signed order against the key of that name.
+    ///
+    /// # Errors
+    /// [`OrderRefusal`] when the policy has no such key, or bytes or signature are wrong.
+    pub fn verify_order(
+        &self,
+        bytes: &[u8],
+        signature: &[u8],
+        signer: &str,
+    ) -> Result<VerifiedOrder, OrderRefusal> {
+        let key = self.document.order_keys.iter().find(|key| key.name.as_str() == signer);
+        let key = key
+            .ok_or_else(|| OrderRefusal::UnknownKey(signer.chars().take(64).collect::<String>()))?;
+        let order = Order::verify(bytes, signature, &key.public_key)?;
+        let digest = order.digest();
+        Ok(VerifiedOrder { order, signer: key.name.clone(), key: key.public_key, digest })
+    }
+
+    /// What the ledger must answer before [`decide`](crate::decide::decide) can allow this intent.
+    #[must_use]
+    pub fn questions(&self, intent: &Intent) -> Vec<Question> {
+        let Some(lane) = self.lane(&intent.lane) else { return Vec::new() };
+        let fees = lane.fee_budget.iter().map(|cap| lane.question(Measure::Fees, cap));
+        let external = lane.limits().iter().map(|cap| lane.question(Measure::External, cap));
+        fees.chain(external).collect()
+    }
+
+    fn client(&self, name: &ClientName) -> Option<&Client> {
+        self.document.clients.iter().find(|client| client.name == *name)
+    }
+}
+
+impl Lane {
+    /// Rolling limits on what leaves; none on a sweep, from which nothing may leave.
+    #[must_use]
+    pub fn limits(&self) -> &[WindowCap] {
+        match &self.kind {
+            LaneKind::Sweep { .. } => &[],
+            LaneKind::Withdraw { limits, .. } => limits,
+        }
+    }
+
+    pub(crate) fn question(&self, measure: Measure, cap: &WindowCap) -> Question {
+        Question { lane: self.name.clone(), measure, window_seconds: cap.window_seconds }
+    }
+}

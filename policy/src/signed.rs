@@ -1,0 +1,175 @@
+//! A policy's text and its officers' signatures. It never hands out rules that too few officers signed, and
+//! never reads a clock or a file.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use asset::Network;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::{Signature, VerifyingKey};
+use sha2::{Digest as _, Sha256};
+
+use crate::document;
+use crate::names::KeyName;
+use crate::rules::Rules;
+
+/// No policy is longer.
+pub const MAX_TEXT: usize = 256 * 1024;
+/// No signature file is longer.
+pub const MAX_SIGNATURES: usize = 16 * 1024;
+
+/// A policy as it lies on disk: `policy.toml` and `policy.toml.sig`.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedPolicy<'a> {
+    /// The TOML text.
+    pub text: &'a str,
+    /// One line per officer: name, a space, the signature in base64.
+    pub signatures: &'a str,
+}
+
+/// Why a policy was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// Too much text.
+    #[error("the {what} has {found} bytes, at most {most} are read")]
+    TooLong {
+        /// Which.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// How many may be.
+        most: usize,
+    },
+    /// The text is not a policy.
+    #[error("policy line {line}: {reason}")]
+    Text {
+        /// Counted from 1.
+        line: usize,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The signature file is not one, or a signature in it is wrong.
+    #[error("policy signatures line {line}: {reason}")]
+    Signatures {
+        /// Counted from 1.
+        line: usize,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The pinned officers make no sense.
+    #[error("officers: {0}")]
+    Officers(String),
+    /// Fewer officers signed than must.
+    #[error("{signed} officers signed this policy, {quorum} must")]
+    Quorum {
+        /// How many did.
+        signed: usize,
+        /// How many must.
+        quorum: usize,
+    },
+}
+
+/// What officers sign with Ed25519 to put a policy into force: one line that keeps the signature from meaning
+/// anything else, and the text's digest.
+#[must_use]
+pub fn sign_message(text: &str) -> Vec<u8> {
+    format!("cofferdam-policy-v1\nsha256: {}\n", hex::encode(digest(text))).into_bytes()
+}
+
+/// One line of a signature file, with its line feed.
+#[must_use]
+pub fn signature_line(officer: &KeyName, signature: &[u8; 64]) -> String {
+    format!("{officer} {}\n", STANDARD.encode(signature))
+}
+
+/// Reads a policy as strictly as [`SignedPolicy::verify`] does, for people about to sign it. It makes no rules.
+///
+/// # Errors
+/// [`PolicyError`] with line and reason.
+pub fn check(text: &str, network: Network) -> Result<(), PolicyError> {
+    bounded("policy", text, MAX_TEXT)?;
+    document::read(text, network).map(drop)
+}
+
+impl SignedPolicy<'_> {
+    /// Makes rules of the text when at least `quorum` of the pinned `officers` signed it and it is a policy
+    /// for `network`. A signature that is wrong, or by nobody pinned, refuses the whole.
+    ///
+    /// # Errors
+    /// [`PolicyError`] saying what was wrong and on which line.
+    pub fn verify(
+        &self,
+        officers: &[(KeyName, [u8; 32])],
+        quorum: usize,
+        network: Network,
+    ) -> Result<Rules, PolicyError> {
+        bounded("policy", self.text, MAX_TEXT)?;
+        bounded("signature file", self.signatures, MAX_SIGNATURES)?;
+        check_officers(officers, quorum)?;
+        let signed = self.signers(officers)?;
+        if signed.len() < quorum {
+            return Err(PolicyError::Quorum { signed: signed.len(), quorum });
+        }
+        let document = document::read(self.text, network)?;
+        let (text, digest) = (self.text.to_string(), digest(self.text));
+        Ok(Rules { document, text, digest, officers: signed })
+    }
+
+    /// Names of the officers whose signatures hold, sorted and distinct.
+    fn signers(&self, officers: &[(KeyName, [u8; 32])]) -> Result<Vec<KeyName>, PolicyError> {
+        let message = sign_message(self.text);
+        let mut signed: Vec<KeyName> = Vec::new();
+        for (text, line) in self.signatures.lines().zip(1..) {
+            let fail = |reason: &str| PolicyError::Signatures { line, reason: reason.to_string() };
+            let parts = text.split_once(' ');
+            let (name, encoded) =
+                parts.ok_or_else(|| fail("write an officer's name, a space and base64"))?;
+            let officer = officers.iter().find(|(officer, _)| officer.as_str() == name);
+            let (officer, key) =
+                officer.ok_or_else(|| fail("this officer is not pinned in the configuration"))?;
+            let bytes =
+                STANDARD.decode(encoded).map_err(|_| fail("the signature is not base64"))?;
+            let signature =
+                Signature::from_slice(&bytes).map_err(|_| fail("a signature has 64 bytes"))?;
+            let key =
+                VerifyingKey::from_bytes(key).map_err(|_| fail("the pinned key is not valid"))?;
+            let verified = key.verify_strict(&message, &signature);
+            verified.map_err(|_| fail("the signature is not by this officer over this text"))?;
+            if signed.contains(officer) {
+                return Err(fail("this officer signed twice"));
+            }
+            signed.push(officer.clone());
+        }
+        signed.sort();
+        Ok(signed)
+    }
+}
+
+/// Two names for one key would let one person be a quorum.
+fn check_officers(officers: &[(KeyName, [u8; 32])], quorum: usize) -> Result<(), PolicyError> {
+    let fail = |reason: String| Err(PolicyError::Officers(reason));
+    if quorum == 0 || quorum > officers.len() {
+        return fail(format!("a quorum of {quorum} out of {} cannot be", officers.len()));
+    }
+    for (position, (name, key)) in officers.iter().enumerate() {
+        if VerifyingKey::from_bytes(key).map_or(true, |key| key.is_weak()) {
+            return fail(format!("the key of \"{name}\" is not a valid Ed25519 public key"));
+        }
+        let earlier = officers.iter().take(position);
+        if earlier.into_iter().any(|(other, same)| other == name || same == key) {
+            return fail(format!("\"{name}\" has a name or a key that another officer has"));
+        }
+    }
+    Ok(())
+}
+
+fn bounded(what: &'static str, text: &str, most: usize) -> Result<(), PolicyError> {
+    let found = text.len();
+    if found > most { Err(PolicyError::TooLong { what, found, most }) } else { Ok(()) }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}

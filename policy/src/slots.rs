@@ -1,0 +1,40 @@
+//! Coins that were signed before: allowed again only when at most one of the transactions can confirm and
+//! nothing new leaves. It never releases a coin; that needs people.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+
+use crate::evidence::{EarlierUse, Evidence};
+use crate::intent::{Destination, Intent};
+use crate::names::OrderId;
+use crate::reason::{RuleId, Trace};
+
+/// Checks every slot against what the log knows of it.
+pub(crate) fn check(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
+    let repriced = evidence.repriced.len();
+    let text = format!("{repriced} inputs are worth something else than first proven");
+    trace.check(RuleId::SlotRepriced, repriced == 0, text);
+
+    let orders: BTreeSet<&OrderId> = intent.orders.iter().map(|order| &order.order().id).collect();
+    let stays = intent.transfers.iter().all(|t| !matches!(t.to, Destination::External { .. }));
+    let may_follow = |earlier: &&EarlierUse| {
+        let same: BTreeSet<&OrderId> = earlier.orders.iter().collect();
+        // The same orders on both sides: either the same payouts again, or, with none, coins that stay ours.
+        // A transaction may only stand for other orders if it were another transaction.
+        same == orders && (stays || !orders.is_empty())
+    };
+    let uses = evidence.uses.len();
+    let refused = evidence.uses.iter().find(|earlier| !may_follow(earlier));
+    let text = match refused {
+        None => format!(
+            "{uses} earlier signatures over these inputs, all of which this one may replace"
+        ),
+        Some(earlier) => {
+            let (lane, paid) = (&earlier.lane, earlier.orders.len());
+            format!(
+                "an input was signed before on lane \"{lane}\", paying {paid} orders: not the same orders as here"
+            )
+        }
+    };
+    trace.check(RuleId::SlotSigned, refused.is_none(), text);
+}

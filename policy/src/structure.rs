@@ -1,0 +1,132 @@
+//! What holds for every transaction on every lane: it balances, spends each coin once, and pays ourselves only
+//! where we will find it. It is built in and cannot be configured away.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+
+use asset::Amount;
+
+use crate::evidence::{Evidence, IndexUse};
+use crate::intent::{Destination, Intent};
+use crate::names::WalletName;
+use crate::reason::{RuleId, Trace};
+use crate::rules::{Rules, Tier};
+
+/// More outputs to ourselves than this only grind coins to dust.
+pub(crate) const MAX_OWN_OUTPUTS: usize = 8;
+
+/// Sums of one intent.
+pub(crate) struct Totals {
+    pub(crate) inputs: Amount,
+    pub(crate) outputs: Amount,
+    pub(crate) cold: Amount,
+    pub(crate) external: Amount,
+}
+
+/// Checks, and gives the sums where they can be computed.
+pub(crate) fn check(
+    intent: &Intent,
+    evidence: &Evidence,
+    rules: &Rules,
+    trace: &mut Trace,
+) -> Option<Totals> {
+    inputs(intent, trace);
+    outputs(intent, rules, trace);
+    for transfer in &intent.transfers {
+        match &transfer.to {
+            Destination::Cold { wallet, index } => {
+                own_index(wallet, false, *index, evidence, rules, trace);
+            }
+            Destination::Change { index } => {
+                own_index(&intent.wallet, true, *index, evidence, rules, trace);
+            }
+            Destination::External { .. } => {}
+        }
+    }
+    let totals = Totals::of(intent);
+    match &totals {
+        None => trace.deny(RuleId::Overflow, "the sums of this transaction cannot be computed"),
+        Some(totals) => balance(intent, totals, trace),
+    }
+    totals
+}
+
+impl Totals {
+    fn of(intent: &Intent) -> Option<Self> {
+        let sum = |wanted: fn(&Destination) -> bool| {
+            let chosen = intent.transfers.iter().filter(|transfer| wanted(&transfer.to));
+            Amount::sum(chosen.map(|transfer| transfer.amount))
+        };
+        Some(Self {
+            inputs: Amount::sum(intent.slots.iter().map(|slot| slot.amount))?,
+            outputs: sum(|_| true)?,
+            cold: sum(|to| matches!(to, Destination::Cold { .. }))?,
+            external: sum(|to| matches!(to, Destination::External { .. }))?,
+        })
+    }
+}
+
+fn inputs(intent: &Intent, trace: &mut Trace) {
+    let count = intent.slots.len();
+    trace.check(RuleId::NoInputs, count > 0, format!("{count} inputs are spent"));
+    let different: BTreeSet<_> = intent.slots.iter().map(|slot| slot.id).collect();
+    let text = format!("{} of {count} inputs are different", different.len());
+    trace.check(RuleId::DuplicateInput, different.len() == count, text);
+}
+
+fn outputs(intent: &Intent, rules: &Rules, trace: &mut Trace) {
+    let asset = rules.network().asset_id();
+    let assets = intent.transfers.iter().map(|transfer| &transfer.asset);
+    let foreign = assets.chain([&intent.fee.asset]).filter(|found| **found != asset).count();
+    let text = format!("{foreign} outputs or fees are in another asset than {asset}");
+    trace.check(RuleId::WrongAsset, foreign == 0, text);
+
+    let empty = intent.transfers.iter().filter(|transfer| transfer.amount.is_zero()).count();
+    trace.check(RuleId::EmptyOutput, empty == 0, format!("{empty} outputs are worth nothing"));
+
+    let is_own = |to: &Destination| !matches!(to, Destination::External { .. });
+    let own = intent.transfers.iter().filter(|transfer| is_own(&transfer.to)).count();
+    let text = format!("{own} outputs go to ourselves, at most {MAX_OWN_OUTPUTS} may");
+    trace.check(RuleId::OwnOutputs, own <= MAX_OWN_OUTPUTS, text);
+}
+
+fn balance(intent: &Intent, totals: &Totals, trace: &mut Trace) {
+    let fee = intent.fee.amount;
+    let spent = totals.outputs.checked_add(fee);
+    let text = format!("inputs {} against outputs {} and fee {fee}", totals.inputs, totals.outputs);
+    trace.check(RuleId::Unbalanced, spent == Some(totals.inputs), text);
+}
+
+/// An own output is found again only near the indexes used so far; change also only at a proven record.
+fn own_index(
+    wallet: &WalletName,
+    change: bool,
+    index: u32,
+    evidence: &Evidence,
+    rules: &Rules,
+    trace: &mut Trace,
+) {
+    let branch = if change { "change" } else { "external" };
+    let mut answers = evidence.indexes.iter().filter(|i| i.wallet == *wallet && i.change == change);
+    let (Some(known), Some(answer), None) = (rules.wallet(wallet), answers.next(), answers.next())
+    else {
+        let text = format!("the log has no one answer for the {branch} indexes of \"{wallet}\"");
+        return trace.deny(RuleId::MissingEvidence, text);
+    };
+    let window = known.index_window;
+    let near = u64::from(index) < first_beyond(answer, window);
+    let last = answer.last_used.map_or(-1, i64::from);
+    let text = format!("{branch} index {index} of \"{wallet}\": last used {last}, window {window}");
+    trace.check(RuleId::IndexWindow, near, text);
+
+    let proven = answer.proven_below.map(|below| index < below);
+    let proven = proven.unwrap_or(known.tier == Tier::Cold);
+    let below = answer.proven_below.map_or(-1, i64::from);
+    let text = format!("{branch} index {index} of \"{wallet}\": proven below {below}");
+    trace.check(RuleId::IndexUnproven, proven, text);
+}
+
+fn first_beyond(answer: &IndexUse, window: u32) -> u64 {
+    let next = answer.last_used.map_or(0, |last| u64::from(last).saturating_add(1));
+    next.saturating_add(u64::from(window))
+}

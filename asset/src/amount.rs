@@ -102,7 +102,8 @@ impl Amount {
     pub fn parse_with(text: &str, units: &[Unit]) -> Result<Self, DecimalError> {
         let (number, symbol) = text.split_once(' ').ok_or(DecimalError::NoUnit)?;
         let unit = units.iter().find(|unit| unit.symbol == symbol);
-        let unit = unit.ok_or_else(|| DecimalError::UnknownUnit(symbol.chars().take(16).collect()))?;
+        let unit =
+            unit.ok_or_else(|| DecimalError::UnknownUnit(symbol.chars().take(16).collect()))?;
         decimal::parse(number, unit.decimals).map(Self)
     }
 

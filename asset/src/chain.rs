@@ -9,10 +9,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum IdError {
     /// Not CAIP-2.
-    #[error("\"{0}\" is not a CAIP-2 chain id: write namespace:reference, e.g. bip122:000000000019d6689c085ae165831e93")]
+    #[error(
+        "\"{0}\" is not a CAIP-2 chain id: write namespace:reference, e.g. bip122:000000000019d6689c085ae165831e93"
+    )]
     Chain(String),
     /// Not CAIP-19.
-    #[error("\"{0}\" is not a CAIP-19 asset id: write chain/namespace:reference, e.g. bip122:000000000019d6689c085ae165831e93/slip44:0")]
+    #[error(
+        "\"{0}\" is not a CAIP-19 asset id: write chain/namespace:reference, e.g. bip122:000000000019d6689c085ae165831e93/slip44:0"
+    )]
     Asset(String),
     /// Not a network we know.
     #[error("\"{0}\" is not a network: use bitcoin, testnet4, signet or regtest")]

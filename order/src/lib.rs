@@ -62,7 +62,9 @@ pub enum OrderError {
         reason: String,
     },
     /// Reads well, yet is not the one way to write it.
-    #[error("the order's bytes are not canonical: write exactly the six lines, each ended by one line feed")]
+    #[error(
+        "the order's bytes are not canonical: write exactly the six lines, each ended by one line feed"
+    )]
     NotCanonical,
     /// The text of an address is not possible.
     #[error("an address is 1 to 128 visible ASCII characters without spaces")]
@@ -114,7 +116,9 @@ impl Order {
         let mut field = |name: &'static str| {
             let (text, line) = lines.next().unwrap_or(("", 0));
             let value = text.strip_prefix(name).and_then(|rest| rest.strip_prefix(": "));
-            value.map(|value| (value, line)).ok_or_else(|| at(line, format!("must begin with \"{name}: \"")))
+            value
+                .map(|value| (value, line))
+                .ok_or_else(|| at(line, format!("must begin with \"{name}: \"")))
         };
         let order = Self {
             id: read(field("id")?, OrderId::parse)?,
@@ -201,5 +205,9 @@ fn read<T, E: fmt::Display>(
 
 fn positive(text: &str) -> Result<Amount, String> {
     let amount = Amount::parse_units(text).map_err(|error| error.to_string())?;
-    if amount.is_zero() { Err("an order for nothing cannot be paid".to_string()) } else { Ok(amount) }
+    if amount.is_zero() {
+        Err("an order for nothing cannot be paid".to_string())
+    } else {
+        Ok(amount)
+    }
 }

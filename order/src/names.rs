@@ -17,7 +17,11 @@ pub struct NameError {
 pub fn check(kind: &'static str, text: &str) -> Result<String, NameError> {
     let ok = (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
-    if ok { Ok(String::from(text)) } else { Err(NameError { kind, text: text.chars().take(64).collect() }) }
+    if ok {
+        Ok(String::from(text))
+    } else {
+        Err(NameError { kind, text: text.chars().take(64).collect() })
+    }
 }
 
 /// Makes a name type: what it is, and what errors call it.

@@ -1,5 +1,6 @@
 //! Every built-in rule by a stable code, and what each said about one intent. It never decides.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -154,6 +155,29 @@ impl Trace {
     /// Notes what a rule said, with the facts it looked at.
     pub(crate) fn check(&mut self, rule: RuleId, passed: bool, text: impl Into<String>) {
         self.findings.push(Finding { rule, passed, text: text.into() });
+    }
+
+    /// Notes one rule over many things: how many there are, or what is wrong with the first that fails. One
+    /// line whatever their number, so that a request cannot flood the log.
+    pub(crate) fn each<T>(
+        &mut self,
+        rule: RuleId,
+        what: &str,
+        things: impl IntoIterator<Item = T>,
+        wrong: impl Fn(T) -> Option<String>,
+    ) {
+        let (mut all, mut failed, mut first) = (0_usize, 0_usize, None);
+        for thing in things {
+            all = all.saturating_add(1);
+            if let Some(text) = wrong(thing) {
+                failed = failed.saturating_add(1);
+                first = first.or(Some(text));
+            }
+        }
+        match first {
+            None => self.check(rule, true, format!("{all} {what}")),
+            Some(text) => self.deny(rule, format!("{text} ({failed} of {all} {what} fail)")),
+        }
     }
 
     /// Notes a denial.

@@ -3,14 +3,15 @@
 
 use alloc::collections::BTreeSet;
 use alloc::format;
+use alloc::vec::Vec;
 
 use asset::Amount;
 
 use crate::evidence::{Evidence, IndexUse};
-use crate::intent::{Destination, Intent};
+use crate::intent::{Destination, Intent, Transfer};
 use crate::names::WalletName;
 use crate::reason::{RuleId, Trace};
-use crate::rules::{Rules, Tier};
+use crate::rules::{Rules, Tier, Wallet};
 
 /// More outputs to ourselves than this only grind coins to dust.
 pub(crate) const MAX_OWN_OUTPUTS: usize = 8;
@@ -32,17 +33,7 @@ pub(crate) fn check(
 ) -> Option<Totals> {
     inputs(intent, trace);
     outputs(intent, rules, trace);
-    for transfer in &intent.transfers {
-        match &transfer.to {
-            Destination::Cold { wallet, index } => {
-                own_index(wallet, false, *index, evidence, rules, trace);
-            }
-            Destination::Change { index } => {
-                own_index(&intent.wallet, true, *index, evidence, rules, trace);
-            }
-            Destination::External { .. } => {}
-        }
-    }
+    own_indexes(intent, evidence, rules, trace);
     let totals = Totals::of(intent);
     match &totals {
         None => trace.deny(RuleId::Overflow, "the sums of this transaction cannot be computed"),
@@ -97,33 +88,65 @@ fn balance(intent: &Intent, totals: &Totals, trace: &mut Trace) {
     trace.check(RuleId::Unbalanced, spent == Some(totals.inputs), text);
 }
 
-/// An own output is found again only near the indexes used so far; change also only at a proven record.
-fn own_index(
-    wallet: &WalletName,
-    change: bool,
+/// One output to ourselves, with what policy and log know of its branch.
+struct Own<'a> {
+    wallet: &'a WalletName,
+    branch: &'static str,
     index: u32,
-    evidence: &Evidence,
-    rules: &Rules,
-    trace: &mut Trace,
-) {
-    let branch = if change { "change" } else { "external" };
-    let mut answers = evidence.indexes.iter().filter(|i| i.wallet == *wallet && i.change == change);
-    let (Some(known), Some(answer), None) = (rules.wallet(wallet), answers.next(), answers.next())
-    else {
-        let text = format!("the log has no one answer for the {branch} indexes of \"{wallet}\"");
-        return trace.deny(RuleId::MissingEvidence, text);
-    };
-    let window = known.index_window;
-    let near = u64::from(index) < first_beyond(answer, window);
-    let last = answer.last_used.map_or(-1, i64::from);
-    let text = format!("{branch} index {index} of \"{wallet}\": last used {last}, window {window}");
-    trace.check(RuleId::IndexWindow, near, text);
+    known: Option<(&'a Wallet, &'a IndexUse)>,
+}
 
-    let proven = answer.proven_below.map(|below| index < below);
-    let proven = proven.unwrap_or(known.tier == Tier::Cold);
-    let below = answer.proven_below.map_or(-1, i64::from);
-    let text = format!("{branch} index {index} of \"{wallet}\": proven below {below}");
-    trace.check(RuleId::IndexUnproven, proven, text);
+/// An own output is found again only near the indexes used so far; change also only at a proven record.
+fn own_indexes(intent: &Intent, evidence: &Evidence, rules: &Rules, trace: &mut Trace) {
+    let outputs = intent.transfers.iter();
+    let owns: Vec<Own<'_>> = outputs.filter_map(|t| own(t, intent, evidence, rules)).collect();
+
+    trace.each(
+        RuleId::MissingEvidence,
+        "own outputs",
+        &owns,
+        |Own { wallet, branch, known, .. }| {
+            let text =
+                || format!("the log has no one answer for the {branch} indexes of \"{wallet}\"");
+            known.is_none().then(text)
+        },
+    );
+    let known = || owns.iter().filter_map(|own| Some((own, own.known?)));
+    trace.each(RuleId::IndexWindow, "own outputs", known(), |(own, (wallet, answer))| {
+        let Own { branch, index, .. } = own;
+        let (name, window) = (&wallet.name, wallet.index_window);
+        let last = answer.last_used.map_or(-1, i64::from);
+        let text =
+            || format!("{branch} index {index} of \"{name}\": last used {last}, window {window}");
+        (u64::from(*index) >= first_beyond(answer, window)).then(text)
+    });
+    trace.each(RuleId::IndexUnproven, "own outputs", known(), |(own, (wallet, answer))| {
+        let Own { branch, index, .. } = own;
+        let name = &wallet.name;
+        let proven = answer.proven_below.map_or(wallet.tier == Tier::Cold, |below| *index < below);
+        let below = answer.proven_below.unwrap_or(0);
+        let text = || format!("{branch} index {index} of \"{name}\": proven below {below}");
+        (!proven).then(text)
+    });
+}
+
+fn own<'a>(
+    transfer: &'a Transfer,
+    intent: &'a Intent,
+    evidence: &'a Evidence,
+    rules: &'a Rules,
+) -> Option<Own<'a>> {
+    let (wallet, change, index) = match &transfer.to {
+        Destination::Cold { wallet, index } => (wallet, false, *index),
+        Destination::Change { index } => (&intent.wallet, true, *index),
+        Destination::External { .. } => return None,
+    };
+    let mut answers = evidence.indexes.iter().filter(|i| i.wallet == *wallet && i.change == change);
+    let known = match (rules.wallet(wallet), answers.next(), answers.next()) {
+        (Some(known), Some(answer), None) => Some((known, answer)),
+        _ => None,
+    };
+    Some(Own { wallet, branch: if change { "change" } else { "external" }, index, known })
 }
 
 fn first_beyond(answer: &IndexUse, window: u32) -> u64 {

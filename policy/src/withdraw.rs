@@ -2,12 +2,14 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use asset::Amount;
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, OrderHistory};
 use crate::intent::{Destination, Intent, Transfer};
-use crate::names::OrderId;
+use crate::names::{KeyName, OrderId};
 use crate::order::VerifiedOrder;
 use crate::reason::{RuleId, Trace};
 use crate::rules::{Lane, LaneKind, Rules};
@@ -21,122 +23,146 @@ pub(crate) fn check(
     now_unix: u64,
     trace: &mut Trace,
 ) {
-    if !matches!(lane.kind, LaneKind::Withdraw { .. }) {
+    let LaneKind::Withdraw { order_keys, per_transaction, per_destination, .. } = &lane.kind else {
         return;
-    }
+    };
     outputs(intent, trace);
-    let count = intent.orders.len();
-    trace.check(RuleId::NoOrder, count > 0, format!("{count} orders are paid"));
-    let ids: BTreeSet<&OrderId> = intent.orders.iter().map(|order| &order.order().id).collect();
-    let text = format!("{} of {count} orders are different", ids.len());
-    trace.check(RuleId::OrderTwice, ids.len() == count, text);
-    for order in &intent.orders {
-        paid_once(intent, order, trace);
-        valid(order, rules, lane, now_unix, trace);
-        not_paid_before(order, evidence, trace);
-    }
-    caps(intent, lane, trace);
+    payments(intent, trace);
+    signers(intent, rules, order_keys, trace);
+    trace.each(RuleId::OrderExpired, "orders", &intent.orders, |order| {
+        let (id, expires) = (&order.order().id, order.order().expires_unix);
+        let text = || format!("order \"{id}\" could be paid until {expires}, and it is {now_unix}");
+        (now_unix > expires).then(text)
+    });
+    histories(intent, evidence, trace);
+    caps(intent, *per_transaction, *per_destination, trace);
 }
 
+/// Nothing but change and what somebody ordered.
 fn outputs(intent: &Intent, trace: &mut Trace) {
     let is_cold = |to: &Destination| matches!(to, Destination::Cold { .. });
     let cold = intent.transfers.iter().filter(|t| is_cold(&t.to)).count();
     let text = format!("{cold} outputs of a withdrawal go to cold storage");
     trace.check(RuleId::WithdrawCold, cold == 0, text);
 
-    let is_ordered = |id: &OrderId| intent.orders.iter().any(|order| order.order().id == *id);
-    for transfer in &intent.transfers {
-        let Destination::External { address, order, .. } = &transfer.to else { continue };
-        let ordered = order.as_ref().is_some_and(is_ordered);
+    let ordered: BTreeSet<&OrderId> = intent.orders.iter().map(|order| &order.order().id).collect();
+    trace.each(RuleId::OutputUnordered, "outputs", &intent.transfers, |transfer| {
+        let Destination::External { address, order, .. } = &transfer.to else { return None };
         let amount = transfer.amount;
-        let text = match order {
-            Some(id) if ordered => format!("{amount} to \"{address}\" pay order \"{id}\""),
-            _ => format!("{amount} to \"{address}\" pay no order that came with the request"),
+        let text = || format!("{amount} to \"{address}\" pay no order that came with the request");
+        (!order.as_ref().is_some_and(|id| ordered.contains(id))).then(text)
+    });
+}
+
+/// Orders and the outputs that pay them, one to one and to the unit.
+fn payments(intent: &Intent, trace: &mut Trace) {
+    let mut paid: BTreeMap<&OrderId, Vec<&Transfer>> = BTreeMap::new();
+    for transfer in &intent.transfers {
+        if let Destination::External { order: Some(id), .. } = &transfer.to {
+            paid.entry(id).or_default().push(transfer);
+        }
+    }
+    let by = |order: &VerifiedOrder| paid.get(&order.order().id).map_or(&[][..], Vec::as_slice);
+
+    let count = intent.orders.len();
+    trace.check(RuleId::NoOrder, count > 0, format!("{count} orders came with the request"));
+    let ids: BTreeSet<&OrderId> = intent.orders.iter().map(|order| &order.order().id).collect();
+    let text = format!("{} of {count} orders are different", ids.len());
+    trace.check(RuleId::OrderTwice, ids.len() == count, text);
+
+    trace.each(RuleId::OrderUnpaid, "orders", &intent.orders, |order| {
+        let text = || format!("no output pays order \"{}\"", order.order().id);
+        by(order).is_empty().then(text)
+    });
+    trace.each(RuleId::OrderTwice, "orders", &intent.orders, |order| {
+        let outputs = by(order).len();
+        let text = || format!("{outputs} outputs pay order \"{}\"", order.order().id);
+        (outputs > 1).then(text)
+    });
+    trace.each(RuleId::OrderMismatch, "orders", &intent.orders, |order| {
+        let wanted = order.order();
+        let differs = |t: &&&Transfer| t.amount != wanted.amount || t.asset != wanted.asset;
+        let wrong = by(order).iter().find(differs)?;
+        let (asked, given) = (wanted.amount, wrong.amount);
+        let (id, asset) = (&wanted.id, &wanted.asset);
+        Some(format!(
+            "order \"{id}\" asks for {asked} of {asset}, its output pays {given} of {}",
+            wrong.asset
+        ))
+    });
+}
+
+fn signers(intent: &Intent, rules: &Rules, order_keys: &[KeyName], trace: &mut Trace) {
+    trace.each(RuleId::OrderSigner, "orders", &intent.orders, |order| {
+        let (id, signer) = (&order.order().id, order.signer());
+        // The key is compared, not only its name: an order may have been verified under an earlier policy.
+        let pinned = rules.order_key(signer).is_some_and(|key| key.public_key == order.key);
+        let text = || {
+            format!("order \"{id}\" is signed by \"{signer}\", whose orders this lane does not pay")
         };
-        trace.check(RuleId::OutputUnordered, ordered, text);
+        (!(pinned && order_keys.contains(signer))).then(text)
+    });
+}
+
+/// An order is paid once: another transaction for it must make every earlier one impossible.
+fn histories(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
+    let mut known: BTreeMap<&OrderId, Vec<&OrderHistory>> = BTreeMap::new();
+    for history in &evidence.orders {
+        known.entry(&history.id).or_default().push(history);
     }
-}
+    let of = |order: &VerifiedOrder| known.get(&order.order().id).map_or(&[][..], Vec::as_slice);
 
-fn paid_once(intent: &Intent, order: &VerifiedOrder, trace: &mut Trace) {
-    let wanted = order.order();
-    let id = &wanted.id;
-    let pays = |transfer: &&Transfer| matches!(&transfer.to, Destination::External { order: Some(paid), .. } if paid == id);
-    let payments = intent.transfers.iter().filter(pays).count();
-    trace.check(
-        RuleId::OrderUnpaid,
-        payments > 0,
-        format!("order \"{id}\" is paid by {payments} outputs"),
-    );
-    trace.check(
-        RuleId::OrderTwice,
-        payments <= 1,
-        format!("order \"{id}\" is paid by {payments} outputs"),
-    );
-    for transfer in intent.transfers.iter().filter(pays) {
-        let exact = transfer.amount == wanted.amount && transfer.asset == wanted.asset;
-        let (paid, asked) = (transfer.amount, wanted.amount);
-        let text = format!(
-            "order \"{id}\" asks for {asked} of {}, its output pays {paid} of {}",
-            wanted.asset, transfer.asset
-        );
-        trace.check(RuleId::OrderMismatch, exact, text);
-    }
-}
-
-fn valid(order: &VerifiedOrder, rules: &Rules, lane: &Lane, now_unix: u64, trace: &mut Trace) {
-    let (id, signer) = (&order.order().id, order.signer());
-    // The key is compared, not only its name: an order may have been verified under an earlier policy.
-    let pinned = rules.order_key(signer).is_some_and(|key| key.public_key == order.key);
-    let listed =
-        matches!(&lane.kind, LaneKind::Withdraw { order_keys, .. } if order_keys.contains(signer));
-    let text = format!("order \"{id}\" is signed by \"{signer}\" for lane \"{}\"", lane.name);
-    trace.check(RuleId::OrderSigner, pinned && listed, text);
-
-    let expires = order.order().expires_unix;
-    let text = format!("order \"{id}\" may be paid until {expires}, and it is {now_unix}");
-    trace.check(RuleId::OrderExpired, now_unix <= expires, text);
-}
-
-fn not_paid_before(order: &VerifiedOrder, evidence: &Evidence, trace: &mut Trace) {
-    let id = &order.order().id;
-    let mut histories = evidence.orders.iter().filter(|history| history.id == *id);
-    let (Some(history), None) = (histories.next(), histories.next()) else {
-        let text = format!("the log has no one answer about order \"{id}\"");
-        return trace.deny(RuleId::MissingEvidence, text);
-    };
-    let versions = history.versions;
-    let text =
-        format!("order \"{id}\" was signed {versions} times before; its id stands for one text");
-    trace.check(RuleId::OrderChanged, versions == 0 || history.same_content, text);
-    let text = format!(
-        "order \"{id}\" was paid by {versions} transactions before; this one must conflict with each"
-    );
-    trace.check(RuleId::OrderPaid, versions == 0 || history.conflicts_with_all, text);
+    trace.each(RuleId::MissingEvidence, "orders", &intent.orders, |order| {
+        let text = || format!("the log has no one answer about order \"{}\"", order.order().id);
+        (of(order).len() != 1).then(text)
+    });
+    trace.each(RuleId::OrderChanged, "orders", &intent.orders, |order| {
+        let changed = of(order).iter().any(|history| history.versions > 0 && !history.same_content);
+        let text =
+            || format!("order \"{}\" was signed for with another text before", order.order().id);
+        changed.then(text)
+    });
+    trace.each(RuleId::OrderPaid, "orders", &intent.orders, |order| {
+        let paid =
+            of(order).iter().any(|history| history.versions > 0 && !history.conflicts_with_all);
+        let text = || {
+            format!(
+                "order \"{}\" is paid by a transaction that may still confirm beside this one",
+                order.order().id
+            )
+        };
+        paid.then(text)
+    });
 }
 
 /// Caps on what leaves in one transaction, altogether and by destination.
-fn caps(intent: &Intent, lane: &Lane, trace: &mut Trace) {
-    let LaneKind::Withdraw { per_transaction, per_destination, .. } = &lane.kind else { return };
+fn caps(
+    intent: &Intent,
+    per_transaction: Amount,
+    per_destination: Option<Amount>,
+    trace: &mut Trace,
+) {
     let mut by_script: BTreeMap<&[u8], Option<Amount>> = BTreeMap::new();
     for transfer in &intent.transfers {
         let Destination::External { script, .. } = &transfer.to else { continue };
         let sum = by_script.entry(script.as_slice()).or_insert(Some(Amount::ZERO));
         *sum = sum.and_then(|sum| sum.checked_add(transfer.amount));
     }
-    let all = by_script.values().try_fold(Amount::ZERO, |all, sum| all.checked_add((*sum)?));
-    let (within, text) = against(all, *per_transaction);
+    let mut sums = by_script.values().copied();
+    let all = sums.try_fold(Amount::ZERO, |all, sum| all.checked_add(sum?));
+    let (within, text) = against(all, per_transaction);
     trace.check(RuleId::PerTransaction, within, format!("external outputs come to {text}"));
 
     let Some(cap) = per_destination else { return };
-    let largest =
-        by_script.values().copied().try_fold(Amount::ZERO, |most, sum| Some(most.max(sum?)));
-    let (within, text) = against(largest, *cap);
-    trace.check(RuleId::PerDestination, within, format!("the most for one destination is {text}"));
+    let mut sums = by_script.values().copied();
+    let largest = sums.try_fold(Amount::ZERO, |most, sum| Some(most.max(sum?)));
+    let (within, text) = against(largest, cap);
+    trace.check(RuleId::PerDestination, within, format!("one destination gets at most {text}"));
 }
 
-fn against(sum: Option<Amount>, cap: Amount) -> (bool, alloc::string::String) {
+fn against(sum: Option<Amount>, cap: Amount) -> (bool, String) {
     match sum {
-        Some(sum) => (sum <= cap, format!("{sum} of at most {cap}")),
-        None => (false, format!("more than can be computed, of at most {cap}")),
+        Some(sum) => (sum <= cap, format!("{sum}, the cap is {cap}")),
+        None => (false, format!("more than can be computed, the cap is {cap}")),
     }
 }

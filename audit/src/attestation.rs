@@ -63,7 +63,8 @@ impl Leaf {
     /// # Errors
     /// [`AttestationError::Field`] when a field is empty, too long or could be mistaken for another.
     pub fn encode(&self) -> Result<Vec<u8>, AttestationError> {
-        let names = [("network", &self.network), ("wallet", &self.wallet), ("address", &self.address)];
+        let names =
+            [("network", &self.network), ("wallet", &self.wallet), ("address", &self.address)];
         for (field, text) in names {
             if text.is_empty() || text.len() > REFERENCE_BYTES_MAX {
                 return Err(AttestationError::Field { field, why: "it must have 1 to 128 bytes" });

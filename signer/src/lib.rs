@@ -1,2 +1,4 @@
 //! stub
 pub mod records;
+pub mod token;
+pub mod log;

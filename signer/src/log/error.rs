@@ -1,0 +1,203 @@
+//! What can go wrong with the log, in sentences that say what to do. It never carries an entry's content.
+
+use audit::checkpoint::CheckpointError;
+use audit::entry::EntryError;
+use policy::intent::RequestId;
+
+use super::log::FoldError;
+
+/// The database under the log.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no database we know.
+    #[error("the log's database URL must begin with sqlite: or postgres:")]
+    Url,
+    /// The file of a SQLite database could not be made.
+    #[error("cannot make the log's database file: {0}")]
+    File(#[source] std::io::Error),
+    /// No connection.
+    #[error("cannot open the log's database: {0}")]
+    Open(#[source] sqlx::Error),
+    /// Somebody else holds it.
+    #[error(
+        "the log's database is in use by another process: one signer at a time may write it, stop the other one"
+    )]
+    InUse,
+    /// Another signer took the log over.
+    #[error(
+        "another signer took this log over: this one must not write any more; find out which one should run"
+    )]
+    Fenced,
+    /// Writing is not allowed.
+    #[error(
+        "the log's database is read-only: check the file's and folder's permissions, the mount, and that it is no standby"
+    )]
+    ReadOnly,
+    /// The disk is full.
+    #[error("the log's database has no space left: make room, then restart")]
+    Full,
+    /// A setting durability depends on.
+    #[error(
+        "the log's database has {name} = {found}, and it must be {wanted}: entries would not survive a power cut"
+    )]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// No answer in time.
+    #[error("the log's database did not answer within {0} seconds")]
+    Slow(u64),
+    /// Anything else.
+    #[error("the log's database failed: {0}")]
+    Database(#[source] sqlx::Error),
+    /// A number out of its range.
+    #[error(
+        "the log's database holds a number that cannot be: it was edited, restore the newest backup"
+    )]
+    Number,
+}
+
+/// Where a checkpoint was kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Whose {
+    /// The database.
+    Database,
+    /// The file in the state folder.
+    StateFolder,
+}
+
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Database => "the newest checkpoint in the database",
+            Self::StateFolder => "the checkpoint in the state folder",
+        })
+    }
+}
+
+/// Why the log refused to start, or to go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The database under it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing in it yet.
+    #[error(
+        "the log is empty: if this is a new signer, run `signer init`; if not, this is the wrong database"
+    )]
+    Empty,
+    /// Something in it already.
+    #[error("a log is already here with {0} entries: it is never begun twice")]
+    Begun(u64),
+    /// A new log where an old one was.
+    #[error(
+        "the state folder has a checkpoint of an earlier log, but the database is empty: it was lost or is the wrong one; restore it (a new log needs a new state folder)"
+    )]
+    Lost,
+    /// An entry is missing.
+    #[error(
+        "log entry {expected} is missing (the next one is {found}): the database was edited or damaged, restore the newest backup"
+    )]
+    Gap {
+        /// The number that should be there.
+        expected: u64,
+        /// The number that is.
+        found: i64,
+    },
+    /// Entries are missing at the end.
+    #[error(
+        "the log has {found} entries, but {recorded} were written: its end was cut off or added to, restore the newest backup"
+    )]
+    Count {
+        /// What the database's own counter says.
+        recorded: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// An entry's bytes are no entry.
+    #[error(
+        "log entry {seq} cannot be read ({source}): the database was edited or damaged, restore the newest backup"
+    )]
+    Undecodable {
+        /// Which.
+        seq: u64,
+        /// Why.
+        source: EntryError,
+    },
+    /// Entry 0 is something else, or there is a second beginning.
+    #[error(
+        "log entry {0} breaks the rule that `opened` is entry 0 and only that: the database was edited"
+    )]
+    Beginning(u64),
+    /// The log belongs to another token.
+    #[error(
+        "this log's checkpoints are signed by key {logged}, but the token's checkpoint key is {token}: wrong token or wrong database"
+    )]
+    WrongToken {
+        /// Key in entry 0.
+        logged: String,
+        /// The token's.
+        token: String,
+    },
+    /// A checkpoint that is not the token's.
+    #[error(
+        "{whose} cannot be trusted ({source}): restore it, or the database, from the newest backup"
+    )]
+    Checkpoint {
+        /// Which.
+        whose: Whose,
+        /// Why.
+        source: CheckpointError,
+    },
+    /// The log was rolled back.
+    #[error(
+        "the log was rolled back: it has {found} entries, but {whose} says the token signed {signed}; restore the newest database, nothing else may be signed on"
+    )]
+    RolledBack {
+        /// Which checkpoint.
+        whose: Whose,
+        /// Its size.
+        signed: u64,
+        /// The log's.
+        found: u64,
+    },
+    /// History was changed.
+    #[error(
+        "the log was edited: its first {size} entries are not those {whose} was signed over; restore the newest untouched backup"
+    )]
+    Edited {
+        /// Which checkpoint.
+        whose: Whose,
+        /// Its size.
+        size: u64,
+    },
+    /// An entry the state cannot follow.
+    #[error("log entry {seq} does not follow from those before it: {source}")]
+    Fold {
+        /// Which.
+        seq: u64,
+        /// Why.
+        source: FoldError,
+    },
+    /// An entry too long to write.
+    #[error("this cannot be logged: {0}")]
+    Entry(#[from] EntryError),
+    /// A permit was asked for a spend that nobody wrote down.
+    #[error("no permit: the spend of request {} is not in the log", hex::encode(.0.0))]
+    SpendMissing(RequestId),
+    /// The state folder.
+    #[error("cannot keep the checkpoint in {path}: {source}")]
+    StateFolder {
+        /// Where.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An earlier failure stopped everything.
+    #[error("the log stopped and nothing is signed until a restart: {0}")]
+    Stopped(String),
+}

@@ -1,0 +1,336 @@
+//! The log and the state folded from it, behind one lock and one writer. A decision and its entries are one
+//! step: nobody decides on a state that is not the entries before it, and nothing is granted before it is durable.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use audit::entry::{Entry, Event};
+use policy::Authorization;
+use policy::intent::RequestId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::checkpoints::{CheckpointSigner, Checkpoints, Progress};
+use super::clock::Clock;
+use super::error::LogError;
+use super::high_water;
+use super::permit::DurablePermit;
+use super::replay::{self, Opening};
+use super::store::Store;
+use super::writer::{self, Groups, Head, Health, Message, QUEUE_COMMITS_MAX};
+
+/// A state that entries are folded into. Applying an entry is all that ever changes it.
+pub trait Fold: Send + 'static {
+    /// Takes in entry number `seq`.
+    ///
+    /// # Errors
+    /// [`FoldError`] when the entry does not follow from those before; the log then stays closed.
+    fn apply(&mut self, seq: u64, entry: &Entry) -> Result<(), FoldError>;
+
+    /// Whether the spend of this request, admitted with this digest, has been applied. A permit is made only then.
+    fn spend_recorded(&self, request: RequestId, digest: &[u8; 32]) -> bool;
+}
+
+/// Why an entry does not follow from those before it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct FoldError(pub String);
+
+/// What a decision wants written down, and granted once it is.
+#[derive(Debug)]
+pub struct Step<T> {
+    /// Events to append, in order, all or none.
+    pub events: Vec<Event>,
+    /// What the policy allowed, to be turned into a permit.
+    pub grant: Option<Authorization>,
+    /// What the caller of `commit` gets back.
+    pub out: T,
+}
+
+impl<T> Step<T> {
+    /// Nothing to write: `out` is returned once everything it may rest on is durable.
+    pub fn nothing(out: T) -> Self {
+        Self { events: Vec::new(), grant: None, out }
+    }
+
+    /// Events to write, nothing granted.
+    pub fn write(events: Vec<Event>, out: T) -> Self {
+        Self { events, grant: None, out }
+    }
+}
+
+/// What the log needs to know.
+#[derive(Clone)]
+pub struct Settings {
+    /// The token's checkpoint key; the log must have been begun with it.
+    pub checkpoint_key: [u8; 32],
+    /// Folder for the newest checkpoint outside the database.
+    pub state_dir: PathBuf,
+    /// Signs checkpoints.
+    pub signer: Arc<dyn CheckpointSigner>,
+    /// Time of entries.
+    pub clock: Clock,
+    /// At most one checkpoint in this time; one second is usual.
+    pub checkpoint_every: Duration,
+}
+
+/// How the log is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// What is durable.
+    pub head: Head,
+    /// Size of the newest signed checkpoint.
+    pub checkpointed: u64,
+    /// Why nothing is signed any more.
+    pub stopped: Option<String>,
+    /// Why checkpoints lag behind.
+    pub checkpoint_problem: Option<String>,
+    /// How well commits were grouped.
+    pub groups: Groups,
+}
+
+/// The log. See the module.
+pub struct Log<S> {
+    folded: Mutex<Folded<S>>,
+    queue: mpsc::Sender<Message>,
+    head: watch::Receiver<Head>,
+    health: Arc<Health>,
+    progress: Arc<Progress>,
+    clock: Clock,
+    opening: Opening,
+    tasks: Mutex<Option<Tasks>>,
+}
+
+/// The state, ahead of the disk by what is queued.
+struct Folded<S> {
+    state: S,
+    next: u64,
+    last_ms: u64,
+}
+
+struct Tasks {
+    stop: oneshot::Sender<()>,
+    checkpoints: JoinHandle<()>,
+    writer: JoinHandle<()>,
+}
+
+/// Writes entry 0 of a new log.
+///
+/// # Errors
+/// [`LogError`] when there are entries already, or the state folder remembers a log that is not here.
+pub async fn begin(
+    store: &mut Store,
+    opened: Event,
+    clock: &Clock,
+    state_dir: &Path,
+) -> Result<(), LogError> {
+    let size = store.size()?;
+    if size > 0 || !store.entries_from(i64::MIN).await?.is_empty() {
+        return Err(LogError::Begun(size));
+    }
+    if high_water::read(state_dir)?.is_some() {
+        return Err(LogError::Lost);
+    }
+    if !matches!(opened, Event::Opened { .. }) {
+        return Err(LogError::Beginning(0));
+    }
+    let entry = Entry { unix_ms: clock.unix_ms(), event: opened }.encode()?;
+    Ok(store.append(&[entry]).await?)
+}
+
+impl<S: Fold> Log<S> {
+    /// Reads and checks the whole log, folds it into `state` and starts the writer.
+    ///
+    /// # Errors
+    /// [`LogError`] saying what does not add up and what to do.
+    pub async fn open(
+        mut store: Store,
+        mut state: S,
+        settings: Settings,
+    ) -> Result<Self, LogError> {
+        let Settings { checkpoint_key: key, state_dir, signer, clock, checkpoint_every } = settings;
+        let replayed = replay::replay(&mut store, &mut state, &key, &state_dir).await?;
+        let replay::Replayed { opening, tree, last_ms } = replayed;
+        let next = tree.size();
+        let (head_sender, head) = watch::channel(Head { size: next, root: tree.root() });
+        let (queue, receiver) = mpsc::channel(QUEUE_COMMITS_MAX);
+        let health = Arc::new(Health::default());
+        let progress = Arc::new(Progress::starting_at(opening.checkpointed));
+        let (stop, stopped) = oneshot::channel();
+        let checkpoints = Checkpoints {
+            origin: opening.origin.clone(),
+            key,
+            signer,
+            state_dir,
+            every: checkpoint_every,
+            head: head.clone(),
+            queue: queue.clone(),
+            progress: Arc::clone(&progress),
+        };
+        let writer = writer::run(store, tree, receiver, head_sender, Arc::clone(&health));
+        let tasks = Tasks {
+            stop,
+            checkpoints: tokio::spawn(checkpoints.run(stopped)),
+            writer: tokio::spawn(writer),
+        };
+        let (folded, tasks) =
+            (Mutex::new(Folded { state, next, last_ms }), Mutex::new(Some(tasks)));
+        Ok(Self { folded, queue, head, health, progress, clock, opening, tasks })
+    }
+
+    /// What was found at start.
+    #[must_use]
+    pub fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            head: *self.head.borrow(),
+            checkpointed: self.progress.signed(),
+            stopped: self.health.stopped().map(str::to_owned),
+            checkpoint_problem: self.progress.problem(),
+            groups: self.health.groups(),
+        }
+    }
+
+    /// Looks at the state. It may be ahead of the disk: for an answer that rests on it, use
+    /// [`commit`](Self::commit) with [`Step::nothing`].
+    pub fn read<T>(&self, f: impl FnOnce(&S) -> T) -> T {
+        f(&self.folded.lock().unwrap_or_else(PoisonError::into_inner).state)
+    }
+
+    /// Runs `f` on the state under the lock, applies its events to the state, queues them in that same order,
+    /// and returns when they, and all that `f` saw, are durable; only then a grant becomes a permit. `f` must be quick.
+    ///
+    /// # Errors
+    /// [`LogError`]; after [`LogError::Stopped`] nothing works until a restart.
+    pub async fn commit<T>(
+        &self,
+        f: impl FnOnce(&S) -> Step<T>,
+    ) -> Result<(Option<DurablePermit>, T), LogError> {
+        let place = self.queue.reserve().await.map_err(|_| self.stopped())?;
+        let queued = self.queue_step(place, f)?;
+        queued.durable.await.map_err(|_| self.stopped())?;
+        match queued.grant {
+            None => Ok((None, queued.out)),
+            Some((authorization, true)) => {
+                Ok((Some(DurablePermit::after_durable(authorization)), queued.out))
+            }
+            Some((authorization, false)) => {
+                Err(LogError::SpendMissing(authorization.granted().request))
+            }
+        }
+    }
+
+    /// Makes the last checkpoint, writes everything out and gives the database back. Later commits fail.
+    ///
+    /// # Errors
+    /// [`LogError::Stopped`] when the log had already failed.
+    pub async fn close(&self) -> Result<(), LogError> {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(tasks) = tasks else { return Ok(()) };
+        let failed = self.health.stopped().map(|reason| LogError::Stopped(reason.to_owned()));
+        // What is still queued belongs under the last checkpoint.
+        let (durable, flushed) = oneshot::channel();
+        let barrier = Message::Entries { entries: Vec::new(), durable };
+        if self.queue.send(barrier).await.is_ok() {
+            let _ = flushed.await;
+        }
+        let _ = tasks.stop.send(());
+        let _ = tasks.checkpoints.await;
+        let (closed, done) = oneshot::channel();
+        if self.queue.send(Message::Close { closed }).await.is_ok() {
+            let _ = done.await;
+        }
+        let _ = tasks.writer.await;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The part of a commit that happens under the lock.
+    fn queue_step<T>(
+        &self,
+        place: mpsc::Permit<'_, Message>,
+        f: impl FnOnce(&S) -> Step<T>,
+    ) -> Result<Queued<T>, LogError> {
+        let mut folded = self.lock()?;
+        let Step { events, grant, out } = f(&folded.state);
+        // Time never runs backwards in the log, whatever the clock does.
+        let unix_ms = self.clock.unix_ms().max(folded.last_ms);
+        let entries: Vec<Entry> =
+            events.into_iter().map(|event| Entry { unix_ms, event }).collect();
+        let encoded: Vec<Vec<u8>> = entries.iter().map(Entry::encode).collect::<Result<_, _>>()?;
+        for entry in &entries {
+            self.apply(&mut folded, entry)?;
+        }
+        folded.last_ms = unix_ms;
+        let grant = grant.map(|authorization| {
+            let granted = authorization.granted();
+            let recorded = folded.state.spend_recorded(granted.request, &granted.digest);
+            (authorization, recorded)
+        });
+        let (done, durable) = oneshot::channel();
+        if encoded.is_empty() && self.head.borrow().size == folded.next {
+            // Nothing to write and nothing on its way: durable already.
+            let _ = done.send(());
+        } else {
+            // Sent under the lock: the queue's order is the order of the state.
+            place.send(Message::Entries { entries: encoded, durable: done });
+        }
+        Ok(Queued { durable, grant, out })
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Folded<S>>, LogError> {
+        let folded = self.folded.lock().map_err(|_| {
+            self.health.stop("a decision panicked".to_owned());
+            self.stopped()
+        })?;
+        if self.health.stopped().is_some() {
+            return Err(self.stopped());
+        }
+        Ok(folded)
+    }
+
+    fn apply(&self, folded: &mut Folded<S>, entry: &Entry) -> Result<(), LogError> {
+        let seq = folded.next;
+        let applied = if matches!(entry.event, Event::Opened { .. }) {
+            Err(LogError::Beginning(seq))
+        } else {
+            folded.state.apply(seq, entry).map_err(|source| LogError::Fold { seq, source })
+        };
+        if let Err(error) = applied {
+            // The state may be half changed now; only a restart makes it whole.
+            self.health.stop(error.to_string());
+            return Err(error);
+        }
+        folded.next = seq.saturating_add(1);
+        Ok(())
+    }
+
+    fn stopped(&self) -> LogError {
+        LogError::Stopped(self.health.stopped().unwrap_or("its writer is gone").to_owned())
+    }
+}
+
+/// A step on its way to the disk.
+struct Queued<T> {
+    durable: oneshot::Receiver<()>,
+    grant: Option<(Authorization, bool)>,
+    out: T,
+}
+
+impl<S> fmt::Debug for Log<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("head", &*self.head.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("state_dir", &self.state_dir).finish_non_exhaustive()
+    }
+}

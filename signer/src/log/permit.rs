@@ -1,0 +1,39 @@
+//! The permit to sign: proof that a decision's spend is durable in the log. It never exists for anything else,
+//! cannot be copied, and is spent by the token.
+
+use policy::Authorization;
+use policy::intent::RequestId;
+
+/// One durable, authorized request. Made only by [`Log::commit`](super::Log::commit), consumed by signing.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped cost allowance and signed nothing"]
+pub struct DurablePermit {
+    request: RequestId,
+    digest: [u8; 32],
+}
+
+impl DurablePermit {
+    /// For [`Log::commit`](super::Log::commit) alone, after the spend reached the disk.
+    pub(super) fn after_durable(authorization: Authorization) -> Self {
+        let granted = authorization.into_parts();
+        Self { request: granted.request, digest: granted.digest }
+    }
+
+    /// A permit out of nothing, for unit tests of the token; no other build has it.
+    #[cfg(test)]
+    pub(crate) fn for_tests(request: RequestId, digest: [u8; 32]) -> Self {
+        Self { request, digest }
+    }
+
+    /// The request it is for.
+    #[must_use]
+    pub fn request(&self) -> RequestId {
+        self.request
+    }
+
+    /// The canonical digest of that request; the token refuses any other.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}

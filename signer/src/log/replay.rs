@@ -1,0 +1,138 @@
+//! Reads the whole log at start, checks it against what the token signed, and folds it into the state. It never
+//! repairs anything: a log that does not add up stays closed.
+
+use std::path::Path;
+
+use audit::checkpoint::Checkpoint;
+use audit::entry::{Entry, Event};
+use audit::tree::{self, Frontier};
+
+use super::error::{LogError, Whose};
+use super::high_water;
+use super::log::Fold;
+use super::store::Store;
+
+/// What was found at start, for the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opening {
+    /// The log's name.
+    pub origin: String,
+    /// Entries.
+    pub size: u64,
+    /// Entries that a signed checkpoint covers. The rest was written after it, before a crash: accepted, and
+    /// covered by the next one.
+    pub checkpointed: u64,
+    /// Whether the state folder had a checkpoint. Without one an old copy of the whole database goes unnoticed.
+    pub state_folder: bool,
+}
+
+/// The log in memory.
+pub(super) struct Replayed {
+    pub(super) opening: Opening,
+    pub(super) tree: Frontier,
+    pub(super) last_ms: u64,
+}
+
+/// Reads, checks and folds everything.
+pub(super) async fn replay<S: Fold>(
+    store: &mut Store,
+    state: &mut S,
+    key: &[u8; 32],
+    state_dir: &Path,
+) -> Result<Replayed, LogError> {
+    let mut page = store.entries_from(i64::MIN).await?;
+    let Some((_, first)) = page.first() else {
+        return Err(if high_water::read(state_dir)?.is_some() {
+            LogError::Lost
+        } else {
+            LogError::Empty
+        });
+    };
+    let origin = beginning(first, key)?;
+    let signed = checkpoints(store, &origin, key, state_dir).await?;
+    let mut tree = Frontier::new();
+    let mut last_ms = 0;
+    while !page.is_empty() {
+        for (seq, bytes) in &page {
+            let expected = tree.size();
+            if u64::try_from(*seq) != Ok(expected) {
+                return Err(LogError::Gap { expected, found: *seq });
+            }
+            last_ms = last_ms.max(fold(state, expected, bytes)?);
+            tree.append(tree::leaf_hash(bytes));
+            compare(&signed, &tree)?;
+        }
+        let next = i64::try_from(tree.size()).map_err(|_| super::error::StoreError::Number)?;
+        page = store.entries_from(next).await?;
+    }
+    let found = tree.size();
+    if let Some((whose, checkpoint)) = signed.iter().find(|(_, c)| c.size > found) {
+        return Err(LogError::RolledBack { whose: *whose, signed: checkpoint.size, found });
+    }
+    let recorded = store.size()?;
+    if recorded != found {
+        return Err(LogError::Count { recorded, found });
+    }
+    let opening = Opening {
+        origin,
+        size: found,
+        checkpointed: signed.iter().map(|(_, c)| c.size).max().unwrap_or(0),
+        state_folder: signed.iter().any(|(whose, _)| *whose == Whose::StateFolder),
+    };
+    Ok(Replayed { opening, tree, last_ms })
+}
+
+/// Entry 0 names the log and the key its checkpoints are signed with, which must be this token's.
+fn beginning(bytes: &[u8], key: &[u8; 32]) -> Result<String, LogError> {
+    let entry = Entry::decode(bytes).map_err(|source| LogError::Undecodable { seq: 0, source })?;
+    let Event::Opened { origin, checkpoint_key, .. } = entry.event else {
+        return Err(LogError::Beginning(0));
+    };
+    if checkpoint_key != *key {
+        let (logged, token) = (hex::encode(checkpoint_key), hex::encode(key));
+        return Err(LogError::WrongToken { logged, token });
+    }
+    Ok(origin)
+}
+
+/// The newest checkpoints, from the database and from outside of it, with their signatures checked.
+async fn checkpoints(
+    store: &mut Store,
+    origin: &str,
+    key: &[u8; 32],
+    state_dir: &Path,
+) -> Result<Vec<(Whose, Checkpoint)>, LogError> {
+    let kept = [
+        (Whose::Database, store.newest_checkpoint().await?),
+        (Whose::StateFolder, high_water::read(state_dir)?),
+    ];
+    let mut signed = Vec::new();
+    for (whose, note) in kept {
+        let Some(note) = note else { continue };
+        let checkpoint = Checkpoint::open(&note, origin, key)
+            .map_err(|source| LogError::Checkpoint { whose, source })?;
+        signed.push((whose, checkpoint));
+    }
+    Ok(signed)
+}
+
+/// Decodes one entry and applies it to the state; its time.
+fn fold<S: Fold>(state: &mut S, seq: u64, bytes: &[u8]) -> Result<u64, LogError> {
+    let entry = Entry::decode(bytes).map_err(|source| LogError::Undecodable { seq, source })?;
+    if matches!(entry.event, Event::Opened { .. }) != (seq == 0) {
+        return Err(LogError::Beginning(seq));
+    }
+    state.apply(seq, &entry).map_err(|source| LogError::Fold { seq, source })?;
+    Ok(entry.unix_ms)
+}
+
+/// Where the token signed a root at this size, it must be this root.
+fn compare(signed: &[(Whose, Checkpoint)], tree: &Frontier) -> Result<(), LogError> {
+    let here = signed.iter().filter(|(_, checkpoint)| checkpoint.size == tree.size());
+    for (whose, checkpoint) in here {
+        if checkpoint.root != tree.root() {
+            return Err(LogError::Edited { whose: *whose, size: checkpoint.size });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! The database under the log: the same few statements on SQLite and PostgreSQL. It never updates or deletes an
+//! entry, and never writes without holding the fence.
+
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, QueryBuilder, SqliteConnection};
+
+use super::error::StoreError;
+
+/// Rows per insert statement, so that few different statements are ever prepared.
+const INSERT_ROWS_MAX: usize = 64;
+/// Entries read at a time when the log is replayed.
+const PAGE_ROWS: i64 = 256;
+/// How long a predecessor that is just ending may keep the lock.
+const TAKE_OVER: Duration = Duration::from_secs(3);
+/// The advisory lock's number in PostgreSQL: "coffer" in ASCII.
+const ADVISORY_LOCK: i64 = 0x636f_6666_6572;
+
+const TABLES_SQLITE: &str = "
+    CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS fence
+        (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;";
+const TABLES_POSTGRES: &str = "
+    CREATE TABLE IF NOT EXISTS entries (seq BIGINT PRIMARY KEY, bytes BYTEA NOT NULL);
+    CREATE TABLE IF NOT EXISTS checkpoints (size BIGINT PRIMARY KEY, note TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS fence (id BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, size BIGINT NOT NULL);";
+
+const FENCE_MAKE: &str =
+    "INSERT INTO fence (id, epoch, size) VALUES (1, 0, 0) ON CONFLICT (id) DO NOTHING";
+const FENCE_TAKE: &str = "UPDATE fence SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch, size";
+const FENCE_HOLD: &str = "UPDATE fence SET size = $1 WHERE id = 1 AND epoch = $2 AND size = $3";
+const ENTRIES: &str = "SELECT seq, bytes FROM entries WHERE seq >= $1 ORDER BY seq LIMIT $2";
+const ENTRY_ADD: &str = "INSERT INTO entries (seq, bytes) ";
+const CHECKPOINT_NEWEST: &str = "SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1";
+const CHECKPOINT_ADD: &str =
+    "INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING";
+
+/// The one connection that may write the log.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    epoch: i64,
+    size: i64,
+}
+
+#[derive(Debug)]
+enum Connection {
+    Sqlite(Box<SqliteConnection>),
+    Postgres(Box<PgConnection>),
+}
+
+/// Runs the same code on whichever database it is; only the driver's types differ.
+macro_rules! on {
+    ($connection:expr, $c:ident => $body:expr) => {
+        match &mut $connection {
+            Connection::Sqlite($c) => $body,
+            Connection::Postgres($c) => $body,
+        }
+    };
+}
+
+impl Store {
+    /// Opens `sqlite:PATH` or `postgres://…`, makes the tables if need be, checks that what it promises durable
+    /// is, and takes the fence: from now on nobody else can write.
+    ///
+    /// # Errors
+    /// [`StoreError`], above all when another process holds it or it cannot be written.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let mut connection = if url.starts_with("sqlite:") {
+            Connection::Sqlite(Box::new(open_sqlite(url).await?))
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Connection::Postgres(Box::new(open_postgres(url).await?))
+        } else {
+            return Err(StoreError::Url);
+        };
+        let (epoch, size): (i64, i64) = on!(connection, c => {
+            sqlx::query(FENCE_MAKE).execute(&mut **c).await.map_err(failed)?;
+            sqlx::query_as(FENCE_TAKE).fetch_one(&mut **c).await.map_err(failed)?
+        });
+        Ok(Self { connection, epoch, size })
+    }
+
+    /// How many entries were written, by the database's own counter.
+    ///
+    /// # Errors
+    /// [`StoreError::Number`] when it was edited to nonsense.
+    pub fn size(&self) -> Result<u64, StoreError> {
+        u64::try_from(self.size).map_err(|_| StoreError::Number)
+    }
+
+    /// Appends entries after those already there, all or none; durable when it returns.
+    pub(super) async fn append(&mut self, entries: &[Vec<u8>]) -> Result<(), StoreError> {
+        let added = i64::try_from(entries.len()).map_err(|_| StoreError::Number)?;
+        let size = self.size.checked_add(added).ok_or(StoreError::Number)?;
+        on!(self.connection, c => {
+            let mut transaction = c.begin().await.map_err(failed)?;
+            let held = sqlx::query(FENCE_HOLD).bind(size).bind(self.epoch).bind(self.size);
+            let held = held.execute(&mut *transaction).await.map_err(failed)?;
+            if held.rows_affected() != 1 {
+                return Err(StoreError::Fenced);
+            }
+            let mut numbered = (self.size..).zip(entries);
+            for chunk in entries.chunks(INSERT_ROWS_MAX) {
+                let mut insert = QueryBuilder::new(ENTRY_ADD);
+                insert.push_values(numbered.by_ref().take(chunk.len()), |mut row, (seq, bytes)| {
+                    row.push_bind(seq).push_bind(bytes.as_slice());
+                });
+                insert.build().execute(&mut *transaction).await.map_err(failed)?;
+            }
+            transaction.commit().await.map_err(failed)?;
+        });
+        self.size = size;
+        Ok(())
+    }
+
+    /// A page of entries from `seq` on, in order.
+    pub(super) async fn entries_from(
+        &mut self,
+        seq: i64,
+    ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        on!(self.connection, c => {
+            sqlx::query_as(ENTRIES).bind(seq).bind(PAGE_ROWS).fetch_all(&mut **c).await
+        })
+        .map_err(failed)
+    }
+
+    /// Adds a signed checkpoint.
+    pub(super) async fn add_checkpoint(&mut self, size: u64, note: &str) -> Result<(), StoreError> {
+        let at = i64::try_from(size).map_err(|_| StoreError::Number)?;
+        on!(self.connection, c => {
+            sqlx::query(CHECKPOINT_ADD).bind(at).bind(note).execute(&mut **c).await.map(drop)
+        })
+        .map_err(failed)
+    }
+
+    /// The signed checkpoint of the largest size.
+    pub(super) async fn newest_checkpoint(&mut self) -> Result<Option<String>, StoreError> {
+        on!(self.connection, c => {
+            sqlx::query_scalar(CHECKPOINT_NEWEST).fetch_optional(&mut **c).await
+        })
+        .map_err(failed)
+    }
+
+    /// Gives the fence back.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not say goodbye; nothing durable depends on it.
+    pub async fn close(self) -> Result<(), StoreError> {
+        match self.connection {
+            Connection::Sqlite(c) => c.close().await,
+            Connection::Postgres(c) => c.close().await,
+        }
+        .map_err(failed)
+    }
+}
+
+/// Opens a SQLite file exclusively: the lock is the fence, and ends with the process.
+async fn open_sqlite(url: &str) -> Result<SqliteConnection, StoreError> {
+    let options = SqliteConnectOptions::from_str(url)
+        .map_err(StoreError::Open)?
+        .busy_timeout(TAKE_OVER)
+        .locking_mode(SqliteLockingMode::Exclusive)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging();
+    make_private(options.get_filename()).map_err(StoreError::File)?;
+    let mut connection = options.connect().await.map_err(opening)?;
+    let wanted = [
+        ("journal_mode", "PRAGMA journal_mode", "wal"),
+        ("locking_mode", "PRAGMA locking_mode", "exclusive"),
+    ];
+    for (name, question, wanted) in wanted {
+        let found: String =
+            sqlx::query_scalar(question).fetch_one(&mut connection).await.map_err(failed)?;
+        must_be(name, found, &[wanted], wanted)?;
+    }
+    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failed)?;
+    must_be("synchronous", synchronous.to_string(), &["2", "3"], "2 (FULL)")?;
+    sqlx::raw_sql(TABLES_SQLITE).execute(&mut connection).await.map_err(failed)?;
+    Ok(connection)
+}
+
+/// Makes the file before SQLite does, so that only its owner can read it, and its name survives a power cut.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(file) => file.sync_all()?,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => std::fs::File::open(folder)?.sync_all(),
+        _ => std::fs::File::open(".")?.sync_all(),
+    }
+}
+
+/// Opens PostgreSQL and takes the advisory lock, which the server gives back when this session ends.
+async fn open_postgres(url: &str) -> Result<PgConnection, StoreError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(StoreError::Open)?
+        .application_name("cofferdam-signer")
+        .disable_statement_logging();
+    let mut connection = options.connect().await.map_err(opening)?;
+    // Weaker than the server's default is raised; stronger (remote_apply) is left as it is.
+    let commit = show(&mut connection, "SHOW synchronous_commit").await?;
+    if commit == "off" {
+        sqlx::raw_sql("SET synchronous_commit = on")
+            .execute(&mut connection)
+            .await
+            .map_err(failed)?;
+    }
+    let commit = show(&mut connection, "SHOW synchronous_commit").await?;
+    let flushed = ["on", "local", "remote_write", "remote_apply"];
+    must_be("synchronous_commit", commit, &flushed, "on")?;
+    must_be("fsync", show(&mut connection, "SHOW fsync").await?, &["on"], "on")?;
+    let pages = show(&mut connection, "SHOW full_page_writes").await?;
+    must_be("full_page_writes", pages, &["on"], "on")?;
+    let deadline = tokio::time::Instant::now().checked_add(TAKE_OVER);
+    while !lock(&mut connection).await? {
+        if deadline.is_none_or(|deadline| tokio::time::Instant::now() > deadline) {
+            return Err(StoreError::InUse);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    sqlx::raw_sql(TABLES_POSTGRES).execute(&mut connection).await.map_err(failed)?;
+    Ok(connection)
+}
+
+async fn lock(connection: &mut PgConnection) -> Result<bool, StoreError> {
+    let locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(ADVISORY_LOCK);
+    locked.fetch_one(connection).await.map_err(failed)
+}
+
+async fn show(connection: &mut PgConnection, what: &'static str) -> Result<String, StoreError> {
+    sqlx::query_scalar(what).fetch_one(connection).await.map_err(failed)
+}
+
+/// Reads a setting back: what was asked for is not always what is.
+fn must_be(
+    name: &'static str,
+    found: String,
+    allowed: &[&str],
+    wanted: &'static str,
+) -> Result<(), StoreError> {
+    if allowed.contains(&found.as_str()) {
+        Ok(())
+    } else {
+        Err(StoreError::Setting { name, found, wanted })
+    }
+}
+
+/// Sorts a failure while connecting.
+fn opening(error: sqlx::Error) -> StoreError {
+    match failed(error) {
+        StoreError::Database(error) => StoreError::Open(error),
+        sorted => sorted,
+    }
+}
+
+/// Sorts the driver's failures into those an operator can act on.
+fn failed(error: sqlx::Error) -> StoreError {
+    let code = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
+    // SQLite gives decimal result codes (the low byte is the primary one), PostgreSQL five-letter states.
+    match code.as_deref() {
+        Some("25006") => StoreError::ReadOnly,
+        Some("53100") => StoreError::Full,
+        Some(code) if code.len() < 5 => match code.parse::<u32>().map(|c| c & 0xff) {
+            Ok(5 | 6) => StoreError::InUse,
+            Ok(8) => StoreError::ReadOnly,
+            Ok(13) => StoreError::Full,
+            _ => StoreError::Database(error),
+        },
+        _ => StoreError::Database(error),
+    }
+}

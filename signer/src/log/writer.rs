@@ -1,0 +1,216 @@
+//! The one task that writes: it takes everything queued while the last write was on its way to the disk and
+//! writes that as one transaction. It never answers before the disk did, and never goes on after a failure.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use audit::Hash;
+use audit::tree::{self, Frontier};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::error::StoreError;
+use super::store::Store;
+
+/// Commits that may wait; more wait outside, holding nothing.
+pub(super) const QUEUE_COMMITS_MAX: usize = 1024;
+/// Entries and bytes after which a group is closed.
+const GROUP_ENTRIES_MAX: usize = 2048;
+const GROUP_BYTES_MAX: usize = 8 << 20;
+/// How long the database may take for one group before the log stops.
+const WRITE_SECONDS_MAX: u64 = 30;
+
+/// How long the durable log is, and its root.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Durable entries.
+    pub size: u64,
+    /// RFC 6962 root over them.
+    pub root: Hash,
+}
+
+/// How well commits were grouped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Groups {
+    /// Transactions written.
+    pub groups: u64,
+    /// Commits in them.
+    pub commits: u64,
+    /// Entries in them.
+    pub entries: u64,
+    /// Commits in the largest.
+    pub largest: u64,
+}
+
+/// What the writer is asked.
+pub(super) enum Message {
+    /// Entries of one commit, in order after all queued before; none: answer when those are durable.
+    Entries { entries: Vec<Vec<u8>>, durable: oneshot::Sender<()> },
+    /// A signed checkpoint.
+    Checkpoint { size: u64, note: String, stored: oneshot::Sender<()> },
+    /// Write what is queued, close the database, end.
+    Close { closed: oneshot::Sender<()> },
+}
+
+/// Shared between the writer and the log: numbers, and the reason it stopped.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    stopped: OnceLock<String>,
+    groups: AtomicU64,
+    commits: AtomicU64,
+    entries: AtomicU64,
+    largest: AtomicU64,
+}
+
+impl Health {
+    /// Stops the log for good; the first reason counts.
+    pub(super) fn stop(&self, reason: String) {
+        if self.stopped.set(reason.clone()).is_ok() {
+            tracing::error!(reason, "the log stopped");
+        }
+    }
+
+    pub(super) fn stopped(&self) -> Option<&str> {
+        self.stopped.get().map(String::as_str)
+    }
+
+    pub(super) fn groups(&self) -> Groups {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Groups {
+            groups: read(&self.groups),
+            commits: read(&self.commits),
+            entries: read(&self.entries),
+            largest: read(&self.largest),
+        }
+    }
+
+    fn count(&self, commits: usize, entries: usize) {
+        let (commits, entries) = (wide(commits), wide(entries));
+        self.groups.fetch_add(1, Ordering::Relaxed);
+        self.commits.fetch_add(commits, Ordering::Relaxed);
+        self.entries.fetch_add(entries, Ordering::Relaxed);
+        self.largest.fetch_max(commits, Ordering::Relaxed);
+    }
+}
+
+fn wide(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Writes until told to close, until every sender is gone, or until something fails.
+pub(super) async fn run(
+    mut store: Store,
+    mut tree: Frontier,
+    mut queue: mpsc::Receiver<Message>,
+    head: watch::Sender<Head>,
+    health: Arc<Health>,
+) {
+    let mut messages = Vec::new();
+    let closed = loop {
+        messages.clear();
+        // Takes all that is there at once: this is what makes groups.
+        if queue.recv_many(&mut messages, QUEUE_COMMITS_MAX).await == 0 {
+            break None;
+        }
+        match write_all(&mut store, &mut tree, &mut messages, &head, &health).await {
+            Ok(None) => {}
+            Ok(Some(closed)) => break Some(closed),
+            // Whoever waits sees its channel drop, and then the reason.
+            Err(error) => {
+                health.stop(error.to_string());
+                break None;
+            }
+        }
+    };
+    if closed.is_some() {
+        health.stop("it was closed".to_owned());
+    }
+    queue.close();
+    if let Err(error) = store.close().await {
+        tracing::warn!(%error, "the log's database did not close cleanly");
+    }
+    if let Some(closed) = closed {
+        // Nobody waiting for it is no failure.
+        let _ = closed.send(());
+    }
+}
+
+/// Writes the messages in order, as few groups as possible. Returns whom to tell when it was asked to close.
+async fn write_all(
+    store: &mut Store,
+    tree: &mut Frontier,
+    messages: &mut Vec<Message>,
+    head: &watch::Sender<Head>,
+    health: &Health,
+) -> Result<Option<oneshot::Sender<()>>, StoreError> {
+    let mut group = Group::default();
+    for message in messages.drain(..) {
+        match message {
+            Message::Entries { entries, durable } => {
+                group.add(entries, durable);
+                if group.is_full() {
+                    group.write(store, tree, head, health).await?;
+                }
+            }
+            Message::Checkpoint { size, note, stored } => {
+                in_time(store.add_checkpoint(size, &note)).await?;
+                let _ = stored.send(());
+            }
+            Message::Close { closed } => {
+                group.write(store, tree, head, health).await?;
+                return Ok(Some(closed));
+            }
+        }
+    }
+    group.write(store, tree, head, health).await?;
+    Ok(None)
+}
+
+/// Commits that go to the disk together.
+#[derive(Default)]
+struct Group {
+    entries: Vec<Vec<u8>>,
+    bytes: usize,
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl Group {
+    fn add(&mut self, entries: Vec<Vec<u8>>, durable: oneshot::Sender<()>) {
+        let bytes = entries.iter().map(Vec::len).fold(0, usize::saturating_add);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.entries.extend(entries);
+        self.waiting.push(durable);
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= GROUP_ENTRIES_MAX || self.bytes >= GROUP_BYTES_MAX
+    }
+
+    async fn write(
+        &mut self,
+        store: &mut Store,
+        tree: &mut Frontier,
+        head: &watch::Sender<Head>,
+        health: &Health,
+    ) -> Result<(), StoreError> {
+        let group = std::mem::take(self);
+        if !group.entries.is_empty() {
+            in_time(store.append(&group.entries)).await?;
+            group.entries.iter().for_each(|entry| tree.append(tree::leaf_hash(entry)));
+            head.send_replace(Head { size: tree.size(), root: tree.root() });
+            health.count(group.waiting.len(), group.entries.len());
+        }
+        for durable in group.waiting {
+            // A caller that went away does not undo what is written.
+            let _ = durable.send(());
+        }
+        Ok(())
+    }
+}
+
+/// A database that hangs is a database that failed.
+async fn in_time<T>(write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(Duration::from_secs(WRITE_SECONDS_MAX), write)
+        .await
+        .unwrap_or(Err(StoreError::Slow(WRITE_SECONDS_MAX)))
+}

@@ -3,4 +3,6 @@
 //! what policy allows.
 
 pub mod store;
+pub mod signer_client;
 pub mod plan;
+pub mod psbt;

@@ -1,0 +1,90 @@
+//! Plans one sweep: the wallet's largest spendable coins into one output of the cold wallet.
+//! It never makes change and never pays anybody else.
+
+use asset::FeeRate;
+use bitcoin::{Amount, Script};
+
+use super::{Coin, LeftOut, Limits, PlanError, fee_for, size, total, worth_spending};
+
+/// What one sweep spends and pays.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SweepPlan {
+    /// Coins to spend, largest first.
+    pub inputs: Vec<Coin>,
+    /// What the cold output gets.
+    pub to_cold: Amount,
+    /// What miners get.
+    pub fee: Amount,
+    /// Coins of the wallet that stay where they are, and why.
+    pub left_out: Vec<(Coin, LeftOut)>,
+}
+
+/// Plans a sweep of as many coins as fit, largest first.
+///
+/// # Errors
+/// [`PlanError`] if no coin may be spent, or no choice of coins keeps every cap.
+pub fn sweep(
+    coins: &[Coin],
+    cold: &Script,
+    rate: FeeRate,
+    limits: &Limits,
+) -> Result<SweepPlan, PlanError> {
+    limits.check_rate(rate)?;
+    let (mut inputs, mut left_out) = worth_spending(coins, rate);
+    if inputs.is_empty() {
+        return Err(PlanError::NoCoins { rate });
+    }
+    let fits = limits.inputs_that_fit(&[cold]).min(inputs.len());
+    for coin in inputs.split_off(fits) {
+        left_out.push((coin, LeftOut::Limit));
+    }
+    // The smallest coin pays the worst share, and every coin adds to the fee: if a cap is passed, drop it and see again.
+    loop {
+        match settle(&inputs, cold, rate, None, limits) {
+            Ok((to_cold, fee)) => return Ok(SweepPlan { inputs, to_cold, fee, left_out }),
+            Err(PlanError::Fee { .. }) if inputs.len() > 1 => {
+                left_out.extend(inputs.pop().map(|coin| (coin, LeftOut::Limit)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Plans the same coins again at a higher fee, to replace a transaction that paid `replaced`.
+///
+/// # Errors
+/// [`PlanError`] if a cap would be passed.
+pub fn again(
+    inputs: &[Coin],
+    cold: &Script,
+    rate: FeeRate,
+    replaced: Amount,
+    limits: &Limits,
+) -> Result<SweepPlan, PlanError> {
+    limits.check_rate(rate)?;
+    let (to_cold, fee) = settle(inputs, cold, rate, Some(replaced), limits)?;
+    Ok(SweepPlan { inputs: inputs.to_vec(), to_cold, fee, left_out: Vec::new() })
+}
+
+/// What goes to cold and what to miners, if every cap holds.
+fn settle(
+    inputs: &[Coin],
+    cold: &Script,
+    rate: FeeRate,
+    replaced: Option<Amount>,
+    limits: &Limits,
+) -> Result<(Amount, Amount), PlanError> {
+    let available = total(inputs)?;
+    let fee = fee_for(size::weight(inputs.len(), &[cold]), rate, replaced)?;
+    let least = cold.minimal_non_dust();
+    let to_cold = available.checked_sub(fee).unwrap_or(Amount::ZERO);
+    if to_cold < least {
+        return Err(PlanError::Dust { amount: to_cold, least });
+    }
+    limits.check_fee(fee, to_cold)?;
+    Ok((to_cold, fee))
+}
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+pub(crate) mod tests;

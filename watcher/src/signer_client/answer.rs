@@ -1,0 +1,235 @@
+//! The signer's answers as types: signed, refused with reasons, or not known. It never takes silence for a refusal.
+
+use std::time::Duration;
+
+use prost::Message as _;
+use proto::SignReply;
+use tonic::{Code, Status};
+
+/// The answer to a request for a signature.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SignOutcome {
+    /// Here it is.
+    Signed(Signed),
+    /// The signer said no to this request.
+    Refused(Refusal),
+    /// Nobody knows. Ask again with the same key.
+    Unavailable(Unavailable),
+}
+
+/// A signed transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signed {
+    /// Consensus encoding.
+    pub transaction: Vec<u8>,
+    /// An earlier call with the same key made it.
+    pub stored: bool,
+    /// Tier of the keys that signed.
+    pub tier: String,
+}
+
+/// Why a call other than for a signature failed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The signer said no.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The signer could not be asked, or did not answer.
+    #[error("{0}")]
+    Unavailable(Unavailable),
+}
+
+/// What the signer answered when it said no.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the signer refused: {}", join(.reasons))]
+pub struct Refusal {
+    /// The status it came with.
+    pub code: Code,
+    /// 16 bytes, or empty when the request was not admitted.
+    pub request_id: Vec<u8>,
+    /// Never empty.
+    pub reasons: Vec<Reason>,
+}
+
+/// One reason.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Reason {
+    /// Stable.
+    pub code: String,
+    /// A sentence for people.
+    pub text: String,
+}
+
+/// The signer could not be asked, or its answer is not one.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the signer cannot be asked now: {message}")]
+pub struct Unavailable {
+    /// What happened.
+    pub message: String,
+}
+
+impl Refusal {
+    /// Whether a reason has this code.
+    #[must_use]
+    pub fn has(&self, code: &str) -> bool {
+        self.reasons.iter().any(|reason| reason.code == code)
+    }
+}
+
+impl Unavailable {
+    pub(super) fn late(deadline: Duration) -> Self {
+        Self { message: format!("no answer within {} seconds", deadline.as_secs()) }
+    }
+}
+
+impl Reason {
+    /// From a sentence that begins with its code, `code: text`, as all our errors do.
+    #[must_use]
+    pub fn from_sentence(sentence: &str) -> Self {
+        let is_code = |c: &str| {
+            !c.is_empty()
+                && c.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        match sentence.split_once(": ") {
+            Some((code, text)) if is_code(code) => Self { code: code.into(), text: text.into() },
+            _ => Self { code: "error".into(), text: sentence.into() },
+        }
+    }
+}
+
+impl From<proto::Reason> for Reason {
+    fn from(reason: proto::Reason) -> Self {
+        Self { code: reason.code, text: reason.text }
+    }
+}
+
+impl From<Reason> for proto::Reason {
+    fn from(reason: Reason) -> Self {
+        Self { code: reason.code, text: reason.text }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        match refusal(&status) {
+            Some(refusal) => Self::Refused(refusal),
+            None => {
+                let message = format!("{:?}: {}", status.code(), status.message());
+                Self::Unavailable(Unavailable { message })
+            }
+        }
+    }
+}
+
+pub(super) fn sign_outcome(reply: Result<SignReply, Status>) -> SignOutcome {
+    match reply {
+        Ok(reply) => SignOutcome::Signed(Signed {
+            transaction: reply.transaction,
+            stored: reply.stored,
+            tier: reply.tier,
+        }),
+        Err(status) => match Failure::from(status) {
+            Failure::Refused(refusal) if refusal.is_last_word() => SignOutcome::Refused(refusal),
+            Failure::Refused(refusal) => {
+                SignOutcome::Unavailable(Unavailable { message: join(&refusal.reasons) })
+            }
+            Failure::Unavailable(unavailable) => SignOutcome::Unavailable(unavailable),
+        },
+    }
+}
+
+impl Refusal {
+    /// Whether asking again with the same request cannot help. A full queue empties, a watermark rises, a locked
+    /// token is unlocked; what the policy denied or can never be right stays so.
+    fn is_last_word(&self) -> bool {
+        !matches!(self.code, Code::ResourceExhausted | Code::FailedPrecondition)
+            || self.has("too-large")
+            || self.has("oversize")
+    }
+}
+
+/// A refusal is only what the signer itself said: it carries its reasons, or is a code that nothing else on
+/// the way gives for a request.
+fn refusal(status: &Status) -> Option<Refusal> {
+    let code = status.code();
+    let said = proto::Refusal::decode(status.details()).ok().filter(|r| !r.reasons.is_empty());
+    match (code, said) {
+        (
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::ResourceExhausted
+            | Code::OutOfRange,
+            Some(said),
+        ) => {
+            let reasons = said.reasons.into_iter().map(Reason::from).collect();
+            Some(Refusal { code, request_id: said.request_id, reasons })
+        }
+        // A message over the signer's size limit is refused before it is one: without reasons, and for good.
+        (Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::OutOfRange, None) => {
+            let reasons = vec![Reason::from_sentence(status.message())];
+            Some(Refusal { code, request_id: Vec::new(), reasons })
+        }
+        _ => None,
+    }
+}
+
+fn join(reasons: &[Reason]) -> String {
+    let texts: Vec<_> = reasons.iter().map(|r| format!("{}: {}", r.code, r.text)).collect();
+    texts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: Code, reasons: &[&str]) -> Status {
+        let reasons = reasons
+            .iter()
+            .map(|code| proto::Reason { code: (*code).into(), text: "so".into() })
+            .collect();
+        let details = proto::Refusal { request_id: vec![1; 16], reasons }.encode_to_vec();
+        Status::with_details(code, "fee-rate: so", details.into())
+    }
+
+    #[test]
+    fn a_denial_is_an_answer_with_its_reasons() {
+        let outcome = sign_outcome(Err(status(Code::PermissionDenied, &["fee-rate", "fee-total"])));
+        let SignOutcome::Refused(refusal) = outcome else { panic!("{outcome:?}") };
+        assert!(refusal.has("fee-rate") && refusal.has("fee-total"));
+        assert_eq!(refusal.to_string(), "the signer refused: fee-rate: so; fee-total: so");
+    }
+
+    #[test]
+    fn silence_and_trouble_are_not_denials() {
+        for status in [
+            status(Code::Unavailable, &["token-gone"]),
+            status(Code::DeadlineExceeded, &["late"]),
+            status(Code::Internal, &["broken"]),
+            status(Code::ResourceExhausted, &["queue-full"]),
+            status(Code::FailedPrecondition, &["pin-locked"]),
+            // A proxy, not the signer: no reasons.
+            Status::permission_denied("403"),
+            Status::unauthenticated("who"),
+            Status::unknown("transport error"),
+            Status::cancelled("gone"),
+        ] {
+            let outcome = sign_outcome(Err(status));
+            assert!(matches!(outcome, SignOutcome::Unavailable(_)), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_never_be_right_is_refused_even_without_details() {
+        for status in [
+            Status::out_of_range("Error, decoded message length too large"),
+            Status::already_exists("key-reused: this key was used for another request"),
+            status(Code::ResourceExhausted, &["too-large"]),
+        ] {
+            let outcome = sign_outcome(Err(status));
+            assert!(matches!(outcome, SignOutcome::Refused(_)), "{outcome:?}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The fixtures themselves: the node pays, reorganises, restarts and dies with its owner; certificates are private.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use bitcoin::Amount;
+use devnet::{Node, Pki};
+
+const TENTH: Amount = Amount::from_sat(10_000_000);
+
+#[tokio::test]
+async fn pays_mines_and_reorganises() {
+    let node = Node::start().await.unwrap();
+    assert_eq!(node.height().await.unwrap(), 101);
+    let (one, two) = (node.new_address().await.unwrap(), node.new_address().await.unwrap());
+    let first = node.pay(&one, TENTH).await.unwrap();
+    assert_eq!(node.confirmations(first).await.unwrap(), Some(0));
+    node.mine(1).await.unwrap();
+    let second = node.pay_many(&[(one.clone(), TENTH), (two, TENTH)]).await.unwrap();
+    node.mine(2).await.unwrap();
+    assert_eq!(node.confirmations(second).await.unwrap(), Some(2));
+    assert_eq!(node.balance(&format!("addr({one})"), 1).await.unwrap(), TENTH * 2);
+
+    node.reorg(2).await.unwrap();
+    assert_eq!(node.confirmations(second).await.unwrap(), Some(0), "back in the mempool");
+    assert_eq!(node.height().await.unwrap(), 105);
+    node.mine(1).await.unwrap();
+    node.reorg_without(second).await.unwrap();
+    assert_eq!(node.confirmations(second).await.unwrap(), None, "can never confirm again");
+    assert_eq!(node.confirmations(first).await.unwrap(), Some(5));
+    assert!(node.mempool().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn survives_a_restart_and_a_kill() {
+    let mut node = Node::start().await.unwrap();
+    let address = node.new_address().await.unwrap();
+    let waiting = node.pay(&address, TENTH).await.unwrap();
+    node.restart().await.unwrap();
+    assert_eq!(node.confirmations(waiting).await.unwrap(), Some(0), "the mempool is kept over a restart");
+    node.mine(3).await.unwrap();
+    node.kill().unwrap();
+    assert!(node.height().await.is_err());
+    node.start_again().await.unwrap();
+    let transaction = node.transaction(waiting).await;
+    if let Ok(transaction) = transaction {
+        assert!(!node.test_accept(&transaction).await.unwrap().allowed, "known already");
+    }
+}
+
+#[test]
+fn a_dropped_process_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sleeper = std::process::Command::new("sleep");
+    sleeper.arg("600");
+    let child = devnet::process::Process::spawn("sleep", sleeper, &dir.path().join("log")).unwrap();
+    let stat = format!("/proc/{}/stat", child.id());
+    assert!(std::path::Path::new(&stat).exists());
+    drop(child);
+    assert!(!std::path::Path::new(&stat).exists());
+}
+
+#[test]
+fn keys_are_private_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::create(dir.path()).unwrap();
+    pki.server("signer").unwrap();
+    let client = pki.client("watcher-1").unwrap();
+    client.client_tls().unwrap();
+    let stranger = pki.stranger("watcher-1").unwrap();
+    assert_ne!(stranger.cert, client.cert);
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -2,3 +2,4 @@
 pub mod records;
 pub mod token;
 pub mod log;
+pub mod init;

@@ -1,1 +1,43 @@
-//! stub
+//! What signer and token worker say to each other: typed messages in bounded frames. It never opens a file,
+//! a socket or a token, and no message carries a PIN.
+//!
+//! The signer asks, the worker answers, one answer per question and in order:
+//!
+//! ```text
+//! Hello -> Hello      versions agree
+//! Open  -> Opened     module loaded, the one token with the label found, session open; not logged in
+//! Login -> LoggedIn   the PIN was sent to the token once
+//! Init  -> Bound      keys made where missing (`signer init` only), then as Bind
+//! Bind  -> Bound      the keys with these public keys were found, their attributes hold, the canary held
+//! Sign, Statement, Counters, Shutdown
+//! ```
+//!
+//! Any question may be answered with [`Reply::Fault`] instead.
+
+mod frame;
+mod message;
+
+pub use frame::{FrameError, read, write};
+pub use message::{
+    Batch, Binding, BindingProofs, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, Keys,
+    RawSignature, Reply, Request, StatementKey, TokenInfo,
+};
+
+/// The protocol's version; both sides must speak the same one.
+pub const VERSION: u16 = 1;
+/// Longest frame, in bytes.
+pub const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Most jobs of one batch.
+pub const BATCH_JOBS_MAX: usize = 512;
+/// Longest wrapped key, in bytes (RSA-8192).
+pub const WRAPPED_BYTES_MAX: usize = 1024;
+/// Longest statement, in bytes.
+pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
+/// Public key of the canary: a child key everybody may know, wrapped and unwrapped at every start to see how
+/// the token holds children. Its private key is SHA-256 of "cofferdam canary v1".
+#[rustfmt::skip]
+pub const CANARY_PUBLIC_KEY: [u8; 33] = [
+    0x02, 0x15, 0x49, 0x29, 0x2d, 0xb6, 0xf8, 0x94, 0x9c, 0xe6, 0xc3, 0xaf,
+    0x24, 0xf7, 0xc3, 0xd2, 0xfb, 0x80, 0x88, 0xda, 0xe4, 0xde, 0x29, 0xdb,
+    0xa2, 0xd6, 0xbe, 0x3d, 0x89, 0x3f, 0x4d, 0x55, 0x9a,
+];

@@ -1,0 +1,152 @@
+//! Commands about the token's own keys, for a person at the signer's machine: make them, show the wrapping key
+//! for a ceremony, allow another login after a refused PIN. They never run beside a serving signer's requests,
+//! and never show anything private.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::token::{KeyFile, Latch, Line, TokenConfig, TokenInfo, TokenKeys};
+
+/// `signer init`: makes the keys that the token lacks, checks those it has, writes their public halves to
+/// `state_dir` and, when asked, the wrapping key's PEM to `pem`. Running it again changes nothing.
+///
+/// # Errors
+/// When the token refuses, a key is unsafe, or the token's keys are not those written down before.
+pub async fn init(
+    config: &TokenConfig,
+    state_dir: &Path,
+    pem: Option<&Path>,
+    out: &mut impl Write,
+) -> anyhow::Result<TokenKeys> {
+    std::fs::create_dir_all(state_dir)
+        .with_context(|| format!("cannot make {}", state_dir.display()))?;
+    let (keys, made, info) = {
+        let (config, state_dir) = (config.clone(), state_dir.to_path_buf());
+        tokio::task::spawn_blocking(move || make_keys(&config, &state_dir)).await??
+    };
+    if let Some(path) = pem {
+        std::fs::write(path, keys.wrapping_pem())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    writeln!(out, "token         {} ({}, serial {})", info.label, info.model, info.serial)?;
+    for name in ["wrapping", "attestation", "checkpoint"] {
+        let state = if made.iter().any(|made| made == name) { "made now" } else { "was there" };
+        writeln!(out, "{name:<13} {state}")?;
+    }
+    show_keys(&keys, out)?;
+    if let Some(path) = pem {
+        writeln!(out, "written to    {}", path.display())?;
+    }
+    Ok(keys)
+}
+
+/// `signer wrapping-key`: asks the token for the wrapping key, prints its PEM and its fingerprint, and writes
+/// the PEM to `pem` when asked.
+///
+/// # Errors
+/// When the token does not hold exactly the keys written down by [`init`].
+pub async fn wrapping_key(
+    config: &TokenConfig,
+    state_dir: &Path,
+    pem: Option<&Path>,
+    out: &mut impl Write,
+) -> anyhow::Result<TokenKeys> {
+    let keys = {
+        let (config, state_dir) = (config.clone(), state_dir.to_path_buf());
+        tokio::task::spawn_blocking(move || find_keys(&config, &state_dir)).await??
+    };
+    match pem {
+        Some(path) => std::fs::write(path, keys.wrapping_pem())
+            .with_context(|| format!("cannot write {}", path.display()))?,
+        None => out.write_all(keys.wrapping_pem().as_bytes())?,
+    }
+    show_keys(&keys, out)?;
+    Ok(keys)
+}
+
+/// `signer pin clear`: allows one more login after the PIN was refused. Put the right PIN in place first.
+///
+/// # Errors
+/// When the state directory cannot be written.
+pub fn clear_pin(state_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    if Latch::in_dir(state_dir).clear()? {
+        writeln!(out, "cleared: the next login tries the PIN in the PIN file once")?;
+    } else {
+        writeln!(out, "nothing to clear: no login was refused")?;
+    }
+    Ok(())
+}
+
+/// A fingerprint for two people to compare on two screens: 64 hex digits, in groups of four, four to a line.
+#[must_use]
+pub fn fingerprint_lines(fingerprint: &[u8; 32]) -> [String; 4] {
+    let mut lines: [String; 4] = Default::default();
+    for (line, bytes) in lines.iter_mut().zip(fingerprint.chunks(8)) {
+        let groups: Vec<String> = bytes.chunks(2).map(hex::encode).collect();
+        *line = groups.join(" ");
+    }
+    lines
+}
+
+fn show_keys(keys: &TokenKeys, out: &mut impl Write) -> std::io::Result<()> {
+    for (line, name) in
+        fingerprint_lines(&keys.wrapping_fingerprint()).iter().zip(["fingerprint", "", "", ""])
+    {
+        writeln!(out, "{name:<13} {line}")?;
+    }
+    writeln!(out, "attestation   {}", hex::encode(keys.attestation))?;
+    writeln!(out, "checkpoint    {}", hex::encode(keys.checkpoint))
+}
+
+/// With keys written down before, the token must hold exactly those: no second set is ever made.
+fn make_keys(
+    config: &TokenConfig,
+    state_dir: &Path,
+) -> anyhow::Result<(TokenKeys, Vec<String>, TokenInfo)> {
+    let file = KeyFile::in_dir(state_dir);
+    let known = file.read()?;
+    let mut line = Line::open(config, &Latch::in_dir(state_dir))?;
+    let (keys, made) = match known {
+        Some(keys) => {
+            line.bind(&keys)?;
+            (keys, Vec::new())
+        }
+        None => {
+            let (keys, made) = line.init()?;
+            file.write(&keys)?;
+            (keys, made)
+        }
+    };
+    let info = line.info().clone();
+    line.close();
+    Ok((keys, made, info))
+}
+
+fn find_keys(config: &TokenConfig, state_dir: &Path) -> anyhow::Result<TokenKeys> {
+    let keys = KeyFile::in_dir(state_dir).require()?;
+    let mut line = Line::open(config, &Latch::in_dir(state_dir))?;
+    line.bind(&keys)?;
+    line.close();
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_are_read_in_groups_of_four() {
+        let bytes: [u8; 32] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        assert_eq!(
+            fingerprint_lines(&bytes),
+            [
+                "0001 0203 0405 0607",
+                "0809 0a0b 0c0d 0e0f",
+                "1011 1213 1415 1617",
+                "1819 1a1b 1c1d 1e1f"
+            ]
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! The `[token]` section of the signer's configuration. It never holds the PIN, only where it lies.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU8;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::TokenError;
+
+/// How to reach the token: either `module`, `label` and `pin_file` (the signer starts the workers itself), or
+/// `socket` (each connection to it gets a worker, as systemd does with `Accept=yes`; then another user may own
+/// the PIN).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenConfig {
+    /// The PKCS#11 module.
+    pub module: Option<PathBuf>,
+    /// Label of the token.
+    pub label: Option<String>,
+    /// File that holds the user PIN, mode 0600.
+    pub pin_file: Option<PathBuf>,
+    /// Environment of the workers, all of it: what the module needs, e.g. `SOFTHSM2_CONF`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The `token-worker` program; beside the signer's own when not given.
+    pub worker: Option<PathBuf>,
+    /// Unix socket whose every connection is a worker.
+    pub socket: Option<PathBuf>,
+    /// How many workers; one for each core when not given.
+    pub workers: Option<NonZeroU8>,
+    /// A worker that takes longer over one batch is killed.
+    pub batch_seconds_max: Option<NonZeroU8>,
+    /// A worker that takes longer to start is killed.
+    pub start_seconds_max: Option<NonZeroU8>,
+    /// Most signatures that may wait, of requests and of proofs each.
+    pub queue_jobs_max: Option<u32>,
+}
+
+/// Where workers come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// The signer starts them.
+    Spawn {
+        program: PathBuf,
+        module: PathBuf,
+        label: String,
+        pin_file: PathBuf,
+        env: BTreeMap<String, String>,
+    },
+    /// Somebody else does, one for each connection.
+    Connect { socket: PathBuf },
+}
+
+impl TokenConfig {
+    /// Settings for workers that the signer starts itself, everything else by default.
+    #[must_use]
+    pub fn spawning(module: &Path, label: &str, pin_file: &Path) -> Self {
+        Self {
+            module: Some(module.to_path_buf()),
+            label: Some(label.to_owned()),
+            pin_file: Some(pin_file.to_path_buf()),
+            ..Self::default()
+        }
+    }
+
+    /// Where workers come from.
+    pub(crate) fn source(&self) -> Result<Source, TokenError> {
+        match (&self.socket, &self.module, &self.label, &self.pin_file) {
+            (Some(socket), None, None, None) => Ok(Source::Connect { socket: socket.clone() }),
+            (None, Some(module), Some(label), Some(pin_file)) => Ok(Source::Spawn {
+                program: self.program()?,
+                module: module.clone(),
+                label: label.clone(),
+                pin_file: pin_file.clone(),
+                env: self.env.clone(),
+            }),
+            _ => Err(TokenError::Config(
+                "give either `module`, `label` and `pin_file`, or `socket` alone".into(),
+            )),
+        }
+    }
+
+    /// How many workers.
+    pub(crate) fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        self.workers.map_or_else(cores, |workers| usize::from(workers.get())).min(64)
+    }
+
+    /// Time for one batch.
+    pub(crate) fn batch_time(&self) -> Duration {
+        Duration::from_secs(self.batch_seconds_max.map_or(20, |seconds| seconds.get().into()))
+    }
+
+    /// Time for each step of a start.
+    pub(crate) fn start_time(&self) -> Duration {
+        Duration::from_secs(self.start_seconds_max.map_or(60, |seconds| seconds.get().into()))
+    }
+
+    /// Most signatures waiting in a lane.
+    pub(crate) fn queue_jobs_max(&self) -> usize {
+        self.queue_jobs_max.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(20_000)
+    }
+
+    fn program(&self) -> Result<PathBuf, TokenError> {
+        if let Some(program) = &self.worker {
+            return Ok(program.clone());
+        }
+        let own = std::env::current_exe()
+            .map_err(|error| TokenError::Config(format!("cannot tell where I am: {error}")))?;
+        let beside = own.with_file_name("token-worker");
+        if beside.is_file() {
+            return Ok(beside);
+        }
+        Err(TokenError::Config(format!(
+            "no token-worker beside the signer ({}); set `worker` to its path",
+            beside.display()
+        )))
+    }
+}

@@ -1,0 +1,78 @@
+//! What the token is asked to do. A job never exists without the public key that its signature must verify
+//! under, and a proof's digest can never be a transaction's.
+
+use std::sync::Arc;
+
+use secp256k1::PublicKey;
+use sha2::{Digest, Sha256};
+
+/// One input to sign.
+#[derive(Clone)]
+pub struct Job {
+    /// The child key, wrapped for the token.
+    pub wrapped: Arc<[u8]>,
+    /// The input's sighash.
+    pub digest: [u8; 32],
+    /// The child's public key.
+    pub public_key: PublicKey,
+}
+
+/// Every input of one request, with the digest of the request they were made from.
+pub struct SigningJobs {
+    request_digest: [u8; 32],
+    jobs: Vec<Job>,
+}
+
+impl SigningJobs {
+    /// For the code that computed `jobs` from the very request whose canonical digest this is.
+    #[must_use]
+    pub fn new(request_digest: [u8; 32], jobs: Vec<Job>) -> Self {
+        Self { request_digest, jobs }
+    }
+
+    /// Canonical digest of the request.
+    #[must_use]
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.request_digest
+    }
+
+    pub(super) fn into_jobs(self) -> Vec<Job> {
+        self.jobs
+    }
+}
+
+/// One record of a bundle to prove.
+#[derive(Clone)]
+pub struct ProofJob {
+    wrapped: Arc<[u8]>,
+    digest: [u8; 32],
+    public_key: PublicKey,
+}
+
+impl ProofJob {
+    /// The record at `index` of a branch; `public_key` is derived from the xpub, never read from the record.
+    #[must_use]
+    pub fn new(
+        bundle: &[u8; 32],
+        change: bool,
+        index: u32,
+        wrapped: Arc<[u8]>,
+        public_key: PublicKey,
+    ) -> Self {
+        Self { wrapped, digest: proof_digest(bundle, change, index), public_key }
+    }
+
+    pub(super) fn into_job(self) -> Job {
+        Job { wrapped: self.wrapped, digest: self.digest, public_key: self.public_key }
+    }
+}
+
+/// A single SHA-256 over a text of its own; a sighash is a double SHA-256, so none can be asked for as a proof.
+fn proof_digest(bundle: &[u8; 32], change: bool, index: u32) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"cofferdam-proof-v1");
+    hash.update(bundle);
+    hash.update([u8::from(change)]);
+    hash.update(index.to_be_bytes());
+    hash.finalize().into()
+}

@@ -1,0 +1,184 @@
+//! The token's keys by their public halves, and the file in which `signer init` wrote them down. It never
+//! trusts a label.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use token_wire::Keys;
+
+use super::TokenError;
+
+/// Public halves of the token's keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TokenKeys {
+    /// SubjectPublicKeyInfo (DER) of the RSA wrapping key.
+    pub wrapping_spki: Vec<u8>,
+    /// Raw Ed25519 key that signs attestations.
+    pub attestation: [u8; 32],
+    /// Raw Ed25519 key that signs checkpoints.
+    pub checkpoint: [u8; 32],
+}
+
+impl TokenKeys {
+    /// SHA-256 of the wrapping key's SubjectPublicKeyInfo.
+    #[must_use]
+    pub fn wrapping_fingerprint(&self) -> [u8; 32] {
+        Sha256::digest(&self.wrapping_spki).into()
+    }
+
+    /// The wrapping key as PEM.
+    #[must_use]
+    pub fn wrapping_pem(&self) -> String {
+        let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+        let text = BASE64.encode(&self.wrapping_spki);
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (line, after) = rest.split_at_checked(64).unwrap_or((rest, ""));
+            pem.push_str(line);
+            pem.push('\n');
+            rest = after;
+        }
+        pem.push_str("-----END PUBLIC KEY-----\n");
+        pem
+    }
+
+    pub(crate) fn to_wire(&self) -> Keys {
+        Keys {
+            wrapping_spki: self.wrapping_spki.clone(),
+            attestation: self.attestation,
+            checkpoint: self.checkpoint,
+        }
+    }
+
+    pub(crate) fn from_wire(keys: Keys) -> Self {
+        Self {
+            wrapping_spki: keys.wrapping_spki,
+            attestation: keys.attestation,
+            checkpoint: keys.checkpoint,
+        }
+    }
+}
+
+/// `token-keys.toml` in the state directory.
+pub(crate) struct KeyFile {
+    path: PathBuf,
+}
+
+/// Its content.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    wrapping_spki: String,
+    attestation: String,
+    checkpoint: String,
+}
+
+impl KeyFile {
+    pub(crate) fn in_dir(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("token-keys.toml") }
+    }
+
+    /// The keys written down, or `None` before the first `signer init`.
+    pub(crate) fn read(&self) -> Result<Option<TokenKeys>, TokenError> {
+        let text = match fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(TokenError::state("read", &self.path, &error)),
+        };
+        let damaged = |reason: String| {
+            TokenError::NotInitialised(format!(
+                "{} is damaged ({reason}); run `signer init` again with the file moved away, and compare the fingerprints",
+                self.path.display()
+            ))
+        };
+        let stored: Stored = toml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let raw = |text: &str| -> Result<[u8; 32], TokenError> {
+            let bytes = hex::decode(text).map_err(|error| damaged(error.to_string()))?;
+            bytes.try_into().map_err(|_| damaged("a key is not 32 bytes".into()))
+        };
+        Ok(Some(TokenKeys {
+            wrapping_spki: hex::decode(&stored.wrapping_spki)
+                .map_err(|error| damaged(error.to_string()))?,
+            attestation: raw(&stored.attestation)?,
+            checkpoint: raw(&stored.checkpoint)?,
+        }))
+    }
+
+    /// As [`KeyFile::read`], but it must be there.
+    pub(crate) fn require(&self) -> Result<TokenKeys, TokenError> {
+        self.read()?.ok_or_else(|| {
+            TokenError::NotInitialised(format!(
+                "{} is not there: run `signer init` first",
+                self.path.display()
+            ))
+        })
+    }
+
+    /// Writes the keys down, whole or not at all.
+    pub(crate) fn write(&self, keys: &TokenKeys) -> Result<(), TokenError> {
+        let stored = Stored {
+            wrapping_spki: hex::encode(&keys.wrapping_spki),
+            attestation: hex::encode(keys.attestation),
+            checkpoint: hex::encode(keys.checkpoint),
+        };
+        let text = toml::to_string(&stored)
+            .map_err(|error| TokenError::state("write", &self.path, &error))?;
+        let text =
+            format!("# Public keys that `signer init` found in or made on the token.\n{text}");
+        write_durably(&self.path, text.as_bytes())
+    }
+}
+
+/// Writes a file so that after a crash it is either as before or whole.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), TokenError> {
+    let failed = |error: std::io::Error| TokenError::state("write", path, &error);
+    let aside = path.with_extension("new");
+    let mut file = fs::File::create(&aside).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
+    fs::rename(&aside, path).map_err(failed)?;
+    sync_dir(path).map_err(failed)
+}
+
+/// Makes a rename or removal of `path` durable.
+pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => fs::File::open(dir)?.sync_all(),
+        _ => fs::File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_back_as_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = KeyFile::in_dir(dir.path());
+        assert!(file.read().unwrap().is_none());
+        assert!(file.require().unwrap_err().to_string().contains("signer init"));
+        let keys =
+            TokenKeys { wrapping_spki: vec![7; 422], attestation: [1; 32], checkpoint: [2; 32] };
+        file.write(&keys).unwrap();
+        assert_eq!(file.require().unwrap(), keys);
+        fs::write(dir.path().join("token-keys.toml"), "attestation = \"00\"").unwrap();
+        assert!(file.read().unwrap_err().to_string().contains("damaged"));
+    }
+
+    #[test]
+    fn pem_has_lines_of_64() {
+        let keys =
+            TokenKeys { wrapping_spki: vec![0xab; 422], attestation: [1; 32], checkpoint: [2; 32] };
+        let pem = keys.wrapping_pem();
+        let lines: Vec<&str> = pem.lines().collect();
+        let (body, last) = lines[1..lines.len() - 1].split_at(lines.len() - 3);
+        assert!(body.iter().all(|line| line.len() == 64) && !last[0].is_empty());
+        let text: String = lines[1..lines.len() - 1].concat();
+        assert_eq!(BASE64.decode(text).unwrap(), keys.wrapping_spki);
+    }
+}

@@ -1,0 +1,203 @@
+//! Remembers on disk that the PIN was refused, so that it is never tried again, by no worker and after no
+//! restart, until a person runs `signer pin clear`. It never holds the PIN or anything made from it.
+//!
+//! Before each login a note is written (`pin-attempt`); the token's answer removes it. A note left behind
+//! means that the signer or the worker died before the answer, and the try may have counted. One such try is
+//! enough to refuse the next, unless this same PIN file, unchanged, was accepted before (`pin-accepted`): then
+//! a few crashes in a row are allowed, far fewer than any token's limit.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::TokenError;
+use super::keys::{sync_dir, write_durably};
+
+/// Unanswered logins in a row that are allowed with a PIN file that was accepted before.
+const UNANSWERED_MAX: u32 = 3;
+
+/// The latch of one state directory.
+pub(crate) struct Latch {
+    refused: PathBuf,
+    attempt: PathBuf,
+    accepted: PathBuf,
+}
+
+/// A login that has begun. Dropped without an answer, its note stays.
+pub(crate) struct Attempt<'a> {
+    latch: &'a Latch,
+    pin_file: String,
+}
+
+impl Latch {
+    pub(crate) fn in_dir(state_dir: &Path) -> Self {
+        Self {
+            refused: state_dir.join("pin-refused"),
+            attempt: state_dir.join("pin-attempt"),
+            accepted: state_dir.join("pin-accepted"),
+        }
+    }
+
+    /// An error once the PIN was refused.
+    pub(crate) fn check(&self) -> Result<(), TokenError> {
+        match read(&self.refused)? {
+            Some(text) => Err(TokenError::PinLatched(text.trim_end().to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that a login is about to be tried with the PIN in this file.
+    pub(crate) fn begin(&self, pin_file: Option<&Path>) -> Result<Attempt<'_>, TokenError> {
+        self.check()?;
+        let pin_file = identity(pin_file);
+        let unanswered = match read(&self.attempt)? {
+            Some(text) => text.trim().parse::<u32>().unwrap_or(UNANSWERED_MAX),
+            None => 0,
+        };
+        let known_good = read(&self.accepted)?.is_some_and(|text| text == pin_file);
+        let allowed = if known_good { UNANSWERED_MAX } else { 1 };
+        if unanswered >= allowed {
+            let text = "an earlier login ended without the token's answer, so it may have counted as a wrong PIN";
+            self.latch(text)?;
+            return Err(TokenError::PinLatched(text.to_owned()));
+        }
+        write_durably(&self.attempt, unanswered.saturating_add(1).to_string().as_bytes())?;
+        Ok(Attempt { latch: self, pin_file })
+    }
+
+    /// Forgets a refusal. For a person who has put the right PIN in place.
+    pub(crate) fn clear(&self) -> Result<bool, TokenError> {
+        let was_refused = remove(&self.refused)?;
+        let was_left = remove(&self.attempt)?;
+        remove(&self.accepted)?;
+        Ok(was_refused || was_left)
+    }
+
+    fn latch(&self, text: &str) -> Result<(), TokenError> {
+        write_durably(&self.refused, text.as_bytes())
+    }
+}
+
+impl Attempt<'_> {
+    /// The token took the PIN.
+    pub(crate) fn accepted(self) -> Result<(), TokenError> {
+        if read(&self.latch.accepted)?.as_deref() != Some(self.pin_file.as_str()) {
+            write_durably(&self.latch.accepted, self.pin_file.as_bytes())?;
+        }
+        self.not_counted()
+    }
+
+    /// The token refused the PIN; it is never tried again.
+    pub(crate) fn refused(self, text: &str) -> Result<(), TokenError> {
+        self.latch.latch(text)?;
+        self.not_counted()
+    }
+
+    /// The token answered something that says nothing about the PIN.
+    pub(crate) fn not_counted(self) -> Result<(), TokenError> {
+        remove(&self.latch.attempt).map(|_| ())
+    }
+}
+
+/// Tells one version of a PIN file from another without reading it; empty when it cannot be seen.
+fn identity(pin_file: Option<&Path>) -> String {
+    match pin_file.map(fs::metadata) {
+        Some(Ok(meta)) => format!(
+            "{}:{}:{}.{}:{}",
+            meta.dev(),
+            meta.ino(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.size()
+        ),
+        _ => String::new(),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, TokenError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(TokenError::state("read", path, &error)),
+    }
+}
+
+fn remove(path: &Path) -> Result<bool, TokenError> {
+    match fs::remove_file(path).and_then(|()| sync_dir(path)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(TokenError::state("remove", path, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latch() -> (tempfile::TempDir, Latch, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let pin_file = dir.path().join("user.pin");
+        fs::write(&pin_file, "1234").unwrap();
+        let latch = Latch::in_dir(dir.path());
+        (dir, latch, pin_file)
+    }
+
+    fn is_latched<T>(result: &Result<T, TokenError>) -> bool {
+        matches!(result, Err(TokenError::PinLatched(_)))
+    }
+
+    #[test]
+    fn a_refusal_outlives_everything_but_clear() {
+        let (dir, latch, pin_file) = latch();
+        latch.begin(Some(&pin_file)).unwrap().refused("the token said so").unwrap();
+        assert!(is_latched(&latch.begin(Some(&pin_file))));
+        let again = Latch::in_dir(dir.path());
+        let refused = again.check().unwrap_err().to_string();
+        assert!(refused.contains("the token said so") && refused.contains("signer pin clear"));
+        fs::write(&pin_file, "another PIN").unwrap();
+        assert!(is_latched(&again.begin(Some(&pin_file))));
+        assert!(again.clear().unwrap());
+        assert!(!again.clear().unwrap());
+        again.begin(Some(&pin_file)).unwrap().accepted().unwrap();
+    }
+
+    #[test]
+    fn a_first_login_without_an_answer_is_not_repeated() {
+        let (_dir, latch, pin_file) = latch();
+        drop(latch.begin(Some(&pin_file)).unwrap());
+        assert!(is_latched(&latch.begin(Some(&pin_file))));
+        assert!(is_latched(&latch.check().map(|()| ())));
+    }
+
+    #[test]
+    fn a_known_pin_survives_a_few_crashes_in_a_row() {
+        let (_dir, latch, pin_file) = latch();
+        latch.begin(Some(&pin_file)).unwrap().accepted().unwrap();
+        for _ in 0..2 {
+            drop(latch.begin(Some(&pin_file)).unwrap());
+        }
+        latch.begin(Some(&pin_file)).unwrap().accepted().unwrap();
+        for _ in 0..3 {
+            drop(latch.begin(Some(&pin_file)).unwrap());
+        }
+        assert!(is_latched(&latch.begin(Some(&pin_file))));
+    }
+
+    #[test]
+    fn a_changed_pin_file_is_not_a_known_one() {
+        let (_dir, latch, pin_file) = latch();
+        latch.begin(Some(&pin_file)).unwrap().accepted().unwrap();
+        fs::write(&pin_file, "longer than before").unwrap();
+        drop(latch.begin(Some(&pin_file)).unwrap());
+        assert!(is_latched(&latch.begin(Some(&pin_file))));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_about_the_pin_counts_for_nothing() {
+        let (_dir, latch, pin_file) = latch();
+        for _ in 0..10 {
+            latch.begin(Some(&pin_file)).unwrap().not_counted().unwrap();
+        }
+    }
+}

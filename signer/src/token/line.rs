@@ -1,0 +1,254 @@
+//! A line to one worker process: handshake, question and answer, each with a deadline. A worker that misses
+//! one is killed; the line is never used again after an error.
+
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use token_wire::{Binding, BindingProofs, FrameError, Keys, Reply, Request, TokenInfo};
+
+use super::config::{Source, TokenConfig};
+use super::{Latch, TokenError, TokenKeys, spawn, verify};
+
+/// One worker.
+pub(crate) struct Line {
+    stream: UnixStream,
+    child: Option<Child>,
+    info: TokenInfo,
+    start_time: Duration,
+}
+
+impl Line {
+    /// Starts a worker and logs it in. At most one login is tried, and none once the PIN was refused. The
+    /// caller makes sure that only one line is opened at a time.
+    pub(crate) fn open(config: &TokenConfig, latch: &Latch) -> Result<Self, TokenError> {
+        latch.check()?;
+        let source = config.source()?;
+        let pin_file: Option<PathBuf> = match &source {
+            Source::Spawn { pin_file, .. } => Some(pin_file.clone()),
+            Source::Connect { .. } => None,
+        };
+        let (stream, child) = spawn::open(&source)?;
+        let nobody = TokenInfo {
+            label: String::new(),
+            serial: String::new(),
+            manufacturer: String::new(),
+            model: String::new(),
+        };
+        let mut line = Self { stream, child, info: nobody, start_time: config.start_time() };
+        let time = line.start_time;
+        match line.ask(&Request::Hello { version: token_wire::VERSION }, time)? {
+            Reply::Hello { version: token_wire::VERSION, .. } => {}
+            Reply::Hello { version, program } => {
+                return Err(TokenError::Unavailable(format!(
+                    "token-worker {program} speaks protocol {version}, this signer {}; install both from one release",
+                    token_wire::VERSION
+                )));
+            }
+            other => return Err(unexpected(&other)),
+        }
+        match line.ask(&Request::Open, time)? {
+            Reply::Opened(info) => line.info = info,
+            other => return Err(unexpected(&other)),
+        }
+        line.log_in(latch, pin_file.as_deref())?;
+        Ok(line)
+    }
+
+    /// Makes the keys that are missing; returns them all, and the names of those made.
+    pub(crate) fn init(&mut self) -> Result<(TokenKeys, Vec<String>), TokenError> {
+        let challenge = challenge()?;
+        match self.ask(&Request::Init { challenge }, self.start_time)? {
+            Reply::Bound { keys, proofs, made } => {
+                check_proofs(&keys, &proofs, &challenge)?;
+                Ok((TokenKeys::from_wire(keys), made))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Lets the worker find exactly these keys, and checks that it did.
+    pub(crate) fn bind(&mut self, keys: &TokenKeys) -> Result<(), TokenError> {
+        let challenge = challenge()?;
+        let wanted = keys.to_wire();
+        let binding = Binding { keys: wanted.clone(), challenge };
+        match self.ask(&Request::Bind(binding), self.start_time)? {
+            Reply::Bound { keys, proofs, .. } if keys == wanted => {
+                check_proofs(&keys, &proofs, &challenge)
+            }
+            Reply::Bound { .. } => {
+                Err(TokenError::Keys("the worker bound other keys than those asked for".into()))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The token, as it described itself.
+    pub(crate) fn info(&self) -> &TokenInfo {
+        &self.info
+    }
+
+    /// Asks and waits for the answer. A fault is an error here.
+    pub(crate) fn ask(&mut self, question: &Request, time: Duration) -> Result<Reply, TokenError> {
+        self.send(question, time)?;
+        match self.receive(time)? {
+            Reply::Fault(fault) => Err(fault.into()),
+            reply => Ok(reply),
+        }
+    }
+
+    /// Sends without waiting for the answer.
+    pub(super) fn send(&mut self, question: &Request, time: Duration) -> Result<(), TokenError> {
+        self.stream
+            .set_write_timeout(Some(time))
+            .map_err(|error| TokenError::Unavailable(error.to_string()))?;
+        token_wire::write(&mut self.stream, question).map_err(|error| self.broken(&error, time))
+    }
+
+    /// Waits for the next answer.
+    pub(super) fn receive(&mut self, time: Duration) -> Result<Reply, TokenError> {
+        let until = Instant::now().checked_add(time);
+        let answer = token_wire::read(&mut Timed { stream: &self.stream, until });
+        match answer {
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) => Err(self.broken(&FrameError::Io(ErrorKind::UnexpectedEof.into()), time)),
+            Err(error) => Err(self.broken(&error, time)),
+        }
+    }
+
+    /// Ends the worker in good order.
+    pub(crate) fn close(mut self) {
+        let bye = self.ask(&Request::Shutdown, Duration::from_secs(5));
+        if matches!(bye, Ok(Reply::Bye))
+            && let Some(mut child) = self.child.take()
+        {
+            // It said goodbye and ends by itself; a vendor's clean-up may still need a moment.
+            let until = Instant::now().checked_add(Duration::from_secs(5));
+            while until.is_some_and(|until| Instant::now() < until) {
+                if !matches!(child.try_wait(), Ok(None)) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            self.child = Some(child);
+        }
+    }
+
+    fn log_in(
+        &mut self,
+        latch: &Latch,
+        pin_file: Option<&std::path::Path>,
+    ) -> Result<(), TokenError> {
+        let attempt = latch.begin(pin_file)?;
+        // A broken line leaves the attempt's note on disk: nobody knows whether the token counted it.
+        self.send(&Request::Login, self.start_time)?;
+        match self.receive(self.start_time)? {
+            Reply::LoggedIn => attempt.accepted(),
+            Reply::Fault(fault) if fault.code.refuses_pin() => {
+                attempt.refused(&fault.text)?;
+                Err(fault.into())
+            }
+            Reply::Fault(fault) => {
+                attempt.not_counted()?;
+                Err(fault.into())
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Kills the worker: whatever it does now, nobody listens.
+    fn broken(&mut self, error: &FrameError, time: Duration) -> TokenError {
+        let late = matches!(error, FrameError::Io(error) if is_late(error));
+        let ended = self.kill();
+        TokenError::Unavailable(if late {
+            format!("a token worker did not answer within {} s and was killed", time.as_secs())
+        } else {
+            match ended {
+                Some(status) => format!("a token worker ended ({status})"),
+                None => format!("a token worker's line broke: {error}"),
+            }
+        })
+    }
+
+    fn kill(&mut self) -> Option<std::process::ExitStatus> {
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        let mut child = self.child.take()?;
+        if let Err(error) = child.kill() {
+            tracing::warn!("could not kill a token worker: {error}");
+        }
+        child.wait().ok()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reads with what is left of the time.
+struct Timed<'a> {
+    stream: &'a UnixStream,
+    until: Option<Instant>,
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self
+            .until
+            .map(|until| until.duration_since(Instant::now()))
+            .filter(|left| !left.is_zero())
+            .ok_or(ErrorKind::TimedOut)?;
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
+    }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+fn unexpected(reply: &Reply) -> TokenError {
+    match reply {
+        Reply::Fault(fault) => fault.clone().into(),
+        _ => TokenError::Unavailable("a token worker answered another question".into()),
+    }
+}
+
+/// Fresh bytes, so that no proof can be an old one.
+fn challenge() -> Result<[u8; 32], TokenError> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| TokenError::Unavailable(format!("no random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+/// The private halves are those keys': both Ed25519 keys signed the challenge, and what was wrapped for the
+/// wrapping key came out of it as the canary.
+fn check_proofs(
+    keys: &Keys,
+    proofs: &BindingProofs,
+    challenge: &[u8; 32],
+) -> Result<(), TokenError> {
+    let statement = Binding::statement(challenge);
+    let unproven = |name: &str| {
+        Err(TokenError::Keys(format!(
+            "the token's {name} key does not sign for the public key that was asked for"
+        )))
+    };
+    if !verify::ed25519(proofs.attestation, &statement, &keys.attestation) {
+        return unproven("attestation");
+    }
+    if !verify::ed25519(proofs.checkpoint, &statement, &keys.checkpoint) {
+        return unproven("checkpoint");
+    }
+    let canary = secp256k1::PublicKey::from_slice(&token_wire::CANARY_PUBLIC_KEY)
+        .map_err(|error| TokenError::Keys(error.to_string()))?;
+    if verify::ecdsa(proofs.canary, Sha256::digest(challenge).into(), &canary).is_none() {
+        return unproven("wrapping");
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! The token as the rest of the signer sees it: signatures for permits, proofs of records, statements. It never
+//! loads vendor code, never holds a PIN, and never signs a transaction's digest without a permit.
+//!
+//! Reading order: [`Token`], `jobs` (what is asked), `pool` (a thread per worker process), `queue` (who gets
+//! what next), `line` (one worker process), `latch` (a refused PIN is never tried again), `verify`.
+
+mod config;
+mod error;
+mod jobs;
+mod keys;
+mod pool;
+mod queue;
+mod line;
+mod spawn;
+mod latch;
+mod verify;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use secp256k1::ecdsa::Signature;
+
+pub use config::TokenConfig;
+pub use error::TokenError;
+pub use jobs::{Job, ProofJob, SigningJobs};
+pub use keys::TokenKeys;
+pub use token_wire::{Counters, StatementKey, TokenInfo};
+
+pub(crate) use keys::KeyFile;
+pub(crate) use latch::Latch;
+pub(crate) use line::Line;
+
+use crate::log::DurablePermit;
+use pool::Pool;
+use queue::Lane;
+
+/// A token behind a pool of single-threaded worker processes, each with a session of its own. Dropping it
+/// closes the workers.
+pub struct Token {
+    pool: Pool,
+}
+
+impl Token {
+    /// Starts one worker, and the others only once the token has taken its PIN. The keys are those that
+    /// `signer init` wrote to `state_dir`.
+    ///
+    /// # Errors
+    /// [`TokenError`] when the first worker cannot log in and find exactly those keys, safe ones.
+    pub async fn start(config: TokenConfig, state_dir: &Path) -> Result<Self, TokenError> {
+        let state_dir = state_dir.to_path_buf();
+        let started = tokio::task::spawn_blocking(move || Pool::start(&config, &state_dir)).await;
+        let pool = started.map_err(|error| TokenError::Unavailable(error.to_string()))??;
+        Ok(Self { pool })
+    }
+
+    /// Signs every job of the request that the permit was made for. The signatures come in the jobs' order,
+    /// low-S, each verified against its job's public key.
+    ///
+    /// # Errors
+    /// [`TokenError`]; then no signature of the request leaves.
+    pub async fn sign(
+        &self,
+        permit: DurablePermit,
+        jobs: SigningJobs,
+    ) -> Result<Vec<Signature>, TokenError> {
+        if permit.digest() != jobs.digest() {
+            return Err(TokenError::PermitMismatch);
+        }
+        let request = permit.request().0;
+        let jobs = jobs.into_jobs();
+        self.pool
+            .sign(Lane::Requests, request, jobs, |position, outcome| outcome.signature(position))
+            .await
+    }
+
+    /// Proves that each record's wrapped key is its public key's, by a signature over a digest that can be
+    /// nothing else. Waits behind every real request. An inner error is a final verdict on that record.
+    ///
+    /// # Errors
+    /// [`TokenError`] when the token could not be asked; then nothing is known about any of the records.
+    pub async fn prove(&self, jobs: Vec<ProofJob>) -> Result<Vec<Result<(), String>>, TokenError> {
+        let jobs = jobs.into_iter().map(ProofJob::into_job).collect();
+        self.pool.sign(Lane::Proofs, [0; 16], jobs, |_, outcome| Ok(outcome.proof())).await
+    }
+
+    /// Signs a statement with one of the token's own Ed25519 keys; verified before it is returned. The first
+    /// line of `message` must say what it is, so that no statement can pass for another.
+    ///
+    /// # Errors
+    /// [`TokenError`] when the token could not be asked or its answer does not verify.
+    pub async fn statement(
+        &self,
+        key: StatementKey,
+        message: &[u8],
+    ) -> Result<[u8; 64], TokenError> {
+        self.pool.statement(key, message).await
+    }
+
+    /// The keys' public halves.
+    #[must_use]
+    pub fn keys(&self) -> TokenKeys {
+        self.pool.keys().clone()
+    }
+
+    /// The token, as it described itself at the start.
+    #[must_use]
+    pub fn info(&self) -> TokenInfo {
+        self.pool.info().clone()
+    }
+
+    /// What people should know is wrong with the token now, if anything.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.pool.problem()
+    }
+
+    /// PKCS#11 calls made so far by the workers now alive, added up.
+    ///
+    /// # Errors
+    /// [`TokenError`] when a worker could not be asked.
+    pub async fn counters(&self) -> Result<Counters, TokenError> {
+        self.pool.counters().await
+    }
+
+    /// Finishes what is under way, logs out and waits for the workers' end.
+    pub async fn stop(self) {
+        let pool = self.pool;
+        // A panic in there has been reported by the runtime; there is nothing left to stop.
+        let _ = tokio::task::spawn_blocking(move || pool.stop()).await;
+    }
+}

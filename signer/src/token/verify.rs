@@ -1,0 +1,117 @@
+//! Signatures from the token become signatures the signer stands for: low-S, and verified. It never trusts the
+//! token's word.
+
+use secp256k1::ecdsa::Signature;
+use secp256k1::{Message, PublicKey, SECP256K1};
+use token_wire::{JobOutcome, RawSignature};
+
+use super::{Job, TokenError};
+
+/// What came of one job.
+pub(super) enum Outcome {
+    /// A low-S signature that verifies.
+    Signed(Signature),
+    /// A signature that does not.
+    Wrong,
+    /// The token refuses the wrapped key.
+    Refused(String),
+}
+
+impl Outcome {
+    /// Judges a worker's word on one job.
+    pub(super) fn judge(job: &Job, said: JobOutcome) -> Self {
+        match said {
+            JobOutcome::Signed(raw) => {
+                ecdsa(raw, job.digest, &job.public_key).map_or(Self::Wrong, Self::Signed)
+            }
+            JobOutcome::Refused(fault) => Self::Refused(fault.text),
+        }
+    }
+
+    /// The signature of the job at `position`, or why there is none.
+    pub(super) fn signature(self, position: usize) -> Result<Signature, TokenError> {
+        match self {
+            Self::Signed(signature) => Ok(signature),
+            Self::Wrong => Err(TokenError::WrongSignature { position }),
+            Self::Refused(reason) => Err(TokenError::Refused { position, reason }),
+        }
+    }
+
+    /// Whether a record's wrapped key is its public key's, or why not.
+    pub(super) fn proof(self) -> Result<(), String> {
+        match self {
+            Self::Signed(_) => Ok(()),
+            Self::Wrong => Err("the wrapped key is not the record's key".to_owned()),
+            Self::Refused(reason) => Err(reason),
+        }
+    }
+}
+
+/// Normalises to low-S (BIP-146; tokens do not) and verifies.
+pub(super) fn ecdsa(raw: RawSignature, digest: [u8; 32], key: &PublicKey) -> Option<Signature> {
+    let mut signature = Signature::from_compact(&raw.to_bytes()).ok()?;
+    signature.normalize_s();
+    SECP256K1.verify_ecdsa(&Message::from_digest(digest), &signature, key).ok()?;
+    Some(signature)
+}
+
+/// Verifies an Ed25519 signature strictly (no small-order keys, no malleable encodings).
+pub(super) fn ed25519(raw: RawSignature, message: &[u8], key: &[u8; 32]) -> bool {
+    let Ok(key) = ed25519_dalek::VerifyingKey::from_bytes(key) else { return false };
+    let signature = ed25519_dalek::Signature::from_bytes(&raw.to_bytes());
+    key.verify_strict(message, &signature).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use secp256k1::SecretKey;
+
+    use super::*;
+
+    /// The curve's order.
+    const ORDER: &str = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
+
+    fn raw(signature: &Signature) -> RawSignature {
+        RawSignature::from_slice(&signature.serialize_compact()).unwrap()
+    }
+
+    /// n - s, big-endian.
+    fn negated(s: &[u8; 32]) -> [u8; 32] {
+        let order: [u8; 32] = hex::decode(ORDER).unwrap().try_into().unwrap();
+        let (mut out, mut borrow) = ([0_u8; 32], false);
+        for at in (0..32).rev() {
+            let (value, one) = order[at].overflowing_sub(s[at]);
+            let (value, two) = value.overflowing_sub(u8::from(borrow));
+            (out[at], borrow) = (value, one || two);
+        }
+        out
+    }
+
+    #[test]
+    fn high_s_becomes_low_s_and_verifies() {
+        let secret = SecretKey::from_slice(&[7; 32]).unwrap();
+        let key = secret.public_key(SECP256K1);
+        let low = SECP256K1.sign_ecdsa(&Message::from_digest([9; 32]), &secret);
+        let mut high = raw(&low);
+        high.s = negated(&high.s);
+        assert_eq!(ecdsa(high, [9; 32], &key), Some(low));
+        assert_eq!(ecdsa(raw(&low), [9; 32], &key), Some(low));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let secret = SecretKey::from_slice(&[7; 32]).unwrap();
+        let key = secret.public_key(SECP256K1);
+        let other = SecretKey::from_slice(&[8; 32]).unwrap().public_key(SECP256K1);
+        let good = raw(&SECP256K1.sign_ecdsa(&Message::from_digest([9; 32]), &secret));
+        assert_eq!(ecdsa(good, [8; 32], &key), None);
+        assert_eq!(ecdsa(good, [9; 32], &other), None);
+        assert_eq!(ecdsa(RawSignature { r: [0; 32], s: [0; 32] }, [9; 32], &key), None);
+        assert_eq!(ecdsa(RawSignature { r: [0xff; 32], s: [0xff; 32] }, [9; 32], &key), None);
+        for byte in 0..64 {
+            let mut bytes = good.to_bytes();
+            bytes[byte] ^= 1;
+            assert_eq!(ecdsa(RawSignature::from_slice(&bytes).unwrap(), [9; 32], &key), None);
+        }
+    }
+}

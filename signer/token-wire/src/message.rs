@@ -1,0 +1,320 @@
+//! The messages. They never carry a PIN or a private key in the clear; a wrapped key is ciphertext that only
+//! the token opens.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What the signer asks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Which protocol version do you speak?
+    Hello {
+        /// The signer's version.
+        version: u16,
+    },
+    /// Load the module, find the token, open a session; do not log in yet.
+    Open,
+    /// Send the PIN to the token, once.
+    Login,
+    /// Make the keys that are missing, then answer as to `Bind`.
+    Init {
+        /// Fresh random bytes that the key proofs sign.
+        challenge: [u8; 32],
+    },
+    /// Find exactly these keys and check them.
+    Bind(Binding),
+    /// Unwrap, sign, destroy, once for each job.
+    Sign(Batch),
+    /// Sign a statement with one of the token's own keys.
+    Statement {
+        /// Which key.
+        key: StatementKey,
+        /// What is signed, whole.
+        message: Vec<u8>,
+    },
+    /// How many calls were made so far?
+    Counters,
+    /// Log out and end.
+    Shutdown,
+}
+
+/// What the worker answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Reply {
+    /// To `Hello`.
+    Hello {
+        /// The worker's protocol version.
+        version: u16,
+        /// Its program version.
+        program: String,
+    },
+    /// To `Open`.
+    Opened(TokenInfo),
+    /// To `Login`.
+    LoggedIn,
+    /// To `Init` and `Bind`.
+    Bound {
+        /// The keys found.
+        keys: Keys,
+        /// Proofs that the private halves are those keys'.
+        proofs: BindingProofs,
+        /// Names of the keys that were made just now (`Init` only).
+        made: Vec<String>,
+    },
+    /// To `Sign`: one outcome per job, in order.
+    Signed {
+        /// The batch's id.
+        id: u64,
+        /// One per job.
+        outcomes: Vec<JobOutcome>,
+    },
+    /// To `Statement`.
+    Stated(RawSignature),
+    /// To `Counters`.
+    Counters(Counters),
+    /// To `Shutdown`, the last word.
+    Bye,
+    /// Instead of any other answer.
+    Fault(Fault),
+}
+
+/// The keys a signer was initialised with, by their public halves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Keys {
+    /// SubjectPublicKeyInfo (DER) of the RSA wrapping key.
+    pub wrapping_spki: Vec<u8>,
+    /// Raw Ed25519 key that signs attestations.
+    pub attestation: [u8; 32],
+    /// Raw Ed25519 key that signs checkpoints.
+    pub checkpoint: [u8; 32],
+}
+
+/// Which keys to find, and what their proofs sign.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Binding {
+    /// The keys, as written down by `signer init`.
+    pub keys: Keys,
+    /// Fresh random bytes.
+    pub challenge: [u8; 32],
+}
+
+/// Signatures that show which private keys the handles belong to. The signer verifies them itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BindingProofs {
+    /// By the attestation key over [`Binding::statement`].
+    pub attestation: RawSignature,
+    /// By the checkpoint key over [`Binding::statement`].
+    pub checkpoint: RawSignature,
+    /// By the canary child, wrapped for the wrapping key and unwrapped by it, over the challenge.
+    pub canary: RawSignature,
+}
+
+impl Binding {
+    /// What attestation and checkpoint key sign to prove themselves; no other statement begins like it.
+    #[must_use]
+    pub fn statement(challenge: &[u8; 32]) -> Vec<u8> {
+        let mut text = b"cofferdam-key-proof-v1\n".to_vec();
+        text.extend_from_slice(challenge);
+        text
+    }
+}
+
+/// A token key that signs statements.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum StatementKey {
+    /// Signs attestations of addresses.
+    Attestation,
+    /// Signs checkpoints of the log.
+    Checkpoint,
+}
+
+impl fmt::Display for StatementKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Attestation => "attestation",
+            Self::Checkpoint => "checkpoint",
+        })
+    }
+}
+
+/// Jobs of one permit, done in order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Batch {
+    /// Chosen by the signer, repeated in the answer.
+    pub id: u64,
+    /// Id of the request that the permit was made for; zero for proofs.
+    pub permit: [u8; 16],
+    /// At most [`crate::BATCH_JOBS_MAX`].
+    pub jobs: Vec<Job>,
+}
+
+/// One signature to make.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The child key, wrapped for the token.
+    pub wrapped: Vec<u8>,
+    /// What is signed.
+    pub digest: [u8; 32],
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Job({} wrapped bytes)", self.wrapped.len())
+    }
+}
+
+/// What came of one job.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum JobOutcome {
+    /// Signed; neither normalised nor verified yet.
+    Signed(RawSignature),
+    /// The token refuses this wrapped key, while it accepted another one right after.
+    Refused(JobFault),
+}
+
+/// Why the token refused one wrapped key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JobFault {
+    /// The failed call and its PKCS#11 error.
+    pub text: String,
+}
+
+/// Two 32-byte halves as PKCS#11 gives them: r and s of ECDSA, R and S of Ed25519.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RawSignature {
+    /// First half.
+    pub r: [u8; 32],
+    /// Second half.
+    pub s: [u8; 32],
+}
+
+impl RawSignature {
+    /// Takes exactly 64 bytes.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let (r, s) = bytes.split_at_checked(32)?;
+        Some(Self { r: r.try_into().ok()?, s: s.try_into().ok()? })
+    }
+
+    /// Both halves in one.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 64] {
+        let mut bytes = [0_u8; 64];
+        let (r, s) = bytes.split_at_mut(32);
+        r.copy_from_slice(&self.r);
+        s.copy_from_slice(&self.s);
+        bytes
+    }
+}
+
+/// The token, as it describes itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Label.
+    pub label: String,
+    /// Serial number.
+    pub serial: String,
+    /// Manufacturer.
+    pub manufacturer: String,
+    /// Model.
+    pub model: String,
+}
+
+impl TokenInfo {
+    /// Whether this is SoftHSM, which keeps keys in files and is no HSM.
+    #[must_use]
+    pub fn is_softhsm(&self) -> bool {
+        self.model.to_ascii_lowercase().contains("softhsm")
+            || self.manufacturer.to_ascii_lowercase().contains("softhsm")
+    }
+}
+
+/// PKCS#11 calls a worker made, so that tests and a vendor's audit can be held against the log. Calls of the
+/// start (finding, checking, canary) are counted apart from those of jobs, but for finds, which are all there.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Counters {
+    /// `C_FindObjectsInit`, ever.
+    pub finds: u64,
+    /// `C_Login`, ever.
+    pub logins: u64,
+    /// `C_UnwrapKey` for jobs.
+    pub unwraps: u64,
+    /// `C_SignInit` with `C_Sign` for jobs.
+    pub signs: u64,
+    /// `C_DestroyObject` for jobs.
+    pub destroys: u64,
+    /// `C_SignInit` with `C_Sign` for statements.
+    pub statements: u64,
+    /// Canary children unwrapped or refused, at start and after a refused job.
+    pub canaries: u64,
+}
+
+impl Counters {
+    /// Both workers' calls.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            finds: self.finds.saturating_add(other.finds),
+            logins: self.logins.saturating_add(other.logins),
+            unwraps: self.unwraps.saturating_add(other.unwraps),
+            signs: self.signs.saturating_add(other.signs),
+            destroys: self.destroys.saturating_add(other.destroys),
+            statements: self.statements.saturating_add(other.statements),
+            canaries: self.canaries.saturating_add(other.canaries),
+        }
+    }
+}
+
+/// Why a question was not answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub struct Fault {
+    /// What kind of fault.
+    pub code: FaultCode,
+    /// One sentence for people: what was wrong and what to do.
+    pub text: String,
+}
+
+impl Fault {
+    /// Puts code and sentence together.
+    #[must_use]
+    pub fn new(code: FaultCode, text: impl Into<String>) -> Self {
+        Self { code, text: text.into() }
+    }
+}
+
+/// Kinds of fault. Variants are only ever added at the end.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum FaultCode {
+    /// The question makes no sense here or breaks a limit; a mistake in the signer.
+    BadRequest,
+    /// The module file is not there or does not load.
+    Module,
+    /// No token with the label, or the token is gone.
+    TokenGone,
+    /// More than one token has the label.
+    TokenAmbiguous,
+    /// The PIN file is missing, unreadable by us, readable by others, or empty. The token was not asked.
+    PinFile,
+    /// The token said the PIN is wrong.
+    PinIncorrect,
+    /// The token says the PIN is locked, or one more wrong try would lock it (then it was not asked).
+    PinLocked,
+    /// A key is not there.
+    KeyMissing,
+    /// Two objects claim to be one key.
+    KeyAmbiguous,
+    /// A key's attribute is not what it must be, or the token does not hold an unwrapped child back.
+    KeyUnsafe,
+    /// Any other error of the token.
+    Token,
+}
+
+impl FaultCode {
+    /// Whether the PIN itself was refused, so that no other login may be tried with it.
+    #[must_use]
+    pub fn refuses_pin(self) -> bool {
+        matches!(self, Self::PinIncorrect | Self::PinLocked)
+    }
+}

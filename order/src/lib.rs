@@ -109,23 +109,21 @@ impl Order {
             return Err(OrderError::TooLong(bytes.len()));
         }
         let text = core::str::from_utf8(bytes).map_err(|_| OrderError::NotCanonical)?;
-        let mut lines = text.split('\n').zip(1..);
-        if lines.next().map(|(line, _)| line) != Some(FIRST_LINE) {
+        let mut lines = text.split('\n');
+        if lines.next() != Some(FIRST_LINE) {
             return Err(at(1, format!("must be \"{FIRST_LINE}\"")));
         }
-        let mut field = |name: &'static str| {
-            let (text, line) = lines.next().unwrap_or(("", 0));
-            let value = text.strip_prefix(name).and_then(|rest| rest.strip_prefix(": "));
-            value
-                .map(|value| (value, line))
-                .ok_or_else(|| at(line, format!("must begin with \"{name}: \"")))
+        let mut field = |line: usize, name: &str| {
+            let value = lines.next().and_then(|text| text.strip_prefix(name)?.strip_prefix(": "));
+            let missing = || at(line, format!("must begin with \"{name}: \""));
+            value.map(|value| (value, line)).ok_or_else(missing)
         };
         let order = Self {
-            id: read(field("id")?, OrderId::parse)?,
-            asset: read(field("asset")?, AssetId::parse)?,
-            amount: read(field("amount")?, positive)?,
-            destination: read(field("destination")?, AddressText::parse)?,
-            expires_unix: read(field("expires")?, str::parse::<u64>)?,
+            id: read(field(2, "id")?, OrderId::parse)?,
+            asset: read(field(3, "asset")?, AssetId::parse)?,
+            amount: read(field(4, "amount")?, positive)?,
+            destination: read(field(5, "destination")?, AddressText::parse)?,
+            expires_unix: read(field(6, "expires")?, str::parse::<u64>)?,
         };
         if order.encode() == bytes { Ok(order) } else { Err(OrderError::NotCanonical) }
     }

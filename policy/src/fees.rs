@@ -19,17 +19,25 @@ pub(crate) fn check(
     totals: Option<&Totals>,
     trace: &mut Trace,
 ) {
-    caps(intent, lane, totals, trace);
+    caps(intent, lane, trace);
     for cap in &lane.fee_budget {
-        window(Measure::Fees, cap, Some(intent.fee.amount), evidence, lane, trace);
+        window(Measure::Fees, cap, intent.fee.amount, evidence, lane, trace);
     }
-    let external = totals.map(|totals| totals.external);
+    // Without totals there is a denial for that already, and nothing to compare.
+    let Some(totals) = totals else { return };
+    let moved = match lane.kind {
+        LaneKind::Sweep { .. } => totals.cold,
+        LaneKind::Withdraw { .. } => totals.external,
+    };
+    let (fee, most) = (intent.fee.amount, lane.fee.max_percent);
+    let text = format!("the fee is {fee} for moving {moved}, at most {most}");
+    trace.check(RuleId::FeePercent, most.allows(fee, moved) == Some(true), text);
     for cap in lane.limits() {
-        window(Measure::External, cap, external, evidence, lane, trace);
+        window(Measure::External, cap, totals.external, evidence, lane, trace);
     }
 }
 
-fn caps(intent: &Intent, lane: &Lane, totals: Option<&Totals>, trace: &mut Trace) {
+fn caps(intent: &Intent, lane: &Lane, trace: &mut Trace) {
     let (fee, vsize, caps) = (intent.fee.amount, intent.fee.vsize, &lane.fee);
     let text = format!("the fee is {fee}, at most {}", caps.max_total);
     trace.check(RuleId::FeeTotal, fee <= caps.max_total, text);
@@ -37,22 +45,13 @@ fn caps(intent: &Intent, lane: &Lane, totals: Option<&Totals>, trace: &mut Trace
     let within = caps.max_feerate.allows(fee, vsize) == Some(true);
     let text = format!("the fee is {fee} for {vsize} vB, at most {}", caps.max_feerate);
     trace.check(RuleId::FeeRate, within, text);
-
-    let moved = totals.map(|totals| match lane.kind {
-        LaneKind::Sweep { .. } => totals.cold,
-        LaneKind::Withdraw { .. } => totals.external,
-    });
-    let within = moved.and_then(|moved| caps.max_percent.allows(fee, moved)) == Some(true);
-    let moved = moved.unwrap_or(Amount::ZERO);
-    let text = format!("the fee is {fee} for moving {moved}, at most {}", caps.max_percent);
-    trace.check(RuleId::FeePercent, within, text);
 }
 
 /// Transactions of which at most one can confirm count once, at their largest.
 fn window(
     measure: Measure,
     cap: &WindowCap,
-    this: Option<Amount>,
+    this: Amount,
     evidence: &Evidence,
     lane: &Lane,
     trace: &mut Trace,
@@ -68,7 +67,7 @@ fn window(
             format!("the log has no one answer for {measure:?} over {} s", cap.window_seconds);
         return trace.deny(RuleId::MissingEvidence, text);
     };
-    let total = this.and_then(|this| answer.others.checked_add(answer.own_set.max(this)));
+    let total = answer.others.checked_add(answer.own_set.max(this));
     let (sum, seconds, others) = (cap.sum, cap.window_seconds, answer.others);
     let text = match total {
         Some(total) => {

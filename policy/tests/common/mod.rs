@@ -1,0 +1,356 @@
+//! What the policy's tests share: signed rules with caps to turn, and intents the rules allow.
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part")]
+
+use asset::{Amount, Network};
+use ed25519_dalek::{Signer as _, SigningKey};
+use order::{AddressText, Order};
+use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question};
+use policy::intent::{Destination, Fee, RequestId, Slot, SlotId, Transfer};
+use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
+use policy::signed::signature_line;
+use policy::{Decision, Evidence, Intent, RuleId, Rules, SignedPolicy, VerifiedOrder, decide};
+
+pub const NOW: u64 = 1_767_000_000;
+pub const HOUR: u64 = 3_600;
+pub const DAY: u64 = 86_400;
+
+/// What tests turn in the policy. Amounts in base units.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    pub max_total: u128,
+    pub sat_per_kvb: u64,
+    pub fee_millionths: u32,
+    pub fee_budget: Vec<(u128, u64)>,
+    pub cold_millionths: u32,
+    pub per_transaction: u128,
+    pub per_destination: Option<u128>,
+    pub limits: Vec<(u128, u64)>,
+    pub index_window: u32,
+    pub expires_unix: Option<u64>,
+    pub shop_seed: u8,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            max_total: 10_000,
+            sat_per_kvb: 20_000,
+            fee_millionths: 20_000,
+            fee_budget: vec![(50_000, HOUR), (200_000, DAY)],
+            cold_millionths: 900_000,
+            per_transaction: 1_500_000,
+            per_destination: Some(1_000_000),
+            limits: vec![(3_000_000, HOUR), (9_000_000, DAY)],
+            index_window: 20,
+            expires_unix: None,
+            shop_seed: 7,
+        }
+    }
+}
+
+pub fn officer(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+pub fn public(key: &SigningKey) -> [u8; 32] {
+    key.verifying_key().to_bytes()
+}
+
+pub fn policy_text(knobs: &Knobs) -> String {
+    let windows = |caps: &[(u128, u64)]| {
+        let caps: Vec<String> = caps
+            .iter()
+            .map(|(sum, s)| format!("{{ sum = \"{sum} sat\", window = \"{s}s\" }}"))
+            .collect();
+        format!("[{}]", caps.join(", "))
+    };
+    let percent = |millionths: u32| asset::Percent::from_millionths(millionths).unwrap();
+    let wallet = |name: &str, tier: &str| {
+        format!(
+            "[[wallet]]\nname = \"{name}\"\ntier = \"{tier}\"\ndescriptor = \"wpkh({name})#qqqqqqqq\"\nindex_window = {}\n",
+            knobs.index_window
+        )
+    };
+    let order_key = |name: &str, seed: u8| {
+        let key: String = public(&SigningKey::from_bytes(&[seed; 32]))
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        format!("[[order_key]]\nname = \"{name}\"\ned25519 = \"{key}\"\n")
+    };
+    let client = |name: &str, attest: &str, status: bool| {
+        format!("[[client]]\nname = \"{name}\"\nattest = [{attest}]\nstatus = {status}\n")
+    };
+    let fee = format!(
+        "fee = {{ max_total = \"{} sat\", max_feerate = \"{}\", max_percent = \"{}\" }}\nfee_budget = {}\n{}",
+        knobs.max_total,
+        asset::FeeRate::from_sat_per_kvb(knobs.sat_per_kvb),
+        percent(knobs.fee_millionths),
+        windows(&knobs.fee_budget),
+        knobs.expires_unix.map_or(String::new(), |unix| format!("expires_unix = {unix}\n")),
+    );
+    [
+        "version = 3\nnetwork = \"regtest\"\n".to_string(),
+        wallet("deposits", "token-hd"),
+        wallet("hot", "token-hd"),
+        wallet("cold", "cold"),
+        wallet("vault", "cold"),
+        order_key("shop", knobs.shop_seed),
+        order_key("other", 9),
+        client("watcher-1", "\"deposits\"", true),
+        client("payout-desk", "", false),
+        format!(
+            "[[sweep]]\nname = \"sweep\"\nclients = [\"watcher-1\"]\nwallets = [\"deposits\"]\ncold = \"cold\"\nmin_cold_share = \"{}\"\n{fee}",
+            percent(knobs.cold_millionths),
+        ),
+        format!(
+            "[[withdraw]]\nname = \"withdraw\"\nclients = [\"payout-desk\"]\nwallets = [\"hot\"]\norder_keys = [\"shop\"]\nper_transaction = \"{} sat\"\n{}limits = {}\n{fee}",
+            knobs.per_transaction,
+            knobs.per_destination.map_or(String::new(), |cap| format!("per_destination = \"{cap} sat\"\n")),
+            windows(&knobs.limits),
+        ),
+    ]
+    .concat()
+}
+
+/// Signs the text as its one officer and loads it.
+pub fn load(text: &str) -> Rules {
+    let key = officer(1);
+    let name = KeyName::parse("ada").unwrap();
+    let signature = key.sign(&policy::sign_message(text)).to_bytes();
+    let signatures = signature_line(&name, &signature);
+    let signed = SignedPolicy { text, signatures: &signatures };
+    signed.verify(&[(name, public(&key))], 1, Network::Regtest).unwrap()
+}
+
+pub fn rules(knobs: &Knobs) -> Rules {
+    load(&policy_text(knobs))
+}
+
+/// The ledger's answers, to be changed before they become evidence.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub answers: Vec<Answer>,
+    pub uses: Vec<EarlierUse>,
+    pub orders: Vec<OrderHistory>,
+    pub indexes: Vec<IndexUse>,
+    pub repriced: Vec<SlotId>,
+}
+
+impl Facts {
+    /// What an empty ledger says: nothing spent, nothing signed, everything proven up to 1,000.
+    pub fn empty(rules: &Rules, intent: &Intent) -> Self {
+        let answer =
+            |question: Question| Answer { question, others: Amount::ZERO, own_set: Amount::ZERO };
+        let index = |wallet: &str, change, proven_below| IndexUse {
+            wallet: WalletName::parse(wallet).unwrap(),
+            change,
+            last_used: None,
+            proven_below,
+        };
+        let history = |order: &VerifiedOrder| OrderHistory {
+            id: order.order().id.clone(),
+            versions: 0,
+            conflicts_with_all: true,
+            same_content: true,
+        };
+        Self {
+            answers: rules.questions(intent).into_iter().map(answer).collect(),
+            uses: Vec::new(),
+            orders: intent.orders.iter().map(history).collect(),
+            indexes: vec![
+                index("deposits", true, Some(1_000)),
+                index("hot", true, Some(1_000)),
+                index("cold", false, None),
+                index("vault", false, None),
+            ],
+            repriced: Vec::new(),
+        }
+    }
+
+    pub fn evidence(&self) -> Evidence {
+        let facts = self.clone();
+        Evidence::from_ledger(
+            facts.answers,
+            facts.uses,
+            facts.orders,
+            facts.indexes,
+            facts.repriced,
+        )
+    }
+}
+
+/// Everything one decision sees.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub rules: Rules,
+    pub intent: Intent,
+    pub facts: Facts,
+    pub now: u64,
+}
+
+impl Case {
+    /// A sweep of two deposits, all but the fee and a little change to cold storage.
+    pub fn sweep(knobs: &Knobs) -> Self {
+        let rules = rules(knobs);
+        let transfers = vec![cold("cold", 0, 945_000), change(0, 50_000)];
+        let intent =
+            intent("watcher-1", "sweep", "deposits", vec![600_000, 400_000], transfers, vec![]);
+        Self::on_empty_ledger(rules, intent)
+    }
+
+    /// Two payouts and change.
+    pub fn withdraw(knobs: &Knobs) -> Self {
+        let rules = rules(knobs);
+        let orders = vec![order(&rules, "a", 300_000), order(&rules, "b", 200_000)];
+        let transfers = vec![pays("a", 1, 300_000), pays("b", 2, 200_000), change(0, 495_000)];
+        let intent =
+            intent("payout-desk", "withdraw", "hot", vec![600_000, 400_000], transfers, orders);
+        Self::on_empty_ledger(rules, intent)
+    }
+
+    fn on_empty_ledger(rules: Rules, intent: Intent) -> Self {
+        let facts = Facts::empty(&rules, &intent);
+        Self { rules, intent, facts, now: NOW }
+    }
+
+    pub fn decide(&self) -> Decision {
+        decide(&self.intent, &self.facts.evidence(), &self.rules, self.now)
+    }
+
+    /// Rules that deny it, sorted, each once; none when it is allowed.
+    pub fn reasons(&self) -> Vec<RuleId> {
+        match self.decide() {
+            Decision::Allow(_) => vec![],
+            Decision::Deny(denial) => {
+                let mut rules: Vec<RuleId> =
+                    denial.reasons.iter().map(|finding| finding.rule).collect();
+                rules.sort();
+                rules.dedup();
+                assert!(!rules.is_empty(), "a denial without a reason");
+                rules
+            }
+            Decision::Await(_) => panic!("nothing waits yet"),
+        }
+    }
+
+    /// Takes `units` from the output at `position`, and the fee grows by as much.
+    pub fn move_to_fee(&mut self, position: usize, units: u128) {
+        let transfer = &mut self.intent.transfers[position];
+        transfer.amount = transfer.amount.checked_sub(Amount::from_units(units)).unwrap();
+        let fee = &mut self.intent.fee.amount;
+        *fee = fee.checked_add(Amount::from_units(units)).unwrap();
+    }
+
+    /// Adds `units` to output and input alike, so that it still balances.
+    pub fn grow(&mut self, position: usize, units: u128) {
+        let more = Amount::from_units(units);
+        let transfer = &mut self.intent.transfers[position];
+        transfer.amount = transfer.amount.checked_add(more).unwrap();
+        let slot = &mut self.intent.slots[0];
+        slot.amount = slot.amount.checked_add(more).unwrap();
+    }
+
+    pub fn history(&mut self, id: &str) -> &mut OrderHistory {
+        self.facts.orders.iter_mut().find(|history| history.id.as_str() == id).unwrap()
+    }
+
+    pub fn answer(&mut self, measure: Measure, window_seconds: u64) -> &mut Answer {
+        let wanted = |a: &&mut Answer| {
+            a.question.measure == measure && a.question.window_seconds == window_seconds
+        };
+        self.facts.answers.iter_mut().find(wanted).unwrap()
+    }
+}
+
+/// An intent whose fee is what its outputs leave over.
+pub fn intent(
+    caller: &str,
+    lane: &str,
+    wallet: &str,
+    inputs: Vec<u128>,
+    transfers: Vec<Transfer>,
+    orders: Vec<VerifiedOrder>,
+) -> Intent {
+    let outputs: u128 = transfers.iter().map(|transfer| transfer.amount.units()).sum();
+    let fee = inputs.iter().sum::<u128>().saturating_sub(outputs);
+    let slot = |(number, units): (u8, u128)| Slot {
+        id: slot_id(number),
+        amount: Amount::from_units(units),
+    };
+    Intent {
+        request: RequestId([5; 16]),
+        caller: ClientName::parse(caller).unwrap(),
+        lane: LaneName::parse(lane).unwrap(),
+        wallet: WalletName::parse(wallet).unwrap(),
+        orders,
+        transfers,
+        fee: Fee {
+            asset: Network::Regtest.asset_id(),
+            amount: Amount::from_units(fee),
+            vsize: 300,
+        },
+        slots: (0..).zip(inputs).map(slot).collect(),
+        digest: [6; 32],
+    }
+}
+
+pub fn slot_id(number: u8) -> SlotId {
+    SlotId([number; 36])
+}
+
+pub fn transfer(units: u128, to: Destination) -> Transfer {
+    Transfer { asset: Network::Regtest.asset_id(), amount: Amount::from_units(units), to }
+}
+
+pub fn cold(wallet: &str, index: u32, units: u128) -> Transfer {
+    transfer(units, Destination::Cold { wallet: WalletName::parse(wallet).unwrap(), index })
+}
+
+pub fn change(index: u32, units: u128) -> Transfer {
+    transfer(units, Destination::Change { index })
+}
+
+pub fn foreign(script: u8, units: u128) -> Transfer {
+    transfer(units, external(script, None))
+}
+
+pub fn pays(id: &str, script: u8, units: u128) -> Transfer {
+    transfer(units, external(script, Some(OrderId::parse(id).unwrap())))
+}
+
+pub fn external(script: u8, order: Option<OrderId>) -> Destination {
+    Destination::External { script: vec![script; 22], address: format!("address-{script}"), order }
+}
+
+/// An order by the shop, verified as the signer does.
+pub fn order(rules: &Rules, id: &str, units: u128) -> VerifiedOrder {
+    order_by(rules, "shop", 7, id, units, NOW + HOUR)
+}
+
+pub fn order_by(
+    rules: &Rules,
+    signer: &str,
+    seed: u8,
+    id: &str,
+    units: u128,
+    expires_unix: u64,
+) -> VerifiedOrder {
+    let order = Order {
+        id: OrderId::parse(id).unwrap(),
+        asset: Network::Regtest.asset_id(),
+        amount: Amount::from_units(units),
+        destination: AddressText::parse("somewhere").unwrap(),
+        expires_unix,
+    };
+    let key = SigningKey::from_bytes(&[seed; 32]);
+    rules.verify_order(&order.encode(), &order.sign(&key), signer).unwrap()
+}
+
+pub fn used_before(slot: u8, lane: &str, orders: &[&str]) -> EarlierUse {
+    EarlierUse {
+        slot: slot_id(slot),
+        lane: LaneName::parse(lane).unwrap(),
+        orders: orders.iter().map(|id| OrderId::parse(id).unwrap()).collect(),
+    }
+}

@@ -1,0 +1,504 @@
+//! One denying vector for every rule, and what is allowed beside it; `docs/reasons.md` explains each code.
+
+mod common;
+
+use asset::{Amount, AssetId};
+use common::{
+    Case, DAY, HOUR, Knobs, NOW, change, cold, foreign, order, order_by, pays, rules, slot_id,
+    used_before,
+};
+use policy::evidence::Measure;
+use policy::names::{ClientName, LaneName, WalletName};
+use policy::{Decision, RuleId};
+
+use RuleId as R;
+
+/// A name, what is changed about a request that would be allowed, and every rule that then denies it.
+type Vector = (&'static str, fn() -> Case, &'static [RuleId]);
+
+fn sweep(change: impl FnOnce(&mut Case)) -> Case {
+    with(Case::sweep(&Knobs::default()), change)
+}
+
+fn withdraw(change: impl FnOnce(&mut Case)) -> Case {
+    with(Case::withdraw(&Knobs::default()), change)
+}
+
+fn with(mut case: Case, change: impl FnOnce(&mut Case)) -> Case {
+    change(&mut case);
+    case
+}
+
+fn units(units: u128) -> Amount {
+    Amount::from_units(units)
+}
+
+fn asset() -> AssetId {
+    AssetId::parse("eip155:1/slip44:60").unwrap()
+}
+
+const DENIED: &[Vector] = &[
+    (
+        "no such lane",
+        || sweep(|c| c.intent.lane = LaneName::parse("swep").unwrap()),
+        &[R::UnknownLane],
+    ),
+    (
+        "another client",
+        || sweep(|c| c.intent.caller = ClientName::parse("payout-desk").unwrap()),
+        &[R::LaneCaller],
+    ),
+    (
+        "another wallet",
+        || sweep(|c| c.intent.wallet = WalletName::parse("hot").unwrap()),
+        &[R::LaneWallet],
+    ),
+    (
+        "closed lane",
+        || {
+            let knobs = Knobs { expires_unix: Some(NOW - 1), ..Knobs::default() };
+            Case::sweep(&knobs)
+        },
+        &[R::LaneExpired],
+    ),
+    ("nothing spent", || sweep(|c| c.intent.slots.clear()), &[R::NoInputs, R::Unbalanced]),
+    ("a coin twice", || sweep(|c| c.intent.slots[1].id = slot_id(0)), &[R::DuplicateInput]),
+    (
+        "output in another asset",
+        || sweep(|c| c.intent.transfers[1].asset = asset()),
+        &[R::WrongAsset],
+    ),
+    ("fee in another asset", || sweep(|c| c.intent.fee.asset = asset()), &[R::WrongAsset]),
+    ("an empty output", || sweep(|c| c.intent.transfers.push(change(1, 0))), &[R::EmptyOutput]),
+    (
+        "ground to dust",
+        || {
+            sweep(|c| {
+                c.intent.transfers[1].amount = units(50_000 - 7);
+                c.intent.transfers.extend((0..7).map(|index| change(index, 1)));
+            })
+        },
+        &[R::OwnOutputs],
+    ),
+    ("inputs overflow", || sweep(|c| c.intent.slots[1].amount = Amount::MAX), &[R::Overflow]),
+    (
+        "fee overflows the budget",
+        || sweep(|c| c.answer(Measure::Fees, HOUR).others = Amount::MAX),
+        &[R::FeeBudget],
+    ),
+    (
+        "something vanishes",
+        || sweep(|c| c.intent.slots[0].amount = units(600_001)),
+        &[R::Unbalanced],
+    ),
+    (
+        "something appears",
+        || sweep(|c| c.intent.slots[0].amount = units(599_999)),
+        &[R::Unbalanced],
+    ),
+    ("no answer about fees", || sweep(|c| drop(c.facts.answers.pop())), &[R::MissingEvidence]),
+    (
+        "two answers about fees",
+        || sweep(|c| c.facts.answers.push(c.facts.answers[0].clone())),
+        &[R::MissingEvidence],
+    ),
+    (
+        "no answer about what left",
+        || withdraw(|c| c.facts.answers.retain(|a| a.question.measure == Measure::Fees)),
+        &[R::MissingEvidence],
+    ),
+    (
+        "no answer about an order",
+        || withdraw(|c| drop(c.facts.orders.pop())),
+        &[R::MissingEvidence],
+    ),
+    (
+        "no answer about change",
+        || sweep(|c| c.facts.indexes.retain(|i| i.wallet.as_str() != "deposits")),
+        &[R::MissingEvidence],
+    ),
+    (
+        "no answer about cold indexes",
+        || sweep(|c| c.facts.indexes.retain(|i| i.wallet.as_str() != "cold")),
+        &[R::MissingEvidence],
+    ),
+    (
+        "absurd change index",
+        || sweep(|c| c.intent.transfers[1] = change(20, 50_000)),
+        &[R::IndexWindow],
+    ),
+    (
+        "absurd cold index",
+        || {
+            sweep(|c| {
+                c.facts.indexes[2].last_used = Some(9);
+                c.intent.transfers[0] = cold("cold", 30, 945_000);
+            })
+        },
+        &[R::IndexWindow],
+    ),
+    (
+        "last index there is",
+        || sweep(|c| c.intent.transfers[0] = cold("cold", u32::MAX, 945_000)),
+        &[R::IndexWindow],
+    ),
+    (
+        "change past the watermark",
+        || {
+            sweep(|c| {
+                c.facts.indexes[0].last_used = Some(999);
+                c.intent.transfers[1] = change(1_000, 50_000);
+            })
+        },
+        &[R::IndexUnproven],
+    ),
+    (
+        "change nowhere proven",
+        || sweep(|c| c.facts.indexes[0].proven_below = None),
+        &[R::IndexUnproven],
+    ),
+    (
+        "an input worth less than first proven",
+        || sweep(|c| c.facts.repriced.push(slot_id(1))),
+        &[R::SlotRepriced],
+    ),
+    (
+        "a sweep of a coin that pays somebody",
+        || sweep(|c| c.facts.uses.push(used_before(0, "withdraw", &["a"]))),
+        &[R::SlotSigned],
+    ),
+    (
+        "a payout of a coin on its way to cold",
+        || withdraw(|c| c.facts.uses.push(used_before(0, "sweep", &[]))),
+        &[R::SlotSigned],
+    ),
+    (
+        "a payout of a coin that pays fewer",
+        || withdraw(|c| c.facts.uses.push(used_before(0, "withdraw", &["a"]))),
+        &[R::SlotSigned],
+    ),
+    (
+        "a payout of a coin that pays others",
+        || withdraw(|c| c.facts.uses.push(used_before(0, "withdraw", &["a", "c"]))),
+        &[R::SlotSigned],
+    ),
+    (
+        "a payout over two earlier ones",
+        || {
+            withdraw(|c| {
+                c.facts.uses.push(used_before(0, "withdraw", &["a", "b"]));
+                c.facts.uses.push(used_before(1, "withdraw", &["a", "b", "c"]));
+            })
+        },
+        &[R::SlotSigned],
+    ),
+    (
+        "a sweep to a foreign address",
+        || sweep(|c| c.intent.transfers[1] = foreign(9, 50_000)),
+        &[R::SweepExternal],
+    ),
+    (
+        "a sweep with an order",
+        || sweep(|c| c.intent.orders.push(order(&c.rules, "a", 1))),
+        &[R::SweepOrder],
+    ),
+    (
+        "a sweep to another cold wallet",
+        || sweep(|c| c.intent.transfers[0] = cold("vault", 0, 945_000)),
+        &[R::ColdWallet],
+    ),
+    (
+        "mostly change",
+        || {
+            sweep(|c| {
+                c.intent.transfers[0].amount = units(895_499);
+                c.intent.transfers[1].amount = units(99_501);
+            })
+        },
+        &[R::ColdShare],
+    ),
+    (
+        "nothing to cold",
+        || sweep(|c| c.intent.transfers[0] = change(1, 945_000)),
+        &[R::ColdShare, R::FeePercent],
+    ),
+    (
+        "a withdrawal to cold",
+        || withdraw(|c| c.intent.transfers[2] = cold("cold", 0, 495_000)),
+        &[R::WithdrawCold],
+    ),
+    (
+        "a payout nobody ordered",
+        || withdraw(|c| c.intent.transfers[2] = foreign(9, 495_000)),
+        &[R::OutputUnordered],
+    ),
+    (
+        "a payout of an order that did not come along",
+        || withdraw(|c| c.intent.transfers[2] = pays("c", 9, 495_000)),
+        &[R::OutputUnordered],
+    ),
+    (
+        "a shuffle without an order",
+        || {
+            withdraw(|c| {
+                c.intent.orders.clear();
+                c.intent.transfers = vec![change(0, 995_000)];
+            })
+        },
+        &[R::NoOrder, R::FeePercent],
+    ),
+    ("paid too much", || withdraw(|c| c.grow(0, 1)), &[R::OrderMismatch]),
+    ("paid too little", || withdraw(|c| c.move_to_fee(0, 1)), &[R::OrderMismatch]),
+    (
+        "an order left out",
+        || {
+            withdraw(|c| {
+                c.intent.transfers[1] = change(1, 200_000);
+            })
+        },
+        &[R::OrderUnpaid],
+    ),
+    (
+        "an order paid twice at once",
+        || withdraw(|c| c.intent.transfers[2] = pays("a", 1, 300_000)),
+        &[R::OrderTwice, R::Unbalanced],
+    ),
+    (
+        "an order listed twice",
+        || withdraw(|c| c.intent.orders.push(c.intent.orders[0].clone())),
+        &[R::OrderTwice],
+    ),
+    (
+        "a service this lane does not pay",
+        || {
+            withdraw(|c| {
+                c.intent.orders[0] = order_by(&c.rules, "other", 9, "a", 300_000, NOW + HOUR)
+            })
+        },
+        &[R::OrderSigner],
+    ),
+    (
+        "a key that was replaced since",
+        || withdraw(|c| c.rules = rules(&Knobs { shop_seed: 8, ..Knobs::default() })),
+        &[R::OrderSigner],
+    ),
+    (
+        "an expired order",
+        || withdraw(|c| c.intent.orders[1] = order_by(&c.rules, "shop", 7, "b", 200_000, NOW - 1)),
+        &[R::OrderExpired],
+    ),
+    (
+        "an altered order",
+        || {
+            withdraw(|c| {
+                c.history("a").versions = 1;
+                c.history("a").same_content = false;
+            })
+        },
+        &[R::OrderChanged],
+    ),
+    (
+        "a replayed order",
+        || {
+            withdraw(|c| {
+                c.history("a").versions = 2;
+                c.history("a").conflicts_with_all = false;
+            })
+        },
+        &[R::OrderPaid],
+    ),
+    (
+        "too dear",
+        || {
+            sweep(|c| {
+                c.intent.fee.vsize = 1_000;
+                c.grow(0, 500_000);
+                c.move_to_fee(0, 5_001)
+            })
+        },
+        &[R::FeeTotal],
+    ),
+    ("too dear for its size", || sweep(|c| c.intent.fee.vsize = 249), &[R::FeeRate]),
+    (
+        "a tenth of the amount",
+        || {
+            sweep(|c| {
+                c.intent.slots[1].amount = units(1);
+                c.intent.transfers = vec![cold("cold", 0, 9_000)];
+                c.intent.slots[0].amount = units(9_999);
+                c.intent.fee.amount = units(1_000);
+            })
+        },
+        &[R::FeePercent],
+    ),
+    (
+        "the hour's fees are spent",
+        || sweep(|c| c.answer(Measure::Fees, HOUR).others = units(45_001)),
+        &[R::FeeBudget],
+    ),
+    (
+        "the day's fees are spent",
+        || sweep(|c| c.answer(Measure::Fees, DAY).others = units(195_001)),
+        &[R::FeeBudget],
+    ),
+    (
+        "an earlier version paid more fees",
+        || {
+            sweep(|c| {
+                c.answer(Measure::Fees, HOUR).others = units(45_000);
+                c.answer(Measure::Fees, HOUR).own_set = units(5_001);
+            })
+        },
+        &[R::FeeBudget],
+    ),
+    (
+        "too much at once",
+        || {
+            withdraw(|c| {
+                c.intent.orders[0] = order(&c.rules, "a", 900_000);
+                c.intent.orders[1] = order(&c.rules, "b", 600_001);
+                c.grow(0, 600_000);
+                c.grow(1, 400_001);
+            })
+        },
+        &[R::PerTransaction],
+    ),
+    (
+        "too much to one destination, in two pieces",
+        || {
+            withdraw(|c| {
+                c.intent.orders[0] = order(&c.rules, "a", 600_000);
+                c.intent.orders[1] = order(&c.rules, "b", 400_001);
+                c.intent.transfers[0] = pays("a", 1, 300_000);
+                c.intent.transfers[1] = pays("b", 1, 200_000);
+                c.grow(0, 300_000);
+                c.grow(1, 200_001);
+            })
+        },
+        &[R::PerDestination],
+    ),
+    (
+        "the hour's limit is spent",
+        || withdraw(|c| c.answer(Measure::External, HOUR).others = units(2_500_001)),
+        &[R::ExternalLimit],
+    ),
+    (
+        "the day's limit is spent",
+        || withdraw(|c| c.answer(Measure::External, DAY).others = units(8_500_001)),
+        &[R::ExternalLimit],
+    ),
+];
+
+const ALLOWED: &[(&str, fn() -> Case)] = &[
+    ("a sweep", || sweep(|_| {})),
+    ("a withdrawal", || withdraw(|_| {})),
+    ("a sweep without change", || {
+        sweep(|c| {
+            c.intent.transfers = vec![cold("cold", 0, 995_000)];
+        })
+    }),
+    ("exactly the least share to cold", || {
+        sweep(|c| {
+            c.intent.transfers[0].amount = units(895_500);
+            c.intent.transfers[1].amount = units(99_500);
+        })
+    }),
+    ("the window's last index", || {
+        sweep(|c| {
+            c.facts.indexes[2].last_used = Some(9);
+            c.intent.transfers[0] = cold("cold", 29, 945_000);
+            c.intent.transfers[1] = change(19, 50_000);
+        })
+    }),
+    ("a sweep cut again", || sweep(|c| c.facts.uses.push(used_before(0, "sweep", &[])))),
+    ("a sweep cut again after its lane was renamed", || {
+        sweep(|c| c.facts.uses.push(used_before(0, "old-sweep", &[])))
+    }),
+    ("the same payouts again, conflicting with every version", || {
+        withdraw(|c| {
+            c.facts.uses.push(used_before(0, "withdraw", &["b", "a"]));
+            c.facts.uses.push(used_before(1, "withdraw", &["a", "b"]));
+            c.history("a").versions = 2;
+            c.history("b").versions = 2;
+        })
+    }),
+    ("the last second of an order", || {
+        withdraw(|c| c.intent.orders[1] = order_by(&c.rules, "shop", 7, "b", 200_000, NOW))
+    }),
+    ("the last second of a lane", || {
+        Case::sweep(&Knobs { expires_unix: Some(NOW), ..Knobs::default() })
+    }),
+    ("exactly the fee rate", || sweep(|c| c.intent.fee.vsize = 250)),
+    ("the budget to the unit", || sweep(|c| c.answer(Measure::Fees, HOUR).others = units(45_000))),
+    ("the budget to the unit, by an earlier version", || {
+        sweep(|c| {
+            c.answer(Measure::Fees, HOUR).others = units(40_000);
+            c.answer(Measure::Fees, HOUR).own_set = units(10_000);
+        })
+    }),
+    ("the limit to the unit", || {
+        withdraw(|c| c.answer(Measure::External, HOUR).others = units(2_500_000))
+    }),
+    ("the caps to the unit", || {
+        withdraw(|c| {
+            c.intent.orders[0] = order(&c.rules, "a", 1_000_000);
+            c.intent.orders[1] = order(&c.rules, "b", 500_000);
+            c.grow(0, 700_000);
+            c.grow(1, 300_000);
+        })
+    }),
+];
+
+#[test]
+fn every_denied_vector_is_denied_for_its_reasons() {
+    for (name, case, expected) in DENIED {
+        let mut expected = expected.to_vec();
+        expected.sort();
+        assert_eq!(case().reasons(), expected, "{name}: {:?}", case().decide());
+    }
+}
+
+#[test]
+fn every_allowed_vector_is_allowed() {
+    for (name, case) in ALLOWED {
+        assert_eq!(case().reasons(), [], "{name}: {:?}", case().decide());
+    }
+}
+
+#[test]
+fn every_rule_has_a_vector_and_a_line() {
+    let page = include_str!("../../docs/reasons.md");
+    for rule in RuleId::ALL {
+        let line = format!("\n| `{rule}` | ");
+        assert_eq!(page.matches(&line).count(), 1, "docs/reasons.md needs one line for {rule}");
+        let vector = DENIED.iter().any(|(_, _, expected)| expected.contains(rule));
+        assert!(vector, "no denying vector for {rule}");
+    }
+}
+
+#[test]
+fn an_authorization_says_what_it_is_about() {
+    let case = Case::sweep(&Knobs::default());
+    let Decision::Allow(authorization) = case.decide() else { panic!("must be allowed") };
+    assert_eq!(authorization.granted().digest, case.intent.digest);
+    let granted = authorization.into_parts();
+    assert_eq!(granted.request, case.intent.request);
+    assert_eq!(granted.policy_version, case.rules.version());
+    assert_eq!(granted.trace.denials().count(), 0);
+    assert!(
+        granted
+            .trace
+            .lines()
+            .iter()
+            .any(|line| line.starts_with("pass fee-budget: 5000 in 3600 s"))
+    );
+}
+
+#[test]
+fn a_flood_of_outputs_is_one_line_in_the_trace() {
+    let case = withdraw(|c| c.intent.transfers.extend((0..2_000).map(|_| foreign(9, 1))));
+    let Decision::Deny(denial) = case.decide() else { panic!("must be denied") };
+    assert!(denial.trace.findings().len() < 50);
+    let text = &denial.reasons.iter().find(|f| f.rule == RuleId::OutputUnordered).unwrap().text;
+    assert!(text.ends_with("(2000 of 2003 outputs fail)"), "{text}");
+}

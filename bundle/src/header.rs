@@ -183,6 +183,17 @@ impl Header {
         self.header_len().checked_add(nth.checked_mul(u64::from(self.record_len()))?)
     }
 
+    /// Branch and index of the `nth` record of the file; `None` after the last.
+    #[must_use]
+    pub fn place(&self, nth: u64) -> Option<(bool, u32)> {
+        let (change, index) = match nth.checked_sub(u64::from(self.fields.external)) {
+            None => (false, nth),
+            Some(index) => (true, index),
+        };
+        let index = u32::try_from(index).ok()?;
+        (index < self.count(change)).then_some((change, index))
+    }
+
     /// Where the trailer begins in the file.
     #[must_use]
     pub fn trailer_offset(&self) -> u64 {

@@ -7,7 +7,6 @@ use crate::Error;
 use crate::header::Header;
 use crate::record::Record;
 use crate::seal::{self, Checks};
-use crate::writer::place;
 
 /// A bundle whose header, length and signature were checked; its records are checked one by one as they are
 /// read. A record replaced together with its check is found only by [`Verifier`], and by comparing its public
@@ -117,7 +116,7 @@ impl<R: Read> Verifier<R> {
     /// # Errors
     /// [`Error::Truncated`], [`Error::Record`], [`Error::Io`].
     pub fn next_record(&mut self) -> Result<Option<Record>, Error> {
-        let Some((change, index)) = place(&self.header, self.seen) else { return Ok(None) };
+        let Some((change, index)) = self.header.place(self.seen) else { return Ok(None) };
         self.from.read_exact(&mut self.buffer)?;
         let (record, check) = Record::decode(&self.header, change, index, &self.buffer)?;
         self.checks.add(&check);

@@ -36,7 +36,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// [`Error::Record`] for a record that is not the next or has a wrong length, [`Error::Io`].
     pub fn push(&mut self, record: &Record) -> Result<(), Error> {
-        if place(&self.header, self.written) != Some((record.change, record.index)) {
+        if self.header.place(self.written) != Some((record.change, record.index)) {
             return Err(Error::Record {
                 change: record.change,
                 index: record.index,
@@ -54,33 +54,25 @@ impl<W: Write> Writer<W> {
     /// writer and the bundle's digest.
     ///
     /// # Errors
-    /// [`Error::Records`] when records are missing, [`Error::Signature`] when `sign` used another key.
-    pub fn finish(
+    /// [`Error::Records`] when records are missing, [`Error::Signature`] when `sign` used another key, and
+    /// whatever `sign` says.
+    pub fn finish<E: From<Error>>(
         mut self,
-        sign: impl FnOnce([u8; 32]) -> schnorr::Signature,
-    ) -> Result<(W, [u8; 32]), Error> {
+        sign: impl FnOnce([u8; 32]) -> Result<schnorr::Signature, E>,
+    ) -> Result<(W, [u8; 32]), E> {
         if self.written != self.header.total() {
-            return Err(Error::Records);
+            return Err(Error::Records.into());
         }
         let records = self.checks.finish();
         let digest = seal::bundle_digest(&self.header, &records);
-        let signature = sign(digest).serialize();
+        let signature = sign(digest)?.serialize();
         seal::verify(&self.header, digest, &signature)?;
-        self.out.write_all(&records)?;
-        self.out.write_all(&signature)?;
-        self.out.flush()?;
+        let ended = self
+            .out
+            .write_all(&records)
+            .and_then(|()| self.out.write_all(&signature))
+            .and_then(|()| self.out.flush());
+        ended.map_err(Error::from)?;
         Ok((self.out, digest))
-    }
-}
-
-/// Branch and index of the `nth` record of the file.
-pub(crate) fn place(header: &Header, nth: u64) -> Option<(bool, u32)> {
-    let external = u64::from(header.count(false));
-    match nth.checked_sub(external) {
-        None => Some((false, u32::try_from(nth).ok()?)),
-        Some(index) if index < u64::from(header.count(true)) => {
-            Some((true, u32::try_from(index).ok()?))
-        }
-        Some(_) => None,
     }
 }

@@ -1,0 +1,91 @@
+//! `ceremony create`: entropy, account, wrapped children, signature, and the file read back. It never keeps the
+//! seed: until shares exist, an account made here cannot be extended or recovered.
+
+use std::io::{BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::path::PathBuf;
+
+use bundle::{Fields, Header, Network, Verifier, Writer};
+
+use crate::account::Account;
+use crate::new_file::NewFile;
+use crate::wrapping::Confirmed;
+use crate::{Error, children};
+
+/// What is to be made.
+#[derive(Debug)]
+pub struct Plan {
+    /// The chain; not mainnet yet.
+    pub network: Network,
+    /// BIP-84 account number.
+    pub account: u32,
+    /// Records on the external branch.
+    pub external: u32,
+    /// Records on the change branch.
+    pub change: u32,
+    /// The token's key.
+    pub wrapping: Confirmed,
+    /// Where the bundle goes; must not exist.
+    pub out: PathBuf,
+    /// Where the descriptor goes, if anywhere; must not exist.
+    pub descriptor_out: Option<PathBuf>,
+    /// Threads that derive and wrap.
+    pub threads: usize,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    /// What the bundle says about itself.
+    pub header: Header,
+    /// The bundle's digest.
+    pub digest: [u8; 32],
+}
+
+/// Makes an account and its bundle. `on_record` is called after every record written.
+///
+/// # Errors
+/// [`Error`]; then no file is left behind.
+pub fn create(plan: &Plan, mut on_record: impl FnMut()) -> Result<Made, Error> {
+    if plan.network == Network::Bitcoin {
+        return Err(Error::Mainnet);
+    }
+    let out = NewFile::create(&plan.out)?;
+    let descriptor_out = plan.descriptor_out.as_deref().map(NewFile::create).transpose()?;
+
+    let account = Account::generate(plan.network, plan.account)?;
+    let header = Header::new(Fields {
+        network: plan.network,
+        account: plan.account,
+        xpub: account.xpub(),
+        master: account.master_fingerprint(),
+        wrapping: plan.wrapping.fingerprint(),
+        external: plan.external,
+        change: plan.change,
+        blob_len: plan.wrapping.blob_len(),
+    })?;
+
+    let mut writer = Writer::new(BufWriter::new(out.file()), header.clone())?;
+    children::for_each(&account, &plan.wrapping, &header, plan.threads, |record| {
+        writer.push(&record)?;
+        on_record();
+        Ok(())
+    })?;
+    let (_, digest) = writer.finish(|digest| account.sign(digest))?;
+    drop(account);
+
+    read_back(&out, digest)?;
+    if let Some(file) = &descriptor_out {
+        writeln!(file.file(), "{}", header.descriptor()).map_err(|error| file.error(error))?;
+    }
+    out.keep()?;
+    descriptor_out.map_or(Ok(()), NewFile::keep)?;
+    Ok(Made { header, digest })
+}
+
+/// Reads what was written, all of it, before anybody relies on it.
+fn read_back(out: &NewFile, digest: [u8; 32]) -> Result<(), Error> {
+    let mut file = out.file();
+    file.seek(SeekFrom::Start(0)).map_err(|error| out.error(error))?;
+    let bundle = Verifier::new(BufReader::new(file))?.finish()?;
+    if bundle.digest() == digest { Ok(()) } else { Err(Error::ReadBack) }
+}

@@ -1,0 +1,79 @@
+//! The offline key ceremony: an account key is born, its children are wrapped for one token, and nothing else
+//! leaves. It never talks to a network and never writes a key in clear.
+//!
+//! Reading order: [`create`] (the story), [`wrapping`] (whose key the children are wrapped to, and that people
+//! compared it), [`account`], [`derive`], [`children`] (many at once, in order), [`inspect`].
+
+pub mod create;
+pub mod wrapping;
+pub mod account;
+pub mod derive;
+mod children;
+mod pkcs8;
+mod hmac;
+mod secret;
+mod new_file;
+pub mod inspect;
+
+use std::path::PathBuf;
+
+/// Why a ceremony stopped. Whatever file it had begun is removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Real money without a backup of its seed.
+    #[error(
+        "refused: no ceremony for bitcoin mainnet yet; this version keeps no shares of the seed, so coins would \
+         hang on one token and one file. Use regtest, signet or testnet4"
+    )]
+    Mainnet,
+    /// The wrapping key is no key that children may be wrapped to.
+    #[error("the wrapping key is not usable: {0}")]
+    WrappingKey(&'static str),
+    /// People saw another key on the signer's screen.
+    #[error(
+        "the fingerprints differ: this file's key is {actual}. The file was exchanged or is of another token; \
+         nothing was made. Fetch it again with `signer wrapping-key`"
+    )]
+    Fingerprint {
+        /// What the file holds, in groups.
+        actual: String,
+    },
+    /// The output exists.
+    #[error("{} exists already and is never overwritten: choose another name", .0.display())]
+    Exists(PathBuf),
+    /// A file could not be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bundle could not be written or did not read back.
+    #[error(transparent)]
+    Bundle(#[from] bundle::Error),
+    /// The system gave no random bytes.
+    #[error("the operating system gave no random bytes: {0}")]
+    Entropy(rand::Error),
+    /// No key at a place in the tree (one in 2^127), or a place that BIP-32 does not have.
+    #[error("no key can be derived there; run the ceremony again")]
+    NoKey,
+    /// RSA refused.
+    #[error("a child could not be wrapped: {0}")]
+    Wrap(rsa::Error),
+    /// Two ways to the same public key disagree.
+    #[error("self-check failed: {} child {index} is not the account's; nothing was kept", bundle::branch_name(*.change))]
+    SelfCheck {
+        /// True for the change branch.
+        change: bool,
+        /// Where.
+        index: u32,
+    },
+    /// What was written is not what is read.
+    #[error("self-check failed: the file reads back as another bundle; nothing was kept")]
+    ReadBack,
+    /// A working thread ended early.
+    #[error("a working thread stopped without a reason; nothing was kept")]
+    Thread,
+}

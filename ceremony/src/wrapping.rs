@@ -1,0 +1,133 @@
+//! The token's wrapping key: read from a file, compared by people, then used to wrap children. It never wraps
+//! anything before the comparison: only [`Confirmed`] can.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bundle::header::Header;
+use rand::rngs::OsRng;
+use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
+use rsa::traits::PublicKeyParts as _;
+use rsa::{BigUint, Oaep, RsaPublicKey};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+use crate::Error;
+use crate::derive::ExtendedKey;
+use crate::pkcs8;
+
+/// Longest file that can be a public key.
+pub const FILE_MAX: u64 = 8192;
+
+/// A wrapping key that nobody has compared yet.
+#[derive(Debug)]
+pub struct WrappingKey {
+    key: RsaPublicKey,
+    fingerprint: [u8; 32],
+}
+
+/// A wrapping key whose fingerprint people compared with the signer's screen.
+#[derive(Debug)]
+pub struct Confirmed(WrappingKey);
+
+impl WrappingKey {
+    /// Reads a `-----BEGIN PUBLIC KEY-----` file, strictly: RSA of 3072 or 4096 bits, exponent 65537, DER in its
+    /// one form.
+    ///
+    /// # Errors
+    /// [`Error::WrappingKey`] for anything else.
+    pub fn from_pem(pem: &str) -> Result<Self, Error> {
+        let wrong = Error::WrappingKey;
+        let der = decode_pem(pem)?;
+        let key = RsaPublicKey::from_public_key_der(&der)
+            .map_err(|_| wrong("it is not an RSA public key (SubjectPublicKeyInfo)"))?;
+        if key.n().bits() != 3072 && key.n().bits() != 4096 {
+            return Err(wrong("it must have 3072 or 4096 bits"));
+        }
+        if *key.e() != BigUint::from(65537_u32) {
+            return Err(wrong("its public exponent is not 65537"));
+        }
+        let again =
+            key.to_public_key_der().map_err(|_| wrong("it cannot be encoded as it was read"))?;
+        if again.as_bytes() != der {
+            return Err(wrong("it is not encoded in DER"));
+        }
+        Ok(Self { key, fingerprint: Sha256::digest(&der).into() })
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// The fingerprint for people: two lines of eight groups of four.
+    #[must_use]
+    pub fn groups(&self) -> String {
+        let mut text = String::new();
+        for (nth, pair) in self.fingerprint.chunks(2).enumerate() {
+            let gap = match nth {
+                0 => "",
+                8 => "\n",
+                _ => " ",
+            };
+            let _infallible = write!(text, "{gap}{}", hex::encode(pair));
+        }
+        text
+    }
+
+    /// Takes what a person read from the signer's screen (hex; spaces, colons and case do not matter).
+    ///
+    /// # Errors
+    /// [`Error::Fingerprint`] when it is not this key's whole fingerprint.
+    pub fn confirm(self, typed: &str) -> Result<Confirmed, Error> {
+        let typed: String = typed
+            .chars()
+            .filter(|c| !c.is_whitespace() && *c != ':')
+            .map(|c| c.to_ascii_lowercase())
+            .collect();
+        if typed == hex::encode(self.fingerprint) {
+            Ok(Confirmed(self))
+        } else {
+            Err(Error::Fingerprint { actual: self.groups().replace('\n', " ") })
+        }
+    }
+}
+
+impl Confirmed {
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.0.fingerprint
+    }
+
+    /// Bytes of a wrapped child.
+    #[must_use]
+    pub fn blob_len(&self) -> u16 {
+        u16::try_from(self.0.key.size()).unwrap_or(u16::MAX)
+    }
+
+    /// Wraps a child's PKCS#8 with RSA-OAEP (SHA-1, MGF1-SHA-1).
+    pub(crate) fn wrap(&self, child: &ExtendedKey, header: &Header) -> Result<Vec<u8>, Error> {
+        let plain = pkcs8::encode(child.secret(), &child.public_key());
+        let padding = Oaep::new::<Sha1>();
+        let wrapped =
+            self.0.key.encrypt(&mut OsRng, padding, plain.as_ref()).map_err(Error::Wrap)?;
+        if wrapped.len() == usize::from(header.fields().blob_len) {
+            Ok(wrapped)
+        } else {
+            Err(Error::Wrap(rsa::Error::Internal))
+        }
+    }
+}
+
+fn decode_pem(pem: &str) -> Result<Vec<u8>, Error> {
+    let body = pem
+        .trim()
+        .strip_prefix("-----BEGIN PUBLIC KEY-----")
+        .and_then(|rest| rest.strip_suffix("-----END PUBLIC KEY-----"))
+        .ok_or(Error::WrappingKey("the file is not one PEM block of type PUBLIC KEY"))?;
+    let base64: String = body.lines().map(str::trim_end).collect();
+    STANDARD.decode(base64).map_err(|_| Error::WrappingKey("the PEM block is not base64"))
+}

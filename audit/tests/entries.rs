@@ -1,0 +1,184 @@
+//! Entries: one encoding each, vectors that keep old logs readable, hostile bytes refused.
+
+use audit::entry::{
+    Admitted, Attested, Claim, ENTRY_BYTES_MAX, Entry, EntryError, Event, PaidOrder, Reason, Spend,
+    SpentSlot,
+};
+use proptest::prelude::*;
+
+fn reason() -> Reason {
+    Reason { code: "fee-cap".to_owned(), text: "the fee is above the cap".to_owned() }
+}
+
+/// One of each, with the hex that logs written so far hold. Never change a line; only add.
+fn vectors() -> Vec<(Event, &'static str)> {
+    let request = [1; 16];
+    vec![
+        (
+            Event::Opened {
+                origin: "cofferdam/1".to_owned(),
+                network: "n".to_owned(),
+                checkpoint_key: [2; 32],
+                attestation_key: [3; 32],
+                wrapping_fingerprint: [4; 32],
+            },
+            "01d209000b636f6666657264616d2f31016e\
+             0202020202020202020202020202020202020202020202020202020202020202\
+             0303030303030303030303030303030303030303030303030303030303030303\
+             0404040404040404040404040404040404040404040404040404040404040404",
+        ),
+        (Event::Proven { wallet: "w".to_owned(), change: true, below: 300 }, "01d20903017701ac02"),
+        (
+            Event::Refused {
+                request: None,
+                caller: "c".to_owned(),
+                digest: [5; 32],
+                reasons: vec![reason()],
+            },
+            "01d2090500016305050505050505050505050505050505050505050505050505050505050505050107\
+             6665652d63617018746865206665652069732061626f76652074686520636170",
+        ),
+        (
+            Event::Admitted(Admitted {
+                request,
+                caller: "c".to_owned(),
+                key: "k".to_owned(),
+                lane: "l".to_owned(),
+                wallet: "w".to_owned(),
+                digest: [6; 32],
+            }),
+            "01d2090601010101010101010101010101010101\
+             0163016b016c01770606060606060606060606060606060606060606060606060606060606060606",
+        ),
+        (
+            Event::Spend(Spend {
+                request,
+                policy: 1,
+                lane: "l".to_owned(),
+                wallet: "w".to_owned(),
+                caller: "c".to_owned(),
+                fee: 200,
+                external: u128::MAX,
+                slots: vec![SpentSlot { slot: vec![7; 2], amount: 1 }],
+                orders: vec![PaidOrder { id: "o".to_owned(), digest: [8; 32] }],
+                change_index: Some(3),
+                cold_index: Some(("cold".to_owned(), 4)),
+                transaction: vec![9],
+                trace: vec!["t".to_owned()],
+            }),
+            "01d209080101010101010101010101010101010101016c01770163c801\
+             ffffffffffffffffffffffffffffffffffff03010207070101016f\
+             080808080808080808080808080808080808080808080808080808080808080801030104636f6c64040109010174",
+        ),
+        (
+            Event::Signed { request, transaction: vec![1, 2] },
+            "01d209090101010101010101010101010101010102\
+             0102",
+        ),
+        (
+            Event::Attested(Attested {
+                wallet: "w".to_owned(),
+                caller: "c".to_owned(),
+                root: [1; 32],
+                claims: vec![Claim {
+                    index: 1,
+                    address: "a".to_owned(),
+                    reference: String::new(),
+                    expires_unix: 0,
+                }],
+            }),
+            "01d2090b017701630101010101010101010101010101010101010101010101010101010101010101\
+             010101610000",
+        ),
+        (
+            Event::Service { state: "started".to_owned(), version: "0.1.0".to_owned() },
+            "01d2090d07737461727465640530\
+             2e312e30",
+        ),
+    ]
+}
+
+#[test]
+fn logs_written_so_far_stay_readable() {
+    for (event, known) in vectors() {
+        let entry = Entry { unix_ms: 1234, event };
+        assert_eq!(hex::encode(entry.encode().unwrap()), known, "{entry:?}");
+        assert_eq!(Entry::decode(&hex::decode(known).unwrap()).unwrap(), entry);
+    }
+}
+
+#[test]
+fn other_spellings_are_refused() {
+    let entry = Entry { unix_ms: 5, event: vectors().remove(1).0 };
+    let bytes = entry.encode().unwrap();
+    assert_eq!(Entry::decode(&[]), Err(EntryError::Empty));
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert_eq!(Entry::decode(&longer), Err(EntryError::Trailing(1)));
+    let mut newer = bytes.clone();
+    newer[0] = 2;
+    assert_eq!(Entry::decode(&newer), Err(EntryError::Version(2)));
+    // 5 written as 0x85 0x00: the same number, not the same bytes.
+    let mut padded = bytes.clone();
+    padded.splice(1..2, [0x85, 0]);
+    assert!(matches!(Entry::decode(&padded), Err(EntryError::Malformed(_))));
+    for cut in 1..bytes.len() {
+        assert!(Entry::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+}
+
+#[test]
+fn no_entry_is_longer_than_the_limit() {
+    let event = Event::Signed { request: [0; 16], transaction: vec![0; ENTRY_BYTES_MAX] };
+    assert!(matches!(Entry { unix_ms: 0, event }.encode(), Err(EntryError::TooLong(_))));
+    assert!(matches!(Entry::decode(&vec![1; ENTRY_BYTES_MAX + 1]), Err(EntryError::TooLong(_))));
+}
+
+#[test]
+fn a_length_that_lies_costs_nothing() {
+    // Signed, request, then a transaction that claims to be 2^63 bytes long.
+    let mut bytes = vec![1, 0, 9];
+    bytes.extend([0; 16]);
+    bytes.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+    assert!(matches!(Entry::decode(&bytes), Err(EntryError::Malformed(_))));
+}
+
+proptest! {
+    #[test]
+    fn hostile_bytes_never_panic_and_decode_to_themselves(
+        body in prop::collection::vec(any::<u8>(), 0..300), kind in 0_u8..16,
+    ) {
+        let mut bytes = vec![1, 0, kind];
+        bytes.extend(body);
+        if let Ok(entry) = Entry::decode(&bytes) {
+            prop_assert_eq!(entry.encode().unwrap(), bytes);
+        }
+    }
+
+    #[test]
+    fn changed_entries_never_decode_to_the_same(
+        which in 0_usize..8, at in any::<prop::sample::Index>(), flip in 1_u8..,
+    ) {
+        let entry = Entry { unix_ms: 1234, event: vectors().remove(which).0 };
+        let mut bytes = entry.encode().unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] ^= flip;
+        prop_assert_ne!(Entry::decode(&bytes).ok(), Some(entry));
+    }
+
+    #[test]
+    fn spends_round_trip(
+        fee in any::<u128>(), external in any::<u128>(), request in any::<[u8; 16]>(),
+        transaction in prop::collection::vec(any::<u8>(), 0..2000),
+        amounts in prop::collection::vec(any::<u128>(), 0..50),
+        change_index in any::<Option<u32>>(), lane in "\\PC{0,20}", unix_ms in any::<u64>(),
+    ) {
+        let slots = amounts.iter().map(|a| SpentSlot { slot: vec![1; 36], amount: *a }).collect();
+        let event = Event::Spend(Spend {
+            request, policy: 2, lane, wallet: "w".to_owned(), caller: "c".to_owned(), fee, external,
+            slots, orders: vec![], change_index, cold_index: None, transaction, trace: vec![],
+        });
+        let entry = Entry { unix_ms, event };
+        prop_assert_eq!(Entry::decode(&entry.encode().unwrap()).unwrap(), entry);
+    }
+}

@@ -51,7 +51,8 @@ impl Node {
 
     /// Starts a node that keeps its data in `dir`, which must be empty or absent.
     pub async fn start_in(dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| format!("could not make {}", dir.display()))?;
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("could not make {}", dir.display()))?;
         let program = bitcoind::find()?;
         let port = ports::free()?;
         let rpc = Rpc::new(port, &dir.join("regtest").join(".cookie"))?;
@@ -146,7 +147,11 @@ impl Node {
     /// How deep a transaction is: 0 in the mempool, 1 in the newest block, `None` when the node does not have it.
     pub async fn confirmations(&self, txid: Txid) -> Result<Option<u64>> {
         match self.rpc.call("", "getrawtransaction", json!([txid, true])).await {
-            Ok(found) => Ok(Some(found.get("confirmations").and_then(Value::as_u64).unwrap_or(0))),
+            Ok(found) => {
+                let depth = found.get("confirmations").and_then(Value::as_u64).unwrap_or(0);
+                let stale = depth == 0 && found.get("blockhash").is_some(); // the index remembers lost blocks
+                Ok((!stale).then_some(depth))
+            }
             Err(error) if error.to_string().contains("\"code\":-5") => Ok(None),
             Err(error) => Err(error),
         }
@@ -247,7 +252,8 @@ impl Node {
     }
 
     async fn launch(&mut self) -> Result<()> {
-        let mut process = Process::spawn("bitcoind", self.command(), &self.dir.join("bitcoind.log"))?;
+        let mut process =
+            Process::spawn("bitcoind", self.command(), &self.dir.join("bitcoind.log"))?;
         let deadline = Instant::now().checked_add(START_DEADLINE).context("no such time")?;
         while self.rpc.call("", "getblockcount", json!([])).await.is_err() {
             process.check_running()?;

@@ -9,8 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
@@ -54,7 +54,12 @@ impl Pki {
 
     /// Makes a client's certificate whose single DNS name is `name`.
     pub fn client(&self, name: &str) -> Result<Credential> {
-        self.write(name, &self.authority, vec![name.to_owned()], ExtendedKeyUsagePurpose::ClientAuth)
+        self.write(
+            name,
+            &self.authority,
+            vec![name.to_owned()],
+            ExtendedKeyUsagePurpose::ClientAuth,
+        )
     }
 
     /// Makes a client's certificate that claims to be `name`, signed by an authority nobody trusts.

@@ -74,7 +74,9 @@ impl Process {
     pub fn check_running(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
-            Some(status) => bail!("{} ended ({status}); its log ends:\n{}", self.name, self.log_tail()),
+            Some(status) => {
+                bail!("{} ended ({status}); its log ends:\n{}", self.name, self.log_tail())
+            }
         }
     }
 

@@ -47,7 +47,9 @@ impl Rpc {
         let mut reply: Value =
             reply.json().await.with_context(|| format!("{method}: http status {status}"))?;
         match reply.get("error") {
-            None | Some(Value::Null) => Ok(reply.get_mut("result").map(Value::take).unwrap_or_default()),
+            None | Some(Value::Null) => {
+                Ok(reply.get_mut("result").map(Value::take).unwrap_or_default())
+            }
             Some(error) => bail!("{method}: {error}"),
         }
     }

@@ -26,7 +26,7 @@ async fn pays_mines_and_reorganises() {
     node.mine(1).await.unwrap();
     node.reorg_without(second).await.unwrap();
     assert_eq!(node.confirmations(second).await.unwrap(), None, "can never confirm again");
-    assert_eq!(node.confirmations(first).await.unwrap(), Some(5));
+    assert_eq!(node.confirmations(first).await.unwrap(), Some(6));
     assert!(node.mempool().await.unwrap().is_empty());
 }
 
@@ -36,7 +36,11 @@ async fn survives_a_restart_and_a_kill() {
     let address = node.new_address().await.unwrap();
     let waiting = node.pay(&address, TENTH).await.unwrap();
     node.restart().await.unwrap();
-    assert_eq!(node.confirmations(waiting).await.unwrap(), Some(0), "the mempool is kept over a restart");
+    assert_eq!(
+        node.confirmations(waiting).await.unwrap(),
+        Some(0),
+        "the mempool is kept over a restart"
+    );
     node.mine(3).await.unwrap();
     node.kill().unwrap();
     assert!(node.height().await.is_err());

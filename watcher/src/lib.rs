@@ -2,7 +2,20 @@
 //! their events, and asks the signer for sweeps and payouts. It never holds a coin key and never decides
 //! what policy allows.
 
+pub mod config;
+pub mod node;
+pub mod scan;
+pub mod deposit;
 pub mod store;
+mod rows;
+pub mod book;
+pub mod wallets;
+pub mod chain;
+pub mod attest;
+pub mod issue;
+pub mod outbox;
+pub mod list;
+pub mod error;
 pub mod signer_client;
 pub mod plan;
 pub mod psbt;

@@ -80,8 +80,9 @@ impl SignerClient {
     /// # Errors
     /// [`Failure`].
     pub async fn status(&self) -> Result<StatusReply, Failure> {
-        self.repeat(async |mut client| {
-            client.status(self.request(StatusRequest {})).await.map(tonic::Response::into_inner)
+        self.repeat(|mut client| {
+            let request = self.request(StatusRequest {});
+            async move { client.status(request).await.map(tonic::Response::into_inner) }
         })
         .await
     }
@@ -91,8 +92,9 @@ impl SignerClient {
     /// # Errors
     /// [`Failure`].
     pub async fn attest(&self, claims: &AttestRequest) -> Result<AttestReply, Failure> {
-        self.repeat(async |mut client| {
-            client.attest(self.request(claims.clone())).await.map(tonic::Response::into_inner)
+        self.repeat(|mut client| {
+            let request = self.request(claims.clone());
+            async move { client.attest(request).await.map(tonic::Response::into_inner) }
         })
         .await
     }
@@ -127,9 +129,9 @@ impl SignerClient {
         request
     }
 
-    async fn repeat<T>(
+    async fn repeat<T, F: Future<Output = Result<T, tonic::Status>>>(
         &self,
-        call: impl AsyncFn(proto::signer_client::SignerClient<Channel>) -> Result<T, tonic::Status>,
+        call: impl Fn(proto::signer_client::SignerClient<Channel>) -> F,
     ) -> Result<T, Failure> {
         let mut pauses = PAUSES.into_iter();
         loop {

@@ -1,0 +1,258 @@
+//! The configuration file, read strictly: an unknown or missing key is an error. It never holds a secret, only
+//! the names of files that do.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mtls::TlsFiles;
+use serde::Deserialize;
+
+use crate::deposit::{Finality, words};
+use crate::signer_client::SignerSettings;
+use crate::wallets::{WalletError, Wallets};
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `bitcoin`, `testnet4`, `signet` or `regtest`.
+    pub network: asset::Network,
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// Where the service listens.
+    pub listen: SocketAddr,
+    /// Our server certificate and the authority of our clients.
+    pub tls: TlsFiles,
+    /// Lets `grpcurl` list the services. Not in production.
+    #[serde(default)]
+    pub development: bool,
+    /// When a deposit is final and credited: `{ depth = 6 }`.
+    pub finality: Finality,
+    /// A reorganisation deeper than this stops following until an operator looks.
+    #[serde(default = "max_reorg")]
+    pub max_reorg: u32,
+    /// The bitcoin node.
+    pub node: NodeConfig,
+    /// The signer.
+    pub signer: SignerSettings,
+    /// Wallets to watch.
+    pub wallets: Vec<WalletConfig>,
+    /// Who may call, by the name in the client certificate.
+    pub clients: Vec<ClientConfig>,
+}
+
+/// How the node is reached and how often it is asked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// `http://host:port`.
+    pub url: String,
+    /// One line `user:password`: the node's `.cookie`, or a file of our own.
+    pub auth_file: PathBuf,
+    /// Longest wait for one answer.
+    #[serde(default = "timeout_seconds")]
+    pub timeout_seconds: u64,
+    /// Pause between looks at the node's tip and mempool.
+    #[serde(default = "poll_ms")]
+    pub poll_ms: u64,
+}
+
+/// A wallet to watch.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalletConfig {
+    /// Name, as in the signer's policy.
+    pub name: String,
+    /// Multipath descriptor with public keys, e.g. `wpkh([f/84h/1h/0h]tpub…/<0;1>/*)`.
+    pub descriptor: String,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Whose deposits, events and requests it belongs to.
+    #[serde(default = "tenant")]
+    pub tenant: String,
+    /// Scripts watched beyond the last index in use.
+    #[serde(default = "lookahead")]
+    pub lookahead: u32,
+    /// First block that can hold its coins.
+    #[serde(default)]
+    pub birthday: u32,
+}
+
+words! {
+    /// What a wallet is for.
+    Purpose {
+        /// Customers pay in here.
+        Deposits = "deposits",
+        /// Payouts are made from here.
+        Hot = "hot",
+        /// Sweeps go there; its keys are nowhere near.
+        Cold = "cold",
+    }
+}
+
+/// Who may call, and what.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientConfig {
+    /// The one DNS name in its certificate.
+    pub name: String,
+    /// Whose things it sees.
+    #[serde(default = "tenant")]
+    pub tenant: String,
+    /// What it may call.
+    pub grants: BTreeSet<Grant>,
+}
+
+/// A group of calls.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grant {
+    /// `IssueAddress`.
+    Issue,
+    /// `ListDeposits`, `StreamEvents`, `GetSweep`, `ListSweeps`, `GetPayout`, `Status`.
+    Read,
+    /// `CreateSweep`.
+    Sweep,
+    /// `SubmitPayout`.
+    Payout,
+}
+
+impl Grant {
+    /// Its word in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Issue => "issue",
+            Self::Read => "read",
+            Self::Sweep => "sweep",
+            Self::Payout => "payout",
+        }
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not this configuration; the message has line and column.
+    #[error("{path} is not a watcher configuration: {source}")]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+    /// It says something that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// A wallet is wrong.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] saying what to change.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The wallets, parsed.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wallet`] naming the one that is wrong.
+    pub fn wallets(&self) -> Result<Wallets, ConfigError> {
+        Ok(Wallets::parse(&self.wallets, self.bitcoin_network())?)
+    }
+
+    /// The network as the bitcoin library names it.
+    #[must_use]
+    pub fn bitcoin_network(&self) -> bitcoin::Network {
+        match self.network {
+            asset::Network::Bitcoin => bitcoin::Network::Bitcoin,
+            asset::Network::Testnet4 => bitcoin::Network::Testnet4,
+            asset::Network::Signet => bitcoin::Network::Signet,
+            asset::Network::Regtest => bitcoin::Network::Regtest,
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
+        if !matches!(self.finality, Finality::Depth(_)) {
+            return invalid("finality: bitcoin has no such mark; write { depth = 6 }");
+        }
+        if self.max_reorg == 0 {
+            return invalid("max_reorg: at least 1, or the first orphaned block stops everything");
+        }
+        if self.wallets.is_empty() {
+            return invalid("wallets: name at least one [[wallets]] to watch");
+        }
+        let mut names = BTreeSet::new();
+        for client in &self.clients {
+            if !names.insert(&client.name) {
+                return Err(ConfigError::Invalid(format!("clients: \"{}\" is there twice", client.name)));
+            }
+        }
+        self.wallets().map(drop)
+    }
+}
+
+impl NodeConfig {
+    /// Longest wait for one answer.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_seconds.max(1))
+    }
+
+    /// Pause between looks.
+    #[must_use]
+    pub fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms.max(10))
+    }
+}
+
+impl<'de> Deserialize<'de> for Purpose {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::read(&text).ok_or_else(|| {
+            serde::de::Error::custom(format!("\"{text}\" is not a purpose: use deposits, hot or cold"))
+        })
+    }
+}
+
+fn max_reorg() -> u32 {
+    100
+}
+
+fn timeout_seconds() -> u64 {
+    30
+}
+
+fn poll_ms() -> u64 {
+    1000
+}
+
+fn tenant() -> String {
+    "default".into()
+}
+
+fn lookahead() -> u32 {
+    1000
+}

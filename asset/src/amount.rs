@@ -10,6 +10,11 @@ use crate::unit::Unit;
 
 /// Base units of some asset (satoshi for Bitcoin). There is no `+` on purpose: every sum says what
 /// happens when it does not fit.
+///
+/// ```compile_fail,E0369
+/// use asset::Amount;
+/// let wrapped = Amount::MAX + Amount::from(1_u64);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Amount(u128);
 

@@ -134,7 +134,7 @@ fn compared(path: &Path, given: Option<&str>) -> anyhow::Result<Confirmed> {
     let key = WrappingKey::from_pem(&pem)?;
     let mut ask = io::stderr().lock();
     writeln!(ask, "The wrapping key in {} has the fingerprint\n", path.display())?;
-    for line in key.groups().lines() {
+    for line in key.lines() {
         writeln!(ask, "    {line}")?;
     }
     writeln!(ask)?;

@@ -1,8 +1,6 @@
 //! The token's wrapping key: read from a file, compared by people, then used to wrap children. It never wraps
 //! anything before the comparison: only [`Confirmed`] can.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bundle::header::Header;
@@ -62,19 +60,11 @@ impl WrappingKey {
         self.fingerprint
     }
 
-    /// The fingerprint for people: two lines of eight groups of four.
+    /// The fingerprint for people, as the signer shows it: four lines of four groups of four.
     #[must_use]
-    pub fn groups(&self) -> String {
-        let mut text = String::new();
-        for (nth, pair) in self.fingerprint.chunks(2).enumerate() {
-            let gap = match nth {
-                0 => "",
-                8 => "\n",
-                _ => " ",
-            };
-            let _infallible = write!(text, "{gap}{}", hex::encode(pair));
-        }
-        text
+    pub fn lines(&self) -> Vec<String> {
+        let groups = |line: &[u8]| line.chunks(2).map(hex::encode).collect::<Vec<_>>().join(" ");
+        self.fingerprint.chunks(8).map(groups).collect()
     }
 
     /// Takes what a person read from the signer's screen (hex; spaces, colons and case do not matter).
@@ -90,7 +80,7 @@ impl WrappingKey {
         if typed == hex::encode(self.fingerprint) {
             Ok(Confirmed(self))
         } else {
-            Err(Error::Fingerprint { actual: self.groups().replace('\n', " ") })
+            Err(Error::Fingerprint { actual: self.lines().join(" ") })
         }
     }
 }

@@ -1,0 +1,293 @@
+//! `signer import`: takes a ceremony's bundle in once it is proven to be the wallet that officers signed for, made
+//! for this token. It never changes a bundle that was imported, and never trusts the file it was given twice:
+//! what is verified is what is copied.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use audit::entry::Event;
+use bundle::{Bundle, Verifier};
+use policy::Rules;
+use policy::names::WalletName;
+use policy::rules::Tier;
+
+use crate::ledger::Ledger;
+use crate::log::{Log, LogError, Step};
+use crate::records::bundle_path;
+
+/// What an import did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Imported {
+    /// The bundle's digest.
+    pub digest: [u8; 32],
+    /// Records on the external branch.
+    pub external: u32,
+    /// Records on the change branch.
+    pub change: u32,
+    /// False when the same bundle had been imported before.
+    pub new: bool,
+}
+
+/// Why a bundle was not imported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The policy has no such wallet.
+    #[error("the policy has no wallet \"{0}\": officers sign for a wallet before its keys are imported")]
+    UnknownWallet(WalletName),
+    /// The wallet's keys are elsewhere.
+    #[error("wallet \"{wallet}\" has tier {}: only token-hd wallets have bundles", tier.as_str())]
+    Tier {
+        /// Which wallet.
+        wallet: WalletName,
+        /// Its tier.
+        tier: Tier,
+    },
+    /// The file is not what a ceremony wrote.
+    #[error("{}: {source}", path.display())]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: bundle::Error,
+    },
+    /// Made for another chain.
+    #[error("the bundle is for {found}, this signer is on {expected}")]
+    Network {
+        /// CAIP-2 id in the bundle.
+        found: String,
+        /// CAIP-2 id of this signer.
+        expected: String,
+    },
+    /// Other keys than officers signed for.
+    #[error("the bundle's descriptor is not the one the policy has for wallet \"{wallet}\": {found}")]
+    Descriptor {
+        /// Which wallet.
+        wallet: WalletName,
+        /// What the bundle says.
+        found: String,
+    },
+    /// No key of this token opens it.
+    #[error(
+        "the bundle is wrapped for another token: its wrapping key is {found}, this token's is {expected}; make a bundle \
+         for this one (`signer wrapping-key`)"
+    )]
+    WrappingKey {
+        /// Fingerprint in the bundle, hex.
+        found: String,
+        /// Fingerprint of our token's key, hex.
+        expected: String,
+    },
+    /// Another bundle is there already.
+    #[error(
+        "wallet \"{wallet}\" has a bundle already ({digest}); this version cannot replace or extend it"
+    )]
+    Second {
+        /// Which wallet.
+        wallet: WalletName,
+        /// Digest of what is there, hex.
+        digest: String,
+    },
+    /// The same keys under another name.
+    #[error("these keys are imported already as wallet \"{0}\": two names for one set of addresses would be used twice")]
+    OtherName(WalletName),
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The log did not take the entry.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log was not begun.
+    #[error("the log does not say which network and token it belongs to: run `signer init` first")]
+    NotBegun,
+}
+
+/// Verifies the bundle in `file` for `wallet`, keeps a durable copy in `state_dir` and writes the import to the
+/// log. The same import again changes nothing, but restores the copy if it is gone.
+///
+/// # Errors
+/// [`ImportError`]; then nothing was imported.
+pub async fn import(
+    log: &Log<Ledger>,
+    rules: &Rules,
+    state_dir: &Path,
+    wallet: &WalletName,
+    file: &Path,
+) -> Result<Imported, ImportError> {
+    let expected = Expected::new(log, rules, wallet)?;
+    let (kept, bundle) = {
+        let (state_dir, file) = (state_dir.to_path_buf(), file.to_path_buf());
+        let copied = tokio::task::spawn_blocking(move || copy_verified(&state_dir, &file)).await;
+        copied.map_err(|error| file_error(Path::new("bundle"), io::Error::other(error)))??
+    };
+    expected.check(&bundle)?;
+    log.read(|ledger| earlier(ledger, wallet, &bundle))?;
+    kept.keep(state_dir, bundle.digest())?;
+
+    let (_, new) = log.commit(|ledger| register(ledger, wallet, &bundle)).await?;
+    let new = new?;
+    let (external, change) = (bundle.header().count(false), bundle.header().count(true));
+    Ok(Imported { digest: bundle.digest(), external, change, new })
+}
+
+/// What the bundle must be, from what officers signed and what the log began with.
+struct Expected {
+    wallet: WalletName,
+    descriptor: String,
+    network: String,
+    wrapping: [u8; 32],
+}
+
+impl Expected {
+    fn new(log: &Log<Ledger>, rules: &Rules, wallet: &WalletName) -> Result<Self, ImportError> {
+        let pinned =
+            rules.wallet(wallet).ok_or_else(|| ImportError::UnknownWallet(wallet.clone()))?;
+        if pinned.tier != Tier::TokenHd {
+            return Err(ImportError::Tier { wallet: wallet.clone(), tier: pinned.tier });
+        }
+        let beginning =
+            log.read(|ledger| ledger.beginning().cloned()).ok_or(ImportError::NotBegun)?;
+        Ok(Self {
+            wallet: wallet.clone(),
+            descriptor: pinned.descriptor.clone(),
+            network: beginning.network,
+            wrapping: beginning.wrapping_fingerprint,
+        })
+    }
+
+    fn check(&self, bundle: &Bundle) -> Result<(), ImportError> {
+        let fields = bundle.header().fields();
+        if fields.network.caip2() != self.network {
+            return Err(ImportError::Network {
+                found: fields.network.caip2().to_owned(),
+                expected: self.network.clone(),
+            });
+        }
+        if bundle.header().descriptor() != self.descriptor {
+            return Err(ImportError::Descriptor {
+                wallet: self.wallet.clone(),
+                found: bundle.header().descriptor().to_owned(),
+            });
+        }
+        if fields.wrapping != self.wrapping {
+            return Err(ImportError::WrappingKey {
+                found: hex::encode(fields.wrapping),
+                expected: hex::encode(self.wrapping),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Whether this very bundle is imported already; an error when anything else is in its place.
+fn earlier(ledger: &Ledger, wallet: &WalletName, bundle: &Bundle) -> Result<bool, ImportError> {
+    if let Some(there) = ledger.imports().wallet(wallet) {
+        return if there.bundle == bundle.digest() {
+            Ok(true)
+        } else {
+            let digest = hex::encode(there.bundle);
+            Err(ImportError::Second { wallet: wallet.clone(), digest })
+        };
+    }
+    let same_keys = |(_, imported): &(&WalletName, &crate::ledger::Imported)| {
+        imported.descriptor == bundle.header().descriptor()
+    };
+    match ledger.imports().iter().find(same_keys) {
+        Some((name, _)) => Err(ImportError::OtherName(name.clone())),
+        None => Ok(false),
+    }
+}
+
+/// The step that makes it so: decided again under the log's lock.
+fn register(
+    ledger: &Ledger,
+    wallet: &WalletName,
+    bundle: &Bundle,
+) -> Step<Result<bool, ImportError>> {
+    match earlier(ledger, wallet, bundle) {
+        Ok(true) => Step::nothing(Ok(false)),
+        Ok(false) => {
+            let event = Event::WalletImported {
+                wallet: wallet.as_str().to_owned(),
+                descriptor: bundle.header().descriptor().to_owned(),
+                tier: Tier::TokenHd.as_str().to_owned(),
+                bundle: bundle.digest(),
+                external: bundle.header().count(false),
+                change: bundle.header().count(true),
+            };
+            Step::write(vec![event], Ok(true))
+        }
+        Err(error) => Step::nothing(Err(error)),
+    }
+}
+
+/// A copy under a passing name; removed unless it is kept.
+struct Copy {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Copy {
+    /// Gives the copy its name for ever.
+    fn keep(mut self, state_dir: &Path, digest: [u8; 32]) -> Result<(), ImportError> {
+        let path = bundle_path(state_dir, digest);
+        fs::rename(&self.path, &path).map_err(|error| file_error(&path, error))?;
+        self.kept = true;
+        let folder = path.parent().unwrap_or(state_dir);
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|error| file_error(folder, error))
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if !self.kept {
+            // A leftover does no harm: it is overwritten by the next import.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Copies the file and verifies every byte on its way.
+fn copy_verified(state_dir: &Path, from: &Path) -> Result<(Copy, Bundle), ImportError> {
+    let source = File::open(from).map_err(|error| file_error(from, error))?;
+    let folder = state_dir.join("bundles");
+    fs::create_dir_all(&folder).map_err(|error| file_error(&folder, error))?;
+    let path = folder.join("import.new");
+    // The log is open, and one process alone can have it open: nobody else uses this name.
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+    let file = opened.map_err(|error| file_error(&path, error))?;
+    let copy = Copy { path: path.clone(), kept: false };
+
+    let mut tee = Tee { from: BufReader::new(source), to: io::BufWriter::new(file) };
+    let bundle = Verifier::new(&mut tee)
+        .and_then(Verifier::finish)
+        .map_err(|source| ImportError::Bundle { path: from.to_path_buf(), source })?;
+    let flushed = tee.to.flush().and_then(|()| tee.to.get_ref().sync_all());
+    flushed.map_err(|error| file_error(&path, error))?;
+    Ok((copy, bundle))
+}
+
+/// Reads, and writes what it read.
+struct Tee<R, W> {
+    from: R,
+    to: W,
+}
+
+impl<R: Read, W: io::Write> Read for Tee<R, W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(buffer)?;
+        self.to.write_all(buffer.get(..count).unwrap_or_default())?;
+        Ok(count)
+    }
+}
+
+fn file_error(path: &Path, source: io::Error) -> ImportError {
+    ImportError::File { path: path.to_path_buf(), source }
+}

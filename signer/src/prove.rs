@@ -1,0 +1,192 @@
+//! Proves imported records in the background: each is unwrapped in the token, signed with, and checked against the
+//! key that the account has there, before its index may be issued. It never goes past a record that failed,
+//! and works only while nobody waits for the token.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::entry::Event;
+use policy::names::WalletName;
+use tokio::time::Instant;
+
+use crate::ledger::Ledger;
+use crate::log::{Log, LogError, Step};
+use crate::records::RecordsError;
+use crate::token::{ProofJob, Token, TokenError};
+use crate::wallets::{Wallet, Wallets};
+
+/// Records proven in one go: few, so that a request never waits long behind them.
+const BATCH: u32 = 16;
+/// A branch's watermark is written at most this often, except at the first batch and at the end.
+const COMMIT_EVERY: Duration = Duration::from_secs(2);
+/// Wait after the token or the disk failed: the first, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Proves every record of every wallet that has records, from where the log says it stopped, each branch in its
+/// turn. Ends when all are proven or failed. May be dropped at any moment: what was not written is proven again.
+///
+/// # Errors
+/// [`LogError`] when the log takes no more entries.
+pub async fn run(
+    log: Arc<Log<Ledger>>,
+    token: Arc<Token>,
+    wallets: Arc<Wallets>,
+) -> Result<(), LogError> {
+    let mut branches = unfinished(&log, &wallets);
+    let mut wait = BACK_OFF.0;
+    while let Some(mut branch) = branches.pop_front() {
+        match branch.step(&token).await {
+            Ok(()) => wait = BACK_OFF.0,
+            Err(trouble) => {
+                let wallet = branch.wallet.name();
+                tracing::warn!(%wallet, "proving records waits {wait:?}: {trouble}");
+                branch.commit(&log).await?;
+                tokio::time::sleep(wait).await;
+                wait = wait.saturating_mul(2).min(BACK_OFF.1);
+            }
+        }
+        if branch.finished() || branch.due() {
+            branch.commit(&log).await?;
+        }
+        if !branch.finished() {
+            branches.push_back(branch);
+        }
+    }
+    Ok(())
+}
+
+/// Why a batch is tried again. Says nothing about the records.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    #[error("a task ended early: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// One branch on its way.
+struct Branch {
+    wallet: Arc<Wallet>,
+    change: bool,
+    bundle: [u8; 32],
+    count: u32,
+    /// Proven below this, written or not.
+    below: u32,
+    /// Written below this.
+    written: u32,
+    failed: Option<String>,
+    committed: Option<Instant>,
+}
+
+fn unfinished(log: &Log<Ledger>, wallets: &Wallets) -> VecDeque<Branch> {
+    let start = |wallet: &Arc<Wallet>, change: bool| {
+        let bundle = wallet.records()?.digest();
+        log.read(|ledger| {
+            let imported = ledger.imports().wallet(wallet.name())?;
+            let below = imported.proven(change);
+            let ended = imported.failed(change).is_some() || below >= imported.records(change);
+            (imported.bundle == bundle && !ended).then(|| Branch {
+                wallet: Arc::clone(wallet),
+                change,
+                bundle,
+                count: imported.records(change),
+                below,
+                written: below,
+                failed: None,
+                committed: None,
+            })
+        })
+    };
+    wallets.iter().flat_map(|wallet| [start(wallet, false), start(wallet, true)]).flatten().collect()
+}
+
+impl Branch {
+    /// Proves the next few records.
+    async fn step(&mut self, token: &Token) -> Result<(), Trouble> {
+        let (wallet, bundle, change) = (Arc::clone(&self.wallet), self.bundle, self.change);
+        let range = self.below..self.count.min(self.below.saturating_add(BATCH));
+        let reading = move || read(&wallet, &bundle, change, range);
+        let (jobs, damaged) = tokio::task::spawn_blocking(reading).await??;
+        for proof in token.prove(jobs).await? {
+            if let Err(reason) = proof {
+                self.failed = Some(reason);
+                return Ok(());
+            }
+            self.below = self.below.saturating_add(1);
+        }
+        self.failed = damaged;
+        Ok(())
+    }
+
+    fn finished(&self) -> bool {
+        self.failed.is_some() || self.below >= self.count
+    }
+
+    fn due(&self) -> bool {
+        self.below > self.written
+            && self.committed.is_none_or(|last| last.elapsed() >= COMMIT_EVERY)
+    }
+
+    /// Writes down how far the branch is.
+    async fn commit(&mut self, log: &Log<Ledger>) -> Result<(), LogError> {
+        let step = |ledger: &Ledger| Step::write(self.events(ledger), ());
+        log.commit(step).await?;
+        self.written = self.below;
+        self.committed = Some(Instant::now());
+        if let Some(reason) = &self.failed {
+            let (wallet, index) = (self.wallet.name(), self.below);
+            let branch = bundle::branch_name(self.change);
+            tracing::error!(%wallet, "{branch} record {index} failed its proof: {reason}");
+        }
+        Ok(())
+    }
+
+    /// What is new to the ledger.
+    fn events(&self, ledger: &Ledger) -> Vec<Event> {
+        let (name, change): (&WalletName, _) = (self.wallet.name(), self.change);
+        let Some(imported) = ledger.imports().wallet(name) else { return Vec::new() };
+        if imported.bundle != self.bundle || imported.failed(change).is_some() {
+            return Vec::new();
+        }
+        let wallet = || name.as_str().to_owned();
+        let mut events = Vec::new();
+        if self.below > imported.proven(change) {
+            events.push(Event::Proven { wallet: wallet(), change, below: self.below });
+        }
+        if let Some(reason) = self.failed.clone() {
+            events.push(Event::ProofFailed { wallet: wallet(), change, index: self.below, reason });
+        }
+        events
+    }
+}
+
+/// Reads records and derives their keys, up to the first that is none; the reason is a verdict on that one. What
+/// the disk says is no verdict.
+fn read(
+    wallet: &Wallet,
+    bundle: &[u8; 32],
+    change: bool,
+    range: Range<u32>,
+) -> Result<(Vec<ProofJob>, Option<String>), Trouble> {
+    let mut jobs = Vec::new();
+    for index in range {
+        let record = match wallet.records().map(|records| records.get(change, index)) {
+            Some(Ok(record)) => record,
+            Some(Err(RecordsError::Bundle { source: source @ bundle::Error::Record { .. }, .. })) => {
+                return Ok((jobs, Some(source.to_string())));
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => return Ok((jobs, Some("its bundle is not here".to_owned()))),
+        };
+        // The key is the policy's own, from the descriptor; that the record names the same, `get` has checked.
+        let Some((key, _)) = wallet.key(change, index) else {
+            return Ok((jobs, Some("the descriptor has no key at this index".to_owned())));
+        };
+        jobs.push(ProofJob::new(bundle, change, index, record.wrapped.into(), key));
+    }
+    Ok((jobs, None))
+}

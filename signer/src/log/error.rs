@@ -30,7 +30,7 @@ pub enum StoreError {
     Fenced,
     /// Writing is not allowed.
     #[error(
-        "the log's database is read-only: check the file's and folder's permissions, the mount, and that it is no standby"
+        "the log's database is read-only: check the permissions of file and folder, the mount (it must be writable and support locks), and that it is no standby"
     )]
     ReadOnly,
     /// The disk is full.

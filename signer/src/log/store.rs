@@ -1,6 +1,8 @@
 //! The database under the log: the same few statements on SQLite and PostgreSQL. It never updates or deletes an
 //! entry, and never writes without holding the fence.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -168,7 +170,7 @@ async fn open_sqlite(url: &str) -> Result<SqliteConnection, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .disable_statement_logging();
-    make_private(options.get_filename()).map_err(StoreError::File)?;
+    make_private(options.get_filename())?;
     let mut connection = options.connect().await.map_err(opening)?;
     let wanted = [
         ("journal_mode", "PRAGMA journal_mode", "wal"),
@@ -189,18 +191,25 @@ async fn open_sqlite(url: &str) -> Result<SqliteConnection, StoreError> {
 }
 
 /// Makes the file before SQLite does, so that only its owner can read it, and its name survives a power cut.
-fn make_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match made {
-        Ok(file) => file.sync_all()?,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => std::fs::File::open(folder)?.sync_all(),
-        _ => std::fs::File::open(".")?.sync_all(),
-    }
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let create = || {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        match made {
+            Ok(file) => file.sync_all()?,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                // SQLite would open a file it cannot write, and fail later with less to say.
+                return OpenOptions::new().write(true).open(path).map(drop);
+            }
+            Err(error) => return Err(error),
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    create().map_err(|error| match error.kind() {
+        PermissionDenied | ReadOnlyFilesystem => StoreError::ReadOnly,
+        _ => StoreError::File(error),
+    })
 }
 
 /// Opens PostgreSQL and takes the advisory lock, which the server gives back when this session ends.
@@ -271,7 +280,8 @@ fn failed(error: sqlx::Error) -> StoreError {
     let code = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
     // SQLite gives decimal result codes (the low byte is the primary one), PostgreSQL five-letter states.
     match code.as_deref() {
-        Some("25006") => StoreError::ReadOnly,
+        // 3850: no write lock on a file that was opened for reading only, or by its file system.
+        Some("25006" | "3850") => StoreError::ReadOnly,
         Some("53100") => StoreError::Full,
         Some(code) if code.len() < 5 => match code.parse::<u32>().map(|c| c & 0xff) {
             Ok(5 | 6) => StoreError::InUse,

@@ -115,11 +115,8 @@ pub(super) async fn run(
         match write_all(&mut store, &mut tree, &mut messages, &head, &health).await {
             Ok(None) => {}
             Ok(Some(closed)) => break Some(closed),
-            // Whoever waits sees its channel drop, and then the reason.
-            Err(error) => {
-                health.stop(error.to_string());
-                break None;
-            }
+            // Whoever waits sees its channel drop, and finds the reason in `health`.
+            Err(_) => break None,
         }
     };
     if closed.is_some() {
@@ -153,7 +150,7 @@ async fn write_all(
                 }
             }
             Message::Checkpoint { size, note, stored } => {
-                in_time(store.add_checkpoint(size, &note)).await?;
+                in_time(health, store.add_checkpoint(size, &note)).await?;
                 let _ = stored.send(());
             }
             Message::Close { closed } => {
@@ -195,7 +192,7 @@ impl Group {
     ) -> Result<(), StoreError> {
         let group = std::mem::take(self);
         if !group.entries.is_empty() {
-            in_time(store.append(&group.entries)).await?;
+            in_time(health, store.append(&group.entries)).await?;
             group.entries.iter().for_each(|entry| tree.append(tree::leaf_hash(entry)));
             head.send_replace(Head { size: tree.size(), root: tree.root() });
             health.count(group.waiting.len(), group.entries.len());
@@ -208,9 +205,14 @@ impl Group {
     }
 }
 
-/// A database that hangs is a database that failed.
-async fn in_time<T>(write: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(Duration::from_secs(WRITE_SECONDS_MAX), write)
+/// Waits for a write. A database that hangs is a database that failed, and either stops the log before anybody
+/// who waits for this write can notice.
+async fn in_time<T>(
+    health: &Health,
+    write: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let done = tokio::time::timeout(Duration::from_secs(WRITE_SECONDS_MAX), write)
         .await
-        .unwrap_or(Err(StoreError::Slow(WRITE_SECONDS_MAX)))
+        .unwrap_or(Err(StoreError::Slow(WRITE_SECONDS_MAX)));
+    done.inspect_err(|error| health.stop(error.to_string()))
 }

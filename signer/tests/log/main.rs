@@ -1,0 +1,60 @@
+//! The log on real SQLite files and on a real PostgreSQL server: what is acknowledged stays, what was touched
+//! is noticed, and nothing is granted before it is durable.
+
+mod cluster;
+mod crash;
+mod groups;
+mod grants;
+mod lifecycle;
+mod support;
+mod tampering;
+
+/// Each scenario runs on both databases.
+macro_rules! on_both {
+    ($($module:ident :: $name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$module::$name(super::support::Database::sqlite()).await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$module::$name(super::support::Database::postgres().await).await;
+            })+
+        }
+    };
+}
+
+on_both! {
+    lifecycle::what_is_committed_is_there_after_a_restart,
+    lifecycle::a_log_is_begun_once,
+    lifecycle::two_signers_cannot_share_a_log,
+    lifecycle::a_read_only_database_is_refused,
+    lifecycle::a_failed_write_stops_the_log_for_good,
+    lifecycle::an_entry_the_state_refuses_stops_the_log,
+    lifecycle::a_caller_that_goes_away_leaves_its_entries,
+    lifecycle::time_never_runs_backwards,
+    lifecycle::a_silent_token_delays_checkpoints_only,
+    lifecycle::a_lying_token_makes_no_checkpoint,
+    lifecycle::checkpoints_are_made_while_it_runs,
+    lifecycle::a_closed_log_says_so,
+    tampering::an_edited_entry_is_noticed,
+    tampering::an_undecodable_entry_is_noticed,
+    tampering::a_deleted_entry_is_noticed,
+    tampering::a_cut_off_end_is_noticed,
+    tampering::a_cut_off_end_after_the_checkpoint_is_noticed,
+    tampering::an_added_entry_is_noticed,
+    tampering::an_edited_checkpoint_is_noticed,
+    tampering::an_old_copy_of_the_whole_database_is_noticed,
+    tampering::a_lost_database_is_noticed,
+    tampering::a_damaged_state_folder_is_noticed,
+    tampering::another_token_is_noticed,
+    tampering::entries_after_the_checkpoint_are_reported,
+    groups::many_commits_share_a_write,
+    groups::order_is_the_same_in_memory_and_on_disk,
+    grants::a_permit_follows_a_durable_spend,
+    grants::no_spend_no_permit,
+    crash::killed_writers_lose_nothing_they_acknowledged,
+}

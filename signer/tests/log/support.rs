@@ -1,0 +1,223 @@
+//! What the log's tests share: a toy state, a software key in the token's place, databases to break.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use audit::entry::{Entry, Event};
+use ed25519_dalek::{Signer as _, SigningKey};
+use policy::intent::RequestId;
+use signer::log::{CheckpointSigner, Clock, Fold, FoldError, Log, LogError, Settings, Step, Store};
+use sqlx::Connection as _;
+use tempfile::TempDir;
+
+use crate::cluster;
+
+/// Remembers what it was told, and refuses entries that say `refuse`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Toy {
+    pub(crate) next: u64,
+    pub(crate) said: Vec<String>,
+    pub(crate) times: Vec<u64>,
+    admitted: HashMap<[u8; 16], [u8; 32]>,
+    spent: Vec<[u8; 16]>,
+}
+
+impl Fold for Toy {
+    fn apply(&mut self, seq: u64, entry: &Entry) -> Result<(), FoldError> {
+        assert_eq!(seq, self.next, "entries come in order, each once");
+        self.next += 1;
+        self.times.push(entry.unix_ms);
+        match &entry.event {
+            Event::Service { state, .. } if state == "refuse" => {
+                return Err(FoldError("it said refuse".to_owned()));
+            }
+            Event::Service { state, .. } => self.said.push(state.clone()),
+            Event::Admitted(admitted) => {
+                self.admitted.insert(admitted.request, admitted.digest);
+            }
+            Event::Spend(spend) => self.spent.push(spend.request),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn spend_recorded(&self, request: RequestId, digest: &[u8; 32]) -> bool {
+        self.spent.contains(&request.0) && self.admitted.get(&request.0) == Some(digest)
+    }
+}
+
+pub(crate) fn say(what: impl Into<String>) -> Event {
+    Event::Service { state: what.into(), version: String::new() }
+}
+
+/// Commits one sentence.
+pub(crate) async fn commit(log: &Log<Toy>, what: impl Into<String>) -> Result<(), LogError> {
+    let event = say(what);
+    log.commit(|_| Step::write(vec![event], ())).await.map(drop)
+}
+
+/// How the stand-in for the token behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    Honest,
+    Silent,
+    Lying,
+}
+
+pub(crate) struct Software {
+    key: SigningKey,
+    manner: Token,
+}
+
+impl CheckpointSigner for Software {
+    fn sign<'a>(
+        &'a self,
+        text: &'a [u8],
+    ) -> Pin<Box<dyn Future<Output = Result<[u8; 64], String>> + Send + 'a>> {
+        Box::pin(async move {
+            match self.manner {
+                Token::Honest => Ok(self.key.sign(text).to_bytes()),
+                Token::Silent => Err("the token is away".to_owned()),
+                Token::Lying => Ok(self.key.sign(b"something else").to_bytes()),
+            }
+        })
+    }
+}
+
+pub(crate) fn token_key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+pub(crate) fn opened() -> Event {
+    let key = token_key(1).verifying_key().to_bytes();
+    Event::Opened {
+        origin: audit::checkpoint::origin(&key),
+        network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".to_owned(),
+        checkpoint_key: key,
+        attestation_key: [2; 32],
+        wrapping_fingerprint: [3; 32],
+    }
+}
+
+/// A clock that moves only when told.
+#[derive(Clone)]
+pub(crate) struct Hands(Arc<AtomicU64>);
+
+impl Hands {
+    pub(crate) fn set(&self, unix_ms: u64) {
+        self.0.store(unix_ms, Ordering::SeqCst);
+    }
+}
+
+pub(crate) struct Database {
+    pub(crate) url: String,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) hands: Hands,
+    pub(crate) every: Duration,
+    _folder: Option<TempDir>,
+}
+
+impl Database {
+    pub(crate) fn sqlite() -> Self {
+        let folder = TempDir::new().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("log.db").display());
+        Self::new(url, Some(folder))
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        Self::new(cluster::fresh_database().await, Some(TempDir::new().unwrap()))
+    }
+
+    fn new(url: String, folder: Option<TempDir>) -> Self {
+        let state_dir = folder.as_ref().unwrap().path().to_owned();
+        Self::at(url, state_dir, folder)
+    }
+
+    pub(crate) fn at(url: String, state_dir: PathBuf, folder: Option<TempDir>) -> Self {
+        let hands = Hands(Arc::new(AtomicU64::new(1_000)));
+        Self { url, state_dir, hands, every: Duration::from_secs(3600), _folder: folder }
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+
+    pub(crate) fn settings(&self, seed: u8, manner: Token) -> Settings {
+        let key = token_key(seed);
+        let hands = self.hands.clone();
+        Settings {
+            checkpoint_key: key.verifying_key().to_bytes(),
+            state_dir: self.state_dir.clone(),
+            signer: Arc::new(Software { key, manner }),
+            clock: Clock::from_fn(move || hands.0.load(Ordering::SeqCst)),
+            checkpoint_every: self.every,
+        }
+    }
+
+    pub(crate) async fn begin(&self) -> Result<(), LogError> {
+        let mut store = Store::open(&self.url).await?;
+        let clock = self.settings(1, Token::Honest).clock;
+        let begun = signer::log::begin(&mut store, opened(), &clock, &self.state_dir).await;
+        store.close().await?;
+        begun
+    }
+
+    pub(crate) async fn open(&self) -> Result<Log<Toy>, LogError> {
+        self.open_with(1, Token::Honest).await
+    }
+
+    pub(crate) async fn open_with(&self, seed: u8, manner: Token) -> Result<Log<Toy>, LogError> {
+        let store = Store::open(&self.url).await?;
+        Log::open(store, Toy::default(), self.settings(seed, manner)).await
+    }
+
+    /// A log of `count` sentences after its beginning, closed, with a checkpoint over all of it.
+    pub(crate) async fn filled(&self, count: usize) {
+        self.begin().await.unwrap();
+        self.more(count, Token::Honest).await;
+    }
+
+    /// Another run of the service that adds `count` sentences.
+    pub(crate) async fn more(&self, count: usize, manner: Token) {
+        let log = self.open_with(1, manner).await.unwrap();
+        for number in 0..count {
+            commit(&log, number.to_string()).await.unwrap();
+        }
+        log.close().await.unwrap();
+    }
+
+    /// What somebody with access to the database does to it.
+    pub(crate) async fn tamper(&self, statements: &'static str) {
+        if self.is_sqlite() {
+            let mut c = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(statements).execute(&mut c).await.unwrap();
+            c.close().await.unwrap();
+        } else {
+            let mut c = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(statements).execute(&mut c).await.unwrap();
+            c.close().await.unwrap();
+        }
+    }
+
+    /// Opens what must not open.
+    pub(crate) async fn refusal(&self) -> LogError {
+        match self.open().await {
+            Ok(log) => panic!("opened with {:?}", log.opening()),
+            Err(error) => error,
+        }
+    }
+}
+
+/// Waits until something becomes true, or fails.
+pub(crate) async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !is() {
+        assert!(std::time::Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

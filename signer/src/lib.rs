@@ -1,5 +1,19 @@
-//! stub
+//! The isolated signer: requests come in over mutual TLS, are proven, decided by the policy and written down, and
+//! only then signed in a token. It never loads vendor code, never holds a PIN or a private key, and never signs
+//! a digest that it did not compute itself.
+//!
+//! Reading order, as a request travels: [`config`], [`serve`], [`grpc`], [`request`] (bytes become facts),
+//! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`attest`],
+//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`import`], [`prove`].
+
+pub mod config;
+pub mod refusal;
+pub mod request;
+pub mod wallets;
 pub mod records;
-pub mod token;
+pub mod ledger;
 pub mod log;
+pub mod token;
 pub mod init;
+pub mod import;
+pub mod prove;

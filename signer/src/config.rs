@@ -1,0 +1,223 @@
+//! The signer's configuration file, read strictly: a key it does not know is an error. It never holds a secret,
+//! only where secrets lie.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use asset::Network;
+use mtls::TlsFiles;
+use policy::names::KeyName;
+use policy::{PolicyError, Rules, SignedPolicy};
+use serde::Deserialize;
+
+use crate::token::TokenConfig;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `bitcoin`, `testnet4`, `signet` or `regtest`.
+    pub network: Network,
+    /// Where to listen, e.g. `127.0.0.1:7400`.
+    pub listen: SocketAddr,
+    /// Folder for the log's newest checkpoint, imported bundles and the token's public keys.
+    pub state_dir: PathBuf,
+    /// `sqlite:PATH` or `postgres://…`; a SQLite file in `state_dir` when not given.
+    pub database: Option<String>,
+    /// The policy; its signatures lie beside it with `.sig` added to the name.
+    pub policy: PathBuf,
+    /// Who signs policies.
+    pub officers: Officers,
+    /// Our certificate, and the authority that certifies clients.
+    pub tls: TlsFiles,
+    /// How to reach the token.
+    pub token: TokenConfig,
+    /// Bounds on what callers may use up.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Turns server reflection on. Never in production.
+    #[serde(default)]
+    pub development: bool,
+    /// Without this, a SoftHSM token on the main network is refused.
+    #[serde(default)]
+    pub i_understand_that_softhsm_is_not_an_hsm: bool,
+}
+
+/// The officers whose keys are pinned here, and how many of them must have signed a policy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Officers {
+    /// How many must sign.
+    pub quorum: usize,
+    /// Name to raw Ed25519 public key in hex.
+    pub keys: BTreeMap<String, String>,
+}
+
+/// Bounds on what callers may use up at once.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests worked on at once; each may hold a few megabytes.
+    pub concurrent: NonZeroU16,
+    /// Requests that may wait for their turn; more are refused.
+    pub queue: NonZeroU16,
+    /// How long one request may take, its parents' upload included.
+    pub request_seconds: NonZeroU32,
+    /// Calls one connection may have open.
+    pub streams_per_connection: NonZeroU32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let some = |number| NonZeroU16::new(number).unwrap_or(NonZeroU16::MIN);
+        Self {
+            concurrent: some(8),
+            queue: some(128),
+            request_seconds: some(120).into(),
+            streams_per_connection: some(256).into(),
+        }
+    }
+}
+
+/// Why the configuration, or the policy it names, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not a configuration.
+    #[error("{}: {reason}", path.display())]
+    Text {
+        /// Which.
+        path: PathBuf,
+        /// What was wrong, with its line.
+        reason: String,
+    },
+    /// An officer's entry is wrong.
+    #[error("[officers.keys] {name}: {reason}")]
+    Officer {
+        /// Whose.
+        name: String,
+        /// What was wrong.
+        reason: String,
+    },
+    /// The policy was refused.
+    #[error("{}: {source}", path.display())]
+    Policy {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: PolicyError,
+    },
+}
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with line and reason.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        toml::from_str(&text).map_err(|error| ConfigError::Text {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The log's database.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        let embedded = || format!("sqlite:{}", self.state_dir.join("log.sqlite").display());
+        self.database.clone().unwrap_or_else(embedded)
+    }
+
+    /// Reads the policy and verifies the officers' signatures over it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a file is missing, an officer's key is wrong or the policy is refused.
+    pub fn rules(&self) -> Result<Rules, ConfigError> {
+        let officers = self.officers.pinned()?;
+        let text = read(&self.policy)?;
+        let mut signatures = self.policy.clone().into_os_string();
+        signatures.push(".sig");
+        let signatures = read(Path::new(&signatures))?;
+        SignedPolicy { text: &text, signatures: &signatures }
+            .verify(&officers, self.officers.quorum, self.network)
+            .map_err(|source| ConfigError::Policy { path: self.policy.clone(), source })
+    }
+}
+
+impl Officers {
+    fn pinned(&self) -> Result<Vec<(KeyName, [u8; 32])>, ConfigError> {
+        let pin = |(name, key): (&String, &String)| {
+            let wrong = |reason: String| ConfigError::Officer { name: name.clone(), reason };
+            let parsed = KeyName::parse(name).map_err(|error| wrong(error.to_string()))?;
+            let mut bytes = [0; 32];
+            hex::decode_to_slice(key, &mut bytes)
+                .map_err(|_| wrong("an Ed25519 public key is 64 hex digits".to_owned()))?;
+            Ok((parsed, bytes))
+        };
+        self.keys.iter().map(pin).collect()
+    }
+}
+
+impl Limits {
+    /// How long one request may take.
+    #[must_use]
+    pub fn request_time(&self) -> Duration {
+        Duration::from_secs(self.request_seconds.get().into())
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = r#"
+        network = "regtest"
+        listen = "127.0.0.1:7400"
+        state_dir = "/var/lib/cofferdam"
+        policy = "/etc/cofferdam/policy.toml"
+        [officers]
+        quorum = 1
+        keys = { alice = "00" }
+        [tls]
+        certificate = "a"
+        key = "b"
+        ca = "c"
+        [token]
+        module = "m"
+        label = "l"
+        pin_file = "p"
+    "#;
+
+    #[test]
+    fn defaults_are_safe_and_local() {
+        let config: Config = toml::from_str(MINIMAL).unwrap();
+        assert!(!config.development && !config.i_understand_that_softhsm_is_not_an_hsm);
+        assert_eq!(config.database_url(), "sqlite:/var/lib/cofferdam/log.sqlite");
+        assert_eq!(config.limits.concurrent.get(), 8);
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_officers_are_refused() {
+        toml::from_str::<Config>(&format!("debug = true\n{MINIMAL}")).unwrap_err();
+        toml::from_str::<Config>(&MINIMAL.replace("\"regtest\"", "\"mainnet\"")).unwrap_err();
+        let config: Config = toml::from_str(MINIMAL).unwrap();
+        let error = config.rules().unwrap_err().to_string();
+        assert!(error.contains("alice") && error.contains("64 hex digits"), "{error}");
+    }
+}

@@ -1,0 +1,214 @@
+//! The log folded into memory: everything a decision may ask about the past. It is changed by entries alone,
+//! never decides, and never reads a clock.
+//!
+//! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, windows, payouts),
+//! `attested` (addresses), `wallets` (imports and watermarks).
+
+mod spends;
+mod attested;
+mod wallets;
+
+use std::collections::HashMap;
+
+use audit::entry::{Admitted, Entry, Event};
+use policy::Evidence;
+use policy::evidence::Question;
+use policy::intent::{Intent, RequestId};
+use policy::names::WalletName;
+use sha2::{Digest as _, Sha256};
+
+use crate::log::{Fold, FoldError};
+
+pub use attested::{Attested, Batch, Leaf, Place};
+pub use wallets::{Imported, Imports};
+
+use spends::Spends;
+
+/// The state. Memory grows with history, on purpose: an input costs about 100 bytes for ever, since the signer
+/// never learns whether a transaction it signed still can confirm; a request about 100, an attested address
+/// about 150. Ten million coins and a million addresses fit in 1.5 GB.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    beginning: Option<Beginning>,
+    policy: Option<ActivePolicy>,
+    imports: Imports,
+    requests: HashMap<RequestId, Request>,
+    spends: Spends,
+    attested: Attested,
+}
+
+/// What entry 0 says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Beginning {
+    /// CAIP-2 chain id.
+    pub network: String,
+    /// Raw Ed25519 key that signs attestations.
+    pub attestation_key: [u8; 32],
+    /// SHA-256 of the wrapping key's SubjectPublicKeyInfo.
+    pub wrapping_fingerprint: [u8; 32],
+}
+
+/// The policy last put into force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ActivePolicy {
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of its text.
+    pub digest: [u8; 32],
+}
+
+/// A request that was readable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// Canonical digest; the same key with another one is refused.
+    pub digest: [u8; 32],
+    /// Where its answer is, once there is one.
+    pub answer: Option<Answer>,
+}
+
+/// Where the answer to a request is. The bytes stay in the log: they are large and seldom asked for again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// Number of the entry that holds it.
+    pub seq: u64,
+    /// SHA-256 of the signed transaction in it.
+    pub digest: [u8; 32],
+}
+
+impl Ledger {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the log knows that bears on the intent, answering the policy's questions. What the intent's own
+    /// request reserved earlier counts once.
+    #[must_use]
+    pub fn evidence(&self, intent: &Intent, questions: &[Question], now_unix: u64) -> Evidence {
+        let proven = |wallet: &WalletName| self.imports.wallet(wallet).map(|w| w.proven(true));
+        self.spends.evidence(intent, questions, now_unix, proven)
+    }
+
+    /// What entry 0 says; `None` only before it was folded.
+    #[must_use]
+    pub fn beginning(&self) -> Option<&Beginning> {
+        self.beginning.as_ref()
+    }
+
+    /// The policy last put into force.
+    #[must_use]
+    pub fn policy(&self) -> Option<ActivePolicy> {
+        self.policy
+    }
+
+    /// Imported wallets.
+    #[must_use]
+    pub fn imports(&self) -> &Imports {
+        &self.imports
+    }
+
+    /// A request that was readable.
+    #[must_use]
+    pub fn request(&self, id: RequestId) -> Option<Request> {
+        self.requests.get(&id).copied()
+    }
+
+    /// Attested addresses.
+    #[must_use]
+    pub fn attested(&self) -> &Attested {
+        &self.attested
+    }
+
+    /// Highest index that a signed transaction paid to, on a wallet's change branch or a cold wallet's external.
+    #[must_use]
+    pub fn last_used(&self, wallet: &WalletName, change: bool) -> Option<u32> {
+        self.spends.last_used(wallet, change)
+    }
+
+    fn admit(&mut self, admitted: &Admitted) -> Result<(), FoldError> {
+        let request = Request { digest: admitted.digest, answer: None };
+        match self.requests.insert(RequestId(admitted.request), request) {
+            None => Ok(()),
+            Some(_) => Err(wrong("a request was admitted twice")),
+        }
+    }
+
+    fn answer(&mut self, seq: u64, id: [u8; 16], transaction: &[u8]) -> Result<(), FoldError> {
+        let id = RequestId(id);
+        if !self.spends.contains(id) {
+            return Err(wrong("a transaction was signed that nobody allowed"));
+        }
+        let request = self.admitted(id)?;
+        if request.answer.is_some() {
+            return Err(wrong("a request was answered twice"));
+        }
+        request.answer = Some(Answer { seq, digest: Sha256::digest(transaction).into() });
+        Ok(())
+    }
+
+    fn admitted(&mut self, id: RequestId) -> Result<&mut Request, FoldError> {
+        self.requests.get_mut(&id).ok_or_else(|| wrong("a request was decided that was not admitted"))
+    }
+
+    fn activate(&mut self, version: u64, digest: [u8; 32]) -> Result<(), FoldError> {
+        if self.policy.is_some_and(|active| active.version >= version) {
+            return Err(wrong("the policy's version did not rise"));
+        }
+        self.policy = Some(ActivePolicy { version, digest });
+        Ok(())
+    }
+}
+
+impl Fold for Ledger {
+    fn apply(&mut self, seq: u64, entry: &Entry) -> Result<(), FoldError> {
+        let unix_s = entry.unix_ms.checked_div(1000).unwrap_or_default();
+        match &entry.event {
+            Event::Opened { network, attestation_key, wrapping_fingerprint, .. } => {
+                self.beginning = Some(Beginning {
+                    network: network.clone(),
+                    attestation_key: *attestation_key,
+                    wrapping_fingerprint: *wrapping_fingerprint,
+                });
+                Ok(())
+            }
+            Event::PolicyActivated { version, digest, .. } => self.activate(*version, *digest),
+            Event::WalletImported { wallet, descriptor, tier, bundle, external, change } => {
+                self.imports.import(wallet, descriptor, tier, *bundle, [*external, *change])
+            }
+            Event::Proven { wallet, change, below } => self.imports.prove(wallet, *change, *below),
+            Event::ProofFailed { wallet, change, index, reason } => {
+                self.imports.fail(wallet, *change, *index, reason)
+            }
+            Event::Admitted(admitted) => self.admit(admitted),
+            Event::Denied { request, .. } | Event::Failed { request, .. } => {
+                self.admitted(RequestId(*request)).map(drop)
+            }
+            Event::Spend(spend) => {
+                let digest = self.admitted(RequestId(spend.request))?.digest;
+                self.spends.add(spend, digest, unix_s)
+            }
+            Event::Signed { request, transaction } => self.answer(seq, *request, transaction),
+            Event::Attested(attested) => {
+                let network = self.beginning.as_ref().map_or("", |beginning| &beginning.network);
+                self.attested.add(network, attested)
+            }
+            Event::AttestationSigned { root, signature } => self.attested.sign(root, signature),
+            // These change nothing that a decision asks about.
+            Event::Refused { .. } | Event::Service { .. } => Ok(()),
+            _ => Err(wrong("this program does not know this kind of entry: use the one that wrote it")),
+        }
+    }
+
+    fn spend_recorded(&self, request: RequestId, digest: &[u8; 32]) -> bool {
+        self.requests.get(&request).is_some_and(|r| r.digest == *digest) && self.spends.contains(request)
+    }
+}
+
+fn wrong(what: impl Into<String>) -> FoldError {
+    FoldError(what.into())
+}
+
+fn name<T, E: std::fmt::Display>(parsed: Result<T, E>) -> Result<T, FoldError> {
+    parsed.map_err(|error| wrong(error.to_string()))
+}

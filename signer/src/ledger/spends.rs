@@ -1,0 +1,304 @@
+//! Everything signed: which coins, in which conflict sets, in which windows, for which orders. Whatever was
+//! allowed counts as if it were signed and could still confirm, for ever.
+//!
+//! **Conflict sets.** Two transactions conflict when they spend a common coin: at most one of them can confirm.
+//! A new transaction joins the oldest set of which it conflicts with *every* member, and starts one of its own
+//! otherwise. So at most one member of a set can confirm, and the sum of the sets' maxima is never less than
+//! what really can leave.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use asset::Amount;
+use audit::entry;
+use policy::Evidence;
+use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question};
+use policy::intent::{Destination, Intent, RequestId, SlotId};
+use policy::names::{LaneName, OrderId, WalletName};
+
+use super::{FoldError, name, wrong};
+
+/// Every reserved transaction. They are numbered in the order of the log.
+#[derive(Debug, Default)]
+pub(super) struct Spends {
+    spends: Vec<Spend>,
+    by_request: HashMap<RequestId, usize>,
+    coins: HashMap<SlotId, Coin>,
+    /// How many spends each conflict set has.
+    sets: Vec<usize>,
+    /// Per lane: time and number of each spend, so that a window is a range.
+    timeline: BTreeMap<LaneName, BTreeSet<(u64, usize)>>,
+    orders: HashMap<OrderId, Paid>,
+    last_used: BTreeMap<(WalletName, bool), u32>,
+}
+
+#[derive(Debug)]
+struct Spend {
+    digest: [u8; 32],
+    lane: LaneName,
+    unix_s: u64,
+    fee: Amount,
+    external: Amount,
+    orders: Box<[OrderId]>,
+    set: usize,
+}
+
+/// A coin that was signed for. Nearly every coin is signed for once, so that `later` costs nothing.
+#[derive(Debug)]
+struct Coin {
+    amount: Amount,
+    first: usize,
+    later: Vec<usize>,
+}
+
+/// An order that was paid.
+#[derive(Debug)]
+struct Paid {
+    digest: [u8; 32],
+    same_content: bool,
+    spends: Vec<usize>,
+}
+
+impl Spends {
+    pub(super) fn contains(&self, request: RequestId) -> bool {
+        self.by_request.contains_key(&request)
+    }
+
+    pub(super) fn last_used(&self, wallet: &WalletName, change: bool) -> Option<u32> {
+        self.last_used.get(&(wallet.clone(), change)).copied()
+    }
+
+    /// Takes in a reservation. The same request again (after a crash, say) is the same transaction: it counts
+    /// once, from now on.
+    pub(super) fn add(
+        &mut self,
+        entry: &entry::Spend,
+        digest: [u8; 32],
+        unix_s: u64,
+    ) -> Result<(), FoldError> {
+        let request = RequestId(entry.request);
+        if let Some(number) = self.by_request.get(&request).copied() {
+            return self.refresh(number, unix_s);
+        }
+        let lane = name(LaneName::parse(&entry.lane))?;
+        let slots = entry.slots.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
+        let orders = entry
+            .orders
+            .iter()
+            .map(|order| name(OrderId::parse(&order.id)))
+            .collect::<Result<BTreeSet<_>, _>>()?;
+        self.use_indexes(entry)?;
+
+        let number = self.spends.len();
+        let conflicts = self.conflicts(slots.iter().map(|(id, _)| id));
+        let set = self.set_for(&conflicts).unwrap_or_else(|| {
+            self.sets.push(0);
+            self.sets.len().saturating_sub(1)
+        });
+        if let Some(members) = self.sets.get_mut(set) {
+            *members = members.saturating_add(1);
+        }
+        for (id, amount) in slots {
+            self.use_coin(id, amount, number);
+        }
+        for order in &entry.orders {
+            self.pay(&name(OrderId::parse(&order.id))?, &order.digest, number);
+        }
+        self.timeline.entry(lane.clone()).or_default().insert((unix_s, number));
+        self.by_request.insert(request, number);
+        self.spends.push(Spend {
+            digest,
+            lane,
+            unix_s,
+            fee: Amount::from_units(entry.fee),
+            external: Amount::from_units(entry.external),
+            orders: orders.into_iter().collect(),
+            set,
+        });
+        Ok(())
+    }
+
+    /// Answers everything about the intent.
+    pub(super) fn evidence(
+        &self,
+        intent: &Intent,
+        questions: &[Question],
+        now_unix: u64,
+        change_proven: impl Fn(&WalletName) -> Option<u32>,
+    ) -> Evidence {
+        let own = self.by_request.get(&intent.request).copied();
+        let conflicts = self.conflicts(intent.slots.iter().map(|slot| &slot.id));
+        let set = match own.and_then(|number| self.spends.get(number)) {
+            Some(spend) => Some(spend.set),
+            None => self.set_for(&conflicts),
+        };
+        let answers = questions.iter().map(|question| self.sum(question, set, now_unix)).collect();
+        Evidence::from_ledger(
+            answers,
+            self.earlier_uses(intent, own),
+            self.histories(intent, &conflicts),
+            self.index_uses(intent, change_proven),
+            self.repriced(intent),
+        )
+    }
+
+    fn refresh(&mut self, number: usize, unix_s: u64) -> Result<(), FoldError> {
+        let spend = self.spends.get_mut(number).ok_or_else(|| wrong("a spend is missing"))?;
+        let timeline = self.timeline.entry(spend.lane.clone()).or_default();
+        timeline.remove(&(spend.unix_s, number));
+        spend.unix_s = spend.unix_s.max(unix_s);
+        timeline.insert((spend.unix_s, number));
+        Ok(())
+    }
+
+    fn use_coin(&mut self, id: SlotId, amount: Amount, number: usize) {
+        self.coins
+            .entry(id)
+            .and_modify(|coin| coin.later.push(number))
+            .or_insert(Coin { amount, first: number, later: Vec::new() });
+    }
+
+    fn pay(&mut self, order: &OrderId, digest: &[u8; 32], number: usize) {
+        let paid = self.orders.entry(order.clone()).or_insert_with(|| Paid {
+            digest: *digest,
+            same_content: true,
+            spends: Vec::new(),
+        });
+        paid.same_content &= paid.digest == *digest;
+        paid.spends.push(number);
+    }
+
+    fn use_indexes(&mut self, entry: &entry::Spend) -> Result<(), FoldError> {
+        let wallet = name(WalletName::parse(&entry.wallet))?;
+        let change = entry.change_index.map(|index| ((wallet, true), index));
+        let cold = match &entry.cold_index {
+            Some((cold, index)) => Some(((name(WalletName::parse(cold))?, false), *index)),
+            None => None,
+        };
+        for (branch, index) in change.into_iter().chain(cold) {
+            let last = self.last_used.entry(branch).or_insert(index);
+            *last = (*last).max(index);
+        }
+        Ok(())
+    }
+
+    /// Every spend that has a coin in common with these.
+    fn conflicts<'a>(&self, slots: impl Iterator<Item = &'a SlotId>) -> BTreeSet<usize> {
+        slots.filter_map(|id| self.coins.get(id)).flat_map(Coin::spends).collect()
+    }
+
+    /// The oldest set all of whose members are among `conflicts`.
+    fn set_for(&self, conflicts: &BTreeSet<usize>) -> Option<usize> {
+        let mut hit: BTreeMap<usize, usize> = BTreeMap::new();
+        for spend in conflicts.iter().filter_map(|number| self.spends.get(*number)) {
+            let members = hit.entry(spend.set).or_default();
+            *members = members.saturating_add(1);
+        }
+        hit.into_iter().find(|(set, members)| self.sets.get(*set) == Some(members)).map(|(set, _)| set)
+    }
+
+    /// Sums a window: each set counts its largest member in it. A sum that does not fit counts as the largest
+    /// there is, which no limit allows.
+    fn sum(&self, question: &Question, own_set: Option<usize>, now_unix: u64) -> Answer {
+        let since = now_unix.saturating_sub(question.window_seconds);
+        let mut maxima: BTreeMap<usize, Amount> = BTreeMap::new();
+        let timeline = self.timeline.get(&question.lane);
+        for (_, number) in timeline.into_iter().flat_map(|times| times.range((since, 0)..)) {
+            let Some(spend) = self.spends.get(*number) else { continue };
+            let amount = match question.measure {
+                Measure::Fees => spend.fee,
+                Measure::External => spend.external,
+            };
+            let most = maxima.entry(spend.set).or_default();
+            *most = (*most).max(amount);
+        }
+        let own = own_set.and_then(|set| maxima.remove(&set)).unwrap_or(Amount::ZERO);
+        let others = Amount::sum(maxima.into_values()).unwrap_or(Amount::MAX);
+        Answer { question: question.clone(), others, own_set: own }
+    }
+
+    /// One line for each earlier spend, with the first coin that it shares with the intent.
+    fn earlier_uses(&self, intent: &Intent, own: Option<usize>) -> Vec<EarlierUse> {
+        let mut seen: BTreeSet<usize> = own.into_iter().collect();
+        let mut uses = Vec::new();
+        for slot in &intent.slots {
+            let Some(coin) = self.coins.get(&slot.id) else { continue };
+            for number in coin.spends() {
+                let Some(spend) = self.spends.get(number) else { continue };
+                if seen.insert(number) {
+                    uses.push(EarlierUse {
+                        slot: slot.id,
+                        lane: spend.lane.clone(),
+                        orders: spend.orders.to_vec(),
+                    });
+                }
+            }
+        }
+        uses
+    }
+
+    fn histories(&self, intent: &Intent, conflicts: &BTreeSet<usize>) -> Vec<OrderHistory> {
+        let mut seen = BTreeSet::new();
+        let mut histories = Vec::new();
+        for order in &intent.orders {
+            let id = &order.order().id;
+            if !seen.insert(id) {
+                continue;
+            }
+            let (mut digests, mut conflicting, mut same_content) = (BTreeSet::new(), true, true);
+            if let Some(paid) = self.orders.get(id) {
+                same_content = paid.same_content && paid.digest == *order.digest();
+                conflicting = paid.spends.iter().all(|number| conflicts.contains(number));
+                let spends = paid.spends.iter().filter_map(|number| self.spends.get(*number));
+                digests = spends.map(|spend| spend.digest).collect();
+            }
+            histories.push(OrderHistory {
+                id: id.clone(),
+                versions: u32::try_from(digests.len()).unwrap_or(u32::MAX),
+                conflicts_with_all: conflicting,
+                same_content,
+            });
+        }
+        histories
+    }
+
+    fn index_uses(
+        &self,
+        intent: &Intent,
+        change_proven: impl Fn(&WalletName) -> Option<u32>,
+    ) -> Vec<IndexUse> {
+        let branches: BTreeSet<(&WalletName, bool)> = intent
+            .transfers
+            .iter()
+            .filter_map(|transfer| match &transfer.to {
+                Destination::Cold { wallet, .. } => Some((wallet, false)),
+                Destination::Change { .. } => Some((&intent.wallet, true)),
+                Destination::External { .. } => None,
+            })
+            .collect();
+        let known = |(wallet, change): (&WalletName, bool)| IndexUse {
+            wallet: wallet.clone(),
+            change,
+            last_used: self.last_used(wallet, change),
+            proven_below: if change { change_proven(wallet) } else { None },
+        };
+        branches.into_iter().map(known).collect()
+    }
+
+    fn repriced(&self, intent: &Intent) -> Vec<SlotId> {
+        let differs = |id: &SlotId, amount: Amount| {
+            self.coins.get(id).is_some_and(|coin| coin.amount != amount)
+        };
+        intent.slots.iter().filter(|s| differs(&s.id, s.amount)).map(|s| s.id).collect()
+    }
+}
+
+impl Coin {
+    fn spends(&self) -> impl Iterator<Item = usize> + '_ {
+        std::iter::once(self.first).chain(self.later.iter().copied())
+    }
+}
+
+fn slot(spent: &entry::SpentSlot) -> Result<(SlotId, Amount), FoldError> {
+    let id = spent.slot.as_slice().try_into().map_err(|_| wrong("a slot is not 36 bytes"))?;
+    Ok((SlotId(id), Amount::from_units(spent.amount)))
+}

@@ -1,0 +1,132 @@
+//! Imported wallets and how far their records are proven. A watermark never falls, and never passes a record
+//! that failed its proof.
+
+use std::collections::BTreeMap;
+
+use policy::names::WalletName;
+
+use super::{FoldError, name, wrong};
+
+/// Imported wallets by name.
+#[derive(Clone, Debug, Default)]
+pub struct Imports {
+    wallets: BTreeMap<WalletName, Imported>,
+}
+
+/// One imported wallet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Imported {
+    /// Multipath descriptor with checksum.
+    pub descriptor: String,
+    /// Key tier.
+    pub tier: String,
+    /// The bundle's digest.
+    pub bundle: [u8; 32],
+    external: Branch,
+    change: Branch,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Branch {
+    records: u32,
+    proven: u32,
+    failed: Option<(u32, String)>,
+}
+
+impl Imports {
+    /// The wallet of this name.
+    #[must_use]
+    pub fn wallet(&self, name: &WalletName) -> Option<&Imported> {
+        self.wallets.get(name)
+    }
+
+    /// Every imported wallet, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&WalletName, &Imported)> {
+        self.wallets.iter()
+    }
+
+    /// A bundle was accepted. A second one for the same wallet must have the same keys and no fewer of them;
+    /// its records are other bytes, so that their proofs begin again.
+    pub(super) fn import(
+        &mut self,
+        wallet: &str,
+        descriptor: &str,
+        tier: &str,
+        bundle: [u8; 32],
+        [external, change]: [u32; 2],
+    ) -> Result<(), FoldError> {
+        let wallet = name(WalletName::parse(wallet))?;
+        if let Some(earlier) = self.wallets.get(&wallet) {
+            let fewer = external < earlier.records(false) || change < earlier.records(true);
+            if earlier.descriptor != descriptor || fewer {
+                return Err(wrong(format!("another bundle was imported over wallet \"{wallet}\"")));
+            }
+        }
+        let branch = |records| Branch { records, proven: 0, failed: None };
+        let imported = Imported {
+            descriptor: descriptor.to_owned(),
+            tier: tier.to_owned(),
+            bundle,
+            external: branch(external),
+            change: branch(change),
+        };
+        self.wallets.insert(wallet, imported);
+        Ok(())
+    }
+
+    pub(super) fn prove(&mut self, wallet: &str, change: bool, below: u32) -> Result<(), FoldError> {
+        let branch = self.branch(wallet, change)?;
+        let first_failed = branch.failed.as_ref().map_or(u32::MAX, |(index, _)| *index);
+        if below < branch.proven || below > branch.records || below > first_failed {
+            return Err(wrong(format!("records of \"{wallet}\" cannot be proven below {below}")));
+        }
+        branch.proven = below;
+        Ok(())
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        wallet: &str,
+        change: bool,
+        index: u32,
+        reason: &str,
+    ) -> Result<(), FoldError> {
+        let branch = self.branch(wallet, change)?;
+        if index < branch.proven || index >= branch.records {
+            return Err(wrong(format!("record {index} of \"{wallet}\" cannot fail its proof")));
+        }
+        branch.failed = Some((index, reason.to_owned()));
+        Ok(())
+    }
+
+    fn branch(&mut self, wallet: &str, change: bool) -> Result<&mut Branch, FoldError> {
+        let wallet = name(WalletName::parse(wallet))?;
+        let imported = self.wallets.get_mut(&wallet);
+        let imported = imported.ok_or_else(|| wrong(format!("wallet \"{wallet}\" is not imported")))?;
+        Ok(if change { &mut imported.change } else { &mut imported.external })
+    }
+}
+
+impl Imported {
+    /// How many records a branch has.
+    #[must_use]
+    pub fn records(&self, change: bool) -> u32 {
+        self.branch(change).records
+    }
+
+    /// Indexes below this are proven.
+    #[must_use]
+    pub fn proven(&self, change: bool) -> u32 {
+        self.branch(change).proven
+    }
+
+    /// The record that failed its proof, and why.
+    #[must_use]
+    pub fn failed(&self, change: bool) -> Option<(u32, &str)> {
+        self.branch(change).failed.as_ref().map(|(index, reason)| (*index, reason.as_str()))
+    }
+
+    fn branch(&self, change: bool) -> &Branch {
+        if change { &self.change } else { &self.external }
+    }
+}

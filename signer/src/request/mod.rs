@@ -1,0 +1,246 @@
+//! From bytes on the wire to a [`SigningRequest`]: a transaction whose inputs are proven ours and worth what they
+//! say, whose own outputs were derived here, whose orders are signed. It never believes a caller's hint, never
+//! decides, and keeps no parent longer than it takes to read one output.
+//!
+//! Reading order: [`Draft`] (header, then parents, then the proof), `transaction` (what may be signed at all),
+//! `parents` (amounts), `own` (inputs and outputs), `orders`, [`signing`] (digests to sign, witnesses to add).
+
+mod transaction;
+mod parents;
+mod own;
+mod orders;
+pub mod signing;
+
+use std::sync::Arc;
+
+use bitcoin::Transaction;
+use policy::Rules;
+use policy::intent::{Fee, Intent, RequestId, Slot, SlotId};
+use policy::names::{ClientName, IdempotencyKey, LaneName, WalletName};
+use policy::rules::Tier;
+use policy::order::VerifiedOrder;
+use sha2::{Digest as _, Sha256};
+
+use crate::refusal::{Reason, Refusal};
+use crate::wallets::{Wallet, Wallets};
+
+use own::{Hint, OwnedInput};
+use parents::Parents;
+
+/// Largest header, in bytes: a PSBT without parents of 1,500 inputs takes a tenth of it.
+pub const HEADER_BYTES_MAX: usize = 4 << 20;
+/// Most inputs and outputs.
+pub const INPUTS_MAX: usize = 1500;
+/// Most outputs.
+pub const OUTPUTS_MAX: usize = 1000;
+/// Most orders in one request; a transaction has no more outputs than this.
+pub const ORDERS_MAX: usize = OUTPUTS_MAX;
+/// Largest signed transaction, in weight units: what nodes relay.
+pub const WEIGHT_MAX: u64 = 400_000;
+/// All parents of one request together, in bytes.
+pub const PARENT_BYTES_MAX: usize = 64 << 20;
+
+/// Who asks for what, by which key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// From the client certificate.
+    pub caller: ClientName,
+    /// The caller's name for this request.
+    pub key: IdempotencyKey,
+}
+
+/// A readable request whose inputs are not proven yet.
+#[derive(Debug)]
+pub struct Draft {
+    asked: Asked,
+    lane: LaneName,
+    wallet: Arc<Wallet>,
+    orders: Vec<VerifiedOrder>,
+    transaction: Transaction,
+    inputs: Vec<Hint>,
+    outputs: Vec<Option<Hint>>,
+    parents: Parents,
+}
+
+/// A request that is proven: nothing in it is a caller's word.
+#[derive(Debug)]
+pub struct SigningRequest {
+    key: IdempotencyKey,
+    intent: Intent,
+    wallet: Arc<Wallet>,
+    transaction: Transaction,
+    inputs: Vec<OwnedInput>,
+}
+
+/// A retry has the same id: it is made of the caller's name and the caller's key alone.
+#[must_use]
+pub fn request_id(asked: &Asked) -> RequestId {
+    let digest = Sha256::new()
+        .chain_update(b"cofferdam-request-id-v1")
+        .chain_update(asked.caller.as_str())
+        .chain_update([0])
+        .chain_update(asked.key.as_str())
+        .finalize();
+    let mut id = [0; 16];
+    id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    RequestId(id)
+}
+
+/// Reads the caller's key.
+///
+/// # Errors
+/// [`Refusal`] when it is no name.
+pub fn asked(caller: ClientName, idempotency_key: &str) -> Result<Asked, Refusal> {
+    let key = IdempotencyKey::parse(idempotency_key)
+        .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
+    Ok(Asked { caller, key })
+}
+
+impl Draft {
+    /// Reads the header: everything that needs no parent is checked here.
+    ///
+    /// # Errors
+    /// [`Refusal`] naming what is wrong.
+    pub fn read(
+        asked: Asked,
+        header: &proto::SignHeader,
+        rules: &Rules,
+        wallets: &Wallets,
+    ) -> Result<Self, Refusal> {
+        let bad_name = |error: policy::names::NameError| Refusal::new(Reason::BadRequest, error.to_string());
+        let lane = LaneName::parse(&header.lane).map_err(bad_name)?;
+        let wallet = spendable(wallets, &header.wallet)?;
+        let psbt = transaction::read(&header.psbt, wallets.network())?;
+        let orders = orders::verify(&header.orders, rules, wallets)?;
+        let parents = Parents::wanted(&psbt)?;
+        let inputs = psbt.inputs.iter().enumerate().map(own::input_hint).collect::<Result<_, _>>()?;
+        let outputs = psbt.outputs.iter().map(own::output_hint).collect();
+        let transaction = psbt.unsigned_tx;
+        Ok(Self { asked, lane, wallet, orders, transaction, inputs, outputs, parents })
+    }
+
+    /// The wallet being spent.
+    #[must_use]
+    pub fn wallet(&self) -> &WalletName {
+        self.wallet.name()
+    }
+
+    /// Takes one parent, consensus-encoded.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it is unreadable, not asked for, repeated, or too much.
+    pub fn add_parent(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.parents.add(bytes)
+    }
+
+    /// Proves every input and sorts every output. `proven` are the wallet's watermarks, external then change.
+    ///
+    /// # Errors
+    /// [`Refusal`] when a parent is missing or an input is not ours.
+    pub fn prove(
+        self,
+        rules: &Rules,
+        wallets: &Wallets,
+        proven: [u32; 2],
+    ) -> Result<SigningRequest, Refusal> {
+        let Self { asked, lane, wallet, orders, transaction, inputs, outputs, parents } = self;
+        let prevouts = parents.finish()?;
+        let inputs = own::inputs(&wallet, &inputs, prevouts, proven)?;
+        let fee = transaction::fee(&transaction, inputs.iter().map(|input| input.prevout.value))?;
+        let asset = rules.network().asset_id();
+        let mut transfers = own::transfers(&transaction, &outputs, &wallet, wallets, &asset);
+        orders::attach(&orders, &mut transfers, wallets)?;
+        let slots = transaction.input.iter().zip(&inputs).map(|(input, owned)| Slot {
+            id: slot_id(&input.previous_output),
+            amount: owned.prevout.value.to_sat().into(),
+        });
+        let intent = Intent {
+            request: request_id(&asked),
+            caller: asked.caller,
+            digest: digest(&lane, wallet.name(), &transaction, &orders),
+            lane,
+            wallet: wallet.name().clone(),
+            orders,
+            transfers,
+            fee: Fee {
+                asset,
+                amount: fee.to_sat().into(),
+                vsize: transaction::signed_vsize(&transaction),
+            },
+            slots: slots.collect(),
+        };
+        Ok(SigningRequest { key: asked.key, intent, wallet, transaction, inputs })
+    }
+}
+
+impl SigningRequest {
+    /// What the policy sees of it.
+    #[must_use]
+    pub fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    /// The wallet being spent.
+    #[must_use]
+    pub fn wallet(&self) -> &Wallet {
+        &self.wallet
+    }
+
+    /// The caller's name for it.
+    #[must_use]
+    pub fn key(&self) -> &IdempotencyKey {
+        &self.key
+    }
+
+    /// The unsigned transaction.
+    #[must_use]
+    pub fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+}
+
+/// The wallet, if it can sign at all.
+fn spendable(wallets: &Wallets, name: &str) -> Result<Arc<Wallet>, Refusal> {
+    let parsed = WalletName::parse(name)
+        .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
+    let wallet = wallets.wallet(&parsed).ok_or_else(|| {
+        Refusal::new(Reason::UnknownWallet, format!("the policy has no wallet \"{parsed}\""))
+    })?;
+    if wallet.tier() == Tier::Cold {
+        let text = format!("wallet \"{parsed}\" is cold: no key of it is here");
+        return Err(Refusal::new(Reason::WalletWithoutKeys, text));
+    }
+    Ok(Arc::clone(wallet))
+}
+
+/// SHA-256 over everything that decides what is signed. Lengths keep neighbours apart.
+fn digest(
+    lane: &LaneName,
+    wallet: &WalletName,
+    transaction: &Transaction,
+    orders: &[VerifiedOrder],
+) -> [u8; 32] {
+    let transaction = bitcoin::consensus::serialize(transaction);
+    let mut hash = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(bytes);
+    };
+    add(b"cofferdam-request-v1");
+    add(lane.as_str().as_bytes());
+    add(wallet.as_str().as_bytes());
+    add(&transaction);
+    for order in orders {
+        add(order.signer().as_str().as_bytes());
+        add(order.digest());
+    }
+    hash.finalize().into()
+}
+
+fn slot_id(outpoint: &bitcoin::OutPoint) -> SlotId {
+    let mut id = [0; 36];
+    let txid: &[u8; 32] = outpoint.txid.as_ref();
+    let bytes = txid.iter().copied().chain(outpoint.vout.to_le_bytes());
+    id.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    SlotId(id)
+}

@@ -1,0 +1,132 @@
+//! What is ours: every input must be, an output may be. The caller's `bip32_derivation` says where to look and
+//! is never believed: the script is derived here and compared.
+
+use std::collections::BTreeMap;
+
+use asset::AssetId;
+use bitcoin::bip32::{ChildNumber, DerivationPath, KeySource};
+use bitcoin::psbt::{Input, Output};
+use bitcoin::{Transaction, TxOut};
+use policy::intent::{Destination, Transfer};
+use policy::rules::Tier;
+use secp256k1::PublicKey;
+
+use crate::refusal::{Reason, Refusal};
+use crate::wallets::{Wallet, Wallets};
+
+/// Where a caller says a key is: the last two steps of its path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Hint {
+    branch: u32,
+    index: u32,
+}
+
+/// An input that is proven ours.
+#[derive(Clone, Debug)]
+pub(super) struct OwnedInput {
+    pub(super) change: bool,
+    pub(super) index: u32,
+    pub(super) key: PublicKey,
+    pub(super) prevout: TxOut,
+}
+
+/// An input must say where its key is, once.
+pub(super) fn input_hint((position, input): (usize, &Input)) -> Result<Hint, Refusal> {
+    hint(&input.bip32_derivation).ok_or_else(|| {
+        let text = format!("input {position} needs one bip32_derivation that ends in /branch/index of the wallet");
+        Refusal::new(Reason::ForeignInput, text)
+    })
+}
+
+/// An output may. Cold wallets can have several keys, or taproot's; they share one path's end.
+pub(super) fn output_hint(output: &Output) -> Option<Hint> {
+    hint(&output.bip32_derivation).or_else(|| {
+        let origins = output.tap_key_origins.values().map(|(_, source)| source);
+        common(origins)
+    })
+}
+
+/// Proves inputs against their outputs. `proven` bounds the indexes, external then change.
+pub(super) fn inputs(
+    wallet: &Wallet,
+    hints: &[Hint],
+    prevouts: Vec<TxOut>,
+    [external, change]: [u32; 2],
+) -> Result<Vec<OwnedInput>, Refusal> {
+    let prove = |(position, (hint, prevout)): (usize, (&Hint, TxOut))| {
+        let is_change = hint.branch == 1;
+        let derived = if hint.branch <= 1 { wallet.key(is_change, hint.index) } else { None };
+        let (branch, index) = (hint.branch, hint.index);
+        let Some((key, _)) = derived.filter(|(_, script)| *script == prevout.script_pubkey) else {
+            let text = format!("input {position} does not pay to wallet \"{}\" at /{branch}/{index}", wallet.name());
+            return Err(Refusal::new(Reason::ForeignInput, text));
+        };
+        let below = if is_change { change } else { external };
+        if index >= below {
+            let text = format!(
+                "input {position} is at /{branch}/{index} of wallet \"{}\", and only indexes below {below} are proven so far: try again later, or import a larger bundle",
+                wallet.name()
+            );
+            return Err(Refusal::new(Reason::InputNotProven, text));
+        }
+        Ok(OwnedInput { change: is_change, index, key, prevout })
+    };
+    hints.iter().zip(prevouts).enumerate().map(prove).collect()
+}
+
+/// Every output, as what it is: cold storage, change, or somebody else's.
+pub(super) fn transfers(
+    transaction: &Transaction,
+    hints: &[Option<Hint>],
+    wallet: &Wallet,
+    wallets: &Wallets,
+    asset: &AssetId,
+) -> Vec<Transfer> {
+    let sort = |(output, hint): (&TxOut, &Option<Hint>)| {
+        let own = hint.as_ref().and_then(|hint| own(output, hint, wallet, wallets));
+        let external = || Destination::External {
+            script: output.script_pubkey.to_bytes(),
+            address: wallets.address_of(&output.script_pubkey),
+            order: None,
+        };
+        Transfer {
+            asset: asset.clone(),
+            amount: output.value.to_sat().into(),
+            to: own.unwrap_or_else(external),
+        }
+    };
+    transaction.output.iter().zip(hints).map(sort).collect()
+}
+
+/// Change of the spending wallet, or a cold wallet's external branch; an address of ours anywhere else is
+/// somebody else's as far as the policy is concerned.
+fn own(output: &TxOut, hint: &Hint, wallet: &Wallet, wallets: &Wallets) -> Option<Destination> {
+    let pays = |wallet: &Wallet, change: bool| {
+        wallet.script(change, hint.index).is_some_and(|script| script == output.script_pubkey)
+    };
+    if hint.branch == 1 && pays(wallet, true) {
+        return Some(Destination::Change { index: hint.index });
+    }
+    let cold = wallets.iter().find(|other| other.tier() == Tier::Cold && pays(other, false))?;
+    Some(Destination::Cold { wallet: cold.name().clone(), index: hint.index })
+}
+
+fn hint(derivation: &BTreeMap<PublicKey, KeySource>) -> Option<Hint> {
+    common(derivation.values())
+}
+
+/// The end that all paths have in common.
+fn common<'a>(mut sources: impl Iterator<Item = &'a KeySource>) -> Option<Hint> {
+    let first = end(&sources.next()?.1)?;
+    sources.all(|(_, path)| end(path) == Some(first)).then_some(first)
+}
+
+fn end(path: &DerivationPath) -> Option<Hint> {
+    let mut steps = path.into_iter().rev();
+    match (steps.next()?, steps.next()?) {
+        (ChildNumber::Normal { index }, ChildNumber::Normal { index: branch }) => {
+            Some(Hint { branch: *branch, index: *index })
+        }
+        _ => None,
+    }
+}

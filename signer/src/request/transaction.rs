@@ -1,0 +1,194 @@
+//! What may be signed at all, whoever asks: a plain transaction within stated bounds. It never looks at whose
+//! coins they are.
+
+use std::collections::HashSet;
+
+use bitcoin::psbt::{Input, Psbt};
+use bitcoin::{Amount, EcdsaSighashType, NetworkKind, Transaction};
+
+use super::{HEADER_BYTES_MAX, INPUTS_MAX, OUTPUTS_MAX, WEIGHT_MAX};
+use crate::refusal::{Reason, Refusal};
+
+/// Final; final but opting into lock time; replaceable (BIP-125). Anything lower would be a relative lock.
+const SEQUENCES: [u32; 3] = [0xffff_ffff, 0xffff_fffe, 0xffff_fffd];
+/// What a signature and its key add to an input, in weight units: the number of items, a signature of at most
+/// 71 bytes (low S) with its type, a key, and the length of both.
+const WITNESS_WEIGHT: u64 = 1 + 1 + 72 + 1 + 33;
+/// Marker and flag of a transaction with witnesses (BIP-144).
+const SEGWIT_WEIGHT: u64 = 2;
+
+/// Reads a PSBT and checks everything that its transaction alone can tell.
+pub(super) fn read(bytes: &[u8], network: bitcoin::Network) -> Result<Psbt, Refusal> {
+    if bytes.len() > HEADER_BYTES_MAX {
+        let text = format!("the PSBT has {} bytes, at most {HEADER_BYTES_MAX} are read", bytes.len());
+        return Err(Refusal::new(Reason::Oversize, text));
+    }
+    let mut rest = bytes;
+    let psbt = Psbt::deserialize_from_reader(&mut rest)
+        .map_err(|error| Refusal::new(Reason::BadPsbt, format!("this is no PSBT: {error}")))?;
+    if !rest.is_empty() {
+        let text = format!("{} bytes follow the PSBT", rest.len());
+        return Err(Refusal::new(Reason::BadPsbt, text));
+    }
+    shape(&psbt.unsigned_tx)?;
+    amounts(&psbt.unsigned_tx)?;
+    fields(&psbt, NetworkKind::from(network))?;
+    Ok(psbt)
+}
+
+/// Inputs less outputs.
+pub(super) fn fee(
+    transaction: &Transaction,
+    inputs: impl Iterator<Item = Amount>,
+) -> Result<Amount, Refusal> {
+    let spent = inputs.fold(Some(Amount::ZERO), |sum, value| sum?.checked_add(value));
+    let paid = output_sum(transaction);
+    match spent.zip(paid).and_then(|(spent, paid)| spent.checked_sub(paid)) {
+        Some(fee) if fee > Amount::ZERO => Ok(fee),
+        _ => {
+            let sat = |amount: Option<Amount>| amount.map_or(u64::MAX, Amount::to_sat);
+            let (spent, paid) = (sat(spent), sat(paid));
+            let text = format!("inputs come to {spent} sat and outputs to {paid} sat: nothing is left for the fee");
+            Err(Refusal::new(Reason::NoFee, text))
+        }
+    }
+}
+
+/// The largest virtual size the signed transaction can have.
+pub(super) fn signed_vsize(transaction: &Transaction) -> u64 {
+    signed_weight(transaction).div_ceil(4)
+}
+
+fn signed_weight(transaction: &Transaction) -> u64 {
+    let inputs = u64::try_from(transaction.input.len()).unwrap_or(u64::MAX);
+    let witnesses = inputs.saturating_mul(WITNESS_WEIGHT).saturating_add(SEGWIT_WEIGHT);
+    transaction.weight().to_wu().saturating_add(witnesses)
+}
+
+/// Version, lock time, sequences, counts, weight, no coin twice.
+fn shape(transaction: &Transaction) -> Result<(), Refusal> {
+    let (inputs, outputs) = (transaction.input.len(), transaction.output.len());
+    if !(1..=INPUTS_MAX).contains(&inputs) || !(1..=OUTPUTS_MAX).contains(&outputs) {
+        let reason = if inputs == 0 || outputs == 0 { Reason::BadPsbt } else { Reason::Oversize };
+        let text = format!(
+            "the transaction has {inputs} inputs and {outputs} outputs; from 1 to {INPUTS_MAX} and from 1 to {OUTPUTS_MAX} may be: split it"
+        );
+        return Err(Refusal::new(reason, text));
+    }
+    let weight = signed_weight(transaction);
+    if weight > WEIGHT_MAX {
+        let text = format!("signed, the transaction would weigh {weight} units, at most {WEIGHT_MAX} may be: split it");
+        return Err(Refusal::new(Reason::Oversize, text));
+    }
+    let version = transaction.version.0;
+    if !(1..=2).contains(&version) {
+        let text = format!("the transaction has version {version}, and only 1 and 2 are signed");
+        return Err(Refusal::new(Reason::TransactionVersion, text));
+    }
+    if !transaction.lock_time.is_block_height() {
+        let text = format!("the lock time {} is a time; 0 or a block height is signed", transaction.lock_time);
+        return Err(Refusal::new(Reason::LockTime, text));
+    }
+    let mut coins = HashSet::with_capacity(inputs);
+    for (position, input) in transaction.input.iter().enumerate() {
+        let sequence = input.sequence.0;
+        if !SEQUENCES.contains(&sequence) {
+            let text = format!("input {position} has sequence {sequence:#010x}; 0xffffffff, 0xfffffffe and 0xfffffffd are signed");
+            return Err(Refusal::new(Reason::Sequence, text));
+        }
+        if !coins.insert(input.previous_output) {
+            let text = format!("input {position} spends {} again", input.previous_output);
+            return Err(Refusal::new(Reason::DuplicateInput, text));
+        }
+    }
+    Ok(())
+}
+
+fn amounts(transaction: &Transaction) -> Result<(), Refusal> {
+    if output_sum(transaction).is_none() {
+        let text = "the outputs come to more than there will ever be (21 million bitcoin)";
+        return Err(Refusal::new(Reason::OutputOverflow, text));
+    }
+    for (position, output) in transaction.output.iter().enumerate() {
+        let least = output.script_pubkey.minimal_non_dust();
+        if output.value < least {
+            let text = format!("output {position} is {} sat; below {} sat nodes do not relay it", output.value.to_sat(), least.to_sat());
+            return Err(Refusal::new(Reason::DustOutput, text));
+        }
+    }
+    Ok(())
+}
+
+/// The sum of all outputs, unless it or one of them is more money than there can be.
+fn output_sum(transaction: &Transaction) -> Option<Amount> {
+    let possible = |sum: Amount| (sum <= Amount::MAX_MONEY).then_some(sum);
+    let mut outputs = transaction.output.iter();
+    outputs.try_fold(Amount::ZERO, |sum, output| {
+        sum.checked_add(possible(output.value)?).and_then(possible)
+    })
+}
+
+/// Only what asks for a plain signature. Fields nobody here knows are refused, not ignored: whoever set them
+/// wanted something that would not happen.
+fn fields(psbt: &Psbt, network: NetworkKind) -> Result<(), Refusal> {
+    let refuse = |place: String, what: &str| {
+        Err(Refusal::new(Reason::PsbtField, format!("{place} has {what}: send it without")))
+    };
+    if !psbt.unknown.is_empty() || !psbt.proprietary.is_empty() {
+        return refuse("the PSBT's global part".to_owned(), "fields this signer does not know");
+    }
+    if psbt.xpub.keys().any(|xpub| xpub.network != network) {
+        let text = "the PSBT names extended keys of another network";
+        return Err(Refusal::new(Reason::WrongNetwork, text));
+    }
+    for (position, input) in psbt.inputs.iter().enumerate() {
+        sighash(position, input)?;
+        if let Some(what) = unwanted(input) {
+            return refuse(format!("input {position}"), what);
+        }
+    }
+    for (position, output) in psbt.outputs.iter().enumerate() {
+        if !output.unknown.is_empty() || !output.proprietary.is_empty() {
+            return refuse(format!("output {position}"), "fields this signer does not know");
+        }
+    }
+    Ok(())
+}
+
+fn sighash(position: usize, input: &Input) -> Result<(), Refusal> {
+    let Some(wanted) = input.sighash_type else { return Ok(()) };
+    if wanted.ecdsa_hash_ty() == Ok(EcdsaSighashType::All) {
+        return Ok(());
+    }
+    let text = format!("input {position} asks for {wanted}; only SIGHASH_ALL is signed");
+    Err(Refusal::new(Reason::UnknownSighash, text))
+}
+
+fn unwanted(input: &Input) -> Option<&'static str> {
+    let hashes = [
+        input.ripemd160_preimages.is_empty(),
+        input.sha256_preimages.is_empty(),
+        input.hash160_preimages.is_empty(),
+        input.hash256_preimages.is_empty(),
+    ];
+    let taproot = [
+        input.tap_key_sig.is_none(),
+        input.tap_script_sigs.is_empty(),
+        input.tap_scripts.is_empty(),
+        input.tap_key_origins.is_empty(),
+        input.tap_internal_key.is_none(),
+        input.tap_merkle_root.is_none(),
+    ];
+    let checks = [
+        (input.partial_sigs.is_empty(), "signatures already"),
+        (input.final_script_sig.is_none(), "a final script already"),
+        (input.final_script_witness.is_none(), "a final witness already"),
+        (input.redeem_script.is_none(), "a redeem script, and only P2WPKH is signed"),
+        (input.witness_script.is_none(), "a witness script, and only P2WPKH is signed"),
+        (hashes.iter().all(|empty| *empty), "hash preimages, and only P2WPKH is signed"),
+        (taproot.iter().all(|empty| *empty), "taproot fields, and only P2WPKH is signed"),
+        (input.unknown.is_empty(), "fields this signer does not know"),
+        (input.proprietary.is_empty(), "fields this signer does not know"),
+    ];
+    checks.iter().find(|(clean, _)| !clean).map(|(_, what)| *what)
+}

@@ -1,5 +1,6 @@
 //! How much of an asset, in its base units. It never wraps, never rounds and never knows which asset it counts.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use core::{fmt, str::FromStr};
 
@@ -115,7 +116,7 @@ impl Amount {
     /// Writes it for people, exactly, e.g. `0.5 BTC`.
     #[must_use]
     pub fn format_with(self, unit: Unit) -> String {
-        decimal::format(self.0, unit.decimals) + " " + unit.symbol
+        format!("{} {}", decimal::format(self.0, unit.decimals), unit.symbol)
     }
 }
 

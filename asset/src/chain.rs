@@ -1,5 +1,6 @@
 //! Chains by CAIP-2 and assets by CAIP-19. It never knows an address, and a symbol is never an identity.
 
+use alloc::format;
 use alloc::string::{String, ToString};
 use core::{fmt, str::FromStr};
 
@@ -150,7 +151,7 @@ impl Network {
     #[must_use]
     pub fn asset_id(self) -> AssetId {
         let coin = if self == Self::Bitcoin { "/slip44:0" } else { "/slip44:1" };
-        AssetId(self.chain_id().0 + coin)
+        AssetId(format!("{}{coin}", self.chain_id()))
     }
 }
 

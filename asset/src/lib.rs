@@ -1,7 +1,7 @@
 //! Chain ids, asset ids and exact money. It never uses a float, never takes a symbol for an identity, and
 //! does no arithmetic that can wrap.
 //!
-//! Reading order: [`chain`] (which chain, which asset), [`amount`] (how much), [`decimal`] and [`unit`] (how
+//! Reading order: [`chain`] (which chain, which asset), [`amount`] (how much), [`decimal`] and [`mod@unit`] (how
 //! people write it), [`rate`] (fee rates and percentages).
 #![no_std]
 extern crate alloc;

@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 
 use asset::{FeeRate, Network, Percent};
 use ed25519_dalek::VerifyingKey;
-use serde::Deserialize;
 use toml::Spanned;
 
 use crate::names::{ClientName, KeyName, LaneName, WalletName};
-use crate::reader::{MAX_WINDOWS, Reader, Text, Texts};
+use crate::raw::{
+    RawClient, RawFee, RawOrderKey, RawPolicy, RawSweep, RawWallet, RawWindow, RawWithdraw,
+};
+use crate::reader::{MAX_WINDOWS, Reader};
 use crate::rules::{Client, Document, FeeCaps, Lane, LaneKind, OrderKey, Tier, Wallet, WindowCap};
 use crate::signed::PolicyError;
 
@@ -19,88 +21,6 @@ use crate::signed::PolicyError;
 const MAX_DESCRIPTOR: usize = 1024;
 /// A wider index window would let coins be stranded far away.
 const MAX_INDEX_WINDOW: u32 = 10_000;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPolicy {
-    version: Spanned<u64>,
-    network: Text,
-    wallet: Vec<RawWallet>,
-    #[serde(default)]
-    order_key: Vec<RawOrderKey>,
-    client: Vec<RawClient>,
-    #[serde(default)]
-    sweep: Vec<RawSweep>,
-    #[serde(default)]
-    withdraw: Vec<RawWithdraw>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWallet {
-    name: Text,
-    tier: Text,
-    descriptor: Text,
-    index_window: Spanned<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOrderKey {
-    name: Text,
-    ed25519: Text,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawClient {
-    name: Text,
-    attest: Texts,
-    status: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSweep {
-    name: Text,
-    clients: Texts,
-    wallets: Texts,
-    cold: Text,
-    min_cold_share: Text,
-    fee: RawFee,
-    fee_budget: Spanned<Vec<RawWindow>>,
-    expires_unix: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWithdraw {
-    name: Text,
-    clients: Texts,
-    wallets: Texts,
-    order_keys: Texts,
-    per_transaction: Text,
-    per_destination: Option<Text>,
-    limits: Spanned<Vec<RawWindow>>,
-    fee: RawFee,
-    fee_budget: Spanned<Vec<RawWindow>>,
-    expires_unix: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFee {
-    max_total: Text,
-    max_feerate: Text,
-    max_percent: Text,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWindow {
-    sum: Text,
-    window: Text,
-}
 
 enum RawLane<'a> {
     Sweep(&'a RawSweep),

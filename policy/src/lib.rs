@@ -2,7 +2,7 @@
 //! It is pure: no clock, no I/O, no async; it never knows PKCS#11, SQL or gRPC.
 //!
 //! Reading order: [`intent`] (what is asked), [`rules`] (what officers signed), [`signed`] (how rules come to
-//! be), [`evidence`] (what the log knows), [`decide`] (the one function), [`reason`] (every rule's name), then
+//! be), [`evidence`] (what the log knows), [`decide()`] (the one function), [`reason`] (every rule's name), then
 //! the rules themselves: `lane`, `structure`, `slots`, `sweep`, `withdraw`, `fees`.
 #![no_std]
 extern crate alloc;
@@ -13,6 +13,7 @@ pub mod intent;
 pub mod rules;
 pub mod signed;
 mod document;
+mod raw;
 mod reader;
 pub mod evidence;
 pub mod reason;

@@ -1,4 +1,11 @@
 //! A policy is loaded strictly or not at all: every refusal names its line, and only a quorum makes rules.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 
@@ -10,6 +17,7 @@ use policy::names::{ClientName, KeyName, WalletName};
 use policy::rules::{LaneKind, Tier};
 use policy::signed::{MAX_SIGNATURES, MAX_TEXT, check, signature_line};
 use policy::{OrderRefusal, PolicyError, SignedPolicy, sign_message};
+use proptest::prelude::*;
 
 const EXAMPLE: &str = include_str!("../examples/policy.toml");
 
@@ -69,87 +77,74 @@ fn an_unknown_key_is_refused_on_its_line_wherever_it_stands() {
     }
 }
 
+const LIMITS: &str = "limits = [{ sum = \"3000000 sat\", window = \"3600s\" }, { sum = \"9000000 sat\", window = \"86400s\" }]";
+
+/// What stands in a sound policy, what is put there instead, and what the refusal says.
+const OUT_OF_BOUNDS: &[(&str, &str, &str)] = &[
+    ("version = 3", "version = 0", "versions begin at 1"),
+    ("version = 3", "version = -1", "invalid value"),
+    ("version = 3", "version = 3.0", "invalid type"),
+    ("\"regtest\"", "\"bitcoin\"", "this policy is for bitcoin, and this signer is for regtest"),
+    ("\"regtest\"", "\"mainnet\"", "is not a network"),
+    ("\"hot\"\ntier", "\"deposits\"\ntier", "is there twice"),
+    ("name = \"hot\"", "name = \"h ot\"", "is not a name"),
+    ("tier = \"cold\"", "tier = \"frozen\"", "a tier is"),
+    ("wpkh(hot)#", "wpkh(deposits)#", "wallet \"deposits\" has this descriptor already"),
+    ("wpkh(hot)#qqqqqqqq", "wpkh(hot)", "ends with # and its checksum"),
+    ("wpkh(hot)#qqqqqqqq", "wpkh(h ot)#qqqqqqqq", "visible characters"),
+    ("wpkh(hot)#qqqqqqqq", "<long>", "at most 1024"),
+    ("index_window = 20", "index_window = 0", "an index window is from"),
+    ("index_window = 20", "index_window = 10001", "an index window is from"),
+    ("index_window = 20", "index_window = 4294967296", "invalid value"),
+    ("ed25519 = \"", "ed25519 = \"00", "64 lowercase hex digits"),
+    ("ed25519 = \"e", "ed25519 = \"E", "64 lowercase hex digits"),
+    ("attest = [\"deposits\"]", "attest = [\"cold\"]", "is not defined"),
+    ("attest = [\"deposits\"]", "attest = [\"deposits\", \"deposits\"]", "is there twice"),
+    ("status = true", "status = 1", "invalid type"),
+    ("clients = [\"watcher-1\"]", "clients = []", "name at least one"),
+    ("clients = [\"watcher-1\"]", "clients = [\"watcher-2\"]", "\"watcher-2\" is not defined"),
+    ("wallets = [\"deposits\"]", "wallets = [\"cold\"]", "is not defined"),
+    ("wallets = [\"deposits\"]", "wallets = [\"deposits\", \"deposits\"]", "is there twice"),
+    ("cold = \"cold\"", "cold = \"hot\"", "is not defined"),
+    ("min_cold_share = \"90%\"", "min_cold_share = \"0%\"", "brings nothing to cold"),
+    ("min_cold_share = \"90%\"", "min_cold_share = \"101%\"", "too large"),
+    ("min_cold_share = \"90%\"", "min_cold_share = 90", "invalid type"),
+    ("order_keys = [\"shop\"]", "order_keys = [\"shopp\"]", "is not defined"),
+    ("name = \"withdraw\"", "name = \"sweep\"", "is there twice"),
+    ("per_transaction = \"1500000 sat\"", "per_transaction = \"0 sat\"", "more than nothing"),
+    ("per_transaction = \"1500000 sat\"", "per_transaction = \"1500000\"", "write the unit"),
+    ("per_transaction = \"1500000 sat\"", "per_transaction = \"1 ETH\"", "not a unit"),
+    ("per_transaction = \"1500000 sat\"", "per_transaction = 1500000", "invalid type"),
+    ("per_destination = \"1000000 sat\"", "per_destination = \"1e6 sat\"", "exponents"),
+    (LIMITS, "limits = []", "from 1 to 8 rolling windows"),
+    (LIMITS, "<many>", "from 1 to 8 rolling windows"),
+    ("\"9000000 sat\", window = \"86400s\"", "\"9000000 sat\", window = \"1h\"", "is there twice"),
+    ("\"9000000 sat\", window = \"86400s\"", "\"9000000 sat\", window = \"59s\"", "write a window"),
+    (
+        "\"9000000 sat\", window = \"86400s\"",
+        "\"9000000 sat\", window = \"367d\"",
+        "write a window",
+    ),
+    ("\"9000000 sat\", window = \"86400s\"", "\"9000000 sat\", window = \"1\"", "write a window"),
+    (
+        "\"9000000 sat\", window = \"86400s\"",
+        "\"9000000 sat\", window = \"1.5d\"",
+        "write a window",
+    ),
+    ("max_feerate = \"20 sat/vB\"", "max_feerate = \"20 sat\"", "not a unit"),
+    ("max_percent = \"2%\"", "max_percent = \"2\"", "write the unit"),
+    ("max_percent = \"2%\"", "max_percent = \"2%\", max = 1", "unknown field `max`"),
+    ("[[sweep]]", "[[sweeep]]", "unknown field `sweeep`"),
+    ("version = 3", "version = 3\nversion = 3", "duplicate key"),
+    ("version = 3", "version = ", "string values must be quoted"),
+];
+
 #[test]
 fn each_value_out_of_bounds_is_refused_on_its_line() {
     let long = format!("wpkh({})#qqqqqqqq", "k".repeat(1_024));
-    let windows = vec!["{ sum = \"1 sat\", window = \"1h\" }"; 9].join(", ");
-    let many = format!("limits = [{windows}]");
-    let limits = "limits = [{ sum = \"3000000 sat\", window = \"3600s\" }, { sum = \"9000000 sat\", window = \"86400s\" }]";
-    let cases: &[(&str, &str, &str)] = &[
-        ("version = 3", "version = 0", "versions begin at 1"),
-        ("version = 3", "version = -1", "invalid value"),
-        ("version = 3", "version = 3.0", "invalid type"),
-        (
-            "\"regtest\"",
-            "\"bitcoin\"",
-            "this policy is for bitcoin, and this signer is for regtest",
-        ),
-        ("\"regtest\"", "\"mainnet\"", "is not a network"),
-        ("\"hot\"\ntier", "\"deposits\"\ntier", "is there twice"),
-        ("name = \"hot\"", "name = \"h ot\"", "is not a name"),
-        ("tier = \"cold\"", "tier = \"frozen\"", "a tier is"),
-        ("wpkh(hot)#", "wpkh(deposits)#", "wallet \"deposits\" has this descriptor already"),
-        ("wpkh(hot)#qqqqqqqq", "wpkh(hot)", "ends with # and its checksum"),
-        ("wpkh(hot)#qqqqqqqq", "wpkh(h ot)#qqqqqqqq", "visible characters"),
-        ("wpkh(hot)#qqqqqqqq", &long, "at most 1024"),
-        ("index_window = 20", "index_window = 0", "an index window is from"),
-        ("index_window = 20", "index_window = 10001", "an index window is from"),
-        ("index_window = 20", "index_window = 4294967296", "invalid value"),
-        ("ed25519 = \"", "ed25519 = \"00", "64 lowercase hex digits"),
-        ("ed25519 = \"e", "ed25519 = \"E", "64 lowercase hex digits"),
-        ("attest = [\"deposits\"]", "attest = [\"cold\"]", "is not defined"),
-        ("attest = [\"deposits\"]", "attest = [\"deposits\", \"deposits\"]", "is there twice"),
-        ("status = true", "status = 1", "invalid type"),
-        ("clients = [\"watcher-1\"]", "clients = []", "name at least one"),
-        ("clients = [\"watcher-1\"]", "clients = [\"watcher-2\"]", "\"watcher-2\" is not defined"),
-        ("wallets = [\"deposits\"]", "wallets = [\"cold\"]", "is not defined"),
-        ("wallets = [\"deposits\"]", "wallets = [\"deposits\", \"deposits\"]", "is there twice"),
-        ("cold = \"cold\"", "cold = \"hot\"", "is not defined"),
-        ("min_cold_share = \"90%\"", "min_cold_share = \"0%\"", "brings nothing to cold"),
-        ("min_cold_share = \"90%\"", "min_cold_share = \"101%\"", "too large"),
-        ("min_cold_share = \"90%\"", "min_cold_share = 90", "invalid type"),
-        ("order_keys = [\"shop\"]", "order_keys = [\"shopp\"]", "is not defined"),
-        ("name = \"withdraw\"", "name = \"sweep\"", "is there twice"),
-        ("per_transaction = \"1500000 sat\"", "per_transaction = \"0 sat\"", "more than nothing"),
-        ("per_transaction = \"1500000 sat\"", "per_transaction = \"1500000\"", "write the unit"),
-        ("per_transaction = \"1500000 sat\"", "per_transaction = \"1 ETH\"", "not a unit"),
-        ("per_transaction = \"1500000 sat\"", "per_transaction = 1500000", "invalid type"),
-        ("per_destination = \"1000000 sat\"", "per_destination = \"1e6 sat\"", "exponents"),
-        (limits, "limits = []", "from 1 to 8 rolling windows"),
-        (limits, &many, "from 1 to 8 rolling windows"),
-        (
-            "\"9000000 sat\", window = \"86400s\"",
-            "\"9000000 sat\", window = \"1h\"",
-            "is there twice",
-        ),
-        (
-            "\"9000000 sat\", window = \"86400s\"",
-            "\"9000000 sat\", window = \"59s\"",
-            "write a window",
-        ),
-        (
-            "\"9000000 sat\", window = \"86400s\"",
-            "\"9000000 sat\", window = \"367d\"",
-            "write a window",
-        ),
-        (
-            "\"9000000 sat\", window = \"86400s\"",
-            "\"9000000 sat\", window = \"1\"",
-            "write a window",
-        ),
-        (
-            "\"9000000 sat\", window = \"86400s\"",
-            "\"9000000 sat\", window = \"1.5d\"",
-            "write a window",
-        ),
-        ("max_feerate = \"20 sat/vB\"", "max_feerate = \"20 sat\"", "not a unit"),
-        ("max_percent = \"2%\"", "max_percent = \"2\"", "write the unit"),
-        ("max_percent = \"2%\"", "max_percent = \"2%\", max = 1", "unknown field `max`"),
-        ("[[sweep]]", "[[sweeep]]", "unknown field `sweeep`"),
-        ("version = 3", "version = 3\nversion = 3", "duplicate key"),
-        ("version = 3", "version = ", "string values must be quoted"),
-    ];
-    for (from, to, expected) in cases {
+    let many = format!("limits = [{}]", ["{ sum = \"1 sat\", window = \"1h\" }"; 9].join(", "));
+    for (from, to, expected) in OUT_OF_BOUNDS {
+        let to = &to.replace("<long>", &long).replace("<many>", &many);
         let text = text();
         assert!(text.contains(from), "{from}");
         let changed = text.replacen(from, to, 1);
@@ -158,6 +153,22 @@ fn each_value_out_of_bounds_is_refused_on_its_line() {
         let first = text[..text.find(from).unwrap()].matches('\n').count() + 1;
         let last = first + to.matches('\n').count();
         assert!((first..=last).contains(&line), "{to}: line {line} is not in {first}..={last}");
+    }
+}
+
+proptest! {
+    /// Whatever is written, it is read or refused, never more; and what one officer signed is only that text.
+    #[test]
+    fn no_text_panics(place in any::<prop::sample::Index>(), with in any::<char>(), cut in any::<bool>()) {
+        let text = text();
+        let (before, after) = text.split_at(place.index(text.len()));
+        let after = if cut { &after[1..] } else { after };
+        let changed = format!("{before}{with}{after}");
+        let _ = check(&changed, Network::Regtest);
+        let signatures = line("ada", 1, &text);
+        let officers = [(name("ada"), public(&officer(1)))];
+        let signed = SignedPolicy { text: &changed, signatures: &signatures };
+        prop_assert_eq!(signed.verify(&officers, 1, Network::Regtest).is_ok(), changed == text);
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use audit::entry::Event;
@@ -34,7 +35,9 @@ pub struct Imported {
 #[non_exhaustive]
 pub enum ImportError {
     /// The policy has no such wallet.
-    #[error("the policy has no wallet \"{0}\": officers sign for a wallet before its keys are imported")]
+    #[error(
+        "the policy has no wallet \"{0}\": officers sign for a wallet before its keys are imported"
+    )]
     UnknownWallet(WalletName),
     /// The wallet's keys are elsewhere.
     #[error("wallet \"{wallet}\" has tier {}: only token-hd wallets have bundles", tier.as_str())]
@@ -61,7 +64,9 @@ pub enum ImportError {
         expected: String,
     },
     /// Other keys than officers signed for.
-    #[error("the bundle's descriptor is not the one the policy has for wallet \"{wallet}\": {found}")]
+    #[error(
+        "the bundle's descriptor is not the one the policy has for wallet \"{wallet}\": {found}"
+    )]
     Descriptor {
         /// Which wallet.
         wallet: WalletName,
@@ -90,7 +95,9 @@ pub enum ImportError {
         digest: String,
     },
     /// The same keys under another name.
-    #[error("these keys are imported already as wallet \"{0}\": two names for one set of addresses would be used twice")]
+    #[error(
+        "these keys are imported already as wallet \"{0}\": two names for one set of addresses would be used twice"
+    )]
     OtherName(WalletName),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
@@ -261,7 +268,7 @@ fn copy_verified(state_dir: &Path, from: &Path) -> Result<(Copy, Bundle), Import
     fs::create_dir_all(&folder).map_err(|error| file_error(&folder, error))?;
     let path = folder.join("import.new");
     // The log is open, and one process alone can have it open: nobody else uses this name.
-    let opened = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
     let file = opened.map_err(|error| file_error(&path, error))?;
     let copy = Copy { path: path.clone(), kept: false };
 

@@ -101,7 +101,11 @@ fn unfinished(log: &Log<Ledger>, wallets: &Wallets) -> VecDeque<Branch> {
             })
         })
     };
-    wallets.iter().flat_map(|wallet| [start(wallet, false), start(wallet, true)]).flatten().collect()
+    wallets
+        .iter()
+        .flat_map(|wallet| [start(wallet, false), start(wallet, true)])
+        .flatten()
+        .collect()
 }
 
 impl Branch {
@@ -176,7 +180,10 @@ fn read(
     for index in range {
         let record = match wallet.records().map(|records| records.get(change, index)) {
             Some(Ok(record)) => record,
-            Some(Err(RecordsError::Bundle { source: source @ bundle::Error::Record { .. }, .. })) => {
+            Some(Err(RecordsError::Bundle {
+                source: source @ bundle::Error::Record { .. },
+                ..
+            })) => {
                 return Ok((jobs, Some(source.to_string())));
             }
             Some(Err(error)) => return Err(error.into()),

@@ -1,4 +1,10 @@
 //! The format held against damage: whatever is changed anywhere is found, and nothing hostile panics.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
 
 use std::io::Cursor;
 

@@ -1,5 +1,6 @@
 //! The `ceremony` command. It never does anything but read arguments, ask, and show.
 
+use std::fmt;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use ceremony::create::{Plan, create};
 use ceremony::inspect::{Description, inspect};
 use ceremony::wrapping::{Confirmed, FILE_MAX, WrappingKey};
 use clap::{Args, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// Offline key ceremony: makes an account and wraps its children for one token.
 #[derive(Parser)]
@@ -157,9 +158,13 @@ fn network(name: &str) -> Result<Network, String> {
 }
 
 fn bar(total: u64, what: &'static str) -> ProgressBar {
-    let style = "{msg} [{bar:40}] {human_pos} of {human_len}, {per_sec}, {eta} left";
-    let style =
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _infallible = write!(out, "{:.0} a second", state.per_sec());
+    };
+    let template = "{msg} [{bar:40}] {human_pos} of {human_len}, {rate}, {eta} left";
+    let style = ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("rate", rate);
     ProgressBar::new(total).with_style(style).with_message(what)
 }
 

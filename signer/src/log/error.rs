@@ -108,6 +108,11 @@ pub enum LogError {
         /// The number that is.
         found: i64,
     },
+    /// Asked for an entry that is not there.
+    #[error(
+        "log entry {0} is not in the database: it was edited while the signer runs, or nobody wrote it yet"
+    )]
+    Missing(u64),
     /// Entries are missing at the end.
     #[error(
         "the log has {found} entries, but {recorded} were written: its end was cut off or added to, restore the newest backup"

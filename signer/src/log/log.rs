@@ -227,6 +227,19 @@ impl<S: Fold> Log<S> {
         }
     }
 
+    /// Reads one entry back from the database. Whoever asks must know a digest of what it should say: the tree
+    /// is checked at start, not here.
+    ///
+    /// # Errors
+    /// [`LogError`], [`LogError::Missing`] when there is no such entry.
+    pub async fn entry(&self, seq: u64) -> Result<Entry, LogError> {
+        let (found, read) = oneshot::channel();
+        let asked = self.queue.send(Message::Read { seq, found }).await;
+        asked.map_err(|_| self.stopped())?;
+        let bytes = read.await.map_err(|_| self.stopped())??.ok_or(LogError::Missing(seq))?;
+        Entry::decode(&bytes).map_err(|source| LogError::Undecodable { seq, source })
+    }
+
     /// Makes the last checkpoint, writes everything out and gives the database back. Later commits fail.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ const FENCE_MAKE: &str =
 const FENCE_TAKE: &str = "UPDATE fence SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch, size";
 const FENCE_HOLD: &str = "UPDATE fence SET size = $1 WHERE id = 1 AND epoch = $2 AND size = $3";
 const ENTRIES: &str = "SELECT seq, bytes FROM entries WHERE seq >= $1 ORDER BY seq LIMIT $2";
+const ENTRY: &str = "SELECT bytes FROM entries WHERE seq = $1";
 const ENTRY_ADD: &str = "INSERT INTO entries (seq, bytes) ";
 const CHECKPOINT_NEWEST: &str = "SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1";
 const CHECKPOINT_ADD: &str =
@@ -127,6 +128,15 @@ impl Store {
     ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         on!(self.connection, c => {
             sqlx::query_as(ENTRIES).bind(seq).bind(PAGE_ROWS).fetch_all(&mut **c).await
+        })
+        .map_err(failed)
+    }
+
+    /// The bytes of entry `seq`.
+    pub(super) async fn entry(&mut self, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let seq = i64::try_from(seq).map_err(|_| StoreError::Number)?;
+        on!(self.connection, c => {
+            sqlx::query_scalar(ENTRY).bind(seq).fetch_optional(&mut **c).await
         })
         .map_err(failed)
     }

@@ -46,6 +46,8 @@ pub struct Groups {
 pub(super) enum Message {
     /// Entries of one commit, in order after all queued before; none: answer when those are durable.
     Entries { entries: Vec<Vec<u8>>, durable: oneshot::Sender<()> },
+    /// The bytes of one durable entry, if it is there.
+    Read { seq: u64, found: oneshot::Sender<Result<Option<Vec<u8>>, StoreError>> },
     /// A signed checkpoint.
     Checkpoint { size: u64, note: String, stored: oneshot::Sender<()> },
     /// Write what is queued, close the database, end.
@@ -152,6 +154,11 @@ async fn write_all(
             Message::Checkpoint { size, note, stored } => {
                 in_time(health, store.add_checkpoint(size, &note)).await?;
                 let _ = stored.send(());
+            }
+            Message::Read { seq, found } => {
+                // What was queued before is written first: whoever asks may have seen it in the state.
+                group.write(store, tree, head, health).await?;
+                let _ = found.send(store.entry(seq).await);
             }
             Message::Close { closed } => {
                 group.write(store, tree, head, health).await?;

@@ -31,6 +31,19 @@ pub(crate) async fn what_is_committed_is_there_after_a_restart(db: Database) {
     again.close().await.unwrap();
 }
 
+pub(crate) async fn entries_can_be_read_back(db: Database) {
+    db.filled(1).await;
+    let log = db.open().await.unwrap();
+    let gone = commit(&log, "just queued");
+    tokio::select! { biased; _ = gone => {}, () = std::future::ready(()) => {} }
+    assert_eq!(log.entry(2).await.unwrap().event, say("just queued"));
+    assert_eq!(log.entry(0).await.unwrap().event, opened());
+    assert!(matches!(log.entry(3).await, Err(LogError::Missing(3))));
+    assert!(matches!(log.entry(u64::MAX).await, Err(LogError::Store(StoreError::Number))));
+    log.close().await.unwrap();
+    assert!(matches!(log.entry(0).await, Err(LogError::Stopped(_))));
+}
+
 pub(crate) async fn a_log_is_begun_once(db: Database) {
     assert!(matches!(db.refusal().await, LogError::Empty));
     db.begin().await.unwrap();

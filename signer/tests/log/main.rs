@@ -29,6 +29,7 @@ macro_rules! on_both {
 
 on_both! {
     lifecycle::what_is_committed_is_there_after_a_restart,
+    lifecycle::entries_can_be_read_back,
     lifecycle::a_log_is_begun_once,
     lifecycle::two_signers_cannot_share_a_log,
     lifecycle::a_read_only_database_is_refused,

@@ -2,112 +2,33 @@
 //! never skips a block, never undoes one before the node shows another in its place, and never trusts that it
 //! still knows the mempool after a restart.
 
-use std::collections::HashSet;
+mod status;
+mod memory;
+mod again;
+mod mempool;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::constants::genesis_block;
 use bitcoin::hashes::Hash as _;
-use bitcoin::{Block, BlockHash, ScriptBuf, Txid};
-use sqlx::Row as _;
+use bitcoin::{Block, BlockHash};
 use tokio::sync::{Notify, watch};
 
+pub use self::status::{FollowError, FollowSettings, Handle, Status};
+
+use self::memory::Memory;
 use crate::book::Book;
 use crate::deposit::BlockRef;
-use crate::node::{BATCH, MempoolList, Node, NodeError, Tip};
-use crate::rows::{block_hash, branch, corrupt, height, outpoint, txid};
-use crate::scan::{MatchSet, Place, Scan, scan};
+use crate::node::{Node, NodeError, Tip};
+use crate::rows::{block_hash, corrupt, height};
+use crate::scan::scan;
 use crate::store::{Store, StoreError};
 
 /// Blocks fetched side by side while catching up.
 const AHEAD: u32 = 8;
 /// Longest pause between attempts while the node is away.
 const BACK_OFF_MAX: Duration = Duration::from_secs(10);
-
-/// What following needs to know beside the node and the tables.
-#[derive(Clone, Debug)]
-pub struct FollowSettings {
-    /// First block that can hold anything of ours.
-    pub start: u32,
-    /// Deepest reorganisation followed without an operator.
-    pub max_reorg: u32,
-    /// Pause between looks at an idle node.
-    pub poll: Duration,
-}
-
-/// How following goes.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Status {
-    /// Last block connected.
-    pub tip: Option<BlockRef>,
-    /// The node's height when it last answered.
-    pub node_height: u32,
-    /// Whether it answered last time.
-    pub node_reachable: bool,
-    /// Whether we stood on the node's tip with its whole mempool read, at the last look.
-    pub synced: bool,
-    /// Scripts looked for.
-    pub watched: usize,
-    /// What is wrong, for operators.
-    pub problem: Option<String>,
-}
-
-/// Why a step failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FollowError {
-    /// The node.
-    #[error(transparent)]
-    Node(#[from] NodeError),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Too much of the chain changed at once.
-    #[error(
-        "the node's chain leaves ours {depth} blocks back, more than max_reorg ({most}): is it the right node? \
-         nothing was undone; raise max_reorg to follow it"
-    )]
-    TooDeep {
-        /// Blocks to undo.
-        depth: u32,
-        /// The limit.
-        most: u32,
-    },
-    /// The node has not come as far as the wallets' birthday.
-    #[error("the node is at height {height}; following begins at {start}")]
-    TooEarly {
-        /// Where it is.
-        height: u32,
-        /// Where we begin.
-        start: u32,
-    },
-}
-
-/// What others hold of the follower.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    nudge: Arc<Notify>,
-    status: watch::Receiver<Status>,
-}
-
-impl Handle {
-    /// Has the follower look at once: scripts were added, or a transaction was sent.
-    pub fn nudge(&self) {
-        self.nudge.notify_one();
-    }
-
-    /// How following goes.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        self.status.borrow().clone()
-    }
-
-    /// For waiting until that changes.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Status> {
-        self.status.clone()
-    }
-}
 
 /// What a step did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,18 +50,6 @@ pub struct Follower {
     right_chain: bool,
     nudge: Arc<Notify>,
     status: watch::Sender<Status>,
-}
-
-/// What is kept in memory of the tables; thrown away and loaded again after any failure to write.
-#[derive(Debug, Default)]
-struct Memory {
-    set: MatchSet,
-    /// Highest script number in the set.
-    mark: i64,
-    /// Mempool transactions already scanned.
-    known: HashSet<Txid>,
-    /// Tip and mempool sequence at the last complete look.
-    looked: Option<(BlockHash, u64)>,
 }
 
 impl Follower {
@@ -184,10 +93,10 @@ impl Follower {
     pub async fn step(&mut self) -> Result<Step, FollowError> {
         let mut memory = match self.memory.take() {
             Some(memory) => memory,
-            None => self.load().await?,
+            None => Memory::load(&self.store).await?,
         };
         // Before the node is asked: addresses are given out while it is away.
-        self.load_scripts(&mut memory).await?;
+        memory.load_scripts(&self.store).await?;
         let result = self.step_with(&mut memory).await;
         if !matches!(result, Err(FollowError::Store(_))) {
             self.memory = Some(memory); // after a failed write, what is in memory may be ahead of the tables
@@ -266,7 +175,7 @@ impl Follower {
             tx.commit().await?;
             at = parent;
         }
-        self.load_pending(&mut memory.set).await?;
+        memory.load_pending(&self.store).await?;
         memory.looked = None;
         self.report(memory, Some(at), tip);
         Ok(Step::More)
@@ -306,92 +215,6 @@ impl Follower {
             self.report(memory, Some(cursor), tip);
         }
         Ok(Step::More)
-    }
-
-    /// Reads a few blocks again for scripts that were added after they were connected. True if it did.
-    async fn read_again(&mut self, memory: &mut Memory, cursor: BlockRef) -> Result<bool, FollowError> {
-        let from: Option<i64> =
-            sqlx::query_scalar("SELECT MIN(rescan_from) FROM wallets").fetch_one(self.store.reader()).await.map_err(StoreError::from)?;
-        let Some(from) = from else { return Ok(false) };
-        let from = u32::try_from(from).map_err(|_| corrupt("a height does not fit"))?;
-        for height in (from..=cursor.height).take(AHEAD as usize) {
-            let Some(hash) = self.node.block_hash(height).await? else { return Ok(true) };
-            if self.connected(height).await?.is_some_and(|ours| ours != hash) {
-                return Ok(true); // a reorganisation meanwhile: the next step turns first
-            }
-            // The genesis block's coinbase can never be spent and the node does not serve it.
-            let found = if height == 0 { Scan::default() } else { scan(&self.node.block(hash).await?.txdata, &memory.set) };
-            let mut tx = self.store.begin().await?;
-            self.book.read_again(&mut tx, BlockRef { height, hash }, &found).await?;
-            sqlx::query("UPDATE wallets SET rescan_from = $1 WHERE rescan_from = $2")
-                .bind(Some(i64::from(height).saturating_add(1)).filter(|_| height < cursor.height))
-                .bind(i64::from(height))
-                .execute(tx.sql())
-                .await
-                .map_err(StoreError::from)?;
-            tx.commit().await?;
-            memory.set.learn_block(&found);
-        }
-        if from > cursor.height {
-            let mut tx = self.store.begin().await?;
-            sqlx::query("UPDATE wallets SET rescan_from = NULL WHERE rescan_from > $1")
-                .bind(i64::from(cursor.height))
-                .execute(tx.sql())
-                .await
-                .map_err(StoreError::from)?;
-            tx.commit().await?;
-        }
-        memory.known.clear();
-        memory.looked = None;
-        Ok(true)
-    }
-
-    /// Compares the mempool with what we know. True when it was read to the end with the tip unmoved: only
-    /// then is a transaction that is missing from it really gone.
-    async fn look_at_mempool(&mut self, memory: &mut Memory, cursor: BlockRef) -> Result<bool, FollowError> {
-        let MempoolList { txids, sequence } = self.node.mempool().await?;
-        if memory.looked == Some((cursor.hash, sequence)) {
-            return Ok(true);
-        }
-        let new: Vec<_> = txids.iter().copied().filter(|txid| !memory.known.contains(txid)).collect();
-        let mut examined = HashSet::new();
-        for chunk in new.chunks(BATCH) {
-            let fetched = self.node.transactions(chunk).await?;
-            let found = scan(fetched.iter().flatten(), &memory.set);
-            if found != Scan::default() {
-                let mut tx = self.store.begin().await?;
-                self.book.mempool(&mut tx, &found, &[]).await?;
-                tx.commit().await?;
-                memory.set.learn_mempool(&found);
-            }
-            examined.extend(fetched.iter().zip(chunk).filter(|(tx, _)| tx.is_some()).map(|(_, txid)| *txid));
-        }
-        if self.node.tip().await?.hash != cursor.hash {
-            return Ok(false);
-        }
-        let whole = examined.len() == new.len();
-        let listed: HashSet<Txid> = txids.into_iter().collect();
-        self.drop_missing(&listed).await?;
-        memory.known.retain(|txid| listed.contains(txid));
-        memory.known.extend(examined);
-        memory.looked = whole.then_some((cursor.hash, sequence));
-        Ok(whole)
-    }
-
-    /// Transactions of interest that wait according to our tables but not according to the node.
-    async fn drop_missing(&self, listed: &HashSet<Txid>) -> Result<(), FollowError> {
-        let rows = sqlx::query("SELECT txid FROM transactions WHERE state = 'mempool'")
-            .fetch_all(self.store.reader())
-            .await
-            .map_err(StoreError::from)?;
-        let waiting = rows.iter().map(|row| txid(row, 0)).collect::<Result<Vec<_>, _>>()?;
-        let left: Vec<_> = waiting.into_iter().filter(|txid| !listed.contains(txid)).collect();
-        if left.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.store.begin().await?;
-        self.book.mempool(&mut tx, &Scan::default(), &left).await?;
-        Ok(tx.commit().await?)
     }
 
     /// Once per run: the node is on our network.
@@ -438,55 +261,6 @@ impl Follower {
             .fetch_optional(self.store.reader())
             .await?;
         row.map(|row| block_hash(&row, 0)).transpose()
-    }
-
-    /// Everything from the tables.
-    async fn load(&self) -> Result<Memory, FollowError> {
-        let mut memory = Memory::default();
-        let rows = sqlx::query("SELECT txid, vout FROM coins").fetch_all(self.store.reader()).await.map_err(StoreError::from)?;
-        for row in rows {
-            memory.set.add_coin(outpoint(&row, 0, 1)?);
-        }
-        self.load_pending(&mut memory.set).await?;
-        Ok(memory)
-    }
-
-    async fn load_pending(&self, set: &mut MatchSet) -> Result<(), StoreError> {
-        let rows = sqlx::query(
-            "SELECT i.prev_txid, i.prev_vout, i.txid FROM transaction_inputs i
-             JOIN transactions t ON t.txid = i.txid WHERE t.state = 'mempool'",
-        )
-        .fetch_all(self.store.reader())
-        .await?;
-        set.clear_pending();
-        for row in rows {
-            set.add_pending(outpoint(&row, 0, 1)?, txid(&row, 2)?);
-        }
-        Ok(())
-    }
-
-    /// Adds scripts made since, and says so beside the cursor: from here on they are matched.
-    async fn load_scripts(&self, memory: &mut Memory) -> Result<(), StoreError> {
-        let rows = sqlx::query("SELECT number, wallet, branch, idx, script FROM scripts WHERE number > $1 ORDER BY number")
-            .bind(memory.mark)
-            .fetch_all(self.store.reader())
-            .await?;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut wallet: Arc<str> = "".into();
-        for row in rows {
-            let name: String = row.try_get(1)?;
-            if *wallet != *name {
-                wallet = name.into();
-            }
-            let place = Place { wallet: wallet.clone(), branch: branch(&row, 2)?, index: height(&row, 3)? };
-            memory.set.add_script(ScriptBuf::from_bytes(row.try_get(4)?), place);
-            memory.mark = row.try_get(0)?;
-        }
-        let mut tx = self.store.begin().await?;
-        sqlx::query("UPDATE cursor SET mark = $1").bind(memory.mark).execute(tx.sql()).await?;
-        tx.commit().await
     }
 
     fn report(&self, memory: &Memory, tip: Option<BlockRef>, node: Tip) {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::deposit::{Finality, words};
 use crate::signer_client::SignerSettings;
+use crate::spend::SpendConfig;
 use crate::wallets::{WalletError, Wallets};
 
 /// The whole file.
@@ -41,6 +42,9 @@ pub struct Config {
     pub wallets: Vec<WalletConfig>,
     /// Who may call, by the name in the client certificate.
     pub clients: Vec<ClientConfig>,
+    /// How sweeps and payouts are made.
+    #[serde(default)]
+    pub spend: SpendConfig,
 }
 
 /// How the node is reached and how often it is asked.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use asset::{AssetId, ChainId};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -98,6 +99,24 @@ impl Store {
             .await?;
         let (commits, _) = watch::channel(0);
         Ok(Self { writer, readers, commits: Arc::new(commits), _lock: Arc::new(lock) })
+    }
+
+    /// Makes the database that of one chain, or checks that it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`] when it is another chain's.
+    pub async fn claim(&self, chain: &ChainId, asset: &AssetId) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query("INSERT INTO chain (id, chain, asset) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING")
+            .bind(chain.as_str())
+            .bind(asset.as_str())
+            .execute(tx.sql())
+            .await?;
+        let found: String = sqlx::query_scalar("SELECT chain FROM chain").fetch_one(tx.sql()).await?;
+        if found != chain.as_str() {
+            return Err(StoreError::Mismatch(format!("this database follows {found}, the configuration says {chain}")));
+        }
+        tx.commit().await
     }
 
     /// Begins the one transaction that may write now; others wait their turn. Dropped without

@@ -195,6 +195,25 @@ impl Wallet {
         u32::try_from(index).map_err(|_| mismatch(&self.name, "has no index left"))
     }
 
+    /// Notes that an index chosen elsewhere is in use, and keeps the lookahead beyond it.
+    ///
+    /// # Errors
+    /// When the database fails or the branch is at its end.
+    pub async fn note_used(&self, tx: &mut Tx, branch: Branch, index: u32) -> Result<(), StoreError> {
+        let statement = match branch {
+            Branch::External => {
+                "UPDATE wallets SET next_external = MAX(next_external, $1) WHERE wallet = $2"
+            }
+            Branch::Change => "UPDATE wallets SET next_change = MAX(next_change, $1) WHERE wallet = $2",
+        };
+        sqlx::query(statement)
+            .bind(i64::from(index).saturating_add(1))
+            .bind(&self.name)
+            .execute(tx.sql())
+            .await?;
+        self.look_ahead(tx, branch).await
+    }
+
     async fn insert(&self, tx: &mut Tx) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO tenants (tenant) VALUES ($1) ON CONFLICT (tenant) DO NOTHING")
             .bind(&self.tenant)

@@ -1,0 +1,68 @@
+//! Signed transactions, kept before they are sent so that a crash loses none. It never signs or sends one.
+
+use bitcoin::consensus::encode;
+use bitcoin::{Transaction, Txid};
+use sqlx::SqliteExecutor;
+
+use crate::book::bytes;
+use crate::error::Error;
+use crate::rows::corrupt;
+use crate::store::{StoreError, Tx, now_unix};
+
+/// Keeps one; keeping it again changes nothing.
+pub(crate) async fn keep(
+    tx: &mut Tx,
+    kind: &str,
+    object: &str,
+    made: &Transaction,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO made_transactions (txid, raw, kind, object, made_unix) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (txid) DO NOTHING",
+    )
+    .bind(bytes(&made.compute_txid()))
+    .bind(encode::serialize(made))
+    .bind(kind)
+    .bind(object)
+    .bind(now_unix())
+    .execute(tx.sql())
+    .await?;
+    Ok(())
+}
+
+/// A signed transaction that was kept.
+pub(crate) async fn load(
+    sql: impl SqliteExecutor<'_>,
+    txid: Txid,
+) -> Result<Transaction, StoreError> {
+    let raw: Vec<u8> = sqlx::query_scalar("SELECT raw FROM made_transactions WHERE txid = $1")
+        .bind(bytes(&txid))
+        .fetch_optional(sql)
+        .await?
+        .ok_or_else(|| corrupt(&format!("the signed transaction {txid} is not kept")))?;
+    encode::deserialize(&raw).map_err(|e| corrupt(&format!("the signed transaction {txid}: {e}")))
+}
+
+/// Notes when the node last took a transaction.
+pub(crate) async fn note_sent(tx: &mut Tx, txid: Txid) -> Result<(), StoreError> {
+    sqlx::query("UPDATE made_transactions SET broadcast_unix = $1 WHERE txid = $2")
+        .bind(now_unix())
+        .bind(bytes(&txid))
+        .execute(tx.sql())
+        .await?;
+    Ok(())
+}
+
+/// Reads what the signer returned and holds it against the plan: nothing else is ever kept or sent.
+pub(crate) fn check(signed: &[u8], planned: Txid) -> Result<Transaction, Error> {
+    let transaction: Transaction = encode::deserialize(signed)
+        .map_err(|error| Error::Broken(format!("the signer's transaction cannot be read: {error}")))?;
+    if transaction.compute_txid() != planned {
+        let found = transaction.compute_txid();
+        return Err(Error::Broken(format!("the signer signed {found}, not the planned {planned}")));
+    }
+    if transaction.input.iter().any(|input| input.witness.is_empty()) {
+        return Err(Error::Broken(format!("the signer left an input of {planned} unsigned")));
+    }
+    Ok(transaction)
+}

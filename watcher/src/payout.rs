@@ -1,0 +1,166 @@
+//! Payouts: a signed order, paid once. The order is durable before anything is planned, each version of its transaction
+//! before the signer is asked for it, the signed bytes before they are sent. It never pays what the order does not say,
+//! never makes a version that could confirm beside an earlier one without the signer saying so, and gives coins back
+//! only when nothing can have been signed with them.
+//!
+//! accepted -> signed -> broadcast -> confirming -> final; refused ends it.
+
+mod row;
+mod plan;
+mod carry;
+mod watch;
+
+use std::str::FromStr as _;
+
+use bitcoin::{Address, Amount, ScriptBuf};
+use order::Order;
+use proto::{Payout, SignedOrder, SubmitPayoutRequest};
+use serde_json::json;
+
+use crate::config::Purpose;
+use crate::error::Error;
+use crate::progress::State;
+use crate::spend::Spender;
+use crate::store::now_unix;
+
+use self::row::PayoutRow;
+pub(crate) use self::carry::{carry, due};
+pub(crate) use self::watch::watch;
+
+/// An Ed25519 signature.
+const SIGNATURE_BYTES: usize = 64;
+
+/// Takes an order; coins and signature come afterwards. The same order gives the same payout.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for an order that can never be paid, `FAILED_PRECONDITION` for an expired one,
+/// `ALREADY_EXISTS` for an id that another order has.
+pub async fn submit(
+    app: &Spender,
+    tenant: &str,
+    request: &SubmitPayoutRequest,
+) -> Result<Payout, Error> {
+    let signed = request.order.clone().ok_or_else(|| Error::invalid("no-order", "the request has no order"))?;
+    let order = Order::parse(&signed.order)
+        .map_err(|error| Error::invalid(error.code(), error.to_string()))?;
+    if let Some(known) = same_order(app, tenant, &order, &signed).await? {
+        return Ok(known.to_proto(&app.book));
+    }
+    let wallet = if request.wallet.is_empty() {
+        app.wallet_for(tenant, Purpose::Hot)?
+    } else {
+        app.wallet(tenant, &request.wallet)?
+    };
+    if wallet.purpose != Purpose::Hot {
+        return Err(Error::invalid("not-hot", format!("payouts are made from hot wallets; \"{}\" is not one", wallet.name)));
+    }
+    check_form(&signed)?;
+    let (_, amount) = payable(app, &order)?;
+    if is_expired(&order) {
+        return Err(Error::refused(
+            tonic::Code::FailedPrecondition,
+            "order-expired",
+            format!("the order expired at {} (Unix time); sign a new one with a new id", order.expires_unix),
+        ));
+    }
+    let payout = PayoutRow {
+        id: order.id.to_string(),
+        tenant: tenant.to_owned(),
+        wallet: wallet.name.clone(),
+        signed,
+        amount: amount.to_sat().into(),
+        destination: order.destination.to_string(),
+        expires_unix: order.expires_unix,
+        state: State::Accepted,
+        version: None,
+        block: None,
+        reasons: Vec::new(),
+        in_force: None,
+    };
+    store(app, &order, payout).await
+}
+
+/// One payout.
+///
+/// # Errors
+/// `NOT_FOUND` if the tenant has none with this id.
+pub async fn find(app: &Spender, tenant: &str, id: &str) -> Result<Payout, Error> {
+    let found = row::load(app.store.reader(), id).await?.filter(|payout| payout.tenant == tenant);
+    let found = found.ok_or_else(|| {
+        Error::refused(tonic::Code::NotFound, "unknown-payout", "there is no payout with this id here")
+    })?;
+    Ok(found.to_proto(&app.book))
+}
+
+async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout, Error> {
+    let mut tx = app.store.begin().await?;
+    // Two callers may have come this far with one order: the second finds the first's row.
+    if row::load(tx.sql(), &payout.id).await?.is_some() {
+        drop(tx);
+        let known = same_order(app, &payout.tenant, order, &payout.signed).await?;
+        let known = known.ok_or_else(|| Error::Broken("a payout came and went".into()))?;
+        return Ok(known.to_proto(&app.book));
+    }
+    payout.insert(&mut tx, &app.book).await?;
+    payout.event(&mut tx, &app.book, "accepted", &json!({})).await?;
+    tx.commit().await?;
+    tracing::info!(payout = payout.id, amount = %payout.amount, wallet = payout.wallet, "accepted a payout");
+    app.wake.notify_one();
+    Ok(payout.to_proto(&app.book))
+}
+
+/// The payout of this order, if it is known; an error if its id belongs to another order.
+async fn same_order(
+    app: &Spender,
+    tenant: &str,
+    order: &Order,
+    signed: &SignedOrder,
+) -> Result<Option<PayoutRow>, Error> {
+    let Some(known) = row::load(app.store.reader(), order.id.as_str()).await? else { return Ok(None) };
+    let same = known.tenant == tenant
+        && known.signed.order == signed.order
+        && known.signed.signer == signed.signer;
+    if !same {
+        return Err(Error::refused(
+            tonic::Code::AlreadyExists,
+            "order-id-reused",
+            format!("the id {} belongs to another order; an id is used once, for ever", order.id),
+        ));
+    }
+    Ok(Some(known))
+}
+
+/// The signer verifies; what cannot be a signature at all is not worth its time.
+fn check_form(signed: &SignedOrder) -> Result<(), Error> {
+    if signed.signature.len() != SIGNATURE_BYTES {
+        return Err(Error::invalid("order-signature", "an order's signature has 64 bytes (Ed25519)"));
+    }
+    order::KeyName::parse(&signed.signer)
+        .map(drop)
+        .map_err(|error| Error::invalid("order-signature", error.to_string()))
+}
+
+/// Script and amount of an order that this chain can pay.
+fn payable(app: &Spender, order: &Order) -> Result<(ScriptBuf, Amount), Error> {
+    if order.asset != app.book.asset {
+        return Err(Error::invalid("wrong-asset", format!("this service pays {}, not {}", app.book.asset, order.asset)));
+    }
+    let address = Address::from_str(order.destination.as_str())
+        .map_err(|error| Error::invalid("bad-destination", format!("not a bitcoin address: {error}")))?
+        .require_network(app.book.network)
+        .map_err(|_| Error::invalid("wrong-network", format!("the address is not for {}", app.book.network)))?;
+    let script = address.script_pubkey();
+    let amount = u64::try_from(order.amount).ok().map(Amount::from_sat);
+    let amount = amount.filter(|amount| *amount <= Amount::MAX_MONEY).ok_or_else(|| {
+        Error::invalid("bad-amount", "there is less bitcoin in the world than the order pays")
+    })?;
+    let least = script.minimal_non_dust();
+    if amount < least {
+        return Err(Error::invalid("dust", format!("nodes relay no output below {} here", least)));
+    }
+    Ok((script, amount))
+}
+
+fn is_expired(order: &Order) -> bool {
+    i64::try_from(order.expires_unix).is_ok_and(|expires| expires <= now_unix())
+}

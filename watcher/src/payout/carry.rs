@@ -1,0 +1,220 @@
+//! Carries one payout forward from the state its row is in: plans a version, asks the signer, keeps the answer, sends it.
+//! It never asks for two versions at once, and takes only a clear no for a no.
+
+use std::time::Duration;
+
+use bitcoin::Psbt;
+use proto::SignHeader;
+use sha2::{Digest as _, Sha256};
+use tonic::Code;
+
+use crate::coins::{self, StoredParents};
+use crate::error::Error;
+use crate::follow::Next;
+use crate::made;
+use crate::node::NodeError;
+use crate::progress::State;
+use crate::signer_client::{Reason, Refusal, SignOutcome, Signed};
+use crate::spend::Spender;
+use crate::store::now_unix;
+
+use super::row::{self, InForce, PayoutRow, Version, VersionState};
+use super::{plan, watch};
+
+/// How often a no is asked about again while an earlier yes may be out there.
+const DENIED_PAUSE: Duration = Duration::from_secs(600);
+/// Versions whose key the signer knows from before a restore; beyond, somebody has to look.
+const STALE_KEYS_MAX: i64 = 8;
+
+/// Payouts that wait for us, not for the chain.
+pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
+    let ids = sqlx::query_scalar(
+        "SELECT id FROM payouts WHERE state IN ('accepted', 'signed')
+         UNION ALL
+         SELECT p.id FROM payouts p
+             LEFT JOIN payout_versions v ON v.payout = p.id AND v.version = p.version
+             LEFT JOIN transactions t ON t.txid = v.txid
+         WHERE p.state = 'broadcast' AND (t.state IS NULL OR t.state = 'gone')",
+    );
+    Ok(ids.fetch_all(app.store.reader()).await?)
+}
+
+/// The next step of one payout.
+pub(crate) async fn carry(app: &Spender, id: &str) -> Result<Next, Error> {
+    let Some(payout) = row::load(app.store.reader(), id).await? else { return Ok(Next::Done) };
+    let versions = row::versions(app.store.reader(), id).await?;
+    let in_force = versions.iter().find(|version| Some(version.number) == payout.version);
+    match (payout.state, in_force) {
+        (State::Accepted, None) => plan::plan(app, id).await,
+        (State::Accepted, Some(version)) => {
+            let elsewhere = versions.iter().any(|other| {
+                other.number != version.number
+                    && matches!(other.state, VersionState::Asked | VersionState::Signed)
+            });
+            ask(app, payout, version, elsewhere).await
+        }
+        (State::Signed | State::Broadcast, Some(version)) => send(app, payout, version).await,
+        _ => Ok(Next::Done),
+    }
+}
+
+/// Asks the signer under the version's own key: however often, the answer is one transaction. `elsewhere`: another
+/// version may have been signed.
+async fn ask(
+    app: &Spender,
+    payout: PayoutRow,
+    version: &Version,
+    elsewhere: bool,
+) -> Result<Next, Error> {
+    if version.state == VersionState::Planned {
+        let mut tx = app.store.begin().await?;
+        version.set(&mut tx, &payout.id, VersionState::Asked).await?;
+        tx.commit().await?;
+    }
+    let psbt = Psbt::deserialize(&version.psbt)
+        .map_err(|error| Error::Broken(format!("the stored PSBT of payout {}: {error}", payout.id)))?;
+    let parents = StoredParents::of(app.store.reader().clone(), &psbt.unsigned_tx);
+    let header = SignHeader {
+        idempotency_key: key(&payout.id, version.number),
+        lane: app.config.withdraw_lane.clone(),
+        wallet: payout.wallet.clone(),
+        psbt: version.psbt.clone(),
+        orders: vec![payout.signed.clone()],
+    };
+    match app.signer.sign(header, parents).await {
+        SignOutcome::Signed(signed) => keep(app, payout, version, &signed).await,
+        SignOutcome::Refused(refusal) => {
+            // Nothing was signed if this was the first time of asking, or can be signed any more.
+            let expired = i64::try_from(payout.expires_unix).is_ok_and(|expires| expires <= now_unix());
+            let sure = version.state == VersionState::Planned || expired;
+            denied(app, payout, version, refusal, sure && !elsewhere).await
+        }
+        SignOutcome::Unavailable(why) => {
+            tracing::warn!(payout = payout.id, %why, "a payout waits for the signer");
+            Ok(Next::Failed)
+        }
+    }
+}
+
+async fn keep(
+    app: &Spender,
+    mut payout: PayoutRow,
+    version: &Version,
+    signed: &Signed,
+) -> Result<Next, Error> {
+    let transaction = made::check(&signed.transaction, version.txid)?;
+    let mut tx = app.store.begin().await?;
+    made::keep(&mut tx, "payout", &payout.id, &transaction).await?;
+    version.set(&mut tx, &payout.id, VersionState::Signed).await?;
+    payout.state = State::Signed;
+    payout.reasons = Vec::new();
+    if payout.change(&mut tx, &app.book, State::Accepted, &["signed"]).await? {
+        tx.commit().await?;
+        tracing::info!(payout = payout.id, txid = %version.txid, tier = signed.tier, stored = signed.stored, "signed a payout");
+    }
+    Ok(Next::Done)
+}
+
+async fn denied(
+    app: &Spender,
+    mut payout: PayoutRow,
+    version: &Version,
+    refusal: Refusal,
+    sure: bool,
+) -> Result<Next, Error> {
+    tracing::warn!(payout = payout.id, %refusal, sure, "a payout was refused");
+    if refusal.code == Code::AlreadyExists && version.number < STALE_KEYS_MAX {
+        // The signer knows this key with other content: our tables are older than its log. Its own rules keep
+        // the order from being paid twice; the next version asks under a key of its own.
+        return drop_version(app, payout, version).await;
+    }
+    if sure {
+        return refuse(app, payout, Some(version), refusal.reasons).await;
+    }
+    if payout.reasons != refusal.reasons {
+        payout.reasons = refusal.reasons;
+        let mut tx = app.store.begin().await?;
+        if payout.change(&mut tx, &app.book, State::Accepted, &["waiting"]).await? {
+            tx.commit().await?;
+        }
+    }
+    Ok(Next::After(DENIED_PAUSE))
+}
+
+/// Ends a payout for which nothing was signed: its coins are free again.
+pub(super) async fn refuse(
+    app: &Spender,
+    mut payout: PayoutRow,
+    version: Option<&Version>,
+    reasons: Vec<Reason>,
+) -> Result<Next, Error> {
+    let mut tx = app.store.begin().await?;
+    if let Some(version) = version {
+        version.set(&mut tx, &payout.id, VersionState::Refused).await?;
+    }
+    payout.state = State::Refused;
+    payout.reasons = reasons;
+    if payout.change(&mut tx, &app.book, State::Accepted, &["refused"]).await? {
+        coins::release_unsigned(&mut tx, &app.book, &payout.id).await?;
+        tx.commit().await?;
+    }
+    Ok(Next::Done)
+}
+
+async fn drop_version(app: &Spender, mut payout: PayoutRow, version: &Version) -> Result<Next, Error> {
+    let mut tx = app.store.begin().await?;
+    version.set(&mut tx, &payout.id, VersionState::Refused).await?;
+    (payout.version, payout.in_force) = (None, None);
+    if payout.change(&mut tx, &app.book, State::Accepted, &["replanned"]).await? {
+        coins::release_unsigned(&mut tx, &app.book, &payout.id).await?;
+        tx.commit().await?;
+    }
+    Ok(Next::Done)
+}
+
+/// Sends what was kept. Sending it again is no harm, and how it gets back after the node forgot it.
+async fn send(app: &Spender, mut payout: PayoutRow, version: &Version) -> Result<Next, Error> {
+    let transaction = made::load(app.store.reader(), version.txid).await?;
+    match app.node.send(&transaction).await {
+        Ok(_) => {
+            let mut tx = app.store.begin().await?;
+            made::note_sent(&mut tx, version.txid).await?;
+            if payout.state == State::Signed {
+                payout.state = State::Broadcast;
+                payout.in_force = Some(InForce { txid: version.txid, fee: version.fee });
+                let _ = payout.change(&mut tx, &app.book, State::Signed, &["broadcast"]).await?;
+                tracing::info!(payout = payout.id, txid = %version.txid, "sent a payout");
+            }
+            tx.commit().await?;
+            app.follower.nudge();
+            Ok(Next::After(app.resend()))
+        }
+        Err(NodeError::Refused { code, message, .. }) => {
+            tracing::warn!(payout = payout.id, code, message, "the node does not take a payout");
+            if watch::replan_if_lost(app, &payout.id).await? { Ok(Next::Done) } else { Ok(Next::Failed) }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The signer's key for one version: the same after a restore, and short enough whatever the order's id.
+fn key(payout: &str, version: i64) -> String {
+    let digest: [u8; 32] = Sha256::digest(format!("payout-v1\n{payout}\n")).into();
+    let short: String = hex::encode(digest).chars().take(40).collect();
+    format!("payout.{short}.{version}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_fit_the_wire_and_differ() {
+        let long = "x".repeat(64);
+        for id in ["a", &long] {
+            assert!(order::names::check("idempotency key", &key(id, i64::MAX)).is_ok());
+            assert_ne!(key(id, 1), key(id, 2));
+        }
+        assert_ne!(key("a", 1), key("b", 1));
+    }
+}

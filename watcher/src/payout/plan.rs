@@ -1,0 +1,194 @@
+//! Plans one version of a payout's transaction: coins, change, PSBT, leases, all durable at once. It never plans a
+//! second version unless the first cannot confirm, and then spends every coin of the earlier ones that is left.
+
+use std::time::Duration;
+
+use bitcoin::{Amount, ScriptBuf};
+use order::Order;
+use serde_json::json;
+
+use crate::coins::{self, Holder, Known};
+use crate::error::Error;
+use crate::follow::Next;
+use crate::plan::payout::{Earlier, Payment, PayoutPlan, payout};
+use crate::plan::Coin;
+use crate::progress::State;
+use crate::psbt::{self, Output, Payee};
+use crate::scan::Branch;
+use crate::signer_client::Reason;
+use crate::spend::Spender;
+use crate::sweep::inputs;
+use crate::wallets::Wallet;
+
+use super::row::{self, InForce, PayoutRow, Version, VersionState};
+
+/// How often a payout that waits for coins looks for them.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Gives an accepted payout its next version, or notes what it waits for.
+pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
+    let _one_at_a_time = app.planning.lock().await;
+    let Some(payout) = row::load(app.store.reader(), id).await? else { return Ok(Next::Done) };
+    if payout.state != State::Accepted || payout.version.is_some() {
+        return Ok(Next::Done);
+    }
+    let versions = row::versions(app.store.reader(), id).await?;
+    let perhaps_signed = |v: &&Version| matches!(v.state, VersionState::Asked | VersionState::Signed);
+    let before: Vec<_> = versions.iter().filter(perhaps_signed).collect();
+    let order = Order::parse(&payout.signed.order)
+        .map_err(|error| Error::Broken(format!("the stored order of payout {id}: {error}")))?;
+    if before.is_empty() && super::is_expired(&order) {
+        let text = format!("the order expired at {} (Unix time) before it could be paid", order.expires_unix);
+        let expired = Reason { code: "order-expired".into(), text };
+        return super::carry::refuse(app, payout, None, vec![expired]).await;
+    }
+    let (to, amount) = super::payable(app, &order)?;
+    let wallet = app.wallet(&payout.tenant, &payout.wallet)?;
+    let survivors = survivors(app, id, &versions).await?;
+    let fee = before.iter().map(|version| version.fee).max();
+    let wish = Wish { wallet, to, amount, survivors, replaced: fee };
+    match wish.plan(app).await {
+        Ok(planned) => {
+            let number = versions.last().map_or(1, |last| last.number.saturating_add(1));
+            store(app, payout, wish.wallet, planned, number).await
+        }
+        Err(Error::Refused { reason, text, .. }) => wait(app, payout, reason, text).await,
+        Err(error) => Err(error),
+    }
+}
+
+struct Wish<'a> {
+    wallet: &'a Wallet,
+    to: ScriptBuf,
+    amount: Amount,
+    survivors: Vec<Coin>,
+    /// The highest fee of the earlier versions, if there are any.
+    replaced: Option<asset::Amount>,
+}
+
+struct Planned {
+    psbt: bitcoin::Psbt,
+    plan: PayoutPlan,
+    change_index: Option<u32>,
+}
+
+impl Wish<'_> {
+    async fn plan(&self, app: &Spender) -> Result<Planned, Error> {
+        let coins = coins::candidates(app.store.reader(), &self.wallet.name).await?;
+        let rate = app.feerate("").await?;
+        let limits = app.config.limits(0);
+        let earlier = match self.replaced {
+            None => None,
+            Some(fee) => {
+                let fee = u64::try_from(fee).map_err(|e| Error::Broken(e.to_string()))?;
+                Some(Earlier { inputs: &self.survivors, fee: Amount::from_sat(fee) })
+            }
+        };
+        // Every change script is as long as the first: plan before the signer is asked for the index.
+        let change = self.wallet.script(Branch::Change, 0)?;
+        let payment = Payment { amount: self.amount, to: &self.to, change: &change };
+        let plan = payout(&coins, &payment, earlier, rate, &limits)?;
+        let mut outputs = vec![Output { value: self.amount, to: Payee::Other(self.to.clone()) }];
+        let mut change_index = None;
+        if let Some(value) = plan.change {
+            let index = next_change_index(app, self.wallet).await?;
+            let to = Payee::Own(Box::new(self.wallet.derive(Branch::Change, index)?));
+            outputs.push(Output { value, to });
+            change_index = Some(index);
+        }
+        let psbt = psbt::unsigned(&inputs(self.wallet, &plan.inputs)?, outputs)?;
+        Ok(Planned { psbt, plan, change_index })
+    }
+}
+
+/// One transaction: version, inputs, leases, event.
+async fn store(
+    app: &Spender,
+    mut payout: PayoutRow,
+    wallet: &Wallet,
+    planned: Planned,
+    number: i64,
+) -> Result<Next, Error> {
+    let Planned { psbt, plan, change_index } = planned;
+    let version = Version {
+        number,
+        txid: psbt.unsigned_tx.compute_txid(),
+        psbt: psbt.serialize(),
+        fee: plan.fee.to_sat().into(),
+        state: VersionState::Planned,
+    };
+    let mut tx = app.store.begin().await?;
+    version.insert(&mut tx, &payout.id, change_index, &plan.inputs).await?;
+    if !coins::lease(&mut tx, &app.book, &Holder::payout(&payout.id), &plan.inputs).await? {
+        return Ok(Next::Failed); // the chain moved meanwhile
+    }
+    if let Some(index) = change_index {
+        wallet.note_used(&mut tx, Branch::Change, index).await?;
+    }
+    payout.version = Some(number);
+    payout.in_force = Some(InForce { txid: version.txid, fee: version.fee });
+    payout.reasons = Vec::new();
+    if !payout.change(&mut tx, &app.book, State::Accepted, &["planned"]).await? {
+        return Ok(Next::Done);
+    }
+    tx.commit().await?;
+    tracing::info!(
+        payout = payout.id, version = number, inputs = plan.inputs.len(), fee = %version.fee, "planned a payout"
+    );
+    Ok(Next::Done)
+}
+
+/// Notes, once, what a payout waits for.
+async fn wait(app: &Spender, mut payout: PayoutRow, code: &str, text: String) -> Result<Next, Error> {
+    let told = payout.reasons.first().is_some_and(|reason| reason.code == code);
+    if !told {
+        tracing::info!(payout = payout.id, code, text, "a payout waits");
+        payout.reasons = vec![Reason { code: code.to_owned(), text }];
+        let mut tx = app.store.begin().await?;
+        if payout.change(&mut tx, &app.book, State::Accepted, &[]).await? {
+            payout.event(&mut tx, &app.book, "waiting", &json!({})).await?;
+            tx.commit().await?;
+        }
+    }
+    Ok(Next::After(PAUSE))
+}
+
+/// Coins of earlier versions that a new one can still spend, so that at most one of them confirms.
+async fn survivors(app: &Spender, id: &str, versions: &[Version]) -> Result<Vec<Coin>, Error> {
+    let own = |known: &Known| match known.spent {
+        Some((by, Some(_))) => versions.iter().any(|version| version.txid == by),
+        _ => true,
+    };
+    let inputs = coins::of_payout(app.store.reader(), id).await?;
+    let left = inputs.into_iter().filter(|known| known.chain != crate::deposit::Chain::Gone && own(known));
+    Ok(left.map(|known| known.coin).collect())
+}
+
+/// The lowest change index that nothing was signed for and nothing that may still be signed has.
+async fn next_change_index(app: &Spender, wallet: &Wallet) -> Result<u32, Error> {
+    let status = app.signer.status().await?;
+    let known = status.wallets.iter().find(|known| known.name == wallet.name).ok_or_else(|| {
+        Error::refused(
+            tonic::Code::FailedPrecondition,
+            "hot-unknown",
+            format!("the signer has no wallet \"{}\"", wallet.name),
+        )
+    })?;
+    let planned: i64 = sqlx::query_scalar(
+        "SELECT COALESCE(MAX(v.change_index) + 1, 0) FROM payout_versions v JOIN payouts p ON p.id = v.payout
+         WHERE p.wallet = $1 AND v.state <> 'refused'",
+    )
+    .bind(&wallet.name)
+    .fetch_one(app.store.reader())
+    .await?;
+    let planned = u32::try_from(planned).map_err(|_| Error::Broken("a change index does not fit".into()))?;
+    let index = planned.max(known.last_change_index.saturating_add(1));
+    if index >= known.change_proven {
+        return Err(Error::refused(
+            tonic::Code::FailedPrecondition,
+            "change-not-proven",
+            format!("the signer has proven {} change records; the next index is {index}", known.change_proven),
+        ));
+    }
+    Ok(index)
+}

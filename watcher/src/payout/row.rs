@@ -1,0 +1,296 @@
+//! The payout tables: orders, the versions of their transactions, and the event of every change in the same
+//! transaction. It never decides a change.
+
+use asset::Amount;
+use bitcoin::Txid;
+use proto::SignedOrder;
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteExecutor};
+
+use crate::book::{Book, bytes};
+use crate::deposit::{BlockRef, words};
+use crate::progress::State;
+use crate::plan::Coin;
+use crate::rows::{amount, block_ref, corrupt, txid, word};
+use crate::signer_client::Reason;
+use crate::store::{StoreError, Tx, now_unix};
+
+words! {
+    /// The state of one version.
+    VersionState {
+        /// Never sent to the signer.
+        Planned = "planned",
+        /// Sent to the signer at least once; until it answers, it may have signed.
+        Asked = "asked",
+        /// The signer said no.
+        Refused = "refused",
+        /// The signed transaction is kept.
+        Signed = "signed",
+    }
+}
+
+/// One payout.
+#[derive(Clone, Debug)]
+pub(super) struct PayoutRow {
+    pub(super) id: String,
+    pub(super) tenant: String,
+    pub(super) wallet: String,
+    pub(super) signed: SignedOrder,
+    pub(super) amount: Amount,
+    pub(super) destination: String,
+    pub(super) expires_unix: u64,
+    pub(super) state: State,
+    pub(super) version: Option<i64>,
+    pub(super) block: Option<BlockRef>,
+    pub(super) reasons: Vec<Reason>,
+    pub(super) in_force: Option<InForce>,
+}
+
+/// What others see of the version in force.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InForce {
+    pub(super) txid: Txid,
+    pub(super) fee: Amount,
+}
+
+/// One transaction that tries to pay.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    pub(super) number: i64,
+    pub(super) psbt: Vec<u8>,
+    pub(super) txid: Txid,
+    pub(super) fee: Amount,
+    pub(super) state: VersionState,
+}
+
+pub(super) async fn load(
+    sql: impl SqliteExecutor<'_>,
+    id: &str,
+) -> Result<Option<PayoutRow>, StoreError> {
+    let row = sqlx::query(
+        "SELECT p.id, p.tenant, p.wallet, p.order_bytes, p.order_signature, p.order_signer, p.amount,
+             p.destination, p.expires_unix, p.state, p.version, p.height, p.block_hash, p.reasons, v.txid, v.fee
+         FROM payouts p LEFT JOIN payout_versions v ON v.payout = p.id AND v.version = p.version
+         WHERE p.id = $1",
+    )
+    .bind(id)
+    .fetch_optional(sql)
+    .await?;
+    row.as_ref().map(PayoutRow::read).transpose()
+}
+
+/// Every version of a payout, first to last.
+pub(super) async fn versions(
+    sql: impl SqliteExecutor<'_>,
+    payout: &str,
+) -> Result<Vec<Version>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT version, psbt, txid, fee, state FROM payout_versions WHERE payout = $1 ORDER BY version",
+    )
+    .bind(payout)
+    .fetch_all(sql)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let state = word(row, 4, VersionState::read)?;
+            Ok(Version {
+                number: row.try_get(0)?,
+                psbt: row.try_get(1)?,
+                txid: txid(row, 2)?,
+                fee: amount(row, 3)?,
+                state,
+            })
+        })
+        .collect()
+}
+
+impl Version {
+    /// Adds the version with its inputs.
+    pub(super) async fn insert(
+        &self,
+        tx: &mut Tx,
+        payout: &str,
+        change_index: Option<u32>,
+        inputs: &[Coin],
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO payout_versions (payout, version, psbt, txid, fee, change_index, state, created_unix)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(payout)
+        .bind(self.number)
+        .bind(&self.psbt)
+        .bind(bytes(&self.txid))
+        .bind(self.fee.to_be_bytes().to_vec())
+        .bind(change_index.map(i64::from))
+        .bind(self.state.word())
+        .bind(now_unix())
+        .execute(tx.sql())
+        .await?;
+        for (position, coin) in (0_i64..).zip(inputs) {
+            let units = Amount::from(coin.value.to_sat());
+            sqlx::query(
+                "INSERT INTO payout_inputs (payout, version, position, txid, vout, amount)
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(payout)
+            .bind(self.number)
+            .bind(position)
+            .bind(bytes(&coin.outpoint.txid))
+            .bind(i64::from(coin.outpoint.vout))
+            .bind(units.to_be_bytes().to_vec())
+            .execute(tx.sql())
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Moves this version to another state.
+    pub(super) async fn set(
+        &self,
+        tx: &mut Tx,
+        payout: &str,
+        state: VersionState,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE payout_versions SET state = $1 WHERE payout = $2 AND version = $3")
+            .bind(state.word())
+            .bind(payout)
+            .bind(self.number)
+            .execute(tx.sql())
+            .await?;
+        Ok(())
+    }
+}
+
+impl PayoutRow {
+    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+        let reasons: Option<String> = row.try_get(13)?;
+        let reasons = reasons.map(|text| serde_json::from_str(&text)).transpose();
+        let expires: i64 = row.try_get(8)?;
+        let in_force = match row.try_get::<Option<Vec<u8>>, _>(14)? {
+            Some(_) => Some(InForce { txid: txid(row, 14)?, fee: amount(row, 15)? }),
+            None => None,
+        };
+        Ok(Self {
+            id: row.try_get(0)?,
+            tenant: row.try_get(1)?,
+            wallet: row.try_get(2)?,
+            signed: SignedOrder {
+                order: row.try_get(3)?,
+                signature: row.try_get(4)?,
+                signer: row.try_get(5)?,
+            },
+            amount: amount(row, 6)?,
+            destination: row.try_get(7)?,
+            expires_unix: u64::try_from(expires).map_err(|_| corrupt("an expiry is negative"))?,
+            state: word(row, 9, State::read)?,
+            version: row.try_get(10)?,
+            block: block_ref(row, 11)?,
+            reasons: reasons.map_err(|e| corrupt(&e.to_string()))?.unwrap_or_default(),
+            in_force,
+        })
+    }
+
+    pub(super) async fn insert(&self, tx: &mut Tx, book: &Book) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO payouts (id, tenant, wallet, order_bytes, order_signature, order_signer, asset, amount,
+                 destination, expires_unix, state, created_unix)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        )
+        .bind(&self.id)
+        .bind(&self.tenant)
+        .bind(&self.wallet)
+        .bind(&self.signed.order)
+        .bind(&self.signed.signature)
+        .bind(&self.signed.signer)
+        .bind(book.asset.as_str())
+        .bind(self.amount.to_be_bytes().to_vec())
+        .bind(&self.destination)
+        // Beyond 64 signed bits is beyond the end of time as SQL knows it.
+        .bind(i64::try_from(self.expires_unix).unwrap_or(i64::MAX))
+        .bind(self.state.word())
+        .bind(now_unix())
+        .execute(tx.sql())
+        .await?;
+        Ok(())
+    }
+
+    /// Moves the row from the state it was read in to what it is now, with these events. False, and nothing
+    /// done, if somebody moved it meanwhile.
+    pub(super) async fn change(
+        &self,
+        tx: &mut Tx,
+        book: &Book,
+        from: State,
+        happenings: &[&str],
+    ) -> Result<bool, StoreError> {
+        let reasons = (!self.reasons.is_empty()).then(|| json!(self.reasons).to_string());
+        let changed = sqlx::query(
+            "UPDATE payouts SET state = $1, version = $2, height = $3, block_hash = $4, reasons = $5
+             WHERE id = $6 AND state = $7",
+        )
+        .bind(self.state.word())
+        .bind(self.version)
+        .bind(self.block.map(|block| i64::from(block.height)))
+        .bind(self.block.map(|block| bytes(&block.hash)))
+        .bind(reasons)
+        .bind(&self.id)
+        .bind(from.word())
+        .execute(tx.sql())
+        .await?;
+        if changed.rows_affected() != 1 {
+            return Ok(false);
+        }
+        for happening in happenings {
+            self.event(tx, book, happening, &json!({})).await?;
+        }
+        Ok(true)
+    }
+
+    /// Writes one event: the whole payout as it is now, and `more`.
+    pub(super) async fn event(
+        &self,
+        tx: &mut Tx,
+        book: &Book,
+        happening: &str,
+        more: &Value,
+    ) -> Result<(), StoreError> {
+        let mut body = json!({
+            "v": 1,
+            "id": self.id,
+            "wallet": self.wallet,
+            "state": self.state,
+            "asset": book.asset.as_str(),
+            "amount": self.amount.to_string(),
+            "destination": self.destination,
+            "ordered_by": self.signed.signer,
+            "version": self.version,
+            "txid": self.in_force.map(|v| v.txid.to_string()),
+            "fee": self.in_force.map(|v| v.fee.to_string()),
+            "block": self.block.map(|b| json!({ "height": b.height, "hash": b.hash.to_string() })),
+            "reasons": self.reasons,
+        });
+        if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+            body.extend(more.clone());
+        }
+        let _ = tx.event(&self.tenant, &format!("payout.{happening}"), &self.id, &body).await?;
+        Ok(())
+    }
+
+    pub(super) fn to_proto(&self, book: &Book) -> proto::Payout {
+        let amount = |amount: Amount| {
+            Some(proto::Amount { asset: book.asset.to_string(), units: amount.to_string() })
+        };
+        proto::Payout {
+            id: self.id.clone(),
+            state: self.state.word().into(),
+            txid: self.in_force.map(|v| v.txid.to_string()).unwrap_or_default(),
+            amount: amount(self.amount),
+            destination: self.destination.clone(),
+            fee: self.in_force.and_then(|v| amount(v.fee)),
+            reasons: self.reasons.iter().cloned().map(Into::into).collect(),
+            block: self.block.map(|b| proto::BlockRef { height: b.height, hash: b.hash.to_string() }),
+        }
+    }
+}

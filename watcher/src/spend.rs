@@ -1,0 +1,245 @@
+//! What sweeps and payouts share: settings, what they work with, feerates and fee caps. It never plans, never asks for
+//! a signature, and knows no policy: its caps only keep requests within what the signer will most likely allow.
+
+use std::time::Duration;
+
+use asset::unit::BITCOIN_UNITS;
+use asset::{FeeRate, Percent};
+use bitcoin::Amount;
+use serde::{Deserialize, Deserializer};
+use tokio::sync::{Mutex, Notify};
+
+use crate::book::Book;
+use crate::chain::Handle;
+use crate::config::Purpose;
+use crate::error::Error;
+use crate::node::Node;
+use crate::plan::{INPUTS_MAX, Limits, PlanError, WEIGHT_MAX};
+use crate::signer_client::{Reason, SignerClient};
+use crate::store::Store;
+use crate::wallets::{Wallet, Wallets};
+
+/// How long a status call waits for the signer.
+const SIGNER_WAIT: Duration = Duration::from_secs(3);
+
+/// Settings of sweeps and payouts; every one has a default.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpendConfig {
+    /// The policy's lane for sweeps.
+    pub sweep_lane: String,
+    /// The policy's lane for payouts.
+    pub withdraw_lane: String,
+    /// Where sweeps go; not needed while a tenant has one cold wallet.
+    pub cold_wallet: Option<String>,
+    /// What payouts are paid from unless they say; not needed while a tenant has one hot wallet.
+    pub hot_wallet: Option<String>,
+    /// Most inputs of one transaction.
+    pub inputs_max: usize,
+    /// Highest fee of one transaction, e.g. "0.01 BTC".
+    #[serde(deserialize_with = "amount")]
+    pub fee_max: Amount,
+    /// Highest fee as a share of what is paid, e.g. "5%".
+    #[serde(deserialize_with = "from_text")]
+    pub fee_share_max: Percent,
+    /// Lowest feerate that nodes relay.
+    #[serde(deserialize_with = "from_text")]
+    pub feerate_min: FeeRate,
+    /// Highest feerate, whoever asks for it.
+    #[serde(deserialize_with = "from_text")]
+    pub feerate_max: FeeRate,
+    /// Used while the node has no estimate.
+    #[serde(deserialize_with = "from_text")]
+    pub feerate_fallback: FeeRate,
+    /// Within how many blocks transactions should confirm.
+    pub target_blocks: u16,
+    /// An unconfirmed transaction that the node does not have is sent again after so many seconds.
+    pub resend_seconds: u64,
+    /// Sweeps made without being asked for.
+    pub auto_sweeps: Vec<AutoSweep>,
+}
+
+/// "Sweep this wallet every so often, when it holds enough."
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AutoSweep {
+    /// Which wallet.
+    pub wallet: String,
+    /// How long after the last sweep of it, in seconds.
+    pub every_seconds: u64,
+    /// How much must be spendable, e.g. "0.5 BTC".
+    #[serde(deserialize_with = "amount")]
+    pub total_min: Amount,
+}
+
+impl Default for SpendConfig {
+    fn default() -> Self {
+        Self {
+            sweep_lane: "sweep".into(),
+            withdraw_lane: "withdraw".into(),
+            cold_wallet: None,
+            hot_wallet: None,
+            inputs_max: INPUTS_MAX,
+            fee_max: Amount::from_sat(1_000_000),
+            fee_share_max: Percent::from_millionths(50_000).unwrap_or(Percent::ZERO),
+            feerate_min: FeeRate::from_sat_per_kvb(1_000),
+            feerate_max: FeeRate::from_sat_per_kvb(100_000),
+            feerate_fallback: FeeRate::from_sat_per_kvb(5_000),
+            target_blocks: 6,
+            resend_seconds: 30,
+            auto_sweeps: Vec::new(),
+        }
+    }
+}
+
+impl SpendConfig {
+    /// The caps for one plan, with at most `inputs_max` inputs if that is fewer and not zero.
+    #[must_use]
+    pub fn limits(&self, inputs_max: u32) -> Limits {
+        let asked = usize::try_from(inputs_max).unwrap_or(usize::MAX);
+        let own = self.inputs_max.min(INPUTS_MAX);
+        Limits {
+            inputs_max: if asked == 0 { own } else { own.min(asked) },
+            weight_max: WEIGHT_MAX,
+            fee_max: self.fee_max,
+            fee_share_max: self.fee_share_max,
+            rate_min: self.feerate_min,
+            rate_max: self.feerate_max,
+        }
+    }
+}
+
+/// Everything sweeps and payouts work with.
+#[derive(Debug)]
+pub struct Spender {
+    pub(crate) store: Store,
+    pub(crate) book: Book,
+    pub(crate) node: Node,
+    pub(crate) follower: Handle,
+    pub(crate) signer: SignerClient,
+    pub(crate) wallets: Wallets,
+    pub(crate) config: SpendConfig,
+    /// One plan at a time: two plans never pick one coin, or one index of cold storage.
+    pub(crate) planning: Mutex<()>,
+    pub(crate) wake: Notify,
+}
+
+impl Spender {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        book: Book,
+        node: Node,
+        follower: Handle,
+        signer: SignerClient,
+        wallets: Wallets,
+        config: SpendConfig,
+    ) -> Self {
+        let (planning, wake) = (Mutex::new(()), Notify::new());
+        Self { store, book, node, follower, signer, wallets, config, planning, wake }
+    }
+
+    /// The tenant's wallet of this name.
+    pub(crate) fn wallet(&self, tenant: &str, name: &str) -> Result<&Wallet, Error> {
+        let found = self.wallets.find(name).filter(|wallet| wallet.tenant == tenant);
+        found.ok_or_else(|| Error::unknown_wallet(name))
+    }
+
+    /// The tenant's wallet with this purpose: the configured one, or the only one.
+    pub(crate) fn wallet_for(&self, tenant: &str, purpose: Purpose) -> Result<&Wallet, Error> {
+        let configured = match purpose {
+            Purpose::Cold => self.config.cold_wallet.as_deref(),
+            _ => self.config.hot_wallet.as_deref(),
+        };
+        let mut fitting = self.wallets.iter().filter(|wallet| {
+            wallet.tenant == tenant
+                && wallet.purpose == purpose
+                && configured.is_none_or(|name| name == wallet.name)
+        });
+        match (fitting.next(), fitting.next()) {
+            (Some(wallet), None) => Ok(wallet),
+            (None, _) => Err(Error::unknown_wallet(configured.unwrap_or(purpose.word()))),
+            (Some(_), Some(_)) => Err(Error::invalid(
+                "ambiguous-wallet",
+                format!("there are several {} wallets: name one in the configuration or the request", purpose.word()),
+            )),
+        }
+    }
+
+    /// The feerate asked for, or the node's estimate within our bounds.
+    pub(crate) async fn feerate(&self, asked: &str) -> Result<FeeRate, Error> {
+        if !asked.is_empty() {
+            return FeeRate::parse(asked).map_err(|error| {
+                Error::invalid("bad-feerate", format!("{error}; write for example \"5 sat/vB\""))
+            });
+        }
+        let estimate = self.node.estimate_fee(self.config.target_blocks).await?;
+        let rate = estimate.unwrap_or(self.config.feerate_fallback);
+        Ok(rate.clamp(self.config.feerate_min, self.config.feerate_max.max(self.config.feerate_min)))
+    }
+
+    /// Whether the signer answers just now.
+    pub(crate) async fn signer_reachable(&self) -> bool {
+        matches!(tokio::time::timeout(SIGNER_WAIT, self.signer.status()).await, Ok(Ok(_)))
+    }
+
+    pub(crate) fn resend(&self) -> Duration {
+        Duration::from_secs(self.config.resend_seconds)
+    }
+}
+
+impl From<PlanError> for Error {
+    fn from(error: PlanError) -> Self {
+        let (code, reason) = match &error {
+            PlanError::Rate { .. } => (tonic::Code::InvalidArgument, "feerate-out-of-range"),
+            PlanError::Dust { .. } => (tonic::Code::FailedPrecondition, "dust"),
+            PlanError::NoCoins { .. } => (tonic::Code::FailedPrecondition, "no-coins"),
+            PlanError::Insufficient { .. } => (tonic::Code::FailedPrecondition, "insufficient-coins"),
+            PlanError::Fee { .. } => (tonic::Code::FailedPrecondition, "fee-over-cap"),
+            PlanError::Inputs { .. } => (tonic::Code::FailedPrecondition, "too-many-inputs"),
+            PlanError::Overflow => (tonic::Code::Internal, "amount-overflow"),
+        };
+        Self::refused(code, reason, Reason::from_sentence(&error.to_string()).text)
+    }
+}
+
+/// What people write: "0.01 BTC", "5000 sat".
+fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = asset::Amount::parse_with(&text, &BITCOIN_UNITS);
+    let units = parsed.map_err(|error| serde::de::Error::custom(format!("\"{text}\": {error}")))?;
+    u64::try_from(units).map(Amount::from_sat).map_err(serde::de::Error::custom)
+}
+
+fn from_text<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<T, D::Error>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|error| serde::de::Error::custom(format!("\"{text}\": {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_strict_and_have_defaults() {
+        let config: SpendConfig = toml::from_str("fee_max = \"5000 sat\"\nfeerate_max = \"20 sat/vB\"").unwrap();
+        assert_eq!(config.fee_max, Amount::from_sat(5_000));
+        assert_eq!(config.feerate_max, FeeRate::from_sat_per_kvb(20_000));
+        assert_eq!(config.sweep_lane, "sweep");
+        for bad in ["fee_max = 5000", "fee_max = \"5000\"", "feerate_max = \"fast\"", "fee_mx = \"1 sat\""] {
+            assert!(toml::from_str::<SpendConfig>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_caller_may_lower_the_limit_of_inputs_but_not_raise_it() {
+        let config = SpendConfig { inputs_max: 100, ..SpendConfig::default() };
+        assert_eq!(config.limits(0).inputs_max, 100);
+        assert_eq!(config.limits(7).inputs_max, 7);
+        assert_eq!(config.limits(5_000).inputs_max, 100);
+    }
+}

@@ -1,0 +1,111 @@
+//! Carries one sweep forward from the state its row is in: asks the signer, keeps the answer, sends the transaction.
+//! It never changes what was planned, and every step may be repeated after a crash at any point.
+
+use bitcoin::{Psbt, Transaction};
+use proto::SignHeader;
+
+use crate::coins::{self, Holder, StoredParents};
+use crate::error::Error;
+use crate::progress::State;
+use crate::made;
+use crate::node::NodeError;
+use crate::signer_client::{Reason, SignOutcome, Signed};
+use crate::spend::Spender;
+use crate::follow::Next;
+
+use super::row::{self, SweepRow};
+use super::watch;
+
+/// Sweeps that wait for us, not for the chain.
+pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
+    let ids = sqlx::query_scalar(
+        "SELECT id FROM sweeps WHERE state IN ('planned', 'signed')
+         UNION ALL
+         SELECT s.id FROM sweeps s LEFT JOIN transactions t ON t.txid = s.txid
+         WHERE s.state = 'broadcast' AND (t.state IS NULL OR t.state = 'gone')",
+    );
+    Ok(ids.fetch_all(app.store.reader()).await?)
+}
+
+/// The next step of one sweep.
+pub(crate) async fn carry(app: &Spender, id: &str) -> Result<Next, Error> {
+    let Some(sweep) = row::load(app.store.reader(), id).await? else { return Ok(Next::Done) };
+    match sweep.state {
+        State::Planned => ask(app, sweep).await,
+        State::Signed | State::Broadcast => send(app, sweep).await,
+        _ => Ok(Next::Done),
+    }
+}
+
+/// Asks the signer, under the sweep's own id: however often, the answer is one transaction.
+async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
+    let psbt = Psbt::deserialize(&sweep.psbt)
+        .map_err(|error| Error::Broken(format!("the stored PSBT of sweep {}: {error}", sweep.id)))?;
+    let parents = StoredParents::of(app.store.reader().clone(), &psbt.unsigned_tx);
+    let header = SignHeader {
+        idempotency_key: sweep.id.clone(),
+        lane: app.config.sweep_lane.clone(),
+        wallet: sweep.wallet.clone(),
+        psbt: sweep.psbt.clone(),
+        orders: Vec::new(),
+    };
+    match app.signer.sign(header, parents).await {
+        SignOutcome::Signed(signed) => keep(app, sweep, &signed).await,
+        SignOutcome::Refused(refusal) => {
+            tracing::warn!(sweep = sweep.id, %refusal, "a sweep was refused");
+            refuse(app, sweep, refusal.reasons).await
+        }
+        SignOutcome::Unavailable(why) => {
+            tracing::warn!(sweep = sweep.id, %why, "a sweep waits for the signer");
+            Ok(Next::Failed)
+        }
+    }
+}
+
+async fn keep(app: &Spender, mut sweep: SweepRow, signed: &Signed) -> Result<Next, Error> {
+    let transaction = made::check(&signed.transaction, sweep.txid)?;
+    let mut tx = app.store.begin().await?;
+    made::keep(&mut tx, "sweep", &sweep.id, &transaction).await?;
+    sweep.state = State::Signed;
+    if sweep.change(&mut tx, &app.book, State::Planned, &["signed"]).await? {
+        tx.commit().await?;
+        tracing::info!(sweep = sweep.id, txid = %sweep.txid, tier = signed.tier, stored = signed.stored, "signed a sweep");
+    }
+    Ok(Next::Done)
+}
+
+/// A refusal is for good: the coins are free for another sweep, which may be re-cut as anybody likes.
+async fn refuse(app: &Spender, mut sweep: SweepRow, reasons: Vec<Reason>) -> Result<Next, Error> {
+    let mut tx = app.store.begin().await?;
+    sweep.state = State::Refused;
+    sweep.reasons = reasons;
+    if sweep.change(&mut tx, &app.book, State::Planned, &["refused"]).await? {
+        coins::release(&mut tx, &app.book, &Holder::sweep(&sweep.id)).await?;
+        tx.commit().await?;
+    }
+    Ok(Next::Done)
+}
+
+/// Sends what was kept. Sending it again is no harm, and how it gets back after the node forgot it.
+async fn send(app: &Spender, mut sweep: SweepRow) -> Result<Next, Error> {
+    let transaction: Transaction = made::load(app.store.reader(), sweep.txid).await?;
+    match app.node.send(&transaction).await {
+        Ok(_) => {
+            let mut tx = app.store.begin().await?;
+            made::note_sent(&mut tx, sweep.txid).await?;
+            if sweep.state == State::Signed {
+                sweep.state = State::Broadcast;
+                let _ = sweep.change(&mut tx, &app.book, State::Signed, &["broadcast"]).await?;
+                tracing::info!(sweep = sweep.id, txid = %sweep.txid, "sent a sweep");
+            }
+            tx.commit().await?;
+            app.follower.nudge();
+            Ok(Next::After(app.resend()))
+        }
+        Err(NodeError::Refused { code, message, .. }) => {
+            tracing::warn!(sweep = sweep.id, code, message, "the node does not take a sweep");
+            if watch::replace_if_lost(app, &sweep.id).await? { Ok(Next::Done) } else { Ok(Next::Failed) }
+        }
+        Err(error) => Err(error.into()),
+    }
+}

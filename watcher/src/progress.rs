@@ -26,6 +26,20 @@ words! {
     }
 }
 
+words! {
+    /// The state of one version of a payout's transaction.
+    VersionState {
+        /// Never sent to the signer.
+        Planned = "planned",
+        /// Sent to the signer at least once; until it answers, it may have signed.
+        Asked = "asked",
+        /// The signer said no.
+        Refused = "refused",
+        /// The signed transaction is kept.
+        Signed = "signed",
+    }
+}
+
 /// Where its transaction stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
@@ -42,7 +56,7 @@ pub enum Progress {
 impl Progress {
     /// From what the follower wrote down of the transaction, if anything.
     #[must_use]
-    pub fn of(at: Option<TxState>, tip: u32, finality: Finality) -> Self {
+    pub(crate) fn of(at: Option<TxState>, tip: u32, finality: Finality) -> Self {
         match at {
             None | Some(TxState::Gone) => Self::Nowhere,
             Some(TxState::Mempool) => Self::Waiting,

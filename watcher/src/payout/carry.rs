@@ -13,12 +13,12 @@ use crate::error::Error;
 use crate::follow::Next;
 use crate::made;
 use crate::node::NodeError;
-use crate::progress::State;
+use crate::progress::{State, VersionState};
 use crate::signer_client::{Reason, Refusal, SignOutcome, Signed};
 use crate::spend::Spender;
 use crate::store::now_unix;
 
-use super::row::{self, InForce, PayoutRow, Version, VersionState};
+use super::row::{self, InForce, PayoutRow, Version};
 use super::{plan, watch};
 
 /// How often a no is asked about again while an earlier yes may be out there.

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::follow::Next;
 use crate::plan::payout::{Earlier, Payment, PayoutPlan, payout};
 use crate::plan::Coin;
-use crate::progress::State;
+use crate::progress::{State, VersionState};
 use crate::psbt::{self, Output, Payee};
 use crate::scan::Branch;
 use crate::signer_client::Reason;
@@ -20,7 +20,7 @@ use crate::spend::Spender;
 use crate::sweep::inputs;
 use crate::wallets::Wallet;
 
-use super::row::{self, InForce, PayoutRow, Version, VersionState};
+use super::row::{self, InForce, PayoutRow, Version};
 
 /// How often a payout that waits for coins looks for them.
 const PAUSE: Duration = Duration::from_secs(5);

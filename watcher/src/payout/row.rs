@@ -9,26 +9,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteExecutor};
 
 use crate::book::{Book, bytes};
-use crate::deposit::{BlockRef, words};
-use crate::progress::State;
+use crate::deposit::BlockRef;
+use crate::progress::{State, VersionState};
 use crate::plan::Coin;
 use crate::rows::{amount, block_ref, corrupt, txid, word};
 use crate::signer_client::Reason;
 use crate::store::{StoreError, Tx, now_unix};
-
-words! {
-    /// The state of one version.
-    VersionState {
-        /// Never sent to the signer.
-        Planned = "planned",
-        /// Sent to the signer at least once; until it answers, it may have signed.
-        Asked = "asked",
-        /// The signer said no.
-        Refused = "refused",
-        /// The signed transaction is kept.
-        Signed = "signed",
-    }
-}
 
 /// One payout.
 #[derive(Clone, Debug)]

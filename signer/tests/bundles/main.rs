@@ -7,4 +7,6 @@
 )]
 
 mod support;
+mod token;
 mod importing;
+mod proving;

@@ -113,7 +113,12 @@ pub(crate) struct House {
 impl House {
     /// A new log for a token with this wrapping key.
     pub(crate) async fn new(pem: &str) -> Self {
-        let house = Self { folder: TempDir::new().unwrap() };
+        Self::in_folder(TempDir::new().unwrap(), pem).await
+    }
+
+    /// The same in a folder that holds things already.
+    pub(crate) async fn in_folder(folder: TempDir, pem: &str) -> Self {
+        let house = Self { folder };
         let key = house.checkpoint_key().verifying_key().to_bytes();
         let opened = Event::Opened {
             origin: audit::checkpoint::origin(&key),

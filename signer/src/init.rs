@@ -107,7 +107,7 @@ fn make_keys(
 ) -> anyhow::Result<(TokenKeys, Vec<String>, TokenInfo)> {
     let file = KeyFile::in_dir(state_dir);
     let known = file.read()?;
-    let mut line = Line::open(config, &Latch::in_dir(state_dir))?;
+    let mut line = Line::open(config, &Latch::in_dir(state_dir), known.is_none())?;
     let (keys, made) = match known {
         Some(keys) => {
             line.bind(&keys)?;
@@ -126,7 +126,7 @@ fn make_keys(
 
 fn find_keys(config: &TokenConfig, state_dir: &Path) -> anyhow::Result<TokenKeys> {
     let keys = KeyFile::in_dir(state_dir).require()?;
-    let mut line = Line::open(config, &Latch::in_dir(state_dir))?;
+    let mut line = Line::open(config, &Latch::in_dir(state_dir), false)?;
     line.bind(&keys)?;
     line.close();
     Ok(keys)

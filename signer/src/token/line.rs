@@ -23,8 +23,12 @@ pub(crate) struct Line {
 
 impl Line {
     /// Starts a worker and logs it in. At most one login is tried, and none once the PIN was refused. The
-    /// caller makes sure that only one line is opened at a time.
-    pub(crate) fn open(config: &TokenConfig, latch: &Latch) -> Result<Self, TokenError> {
+    /// caller makes sure that only one line is opened at a time. Only with `write` can keys be made.
+    pub(crate) fn open(
+        config: &TokenConfig,
+        latch: &Latch,
+        write: bool,
+    ) -> Result<Self, TokenError> {
         latch.check()?;
         let source = config.source()?;
         let pin_file: Option<PathBuf> = match &source {
@@ -50,7 +54,7 @@ impl Line {
             }
             other => return Err(unexpected(&other)),
         }
-        match line.ask(&Request::Open, time)? {
+        match line.ask(&Request::Open { write }, time)? {
             Reply::Opened(info) => line.info = info,
             other => return Err(unexpected(&other)),
         }

@@ -167,7 +167,7 @@ impl Shared {
         let latch = Latch::in_dir(&self.state_dir);
         let mut line = {
             let _one_at_a_time = self.login.lock().unwrap_or_else(PoisonError::into_inner);
-            Line::open(&self.config, &latch)?
+            Line::open(&self.config, &latch, false)?
         };
         line.bind(&self.keys)?;
         Ok(line)

@@ -14,7 +14,10 @@ pub enum Request {
         version: u16,
     },
     /// Load the module, find the token, open a session; do not log in yet.
-    Open,
+    Open {
+        /// Whether the session may write to the token (`signer init` only).
+        write: bool,
+    },
     /// Send the PIN to the token, once.
     Login,
     /// Make the keys that are missing, then answer as to `Bind`.

@@ -1,0 +1,193 @@
+//! The canary: a child key everybody may know is wrapped and unwrapped to see how this token really holds
+//! children. Every bad way of unwrapping it and every way of reading it is tried, and one that works condemns
+//! the token for this use. It never touches another key, and leaves nothing behind.
+
+use cryptoki::error::Error;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::elliptic_curve::{EcKdf, Ecdh1DeriveParams};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use token_wire::{Fault, FaultCode};
+
+use crate::expect::check_child;
+use crate::keys::oaep;
+use crate::unwrap_template::child;
+use crate::{der, fault};
+
+/// The canary's private key with its public key, PKCS#8. No coin will ever be sent to it.
+#[rustfmt::skip]
+pub(crate) const CANARY_PKCS8: [u8; 135] = [
+    0x30, 0x81, 0x84, 0x02, 0x01, 0x00, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d,
+    0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a, 0x04, 0x6d, 0x30, 0x6b, 0x02, 0x01,
+    0x01, 0x04, 0x20, 0xbb, 0x8f, 0x7b, 0x7b, 0x4c, 0x94, 0xa5, 0x61, 0x95, 0x3e, 0x7a, 0x3b,
+    0xc7, 0x04, 0xce, 0x39, 0x9e, 0x18, 0xfb, 0x50, 0x2d, 0x34, 0xa7, 0x46, 0xad, 0x47, 0xa9,
+    0x85, 0x0d, 0x16, 0x5f, 0xaf, 0xa1, 0x44, 0x03, 0x42, 0x00, 0x04, 0x15, 0x49, 0x29, 0x2d,
+    0xb6, 0xf8, 0x94, 0x9c, 0xe6, 0xc3, 0xaf, 0x24, 0xf7, 0xc3, 0xd2, 0xfb, 0x80, 0x88, 0xda,
+    0xe4, 0xde, 0x29, 0xdb, 0xa2, 0xd6, 0xbe, 0x3d, 0x89, 0x3f, 0x4d, 0x55, 0x9a, 0x72, 0xf0,
+    0x4f, 0x4f, 0x90, 0xe9, 0xe9, 0xb8, 0x21, 0x1d, 0x15, 0x14, 0xc4, 0x84, 0xd8, 0x73, 0x7e,
+    0x45, 0x4b, 0xc6, 0x22, 0x5f, 0x3a, 0xbf, 0xd8, 0xaf, 0x17, 0xdd, 0x38, 0xa8, 0xf3, 0x84,
+];
+
+/// Wraps the canary for the wrapping key, as a ceremony wraps children.
+pub(crate) fn wrap(session: &Session, spki: &[u8]) -> Result<Vec<u8>, Fault> {
+    let modulus = der::rsa_modulus(spki).ok_or_else(|| {
+        Fault::new(FaultCode::KeyUnsafe, "the wrapping key is not RSA with exponent 65537")
+    })?;
+    let public = [
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::KeyType(KeyType::RSA),
+        Attribute::Token(false),
+        Attribute::Private(false),
+        Attribute::Encrypt(true),
+        Attribute::Modulus(modulus),
+        Attribute::PublicExponent(der::EXPONENT.to_vec()),
+    ];
+    let failed = |error: &Error| fault::token("wrap the canary", error);
+    let key = session.create_object(&public).map_err(|error| failed(&error))?;
+    let wrapped = session.encrypt(&oaep(), key, &CANARY_PKCS8);
+    session.destroy_object(key).map_err(|error| failed(&error))?;
+    wrapped.map_err(|error| failed(&error))
+}
+
+/// Tries everything on the canary; the first thing that works is the fault.
+pub(crate) fn try_everything(
+    session: &Session,
+    wrapping: ObjectHandle,
+    wrapped: &[u8],
+) -> Result<(), Fault> {
+    for (what, template) in bad_templates() {
+        if let Ok(key) = session.unwrap_key(&oaep(), wrapping, wrapped, &template) {
+            // It must not stay, least of all as a token object.
+            let _ = session.destroy_object(key);
+            return Err(broken(&format!("unwraps a child {what}")));
+        }
+    }
+    let key = session
+        .unwrap_key(&oaep(), wrapping, wrapped, &child())
+        .map_err(|error| fault::token("unwrap the canary", &error))?;
+    let tried = check_child(session, key).and_then(|()| try_reading(session, key));
+    session.destroy_object(key).map_err(|error| fault::token("destroy the canary", &error))?;
+    tried
+}
+
+/// Templates that differ from the right one in one attribute, or lack one.
+fn bad_templates() -> Vec<(String, Vec<Attribute>)> {
+    let changes = [
+        ("as a secret key", Attribute::Class(ObjectClass::SECRET_KEY)),
+        ("as another type of key", Attribute::KeyType(KeyType::GENERIC_SECRET)),
+        ("into the token", Attribute::Token(true)),
+        ("for all to see", Attribute::Private(false)),
+        ("not sensitive", Attribute::Sensitive(false)),
+        ("extractable", Attribute::Extractable(true)),
+        ("for deriving", Attribute::Derive(true)),
+        ("for decrypting", Attribute::Decrypt(true)),
+        ("for unwrapping", Attribute::Unwrap(true)),
+        ("copyable", Attribute::Copyable(true)),
+        ("modifiable", Attribute::Modifiable(true)),
+    ];
+    let mut bad: Vec<(String, Vec<Attribute>)> = Vec::new();
+    for (what, change) in changes {
+        let kind = change.attribute_type();
+        let mut changed = child();
+        for attribute in &mut changed {
+            if attribute.attribute_type() == kind {
+                *attribute = change.clone();
+            }
+        }
+        bad.push((what.to_owned(), changed));
+    }
+    // Said twice, once rightly: the token must not believe the second.
+    for twice in [Attribute::Extractable(true), Attribute::Sensitive(false)] {
+        let mut doubled = child();
+        doubled.insert(0, twice);
+        bad.push(("with an attribute said twice".to_owned(), doubled));
+    }
+    bad
+}
+
+/// Every way PKCS#11 has of getting a key's value out, or of making it gettable.
+fn try_reading(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+    if let Ok(found) = session.get_attributes(key, &[AttributeType::Value])
+        && found.iter().any(|value| matches!(value, Attribute::Value(bytes) if !bytes.is_empty()))
+    {
+        return Err(broken("shows a child's private key"));
+    }
+    for change in
+        [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Token(true)]
+    {
+        let kind = change.attribute_type();
+        if session.update_attributes(key, std::slice::from_ref(&change)).is_ok() {
+            return Err(broken(&format!("lets a child's {kind} be changed")));
+        }
+        if let Ok(copy) = session.copy_object(key, &[change]) {
+            let _ = session.destroy_object(copy);
+            return Err(broken(&format!("copies a child with another {kind}")));
+        }
+    }
+    try_wrapping(session, key)?;
+    let point = CANARY_PKCS8.get(70..).unwrap_or_default();
+    let ecdh = Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), point));
+    let derived = [
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::GENERIC_SECRET),
+        Attribute::Token(false),
+        Attribute::Sensitive(false),
+        Attribute::Extractable(true),
+        Attribute::ValueLen(32.into()),
+    ];
+    if let Ok(secret) = session.derive_key(&ecdh, key, &derived) {
+        let _ = session.destroy_object(secret);
+        return Err(broken("derives from a child"));
+    }
+    Ok(())
+}
+
+/// A session AES key that may wrap. Where the token makes none, nothing can be wrapped by one.
+fn try_wrapping(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+    let template = [
+        Attribute::Token(false),
+        Attribute::Wrap(true),
+        Attribute::Encrypt(true),
+        Attribute::ValueLen(32.into()),
+    ];
+    let Ok(aes) = session.generate_key(&Mechanism::AesKeyGen, &template) else { return Ok(()) };
+    let wrapped = [Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad]
+        .iter()
+        .any(|mechanism| session.wrap_key(mechanism, aes, key).is_ok());
+    session.destroy_object(aes).map_err(|error| fault::token("destroy a session key", &error))?;
+    if wrapped { Err(broken("wraps a child for taking out")) } else { Ok(()) }
+}
+
+fn broken(what: &str) -> Fault {
+    Fault::new(
+        FaultCode::KeyUnsafe,
+        format!(
+            "this token {what}: it does not hold children back and must not carry token-hd wallets"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use rsa::pkcs8::PrivateKeyInfo;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_canary_is_the_key_it_says() {
+        let info = PrivateKeyInfo::try_from(CANARY_PKCS8.as_slice()).unwrap();
+        let secret: [u8; 32] = Sha256::digest(b"cofferdam canary v1").into();
+        assert!(info.private_key.windows(32).any(|bytes| bytes == secret));
+        let x = &token_wire::CANARY_PUBLIC_KEY[1..];
+        assert_eq!(&CANARY_PKCS8[71..103], x);
+    }
+
+    #[test]
+    fn each_bad_template_differs_from_the_right_one() {
+        for (what, template) in bad_templates() {
+            assert_ne!(template, child(), "{what}");
+        }
+        assert_eq!(bad_templates().len(), 13);
+    }
+}

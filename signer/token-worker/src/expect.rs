@@ -1,0 +1,138 @@
+//! What a key's attributes must be, read back from the token. A key that differs in one of them, or does not
+//! show one, is refused by its name and the attribute's. It never changes a key.
+
+use cryptoki::mechanism::MechanismType;
+use cryptoki::object::{
+    Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle,
+};
+use cryptoki::session::Session;
+use token_wire::{Fault, FaultCode};
+
+use crate::fault;
+use crate::unwrap_template::{UNWRAP_TEMPLATE, WRAPPING_MECHANISM, bytes_expected};
+
+/// The wrapping key: born in the token, never out of it, and good for unwrapping alone.
+pub(crate) fn check_wrapping(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+) -> Result<(), Fault> {
+    let mut expected = born_in_token(KeyType::RSA, MechanismType::RSA_PKCS_KEY_PAIR_GEN);
+    expected.extend([
+        Attribute::Unwrap(true),
+        Attribute::Sign(false),
+        Attribute::AllowedMechanisms(vec![WRAPPING_MECHANISM]),
+    ]);
+    check(session, key, name, &expected)?;
+    // The entries cannot be read back through cryptoki: their number is checked here, each of them by canary.
+    let info = session
+        .get_attribute_info(key, &[UNWRAP_TEMPLATE])
+        .map_err(|error| fault::token("read a key's unwrap template", &error))?;
+    match info.as_slice() {
+        [AttributeInfo::Available(bytes)] if *bytes == bytes_expected() => Ok(()),
+        other => Err(unsafe_key(name, "CKA_UNWRAP_TEMPLATE", &format!("{other:?}"), "complete")),
+    }
+}
+
+/// A key that signs statements: born in the token, never out of it, and good for signing alone.
+pub(crate) fn check_statement(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+) -> Result<(), Fault> {
+    let mut expected = born_in_token(KeyType::EC_EDWARDS, MechanismType::ECC_EDWARDS_KEY_PAIR_GEN);
+    expected.extend([
+        Attribute::Unwrap(false),
+        Attribute::Sign(true),
+        Attribute::AllowedMechanisms(vec![MechanismType::EDDSA]),
+    ]);
+    check(session, key, name, &expected)
+}
+
+/// A child as it must be once unwrapped, whatever was asked for.
+pub(crate) fn check_child(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+    check(session, key, "an unwrapped child", &crate::unwrap_template::child())
+}
+
+fn born_in_token(kind: KeyType, made_by: MechanismType) -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(kind),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::AlwaysSensitive(true),
+        Attribute::Extractable(false),
+        Attribute::NeverExtractable(true),
+        Attribute::Local(true),
+        Attribute::KeyGenMechanism(made_by),
+        Attribute::Decrypt(false),
+        Attribute::SignRecover(false),
+        Attribute::Derive(false),
+        Attribute::Modifiable(false),
+        Attribute::Copyable(false),
+        Attribute::Destroyable(false),
+        Attribute::AlwaysAuthenticate(false),
+    ]
+}
+
+fn check(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+    expected: &[Attribute],
+) -> Result<(), Fault> {
+    for wanted in expected {
+        let kind = wanted.attribute_type();
+        let found = session
+            .get_attributes(key, &[kind])
+            .map_err(|error| fault::token("read a key's attributes", &error))?;
+        match found.as_slice() {
+            [found] if found == wanted => {}
+            [found] => {
+                return Err(unsafe_key(
+                    name,
+                    &kind.to_string(),
+                    &format!("{found:?}"),
+                    &format!("{wanted:?}"),
+                ));
+            }
+            _ => {
+                return Err(unsafe_key(
+                    name,
+                    &kind.to_string(),
+                    "not shown",
+                    &format!("{wanted:?}"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unsafe_key(name: &str, attribute: &str, found: &str, wanted: &str) -> Fault {
+    Fault::new(
+        FaultCode::KeyUnsafe,
+        format!("{name}: {attribute} is {found}, must be {wanted}; this key cannot be used"),
+    )
+}
+
+/// The value of one attribute that is bytes.
+pub(crate) fn bytes(
+    session: &Session,
+    key: ObjectHandle,
+    kind: AttributeType,
+) -> Result<Vec<u8>, Fault> {
+    let found = session
+        .get_attributes(key, &[kind])
+        .map_err(|error| fault::token("read a key's attributes", &error))?;
+    match found.into_iter().next() {
+        Some(
+            Attribute::Modulus(bytes)
+            | Attribute::PublicExponent(bytes)
+            | Attribute::EcPoint(bytes)
+            | Attribute::Id(bytes),
+        ) => Ok(bytes),
+        _ => Err(Fault::new(FaultCode::KeyUnsafe, format!("a key does not show its {kind}"))),
+    }
+}

@@ -1,0 +1,268 @@
+//! The token's own keys: found by their public halves (never by a label alone), made where `signer init` finds
+//! none, checked attribute by attribute. It never takes one of two that claim to be the same.
+
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use token_wire::{Counters, Fault, FaultCode, Keys, StatementKey};
+
+use crate::der;
+use crate::expect::{bytes, check_statement, check_wrapping};
+use crate::fault;
+use crate::unwrap_template::{WRAPPING_MECHANISM, with_attribute};
+
+/// Bits of a wrapping key; see DESIGN for what other sizes cost.
+const WRAPPING_BITS: u64 = 3072;
+/// Label of the wrapping key; the other keys' labels follow the same form.
+const WRAPPING_LABEL: &str = "cofferdam wrapping 1";
+
+/// Handles of the keys, found once, and their public halves.
+pub(crate) struct KeyRing {
+    pub(crate) wrapping: ObjectHandle,
+    pub(crate) attestation: ObjectHandle,
+    pub(crate) checkpoint: ObjectHandle,
+    pub(crate) public: Keys,
+}
+
+/// Finds and makes keys in one session, counting its searches.
+pub(crate) struct Finder<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) counters: &'a mut Counters,
+}
+
+impl Finder<'_> {
+    /// Finds exactly these keys and checks them.
+    pub(crate) fn bind(&mut self, keys: &Keys) -> Result<KeyRing, Fault> {
+        let ring = KeyRing {
+            wrapping: self.wrapping_with(&keys.wrapping_spki)?,
+            attestation: self.statement_with(StatementKey::Attestation, &keys.attestation)?,
+            checkpoint: self.statement_with(StatementKey::Checkpoint, &keys.checkpoint)?,
+            public: keys.clone(),
+        };
+        check_wrapping(self.session, ring.wrapping, "wrapping key")?;
+        check_statement(self.session, ring.attestation, "attestation key")?;
+        check_statement(self.session, ring.checkpoint, "checkpoint key")?;
+        Ok(ring)
+    }
+
+    /// Makes the keys whose labels the token lacks, then binds to whatever has the labels. Names those made.
+    pub(crate) fn init(&mut self) -> Result<(KeyRing, Vec<String>), Fault> {
+        let mut made = Vec::new();
+        if self.labelled(WRAPPING_LABEL)?.is_none() {
+            self.make_wrapping()?;
+            made.push("wrapping".to_owned());
+        }
+        for key in [StatementKey::Attestation, StatementKey::Checkpoint] {
+            if self.labelled(&label(key))?.is_none() {
+                self.make_statement(key)?;
+                made.push(key.to_string());
+            }
+        }
+        let public = Keys {
+            wrapping_spki: self.labelled_spki()?,
+            attestation: self.labelled_point(StatementKey::Attestation)?,
+            checkpoint: self.labelled_point(StatementKey::Checkpoint)?,
+        };
+        Ok((self.bind(&public)?, made))
+    }
+
+    /// The one private RSA key with this public half.
+    fn wrapping_with(&mut self, spki: &[u8]) -> Result<ObjectHandle, Fault> {
+        let all = self.find(&[
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::KeyType(KeyType::RSA),
+            Attribute::Token(true),
+        ])?;
+        let mut matching = Vec::new();
+        for key in all {
+            if self.spki(key)? == spki {
+                matching.push(key);
+            }
+        }
+        only(&matching, "wrapping key")
+    }
+
+    /// The one private Ed25519 key that belongs to the one public key with this point. Private keys do not
+    /// show their point, so the pair's common id leads from one to the other; that it is truly the other half
+    /// is shown by a signature that the signer verifies.
+    fn statement_with(
+        &mut self,
+        key: StatementKey,
+        point: &[u8; 32],
+    ) -> Result<ObjectHandle, Fault> {
+        let all = self.find(&[
+            Attribute::Class(ObjectClass::PUBLIC_KEY),
+            Attribute::KeyType(KeyType::EC_EDWARDS),
+            Attribute::Token(true),
+        ])?;
+        let mut matching = Vec::new();
+        for public in all {
+            if self.point(public)? == *point {
+                matching.push(public);
+            }
+        }
+        let public = only(&matching, &format!("{key} key's public half"))?;
+        let id = bytes(self.session, public, AttributeType::Id)?;
+        let private = self.find(&[
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::KeyType(KeyType::EC_EDWARDS),
+            Attribute::Token(true),
+            Attribute::Id(id),
+        ])?;
+        only(&private, &format!("{key} key"))
+    }
+
+    fn make_wrapping(&mut self) -> Result<(), Fault> {
+        let (id, label) = (self.new_id()?, WRAPPING_LABEL.as_bytes().to_vec());
+        let public = [
+            Attribute::Token(true),
+            Attribute::Private(false),
+            Attribute::ModulusBits(WRAPPING_BITS.into()),
+            Attribute::PublicExponent(der::EXPONENT.to_vec()),
+            Attribute::Encrypt(false),
+            Attribute::Verify(false),
+            Attribute::Wrap(true),
+            Attribute::Id(id.clone()),
+            Attribute::Label(label.clone()),
+            Attribute::Destroyable(false),
+            Attribute::Modifiable(false),
+        ];
+        with_attribute(|unwrap_template| {
+            let mut private = private_template(id, label, WRAPPING_MECHANISM);
+            private.extend([
+                Attribute::Sign(false),
+                Attribute::Unwrap(true),
+                unwrap_template,
+                Attribute::Modifiable(false),
+            ]);
+            self.session
+                .generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)
+                .map_err(|error| fault::token("make the wrapping key", &error))
+        })?;
+        Ok(())
+    }
+
+    fn make_statement(&mut self, key: StatementKey) -> Result<(), Fault> {
+        let (id, label) = (self.new_id()?, label(key).into_bytes());
+        let public = [
+            Attribute::Token(true),
+            Attribute::Private(false),
+            Attribute::EcParams(der::ED25519_OID.to_vec()),
+            Attribute::Verify(true),
+            Attribute::Id(id.clone()),
+            Attribute::Label(label.clone()),
+            Attribute::Destroyable(false),
+            Attribute::Modifiable(false),
+        ];
+        let mut private = private_template(id, label, MechanismType::EDDSA);
+        private.extend([
+            Attribute::Sign(true),
+            Attribute::Unwrap(false),
+            Attribute::Modifiable(false),
+        ]);
+        self.session
+            .generate_key_pair(&Mechanism::EccEdwardsKeyPairGen, &public, &private)
+            .map_err(|error| fault::token(&format!("make the {key} key"), &error))?;
+        Ok(())
+    }
+
+    /// The private key with this label, if there is one.
+    fn labelled(&mut self, label: &str) -> Result<Option<ObjectHandle>, Fault> {
+        let found = self.find(&[
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::Token(true),
+            Attribute::Label(label.as_bytes().to_vec()),
+        ])?;
+        if found.is_empty() { Ok(None) } else { only(&found, label).map(Some) }
+    }
+
+    fn labelled_spki(&mut self) -> Result<Vec<u8>, Fault> {
+        let key = self.labelled(WRAPPING_LABEL)?.ok_or_else(|| missing("wrapping key"))?;
+        self.spki(key)
+    }
+
+    fn labelled_point(&mut self, key: StatementKey) -> Result<[u8; 32], Fault> {
+        let found = self.find(&[
+            Attribute::Class(ObjectClass::PUBLIC_KEY),
+            Attribute::Token(true),
+            Attribute::Label(label(key).into_bytes()),
+        ])?;
+        let public = only(&found, &format!("{key} key's public half"))?;
+        self.point(public)
+    }
+
+    fn spki(&self, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
+        Ok(der::rsa_spki(&bytes(self.session, key, AttributeType::Modulus)?))
+    }
+
+    fn point(&self, key: ObjectHandle) -> Result<[u8; 32], Fault> {
+        let point = bytes(self.session, key, AttributeType::EcPoint)?;
+        der::ed25519_point(&point)
+            .ok_or_else(|| Fault::new(FaultCode::KeyUnsafe, "an Ed25519 key has no 32-byte point"))
+    }
+
+    fn new_id(&self) -> Result<Vec<u8>, Fault> {
+        self.session
+            .generate_random_vec(16)
+            .map_err(|error| fault::token("make random bytes", &error))
+    }
+
+    fn find(&mut self, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
+        self.counters.finds = self.counters.finds.saturating_add(1);
+        self.session
+            .find_objects(template)
+            .map_err(|error| fault::token("search its objects", &error))
+    }
+}
+
+/// `CKM_RSA_PKCS_OAEP` as SoftHSM has it: SHA-1, MGF1 with SHA-1, no label.
+pub(crate) fn oaep() -> Mechanism<'static> {
+    let hash = (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1);
+    Mechanism::RsaPkcsOaep(PkcsOaepParams::new(hash.0, hash.1, PkcsOaepSource::empty()))
+}
+
+/// What every private key of ours begins with.
+fn private_template(id: Vec<u8>, label: Vec<u8>, mechanism: MechanismType) -> Vec<Attribute> {
+    vec![
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Decrypt(false),
+        Attribute::SignRecover(false),
+        Attribute::Derive(false),
+        Attribute::AllowedMechanisms(vec![mechanism]),
+        Attribute::Id(id),
+        Attribute::Label(label),
+        Attribute::Copyable(false),
+        Attribute::Destroyable(false),
+    ]
+}
+
+fn label(key: StatementKey) -> String {
+    format!("cofferdam {key} 1")
+}
+
+fn only(found: &[ObjectHandle], name: &str) -> Result<ObjectHandle, Fault> {
+    match found {
+        [key] => Ok(*key),
+        [] => Err(missing(name)),
+        several => Err(Fault::new(
+            FaultCode::KeyAmbiguous,
+            format!(
+                "the token holds {} objects that claim to be the {name}; find out who made the others",
+                several.len()
+            ),
+        )),
+    }
+}
+
+fn missing(name: &str) -> Fault {
+    Fault::new(
+        FaultCode::KeyMissing,
+        format!(
+            "the token does not hold the {name}: is it the right token? (`signer init` makes keys once)"
+        ),
+    )
+}

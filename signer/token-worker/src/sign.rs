@@ -1,0 +1,107 @@
+//! Signatures: per job exactly one unwrap, one sign, one destroy, and no search. It never signs anything but 32
+//! bytes with a child, and never keeps a child longer than for its one signature.
+//!
+//! (`cryptoki` asks `C_Sign` for the signature's length first; modules answer that without signing.)
+
+use cryptoki::error::Error;
+use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::object::{Attribute, ObjectHandle};
+use cryptoki::session::Session;
+use token_wire::{
+    BATCH_JOBS_MAX, Batch, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, RawSignature,
+    STATEMENT_BYTES_MAX, WRAPPED_BYTES_MAX,
+};
+
+use crate::fault;
+use crate::keys::oaep;
+use crate::unwrap_template::child;
+
+/// Unwraps children and signs with them.
+pub(crate) struct Children<'a> {
+    session: &'a Session,
+    wrapping: ObjectHandle,
+    /// The wrapped canary: a key the token is known to take.
+    canary: &'a [u8],
+    template: Vec<Attribute>,
+}
+
+impl<'a> Children<'a> {
+    pub(crate) fn new(session: &'a Session, wrapping: ObjectHandle, canary: &'a [u8]) -> Self {
+        Self { session, wrapping, canary, template: child() }
+    }
+
+    /// Does the jobs in order. A job that fails while the canary still works is refused; one that fails
+    /// together with the canary is the token's fault, and ends the batch.
+    pub(crate) fn batch(
+        &self,
+        batch: &Batch,
+        counters: &mut Counters,
+    ) -> Result<Vec<JobOutcome>, Fault> {
+        let too_long = batch.jobs.iter().any(|job| job.wrapped.len() > WRAPPED_BYTES_MAX);
+        if batch.jobs.len() > BATCH_JOBS_MAX || too_long {
+            return Err(Fault::new(FaultCode::BadRequest, "a batch beyond its limits"));
+        }
+        batch.jobs.iter().map(|job| self.job(job, counters)).collect()
+    }
+
+    /// A signature by the canary over `digest`.
+    pub(crate) fn canary(
+        &self,
+        digest: &[u8; 32],
+        counters: &mut Counters,
+    ) -> Result<RawSignature, Fault> {
+        count(&mut counters.canaries);
+        let mut apart = Counters::default();
+        self.unwrap_sign_destroy(self.canary, digest, &mut apart)
+            .map_err(|error| fault::token("sign with the canary", &error))
+    }
+
+    fn job(&self, job: &Job, counters: &mut Counters) -> Result<JobOutcome, Fault> {
+        match self.unwrap_sign_destroy(&job.wrapped, &job.digest, counters) {
+            Ok(signature) => Ok(JobOutcome::Signed(signature)),
+            Err(error) => {
+                self.canary(&[0x5a; 32], counters)
+                    .map_err(|_| fault::token("sign with a child", &error))?;
+                Ok(JobOutcome::Refused(JobFault { text: fault::short(&error) }))
+            }
+        }
+    }
+
+    fn unwrap_sign_destroy(
+        &self,
+        wrapped: &[u8],
+        digest: &[u8; 32],
+        counters: &mut Counters,
+    ) -> Result<RawSignature, Error> {
+        count(&mut counters.unwraps);
+        let key = self.session.unwrap_key(&oaep(), self.wrapping, wrapped, &self.template)?;
+        count(&mut counters.signs);
+        let signed = self.session.sign(&Mechanism::Ecdsa, key, digest);
+        // Destroyed also when it did not sign.
+        count(&mut counters.destroys);
+        self.session.destroy_object(key)?;
+        RawSignature::from_slice(&signed?).ok_or(Error::InvalidValue)
+    }
+}
+
+/// Signs a statement with one of the token's Ed25519 keys.
+pub(crate) fn statement(
+    session: &Session,
+    key: ObjectHandle,
+    message: &[u8],
+    counters: &mut Counters,
+) -> Result<RawSignature, Fault> {
+    if message.len() > STATEMENT_BYTES_MAX {
+        return Err(Fault::new(FaultCode::BadRequest, "a statement beyond its limit"));
+    }
+    count(&mut counters.statements);
+    let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
+    let failed = |error: &Error| fault::token("sign a statement", error);
+    let signed = session.sign(&mechanism, key, message).map_err(|error| failed(&error))?;
+    RawSignature::from_slice(&signed).ok_or_else(|| failed(&Error::InvalidValue))
+}
+
+fn count(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}

@@ -1,0 +1,164 @@
+//! A real SoftHSM token in a temporary directory, the worker on the other end of a socket, and a ceremony's
+//! wrapping in miniature.
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use rsa::RsaPublicKey;
+use rsa::pkcs8::DecodePublicKey;
+use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
+use token_wire::{Counters, Fault, Keys, RawSignature, Reply, Request, VERSION};
+
+/// A token made by `softhsm-setup`, gone with this value.
+pub(crate) struct TestToken {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) module: String,
+}
+
+impl TestToken {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let output = Command::new(softhsm_setup()).arg("--dir").arg(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line = text.lines().find(|line| line.starts_with("module")).unwrap();
+        let module = line.split('"').nth(1).unwrap().to_owned();
+        Self { dir, module }
+    }
+
+    pub(crate) fn pin_file(&self) -> PathBuf {
+        self.dir.path().join("user.pin")
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("softhsm2.conf")
+    }
+
+    /// A worker that has been told nothing yet.
+    pub(crate) fn worker(&self) -> Worker {
+        Worker::start(&self.module, &self.config(), "cofferdam-dev", &self.pin_file(), &[])
+    }
+
+    /// A worker with keys made or found by their labels.
+    pub(crate) fn initialised(&self) -> (Worker, Keys) {
+        let mut worker = self.worker();
+        worker.open(true);
+        assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+        match worker.ask(&Request::Init { challenge: [3; 32] }) {
+            Reply::Bound { keys, .. } => (worker, keys),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The signer's end of the line to one worker process.
+pub(crate) struct Worker {
+    pub(crate) child: Child,
+    pub(crate) socket: UnixStream,
+}
+
+impl Worker {
+    pub(crate) fn start(
+        module: &str,
+        config: &Path,
+        label: &str,
+        pin_file: &Path,
+        env: &[(&str, &str)],
+    ) -> Self {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_token-worker"))
+            .args(["--module", module, "--token-label", label, "--pin-file"])
+            .arg(pin_file)
+            .env_clear()
+            .env("SOFTHSM2_CONF", config)
+            .envs(env.iter().copied())
+            .stdin(OwnedFd::from(theirs))
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        Self { child, socket: ours }
+    }
+
+    pub(crate) fn ask(&mut self, question: &Request) -> Reply {
+        token_wire::write(&mut self.socket, question).unwrap();
+        token_wire::read(&mut self.socket).unwrap().expect("the worker closed the line")
+    }
+
+    pub(crate) fn open(&mut self, write: bool) {
+        match self.ask(&Request::Hello { version: VERSION }) {
+            Reply::Hello { version: VERSION, .. } => {}
+            other => panic!("{other:?}"),
+        }
+        match self.ask(&Request::Open { write }) {
+            Reply::Opened(info) => assert!(info.is_softhsm() && info.label == "cofferdam-dev"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn fault(&mut self, question: &Request) -> Fault {
+        match self.ask(question) {
+            Reply::Fault(fault) => fault,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn counters(&mut self) -> Counters {
+        match self.ask(&Request::Counters) {
+            Reply::Counters(counters) => counters,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A child key wrapped as a ceremony wraps it: PKCS#8 with the public key, RSA-OAEP with SHA-1.
+pub(crate) fn wrap(keys: &Keys, secret: &SecretKey) -> Vec<u8> {
+    let rsa = RsaPublicKey::from_public_key_der(&keys.wrapping_spki).unwrap();
+    let padding = rsa::Oaep::new::<sha1::Sha1>();
+    rsa.encrypt(&mut rand::thread_rng(), padding, &pkcs8(secret)).unwrap()
+}
+
+/// 135 bytes.
+pub(crate) fn pkcs8(secret: &SecretKey) -> Vec<u8> {
+    let public = secret.public_key(SECP256K1).serialize_uncompressed();
+    let mut bytes = hex("308184020100301006072a8648ce3d020106052b8104000a046d306b0201010420");
+    bytes.extend_from_slice(&secret.secret_bytes());
+    bytes.extend(hex("a144034200"));
+    bytes.extend_from_slice(&public);
+    assert_eq!(bytes.len(), 135);
+    bytes
+}
+
+pub(crate) fn hex(text: &str) -> Vec<u8> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+pub(crate) fn verifies(raw: RawSignature, digest: [u8; 32], key: &PublicKey) -> bool {
+    let mut signature = secp256k1::ecdsa::Signature::from_compact(&raw.to_bytes()).unwrap();
+    signature.normalize_s();
+    SECP256K1.verify_ecdsa(&Message::from_digest(digest), &signature, key).is_ok()
+}
+
+/// The command of its own package, built once by the same cargo into the same place.
+fn softhsm_setup() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let built =
+            Command::new(env!("CARGO")).args(["build", "-q", "-p", "softhsm-setup"]).status();
+        assert!(built.unwrap().success());
+        Path::new(env!("CARGO_BIN_EXE_token-worker")).with_file_name("softhsm-setup")
+    })
+}

@@ -126,10 +126,8 @@ impl Config {
     /// [`ConfigError`] with line and reason.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
-        toml::from_str(&text).map_err(|error| ConfigError::Text {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Text { path: path.to_owned(), reason: error.to_string() })
     }
 
     /// The log's database.

@@ -7,11 +7,20 @@
 //! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`import`], [`prove`].
 
 pub mod config;
+pub mod start;
+pub mod serve;
 pub mod refusal;
+pub mod grpc;
+pub mod down;
+pub mod app;
+pub mod gate;
+pub mod receive;
 pub mod request;
 pub mod wallets;
 pub mod records;
 pub mod ledger;
+pub mod sign;
+pub mod attest;
 pub mod log;
 pub mod token;
 pub mod init;

@@ -1,2 +1,154 @@
-//! stub
-fn main() {}
+//! The `signer` program: its commands. It never holds logic of its own.
+
+use std::io::Write as _;
+use std::num::NonZeroU8;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use policy::Rules;
+use policy::names::WalletName;
+use signer::config::Config;
+use signer::log::{Clock, LogError, Store, begin};
+use signer::{import, init, serve, start};
+use tracing_subscriber::EnvFilter;
+
+/// The isolated signer.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, global = true, default_value = "/etc/cofferdam/signer.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes the token's keys and begins the log. Running it again changes nothing.
+    Init {
+        /// Also writes the wrapping key here, as PEM.
+        #[arg(long)]
+        pem: Option<PathBuf>,
+    },
+    /// Shows the wrapping key and its fingerprint, for a ceremony.
+    WrappingKey {
+        /// Writes the PEM here instead of showing it.
+        #[arg(long)]
+        pem: Option<PathBuf>,
+    },
+    /// Takes a ceremony's bundle in, once it is proven to be the policy's wallet, made for this token.
+    Import {
+        /// The file.
+        bundle: PathBuf,
+        /// The wallet's name in the policy; found by the descriptor when not given.
+        #[arg(long)]
+        wallet: Option<String>,
+    },
+    /// Serves until it is told to end.
+    Serve,
+    /// About the token's PIN.
+    Pin {
+        #[command(subcommand)]
+        command: PinCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum PinCommand {
+    /// Allows one more login after the PIN was refused. Put the right PIN in place first.
+    Clear,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let config = Config::load(&arguments.config)?;
+    let mut out = std::io::stdout();
+    match arguments.command {
+        Command::Init { pem } => {
+            let keys =
+                init::init(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
+            begin_log(&config, &keys).await
+        }
+        Command::WrappingKey { pem } => {
+            init::wrapping_key(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
+            Ok(())
+        }
+        Command::Import { bundle, wallet } => import_bundle(&config, &bundle, wallet).await,
+        Command::Serve => Ok(serve::serve(&config, told_to_end()?).await?),
+        Command::Pin { command: PinCommand::Clear } => init::clear_pin(&config.state_dir, &mut out),
+    }
+}
+
+async fn begin_log(config: &Config, keys: &signer::token::TokenKeys) -> anyhow::Result<()> {
+    let mut store = Store::open(&config.database_url()).await?;
+    let begun = start::beginning(config, keys);
+    let result = begin(&mut store, begun, &Clock::system(), &config.state_dir).await;
+    store.close().await?;
+    let said = match result {
+        Ok(()) => "begun",
+        Err(LogError::Begun(_)) => "was there",
+        Err(error) => return Err(error.into()),
+    };
+    writeln!(std::io::stdout(), "log           {said}")?;
+    Ok(())
+}
+
+async fn import_bundle(
+    config: &Config,
+    bundle: &Path,
+    wallet: Option<String>,
+) -> anyhow::Result<()> {
+    let rules = config.rules()?;
+    let wallet = match wallet {
+        Some(name) => WalletName::parse(&name)?,
+        None => wallet_of(&rules, bundle)?,
+    };
+    // One worker is enough for a checkpoint.
+    let token_config =
+        signer::token::TokenConfig { workers: Some(NonZeroU8::MIN), ..config.token.clone() };
+    let token = start::open_token(config, token_config).await?;
+    let log = start::open_log(config, &token, Clock::system()).await?;
+    start::activate(&log, &rules).await?;
+    let imported = import::import(&log, &rules, &config.state_dir, &wallet, bundle).await;
+    log.close().await?;
+    let imported = imported?;
+    let said = if imported.new { "imported" } else { "was imported before" };
+    let (digest, external, change) =
+        (hex::encode(imported.digest), imported.external, imported.change);
+    writeln!(
+        std::io::stdout(),
+        "{wallet}: {said}, {external} external and {change} change records, bundle {digest}"
+    )?;
+    Ok(())
+}
+
+/// The policy's wallet with the bundle's descriptor.
+fn wallet_of(rules: &Rules, bundle: &Path) -> anyhow::Result<WalletName> {
+    let mut file =
+        std::fs::File::open(bundle).with_context(|| format!("cannot open {}", bundle.display()))?;
+    let opened = bundle::Bundle::open(&mut file).with_context(|| bundle.display().to_string())?;
+    let descriptor = opened.header().descriptor();
+    let wallet = rules.wallets().iter().find(|wallet| wallet.descriptor == descriptor);
+    let wallet = wallet.with_context(|| {
+        format!("the policy has no wallet with this bundle's descriptor, {descriptor}: officers sign for it first")
+    })?;
+    Ok(wallet.name.clone())
+}
+
+/// Done at SIGTERM or SIGINT.
+fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("told to end (SIGTERM)"),
+            _ = interrupt.recv() => tracing::info!("told to end (SIGINT)"),
+        }
+    })
+}

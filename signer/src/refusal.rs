@@ -193,7 +193,11 @@ mod tests {
         let page = include_str!("../../docs/reasons.md");
         for reason in Reason::ALL {
             let line = format!("| `{reason}` |");
-            assert!(page.contains(&line), "docs/reasons.md needs a line for {reason}: {}", reason.rule());
+            assert!(
+                page.contains(&line),
+                "docs/reasons.md needs a line for {reason}: {}",
+                reason.rule()
+            );
         }
     }
 }

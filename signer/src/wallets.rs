@@ -121,17 +121,16 @@ impl Wallets {
 }
 
 impl Wallet {
-    fn new(
-        pinned: &policy::rules::Wallet,
-        network: bitcoin::Network,
-    ) -> Result<Self, WalletError> {
-        let wrong = |reason: String| WalletError::Descriptor { wallet: pinned.name.clone(), reason };
+    fn new(pinned: &policy::rules::Wallet, network: bitcoin::Network) -> Result<Self, WalletError> {
+        let wrong =
+            |reason: String| WalletError::Descriptor { wallet: pinned.name.clone(), reason };
         let parsed = Descriptor::<DescriptorPublicKey>::from_str(&pinned.descriptor)
             .map_err(|error| wrong(error.to_string()))?;
         parsed.sanity_check().map_err(|error| wrong(error.to_string()))?;
         let kind = NetworkKind::from(network);
         if !parsed.for_each_key(|key| belongs(key, kind)) {
-            let reason = "every key must be an extended key of this network ending in an unhardened *";
+            let reason =
+                "every key must be an extended key of this network ending in an unhardened *";
             return Err(wrong(reason.to_owned()));
         }
         let mut branches = parsed
@@ -172,6 +171,12 @@ impl Wallet {
     #[must_use]
     pub fn descriptor(&self) -> &str {
         &self.descriptor
+    }
+
+    /// What its scripts are, e.g. `p2wpkh`; `other` for what only coins are sent to.
+    #[must_use]
+    pub fn script_type(&self) -> &'static str {
+        if matches!(self.external, Branch::Wpkh(_)) { "p2wpkh" } else { "other" }
     }
 
     /// Its wrapped keys, once a bundle was imported.

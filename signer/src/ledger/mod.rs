@@ -35,6 +35,7 @@ pub struct Ledger {
     requests: HashMap<RequestId, Request>,
     spends: Spends,
     attested: Attested,
+    latest_unix: u64,
 }
 
 /// What entry 0 says.
@@ -88,6 +89,12 @@ impl Ledger {
     pub fn evidence(&self, intent: &Intent, questions: &[Question], now_unix: u64) -> Evidence {
         let proven = |wallet: &WalletName| self.imports.wallet(wallet).map(|w| w.proven(true));
         self.spends.evidence(intent, questions, now_unix, proven)
+    }
+
+    /// The time to decide by: a clock that was set back does not make expired orders valid again.
+    #[must_use]
+    pub fn not_before_latest(&self, clock_unix: u64) -> u64 {
+        clock_unix.max(self.latest_unix)
     }
 
     /// What entry 0 says; `None` only before it was folded.
@@ -148,7 +155,9 @@ impl Ledger {
     }
 
     fn admitted(&mut self, id: RequestId) -> Result<&mut Request, FoldError> {
-        self.requests.get_mut(&id).ok_or_else(|| wrong("a request was decided that was not admitted"))
+        self.requests
+            .get_mut(&id)
+            .ok_or_else(|| wrong("a request was decided that was not admitted"))
     }
 
     fn activate(&mut self, version: u64, digest: [u8; 32]) -> Result<(), FoldError> {
@@ -163,6 +172,7 @@ impl Ledger {
 impl Fold for Ledger {
     fn apply(&mut self, seq: u64, entry: &Entry) -> Result<(), FoldError> {
         let unix_s = entry.unix_ms.checked_div(1000).unwrap_or_default();
+        self.latest_unix = self.latest_unix.max(unix_s);
         match &entry.event {
             Event::Opened { network, attestation_key, wrapping_fingerprint, .. } => {
                 self.beginning = Some(Beginning {
@@ -196,12 +206,15 @@ impl Fold for Ledger {
             Event::AttestationSigned { root, signature } => self.attested.sign(root, signature),
             // These change nothing that a decision asks about.
             Event::Refused { .. } | Event::Service { .. } => Ok(()),
-            _ => Err(wrong("this program does not know this kind of entry: use the one that wrote it")),
+            _ => Err(wrong(
+                "this program does not know this kind of entry: use the one that wrote it",
+            )),
         }
     }
 
     fn spend_recorded(&self, request: RequestId, digest: &[u8; 32]) -> bool {
-        self.requests.get(&request).is_some_and(|r| r.digest == *digest) && self.spends.contains(request)
+        self.requests.get(&request).is_some_and(|r| r.digest == *digest)
+            && self.spends.contains(request)
     }
 }
 

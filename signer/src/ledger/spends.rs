@@ -151,10 +151,11 @@ impl Spends {
     }
 
     fn use_coin(&mut self, id: SlotId, amount: Amount, number: usize) {
-        self.coins
-            .entry(id)
-            .and_modify(|coin| coin.later.push(number))
-            .or_insert(Coin { amount, first: number, later: Vec::new() });
+        self.coins.entry(id).and_modify(|coin| coin.later.push(number)).or_insert(Coin {
+            amount,
+            first: number,
+            later: Vec::new(),
+        });
     }
 
     fn pay(&mut self, order: &OrderId, digest: &[u8; 32], number: usize) {
@@ -193,7 +194,9 @@ impl Spends {
             let members = hit.entry(spend.set).or_default();
             *members = members.saturating_add(1);
         }
-        hit.into_iter().find(|(set, members)| self.sets.get(*set) == Some(members)).map(|(set, _)| set)
+        hit.into_iter()
+            .find(|(set, members)| self.sets.get(*set) == Some(members))
+            .map(|(set, _)| set)
     }
 
     /// Sums a window: each set counts its largest member in it. A sum that does not fit counts as the largest

@@ -74,7 +74,12 @@ impl Imports {
         Ok(())
     }
 
-    pub(super) fn prove(&mut self, wallet: &str, change: bool, below: u32) -> Result<(), FoldError> {
+    pub(super) fn prove(
+        &mut self,
+        wallet: &str,
+        change: bool,
+        below: u32,
+    ) -> Result<(), FoldError> {
         let branch = self.branch(wallet, change)?;
         let first_failed = branch.failed.as_ref().map_or(u32::MAX, |(index, _)| *index);
         if below < branch.proven || below > branch.records || below > first_failed {
@@ -102,7 +107,8 @@ impl Imports {
     fn branch(&mut self, wallet: &str, change: bool) -> Result<&mut Branch, FoldError> {
         let wallet = name(WalletName::parse(wallet))?;
         let imported = self.wallets.get_mut(&wallet);
-        let imported = imported.ok_or_else(|| wrong(format!("wallet \"{wallet}\" is not imported")))?;
+        let imported =
+            imported.ok_or_else(|| wrong(format!("wallet \"{wallet}\" is not imported")))?;
         Ok(if change { &mut imported.change } else { &mut imported.external })
     }
 }

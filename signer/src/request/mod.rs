@@ -17,8 +17,8 @@ use bitcoin::Transaction;
 use policy::Rules;
 use policy::intent::{Fee, Intent, RequestId, Slot, SlotId};
 use policy::names::{ClientName, IdempotencyKey, LaneName, WalletName};
-use policy::rules::Tier;
 use policy::order::VerifiedOrder;
+use policy::rules::Tier;
 use sha2::{Digest as _, Sha256};
 
 use crate::refusal::{Reason, Refusal};
@@ -107,13 +107,15 @@ impl Draft {
         rules: &Rules,
         wallets: &Wallets,
     ) -> Result<Self, Refusal> {
-        let bad_name = |error: policy::names::NameError| Refusal::new(Reason::BadRequest, error.to_string());
+        let bad_name =
+            |error: policy::names::NameError| Refusal::new(Reason::BadRequest, error.to_string());
         let lane = LaneName::parse(&header.lane).map_err(bad_name)?;
         let wallet = spendable(wallets, &header.wallet)?;
         let psbt = transaction::read(&header.psbt, wallets.network())?;
         let orders = orders::verify(&header.orders, rules, wallets)?;
         let parents = Parents::wanted(&psbt)?;
-        let inputs = psbt.inputs.iter().enumerate().map(own::input_hint).collect::<Result<_, _>>()?;
+        let inputs =
+            psbt.inputs.iter().enumerate().map(own::input_hint).collect::<Result<_, _>>()?;
         let outputs = psbt.outputs.iter().map(own::output_hint).collect();
         let transaction = psbt.unsigned_tx;
         Ok(Self { asked, lane, wallet, orders, transaction, inputs, outputs, parents })

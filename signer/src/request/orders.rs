@@ -19,10 +19,15 @@ pub(super) fn verify(
     wallets: &Wallets,
 ) -> Result<Vec<VerifiedOrder>, Refusal> {
     if orders.len() > ORDERS_MAX {
-        let text = format!("{} orders came, at most {ORDERS_MAX} may: split the payment", orders.len());
+        let text =
+            format!("{} orders came, at most {ORDERS_MAX} may: split the payment", orders.len());
         return Err(Refusal::new(Reason::Oversize, text));
     }
-    orders.iter().enumerate().map(|(place, order)| verify_one(place, order, rules, wallets)).collect()
+    orders
+        .iter()
+        .enumerate()
+        .map(|(place, order)| verify_one(place, order, rules, wallets))
+        .collect()
 }
 
 fn verify_one(
@@ -42,7 +47,8 @@ fn verify_one(
     })?;
     let wanted = order.order();
     if wanted.asset.chain() != rules.network().chain_id() {
-        let text = format!("order \"{}\" is for {}, another network than ours", wanted.id, wanted.asset);
+        let text =
+            format!("order \"{}\" is for {}, another network than ours", wanted.id, wanted.asset);
         return Err(Refusal::new(Reason::WrongNetwork, text));
     }
     wallets.script_of(wanted.destination.as_str()).map_err(|error| {

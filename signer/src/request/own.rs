@@ -33,7 +33,9 @@ pub(super) struct OwnedInput {
 /// An input must say where its key is, once.
 pub(super) fn input_hint((position, input): (usize, &Input)) -> Result<Hint, Refusal> {
     hint(&input.bip32_derivation).ok_or_else(|| {
-        let text = format!("input {position} needs one bip32_derivation that ends in /branch/index of the wallet");
+        let text = format!(
+            "input {position} needs one bip32_derivation that ends in /branch/index of the wallet"
+        );
         Refusal::new(Reason::ForeignInput, text)
     })
 }
@@ -58,7 +60,10 @@ pub(super) fn inputs(
         let derived = if hint.branch <= 1 { wallet.key(is_change, hint.index) } else { None };
         let (branch, index) = (hint.branch, hint.index);
         let Some((key, _)) = derived.filter(|(_, script)| *script == prevout.script_pubkey) else {
-            let text = format!("input {position} does not pay to wallet \"{}\" at /{branch}/{index}", wallet.name());
+            let text = format!(
+                "input {position} does not pay to wallet \"{}\" at /{branch}/{index}",
+                wallet.name()
+            );
             return Err(Refusal::new(Reason::ForeignInput, text));
         };
         let below = if is_change { change } else { external };

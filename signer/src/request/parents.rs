@@ -43,7 +43,8 @@ impl Parents {
             let mut coin = Coin { outpoint, claimed: fields.witness_utxo.clone(), found: None };
             if let Some(parent) = &fields.non_witness_utxo {
                 if parent.compute_txid() != outpoint.txid {
-                    let text = format!("the parent inside input {position} is not {}", outpoint.txid);
+                    let text =
+                        format!("the parent inside input {position} is not {}", outpoint.txid);
                     return Err(Refusal::new(Reason::WrongParent, text));
                 }
                 coin.found = Some(output_of(parent, &outpoint)?);
@@ -57,7 +58,9 @@ impl Parents {
     pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > PARENT_BYTES_MAX {
-            let text = format!("the parents have more than {PARENT_BYTES_MAX} bytes together: spend fewer coins at once");
+            let text = format!(
+                "the parents have more than {PARENT_BYTES_MAX} bytes together: spend fewer coins at once"
+            );
             return Err(Refusal::new(Reason::Oversize, text));
         }
         let parent: Transaction = bitcoin::consensus::deserialize(bytes).map_err(|error| {
@@ -66,7 +69,8 @@ impl Parents {
         })?;
         let txid = parent.compute_txid();
         let Some(spent) = self.wanted.get(&txid) else {
-            let text = format!("no input spends from {txid}: send the inputs' parents and nothing else");
+            let text =
+                format!("no input spends from {txid}: send the inputs' parents and nothing else");
             return Err(Refusal::new(Reason::ParentNotAsked, text));
         };
         if !self.streamed.insert(txid) {
@@ -111,7 +115,11 @@ impl Parents {
 fn output_of(parent: &Transaction, outpoint: &OutPoint) -> Result<TxOut, Refusal> {
     let output = usize::try_from(outpoint.vout).ok().and_then(|vout| parent.output.get(vout));
     output.cloned().ok_or_else(|| {
-        let text = format!("{} has {} outputs: there is no {outpoint}", outpoint.txid, parent.output.len());
+        let text = format!(
+            "{} has {} outputs: there is no {outpoint}",
+            outpoint.txid,
+            parent.output.len()
+        );
         Refusal::new(Reason::WrongParent, text)
     })
 }

@@ -18,7 +18,7 @@ impl SigningRequest {
     /// # Errors
     /// [`Refusal`] when the wallet has no records or one is damaged.
     pub fn jobs(&self) -> Result<SigningJobs, Refusal> {
-        let records = self.wallet.records().ok_or_else(|| not_imported(&self.wallet))?;
+        let records = self.wallet.records().ok_or_else(|| not_imported(self.wallet.name()))?;
         let mut cache = SighashCache::new(&self.transaction);
         let mut jobs = Vec::with_capacity(self.inputs.len());
         for (position, input) in self.inputs.iter().enumerate() {
@@ -58,10 +58,8 @@ impl SigningRequest {
         }
         let pairs = self.inputs.iter().zip(signatures);
         for (input, (owned, signature)) in signed.input.iter_mut().zip(pairs) {
-            let signature = ecdsa::Signature {
-                signature: *signature,
-                sighash_type: EcdsaSighashType::All,
-            };
+            let signature =
+                ecdsa::Signature { signature: *signature, sighash_type: EcdsaSighashType::All };
             input.witness = Witness::p2wpkh(&signature, &owned.key);
         }
         if signed.compute_txid() != self.transaction.compute_txid() {
@@ -116,10 +114,9 @@ impl SigningRequest {
 }
 
 /// What to say of a wallet without records.
-pub(crate) fn not_imported(wallet: &crate::wallets::Wallet) -> Refusal {
+pub(crate) fn not_imported(wallet: &policy::names::WalletName) -> Refusal {
     let text = format!(
-        "no bundle was imported for wallet \"{}\": run `signer import`, then start the signer again",
-        wallet.name()
+        "no bundle was imported for wallet \"{wallet}\": run `signer import`, then start the signer again"
     );
     Refusal::new(Reason::WalletNotImported, text)
 }

@@ -20,7 +20,8 @@ const SEGWIT_WEIGHT: u64 = 2;
 /// Reads a PSBT and checks everything that its transaction alone can tell.
 pub(super) fn read(bytes: &[u8], network: bitcoin::Network) -> Result<Psbt, Refusal> {
     if bytes.len() > HEADER_BYTES_MAX {
-        let text = format!("the PSBT has {} bytes, at most {HEADER_BYTES_MAX} are read", bytes.len());
+        let text =
+            format!("the PSBT has {} bytes, at most {HEADER_BYTES_MAX} are read", bytes.len());
         return Err(Refusal::new(Reason::Oversize, text));
     }
     let mut rest = bytes;
@@ -48,7 +49,9 @@ pub(super) fn fee(
         _ => {
             let sat = |amount: Option<Amount>| amount.map_or(u64::MAX, Amount::to_sat);
             let (spent, paid) = (sat(spent), sat(paid));
-            let text = format!("inputs come to {spent} sat and outputs to {paid} sat: nothing is left for the fee");
+            let text = format!(
+                "inputs come to {spent} sat and outputs to {paid} sat: nothing is left for the fee"
+            );
             Err(Refusal::new(Reason::NoFee, text))
         }
     }
@@ -77,7 +80,9 @@ fn shape(transaction: &Transaction) -> Result<(), Refusal> {
     }
     let weight = signed_weight(transaction);
     if weight > WEIGHT_MAX {
-        let text = format!("signed, the transaction would weigh {weight} units, at most {WEIGHT_MAX} may be: split it");
+        let text = format!(
+            "signed, the transaction would weigh {weight} units, at most {WEIGHT_MAX} may be: split it"
+        );
         return Err(Refusal::new(Reason::Oversize, text));
     }
     let version = transaction.version.0;
@@ -86,14 +91,19 @@ fn shape(transaction: &Transaction) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::TransactionVersion, text));
     }
     if !transaction.lock_time.is_block_height() {
-        let text = format!("the lock time {} is a time; 0 or a block height is signed", transaction.lock_time);
+        let text = format!(
+            "the lock time {} is a time; 0 or a block height is signed",
+            transaction.lock_time
+        );
         return Err(Refusal::new(Reason::LockTime, text));
     }
     let mut coins = HashSet::with_capacity(inputs);
     for (position, input) in transaction.input.iter().enumerate() {
         let sequence = input.sequence.0;
         if !SEQUENCES.contains(&sequence) {
-            let text = format!("input {position} has sequence {sequence:#010x}; 0xffffffff, 0xfffffffe and 0xfffffffd are signed");
+            let text = format!(
+                "input {position} has sequence {sequence:#010x}; 0xffffffff, 0xfffffffe and 0xfffffffd are signed"
+            );
             return Err(Refusal::new(Reason::Sequence, text));
         }
         if !coins.insert(input.previous_output) {
@@ -112,7 +122,11 @@ fn amounts(transaction: &Transaction) -> Result<(), Refusal> {
     for (position, output) in transaction.output.iter().enumerate() {
         let least = output.script_pubkey.minimal_non_dust();
         if output.value < least {
-            let text = format!("output {position} is {} sat; below {} sat nodes do not relay it", output.value.to_sat(), least.to_sat());
+            let text = format!(
+                "output {position} is {} sat; below {} sat nodes do not relay it",
+                output.value.to_sat(),
+                least.to_sat()
+            );
             return Err(Refusal::new(Reason::DustOutput, text));
         }
     }

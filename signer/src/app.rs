@@ -1,0 +1,108 @@
+//! What every request needs, together. It never changes while the service runs: the log is the only state.
+
+use std::sync::Arc;
+
+use audit::entry::Event;
+use policy::Rules;
+use policy::intent::RequestId;
+use policy::names::ClientName;
+
+use crate::gate::Gate;
+use crate::ledger::Ledger;
+use crate::log::{Clock, Log, LogError, Step};
+use crate::refusal::{Reason, Refusal};
+use crate::token::{Token, TokenError};
+use crate::wallets::Wallets;
+
+/// The running signer's parts.
+pub struct App {
+    /// The log and the ledger folded from it.
+    pub log: Arc<Log<Ledger>>,
+    /// The token.
+    pub token: Arc<Token>,
+    /// The policy in force.
+    pub rules: Rules,
+    /// The policy's wallets, with their records.
+    pub wallets: Arc<Wallets>,
+    /// The time.
+    pub clock: Clock,
+    /// Bounds on work.
+    pub gate: Gate,
+}
+
+impl App {
+    /// The caller, if the policy in force knows it at all: nobody else's bytes are read.
+    ///
+    /// # Errors
+    /// [`Reason::UnknownClient`].
+    pub fn client(&self, name: &str) -> Result<ClientName, Refusal> {
+        let client = ClientName::parse(name).ok().filter(|client| self.rules.knows(client));
+        client.ok_or_else(|| {
+            let text =
+                format!("client \"{name}\" is not in policy version {}", self.rules.version());
+            Refusal::new(Reason::UnknownClient, text)
+        })
+    }
+
+    /// Why the service cannot sign now, if so.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        let stopped = self.log.status().stopped.map(|why| format!("the log stopped: {why}"));
+        stopped.or_else(|| self.token.problem())
+    }
+
+    /// Writes a refusal down; the caller gets it whether or not that works.
+    pub async fn note_refusal(
+        &self,
+        caller: &str,
+        request: Option<RequestId>,
+        digest: [u8; 32],
+        refusal: &Refusal,
+    ) {
+        tracing::info!(caller, "refused: {refusal}");
+        let event = Event::Refused {
+            request: request.map(|id| id.0),
+            caller: caller.to_owned(),
+            digest,
+            reasons: vec![refusal.to_entry()],
+        };
+        if let Err(error) = self.log.commit(|_| Step::write(vec![event], ())).await {
+            tracing::error!("a refusal could not be logged: {error}");
+        }
+    }
+}
+
+impl From<LogError> for Refusal {
+    fn from(error: LogError) -> Self {
+        let text = format!("{error}; nothing is signed that cannot be written down");
+        Self::new(Reason::LogUnavailable, text)
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        let reason = match &error {
+            TokenError::PinLatched(_) => Reason::PinLatched,
+            TokenError::Busy { .. } => Reason::Busy,
+            TokenError::PermitMismatch
+            | TokenError::WrongSignature { .. }
+            | TokenError::Refused { .. }
+            | TokenError::Keys(_) => Reason::TokenFault,
+            _ => Reason::TokenUnavailable,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+/// Runs work that would hold up others on a thread of its own.
+///
+/// # Errors
+/// Its own, or [`Reason::Internal`] when it panicked.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!("a task failed: {error}");
+        Err(Refusal::new(Reason::Internal, "a task of the signer failed: tell its operators"))
+    })
+}

@@ -1,0 +1,227 @@
+//! The wire's edge: calls become requests of a known caller, refusals become typed statuses. It never decides, and
+//! says nothing to a caller that is another's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mtls::Caller;
+use policy::Finding;
+use policy::intent::RequestId;
+use policy::names::WalletName;
+use policy::rules::Tier;
+use prost::Message as _;
+use proto::signer_server::Signer;
+use proto::{
+    AttestReply, AttestRequest, SignReply, SignRequest, StatusReply, StatusRequest, WalletStatus,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::app::App;
+use crate::attest::attest;
+use crate::ledger::Ledger;
+use crate::receive::late;
+use crate::refusal::{Class, Reason, Refusal};
+use crate::sign::{Outcome, serve};
+use crate::wallets::Wallet;
+
+/// Errors travel in HTTP/2 headers, which clients bound at 16 KB: so many reasons, each so long.
+const REASONS_MAX: usize = 16;
+const TEXT_BYTES_MAX: usize = 320;
+
+/// The service.
+pub struct SignerService {
+    app: Arc<App>,
+    request_time: Duration,
+}
+
+impl SignerService {
+    /// Serves with these parts; a request may take this long.
+    #[must_use]
+    pub fn new(app: Arc<App>, request_time: Duration) -> Self {
+        Self { app, request_time }
+    }
+
+    fn deadline(&self) -> Result<Instant, Status> {
+        let deadline = Instant::now().checked_add(self.request_time);
+        deadline.ok_or_else(|| Status::internal("internal: the time limit is out of range"))
+    }
+
+    /// The caller, written down even if nobody knows it.
+    async fn client(&self, name: &str, call: &[u8]) -> Result<policy::names::ClientName, Status> {
+        match self.app.client(name) {
+            Ok(client) => Ok(client),
+            Err(refusal) => {
+                let digest = Sha256::digest(call).into();
+                self.app.note_refusal(name, None, digest, &refusal).await;
+                Err(status_of(None, &refusal))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Signer for SignerService {
+    async fn sign(
+        &self,
+        request: Request<Streaming<SignRequest>>,
+    ) -> Result<Response<SignReply>, Status> {
+        let caller = Caller::from_request(&request)?;
+        let deadline = self.deadline()?;
+        let client = self.client(caller.name(), b"sign").await?;
+        let app = Arc::clone(&self.app);
+        // A task of its own: a caller that goes away does not stop what it began.
+        let task = tokio::spawn(serve(app, client, request.into_inner(), deadline));
+        let done = tokio::time::timeout_at(deadline, task).await;
+        let done = done.map_err(|_| status_of(None, &late()))?.map_err(|error| broken(&error))?;
+        match done {
+            Ok(Outcome::Signed(signed)) => Ok(Response::new(SignReply {
+                request_id: signed.request.0.to_vec(),
+                transaction: signed.transaction,
+                txid: signed.txid.to_string(),
+                stored: signed.stored,
+                tier: signed.tier.to_owned(),
+            })),
+            Ok(Outcome::Denied(request, reasons)) => Err(status_of_denial(request, &reasons)),
+            Err((request, refusal)) => Err(status_of(request, &refusal)),
+        }
+    }
+
+    async fn attest(
+        &self,
+        request: Request<AttestRequest>,
+    ) -> Result<Response<AttestReply>, Status> {
+        let caller = Caller::from_request(&request)?;
+        let deadline = self.deadline()?;
+        let request = request.into_inner();
+        let client = self.client(caller.name(), b"attest").await?;
+        let app = Arc::clone(&self.app);
+        let task = tokio::spawn(async move {
+            let digest = Sha256::digest(request.encode_to_vec()).into();
+            let done = async {
+                let place = tokio::time::timeout_at(deadline, app.gate.enter()).await;
+                let _place = place.map_err(|_| late())??;
+                attest(&app, &client, request).await
+            };
+            let done = done.await;
+            if let Err(refusal) = &done {
+                app.note_refusal(client.as_str(), None, digest, refusal).await;
+            }
+            done
+        });
+        let done = tokio::time::timeout_at(deadline, task).await;
+        let done = done.map_err(|_| status_of(None, &late()))?.map_err(|error| broken(&error))?;
+        done.map(Response::new).map_err(|refusal| status_of(None, &refusal))
+    }
+
+    async fn status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusReply>, Status> {
+        let caller = Caller::from_request(&request)?;
+        let client = self.client(caller.name(), b"status").await?;
+        if !self.app.rules.may_read_status(&client) {
+            let text = format!("client \"{client}\" may not ask for the signer's status");
+            let refusal = Refusal::new(Reason::StatusNotGranted, text);
+            let digest = Sha256::digest(b"status").into();
+            self.app.note_refusal(client.as_str(), None, digest, &refusal).await;
+            return Err(status_of(None, &refusal));
+        }
+        Ok(Response::new(status(&self.app)))
+    }
+}
+
+/// What this signer holds and how far it is proven.
+fn status(app: &App) -> StatusReply {
+    let (keys, log) = (app.token.keys(), app.log.status());
+    StatusReply {
+        network: app.rules.network().chain_id().to_string(),
+        policy_version: app.rules.version(),
+        policy_digest: app.rules.digest().to_vec(),
+        wallets: app.log.read(|ledger| {
+            app.wallets.iter().map(|wallet| wallet_status(wallet, ledger)).collect()
+        }),
+        log_size: log.head.size,
+        log_root: log.head.root.to_vec(),
+        token_ready: app.problem().is_none(),
+        token_problem: app.problem().unwrap_or_default(),
+        attestation_key: keys.attestation.to_vec(),
+        checkpoint_key: keys.checkpoint.to_vec(),
+    }
+}
+
+fn wallet_status(wallet: &Wallet, ledger: &Ledger) -> WalletStatus {
+    let name: &WalletName = wallet.name();
+    let imported = ledger.imports().wallet(name);
+    let number = |pick: fn(&crate::ledger::Imported) -> u32| imported.map_or(0, pick);
+    let cold = wallet.tier() == Tier::Cold;
+    let next_cold = ledger.last_used(name, false).map_or(0, |last| last.saturating_add(1));
+    WalletStatus {
+        name: name.to_string(),
+        descriptor: wallet.descriptor().to_owned(),
+        tier: wallet.tier().as_str().to_owned(),
+        script_type: wallet.script_type().to_owned(),
+        external_proven: number(|wallet| wallet.proven(false)),
+        change_proven: number(|wallet| wallet.proven(true)),
+        external_records: number(|wallet| wallet.records(false)),
+        change_records: number(|wallet| wallet.records(true)),
+        next_cold_index: if cold { next_cold } else { 0 },
+        last_change_index: ledger.last_used(name, true).unwrap_or(0),
+    }
+}
+
+/// A refusal as gRPC says it.
+#[must_use]
+pub fn status_of(request: Option<RequestId>, refusal: &Refusal) -> Status {
+    let code = match refusal.reason.class() {
+        Class::Invalid => Code::InvalidArgument,
+        Class::NotFound => Code::NotFound,
+        Class::Exists => Code::AlreadyExists,
+        Class::Precondition => Code::FailedPrecondition,
+        Class::NotGranted => Code::PermissionDenied,
+        Class::Exhausted => Code::ResourceExhausted,
+        Class::Unavailable => Code::Unavailable,
+        Class::Deadline => Code::DeadlineExceeded,
+        Class::Internal => Code::Internal,
+    };
+    let reason =
+        proto::Reason { code: refusal.reason.code().to_owned(), text: bounded(&refusal.text) };
+    with_reasons(code, request, vec![reason])
+}
+
+/// A denial is an answer inside; gRPC has only errors for it.
+fn status_of_denial(request: RequestId, reasons: &[Finding]) -> Status {
+    let mut said: Vec<proto::Reason> = Vec::new();
+    for finding in reasons {
+        let code = finding.rule.code();
+        // Each rule once: of many like findings the first tells enough, the log has them all.
+        if said.len() < REASONS_MAX && said.iter().all(|reason| reason.code != code) {
+            said.push(proto::Reason { code: code.to_owned(), text: bounded(&finding.text) });
+        }
+    }
+    with_reasons(Code::PermissionDenied, Some(request), said)
+}
+
+fn with_reasons(code: Code, request: Option<RequestId>, reasons: Vec<proto::Reason>) -> Status {
+    let message = reasons.first().map(|r| format!("{}: {}", r.code, r.text)).unwrap_or_default();
+    let request_id = request.map(|id| id.0.to_vec()).unwrap_or_default();
+    let details = proto::Refusal { request_id, reasons }.encode_to_vec();
+    Status::with_details(code, message, details.into())
+}
+
+fn bounded(text: &str) -> String {
+    if text.len() <= TEXT_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(TEXT_BYTES_MAX);
+    format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+fn broken(error: &tokio::task::JoinError) -> Status {
+    tracing::error!("a request's task failed: {error}");
+    status_of(
+        None,
+        &Refusal::new(Reason::Internal, "a task of the signer failed: tell its operators"),
+    )
+}

@@ -1,0 +1,144 @@
+//! Takes a request off the wire: one header, then parents in batches, each read and dropped before the next is
+//! taken. It never holds more than one batch, and never waits past the deadline.
+
+use std::sync::Arc;
+
+use policy::intent::RequestId;
+use policy::names::ClientName;
+use proto::sign_request::Part;
+use proto::{SignHeader, SignRequest};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Code, Status};
+
+use crate::app::{App, blocking};
+use crate::refusal::{Reason, Refusal};
+use crate::request::signing::not_imported;
+use crate::request::{Draft, SigningRequest, asked, request_id};
+use crate::token::SigningJobs;
+
+/// What came in so far, for the log's entry if it ends in a refusal.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Known once the header was readable.
+    pub request: Option<RequestId>,
+    hash: Sha256,
+}
+
+/// Reads and proves a whole request, and computes what the token would sign.
+///
+/// # Errors
+/// [`Refusal`] naming what is wrong; `seen` then says how far it came.
+pub async fn receive(
+    app: &Arc<App>,
+    caller: &ClientName,
+    mut parts: impl Stream<Item = Result<SignRequest, Status>> + Unpin,
+    deadline: Instant,
+    seen: &mut Seen,
+) -> Result<(SigningRequest, SigningJobs), Refusal> {
+    let Some(Part::Header(header)) = next(&mut parts, deadline).await? else {
+        return Err(Refusal::new(Reason::BadRequest, "a request begins with its header"));
+    };
+    let asked = asked(caller.clone(), &header.idempotency_key)?;
+    seen.request = Some(request_id(&asked));
+    let (mut draft, mut hash) = blocking({
+        let (app, mut hash) = (Arc::clone(app), seen.hash.clone());
+        move || {
+            add_header(&mut hash, &header);
+            let draft = Draft::read(asked, &header, &app.rules, &app.wallets);
+            Ok((draft, hash))
+        }
+    })
+    .await
+    .map(|(draft, hash)| (draft, keep(seen, hash)))
+    .and_then(|(draft, hash)| Ok((draft?, hash)))?;
+
+    while let Some(part) = next(&mut parts, deadline).await? {
+        let Part::Parents(batch) = part else {
+            return Err(Refusal::new(
+                Reason::BadRequest,
+                "a request has one header, and it comes first",
+            ));
+        };
+        let (read, hashed) = blocking(move || {
+            let mut draft = draft;
+            let mut read = Ok(());
+            for parent in &batch.transactions {
+                hash.update(parent);
+                read = read.and_then(|()| draft.add_parent(parent));
+            }
+            Ok((read.map(|()| draft), hash))
+        })
+        .await?;
+        hash = keep(seen, hashed);
+        draft = read?;
+    }
+    let app = Arc::clone(app);
+    blocking(move || prove(&app, draft)).await
+}
+
+impl Seen {
+    /// SHA-256 over header and parents as far as they were read.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.hash.clone().finalize().into()
+    }
+}
+
+fn keep(seen: &mut Seen, hash: Sha256) -> Sha256 {
+    seen.hash = hash.clone();
+    hash
+}
+
+/// The watermarks are looked up last: they rise while a request is on its way.
+fn prove(app: &App, draft: Draft) -> Result<(SigningRequest, SigningJobs), Refusal> {
+    let proven = app.log.read(|ledger| {
+        let imported = ledger.imports().wallet(draft.wallet())?;
+        Some([imported.proven(false), imported.proven(true)])
+    });
+    let proven = proven.ok_or_else(|| not_imported(draft.wallet()))?;
+    let request = draft.prove(&app.rules, &app.wallets, proven)?;
+    let jobs = request.jobs()?;
+    Ok((request, jobs))
+}
+
+async fn next(
+    parts: &mut (impl Stream<Item = Result<SignRequest, Status>> + Unpin),
+    deadline: Instant,
+) -> Result<Option<Part>, Refusal> {
+    let part = tokio::time::timeout_at(deadline, parts.next()).await.map_err(|_| late())?;
+    match part {
+        None => Ok(None),
+        Some(Ok(SignRequest { part: Some(part) })) => Ok(Some(part)),
+        Some(Ok(SignRequest { part: None })) => {
+            Err(Refusal::new(Reason::BadRequest, "a part of the request is empty"))
+        }
+        Some(Err(status)) if status.code() == Code::OutOfRange => {
+            let text = "a message is too large: send parents in batches of at most 1 MB, and single larger ones alone";
+            Err(Refusal::new(Reason::Oversize, text))
+        }
+        Some(Err(status)) => {
+            let text = format!("the request could not be read to its end: {}", status.message());
+            Err(Refusal::new(Reason::BadRequest, text))
+        }
+    }
+}
+
+/// What to say when the time is up.
+pub(crate) fn late() -> Refusal {
+    let text =
+        "the time for this request is up: ask again with the same key, which gives the same answer";
+    Refusal::new(Reason::Deadline, text)
+}
+
+fn add_header(hash: &mut Sha256, header: &SignHeader) {
+    for text in [&header.idempotency_key, &header.lane, &header.wallet] {
+        hash.update(text);
+        hash.update([0]);
+    }
+    hash.update(&header.psbt);
+    for order in &header.orders {
+        hash.update(&order.order);
+    }
+}

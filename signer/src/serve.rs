@@ -1,0 +1,239 @@
+//! `signer serve`: the gRPC server around the parts, with every bound set on purpose, and their orderly end. When
+//! token or log cannot be used it stays up and says so to every caller, and signs nothing.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::entry::Event;
+use proto::signer_server::{Signer, SignerServer};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+
+use crate::app::App;
+use crate::config::Config;
+use crate::down::Down;
+use crate::grpc::SignerService;
+use crate::log::{Clock, Step};
+use crate::prove;
+use crate::request::HEADER_BYTES_MAX;
+use crate::start::{StartError, start};
+
+/// One message: a header with its orders, or a batch of parents.
+const MESSAGE_BYTES_MAX: usize = HEADER_BYTES_MAX + (2 << 20);
+/// One reply: a signed transaction, or a thousand attestations with their paths.
+const REPLY_BYTES_MAX: usize = 4 << 20;
+/// Unread bytes a caller may have under way, by stream and by connection: this, times connections, is memory.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Request headers; ours are small.
+const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
+/// A silent connection is asked whether it is alive, and closed if it is not.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// How often health is looked at.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
+/// How long the last requests may take when the service is asked to end, beyond their own deadline.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A serving signer.
+pub struct Running {
+    address: SocketAddr,
+    app: Option<Arc<App>>,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    helpers: Vec<JoinHandle<()>>,
+    request_time: Duration,
+}
+
+/// Serves until `until` is done, then ends in order.
+///
+/// # Errors
+/// [`StartError`] when there is nothing to serve with, or the server fails.
+pub async fn serve(config: &Config, until: impl Future<Output = ()>) -> Result<(), StartError> {
+    let mut running = run(config, Clock::system()).await?;
+    tokio::select! {
+        () = until => running.stop().await,
+        ended = &mut running.server => {
+            // Nobody asked it to end.
+            ended.unwrap_or(Ok(())).map_err(StartError::from)
+        }
+    }
+}
+
+/// Starts serving. With a token or a log that cannot be used, it serves nothing but the reason.
+///
+/// # Errors
+/// [`StartError`] when there is nothing to serve with.
+pub async fn run(config: &Config, clock: Clock) -> Result<Running, StartError> {
+    let listen = |source| StartError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let request_time = config.limits.request_time();
+    match start(config, clock).await {
+        Ok(app) => {
+            let app = Arc::new(app);
+            let service = SignerService::new(Arc::clone(&app), request_time);
+            let helpers = vec![tokio::spawn(prove(Arc::clone(&app)))];
+            let running = listening(config, listener, address, service, Some(app), helpers).await?;
+            tracing::info!(%address, "serving");
+            Ok(running)
+        }
+        Err(error) => {
+            let Some(refusal) = error.for_callers() else { return Err(error) };
+            tracing::error!("nothing can be signed: {error}");
+            let service = Down::new(refusal);
+            let running = listening(config, listener, address, service, None, Vec::new()).await?;
+            tracing::warn!(%address, "serving this refusal only, until a restart");
+            Ok(running)
+        }
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The parts; `None` while it only refuses.
+    #[must_use]
+    pub fn app(&self) -> Option<&Arc<App>> {
+        self.app.as_ref()
+    }
+
+    /// Takes no more calls, finishes those under way, writes the last checkpoint and closes log and token.
+    ///
+    /// # Errors
+    /// [`StartError::Log`] when the log had failed before.
+    pub async fn stop(self) -> Result<(), StartError> {
+        let Self { app, stop, mut server, helpers, request_time, .. } = self;
+        // An error says that the server ended already.
+        let _ = stop.send(());
+        let patience = request_time.saturating_add(GRACE);
+        if tokio::time::timeout(GRACE, &mut server).await.is_err() {
+            // Streams that never end (health watchers) are cut; requests under way run on as tasks of their own.
+            server.abort();
+        }
+        for helper in helpers {
+            helper.abort();
+            let _ = helper.await;
+        }
+        let Some(app) = app else { return Ok(()) };
+        if tokio::time::timeout(patience, app.gate.close()).await.is_err() {
+            tracing::warn!("requests were still under way at the end; a retry finishes them");
+        }
+        close(app).await
+    }
+}
+
+/// Service, health and (in development) reflection on one listener.
+async fn listening<S: Signer>(
+    config: &Config,
+    listener: TcpListener,
+    address: SocketAddr,
+    service: S,
+    app: Option<Arc<App>>,
+    mut helpers: Vec<JoinHandle<()>>,
+) -> Result<Running, StartError> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    report(&reporter, app.as_deref()).await;
+    if let Some(app) = &app {
+        helpers.push(tokio::spawn(watch_health(reporter, Arc::clone(app))));
+    }
+    let request_time = config.limits.request_time();
+    let signer = SignerServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(REPLY_BYTES_MAX);
+    let router = Server::builder()
+        .tls_config(config.tls.server()?)?
+        .timeout(request_time.saturating_add(GRACE))
+        .max_concurrent_streams(config.limits.streams_per_connection.get())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .add_service(health)
+        .add_service(signer)
+        .add_optional_service(reflection(config.development)?);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
+        let _ = stopped.await;
+    }));
+    Ok(Running { address, app, stop, server, helpers, request_time })
+}
+
+fn reflection(
+    development: bool,
+) -> Result<Option<ServerReflectionServer<impl ServerReflection>>, StartError> {
+    if !development {
+        return Ok(None);
+    }
+    tracing::warn!("server reflection is on: for development only");
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .build_v1()
+        .map(Some)
+        .map_err(|error| StartError::Reflection(error.to_string()))
+}
+
+async fn watch_health(reporter: HealthReporter, app: Arc<App>) {
+    let mut said = None;
+    loop {
+        let problem = report(&reporter, Some(&app)).await;
+        if problem != said {
+            match &problem {
+                Some(problem) => tracing::error!("not serving: {problem}"),
+                None => tracing::info!("serving again"),
+            }
+            said = problem;
+        }
+        tokio::time::sleep(HEALTH_EVERY).await;
+    }
+}
+
+/// Tells health watchers how it is, for the server as a whole and for the service by name.
+async fn report(reporter: &HealthReporter, app: Option<&App>) -> Option<String> {
+    let problem = app.map_or_else(|| Some("it did not start".to_owned()), App::problem);
+    let serving = problem.is_none();
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in ["", proto::signer_server::SERVICE_NAME] {
+        reporter.set_service_status(service, status).await;
+    }
+    problem
+}
+
+/// Proves imported records while nobody waits for the token.
+async fn prove(app: Arc<App>) {
+    let (log, token, wallets) =
+        (Arc::clone(&app.log), Arc::clone(&app.token), Arc::clone(&app.wallets));
+    drop(app);
+    if let Err(error) = prove::run(log, token, wallets).await {
+        tracing::error!("proving records stopped: {error}");
+    }
+}
+
+async fn close(app: Arc<App>) -> Result<(), StartError> {
+    let stopped = Event::Service {
+        state: "stopped".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    if let Err(error) = app.log.commit(|_| Step::write(vec![stopped], ())).await {
+        tracing::error!("the end could not be logged: {error}");
+    }
+    let closed = app.log.close().await;
+    let token = Arc::into_inner(app).map(|app| app.token).and_then(Arc::into_inner);
+    if let Some(token) = token {
+        token.stop().await;
+    }
+    closed.map_err(StartError::from)
+}

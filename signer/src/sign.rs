@@ -1,0 +1,241 @@
+//! The story of one signature, from a request to an audited transaction. It never asks the token before the
+//! spend is durable, and never lets a transaction out before its own entry is.
+
+use std::sync::Arc;
+
+use audit::entry::{self, Event};
+use policy::Finding;
+use policy::decide::{Decision, Denial};
+use policy::intent::RequestId;
+use policy::names::ClientName;
+use proto::SignRequest;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+use tokio_stream::Stream;
+use tonic::Status;
+
+use crate::app::App;
+use crate::ledger::{Answer, Ledger};
+use crate::log::{DurablePermit, Step};
+use crate::receive::{Seen, late, receive};
+use crate::refusal::{Reason, Refusal};
+use crate::request::SigningRequest;
+use crate::token::SigningJobs;
+
+/// What came of a request that could be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Signed and written down.
+    Signed(Signed),
+    /// The policy said no, for these reasons.
+    Denied(RequestId, Vec<Finding>),
+}
+
+/// A signed transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signed {
+    /// The request.
+    pub request: RequestId,
+    /// Consensus encoding.
+    pub transaction: Vec<u8>,
+    /// Its id.
+    pub txid: bitcoin::Txid,
+    /// Made by an earlier call with the same key.
+    pub stored: bool,
+    /// Tier of the keys that signed.
+    pub tier: &'static str,
+}
+
+/// Takes one request off the wire and carries it to its end. Runs on after its caller has gone away, once it is
+/// in: what is decided is also answered, and a retry finds the answer.
+///
+/// # Errors
+/// [`Refusal`], written down already, with the request's id where the header was readable.
+pub async fn serve(
+    app: Arc<App>,
+    caller: ClientName,
+    parts: impl Stream<Item = Result<SignRequest, Status>> + Unpin,
+    deadline: Instant,
+) -> Result<Outcome, (Option<RequestId>, Refusal)> {
+    let mut seen = Seen::default();
+    let done = async {
+        let place = tokio::time::timeout_at(deadline, app.gate.enter()).await;
+        let _place = place.map_err(|_| late())??;
+        let (request, jobs) = receive(&app, &caller, parts, deadline, &mut seen).await?;
+        sign(&app, &request, jobs).await
+    };
+    match done.await {
+        Ok(outcome) => Ok(outcome),
+        Err(refusal) => {
+            app.note_refusal(caller.as_str(), seen.request, seen.digest(), &refusal).await;
+            Err((seen.request, refusal))
+        }
+    }
+}
+
+/// Carries one proven request from the policy's decision to an audited signature.
+///
+/// # Errors
+/// [`Refusal`] when something is broken or away. A denial is an answer.
+pub async fn sign(
+    app: &App,
+    request: &SigningRequest,
+    jobs: SigningJobs,
+) -> Result<Outcome, Refusal> {
+    let _turn = app.gate.turn(request.intent().request).await;
+    let (permit, verdict) = app.log.commit(|ledger| decide(app, ledger, request)).await?;
+    match verdict {
+        Verdict::Stored(answer) => stored(app, request, answer).await,
+        Verdict::OtherContent => Err(other_content(request)),
+        Verdict::Denied(reasons) => Ok(Outcome::Denied(request.intent().request, reasons)),
+        Verdict::Allowed => {
+            let transaction = make(app, request, permit, jobs).await?;
+            release(app, request, transaction).await
+        }
+    }
+}
+
+/// What the step under the log's lock found.
+enum Verdict {
+    Stored(Answer),
+    OtherContent,
+    Denied(Vec<Finding>),
+    Allowed,
+}
+
+/// Decides on the ledger as it is, and says in the same step what is to be written down. A request that was
+/// allowed before and never answered (a crash, a token away) is decided again; its reservation counts once.
+fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict> {
+    let intent = request.intent();
+    let mut events = Vec::new();
+    match ledger.request(intent.request) {
+        Some(known) if known.digest != intent.digest => {
+            return Step::nothing(Verdict::OtherContent);
+        }
+        Some(known) => {
+            if let Some(answer) = known.answer {
+                return Step::nothing(Verdict::Stored(answer));
+            }
+        }
+        None => events.push(Event::Admitted(request.admitted())),
+    }
+    match weigh(app, ledger, request) {
+        Ok(authorization) => {
+            events.push(Event::Spend(request.spend(authorization.granted())));
+            Step { events, grant: Some(authorization), out: Verdict::Allowed }
+        }
+        Err(denial) => {
+            events.push(denied(app, request, &denial));
+            Step::write(events, Verdict::Denied(denial.reasons))
+        }
+    }
+}
+
+/// Evidence from the ledger, then the policy.
+fn weigh(
+    app: &App,
+    ledger: &Ledger,
+    request: &SigningRequest,
+) -> Result<policy::Authorization, Denial> {
+    let intent = request.intent();
+    let now = ledger.not_before_latest(app.clock.unix_seconds());
+    let evidence = ledger.evidence(intent, &app.rules.questions(intent), now);
+    match policy::decide(intent, &evidence, &app.rules, now) {
+        Decision::Allow(authorization) => Ok(authorization),
+        Decision::Deny(denial) => Err(denial),
+        // No rule asks for approvals yet; if one did, not yet is no.
+        Decision::Await(_) => Err(Denial { reasons: Vec::new(), trace: policy::Trace::default() }),
+    }
+}
+
+/// Uses the permit: every input signed and verified in the token's part, then put together.
+async fn make(
+    app: &App,
+    request: &SigningRequest,
+    permit: Option<DurablePermit>,
+    jobs: SigningJobs,
+) -> Result<Vec<u8>, Refusal> {
+    let no_permit = || Refusal::new(Reason::Internal, "a spend was allowed without a permit");
+    let permit = permit.ok_or_else(no_permit)?;
+    let signed = app.token.sign(permit, jobs).await.map_err(Refusal::from);
+    let finished = signed.and_then(|signatures| request.finish(&signatures));
+    match finished {
+        Ok(transaction) => Ok(bitcoin::consensus::serialize(&transaction)),
+        Err(refusal) => {
+            // The reservation stays: whether a signature left the token, nobody can say.
+            let id = request.intent().request.0;
+            let failed = Event::Failed { request: id, reason: refusal.to_entry() };
+            app.log.commit(|_| Step::write(vec![failed], ())).await?;
+            Err(refusal)
+        }
+    }
+}
+
+/// Decides once more, since signing takes time: limits, expiries and freezes hold when the answer leaves. Then
+/// the answer is written down, and only then given.
+async fn release(
+    app: &App,
+    request: &SigningRequest,
+    transaction: Vec<u8>,
+) -> Result<Outcome, Refusal> {
+    let id = request.intent().request;
+    let step = |ledger: &Ledger| match weigh(app, ledger, request) {
+        Ok(_still) => {
+            let signed = Event::Signed { request: id.0, transaction: transaction.clone() };
+            Step::write(vec![signed], None)
+        }
+        Err(denial) => Step::write(vec![denied(app, request, &denial)], Some(denial.reasons)),
+    };
+    let (_, denied) = app.log.commit(step).await?;
+    Ok(match denied {
+        Some(reasons) => Outcome::Denied(id, reasons),
+        None => Outcome::Signed(signed(request, transaction, false)),
+    })
+}
+
+/// The answer that an earlier call with the same key got.
+async fn stored(app: &App, request: &SigningRequest, answer: Answer) -> Result<Outcome, Refusal> {
+    let entry = app.log.entry(answer.seq).await?;
+    match entry.event {
+        Event::Signed { transaction, .. }
+            if <[u8; 32]>::from(Sha256::digest(&transaction)) == answer.digest =>
+        {
+            Ok(Outcome::Signed(signed(request, transaction, true)))
+        }
+        _ => {
+            let text = "the stored answer is not what was written: the database was edited while this signer runs";
+            Err(Refusal::new(Reason::LogUnavailable, text))
+        }
+    }
+}
+
+fn signed(request: &SigningRequest, transaction: Vec<u8>, stored: bool) -> Signed {
+    Signed {
+        request: request.intent().request,
+        transaction,
+        txid: request.transaction().compute_txid(),
+        stored,
+        tier: request.wallet().tier().as_str(),
+    }
+}
+
+fn denied(app: &App, request: &SigningRequest, denial: &Denial) -> Event {
+    let reason = |finding: &Finding| entry::Reason {
+        code: finding.rule.code().to_owned(),
+        text: finding.text.clone(),
+    };
+    Event::Denied {
+        request: request.intent().request.0,
+        policy: app.rules.version(),
+        reasons: denial.reasons.iter().map(reason).collect(),
+        trace: denial.trace.lines(),
+    }
+}
+
+fn other_content(request: &SigningRequest) -> Refusal {
+    let text = format!(
+        "key \"{}\" was used for another request before: a new request needs a new key",
+        request.key()
+    );
+    Refusal::new(Reason::IdempotencyKeyReused, text)
+}

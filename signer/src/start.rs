@@ -1,0 +1,280 @@
+//! Brings the signer's parts up in their order: policy, token, log, wallets. It never goes on with a part that
+//! does not fit the others.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::entry::Event;
+use policy::Rules;
+use policy::names::WalletName;
+
+use crate::app::App;
+use crate::config::{Config, ConfigError};
+use crate::gate::Gate;
+use crate::ledger::Ledger;
+use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store};
+use crate::records::{Records, RecordsError, bundle_path};
+use crate::refusal::{Reason, Refusal};
+use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys};
+use crate::wallets::{WalletError, Wallets};
+
+/// At most one checkpoint is signed in this time.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the signer does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Configuration or policy.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The token.
+    #[error("token: {0}")]
+    Token(#[from] TokenError),
+    /// The log.
+    #[error("log: {0}")]
+    Log(#[from] LogError),
+    /// A wallet of the policy.
+    #[error("policy: {0}")]
+    Wallet(#[from] WalletError),
+    /// An imported bundle.
+    #[error("records: {0}")]
+    Records(#[from] RecordsError),
+    /// SoftHSM on the main network.
+    #[error(
+        "this token is SoftHSM, which keeps keys in files and protects nothing: it is refused on the main network unless the configuration says `i_understand_that_softhsm_is_not_an_hsm = true`"
+    )]
+    SoftHsm,
+    /// The log belongs to something else.
+    #[error(
+        "the log was begun for {what} {logged}, and this is {found}: wrong database, token or configuration"
+    )]
+    Foreign {
+        /// `network`, ...
+        what: &'static str,
+        /// What entry 0 says.
+        logged: String,
+        /// What is here.
+        found: String,
+    },
+    /// An older policy than the one in force, or another with the same version.
+    #[error("policy version {found} cannot follow version {active}, which is in force: {hint}")]
+    PolicyVersion {
+        /// In the file.
+        found: u64,
+        /// In the log.
+        active: u64,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The policy describes an imported wallet differently.
+    #[error(
+        "wallet \"{0}\" was imported with another descriptor than the policy has now: its addresses would be others"
+    )]
+    OtherDescriptor(WalletName),
+    /// TLS files.
+    #[error("tls: {0}")]
+    Tls(#[from] mtls::TlsError),
+    /// The listening address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The server.
+    #[error("the gRPC server failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+    /// Reflection could not be set up.
+    #[error("reflection: {0}")]
+    Reflection(String),
+}
+
+impl StartError {
+    /// What callers are told while the operator looks into it; `None` when there is nothing to serve with.
+    #[must_use]
+    pub fn for_callers(&self) -> Option<Refusal> {
+        match self {
+            Self::Token(error) => Some(error.clone().into()),
+            Self::Log(error) => Some(Refusal::new(Reason::LogUnavailable, error.to_string())),
+            Self::Records(error) => Some(Refusal::new(Reason::RecordsFault, error.to_string())),
+            _ => None,
+        }
+    }
+}
+
+/// Everything, ready to serve.
+///
+/// # Errors
+/// [`StartError`] saying what does not fit.
+pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
+    let rules = config.rules()?;
+    let mut wallets = Wallets::new(&rules)?;
+    let token = open_token(config, config.token.clone()).await?;
+    let log = open_log(config, &token, clock.clone()).await?;
+    activate(&log, &rules).await?;
+    attach(&log, config, &mut wallets)?;
+    let state = |state: &str| Event::Service {
+        state: state.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    log.commit(|_| Step::write(vec![state("started")], ())).await?;
+    Ok(App {
+        log: Arc::new(log),
+        token,
+        rules,
+        wallets: Arc::new(wallets),
+        clock,
+        gate: Gate::new(&config.limits),
+    })
+}
+
+/// The token, unless it is one that must not guard real money.
+///
+/// # Errors
+/// [`StartError::Token`], [`StartError::SoftHsm`].
+pub async fn open_token(config: &Config, token: TokenConfig) -> Result<Arc<Token>, StartError> {
+    let token = Token::start(token, &config.state_dir).await?;
+    let mainnet = config.network == asset::Network::Bitcoin;
+    if mainnet && token.info().is_softhsm() && !config.i_understand_that_softhsm_is_not_an_hsm {
+        token.stop().await;
+        return Err(StartError::SoftHsm);
+    }
+    Ok(Arc::new(token))
+}
+
+/// The log, verified, folded, and held against network and token.
+///
+/// # Errors
+/// [`StartError::Log`], [`StartError::Foreign`].
+pub async fn open_log(
+    config: &Config,
+    token: &Arc<Token>,
+    clock: Clock,
+) -> Result<Log<Ledger>, StartError> {
+    let keys = token.keys();
+    let store = Store::open(&config.database_url()).await.map_err(LogError::from)?;
+    let settings = Settings {
+        checkpoint_key: keys.checkpoint,
+        state_dir: config.state_dir.clone(),
+        signer: Arc::new(Checkpointer(Arc::clone(token))),
+        clock,
+        checkpoint_every: CHECKPOINT_EVERY,
+    };
+    let log = Log::open(store, Ledger::new(), settings).await?;
+    let opening = log.opening();
+    tracing::info!(
+        origin = opening.origin,
+        entries = opening.size,
+        checkpointed = opening.checkpointed,
+        "the log is whole"
+    );
+    if !opening.state_folder {
+        tracing::warn!(
+            "no checkpoint in the state folder: an old copy of the whole database would go unnoticed this once"
+        );
+    }
+    belongs(&log, config, &keys)?;
+    Ok(log)
+}
+
+/// Entry 0 of a new log.
+#[must_use]
+pub fn beginning(config: &Config, keys: &TokenKeys) -> Event {
+    Event::Opened {
+        origin: audit::checkpoint::origin(&keys.checkpoint),
+        network: config.network.chain_id().to_string(),
+        checkpoint_key: keys.checkpoint,
+        attestation_key: keys.attestation,
+        wrapping_fingerprint: keys.wrapping_fingerprint(),
+    }
+}
+
+/// Signs checkpoints with the token's checkpoint key.
+struct Checkpointer(Arc<Token>);
+
+impl CheckpointSigner for Checkpointer {
+    fn sign<'a>(
+        &'a self,
+        text: &'a [u8],
+    ) -> Pin<Box<dyn Future<Output = Result<[u8; 64], String>> + Send + 'a>> {
+        Box::pin(async move {
+            let signed = self.0.statement(StatementKey::Checkpoint, text).await;
+            signed.map_err(|error| error.to_string())
+        })
+    }
+}
+
+fn belongs(log: &Log<Ledger>, config: &Config, keys: &TokenKeys) -> Result<(), StartError> {
+    let logged = log.read(|ledger| ledger.beginning().cloned()).ok_or(LogError::Empty)?;
+    let network = config.network.chain_id().to_string();
+    let compared = [
+        ("network", logged.network, network),
+        ("attestation key", hex::encode(logged.attestation_key), hex::encode(keys.attestation)),
+        (
+            "wrapping key",
+            hex::encode(logged.wrapping_fingerprint),
+            hex::encode(keys.wrapping_fingerprint()),
+        ),
+    ];
+    for (what, logged, found) in compared {
+        if logged != found {
+            return Err(StartError::Foreign { what, logged, found });
+        }
+    }
+    Ok(())
+}
+
+/// Puts the policy into force, unless it is already. It never falls back.
+///
+/// # Errors
+/// [`StartError::PolicyVersion`], [`StartError::Log`].
+pub async fn activate(log: &Log<Ledger>, rules: &Rules) -> Result<(), StartError> {
+    let (found, digest) = (rules.version(), *rules.digest());
+    let refused = |active: u64, hint| StartError::PolicyVersion { found, active, hint };
+    match log.read(Ledger::policy) {
+        Some(active) if active.version == found && active.digest == digest => return Ok(()),
+        Some(active) if active.version == found => {
+            return Err(refused(
+                active.version,
+                "its text differs; give the new text a new version",
+            ));
+        }
+        Some(active) if active.version > found => {
+            return Err(refused(
+                active.version,
+                "versions only rise; give the new text a higher one",
+            ));
+        }
+        _ => {}
+    }
+    let event = Event::PolicyActivated {
+        version: found,
+        digest,
+        text: rules.text().to_owned(),
+        officers: rules.officers().iter().map(ToString::to_string).collect(),
+    };
+    log.commit(|_| Step::write(vec![event], ())).await?;
+    tracing::info!(version = found, digest = hex::encode(digest), "policy in force");
+    Ok(())
+}
+
+/// Gives every imported wallet of the policy its records.
+fn attach(log: &Log<Ledger>, config: &Config, wallets: &mut Wallets) -> Result<(), StartError> {
+    let names: Vec<WalletName> = wallets.iter().map(|wallet| wallet.name().clone()).collect();
+    for name in names {
+        let imported = log.read(|ledger| ledger.imports().wallet(&name).cloned());
+        let Some(imported) = imported else { continue };
+        let known = wallets.wallet(&name).is_some_and(|w| w.descriptor() == imported.descriptor);
+        if !known {
+            return Err(StartError::OtherDescriptor(name));
+        }
+        let path = bundle_path(&config.state_dir, imported.bundle);
+        wallets.attach(&name, Records::open(&path, imported.bundle)?);
+        tracing::info!(wallet = %name, tier = imported.tier, "wallet ready");
+    }
+    Ok(())
+}

@@ -87,9 +87,10 @@ fn unfinished(log: &Log<Ledger>, wallets: &Wallets) -> VecDeque<Branch> {
         let bundle = wallet.records()?.digest();
         log.read(|ledger| {
             let imported = ledger.imports().wallet(wallet.name())?;
+            let same = imported.bundle == bundle && imported.descriptor == wallet.descriptor();
             let below = imported.proven(change);
             let ended = imported.failed(change).is_some() || below >= imported.records(change);
-            (imported.bundle == bundle && !ended).then(|| Branch {
+            (same && !ended).then(|| Branch {
                 wallet: Arc::clone(wallet),
                 change,
                 bundle,
@@ -189,10 +190,8 @@ fn read(
             Some(Err(error)) => return Err(error.into()),
             None => return Ok((jobs, Some("its bundle is not here".to_owned()))),
         };
-        // The key is the policy's own, from the descriptor; that the record names the same, `get` has checked.
-        let Some((key, _)) = wallet.key(change, index) else {
-            return Ok((jobs, Some("the descriptor has no key at this index".to_owned())));
-        };
+        // `get` derived this key from the account's xpub and compared; the record is not taken at its word.
+        let key = record.public_key;
         jobs.push(ProofJob::new(bundle, change, index, record.wrapped.into(), key));
     }
     Ok((jobs, None))

@@ -115,12 +115,17 @@ impl Process {
 
     /// The last lines the child wrote.
     pub fn log_tail(&self) -> String {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        let skipped = lines.len().saturating_sub(30);
-        lines.get(skipped..).unwrap_or_default().join("\n")
+        log_tail(&self.log)
     }
+}
+
+/// The last lines of a log file.
+pub fn log_tail(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let skipped = lines.len().saturating_sub(30);
+    lines.get(skipped..).unwrap_or_default().join("\n")
 }
 
 impl Drop for Process {

@@ -1,0 +1,79 @@
+//! Finds and runs the project's own programs. Never a stale one: under cargo they are built first.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// The folder that holds `signer`, `watcher` and the others.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    dir: PathBuf,
+}
+
+impl Programs {
+    /// Finds the programs beside this one. In a test run by cargo it has cargo build them first.
+    pub fn find() -> Result<Self> {
+        let own = env::current_exe().context("cannot tell where this program is")?;
+        let mut dir = own.parent().context("this program has no folder")?;
+        if dir.file_name().is_some_and(|name| name == "deps") {
+            dir = dir.parent().context("the deps folder has no parent")?;
+        }
+        if let Some(cargo) = env::var_os("CARGO") {
+            built_by(Path::new(&cargo), dir)?;
+        }
+        for name in ["signer", "token-worker", "watcher", "officer", "ceremony", "softhsm-setup"] {
+            let file = dir.join(name);
+            ensure!(
+                file.is_file(),
+                "{} is missing: run `cargo build --workspace --bins`",
+                file.display()
+            );
+        }
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// A command that runs one of them.
+    pub fn command(&self, name: &str) -> Command {
+        Command::new(self.dir.join(name))
+    }
+
+    /// Runs one of them to its end and returns what it printed; fails with its error output when it fails.
+    pub fn run(&self, name: &str, arguments: &[&str]) -> Result<String> {
+        let output = self
+            .command(name)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("could not start {name}"))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("`{name} {}` failed ({}):\n{said}", arguments.join(" "), output.status);
+        }
+        String::from_utf8(output.stdout)
+            .with_context(|| format!("{name} printed something that is no text"))
+    }
+}
+
+/// Builds all programs, once in this process; what is fresh costs a second.
+fn built_by(cargo: &Path, dir: &Path) -> Result<()> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let build = || {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+        let mut command = Command::new(cargo);
+        command
+            .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"])
+            .arg(manifest);
+        if dir.file_name().is_some_and(|name| name == "release") {
+            command.arg("--release");
+        }
+        match command.stdin(Stdio::null()).status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("the programs could not be built ({status})")),
+            Err(error) => Err(format!("cargo could not be run: {error}")),
+        }
+    };
+    BUILT.get_or_init(build).clone().map_err(anyhow::Error::msg)
+}

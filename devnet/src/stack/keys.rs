@@ -1,0 +1,110 @@
+//! The wallets' keys: a ceremony for those the token signs for, and a cold wallet whose seed is forgotten at once.
+//! Never keeps a private key of any of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, Result, ensure};
+use bitcoin::NetworkKind;
+use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
+use bitcoin::secp256k1::Secp256k1;
+use miniscript::{Descriptor, DescriptorPublicKey};
+
+use crate::programs::Programs;
+
+/// How many children the ceremonies make, on each branch.
+#[derive(Debug, Clone, Copy)]
+pub struct Children {
+    /// Customers' addresses.
+    pub external: u32,
+    /// Change.
+    pub change: u32,
+}
+
+/// The three wallets' watch-only descriptors.
+#[derive(Debug, Clone, Default)]
+pub struct Descriptors {
+    /// Customers' deposits.
+    pub deposits: String,
+    /// Payouts are made from it.
+    pub hot: String,
+    /// Cold storage; nobody has its keys.
+    pub cold: String,
+}
+
+/// Wraps the children of one account for the token and returns its descriptor.
+pub(super) fn ceremony(
+    programs: &Programs,
+    dir: &Path,
+    wallet: &str,
+    account: u32,
+    children: Children,
+    fingerprint: &str,
+) -> Result<String> {
+    let bundle = bundle(dir, wallet);
+    let descriptor = dir.join("ceremony").join(format!("{wallet}.descriptor"));
+    programs.run(
+        "ceremony",
+        &[
+            "create",
+            "--network=regtest",
+            "--wallet-account",
+            &account.to_string(),
+            "--external",
+            &children.external.to_string(),
+            "--change",
+            &children.change.to_string(),
+            "--wrapping-key",
+            text(&dir.join("ceremony").join("wrapping-key.pem"))?,
+            "--fingerprint",
+            fingerprint,
+            "--out",
+            text(&bundle)?,
+            "--descriptor-out",
+            text(&descriptor)?,
+        ],
+    )?;
+    let descriptor = fs::read_to_string(&descriptor)
+        .with_context(|| format!("the ceremony left no {}", descriptor.display()))?;
+    Ok(descriptor.trim().to_owned())
+}
+
+/// Where a wallet's bundle lies.
+pub(super) fn bundle(dir: &Path, wallet: &str) -> PathBuf {
+    dir.join("ceremony").join(format!("{wallet}.bundle"))
+}
+
+/// A cold wallet whose private keys nobody has: its seed is gone when this returns.
+pub(super) fn cold_descriptor() -> Result<String> {
+    let mut seed = [0_u8; 32];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    let secp = Secp256k1::new();
+    let master = Xpriv::new_master(NetworkKind::Test, &seed)?;
+    seed.fill(0);
+    let path = DerivationPath::from_str("m/84h/1h/0h")?;
+    let account = Xpub::from_priv(&secp, &master.derive_priv(&secp, &path)?);
+    let origin = master.fingerprint(&secp);
+    let text = format!("wpkh([{origin}/84h/1h/0h]{account}/<0;1>/*)");
+    Ok(Descriptor::<DescriptorPublicKey>::from_str(&text)?.to_string())
+}
+
+/// Fills `@name@` places of a template; an unfilled one is an error.
+pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> Result<String> {
+    let mut filled = template.to_owned();
+    for (name, value) in values {
+        filled = filled.replace(&format!("@{name}@"), value);
+    }
+    ensure!(!filled.contains('@'), "a place of the template is not filled:\n{filled}");
+    Ok(filled)
+}
+
+/// Paths become arguments and lines of TOML, so they must be text without quotes.
+pub(super) fn text(path: &Path) -> Result<&str> {
+    let text = path.to_str().context("the folder's name is not UTF-8")?;
+    ensure!(
+        !text.contains(['"', '\\', '@']),
+        "the folder's name must not hold quotes, backslashes or @: {text}"
+    );
+    Ok(text)
+}

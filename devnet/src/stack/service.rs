@@ -1,0 +1,123 @@
+//! One service as a child process that can be killed and started again. Never restarts it by itself.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::process::{Process, log_tail};
+use crate::programs::Programs;
+
+/// How long a service may take to stop when asked.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A service, running or not.
+#[derive(Debug)]
+pub struct Service {
+    name: &'static str,
+    programs: Programs,
+    config: PathBuf,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Service {
+    pub(super) fn new(
+        name: &'static str,
+        programs: Programs,
+        config: PathBuf,
+        log: PathBuf,
+    ) -> Self {
+        Self { name, programs, config, log, process: None }
+    }
+
+    /// Starts the service; it is not ready yet.
+    pub fn start(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "{} is running already", self.name);
+        let mut command: Command = self.programs.command(self.name);
+        command.arg("serve").arg("--config").arg(&self.config);
+        self.process = Some(Process::spawn(self.name, command, &self.log)?);
+        Ok(())
+    }
+
+    /// Kills the service's own process with SIGKILL, as a crash would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().with_context(|| format!("{} is not running", self.name))?.kill()
+    }
+
+    /// Stops the service in an orderly way.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut process =
+            self.process.take().with_context(|| format!("{} is not running", self.name))?;
+        let status = process.stop(STOP_DEADLINE)?;
+        let status = status.with_context(|| format!("{} did not stop when asked", self.name))?;
+        ensure!(status.success(), "{} stopped with {status}:\n{}", self.name, process.log_tail());
+        Ok(())
+    }
+
+    /// Fails, with the end of its log, if the service is not running any more.
+    pub fn check_running(&mut self) -> Result<()> {
+        self.process
+            .as_mut()
+            .with_context(|| format!("{} is not running", self.name))?
+            .check_running()
+    }
+
+    /// Kills the token workers that the service started, and says how many there were.
+    pub fn kill_workers(&self) -> Result<usize> {
+        let process =
+            self.process.as_ref().with_context(|| format!("{} is not running", self.name))?;
+        let workers = children(process.id(), "token-worker")?;
+        for pid in &workers {
+            Command::new("kill")
+                .args(["-9", &pid.to_string()])
+                .status()
+                .context("could not run kill")?;
+        }
+        Ok(workers.len())
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
+        log_tail(&self.log)
+    }
+
+    /// The file with the service's own log lines.
+    pub fn log(&self) -> &PathBuf {
+        &self.log
+    }
+
+    /// The service's configuration file.
+    pub fn config(&self) -> &PathBuf {
+        &self.config
+    }
+
+    /// Lets the service outlive this process and returns its process id.
+    pub fn leave_running(mut self) -> Result<u32> {
+        self.process
+            .take()
+            .with_context(|| format!("{} is not running", self.name))?
+            .leave_running()
+    }
+}
+
+/// Process ids of the living children of `parent` called `name`.
+fn children(parent: u32, name: &str) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("cannot list processes")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // `PID (NAME) STATE PARENT ...`; a process may end while we look, which is no error.
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((start, rest)) = stat.rsplit_once(") ") else { continue };
+        let called = start.split_once('(').is_some_and(|(_, found)| found == name);
+        let of_parent = rest.split(' ').nth(1) == Some(parent.to_string().as_str());
+        if called && of_parent && !rest.starts_with('Z') {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,146 @@
+//! The steps before anything runs, one by one, so that the demo can tell each. Never starts a service.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::keys::{self, Children, Descriptors, fill, text};
+use super::{CLIENTS, people};
+use crate::programs::Programs;
+use crate::{Credential, Pki};
+
+/// A folder in which a system is being set up.
+#[derive(Debug)]
+pub struct Stage {
+    pub(super) dir: PathBuf,
+    pub(super) programs: Programs,
+    pub(super) credentials: BTreeMap<String, Credential>,
+    pub(super) descriptors: Descriptors,
+    pub(super) token: TokenFacts,
+}
+
+/// What the signer says of its token's keys.
+#[derive(Debug, Clone, Default)]
+pub struct TokenFacts {
+    /// The wrapping key's fingerprint, in the lines that people compare.
+    pub fingerprint: Vec<String>,
+    /// Public key that attests addresses, in hex.
+    pub attestation: String,
+    /// Public key that signs the log's checkpoints, in hex.
+    pub checkpoint: String,
+}
+
+impl Stage {
+    /// Makes the folders, the certificates, and the officer's and the shop's keys.
+    pub fn prepare(dir: &Path) -> Result<Self> {
+        let programs = Programs::find()?;
+        for folder in ["ceremony", "officer", "signer", "watcher"] {
+            let folder = dir.join(folder);
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("could not make {}", folder.display()))?;
+        }
+        let pki = Pki::create(&dir.join("pki"))?;
+        pki.server("signer")?;
+        pki.server("watcher")?;
+        let mut credentials = BTreeMap::new();
+        for name in CLIENTS {
+            credentials.insert(name.to_owned(), pki.client(name)?);
+        }
+        credentials.insert("stranger".to_owned(), pki.stranger("watcher-1")?);
+        let (descriptors, token) = (Descriptors::default(), TokenFacts::default());
+        Ok(Self { dir: dir.to_owned(), programs, credentials, descriptors, token })
+    }
+
+    /// Makes the token and, born in it, the wrapping, attestation and checkpoint keys.
+    pub fn make_token(&mut self, signer_port: u16) -> Result<&TokenFacts> {
+        let section =
+            self.programs.run("softhsm-setup", &["--dir", text(&self.dir.join("token"))?])?;
+        let alice = people::make_key(&self.programs, &self.dir, "alice")?;
+        let (port, dir) = (signer_port.to_string(), text(&self.dir)?);
+        let config =
+            fill(include_str!("signer.toml"), &[("port", &port), ("dir", dir), ("alice", &alice)])?;
+        fs::write(self.signer_config(), format!("{config}{section}"))?;
+        let pem = self.dir.join("ceremony").join("wrapping-key.pem");
+        let said = self.signer(&["init", "--pem", text(&pem)?])?;
+        self.token = TokenFacts::read(&said)?;
+        Ok(&self.token)
+    }
+
+    /// Makes the accounts of `deposits` and `hot`, their children wrapped for the token, and the cold wallet.
+    pub fn hold_ceremony(&mut self, children: Children) -> Result<&Descriptors> {
+        let fingerprint = self.token.fingerprint.concat();
+        let hold = |wallet, account| {
+            keys::ceremony(&self.programs, &self.dir, wallet, account, children, &fingerprint)
+        };
+        self.descriptors = Descriptors {
+            deposits: hold("deposits", 0)?,
+            hot: hold("hot", 1)?,
+            cold: keys::cold_descriptor()?,
+        };
+        Ok(&self.descriptors)
+    }
+
+    /// Writes the policy that names the wallets and has the officer sign it.
+    pub fn sign_policy(&self) -> Result<PathBuf> {
+        let shop = people::make_key(&self.programs, &self.dir, "shop")?;
+        let Descriptors { deposits, hot, cold } = &self.descriptors;
+        let values =
+            [("deposits", deposits.as_str()), ("hot", hot), ("cold", cold), ("shop", &shop)];
+        let policy = self.dir.join("signer").join("policy.toml");
+        fs::write(&policy, fill(include_str!("policy.toml"), &values)?)?;
+        people::sign_policy(&self.programs, &self.dir, "alice", &policy)?;
+        Ok(policy)
+    }
+
+    /// Has the signer take in both bundles.
+    pub fn import(&self) -> Result<()> {
+        for wallet in ["deposits", "hot"] {
+            self.signer(&["import", text(&keys::bundle(&self.dir, wallet))?])?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn signer_config(&self) -> PathBuf {
+        self.dir.join("signer").join("signer.toml")
+    }
+
+    pub(super) fn watcher_config(&self) -> PathBuf {
+        self.dir.join("watcher").join("watcher.toml")
+    }
+
+    fn signer(&self, arguments: &[&str]) -> Result<String> {
+        let config = self.signer_config();
+        let mut all = vec!["--config", text(&config)?];
+        all.extend(arguments);
+        self.programs.run("signer", &all)
+    }
+}
+
+impl TokenFacts {
+    /// Reads what `signer init` prints: names in the first column; the fingerprint goes on over four lines.
+    fn read(said: &str) -> Result<Self> {
+        let mut facts = Self::default();
+        let mut name = "";
+        for line in said.lines() {
+            let (first, value) = line.split_at_checked(13).unwrap_or((line, ""));
+            if !first.trim().is_empty() {
+                name = first.trim();
+            }
+            let value = value.trim().to_owned();
+            match name {
+                "fingerprint" => facts.fingerprint.push(value),
+                "attestation" if value.len() == 64 => facts.attestation = value,
+                "checkpoint" if value.len() == 64 => facts.checkpoint = value,
+                _ => {}
+            }
+        }
+        let whole = facts.fingerprint.len() == 4
+            && facts.attestation.len() == 64
+            && facts.checkpoint.len() == 64;
+        whole
+            .then_some(facts)
+            .with_context(|| format!("`signer init` printed something unexpected:\n{said}"))
+    }
+}

@@ -1,0 +1,112 @@
+//! The least that a sweep can cost on a token: unwrap, sign, destroy, verify, in a bare loop over one session.
+//! `scripts/bench-sweep` runs one of these per token worker beside the real service. Never used for coins.
+//!
+//! Waits for lines on standard input: `FIRST COUNT` does that many records of the bundle's external branch,
+//! around from record 0 when they end, and answers with the nanoseconds it took.
+
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+use std::fs::File;
+use std::io::{BufRead as _, Write as _};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use bundle::Bundle;
+use clap::Parser;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::types::AuthPin;
+use secp256k1::{Message, SECP256K1, ecdsa::Signature};
+
+#[derive(Parser)]
+struct Args {
+    #[arg(long)]
+    module: PathBuf,
+    #[arg(long)]
+    token_label: String,
+    #[arg(long)]
+    pin_file: PathBuf,
+    #[arg(long)]
+    bundle: PathBuf,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut file = File::open(&args.bundle)?;
+    let bundle = Bundle::open(&mut file)?;
+    let records = bundle.header().count(false);
+    let records: Vec<_> =
+        (0..records).map(|at| bundle.read(&mut file, false, at)).collect::<Result<_, _>>()?;
+    let session = log_in(&args)?;
+    let wrapping = wrapping_key(&session)?;
+    println!("ready");
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (first, count) = line.split_once(' ').context("a line is FIRST COUNT")?;
+        let (first, count): (usize, usize) = (first.parse()?, count.parse()?);
+        let begin = Instant::now();
+        for record in records.iter().cycle().skip(first.checked_rem(records.len()).context("the bundle is empty")?).take(count) {
+            one(&session, wrapping, record)?;
+        }
+        println!("{}", begin.elapsed().as_nanos());
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+fn one(session: &Session, wrapping: ObjectHandle, record: &bundle::Record) -> Result<()> {
+    let params =
+        PkcsOaepParams::new(MechanismType::SHA1, PkcsMgfType::MGF1_SHA1, PkcsOaepSource::empty());
+    let key =
+        session.unwrap_key(&Mechanism::RsaPkcsOaep(params), wrapping, &record.wrapped, &child())?;
+    let digest = [0xb5; 32];
+    let raw = session.sign(&Mechanism::Ecdsa, key, &digest)?;
+    session.destroy_object(key)?;
+    let mut signature = Signature::from_compact(&raw)?;
+    signature.normalize_s();
+    SECP256K1.verify_ecdsa(&Message::from_digest(digest), &signature, &record.public_key)?;
+    Ok(())
+}
+
+fn log_in(args: &Args) -> Result<Session> {
+    let pkcs11 = Pkcs11::new(&args.module)?;
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
+    for slot in pkcs11.get_slots_with_token()? {
+        if pkcs11.get_token_info(slot)?.label() == args.token_label {
+            let session = pkcs11.open_ro_session(slot)?;
+            let pin = std::fs::read_to_string(&args.pin_file)?;
+            session.login(UserType::User, Some(&AuthPin::from(pin.trim_end())))?;
+            return Ok(session);
+        }
+    }
+    anyhow::bail!("no token is called {}", args.token_label)
+}
+
+fn wrapping_key(session: &Session) -> Result<ObjectHandle> {
+    let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA)];
+    let found = session.find_objects(&template)?;
+    ensure!(found.len() == 1, "expected one RSA key in the token, found {}", found.len());
+    found.first().copied().context("no RSA key in the token")
+}
+
+/// What the unwrap template demands of every child; see `unwrap_template.rs`.
+fn child() -> [Attribute; 12] {
+    [
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::Derive(false),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Copyable(false),
+        Attribute::Modifiable(false),
+    ]
+}

@@ -62,6 +62,14 @@ pub(crate) fn try_everything(
             return Err(broken(&format!("unwraps a child {what}")));
         }
     }
+    for template in double_templates() {
+        // A token may take one word of two, but only the right one.
+        if let Ok(key) = session.unwrap_key(&oaep(), wrapping, wrapped, &template) {
+            let checked = check_child(session, key);
+            let _ = session.destroy_object(key);
+            checked?;
+        }
+    }
     let key = session
         .unwrap_key(&oaep(), wrapping, wrapped, &child())
         .map_err(|error| fault::token("unwrap the canary", &error))?;
@@ -70,8 +78,8 @@ pub(crate) fn try_everything(
     tried
 }
 
-/// Templates that differ from the right one in one attribute, or lack one.
-fn bad_templates() -> Vec<(String, Vec<Attribute>)> {
+/// Templates that differ from the right one in one attribute.
+fn bad_templates() -> Vec<(&'static str, Vec<Attribute>)> {
     let changes = [
         ("as a secret key", Attribute::Class(ObjectClass::SECRET_KEY)),
         ("as another type of key", Attribute::KeyType(KeyType::GENERIC_SECRET)),
@@ -85,24 +93,30 @@ fn bad_templates() -> Vec<(String, Vec<Attribute>)> {
         ("copyable", Attribute::Copyable(true)),
         ("modifiable", Attribute::Modifiable(true)),
     ];
-    let mut bad: Vec<(String, Vec<Attribute>)> = Vec::new();
-    for (what, change) in changes {
+    let changed = |change: Attribute| {
         let kind = change.attribute_type();
-        let mut changed = child();
-        for attribute in &mut changed {
+        let mut template = child();
+        for attribute in &mut template {
             if attribute.attribute_type() == kind {
                 *attribute = change.clone();
             }
         }
-        bad.push((what.to_owned(), changed));
+        template
+    };
+    changes.into_iter().map(|(what, change)| (what, changed(change))).collect()
+}
+
+/// Templates that say an attribute twice, wrongly before or after the right word.
+fn double_templates() -> Vec<Vec<Attribute>> {
+    let mut doubled = Vec::new();
+    for wrong in [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Token(true)]
+    {
+        let (mut before, mut after) = (vec![wrong.clone()], child());
+        before.extend(child());
+        after.push(wrong);
+        doubled.extend([before, after]);
     }
-    // Said twice, once rightly: the token must not believe the second.
-    for twice in [Attribute::Extractable(true), Attribute::Sensitive(false)] {
-        let mut doubled = child();
-        doubled.insert(0, twice);
-        bad.push(("with an attribute said twice".to_owned(), doubled));
-    }
-    bad
+    doubled
 }
 
 /// Every way PKCS#11 has of getting a key's value out, or of making it gettable.
@@ -188,6 +202,10 @@ mod tests {
         for (what, template) in bad_templates() {
             assert_ne!(template, child(), "{what}");
         }
-        assert_eq!(bad_templates().len(), 13);
+        assert_eq!(
+            bad_templates().len(),
+            child().len() - 1,
+            "all but CKA_SIGN, which gives nothing away"
+        );
     }
 }

@@ -162,3 +162,7 @@ fn softhsm_setup() -> &'static Path {
         Path::new(env!("CARGO_BIN_EXE_token-worker")).with_file_name("softhsm-setup")
     })
 }
+
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,384 @@
+//! What the holder of the PIN can do with the keys: each attack is made through PKCS#11, past the worker, in a
+//! process of its own (the module reads its environment when it is loaded). And what the worker does when it
+//! meets keys that somebody made weaker.
+
+mod support;
+
+use std::process::Command;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use secp256k1::SecretKey;
+use support::{TestToken, wrap};
+use token_wire::{FaultCode, Reply, Request};
+
+/// Runs the test function `name` of this file in another process, logged in to the token.
+fn as_pin_holder(token: &TestToken, name: &str, wrapped: &[u8]) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env("SOFTHSM2_CONF", token.config())
+        .env("ATTACK_MODULE", &token.module)
+        .env("ATTACK_PIN", std::fs::read_to_string(token.pin_file()).unwrap())
+        .env("ATTACK_WRAPPED", support::to_hex(wrapped))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("attacker was in"), "{said}");
+}
+
+/// The attacker's session and the stolen wrapped child; `None` in the ordinary run of these functions.
+fn attacker() -> Option<(Session, Vec<u8>)> {
+    let module = std::env::var("ATTACK_MODULE").ok()?;
+    let pkcs11 = Pkcs11::new(module).unwrap();
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
+    let session = pkcs11.open_rw_session(slot).unwrap();
+    session.login(UserType::User, Some(&std::env::var("ATTACK_PIN").unwrap().into())).unwrap();
+    println!("attacker was in");
+    Some((session, support::hex(&std::env::var("ATTACK_WRAPPED").unwrap())))
+}
+
+fn find(session: &Session, class: ObjectClass, kind: KeyType) -> Vec<ObjectHandle> {
+    session
+        .find_objects(&[Attribute::Class(class), Attribute::KeyType(kind), Attribute::Token(true)])
+        .unwrap()
+}
+
+fn oaep() -> Mechanism<'static> {
+    Mechanism::RsaPkcsOaep(PkcsOaepParams::new(
+        MechanismType::SHA1,
+        PkcsMgfType::MGF1_SHA1,
+        PkcsOaepSource::empty(),
+    ))
+}
+
+/// The only template that must work.
+fn honest() -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::Derive(false),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Copyable(false),
+        Attribute::Modifiable(false),
+    ]
+}
+
+#[test]
+fn a_pin_holder_gets_no_key_out() {
+    let token = TestToken::new();
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    let wrapped = wrap(&keys, &SecretKey::new(&mut rand::thread_rng()));
+    as_pin_holder(&token, "attack_unwrapping", &wrapped);
+    as_pin_holder(&token, "attack_the_keys", &wrapped);
+    // Nothing was left behind, and nothing was damaged.
+    let (_, again) = token.initialised();
+    assert_eq!(again, keys);
+}
+
+/// Every template that differs from the honest one, and every use of an honestly unwrapped child.
+#[test]
+fn attack_unwrapping() {
+    let Some((session, wrapped)) = attacker() else { return };
+    let wrapping = find(&session, ObjectClass::PRIVATE_KEY, KeyType::RSA)[0];
+    let unwrap = |template: &[Attribute]| session.unwrap_key(&oaep(), wrapping, &wrapped, template);
+    // Where a token has an answer of its own (a default, or the last word of two), the child must still be
+    // what the template says.
+    let never_other = |template: &[Attribute], what: &str| {
+        if let Ok(child) = unwrap(template) {
+            assert_eq!(attributes(&session, child), honest(), "{what}");
+            session.destroy_object(child).unwrap();
+        }
+    };
+    for at in 0..honest().len() {
+        let mut changed = honest();
+        let left_out = changed.remove(at);
+        never_other(&changed, &format!("without {left_out:?}"));
+        let opposite = opposite(&left_out);
+        changed.insert(at, opposite.clone());
+        assert!(unwrap(&changed).is_err(), "with {opposite:?}");
+        for position in [0, honest().len()] {
+            let mut twice = honest();
+            twice.insert(position, opposite.clone());
+            never_other(&twice, &format!("with {opposite:?} as well"));
+        }
+    }
+    assert!(unwrap(&[]).is_err());
+    let child = unwrap(&honest()).unwrap();
+    assert_eq!(attributes(&session, child), honest());
+    assert!(session.sign(&Mechanism::Ecdsa, child, &[1; 32]).is_ok());
+    no_way_out(&session, child);
+}
+
+/// A child's attributes, in the order of [`honest`].
+fn attributes(session: &Session, child: ObjectHandle) -> Vec<Attribute> {
+    let kinds: Vec<AttributeType> = honest().iter().map(Attribute::attribute_type).collect();
+    session.get_attributes(child, &kinds).unwrap()
+}
+
+/// Everything but what the keys are for.
+#[test]
+fn attack_the_keys() {
+    let Some((session, wrapped)) = attacker() else { return };
+    let wrapping = find(&session, ObjectClass::PRIVATE_KEY, KeyType::RSA);
+    let signing = find(&session, ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS);
+    assert_eq!((wrapping.len(), signing.len()), (1, 2));
+    for key in wrapping.iter().chain(&signing) {
+        no_way_out(&session, *key);
+        assert!(session.destroy_object(*key).is_err());
+        for change in [
+            Attribute::Label(b"mine".to_vec()),
+            Attribute::Id(vec![1]),
+            Attribute::Sign(true),
+            Attribute::Unwrap(true),
+            Attribute::Decrypt(true),
+            Attribute::Derive(true),
+            Attribute::Modifiable(true),
+            Attribute::Destroyable(true),
+            Attribute::AllowedMechanisms(vec![MechanismType::RSA_PKCS]),
+            Attribute::VendorDefined((AttributeType::VendorDefined(0x4000_0212), Vec::new())),
+        ] {
+            assert!(
+                session.update_attributes(*key, std::slice::from_ref(&change)).is_err(),
+                "{change:?}"
+            );
+        }
+    }
+    let key = wrapping[0];
+    // The child's PKCS#8 in the clear would be the answer.
+    for mechanism in [oaep(), Mechanism::RsaPkcs, Mechanism::RsaX509] {
+        assert!(session.decrypt(&mechanism, key, &wrapped).is_err());
+        assert!(session.sign(&mechanism, key, &[1; 32]).is_err());
+    }
+    for mechanism in [Mechanism::RsaPkcs, Mechanism::RsaX509] {
+        assert!(session.unwrap_key(&mechanism, key, &wrapped, &honest()).is_err());
+    }
+    for key in signing {
+        assert!(session.sign(&Mechanism::Ecdsa, key, &[1; 32]).is_err());
+        assert!(session.unwrap_key(&oaep(), key, &wrapped, &honest()).is_err());
+    }
+    // Public halves cannot be destroyed or renamed to make room for others.
+    for kind in [KeyType::RSA, KeyType::EC_EDWARDS] {
+        for key in find(&session, ObjectClass::PUBLIC_KEY, kind) {
+            assert!(session.destroy_object(key).is_err());
+            assert!(session.update_attributes(key, &[Attribute::Id(vec![1])]).is_err());
+        }
+    }
+}
+
+/// Every way a key's value could leave.
+fn no_way_out(session: &Session, key: ObjectHandle) {
+    for kind in [
+        AttributeType::Value,
+        AttributeType::PrivateExponent,
+        AttributeType::Prime1,
+        AttributeType::Prime2,
+        AttributeType::Exponent1,
+        AttributeType::Coefficient,
+    ] {
+        let shown = session.get_attributes(key, &[kind]).unwrap_or_default();
+        assert!(shown.is_empty(), "{kind}");
+    }
+    for change in
+        [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Private(false)]
+    {
+        assert!(
+            session.update_attributes(key, std::slice::from_ref(&change)).is_err(),
+            "{change:?}"
+        );
+        assert!(session.copy_object(key, &[change.clone()]).is_err(), "{change:?}");
+    }
+    assert!(session.copy_object(key, &[]).is_err());
+    assert!(session.copy_object(key, &[Attribute::Token(true)]).is_err());
+    let aes = [
+        Attribute::Token(false),
+        Attribute::Wrap(true),
+        Attribute::Encrypt(true),
+        Attribute::ValueLen(32.into()),
+    ];
+    let aes = session.generate_key(&Mechanism::AesKeyGen, &aes).unwrap();
+    for mechanism in [Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad] {
+        assert!(session.wrap_key(&mechanism, aes, key).is_err());
+    }
+    for public in find(session, ObjectClass::PUBLIC_KEY, KeyType::RSA) {
+        assert!(session.wrap_key(&oaep(), public, key).is_err());
+    }
+}
+
+fn opposite(attribute: &Attribute) -> Attribute {
+    match attribute {
+        Attribute::Token(flag) => Attribute::Token(!flag),
+        Attribute::Private(flag) => Attribute::Private(!flag),
+        Attribute::Sensitive(flag) => Attribute::Sensitive(!flag),
+        Attribute::Extractable(flag) => Attribute::Extractable(!flag),
+        Attribute::Sign(flag) => Attribute::Sign(!flag),
+        Attribute::Derive(flag) => Attribute::Derive(!flag),
+        Attribute::Decrypt(flag) => Attribute::Decrypt(!flag),
+        Attribute::Unwrap(flag) => Attribute::Unwrap(!flag),
+        Attribute::Copyable(flag) => Attribute::Copyable(!flag),
+        Attribute::Modifiable(flag) => Attribute::Modifiable(!flag),
+        Attribute::KeyType(_) => Attribute::KeyType(KeyType::GENERIC_SECRET),
+        Attribute::Class(_) => Attribute::Class(ObjectClass::SECRET_KEY),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The attacks above can succeed: on a key without an unwrap template, a child comes out in the clear.
+#[test]
+fn a_wrapping_key_without_template_gives_children_away() {
+    let token = TestToken::new();
+    as_pin_holder(&token, "plant_wrapping_key_without_template", &[]);
+    let mut worker = token.worker();
+    worker.open(true);
+    assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+    let fault = worker.fault(&Request::Init { challenge: [1; 32] });
+    assert_eq!(fault.code, FaultCode::KeyUnsafe);
+    assert!(
+        fault.text.contains("wrapping key") && fault.text.contains("CKA_UNWRAP_TEMPLATE"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn plant_wrapping_key_without_template() {
+    let Some((session, _)) = attacker() else { return };
+    let (public, private) = make_rsa(&session, b"cofferdam wrapping 1", |_| {});
+    let canary = SecretKey::from_slice(&[0x11; 32]).unwrap();
+    let wrapped = session.encrypt(&oaep(), public, &support::pkcs8(&canary)).unwrap();
+    let mut greedy = honest();
+    greedy[4] = Attribute::Sensitive(false);
+    greedy[5] = Attribute::Extractable(true);
+    let child = session.unwrap_key(&oaep(), private, &wrapped, &greedy).unwrap();
+    match session.get_attributes(child, &[AttributeType::Value]).unwrap().as_slice() {
+        [Attribute::Value(value)] => assert_eq!(value.as_slice(), canary.secret_bytes()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One attribute of the wrapping key is off at a time; the worker names it.
+#[test]
+fn a_weaker_wrapping_key_is_refused_by_attribute() {
+    for (plant, named) in [
+        ("plant_modifiable_wrapping_key", "CKA_MODIFIABLE"),
+        ("plant_extractable_wrapping_key", "CKA_EXTRACTABLE"),
+        ("plant_decrypting_wrapping_key", "CKA_DECRYPT"),
+    ] {
+        let token = TestToken::new();
+        as_pin_holder(&token, plant, &[]);
+        let mut worker = token.worker();
+        worker.open(true);
+        assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+        let fault = worker.fault(&Request::Init { challenge: [1; 32] });
+        assert_eq!(fault.code, FaultCode::KeyUnsafe);
+        assert!(fault.text.contains("wrapping key") && fault.text.contains(named), "{fault}");
+    }
+}
+
+#[test]
+fn plant_modifiable_wrapping_key() {
+    plant(|template| drop(template.pop()));
+}
+
+#[test]
+fn plant_extractable_wrapping_key() {
+    plant(|template| template[3] = Attribute::Extractable(true));
+}
+
+#[test]
+fn plant_decrypting_wrapping_key() {
+    plant(|template| template[4] = Attribute::Decrypt(true));
+}
+
+/// Two keys under one label, or two objects that claim one public key: nobody can say which is meant.
+#[test]
+fn a_second_key_of_the_same_name_is_refused() {
+    let token = TestToken::new();
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    as_pin_holder(&token, "plant_second_wrapping_key", &[]);
+    let mut worker = token.worker();
+    worker.open(true);
+    assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+    assert_eq!(worker.fault(&Request::Init { challenge: [1; 32] }).code, FaultCode::KeyAmbiguous);
+    // Bound by public key, the signer goes on with the right one whatever the other is called.
+    let binding = token_wire::Binding { keys: keys.clone(), challenge: [1; 32] };
+    assert!(matches!(worker.ask(&Request::Bind(binding)), Reply::Bound { .. }));
+    drop(worker);
+
+    as_pin_holder(&token, "plant_second_public_half", &keys.checkpoint);
+    let mut worker = token.worker();
+    worker.open(false);
+    assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+    let binding = token_wire::Binding { keys, challenge: [1; 32] };
+    let fault = worker.fault(&Request::Bind(binding));
+    assert!(fault.code == FaultCode::KeyAmbiguous && fault.text.contains("checkpoint"), "{fault}");
+}
+
+#[test]
+fn plant_second_wrapping_key() {
+    plant(|_| {});
+}
+
+#[test]
+fn plant_second_public_half() {
+    let Some((session, point)) = attacker() else { return };
+    let mut octets = vec![0x04, 0x20];
+    octets.extend_from_slice(&point);
+    let public = [
+        Attribute::Class(ObjectClass::PUBLIC_KEY),
+        Attribute::KeyType(KeyType::EC_EDWARDS),
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::EcParams(vec![0x06, 0x03, 0x2b, 0x65, 0x70]),
+        Attribute::EcPoint(octets),
+        Attribute::Id(b"another".to_vec()),
+    ];
+    session.create_object(&public).unwrap();
+}
+
+fn plant(change: impl Fn(&mut Vec<Attribute>)) {
+    let Some((session, _)) = attacker() else { return };
+    make_rsa(&session, b"cofferdam wrapping 1", change);
+}
+
+fn make_rsa(
+    session: &Session,
+    label: &[u8],
+    change: impl Fn(&mut Vec<Attribute>),
+) -> (ObjectHandle, ObjectHandle) {
+    let public = [
+        Attribute::Token(true),
+        Attribute::ModulusBits(3072.into()),
+        Attribute::PublicExponent(vec![1, 0, 1]),
+        Attribute::Encrypt(true),
+    ];
+    let mut private = vec![
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Decrypt(false),
+        Attribute::Sign(false),
+        Attribute::SignRecover(false),
+        Attribute::Derive(false),
+        Attribute::Unwrap(true),
+        Attribute::AllowedMechanisms(vec![MechanismType::RSA_PKCS_OAEP]),
+        Attribute::Label(label.to_vec()),
+        Attribute::Copyable(false),
+        Attribute::Destroyable(false),
+        Attribute::Modifiable(false),
+    ];
+    change(&mut private);
+    session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private).unwrap()
+}

@@ -22,7 +22,8 @@ macro_rules! select_coins {
     ($rest:literal) => {
         concat!(
             "SELECT c.txid, c.vout, c.amount, c.branch, c.idx, c.chain_state, c.screening, c.lease, c.coinbase,
-                 c.height, (SELECT height FROM cursor), c.spent_txid, c.spent_height ",
+                 c.height, (SELECT height FROM cursor), c.spent_txid, c.spent_height,
+                 (SELECT LENGTH(t.raw) FROM transactions t WHERE t.txid = c.txid) ",
             $rest
         )
     };
@@ -201,6 +202,49 @@ pub(crate) async fn release_unsigned(
     book.refresh(tx, &freed).await
 }
 
+/// Whether a version spends coins that another payout asked the signer for without an answer. The signer may have set
+/// them aside for that one; they are only known by its refusal.
+pub(crate) async fn doubtful(
+    sql: impl SqliteExecutor<'_>,
+    payout: &str,
+    version: i64,
+) -> Result<bool, StoreError> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM payout_inputs i
+         JOIN payout_inputs o ON o.txid = i.txid AND o.vout = i.vout AND o.payout <> i.payout
+         JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
+         WHERE i.payout = $1 AND i.version = $2 AND v.state = 'asked'",
+    )
+    .bind(payout)
+    .bind(version)
+    .fetch_one(sql)
+    .await?;
+    Ok(count > 0)
+}
+
+/// Returns such coins to the payout that asked for them, so that nothing else is tried with them until people have
+/// released them at the signer.
+pub(crate) async fn return_doubtful(tx: &mut Tx, payout: &str, version: i64) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE coins SET lease = (
+             SELECT 'payout/' || o.payout FROM payout_inputs o
+             JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
+             WHERE o.txid = coins.txid AND o.vout = coins.vout AND o.payout <> $1 AND v.state = 'asked')
+         WHERE lease = $2 AND EXISTS (
+             SELECT 1 FROM payout_inputs i
+             JOIN payout_inputs o ON o.txid = i.txid AND o.vout = i.vout AND o.payout <> i.payout
+             JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
+             WHERE i.payout = $1 AND i.version = $3 AND v.state = 'asked'
+                   AND i.txid = coins.txid AND i.vout = coins.vout)",
+    )
+    .bind(payout)
+    .bind(&Holder::payout(payout).0)
+    .bind(version)
+    .execute(tx.sql())
+    .await?;
+    Ok(())
+}
+
 fn known(row: &SqliteRow) -> Result<Known, StoreError> {
     let chain: Chain = word(row, 5, Chain::read)?;
     let screening: Screening = word(row, 6, Screening::read)?;
@@ -218,6 +262,7 @@ fn known(row: &SqliteRow) -> Result<Known, StoreError> {
         value: Amount::from_sat(value),
         change: branch(row, 3)? == Branch::Change,
         index: height(row, 4)?,
+        parent_bytes: height(row, 13)?.into(),
         standing,
     };
     let spender = row.try_get::<Option<Vec<u8>>, _>(11)?.map(|_| txid(row, 11)).transpose()?;

@@ -89,6 +89,11 @@ impl Issuer {
                     tracing::warn!(wallet = wallet.name, index = entry.index, "skipping an index the signer attested before");
                     entry = self.skip(wallet, request, &entry).await?;
                 }
+                Err(failure @ Failure::Refused(_)) => {
+                    self.release(wallet, request).await?;
+                    return Err(failure.into());
+                }
+                // Nobody knows whether it was attested: the key keeps its index.
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -202,7 +207,11 @@ impl Issuer {
         .execute(tx.sql())
         .await?;
         if updated.rows_affected() == 0 {
-            return Ok(()); // another call with this key was first, with the same answer
+            // Another call with this key was first: with the same answer, or by letting go of the index.
+            let now = find(&mut tx, &wallet.tenant, &request.idempotency_key).await?;
+            let same = now.is_some_and(|now| now.index == entry.index && now.issued.is_some());
+            let text = "two calls with this key met; call again";
+            return if same { Ok(()) } else { Err(Error::refused(Code::Aborted, "try-again", text)) };
         }
         let body = json!({
             "v": 1,
@@ -215,7 +224,7 @@ impl Issuer {
         Ok(tx.commit().await?)
     }
 
-    /// The signer will not attest the index yet: the key lets go of it, and the next caller gets it.
+    /// The signer did not attest the index: the key lets go of it, and the next caller gets it.
     async fn release(&self, wallet: &Wallet, request: &IssueAddressRequest) -> Result<(), Error> {
         let mut tx = self.store.begin().await?;
         let index: Option<i64> = sqlx::query_scalar(

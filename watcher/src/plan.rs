@@ -7,6 +7,8 @@ pub mod size;
 pub mod sweep;
 pub mod payout;
 
+use std::collections::BTreeSet;
+
 use asset::{FeeRate, Percent};
 use bitcoin::{Amount, OutPoint};
 
@@ -21,6 +23,8 @@ pub struct Coin {
     pub change: bool,
     /// Its index on that branch.
     pub index: u32,
+    /// Size of the transaction that made it: the signer reads it whole.
+    pub parent_bytes: u64,
     /// Whether it may be spent now.
     pub standing: Standing,
 }
@@ -56,6 +60,8 @@ pub struct Limits {
     pub inputs_max: usize,
     /// Most weight units (BIP-141); 400,000 is what nodes relay.
     pub weight_max: u64,
+    /// Most bytes of all parents together, each counted once.
+    pub parent_bytes_max: u64,
     /// Highest fee.
     pub fee_max: Amount,
     /// Highest fee as a share of what the transaction pays to others or to cold.
@@ -68,6 +74,9 @@ pub struct Limits {
 
 /// Most inputs a plan may have with P2WPKH coins under [`WEIGHT_MAX`].
 pub const INPUTS_MAX: usize = 1_400;
+
+/// Most bytes of parents the signer takes with one request, less a margin.
+pub const PARENT_BYTES_MAX: u64 = 60 << 20;
 
 /// What nodes relay (`MAX_STANDARD_TX_WEIGHT`).
 pub const WEIGHT_MAX: u64 = 400_000;
@@ -190,6 +199,25 @@ fn worth_spending(coins: &[Coin], rate: FeeRate) -> (Vec<Coin>, Vec<(Coin, LeftO
     good.sort_by(|a, b| b.value.cmp(&a.value).then_with(|| a.outpoint.cmp(&b.outpoint)));
     good.dedup_by_key(|coin| coin.outpoint);
     (good, rest)
+}
+
+/// Keeps coins in their order while their parents fit; the others are returned.
+fn split_by_parents(coins: &mut Vec<Coin>, bytes_max: u64) -> Vec<Coin> {
+    let mut parents = BTreeSet::new();
+    let mut bytes = 0_u64;
+    let (fit, rest) = std::mem::take(coins).into_iter().partition(|coin| {
+        if parents.contains(&coin.outpoint.txid) {
+            return true;
+        }
+        let with = bytes.saturating_add(coin.parent_bytes);
+        if with <= bytes_max {
+            bytes = with;
+            let _ = parents.insert(coin.outpoint.txid);
+        }
+        with <= bytes_max
+    });
+    *coins = fit;
+    rest
 }
 
 fn total(coins: &[Coin]) -> Result<Amount, PlanError> {

@@ -14,7 +14,7 @@ use crate::chain::Handle;
 use crate::config::Purpose;
 use crate::error::Error;
 use crate::node::Node;
-use crate::plan::{INPUTS_MAX, Limits, PlanError, WEIGHT_MAX};
+use crate::plan::{INPUTS_MAX, Limits, PARENT_BYTES_MAX, PlanError, WEIGHT_MAX};
 use crate::signer_client::{Reason, SignerClient};
 use crate::store::Store;
 use crate::wallets::{Wallet, Wallets};
@@ -101,6 +101,7 @@ impl SpendConfig {
         Limits {
             inputs_max: if asked == 0 { own } else { own.min(asked) },
             weight_max: WEIGHT_MAX,
+            parent_bytes_max: PARENT_BYTES_MAX,
             fee_max: self.fee_max,
             fee_share_max: self.fee_share_max,
             rate_min: self.feerate_min,

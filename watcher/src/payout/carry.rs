@@ -8,7 +8,7 @@ use proto::SignHeader;
 use sha2::{Digest as _, Sha256};
 use tonic::Code;
 
-use crate::coins::{self, StoredParents};
+use crate::coins::{self, Holder, StoredParents};
 use crate::error::Error;
 use crate::follow::Next;
 use crate::made;
@@ -83,12 +83,7 @@ async fn ask(
     };
     match app.signer.sign(header, parents).await {
         SignOutcome::Signed(signed) => keep(app, payout, version, &signed).await,
-        SignOutcome::Refused(refusal) => {
-            // Nothing was signed if this was the first time of asking, or can be signed any more.
-            let expired = i64::try_from(payout.expires_unix).is_ok_and(|expires| expires <= now_unix());
-            let sure = version.state == VersionState::Planned || expired;
-            denied(app, payout, version, refusal, sure && !elsewhere).await
-        }
+        SignOutcome::Refused(refusal) => denied(app, payout, version, refusal, elsewhere).await,
         SignOutcome::Unavailable(why) => {
             tracing::warn!(payout = payout.id, %why, "a payout waits for the signer");
             Ok(Next::Failed)
@@ -115,24 +110,36 @@ async fn keep(
     Ok(Next::Done)
 }
 
+/// A no ends the payout if it is sure that nothing was signed for it, or can be any more; otherwise it is asked again.
 async fn denied(
     app: &Spender,
-    mut payout: PayoutRow,
+    payout: PayoutRow,
     version: &Version,
     refusal: Refusal,
-    sure: bool,
+    elsewhere: bool,
 ) -> Result<Next, Error> {
-    tracing::warn!(payout = payout.id, %refusal, sure, "a payout was refused");
+    let asked_once = version.state == VersionState::Planned;
+    let expired = i64::try_from(payout.expires_unix).is_ok_and(|expires| expires <= now_unix());
+    tracing::warn!(payout = payout.id, %refusal, asked_once, elsewhere, "a payout was refused");
     if refusal.code == Code::AlreadyExists && version.number < STALE_KEYS_MAX {
         // The signer knows this key with other content: our tables are older than its log. Its own rules keep
         // the order from being paid twice; the next version asks under a key of its own.
         return drop_version(app, payout, version).await;
     }
-    if sure {
-        return refuse(app, payout, Some(version), refusal.reasons).await;
+    if elsewhere || !(asked_once || expired) {
+        return note(app, payout, refusal.reasons).await;
     }
-    if payout.reasons != refusal.reasons {
-        payout.reasons = refusal.reasons;
+    if asked_once && refusal.has("slot-signed") && coins::doubtful(app.store.reader(), &payout.id, version.number).await? {
+        // Some of its coins may have been signed for a payout that was never answered: take others.
+        return drop_version(app, payout, version).await;
+    }
+    refuse(app, payout, asked_once.then_some(version), refusal.reasons).await
+}
+
+/// Notes, once, what a payout is refused for, and asks again later.
+async fn note(app: &Spender, mut payout: PayoutRow, reasons: Vec<Reason>) -> Result<Next, Error> {
+    if payout.reasons != reasons {
+        payout.reasons = reasons;
         let mut tx = app.store.begin().await?;
         if payout.change(&mut tx, &app.book, State::Accepted, &["waiting"]).await? {
             tx.commit().await?;
@@ -141,31 +148,34 @@ async fn denied(
     Ok(Next::After(DENIED_PAUSE))
 }
 
-/// Ends a payout for which nothing was signed: its coins are free again.
+/// Ends a payout: its coins are free again. `never_signed` is the version that certainly was not signed; one that was
+/// asked for without an answer keeps that mark, see [`coins::doubtful`].
 pub(super) async fn refuse(
     app: &Spender,
     mut payout: PayoutRow,
-    version: Option<&Version>,
+    never_signed: Option<&Version>,
     reasons: Vec<Reason>,
 ) -> Result<Next, Error> {
     let mut tx = app.store.begin().await?;
-    if let Some(version) = version {
+    if let Some(version) = never_signed {
         version.set(&mut tx, &payout.id, VersionState::Refused).await?;
     }
     payout.state = State::Refused;
     payout.reasons = reasons;
     if payout.change(&mut tx, &app.book, State::Accepted, &["refused"]).await? {
-        coins::release_unsigned(&mut tx, &app.book, &payout.id).await?;
+        coins::release(&mut tx, &app.book, &Holder::payout(&payout.id)).await?;
         tx.commit().await?;
     }
     Ok(Next::Done)
 }
 
+/// Gives up a version that was certainly not signed, for another with other coins or under another key.
 async fn drop_version(app: &Spender, mut payout: PayoutRow, version: &Version) -> Result<Next, Error> {
     let mut tx = app.store.begin().await?;
     version.set(&mut tx, &payout.id, VersionState::Refused).await?;
     (payout.version, payout.in_force) = (None, None);
     if payout.change(&mut tx, &app.book, State::Accepted, &["replanned"]).await? {
+        coins::return_doubtful(&mut tx, &payout.id, version.number).await?;
         coins::release_unsigned(&mut tx, &app.book, &payout.id).await?;
         tx.commit().await?;
     }
@@ -200,7 +210,7 @@ async fn send(app: &Spender, mut payout: PayoutRow, version: &Version) -> Result
 /// The signer's key for one version: the same after a restore, and short enough whatever the order's id.
 fn key(payout: &str, version: i64) -> String {
     let digest: [u8; 32] = Sha256::digest(format!("payout-v1\n{payout}\n")).into();
-    let short: String = hex::encode(digest).chars().take(40).collect();
+    let short: String = hex::encode(digest).chars().take(32).collect();
     format!("payout.{short}.{version}")
 }
 

@@ -4,7 +4,7 @@
 use asset::FeeRate;
 use bitcoin::{Amount, Script};
 
-use super::{Coin, Limits, PlanError, fee_for, fee_of, size, total, worth_spending};
+use super::{Coin, Limits, PlanError, fee_for, fee_of, size, split_by_parents, total, worth_spending};
 
 /// What is to be paid, and where the rest goes.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,7 @@ pub fn payout(
     let mut inputs = earlier.map(|e| e.inputs.to_vec()).unwrap_or_default();
     let (mut spare, _) = worth_spending(coins, rate);
     spare.retain(|coin| inputs.iter().all(|taken| taken.outpoint != coin.outpoint));
+    let _too_heavy = split_by_parents(&mut spare, limits.parent_bytes_max);
     let fits = limits.inputs_that_fit(&[payment.to, payment.change]);
     let replaced = earlier.map(|e| e.fee);
     let mut spare = spare.into_iter();

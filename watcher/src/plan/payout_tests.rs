@@ -87,6 +87,7 @@ fn limits(millionths: u32) -> Limits {
     Limits {
         inputs_max: 10,
         weight_max: 400_000,
+        parent_bytes_max: u64::MAX,
         fee_max: Amount::from_sat(100_000),
         fee_share_max: Percent::from_millionths(millionths).unwrap(),
         rate_min: FeeRate::from_sat_per_kvb(1),

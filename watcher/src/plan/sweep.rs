@@ -4,7 +4,7 @@
 use asset::FeeRate;
 use bitcoin::{Amount, Script};
 
-use super::{Coin, LeftOut, Limits, PlanError, fee_for, size, total, worth_spending};
+use super::{Coin, LeftOut, Limits, PlanError, fee_for, size, split_by_parents, total, worth_spending};
 
 /// What one sweep spends and pays.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,9 +34,12 @@ pub fn sweep(
     if inputs.is_empty() {
         return Err(PlanError::NoCoins { rate });
     }
+    let too_heavy = split_by_parents(&mut inputs, limits.parent_bytes_max);
     let fits = limits.inputs_that_fit(&[cold]).min(inputs.len());
-    for coin in inputs.split_off(fits) {
-        left_out.push((coin, LeftOut::Limit));
+    let too_many = inputs.split_off(fits);
+    left_out.extend(too_heavy.into_iter().chain(too_many).map(|coin| (coin, LeftOut::Limit)));
+    if inputs.is_empty() {
+        return Err(PlanError::NoCoins { rate });
     }
     // The smallest coin pays the worst share, and every coin adds to the fee: if a cap is passed, drop it and see again.
     loop {

@@ -4,7 +4,7 @@ use bitcoin::{OutPoint, ScriptBuf, Txid};
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Standing, WEIGHT_MAX, fee_of};
+use crate::plan::{PARENT_BYTES_MAX, Standing, WEIGHT_MAX, fee_of};
 
 pub(crate) fn any_coins(most: usize) -> impl Strategy<Value = Vec<Coin>> {
     let standing = prop_oneof![
@@ -21,7 +21,8 @@ pub(crate) fn any_coins(most: usize) -> impl Strategy<Value = Vec<Coin>> {
             let mut txid = [0; 32];
             txid[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
             let outpoint = OutPoint { txid: Txid::from_byte_array(txid), vout: n % 3 };
-            Coin { outpoint, value: Amount::from_sat(sat), change, index: n, standing }
+            let parent_bytes = u64::from(n % 7) * 100;
+            Coin { outpoint, value: Amount::from_sat(sat), change, index: n, parent_bytes, standing }
         };
         coins.into_iter().enumerate().map(coin).collect()
     })
@@ -32,6 +33,7 @@ pub(crate) fn any_limits() -> impl Strategy<Value = Limits> {
         |(inputs_max, weight_max, fee_sat, share)| Limits {
             inputs_max,
             weight_max,
+            parent_bytes_max: weight_max / 2,
             fee_max: Amount::from_sat(fee_sat),
             fee_share_max: Percent::from_millionths(share).unwrap(),
             rate_min: FeeRate::from_sat_per_kvb(500),
@@ -55,6 +57,7 @@ pub(crate) fn coin(sat: u64, n: u32) -> Coin {
         value: Amount::from_sat(sat),
         change: false,
         index: n,
+        parent_bytes: 200,
         standing: Standing::Spendable,
     }
 }
@@ -79,6 +82,9 @@ proptest! {
         prop_assert!(u128::from(plan.fee.to_sat()) * 1_000_000
             <= u128::from(plan.to_cold.to_sat()) * u128::from(limits.fee_share_max.millionths()));
         prop_assert!(plan.to_cold >= cold.minimal_non_dust());
+        let parents: std::collections::BTreeMap<_, _> =
+            plan.inputs.iter().map(|c| (c.outpoint.txid, c.parent_bytes)).collect();
+        prop_assert!(parents.values().sum::<u64>() <= limits.parent_bytes_max);
         for coin in &plan.inputs {
             prop_assert_eq!(coin.standing, Standing::Spendable);
         }
@@ -88,6 +94,8 @@ proptest! {
     fn says_where_every_coin_went_and_prefers_the_largest(
         coins in any_coins(60), limits in any_limits(), rate in any_rate(),
     ) {
+        // A large coin may be passed over for the size of its parent, and for nothing else.
+        let limits = Limits { parent_bytes_max: u64::MAX, ..limits };
         let Ok(plan) = sweep(&coins, &script(22), rate, &limits) else { return Ok(()) };
         let mut seen: Vec<_> =
             plan.inputs.iter().chain(plan.left_out.iter().map(|(c, _)| c)).map(|c| c.outpoint).collect();
@@ -121,6 +129,7 @@ fn roomy() -> Limits {
     Limits {
         inputs_max: crate::plan::INPUTS_MAX,
         weight_max: WEIGHT_MAX,
+        parent_bytes_max: PARENT_BYTES_MAX,
         fee_max: Amount::from_sat(10_000_000),
         rate_max: FeeRate::from_sat_per_kvb(100_000),
         fee_share_max: Percent::from_millionths(100_000).unwrap(),

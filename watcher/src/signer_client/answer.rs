@@ -143,7 +143,6 @@ impl Refusal {
     /// token is unlocked; what the policy denied or can never be right stays so.
     fn is_last_word(&self) -> bool {
         !matches!(self.code, Code::ResourceExhausted | Code::FailedPrecondition)
-            || self.has("too-large")
             || self.has("oversize")
     }
 }
@@ -205,11 +204,11 @@ mod tests {
     #[test]
     fn silence_and_trouble_are_not_denials() {
         for status in [
-            status(Code::Unavailable, &["token-gone"]),
+            status(Code::Unavailable, &["token-unavailable"]),
             status(Code::DeadlineExceeded, &["late"]),
             status(Code::Internal, &["broken"]),
-            status(Code::ResourceExhausted, &["queue-full"]),
-            status(Code::FailedPrecondition, &["pin-locked"]),
+            status(Code::ResourceExhausted, &["busy"]),
+            status(Code::FailedPrecondition, &["pin-latched"]),
             // A proxy, not the signer: no reasons.
             Status::permission_denied("403"),
             Status::unauthenticated("who"),
@@ -225,8 +224,8 @@ mod tests {
     fn what_can_never_be_right_is_refused_even_without_details() {
         for status in [
             Status::out_of_range("Error, decoded message length too large"),
-            Status::already_exists("key-reused: this key was used for another request"),
-            status(Code::ResourceExhausted, &["too-large"]),
+            Status::already_exists("idempotency-key-reused: this key was used for another request"),
+            status(Code::ResourceExhausted, &["oversize"]),
         ] {
             let outcome = sign_outcome(Err(status));
             assert!(matches!(outcome, SignOutcome::Refused(_)), "{outcome:?}");

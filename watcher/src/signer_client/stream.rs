@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
 
-/// A batch is sent when it holds this much; one parent is at most 400,000 bytes when it was relayed, 4 MB when mined.
-const BATCH_BYTES: usize = 256 * 1024;
+/// A batch holds no more than this, unless it is a single larger parent: nodes relay up to 400,000 bytes, miners may
+/// put up to 4 MB into a block.
+const BATCH_BYTES: usize = 512 * 1024;
 
 /// Gives each parent once, in any order, one at a time.
 pub trait Parents: Send {
@@ -47,13 +48,13 @@ impl Feeder {
         let mut bytes = 0_usize;
         self.send(Item::Part(Part::Header(header))).await;
         while let Some(parent) = parents.next().await.map_err(Status::aborted)? {
-            bytes = bytes.saturating_add(parent.len());
-            batch.push(parent);
-            if bytes >= BATCH_BYTES {
+            if !batch.is_empty() && bytes.saturating_add(parent.len()) > BATCH_BYTES {
                 let transactions = std::mem::take(&mut batch);
                 self.send(Item::Part(Part::Parents(ParentBatch { transactions }))).await;
                 bytes = 0;
             }
+            bytes = bytes.saturating_add(parent.len());
+            batch.push(parent);
         }
         if !batch.is_empty() {
             self.send(Item::Part(Part::Parents(ParentBatch { transactions: batch }))).await;

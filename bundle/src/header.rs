@@ -3,11 +3,12 @@
 
 use std::io::Read;
 
-use bitcoin::bip32::{ChildNumber, Fingerprint, Xpub};
+use bitcoin::bip32::{Fingerprint, Xpub};
 use miniscript::descriptor::checksum;
-use secp256k1::{PublicKey, SECP256K1};
 use sha2::Digest as _;
 
+use crate::branch::Branch;
+use crate::encoding::{BODY_MAX, decode, encode, require};
 use crate::network::{Network, account_path};
 use crate::record::RECORD_OVERHEAD;
 use crate::seal::TRAILER_LEN;
@@ -24,8 +25,6 @@ pub const CURVE: &str = "secp256k1";
 /// Records a branch can hold: BIP-32 has 2^31 children that are not hardened.
 pub const BRANCH_MAX: u32 = 1 << 31;
 
-/// A header's fields never need more; a longer one is refused before it is read.
-const BODY_MAX: u32 = 1024;
 /// RSA-2048 to RSA-8192.
 const BLOB_LEN: std::ops::RangeInclusive<u16> = 256..=1024;
 
@@ -58,13 +57,6 @@ pub struct Header {
     descriptor: String,
     bytes: Vec<u8>,
     digest: [u8; 32],
-}
-
-/// One branch of the account: makes the public keys its records must have.
-#[derive(Clone, Copy, Debug)]
-pub struct Branch {
-    change: bool,
-    xpub: Xpub,
 }
 
 impl Header {
@@ -212,38 +204,11 @@ impl Header {
     /// # Errors
     /// [`Error::Header`] when the branch cannot be derived (one account in 2^127).
     pub fn branch(&self, change: bool) -> Result<Branch, Error> {
-        let step = ChildNumber::Normal { index: u32::from(change) };
-        let xpub = self
-            .fields
-            .xpub
-            .ckd_pub(SECP256K1, step)
-            .map_err(|_| Error::Header("a branch cannot be derived from the account key"))?;
-        Ok(Branch { change, xpub })
+        Branch::of(&self.fields.xpub, change)
     }
 
     fn header_len(&self) -> u64 {
         u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
-    }
-}
-
-impl Branch {
-    /// The public key that BIP-32 puts at `index`.
-    ///
-    /// # Errors
-    /// [`Error::Record`] when there is none (one index in 2^127, or 2^31 and more).
-    pub fn public_key(&self, index: u32) -> Result<PublicKey, Error> {
-        let no_key = Error::Record {
-            change: self.change,
-            index,
-            reason: "no key can be derived at this index",
-        };
-        ChildNumber::from_normal_idx(index)
-            .ok()
-            .and_then(|step| self.xpub.ckd_pub_tweak(step).ok())
-            .and_then(|(tweak, _)| {
-                self.xpub.public_key.add_exp_tweak(SECP256K1, &tweak.into()).ok()
-            })
-            .ok_or(no_key)
     }
 }
 
@@ -254,82 +219,8 @@ fn with_checksum(body: &str) -> Result<String, Error> {
     Ok(format!("{body}#{}", engine.checksum()))
 }
 
-fn require(holds: bool, otherwise: &'static str) -> Result<(), Error> {
-    if holds { Ok(()) } else { Err(Error::Header(otherwise)) }
-}
-
 fn read_array<const N: usize>(from: &mut impl Read) -> Result<[u8; N], Error> {
     let mut array = [0; N];
     from.read_exact(&mut array)?;
     Ok(array)
-}
-
-fn encode(fields: &Fields, path: &str, descriptor: &str) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    for text in [SCHEME, CURVE, fields.network.caip2(), path, descriptor] {
-        let len = u16::try_from(text.len()).map_err(|_| Error::Header("it is too long"))?;
-        body.extend_from_slice(&len.to_be_bytes());
-        body.extend_from_slice(text.as_bytes());
-    }
-    body.extend_from_slice(&fields.account.to_be_bytes());
-    body.extend_from_slice(&fields.xpub.encode());
-    body.extend_from_slice(fields.master.as_bytes());
-    body.extend_from_slice(&fields.wrapping);
-    body.extend_from_slice(&fields.external.to_be_bytes());
-    body.extend_from_slice(&fields.change.to_be_bytes());
-    body.extend_from_slice(&fields.blob_len.to_be_bytes());
-    body.extend_from_slice(&RECORD_OVERHEAD.saturating_add(fields.blob_len).to_be_bytes());
-
-    let len = u32::try_from(body.len()).map_err(|_| Error::Header("it is too long"))?;
-    require(len <= BODY_MAX, "it is too long")?;
-    Ok([&MAGIC[..], &VERSION.to_be_bytes(), &len.to_be_bytes(), &body].concat())
-}
-
-/// Takes the facts out of a header's body. What follows from them (path, descriptor, record length) is passed
-/// over here: the caller builds it again and compares.
-fn decode(body: &[u8]) -> Result<Fields, Error> {
-    let mut rest = Rest(body);
-    require(rest.text()? == SCHEME.as_bytes(), "its wrapping scheme is not known here")?;
-    require(rest.text()? == CURVE.as_bytes(), "its curve is not known here")?;
-    let network = std::str::from_utf8(rest.text()?)
-        .ok()
-        .and_then(Network::from_caip2)
-        .ok_or(Error::Header("its network is not known here"))?;
-    let (_path, _descriptor) = (rest.text()?, rest.text()?);
-    let account = u32::from_be_bytes(rest.array()?);
-    let xpub = Xpub::decode(&rest.array::<78>()?)
-        .map_err(|_| Error::Header("its account key is not an extended public key"))?;
-    let fields = Fields {
-        network,
-        account,
-        xpub,
-        master: Fingerprint::from(rest.array::<4>()?),
-        wrapping: rest.array()?,
-        external: u32::from_be_bytes(rest.array()?),
-        change: u32::from_be_bytes(rest.array()?),
-        blob_len: u16::from_be_bytes(rest.array()?),
-    };
-    let _record_len: [u8; 2] = rest.array()?;
-    require(rest.0.is_empty(), "it is longer than its fields")?;
-    Ok(fields)
-}
-
-struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
-        let (taken, rest) =
-            self.0.split_at_checked(len).ok_or(Error::Header("it is shorter than its fields"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
-        self.take(N)?.try_into().map_err(|_| Error::Header("it is shorter than its fields"))
-    }
-
-    fn text(&mut self) -> Result<&'a [u8], Error> {
-        let len = u16::from_be_bytes(self.array()?);
-        self.take(usize::from(len))
-    }
 }

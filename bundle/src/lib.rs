@@ -13,12 +13,15 @@
 
 pub mod network;
 pub mod header;
+mod encoding;
+mod branch;
 pub mod record;
 pub mod seal;
 pub mod writer;
 pub mod reader;
 
-pub use header::{Branch, Fields, Header};
+pub use branch::Branch;
+pub use header::{Fields, Header};
 pub use network::Network;
 pub use reader::{Bundle, Verifier};
 pub use record::Record;

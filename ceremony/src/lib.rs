@@ -2,7 +2,7 @@
 //! leaves. It never talks to a network and never writes a key in clear.
 //!
 //! Reading order: [`create`] (the story), [`wrapping`] (whose key the children are wrapped to, and that people
-//! compared it), [`account`], [`derive`], [`children`] (many at once, in order), [`inspect`].
+//! compared it), [`account`], [`mod@derive`], `children` (many at once, in order), [`inspect`].
 
 pub mod create;
 pub mod wrapping;

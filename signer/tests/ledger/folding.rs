@@ -1,0 +1,161 @@
+//! What the ledger remembers, and entries it refuses to follow.
+
+use audit::attestation;
+use audit::entry::{Attested, Claim, Entry, Event};
+use audit::tree::Tree;
+use policy::intent::RequestId;
+use signer::ledger::Ledger;
+use signer::log::{Fold as _, FoldError};
+
+use crate::history::{Ask, entries, name};
+
+fn ask(request: u8, coin: u8) -> Ask {
+    Ask {
+        request,
+        lane: 0,
+        coins: vec![coin],
+        orders: vec![],
+        fee: 1,
+        external: 0,
+        change: None,
+        cold: None,
+        repriced: false,
+    }
+}
+
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::new();
+    ledger.apply(0, &entries(&[])[0]).unwrap();
+    ledger
+}
+
+fn apply(ledger: &mut Ledger, event: Event) -> Result<(), FoldError> {
+    ledger.apply(1, &Entry { unix_ms: 2_000_000_000, event })
+}
+
+fn all(events: Vec<Event>) -> Result<Ledger, FoldError> {
+    let mut ledger = ledger();
+    events.into_iter().try_for_each(|event| apply(&mut ledger, event))?;
+    Ok(ledger)
+}
+
+fn imported(external: u32, change: u32) -> Event {
+    Event::WalletImported {
+        wallet: "deposits".into(),
+        descriptor: "wpkh(a)".into(),
+        tier: "token-hd".into(),
+        bundle: [1; 32],
+        external,
+        change,
+    }
+}
+
+fn proven(below: u32) -> Event {
+    Event::Proven { wallet: "deposits".into(), change: false, below }
+}
+
+fn failed(index: u32) -> Event {
+    Event::ProofFailed { wallet: "deposits".into(), change: false, index, reason: "no".into() }
+}
+
+fn policy(version: u64) -> Event {
+    Event::PolicyActivated { version, digest: [9; 32], text: String::new(), officers: vec![] }
+}
+
+fn signed(request: u8) -> Event {
+    Event::Signed { request: [request; 16], transaction: vec![1, 2, 3] }
+}
+
+fn attested(claims: &[(u32, &str)]) -> Attested {
+    let claims: Vec<Claim> = claims
+        .iter()
+        .map(|(index, reference)| Claim {
+            index: *index,
+            address: format!("bcrt1q{index}"),
+            reference: (*reference).into(),
+            expires_unix: 0,
+        })
+        .collect();
+    let leaf = |claim: &Claim| {
+        attestation::Leaf {
+            network: asset::Network::Regtest.chain_id().to_string(),
+            wallet: "deposits".into(),
+            index: claim.index,
+            address: claim.address.clone(),
+            reference: claim.reference.clone(),
+            expires_unix: 0,
+        }
+        .hash()
+        .unwrap()
+    };
+    let root = Tree::build(claims.iter().map(leaf).collect()).root();
+    Attested { wallet: "deposits".into(), caller: "watcher-1".into(), root, claims }
+}
+
+#[test]
+fn answers_are_found_by_request() {
+    let one = ask(1, 1);
+    let ledger = all(vec![one.admitted(), one.spend(), signed(1)]).unwrap();
+    let request = ledger.request(RequestId([1; 16])).unwrap();
+    assert_eq!(request.digest, one.digest());
+    assert_eq!(request.answer.unwrap().seq, 1);
+    assert!(ledger.spend_recorded(RequestId([1; 16]), &one.digest()));
+    assert!(!ledger.spend_recorded(RequestId([1; 16]), &[0; 32]));
+    assert!(!ledger.spend_recorded(RequestId([2; 16]), &one.digest()));
+}
+
+#[test]
+fn watermarks_rise_up_to_the_first_failure() {
+    let ledger = all(vec![imported(10, 5), proven(4), proven(7), failed(7)]).unwrap();
+    let wallet = ledger.imports().wallet(&name("deposits")).unwrap();
+    assert_eq!((wallet.proven(false), wallet.proven(true)), (7, 0));
+    assert_eq!(wallet.failed(false), Some((7, "no")));
+    assert_eq!((wallet.records(false), wallet.records(true)), (10, 5));
+}
+
+#[test]
+fn attestations_are_found_again() {
+    let batch = attested(&[(3, "alice"), (4, "bob")]);
+    let root = batch.root;
+    let signature = Event::AttestationSigned { root, signature: vec![7; 64] };
+    let ledger = all(vec![Event::Attested(batch), signature]).unwrap();
+    let place = ledger.attested().place(&name("deposits"), 4).unwrap();
+    assert_eq!((place.batch, place.position), (0, 1));
+    let batch = ledger.attested().batch(0).unwrap();
+    assert_eq!(&*batch.leaves[1].reference, "bob");
+    assert_eq!((batch.root, batch.signature), (root, Some([7; 64])));
+    assert!(ledger.attested().place(&name("hot"), 4).is_none());
+}
+
+#[test]
+fn a_clock_set_back_does_not_move_decisions_back() {
+    let ledger = all(vec![policy(1)]).unwrap();
+    assert_eq!(ledger.not_before_latest(5), 2_000_000);
+    assert_eq!(ledger.not_before_latest(2_000_001), 2_000_001);
+}
+
+#[test]
+fn entries_that_do_not_follow_are_refused() {
+    let (one, two) = (ask(1, 1), attested(&[(3, "alice")]));
+    let wrong_root = Attested { root: [0; 32], ..two.clone() };
+    let vectors: Vec<(&str, Vec<Event>)> = vec![
+        ("a policy that falls", vec![policy(2), policy(1)]),
+        ("a policy twice", vec![policy(2), policy(2)]),
+        ("proven without an import", vec![proven(1)]),
+        ("proven past the end", vec![imported(10, 5), proven(11)]),
+        ("a watermark that falls", vec![imported(10, 5), proven(4), proven(3)]),
+        ("proven past a failure", vec![imported(10, 5), failed(2), proven(3)]),
+        ("a proven record that fails", vec![imported(10, 5), proven(4), failed(3)]),
+        ("fewer records", vec![imported(10, 5), imported(9, 5)]),
+        ("admitted twice", vec![one.admitted(), one.admitted()]),
+        ("spent without being admitted", vec![one.spend()]),
+        ("signed without a spend", vec![one.admitted(), signed(1)]),
+        ("signed twice", vec![one.admitted(), one.spend(), signed(1), signed(1)]),
+        ("attested twice", vec![Event::Attested(two.clone()), Event::Attested(two)]),
+        ("another root", vec![Event::Attested(wrong_root)]),
+        ("a root signed that is not there", vec![Event::AttestationSigned { root: [1; 32], signature: vec![0; 64] }]),
+    ];
+    for (name, events) in vectors {
+        assert!(all(events).is_err(), "{name} was followed");
+    }
+}

@@ -1,0 +1,164 @@
+//! The ledger said again, naively: no index, no cache, every answer from the whole list.
+
+use std::collections::BTreeSet;
+
+use asset::Amount;
+use policy::Evidence;
+use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question};
+
+use crate::history::{Ask, Reserved, lane, name, price, slot, verified};
+
+/// One transaction of the list, with the time it counts from.
+#[derive(Clone)]
+struct Signed {
+    ask: Ask,
+    unix: u64,
+}
+
+/// The same request twice is one transaction, at its later time.
+fn signed(history: &[Reserved]) -> Vec<Signed> {
+    let mut list: Vec<Signed> = Vec::new();
+    let mut unix = 1_000_000;
+    for step in history {
+        unix += step.after;
+        match list.iter_mut().find(|earlier| earlier.ask.request == step.ask.request) {
+            Some(earlier) => earlier.unix = unix,
+            None => list.push(Signed { ask: step.ask.clone(), unix }),
+        }
+    }
+    list
+}
+
+fn conflict(a: &Ask, b: &Ask) -> bool {
+    a.coins.iter().any(|coin| b.coins.contains(coin))
+}
+
+/// Each transaction joins the first set all of whose members it conflicts with.
+fn sets(list: &[Signed]) -> Vec<Vec<usize>> {
+    let mut sets: Vec<Vec<usize>> = Vec::new();
+    for (number, signed) in list.iter().enumerate() {
+        let fits = |set: &&mut Vec<usize>| set.iter().all(|m| conflict(&list[*m].ask, &signed.ask));
+        match sets.iter_mut().find(fits) {
+            Some(set) => set.push(number),
+            None => sets.push(vec![number]),
+        }
+    }
+    sets
+}
+
+pub(crate) fn evidence(history: &[Reserved], ask: &Ask, questions: &[Question], now: u64) -> Evidence {
+    let list = signed(history);
+    let sets = sets(&list);
+    let own = list.iter().position(|signed| signed.ask.request == ask.request);
+    let own_set = match own {
+        Some(own) => sets.iter().position(|set| set.contains(&own)),
+        None => sets.iter().position(|set| set.iter().all(|m| conflict(&list[*m].ask, ask))),
+    };
+    let answers = questions.iter().map(|q| answer(&list, &sets, own_set, q, now)).collect();
+    let repriced = ask.coins.iter().copied().filter(|coin| {
+        let first = list.iter().find(|signed| signed.ask.coins.contains(coin));
+        first.is_some_and(|first| price(&first.ask, *coin) != price(ask, *coin))
+    });
+    Evidence::from_ledger(
+        answers,
+        uses(&list, ask, own),
+        orders(&list, ask),
+        indexes(&list, ask),
+        repriced.map(slot).collect(),
+    )
+}
+
+fn answer(
+    list: &[Signed],
+    sets: &[Vec<usize>],
+    own: Option<usize>,
+    question: &Question,
+    now: u64,
+) -> Answer {
+    let maximum = |set: &Vec<usize>| {
+        let members = set.iter().map(|m| &list[*m]);
+        let counted = members.filter(|m| {
+            lane(m.ask.lane) == question.lane && m.unix + question.window_seconds >= now
+        });
+        let amounts = counted.map(|m| match question.measure {
+            Measure::Fees => m.ask.fee,
+            Measure::External => m.ask.external,
+        });
+        u64::from(amounts.max().unwrap_or(0))
+    };
+    let others: u64 =
+        sets.iter().enumerate().filter(|(n, _)| Some(*n) != own).map(|(_, set)| maximum(set)).sum();
+    Answer {
+        question: question.clone(),
+        others: Amount::from(others),
+        own_set: Amount::from(own.map_or(0, |own| maximum(&sets[own]))),
+    }
+}
+
+/// In the order in which the intent's coins meet them.
+fn uses(list: &[Signed], ask: &Ask, own: Option<usize>) -> Vec<EarlierUse> {
+    let mut seen = BTreeSet::new();
+    let mut uses = Vec::new();
+    for coin in &ask.coins {
+        for (number, signed) in list.iter().enumerate() {
+            let shares = signed.ask.coins.contains(coin);
+            if shares && Some(number) != own && seen.insert(number) {
+                let mut orders: Vec<_> =
+                    signed.ask.orders.iter().map(|o| verified(*o).order().id.clone()).collect();
+                orders.sort();
+                uses.push(EarlierUse { slot: slot(*coin), lane: lane(signed.ask.lane), orders });
+            }
+        }
+    }
+    uses
+}
+
+fn orders(list: &[Signed], ask: &Ask) -> Vec<OrderHistory> {
+    let history = |order: &(u8, bool)| {
+        let paying = |s: &&Signed| s.ask.orders.iter().any(|(id, _)| *id == order.0);
+        let versions: Vec<_> = list.iter().filter(paying).collect();
+        OrderHistory {
+            id: verified(*order).order().id.clone(),
+            versions: u32::try_from(versions.len()).unwrap(),
+            conflicts_with_all: versions.iter().all(|s| conflict(&s.ask, ask)),
+            same_content: versions.iter().all(|s| s.ask.orders.contains(order)),
+        }
+    };
+    ask.orders.iter().map(history).collect()
+}
+
+fn indexes(list: &[Signed], ask: &Ask) -> Vec<IndexUse> {
+    let cold = ask.cold.map(|_| IndexUse {
+        wallet: name("cold"),
+        change: false,
+        last_used: list.iter().filter_map(|s| s.ask.cold).max(),
+        proven_below: None,
+    });
+    let change = ask.change.map(|_| IndexUse {
+        wallet: name("deposits"),
+        change: true,
+        last_used: list.iter().filter_map(|s| s.ask.change).max(),
+        proven_below: None,
+    });
+    cold.into_iter().chain(change).collect()
+}
+
+/// The most that can really leave: the largest sum over transactions of which no two conflict.
+pub(crate) fn worst_case(history: &[Reserved], lane: usize) -> u64 {
+    let list: Vec<Ask> = signed(history).into_iter().map(|signed| signed.ask).collect();
+    let possible = |chosen: &u32| {
+        let members: Vec<&Ask> =
+            (0..list.len()).filter(|n| chosen >> n & 1 == 1).map(|n| &list[n]).collect();
+        let apart = |a: usize, b: usize| a == b || !conflict(members[a], members[b]);
+        let valid = (0..members.len()).all(|a| (0..members.len()).all(|b| apart(a, b)));
+        valid.then(|| members.iter().filter(|m| m.lane == lane).map(|m| u64::from(m.fee)).sum())
+    };
+    (0..1_u32 << list.len()).filter_map(|chosen| possible(&chosen)).max().unwrap_or(0)
+}
+
+/// `others` of the first answer. Evidence shows itself to the policy alone, so that its own text is read.
+pub(crate) fn others(evidence: &Evidence) -> u64 {
+    let text = format!("{evidence:?}");
+    let (_, rest) = text.split_once("others: ").unwrap();
+    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}

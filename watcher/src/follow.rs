@@ -54,7 +54,7 @@ pub async fn run(app: Arc<Spender>, mut stop: watch::Receiver<bool>) {
             () = app.wake.notified() => {}
             () = desk.one_finishes() => {}
             () = tokio::time::sleep(TICK) => {}
-            _ = stop.changed() => {}
+            changed = stop.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -26,8 +26,9 @@ enum Happening {
     Sent { inputs: Vec<Index>, outputs: Vec<u8> },
     /// A block of some of the mempool, and maybe a transaction nobody saw before.
     Mined { take: Vec<bool>, surprise: Option<(Vec<Index>, Vec<u8>)>, to_us: bool },
-    /// Some blocks are replaced by one more of other content; some of what was in them confirms again.
-    Reorganised { depth: u8, take: Vec<bool> },
+    /// Some blocks are replaced by others, by one more or by fewer (work counts, not number); some of what was
+    /// in them confirms again.
+    Reorganised { depth: u8, fewer: u8, take: Vec<bool> },
     /// A mempool transaction and what is built on it is forgotten.
     Evicted(Index),
     /// The node does not answer some requests.
@@ -47,8 +48,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         6 => (inputs(), outputs()).prop_map(|(inputs, outputs)| Happening::Sent { inputs, outputs }),
         5 => (prop::collection::vec(any::<bool>(), 8), prop::option::weighted(0.3, (inputs(), outputs())), any::<bool>())
             .prop_map(|(take, surprise, to_us)| Happening::Mined { take, surprise, to_us }),
-        2 => (1_u8..5, prop::collection::vec(any::<bool>(), 16))
-            .prop_map(|(depth, take)| Happening::Reorganised { depth, take }),
+        2 => (1_u8..5, prop_oneof![4 => Just(0), 1 => 1_u8..4], prop::collection::vec(any::<bool>(), 16))
+            .prop_map(|(depth, fewer, take)| Happening::Reorganised { depth, fewer, take }),
         1 => any::<Index>().prop_map(Happening::Evicted),
         1 => (1_u8..4).prop_map(Happening::NodeFails),
         4 => (1_u8..4).prop_map(Happening::Steps),
@@ -270,7 +271,7 @@ fn change(world: &mut World, happening: Happening, salt: u32) {
             world.push(block);
             settle_mempool(world);
         }
-        Happening::Reorganised { depth, take } => {
+        Happening::Reorganised { depth, fewer, take } => {
             let depth = usize::from(depth).min(world.height());
             let mut undone = Vec::new();
             for _ in 0..depth {
@@ -281,7 +282,7 @@ fn change(world: &mut World, happening: Happening, salt: u32) {
             undone.retain(|tx| !tx.is_coinbase());
             let mut chosen: Vec<_> =
                 undone.iter().zip(take.iter().cycle()).filter(|(_, take)| **take).map(|(tx, _)| tx.clone()).collect();
-            for at in 0..=depth {
+            for at in 0..(depth + 1).saturating_sub(usize::from(fewer)).max(1) {
                 let mut block = vec![coinbase(salt * 100 + 10_000_000 + u32::try_from(at).unwrap(), false)];
                 let rest = chosen.split_off(chosen.len().min(2));
                 for tx in std::mem::replace(&mut chosen, rest) {

@@ -1,0 +1,266 @@
+//! Addresses: idempotent, never past the watermark, never one index for two references, and matched by the
+//! follower before anybody sees them.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use common::fake_node::FakeNode;
+use common::{book, eventually, follower, store, wallets};
+use proto::{AddressClaim, Attestation, IssueAddressRequest};
+use tokio::sync::watch;
+use tonic::{Code, Status};
+use watcher::attest::{Attestations, Attester};
+use watcher::error::Error;
+use watcher::issue::Issuer;
+use watcher::outbox::events_after;
+use watcher::scan::Branch;
+use watcher::signer_client::{Failure, Reason, Refusal, Unavailable};
+use watcher::store::Store;
+
+/// Remembers as the signer does: one reference per index, none past the watermark.
+#[derive(Debug, Default)]
+struct Memory {
+    attested: BTreeMap<u32, String>,
+    proven: u32,
+    silent: bool,
+    calls: usize,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Signer(Arc<Mutex<Memory>>);
+
+impl Attester for Signer {
+    fn attest(
+        &self,
+        wallet: String,
+        claims: Vec<AddressClaim>,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<Attestation>, Failure>> + Send + '_>> {
+        Box::pin(async move { self.answer(&wallet, &claims) })
+    }
+}
+
+impl Signer {
+    fn answer(&self, wallet: &str, claims: &[AddressClaim]) -> Result<Vec<Attestation>, Failure> {
+        let mut memory = self.0.lock().unwrap();
+        memory.calls += 1;
+        if memory.silent {
+            return Err(Failure::Unavailable(Unavailable { message: "silent".into() }));
+        }
+        for claim in claims {
+            if claim.index >= memory.proven {
+                return Err(refused(Code::FailedPrecondition, "index-not-proven"));
+            }
+            if memory.attested.get(&claim.index).is_some_and(|r| *r != claim.customer_reference) {
+                return Err(refused(Code::AlreadyExists, "address-already-attested"));
+            }
+            if claim.customer_reference == "refuse me" {
+                return Err(refused(Code::InvalidArgument, "bad-claim"));
+            }
+        }
+        let wallets = wallets();
+        let wallet = wallets.find(wallet).unwrap();
+        for claim in claims {
+            let _ = memory.attested.insert(claim.index, claim.customer_reference.clone());
+        }
+        let attestation = |claim: &AddressClaim| Attestation {
+            index: claim.index,
+            address: wallet.address(Branch::External, claim.index).unwrap().to_string(),
+            tier: "token-hd".into(),
+            signature: vec![7; 64],
+            ..Attestation::default()
+        };
+        Ok(claims.iter().map(attestation).collect())
+    }
+}
+
+fn refused(code: Code, reason: &str) -> Failure {
+    let reasons = vec![Reason { code: reason.into(), text: "no".into() }];
+    Failure::Refused(Refusal { code, request_id: Vec::new(), reasons })
+}
+
+struct Desk {
+    issuer: Issuer,
+    signer: Signer,
+    store: Store,
+    _node: FakeNode,
+    _stop: watch::Sender<bool>,
+}
+
+async fn desk(dir: &std::path::Path, signer: Signer) -> Desk {
+    let node = FakeNode::start().await;
+    let store = store(dir).await;
+    let (follow, handle) = follower(&node.url, &node.auth_file, &store);
+    let (stop, stopped) = watch::channel(false);
+    drop(tokio::spawn(follow.run(stopped)));
+    eventually("the follower begins", || async { handle.status().synced }).await;
+    let issuer = Issuer {
+        store: store.clone(),
+        wallets: Arc::new(wallets()),
+        attestations: Attestations::start(Arc::new(signer.clone())),
+        follower: handle,
+    };
+    Desk { issuer, signer, store, _node: node, _stop: stop }
+}
+
+fn signer(proven: u32) -> Signer {
+    let signer = Signer::default();
+    signer.0.lock().unwrap().proven = proven;
+    signer
+}
+
+fn request(key: &str, reference: &str) -> IssueAddressRequest {
+    IssueAddressRequest {
+        wallet: "deposits".into(),
+        idempotency_key: key.into(),
+        customer_reference: reference.into(),
+    }
+}
+
+fn code(error: Error) -> (Code, String) {
+    let status = Status::from(error);
+    (status.code(), status.message().split(':').next().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn the_same_key_gives_the_same_address_and_never_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = desk(dir.path(), signer(100)).await;
+    let first = desk.issuer.issue("default", &request("k1", "alice")).await.unwrap();
+    let again = desk.issuer.issue("default", &request("k1", "alice")).await.unwrap();
+    let second = desk.issuer.issue("default", &request("k2", "alice")).await.unwrap();
+    assert_eq!(first, again);
+    assert_eq!((first.index, second.index), (0, 1));
+    assert_ne!(first.address, second.address);
+    assert_eq!((first.tier.as_str(), first.proof.unwrap().signature), ("token-hd", vec![7; 64]));
+    let other = desk.issuer.issue("default", &request("k1", "bob")).await.unwrap_err();
+    assert_eq!(code(other), (Code::AlreadyExists, "idempotency-key-reused".into()));
+    let events = events_after(&desk.store, "default", 0).await.unwrap();
+    let kinds: Vec<_> = events.iter().map(|event| (event.sequence, event.kind.as_str())).collect();
+    assert_eq!(kinds, [(1, "address.issued"), (2, "address.issued")]);
+    assert_eq!(book().chain.as_str(), asset::Network::Regtest.chain_id().as_str());
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = desk(dir.path(), signer(100)).await;
+    let long = "x".repeat(129);
+    let cases = [
+        (request("", "a"), Code::InvalidArgument, "bad-idempotency-key"),
+        (request("a b", "a"), Code::InvalidArgument, "bad-idempotency-key"),
+        (request("k", &long), Code::InvalidArgument, "bad-customer-reference"),
+        (request("k", "a\nb"), Code::InvalidArgument, "bad-customer-reference"),
+        (IssueAddressRequest { wallet: "nope".into(), ..request("k", "a") }, Code::NotFound, "unknown-wallet"),
+        (IssueAddressRequest { wallet: "cold".into(), ..request("k", "a") }, Code::FailedPrecondition, "cold-wallet"),
+    ];
+    for (bad, want, reason) in cases {
+        let error = desk.issuer.issue("default", &bad).await.unwrap_err();
+        assert_eq!(code(error), (want, reason.to_owned()));
+    }
+    let foreign = desk.issuer.issue("another tenant", &request("k", "a")).await.unwrap_err();
+    assert_eq!(code(foreign), (Code::NotFound, "unknown-wallet".into()));
+}
+
+#[tokio::test]
+async fn past_the_watermark_nothing_is_issued_and_no_index_is_wasted() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = desk(dir.path(), signer(2)).await;
+    for key in ["a", "b"] {
+        let _ = desk.issuer.issue("default", &request(key, key)).await.unwrap();
+    }
+    for n in 0..20 {
+        let error = desk.issuer.issue("default", &request(&format!("late-{n}"), "c")).await.unwrap_err();
+        assert_eq!(code(error), (Code::FailedPrecondition, "index-not-proven".into()));
+    }
+    let refused = desk.issuer.issue("default", &request("bad", "refuse me")).await.unwrap_err();
+    assert_eq!(code(refused).0, Code::FailedPrecondition);
+    desk.signer.0.lock().unwrap().proven = 10;
+    let refused = desk.issuer.issue("default", &request("bad", "refuse me")).await.unwrap_err();
+    assert_eq!(code(refused), (Code::InvalidArgument, "bad-claim".into()));
+    let late = desk.issuer.issue("default", &request("late-7", "c")).await.unwrap();
+    assert_eq!(late.index, 2, "the lowest index let go comes first");
+    let next: i64 = sqlx::query_scalar("SELECT next_external FROM wallets WHERE wallet = 'deposits'")
+        .fetch_one(desk.store.reader())
+        .await
+        .unwrap();
+    assert_eq!(next, 3);
+}
+
+#[tokio::test]
+async fn a_key_keeps_its_index_while_the_signer_is_silent_and_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = signer(100);
+    let first = desk(dir.path(), signer.clone()).await;
+    signer.0.lock().unwrap().silent = true;
+    let error = first.issuer.issue("default", &request("k", "a")).await.unwrap_err();
+    assert_eq!(code(error), (Code::Unavailable, "signer-unreachable".into()));
+    signer.0.lock().unwrap().silent = false;
+    let other = first.issuer.issue("default", &request("other", "b")).await.unwrap();
+    assert_eq!(other.index, 1);
+    let Desk { store, issuer, _stop, .. } = first;
+    drop((issuer, _stop));
+    store.close().await;
+    drop(store);
+    // The follower of the first life ends with its stop signal and lets the lock go.
+    eventually("the lock is free", || async {
+        watcher::store::Store::open(&dir.path().join("watcher.sqlite")).await.is_ok()
+    })
+    .await;
+    let second = desk(dir.path(), signer).await;
+    let issued = second.issuer.issue("default", &request("k", "a")).await.unwrap();
+    assert_eq!(issued.index, 0);
+}
+
+#[tokio::test]
+async fn a_restored_backup_never_issues_an_index_twice_and_reads_the_blocks_since_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = signer(100);
+    for index in 0..30 {
+        let _ = signer.0.lock().unwrap().attested.insert(index, format!("customer-{index}"));
+    }
+    let desk = desk(dir.path(), signer).await;
+    let issued = desk.issuer.issue("default", &request("k", "new customer")).await.unwrap();
+    assert_eq!(issued.index, 30);
+    let again = desk.issuer.issue("default", &request("k", "new customer")).await.unwrap();
+    assert_eq!(again, issued);
+    eventually("the blocks are read again", || async {
+        let from: Option<i64> = sqlx::query_scalar("SELECT MIN(rescan_from) FROM wallets")
+            .fetch_one(desk.store.reader())
+            .await
+            .unwrap();
+        from.is_none()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_get_one_index_each_in_few_calls() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = desk(dir.path(), signer(1000)).await;
+    let calls: Vec<_> = (0..120)
+        .map(|n| {
+            let issuer = desk.issuer.clone();
+            // Every key comes twice, at once.
+            tokio::spawn(async move { issuer.issue("default", &request(&format!("k{}", n % 60), "c")).await })
+        })
+        .collect();
+    let mut by_key: BTreeMap<usize, BTreeSet<u32>> = BTreeMap::new();
+    for (n, call) in calls.into_iter().enumerate() {
+        let _ = by_key.entry(n % 60).or_default().insert(call.await.unwrap().unwrap().index);
+    }
+    assert!(by_key.values().all(|indexes| indexes.len() == 1), "one key, one index");
+    let all: BTreeSet<u32> = by_key.values().flatten().copied().collect();
+    assert_eq!(all, (0..60).collect());
+    // Indexes went past the first lookahead, so scripts were added while issuing.
+    let mark: i64 = sqlx::query_scalar("SELECT mark FROM cursor").fetch_one(desk.store.reader()).await.unwrap();
+    let number: i64 = sqlx::query_scalar("SELECT number FROM scripts WHERE wallet = 'deposits' AND branch = 0 AND idx = 59")
+        .fetch_one(desk.store.reader())
+        .await
+        .unwrap();
+    assert!(number <= mark);
+    assert!(desk.signer.0.lock().unwrap().calls <= 120);
+}

@@ -1,0 +1,206 @@
+//! The service as callers meet it: mutual TLS, grants by certificate name, and a start that needs neither node
+//! nor signer.
+
+mod common;
+
+use std::path::Path;
+
+use common::fake_node::FakeNode;
+use common::{descriptor, eventually};
+use devnet::{Credential, Pki};
+use proto::watcher_client::WatcherClient;
+use proto::{
+    IssueAddressRequest, ListDepositsRequest, Refusal, StreamEventsRequest, SubmitPayoutRequest, WatcherStatusRequest,
+};
+use prost::Message as _;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use watcher::config::{Config, ConfigError};
+use watcher::serve::{self, Running};
+
+fn config_text(dir: &Path, url: &str, auth_file: &Path, server: &Credential, client: &Credential) -> String {
+    format!(
+        r#"
+        network = "regtest"
+        database = "{dir}/watcher.sqlite"
+        listen = "127.0.0.1:0"
+        finality = {{ depth = 3 }}
+        [tls]
+        certificate = "{server_cert}"
+        key = "{server_key}"
+        ca = "{ca}"
+        [node]
+        url = "{url}"
+        auth_file = "{auth_file}"
+        poll_ms = 20
+        [signer]
+        url = "https://127.0.0.1:9"
+        [signer.tls]
+        certificate = "{client_cert}"
+        key = "{client_key}"
+        ca = "{ca}"
+        [[wallets]]
+        name = "deposits"
+        purpose = "deposits"
+        lookahead = 5
+        descriptor = "{descriptor}"
+        [[clients]]
+        name = "shop"
+        grants = ["issue", "read"]
+        [[clients]]
+        name = "books"
+        grants = ["read"]
+        "#,
+        dir = dir.display(),
+        server_cert = server.cert.display(),
+        server_key = server.key.display(),
+        ca = server.ca.display(),
+        auth_file = auth_file.display(),
+        client_cert = client.cert.display(),
+        client_key = client.key.display(),
+        descriptor = descriptor(1),
+    )
+}
+
+struct Scene {
+    dir: tempfile::TempDir,
+    pki: Pki,
+    node: FakeNode,
+    text: String,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::create(&dir.path().join("pki")).unwrap();
+        let node = FakeNode::start().await;
+        let (server, client) = (pki.server("watcher").unwrap(), pki.client("watcher-1").unwrap());
+        let text = config_text(dir.path(), &node.url, &node.auth_file, &server, &client);
+        Self { dir, pki, node, text }
+    }
+
+    fn load(&self, text: &str) -> Result<Config, ConfigError> {
+        let path = self.dir.path().join("watcher.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path)
+    }
+
+    async fn start(&self) -> Running {
+        serve::start(&self.load(&self.text).unwrap()).await.unwrap()
+    }
+
+    async fn client(&self, running: &Running, credential: &Credential) -> WatcherClient<Channel> {
+        let endpoint = Endpoint::from_shared(format!("https://{}", running.address)).unwrap();
+        let endpoint = endpoint.tls_config(credential.client_tls().unwrap()).unwrap();
+        WatcherClient::new(endpoint.connect_lazy())
+    }
+}
+
+fn reason(status: &Status) -> String {
+    Refusal::decode(status.details()).unwrap().reasons[0].code.clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grants_come_from_the_certificate_and_nothing_else() {
+    let scene = Scene::set().await;
+    let running = scene.start().await;
+    let mut shop = scene.client(&running, &scene.pki.client("shop").unwrap()).await;
+    let mut books = scene.client(&running, &scene.pki.client("books").unwrap()).await;
+    let mut unknown = scene.client(&running, &scene.pki.client("nobody").unwrap()).await;
+    let mut stranger = scene.client(&running, &scene.pki.stranger("shop").unwrap()).await;
+
+    assert!(books.list_deposits(ListDepositsRequest::default()).await.is_ok());
+    let denied = books.issue_address(IssueAddressRequest::default()).await.unwrap_err();
+    assert_eq!((denied.code(), reason(&denied).as_str()), (Code::PermissionDenied, "not-granted"));
+    let denied = shop.submit_payout(SubmitPayoutRequest::default()).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied);
+    let denied = unknown.status(WatcherStatusRequest {}).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied);
+    assert!(stranger.status(WatcherStatusRequest {}).await.is_err(), "the handshake fails");
+
+    // Without a certificate at all.
+    let tls = tonic::transport::ClientTlsConfig::new()
+        .domain_name("localhost")
+        .ca_certificate(tonic::transport::Certificate::from_pem(std::fs::read(scene.pki.ca()).unwrap()));
+    let endpoint = Endpoint::from_shared(format!("https://{}", running.address)).unwrap();
+    let mut bare = WatcherClient::new(endpoint.tls_config(tls).unwrap().connect_lazy());
+    assert!(bare.status(WatcherStatusRequest {}).await.is_err());
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_serves_without_node_and_signer_and_says_so() {
+    let scene = Scene::set().await;
+    scene.node.world.lock().unwrap().failures = 1_000_000;
+    let running = scene.start().await;
+    let mut shop = scene.client(&running, &scene.pki.client("shop").unwrap()).await;
+    eventually("the status names the node", || {
+        let mut shop = shop.clone();
+        async move {
+            let status = shop.status(WatcherStatusRequest {}).await.unwrap().into_inner();
+            !status.node_reachable && !status.signer_reachable && status.problem.contains("cannot be reached")
+        }
+    })
+    .await;
+    let request = IssueAddressRequest {
+        wallet: "deposits".into(),
+        idempotency_key: "k".into(),
+        customer_reference: "c".into(),
+    };
+    let error = shop.issue_address(request.clone()).await.unwrap_err();
+    assert_eq!((error.code(), reason(&error).as_str()), (Code::Unavailable, "node-unreachable"));
+
+    scene.node.world.lock().unwrap().failures = 0;
+    eventually("it follows", || {
+        let mut shop = shop.clone();
+        async move { shop.status(WatcherStatusRequest {}).await.unwrap().into_inner().synced }
+    })
+    .await;
+    let error = shop.issue_address(request).await.unwrap_err();
+    assert_eq!((error.code(), reason(&error).as_str()), (Code::Unavailable, "signer-unreachable"));
+
+    // An open stream does not keep the service from stopping.
+    let follow = StreamEventsRequest { after_sequence: 0, follow: true };
+    let mut events = shop.stream_events(follow).await.unwrap().into_inner();
+    running.stop().await.unwrap();
+    assert!(!matches!(events.message().await, Ok(Some(_))));
+    let again = scene.start().await;
+    again.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_configuration_is_read_strictly() {
+    let scene = Scene::set().await;
+    assert!(scene.load(&scene.text).is_ok());
+    let cases = [
+        ("network = \"regtest\"", "network = \"mainnet\"", "is not a network"),
+        ("poll_ms = 20", "pol_ms = 20", "unknown field `pol_ms`"),
+        ("{ depth = 3 }", "{ depth = 0 }", "nonzero"),
+        ("{ depth = 3 }", "\"safe\"", "no such mark"),
+        ("grants = [\"read\"]", "grants = [\"sign\"]", "unknown variant `sign`"),
+        ("purpose = \"deposits\"", "purpose = \"warm\"", "is not a purpose"),
+        ("name = \"books\"", "name = \"shop\"", "there twice"),
+        ("<0;1>/*", "<0;1>/7", "wallet \"deposits\""),
+        ("/<0;1>/*", "/0/*", "two branches"),
+        ("tpub", "xpub", "wallet \"deposits\""),
+        ("network = \"regtest\"", "network = \"bitcoin\"", "not for bitcoin"),
+    ];
+    for (from, to, want) in cases {
+        let text = scene.text.replacen(from, to, 1);
+        assert_ne!(text, scene.text, "{from}");
+        let error = scene.load(&text).unwrap_err().to_string();
+        assert!(error.contains(want), "{from} -> {to}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_is_never_used_for_another_chain_or_another_descriptor() {
+    let scene = Scene::set().await;
+    scene.start().await.stop().await.unwrap();
+    let other = scene.text.replace(&descriptor(1), &descriptor(2));
+    let error = serve::start(&scene.load(&other).unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("another descriptor"), "{error}");
+    let other = scene.text.replace("\"regtest\"", "\"signet\"");
+    let error = serve::start(&scene.load(&other).unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("this database follows"), "{error}");
+}

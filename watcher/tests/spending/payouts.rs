@@ -1,0 +1,179 @@
+//! Payouts: an order paid once, whatever is lost, refused or reorganised on the way.
+
+use bitcoin::Amount;
+use bitcoin::hashes::Hash as _;
+
+use crate::book_keeper::Trouble;
+use crate::world::{DEPTH, World, address, now, order};
+
+const STRANGER: u8 = 77;
+
+#[tokio::test]
+async fn an_order_is_paid_to_the_unit_and_the_rest_comes_back() {
+    let world = World::start().await;
+    world.fund(3, &[200_000, 90_000]).await;
+    let order = order("invoice-1", 120_000, &address(STRANGER, 0, 0));
+    let accepted = world.submit(&order).await.unwrap();
+    assert_eq!(accepted.state, "accepted");
+    let sent = world.payout_in("invoice-1", "broadcast").await;
+    assert_eq!(world.submit(&order).await.unwrap().txid, sent.txid);
+    world.mine(DEPTH).await;
+    let done = world.payout_in("invoice-1", "final").await;
+    let fee: u64 = done.fee.unwrap().units.parse().unwrap();
+    assert_eq!(world.balance(STRANGER).await, 120_000);
+    assert_eq!(world.balance(3).await, 290_000 - 120_000 - fee);
+    assert_eq!(world.signer.signed(), 1);
+    assert!(world.leases().await.is_empty());
+    // What came back can be spent again.
+    let next = self::order("invoice-2", 70_000, &address(STRANGER, 0, 1));
+    let _ = world.submit(&next).await.unwrap();
+    let _ = world.payout_in("invoice-2", "broadcast").await;
+}
+
+#[tokio::test]
+async fn what_can_never_be_paid_is_refused_at_the_door() {
+    let world = World::start().await;
+    let good = order("o", 50_000, &address(STRANGER, 0, 0));
+    let code = async |order: &order::Order| {
+        let error = world.submit(order).await.unwrap_err();
+        (error.code(), error.message().split(':').next().unwrap().to_owned())
+    };
+    let late = order::Order { expires_unix: now() - 1, ..good.clone() };
+    assert_eq!(code(&late).await, (tonic::Code::FailedPrecondition, "order-expired".into()));
+    let dust = order::Order { amount: 100_u64.into(), ..good.clone() };
+    assert_eq!(code(&dust).await, (tonic::Code::InvalidArgument, "dust".into()));
+    let elsewhere = order::Order { asset: asset::Network::Bitcoin.asset_id(), ..good.clone() };
+    assert_eq!(code(&elsewhere).await, (tonic::Code::InvalidArgument, "wrong-asset".into()));
+    let mainnet = order::AddressText::parse("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4").unwrap();
+    let mainnet = order::Order { destination: mainnet, ..good.clone() };
+    assert_eq!(code(&mainnet).await, (tonic::Code::InvalidArgument, "wrong-network".into()));
+    // An id stands for one order for ever.
+    let _ = world.submit(&good).await.unwrap();
+    let altered = order::Order { amount: 50_001_u64.into(), ..good.clone() };
+    assert_eq!(code(&altered).await, (tonic::Code::AlreadyExists, "order-id-reused".into()));
+}
+
+#[tokio::test]
+async fn a_payout_waits_for_coins_until_its_order_expires() {
+    let world = World::start().await;
+    let patient = order("patient", 100_000, &address(STRANGER, 0, 0));
+    let hasty = order::Order { expires_unix: now() + 6, ..order("hasty", 100_000, &address(STRANGER, 0, 1)) };
+    let _ = world.submit(&patient).await.unwrap();
+    let _ = world.submit(&hasty).await.unwrap();
+    let waiting = world
+        .until("a reason", async || world.payout("patient").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!((waiting.state.as_str(), waiting.reasons[0].code.as_str()), ("accepted", "insufficient-coins"));
+    let refused = world.payout_in("hasty", "refused").await;
+    assert_eq!(refused.reasons[0].code, "order-expired");
+    world.fund(3, &[200_000]).await;
+    let _ = world.payout_in("patient", "broadcast").await;
+}
+
+#[tokio::test]
+async fn a_clear_no_frees_the_coins_and_an_unclear_one_does_not() {
+    let world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    world.signer.expect_trouble(Trouble::Deny("external-limit"));
+    let _ = world.submit(&order("no", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let refused = world.payout_in("no", "refused").await;
+    assert_eq!(refused.reasons[0].code, "external-limit");
+    assert!(world.leases().await.is_empty());
+
+    // Away, then no: the first time of asking may have been heard.
+    world.signer.expect_trouble(Trouble::Away);
+    world.signer.expect_trouble(Trouble::Deny("frozen"));
+    let _ = world.submit(&order("unclear", 50_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let unclear = world
+        .until("a reason", async || world.payout("unclear").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!((unclear.state.as_str(), unclear.reasons[0].code.as_str()), ("accepted", "frozen"));
+    assert_eq!(world.leases().await, ["payout/unclear"]);
+}
+
+#[tokio::test]
+async fn coins_asked_for_in_vain_do_not_spoil_the_next_payout() {
+    let world = World::start().await;
+    world.fund(3, &[200_000, 150_000]).await;
+    world.signer.expect_trouble(Trouble::FailInToken);
+    for _ in 0..20 {
+        world.signer.expect_trouble(Trouble::Deny("order-expired"));
+    }
+    let short = order::Order { expires_unix: now() + 4, ..order("short", 50_000, &address(STRANGER, 0, 0)) };
+    let _ = world.submit(&short).await.unwrap();
+    world.until("the signer to have been asked", async || (!world.leases().await.is_empty()).then_some(())).await;
+    world.until("the order to expire", async || (now() > short.expires_unix).then_some(())).await;
+    // A no before the end is asked about again only after long; a restart asks at once.
+    let mut world = world;
+    world.kill_watcher();
+    world.start_watcher();
+    let _ = world.payout_in("short", "refused").await;
+    assert!(world.leases().await.is_empty());
+    world.signer.ledger.lock().unwrap().trouble.clear();
+    // Its coin, the largest, is set aside at the signer: the next payout finds out and takes the other.
+    let _ = world.submit(&order("next", 60_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let _ = world.payout_in("next", "broadcast").await;
+    assert_eq!(world.leases().await, ["payout/next", "payout/short"]);
+}
+
+#[tokio::test]
+async fn a_lost_answer_pays_once() {
+    let world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    world.signer.expect_trouble(Trouble::FailInToken);
+    world.signer.expect_trouble(Trouble::LoseAnswer);
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let _ = world.payout_in("o", "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.payout_in("o", "final").await;
+    assert_eq!(world.signer.signed(), 1);
+    assert_eq!(world.balance(STRANGER).await, 50_000);
+}
+
+#[tokio::test]
+async fn when_a_coin_vanishes_the_next_version_conflicts_with_the_first() {
+    let world = World::start().await;
+    let parents = world.fund(3, &[80_000, 70_000, 60_000]).await;
+    // Needs the two largest coins.
+    let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let first = world.payout_in("o", "broadcast").await;
+    world.mine(1).await;
+    world.node.reorg_without(parents[1]).await.unwrap();
+    world.caught_up().await;
+    world.mine(DEPTH).await;
+    let second = world
+        .until("another version", async || {
+            world.payout("o").await.filter(|p| p.state == "confirming" || p.state == "broadcast").filter(|p| p.txid != first.txid)
+        })
+        .await;
+    world.mine(DEPTH).await;
+    let done = world.payout_in("o", "final").await;
+    assert_eq!(done.txid, second.txid);
+    assert_eq!(world.balance(STRANGER).await, 120_000);
+    let signed = world.signer.ledger.lock().unwrap().signed.clone();
+    let shared = signed[0].input.iter().filter(|a| signed[1].input.iter().any(|b| a.previous_output == b.previous_output));
+    assert_eq!((signed.len(), shared.count()), (2, 1));
+    assert!(world.leases().await.is_empty());
+    let story = world.story("o").await;
+    assert!(story.contains(&"payout.replanned".to_owned()), "{story:?}");
+}
+
+#[tokio::test]
+async fn payouts_at_once_share_no_coin() {
+    let world = World::start().await;
+    world.fund(3, &[60_000, 60_000, 60_000, 60_000, 60_000]).await;
+    let orders: Vec<_> = (0..5).map(|n| order(&format!("o{n}"), 50_000, &address(STRANGER, 0, n))).collect();
+    for order in &orders {
+        let _ = world.submit(order).await.unwrap();
+    }
+    for order in &orders {
+        let _ = world.payout_in(order.id.as_str(), "broadcast").await;
+    }
+    world.mine(DEPTH).await;
+    for order in &orders {
+        let paid = world.payout_in(order.id.as_str(), "final").await;
+        assert_ne!(paid.txid, bitcoin::Txid::all_zeros().to_string());
+    }
+    assert_eq!(world.node.balance(&format!("addr({})", address(STRANGER, 0, 0)), 1).await.unwrap(), Amount::from_sat(50_000));
+    assert_eq!(world.balance(STRANGER).await, 250_000);
+}

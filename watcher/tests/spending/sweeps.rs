@@ -1,0 +1,161 @@
+//! Sweeps: from final coins to settled cold storage, and everything that can come between.
+
+use bitcoin::Amount;
+
+use crate::book_keeper::Trouble;
+use crate::world::{DEPTH, World, address};
+
+#[tokio::test]
+async fn final_coins_reach_cold_storage_and_settle() {
+    let world = World::start().await;
+    world.fund(1, &[50_000, 60_000, 70_000]).await;
+    // Not final, and too small: both stay.
+    let _ = world.node.pay(&address(1, 0, 5).to_string(), Amount::from_sat(400_000)).await.unwrap();
+
+    let planned = world.create_sweep("first").await.unwrap();
+    assert_eq!((planned.state.as_str(), planned.inputs), ("planned", 3));
+    let sent = world.sweep_in(&planned.id, "broadcast").await;
+    assert!(world.node.mempool().await.unwrap().iter().any(|txid| txid.to_string() == sent.txid));
+    world.mine(1).await;
+    let confirming = world.sweep_in(&planned.id, "confirming").await;
+    assert_eq!(confirming.block.unwrap().hash, world.node.tip().await.unwrap().to_string());
+    world.mine(DEPTH - 1).await;
+    let done = world.sweep_in(&planned.id, "final").await;
+
+    let units = |amount: Option<proto::Amount>| amount.unwrap().units.parse::<u64>().unwrap();
+    let (to_cold, fee) = (units(done.to_cold), units(done.fee));
+    assert_eq!(to_cold + fee, 180_000);
+    assert_eq!(world.balance(2).await, to_cold);
+    assert_eq!(world.signer.signed(), 1);
+    assert!(world.leases().await.is_empty());
+    let story = ["planned", "signed", "broadcast", "confirmed", "final"].map(|what| format!("sweep.{what}"));
+    assert_eq!(world.story(&planned.id).await, story);
+}
+
+#[tokio::test]
+async fn a_key_is_one_sweep_and_nothing_else() {
+    let world = World::start().await;
+    let error = world.create_sweep("early").await.unwrap_err();
+    assert_eq!((error.code(), &error.message()[..9]), (tonic::Code::FailedPrecondition, "no-coins:"));
+    world.fund(1, &[50_000]).await;
+    let first = world.create_sweep("a").await.unwrap();
+    assert_eq!(world.create_sweep("a").await.unwrap().id, first.id);
+    // All coins are leased now: another key finds none.
+    let error = world.create_sweep("b").await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::FailedPrecondition);
+    let error = world.create_sweep("not a key").await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_refused_sweep_ends_with_its_coins_free() {
+    let world = World::start().await;
+    world.fund(1, &[50_000]).await;
+    world.signer.expect_trouble(Trouble::Deny("fee-budget"));
+    let refused = world.create_sweep("a").await.unwrap();
+    let refused = world.sweep_in(&refused.id, "refused").await;
+    assert_eq!(refused.reasons[0].code, "fee-budget");
+    assert!(world.leases().await.is_empty());
+    let again = world.create_sweep("b").await.unwrap();
+    assert_eq!(world.sweep_in(&again.id, "broadcast").await.inputs, 1);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_and_signed_once() {
+    let world = World::start().await;
+    world.fund(1, &[50_000, 60_000]).await;
+    world.signer.expect_trouble(Trouble::Away);
+    world.signer.expect_trouble(Trouble::LoseAnswer);
+    let sweep = world.create_sweep("a").await.unwrap();
+    let _ = world.sweep_in(&sweep.id, "broadcast").await;
+    assert_eq!(world.signer.signed(), 1);
+}
+
+#[tokio::test]
+async fn when_a_parent_vanishes_the_other_coins_are_swept_again() {
+    let world = World::start().await;
+    let parents = world.fund(1, &[50_000, 60_000, 70_000]).await;
+    let first = world.create_sweep("a").await.unwrap();
+    let _ = world.sweep_in(&first.id, "broadcast").await;
+    world.mine(1).await;
+    let _ = world.sweep_in(&first.id, "confirming").await;
+
+    world.node.reorg_without(parents[1]).await.unwrap();
+    world.caught_up().await;
+    let replaced = world.sweep_in(&first.id, "replaced").await;
+    assert!(replaced.block.is_none());
+    // The other two wait in the mempool; they are swept anew once they are final again.
+    world.mine(DEPTH).await;
+    let second = world
+        .until("the second sweep", async || {
+            let replaced_by = world.sweep(&first.id).await?.replaced_by;
+            (!replaced_by.is_empty()).then_some(replaced_by)
+        })
+        .await;
+    let second = world.sweep_in(&second, "broadcast").await;
+    assert_eq!(second.inputs, 2);
+    world.mine(DEPTH).await;
+    let second = world.sweep_in(&second.id, "final").await;
+    let to_cold: u64 = second.to_cold.unwrap().units.parse().unwrap();
+    assert_eq!(world.balance(2).await, to_cold);
+    assert_eq!(world.balance(1).await, 0);
+    assert!(world.leases().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_reorganised_sweep_waits_again_and_confirms_again() {
+    let world = World::start().await;
+    world.fund(1, &[50_000]).await;
+    let sweep = world.create_sweep("a").await.unwrap();
+    let _ = world.sweep_in(&sweep.id, "broadcast").await;
+    world.mine(1).await;
+    let _ = world.sweep_in(&sweep.id, "confirming").await;
+    world.node.reorg(1).await.unwrap();
+    world.caught_up().await;
+    let _ = world.sweep_in(&sweep.id, "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.sweep_in(&sweep.id, "final").await;
+    // Deeper than "final", too.
+    world.node.reorg(DEPTH).await.unwrap();
+    world.caught_up().await;
+    let _ = world.sweep_in(&sweep.id, "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.sweep_in(&sweep.id, "final").await;
+    assert_eq!(world.signer.signed(), 1);
+    assert!(world.leases().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_node_that_lost_its_mempool_gets_the_sweep_again() {
+    let mut world = World::start().await;
+    world.fund(1, &[50_000]).await;
+    let sweep = world.create_sweep("a").await.unwrap();
+    let sent = world.sweep_in(&sweep.id, "broadcast").await;
+    world.node.kill().unwrap();
+    let _ = std::fs::remove_file(world.node.dir().join("regtest").join("mempool.dat"));
+    world.node.start_again().await.unwrap();
+    world
+        .until("the sweep to be in the mempool again", async || {
+            let mempool = world.node.mempool().await.ok()?;
+            mempool.iter().any(|txid| txid.to_string() == sent.txid).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_wallet_is_swept_without_asking_when_it_holds_enough() {
+    let world = World::start_with(|spend| {
+        spend.auto_sweeps.push(watcher::spend::AutoSweep {
+            wallet: "deposits".into(),
+            every_seconds: 1,
+            total_min: Amount::from_sat(100_000),
+        });
+    })
+    .await;
+    world.fund(1, &[60_000]).await;
+    assert!(world.sweeps().await.unwrap().is_empty());
+    world.fund(1, &[60_000]).await;
+    let sweep = world.until("a sweep", async || world.sweeps().await?.into_iter().next()).await;
+    assert_eq!(sweep.inputs, 2);
+    let _ = world.sweep_in(&sweep.id, "broadcast").await;
+}

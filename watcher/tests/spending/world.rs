@@ -1,0 +1,300 @@
+//! A node, the tests' signer, and a watcher that can be killed: it runs on a runtime of its own, and dropping that
+//! drops every task where it stands, as a crash would.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
+use bitcoin::secp256k1::Secp256k1;
+use bitcoin::{Address, Amount, CompressedPublicKey, Network, NetworkKind, Txid};
+use devnet::{Credential, Node, Pki};
+use mtls::TlsFiles;
+use order::{AddressText, Order, OrderId};
+use proto::signer_server::SignerServer;
+use proto::watcher_client::WatcherClient;
+use proto::{
+    CreateSweepRequest, Event, GetPayoutRequest, GetSweepRequest, ListSweepsRequest, Payout, SignedOrder,
+    StreamEventsRequest, SubmitPayoutRequest, Sweep, WatcherStatusRequest,
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Server};
+use watcher::config::{ClientConfig, Config, Grant, NodeConfig, Purpose, WalletConfig};
+use watcher::deposit::Finality;
+use watcher::serve;
+use watcher::signer_client::SignerSettings;
+use watcher::spend::SpendConfig;
+
+use crate::book_keeper::BookKeeper;
+
+pub const DEPTH: u32 = 3;
+pub const WALLETS: [(&str, u8, Purpose); 3] =
+    [("deposits", 1, Purpose::Deposits), ("cold", 2, Purpose::Cold), ("hot", 3, Purpose::Hot)];
+
+pub struct World {
+    pub node: Node,
+    pub signer: BookKeeper,
+    pub config: Config,
+    watcher: Option<tokio::runtime::Runtime>,
+    client: WatcherClient<Channel>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut SpendConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::create(&dir.path().join("pki")).unwrap();
+        let node = Node::start().await.unwrap();
+        let signer = BookKeeper::new(&WALLETS.map(|(name, seed, _)| (name, seed)));
+        let signer_url = serve_signer(&signer, &tls(&pki.server("signer").unwrap())).await;
+        let mut spend = SpendConfig { resend_seconds: 1, ..SpendConfig::default() };
+        change(&mut spend);
+        let config = Config {
+            network: asset::Network::Regtest,
+            database: dir.path().join("watcher.sqlite"),
+            listen: format!("127.0.0.1:{}", devnet::ports::free().unwrap()).parse().unwrap(),
+            tls: tls(&pki.server("watcher").unwrap()),
+            development: false,
+            finality: Finality::Depth(NonZeroU32::new(DEPTH).unwrap()),
+            max_reorg: 100,
+            node: NodeConfig {
+                url: node.rpc_url(),
+                auth_file: node.cookie_file(),
+                timeout_seconds: 10,
+                poll_ms: 20,
+            },
+            signer: SignerSettings {
+                url: signer_url,
+                server_name: Some("signer".into()),
+                tls: tls(&pki.client("watcher-1").unwrap()),
+                sign_seconds: 20,
+                call_seconds: 5,
+            },
+            wallets: WALLETS.map(|(name, seed, purpose)| wallet(name, seed, purpose)).to_vec(),
+            clients: vec![ClientConfig {
+                name: "shop".into(),
+                tenant: "default".into(),
+                grants: BTreeSet::from([Grant::Issue, Grant::Read, Grant::Sweep, Grant::Payout]),
+            }],
+            spend,
+        };
+        let url = format!("https://{}", config.listen);
+        let endpoint = tls(&pki.client("shop").unwrap()).endpoint(&url, Some("localhost")).unwrap();
+        let client = WatcherClient::new(endpoint.connect_lazy());
+        let mut world = Self { node, signer, config, watcher: None, client, _dir: dir };
+        world.start_watcher();
+        world.caught_up().await;
+        world
+    }
+
+    pub fn start_watcher(&mut self) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let config = self.config.clone();
+        drop(runtime.spawn(async move {
+            // The old database may still be open for a moment after a crash.
+            let begun = Instant::now();
+            let running = loop {
+                match serve::start(&config).await {
+                    Ok(running) => break running,
+                    Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            std::future::pending::<()>().await;
+            drop(running);
+        }));
+        self.watcher = Some(runtime);
+    }
+
+    /// Every task of the watcher ends where it stands.
+    pub fn kill_watcher(&mut self) {
+        self.watcher.take().unwrap().shutdown_timeout(Duration::from_secs(10));
+    }
+
+    pub async fn caught_up(&self) {
+        self.until("the watcher to be on the node's tip", async || {
+            let tip = self.node.tip().await.unwrap().to_string();
+            let status = self.client.clone().status(WatcherStatusRequest {}).await.ok()?.into_inner();
+            (status.synced && status.tip.is_some_and(|at| at.hash == tip)).then_some(())
+        })
+        .await;
+    }
+
+    pub async fn mine(&self, blocks: u32) {
+        let _ = self.node.mine(blocks).await.unwrap();
+        self.caught_up().await;
+    }
+
+    /// Pays a wallet's first addresses, each in a transaction of its own, and waits until the coins are final.
+    pub async fn fund(&self, seed: u8, sat: &[u64]) -> Vec<Txid> {
+        let mut txids = Vec::new();
+        for (n, sat) in (0..).zip(sat) {
+            let to = address(seed, 0, n).to_string();
+            txids.push(self.node.pay(&to, Amount::from_sat(*sat)).await.unwrap());
+        }
+        self.mine(DEPTH).await;
+        txids
+    }
+
+    pub async fn create_sweep(&self, key: &str) -> Result<Sweep, tonic::Status> {
+        let request = CreateSweepRequest {
+            wallet: "deposits".into(),
+            idempotency_key: key.into(),
+            max_inputs: 0,
+            feerate: "2 sat/vB".into(),
+        };
+        Ok(self.client.clone().create_sweep(request).await?.into_inner())
+    }
+
+    pub async fn sweep(&self, id: &str) -> Option<Sweep> {
+        let request = GetSweepRequest { id: id.into() };
+        Some(self.client.clone().get_sweep(request).await.ok()?.into_inner())
+    }
+
+    pub async fn sweeps(&self) -> Option<Vec<Sweep>> {
+        let reply = self.client.clone().list_sweeps(ListSweepsRequest::default()).await.ok()?;
+        Some(reply.into_inner().sweeps)
+    }
+
+    pub async fn sweep_in(&self, id: &str, state: &str) -> Sweep {
+        self.until(&format!("sweep {id} to be {state}"), async || {
+            self.sweep(id).await.filter(|sweep| sweep.state == state)
+        })
+        .await
+    }
+
+    pub async fn submit(&self, order: &Order) -> Result<Payout, tonic::Status> {
+        let signed = SignedOrder { order: order.encode(), signature: vec![7; 64], signer: "shop".into() };
+        let request = SubmitPayoutRequest { order: Some(signed), wallet: String::new() };
+        Ok(self.client.clone().submit_payout(request).await?.into_inner())
+    }
+
+    pub async fn payout(&self, id: &str) -> Option<Payout> {
+        let request = GetPayoutRequest { id: id.into() };
+        Some(self.client.clone().get_payout(request).await.ok()?.into_inner())
+    }
+
+    pub async fn payout_in(&self, id: &str, state: &str) -> Payout {
+        self.until(&format!("payout {id} to be {state}"), async || {
+            self.payout(id).await.filter(|payout| payout.state == state)
+        })
+        .await
+    }
+
+    pub async fn events(&self) -> Vec<Event> {
+        let request = StreamEventsRequest { after_sequence: 0, follow: false };
+        let mut stream = self.client.clone().stream_events(request).await.unwrap().into_inner();
+        let mut events = Vec::new();
+        while let Some(event) = stream.message().await.unwrap() {
+            events.push(event);
+        }
+        events
+    }
+
+    /// Kinds of the events about one object, in order.
+    pub async fn story(&self, object: &str) -> Vec<String> {
+        let events = self.events().await;
+        events.into_iter().filter(|event| event.object == object).map(|event| event.kind).collect()
+    }
+
+    /// Coins somebody holds a lease on, straight from the tables.
+    pub async fn leases(&self) -> Vec<String> {
+        let url = format!("sqlite://{}?mode=ro", self.config.database.display());
+        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let leases = sqlx::query_scalar("SELECT lease FROM coins WHERE lease IS NOT NULL ORDER BY lease");
+        let found = leases.fetch_all(&pool).await.unwrap();
+        pool.close().await;
+        found
+    }
+
+    pub async fn balance(&self, seed: u8) -> u64 {
+        self.node.balance(&descriptor(seed), 100).await.unwrap().to_sat()
+    }
+
+    pub async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "in vain: {what}");
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.watcher.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+pub fn order(id: &str, sat: u64, to: &Address) -> Order {
+    Order {
+        id: OrderId::parse(id).unwrap(),
+        asset: asset::Network::Regtest.asset_id(),
+        amount: sat.into(),
+        destination: AddressText::parse(&to.to_string()).unwrap(),
+        expires_unix: now() + 3_600,
+    }
+}
+
+pub fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+pub fn address(seed: u8, branch: u32, index: u32) -> Address {
+    let secp = Secp256k1::new();
+    let steps = [branch, index].map(|index| ChildNumber::Normal { index });
+    let key = account(seed).1.derive_pub(&secp, &steps).unwrap().public_key;
+    Address::p2wpkh(&CompressedPublicKey(key), Network::Regtest)
+}
+
+fn account(seed: u8) -> (Xpub, Xpub) {
+    let secp = Secp256k1::new();
+    let master = Xpriv::new_master(NetworkKind::Test, &[seed; 32]).unwrap();
+    let path: DerivationPath = "m/84'/1'/0'".parse().unwrap();
+    let account = master.derive_priv(&secp, &path).unwrap();
+    (Xpub::from_priv(&secp, &master), Xpub::from_priv(&secp, &account))
+}
+
+fn descriptor(seed: u8) -> String {
+    let (master, account) = account(seed);
+    format!("wpkh([{}/84h/1h/0h]{account}/<0;1>/*)", master.fingerprint())
+}
+
+fn wallet(name: &str, seed: u8, purpose: Purpose) -> WalletConfig {
+    WalletConfig {
+        name: name.into(),
+        descriptor: descriptor(seed),
+        purpose,
+        tenant: "default".into(),
+        lookahead: 100,
+        birthday: 0,
+    }
+}
+
+fn tls(credential: &Credential) -> TlsFiles {
+    TlsFiles {
+        certificate: credential.cert.clone(),
+        key: credential.key.clone(),
+        ca: PathBuf::from(&credential.ca),
+    }
+}
+
+async fn serve_signer(signer: &BookKeeper, tls: &TlsFiles) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let service = SignerServer::new(signer.clone()).max_decoding_message_size(8 << 20);
+    let server = Server::builder().tls_config(tls.server().unwrap()).unwrap().add_service(service);
+    drop(tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener))));
+    url
+}

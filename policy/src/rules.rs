@@ -202,6 +202,18 @@ impl Rules {
         self.document.lanes.iter().find(|lane| lane.name == *name)
     }
 
+    /// Every order key.
+    #[must_use]
+    pub fn order_keys(&self) -> &[OrderKey] {
+        &self.document.order_keys
+    }
+
+    /// Every client and its grants.
+    #[must_use]
+    pub fn clients(&self) -> &[Client] {
+        &self.document.clients
+    }
+
     /// The order key of this name.
     #[must_use]
     pub fn order_key(&self, name: &KeyName) -> Option<&OrderKey> {

@@ -1,0 +1,105 @@
+//! Entries in words, one line each. It never prints what could move a terminal's cursor.
+
+use audit::entry::{Entry, Event, Reason};
+
+use crate::text::{btc, time, words};
+
+/// The kind's name in summaries.
+pub(super) fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::Opened { .. } => "opened",
+        Event::PolicyActivated { .. } => "policy activated",
+        Event::WalletImported { .. } => "wallet imported",
+        Event::Proven { .. } => "proven",
+        Event::ProofFailed { .. } => "proof failed",
+        Event::Refused { .. } => "refused",
+        Event::Admitted(_) => "admitted",
+        Event::Denied { .. } => "denied",
+        Event::Spend(_) => "spend",
+        Event::Signed { .. } => "signed",
+        Event::Failed { .. } => "failed",
+        Event::Attested(_) => "attested",
+        Event::AttestationSigned { .. } => "attestation signed",
+        Event::Service { .. } => "service",
+        _ => "unknown",
+    }
+}
+
+/// One line.
+pub(super) fn line(seq: u64, entry: &Entry) -> String {
+    let when = time(entry.unix_ms / 1000);
+    format!("{seq:>8}  {when}  {:<18}  {}", kind(&entry.event), details(&entry.event))
+}
+
+fn details(event: &Event) -> String {
+    match event {
+        Event::Opened { origin, network, .. } => words(&format!("{origin} on {network}")),
+        Event::PolicyActivated { version, digest, officers, .. } => {
+            let officers = words(&officers.join(", "));
+            format!("version {version}, sha256 {}, signed by {officers}", hex::encode(digest))
+        }
+        Event::WalletImported { wallet, tier, external, change, .. } => {
+            words(&format!("{wallet} ({tier}): {external} external and {change} change records"))
+        }
+        Event::Proven { wallet, change, below } => {
+            words(&format!("{wallet} {} below {below}", branch(*change)))
+        }
+        Event::ProofFailed { wallet, change, index, reason } => {
+            words(&format!("{wallet} {} index {index}: {reason}", branch(*change)))
+        }
+        Event::Refused { caller, reasons, .. } => format!("{}: {}", words(caller), list(reasons)),
+        Event::Admitted(a) => words(&format!(
+            "{} from {}: lane {}, wallet {}, key {}",
+            hex::encode(a.request),
+            a.caller,
+            a.lane,
+            a.wallet,
+            a.key
+        )),
+        Event::Denied { request, policy, reasons, .. } => {
+            format!("{} by policy {policy}: {}", hex::encode(request), list(reasons))
+        }
+        Event::Spend(s) => {
+            let orders: Vec<&str> = s.orders.iter().map(|order| order.id.as_str()).collect();
+            let orders = if orders.is_empty() {
+                String::new()
+            } else {
+                format!(", orders {}", orders.join(" "))
+            };
+            words(&format!(
+                "{} lane {}, wallet {}: {} coins, {} leaves, fee {}{orders}",
+                hex::encode(s.request),
+                s.lane,
+                s.wallet,
+                s.slots.len(),
+                btc(s.external),
+                btc(s.fee)
+            ))
+        }
+        Event::Signed { request, transaction } => {
+            format!("{} transaction of {} bytes", hex::encode(request), transaction.len())
+        }
+        Event::Failed { request, reason } => {
+            format!("{}: {}", hex::encode(request), list(std::slice::from_ref(reason)))
+        }
+        Event::Attested(a) => {
+            let claims = a.claims.iter().map(|claim| {
+                words(&format!("{}={} for \"{}\"", claim.index, claim.address, claim.reference))
+            });
+            let claims: Vec<String> = claims.collect();
+            format!("{} for {}: {}", words(&a.wallet), words(&a.caller), claims.join("; "))
+        }
+        Event::AttestationSigned { root, .. } => format!("root {}", hex::encode(root)),
+        Event::Service { state, version } => words(&format!("{state}, version {version}")),
+        _ => String::new(),
+    }
+}
+
+fn branch(change: bool) -> &'static str {
+    if change { "change" } else { "external" }
+}
+
+fn list(reasons: &[Reason]) -> String {
+    let reasons = reasons.iter().map(|reason| words(&format!("{}: {}", reason.code, reason.text)));
+    reasons.collect::<Vec<_>>().join("; ")
+}

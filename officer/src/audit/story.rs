@@ -1,0 +1,247 @@
+//! The rules between entries: what must have come before what, and which numbers must agree. It never looks at
+//! bytes of the database, only at entries that were read.
+
+use std::collections::{HashMap, HashSet};
+
+use audit::attestation::{Leaf, verify_statement};
+use audit::entry::{Attested, Entry, Event, Spend};
+use audit::tree::Tree;
+use bitcoin::Txid;
+use sha2::{Digest as _, Sha256};
+
+use super::coins::{self, SlotBytes};
+
+/// What the entries so far said, as far as later ones must agree with it.
+#[derive(Debug, Default)]
+pub struct Story {
+    network: String,
+    attestation_key: [u8; 32],
+    last_ms: u64,
+    policy: Option<u64>,
+    wallets: HashMap<String, Imported>,
+    requests: HashMap<[u8; 16], Request>,
+    amounts: HashMap<SlotBytes, u128>,
+    orders: HashMap<String, Payments>,
+    attested: HashMap<String, HashSet<u32>>,
+    roots: HashSet<[u8; 32]>,
+    signatures: u64,
+}
+
+#[derive(Debug)]
+struct Imported {
+    records: [u32; 2],
+    proven: [u32; 2],
+}
+
+#[derive(Debug, Default)]
+struct Request {
+    spend: Option<Txid>,
+    spent: Option<Spend>,
+    signed: bool,
+}
+
+/// Every transaction that pays one order.
+#[derive(Debug)]
+struct Payments {
+    digest: [u8; 32],
+    versions: Vec<(Txid, HashSet<SlotBytes>)>,
+}
+
+impl Story {
+    /// How many signatures in transactions were verified.
+    #[must_use]
+    pub fn signatures(&self) -> u64 {
+        self.signatures
+    }
+
+    /// Takes the next entry.
+    ///
+    /// # Errors
+    /// What it breaks.
+    pub fn follow(&mut self, seq: u64, entry: &Entry) -> Result<(), String> {
+        if entry.unix_ms < self.last_ms {
+            return Err("its time is before that of the entry before".to_owned());
+        }
+        self.last_ms = entry.unix_ms;
+        if matches!(entry.event, Event::Opened { .. }) != (seq == 0) {
+            return Err("`opened` is entry 0 and only that".to_owned());
+        }
+        match &entry.event {
+            Event::Opened { network, attestation_key, .. } => {
+                network.clone_into(&mut self.network);
+                self.attestation_key = *attestation_key;
+                Ok(())
+            }
+            Event::PolicyActivated { version, digest, text, officers } => {
+                self.activate(*version, digest, text, officers)
+            }
+            Event::WalletImported { wallet, external, change, .. } => {
+                let imported = Imported { records: [*external, *change], proven: [0, 0] };
+                match self.wallets.insert(wallet.clone(), imported) {
+                    None => Ok(()),
+                    Some(_) => Err(format!("wallet \"{wallet}\" was imported before")),
+                }
+            }
+            Event::Proven { wallet, change, below } => self.prove(wallet, *change, *below),
+            Event::ProofFailed { wallet, .. } => self.wallet(wallet).map(drop),
+            Event::Admitted(admitted) => {
+                match self.requests.insert(admitted.request, Request::default()) {
+                    None => Ok(()),
+                    Some(_) => Err("this request was admitted before".to_owned()),
+                }
+            }
+            Event::Denied { request, .. } => self.request(request).map(drop),
+            Event::Spend(spend) => self.spend(spend),
+            Event::Signed { request, transaction } => self.signed(request, transaction),
+            Event::Failed { request, .. } => match self.request(request)?.spend {
+                Some(_) => Ok(()),
+                None => Err("a request failed that was never allowed".to_owned()),
+            },
+            Event::Attested(attested) => self.attest(attested),
+            Event::AttestationSigned { root, signature } => {
+                if !self.roots.contains(root) {
+                    return Err("a root was signed that no attested batch has".to_owned());
+                }
+                verify_statement(root, signature, &self.attestation_key).map_err(|e| e.to_string())
+            }
+            Event::Refused { .. } | Event::Service { .. } => Ok(()),
+            _ => Err("this program does not know what it says: use a newer one".to_owned()),
+        }
+    }
+
+    fn activate(
+        &mut self,
+        version: u64,
+        digest: &[u8; 32],
+        text: &str,
+        officers: &[String],
+    ) -> Result<(), String> {
+        if self.policy.is_some_and(|active| version <= active) {
+            return Err(format!("policy version {version} is not above the one before"));
+        }
+        if <[u8; 32]>::from(Sha256::digest(text)) != *digest {
+            return Err("the policy's digest is not that of its text".to_owned());
+        }
+        if officers.is_empty() {
+            return Err("nobody signed this policy".to_owned());
+        }
+        self.policy = Some(version);
+        Ok(())
+    }
+
+    fn prove(&mut self, wallet: &str, change: bool, below: u32) -> Result<(), String> {
+        let branch = usize::from(change);
+        let imported = self.wallet(wallet)?;
+        let records = imported.records.get(branch).copied().unwrap_or_default();
+        let proven = imported.proven.get_mut(branch).ok_or("no such branch")?;
+        if below <= *proven || below > records {
+            return Err(format!(
+                "\"{wallet}\" is proven up to {below}, after {proven} of {records}"
+            ));
+        }
+        *proven = below;
+        Ok(())
+    }
+
+    fn spend(&mut self, spend: &Spend) -> Result<(), String> {
+        let coins = coins::check_spend(spend)?;
+        if self.policy != Some(spend.policy) {
+            return Err(format!("policy {} decided, which is not in force", spend.policy));
+        }
+        for slot in &spend.slots {
+            let bytes = coins::slot(&slot.slot)?;
+            if *self.amounts.entry(bytes).or_insert(slot.amount) != slot.amount {
+                return Err("an earlier entry says another amount for the same coin".to_owned());
+            }
+        }
+        for order in &spend.orders {
+            self.pay(&order.id, order.digest, coins.txid, &coins.slots)?;
+        }
+        let request = self.request(&spend.request)?;
+        if request.spend.is_some_and(|earlier| earlier != coins.txid) {
+            return Err("the same request was allowed another transaction before".to_owned());
+        }
+        request.spend = Some(coins.txid);
+        if !request.signed {
+            // Kept only until it is signed: what a signature is checked against.
+            request.spent = Some(spend.clone());
+        }
+        Ok(())
+    }
+
+    /// An order may be paid again only by a transaction that cannot confirm beside any earlier one.
+    fn pay(
+        &mut self,
+        id: &str,
+        digest: [u8; 32],
+        txid: Txid,
+        slots: &HashSet<SlotBytes>,
+    ) -> Result<(), String> {
+        let payments = self
+            .orders
+            .entry(id.to_owned())
+            .or_insert_with(|| Payments { digest, versions: Vec::new() });
+        if payments.digest != digest {
+            return Err(format!("order {id} was paid before with other content"));
+        }
+        if payments.versions.iter().any(|(earlier, _)| *earlier == txid) {
+            return Ok(());
+        }
+        if payments.versions.iter().any(|(_, earlier)| earlier.is_disjoint(slots)) {
+            return Err(format!(
+                "order {id} could be paid twice: an earlier transaction shares no coin"
+            ));
+        }
+        payments.versions.push((txid, slots.clone()));
+        Ok(())
+    }
+
+    fn signed(&mut self, request: &[u8; 16], transaction: &[u8]) -> Result<(), String> {
+        let request = self.request(request)?;
+        if request.signed {
+            return Err("this request was signed before".to_owned());
+        }
+        let spend = request.spent.take().ok_or("a transaction was signed that nobody allowed")?;
+        request.signed = true;
+        let verified = coins::check_signed(transaction, &spend)?;
+        self.signatures = self.signatures.saturating_add(verified);
+        Ok(())
+    }
+
+    fn attest(&mut self, attested: &Attested) -> Result<(), String> {
+        let network = self.network.clone();
+        let proven = self.wallet(&attested.wallet)?.proven;
+        let known = self.attested.entry(attested.wallet.clone()).or_default();
+        let mut leaves = Vec::with_capacity(attested.claims.len());
+        for claim in &attested.claims {
+            if proven.first().is_none_or(|below| claim.index >= *below) {
+                return Err(format!("index {} was attested before it was proven", claim.index));
+            }
+            if !known.insert(claim.index) {
+                return Err(format!("index {} was attested before", claim.index));
+            }
+            let leaf = Leaf {
+                network: network.clone(),
+                wallet: attested.wallet.clone(),
+                index: claim.index,
+                address: claim.address.clone(),
+                reference: claim.reference.clone(),
+                expires_unix: claim.expires_unix,
+            };
+            leaves.push(leaf.hash().map_err(|error| error.to_string())?);
+        }
+        if leaves.is_empty() || Tree::build(leaves).root() != attested.root {
+            return Err("the attested root is not that of its addresses".to_owned());
+        }
+        self.roots.insert(attested.root);
+        Ok(())
+    }
+
+    fn wallet(&mut self, name: &str) -> Result<&mut Imported, String> {
+        self.wallets.get_mut(name).ok_or_else(|| format!("wallet \"{name}\" was never imported"))
+    }
+
+    fn request(&mut self, id: &[u8; 16]) -> Result<&mut Request, String> {
+        self.requests.get_mut(id).ok_or_else(|| "this request was never admitted".to_owned())
+    }
+}

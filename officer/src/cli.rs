@@ -1,0 +1,180 @@
+//! The commands and their arguments. It never does their work.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+
+use crate::audit::{self, source::Source};
+use crate::key::{self, Key};
+use crate::{addresses, orders, policies};
+
+/// Keys, policies, orders, addresses and the log, for people.
+#[derive(Debug, Parser)]
+#[command(name = "officer", version, about)]
+pub struct Officer {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make an Ed25519 key file (mode 0600) and print its public half.
+    Keygen(Keygen),
+    /// Check and sign policies.
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Keys and signatures of services that order payments.
+    #[command(subcommand)]
+    Order(Order),
+    /// Check deposit addresses.
+    #[command(subcommand)]
+    Address(Address),
+    /// Check a signer's log offline.
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+#[derive(Debug, Args)]
+struct Keygen {
+    /// Where to write it; an existing file is never overwritten.
+    #[arg(long)]
+    out: PathBuf,
+    /// Name of the key as officers' configurations or the policy write it; kept in the file.
+    #[arg(long)]
+    name: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Policy {
+    /// Read a policy as strictly as the signer does, and say in words what it allows.
+    Check {
+        /// The policy's TOML file.
+        file: PathBuf,
+        /// Network it must be for; without it, the one it names.
+        #[arg(long)]
+        network: Option<String>,
+    },
+    /// Show a policy in words, sign it, and put the signature into FILE.sig.
+    Sign {
+        /// The policy's TOML file.
+        file: PathBuf,
+        /// Your key file.
+        #[arg(long)]
+        key: PathBuf,
+        /// Your name in the signer's configuration; without it, the name in the key file.
+        #[arg(long)]
+        name: Option<String>,
+        /// Network it must be for; without it, the one it names.
+        #[arg(long)]
+        network: Option<String>,
+        /// Do not ask. (On a terminal you are asked; elsewhere nobody could answer.)
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Order {
+    /// Make an order key file (mode 0600) and print its public half, for the policy.
+    Keygen(Keygen),
+    /// Sign an order and print the JSON body of the watcher's SubmitPayout.
+    Sign(orders::SignOrder),
+}
+
+#[derive(Debug, Subcommand)]
+enum Address {
+    /// Check the JSON of an Address as the watcher's IssueAddress returns it.
+    Verify(addresses::VerifyAddress),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Where {
+    /// The log's database, `sqlite:PATH` or `postgres://…`; it is only read. Stop the signer first, or use a copy.
+    #[arg(long)]
+    database: Option<String>,
+    /// A file made by `officer audit export`.
+    #[arg(long)]
+    export: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Audit {
+    /// Check every entry, the tree, every checkpoint and the rules between entries. Fails at the first bad one.
+    Verify {
+        #[command(flatten)]
+        log: Where,
+        /// The signer's checkpoint key in hex, as you wrote it down when the token was made.
+        #[arg(long)]
+        key: String,
+        /// A checkpoint kept elsewhere (a witness's, or the signer's state folder's) that the log must contain.
+        #[arg(long)]
+        checkpoint: Vec<PathBuf>,
+        /// Print every entry.
+        #[arg(long)]
+        dump: bool,
+    },
+    /// Write entries and checkpoints to one file, for people without access to the database.
+    Export {
+        /// The log's database; it is only read.
+        #[arg(long)]
+        database: String,
+        /// Where to write it; an existing file is never overwritten.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// Whatever went wrong, in a sentence; the program then exits with 1.
+pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
+    match officer.command {
+        Command::Keygen(args) | Command::Order(Order::Keygen(args)) => keygen(&args, out),
+        Command::Policy(Policy::Check { file, network }) => {
+            policies::check(&file, network.as_deref(), out)
+        }
+        Command::Policy(Policy::Sign { file, key, name, network, yes }) => {
+            let key = Key::load(&key)?;
+            let signer = policies::Signer { key: &key, name: name.as_deref() };
+            policies::sign(&file, network.as_deref(), &signer, yes, out)
+        }
+        Command::Order(Order::Sign(args)) => orders::sign(&args, out),
+        Command::Address(Address::Verify(args)) => addresses::verify(&args, out),
+        Command::Audit(Audit::Verify { log, key, checkpoint, dump }) => {
+            let key = key::public_key(&key)?;
+            let kept = checkpoint.iter().map(audit::read_checkpoint).collect::<Result<Vec<_>>>()?;
+            block_on(async {
+                let mut source = open(log).await?;
+                audit::verify(&mut source, key, &kept, dump, out).await
+            })
+        }
+        Command::Audit(Audit::Export { database, out: file }) => block_on(async {
+            let mut source = Source::database(&database).await?;
+            audit::source::export(&mut source, &file, out).await
+        }),
+    }
+}
+
+async fn open(log: Where) -> Result<Source> {
+    match (log.database, log.export) {
+        (Some(url), _) => Source::database(&url).await,
+        (None, Some(path)) => Source::export(&path),
+        (None, None) => anyhow::bail!("say which log: --database URL or --export FILE"),
+    }
+}
+
+fn keygen(args: &Keygen, out: &mut impl Write) -> Result<()> {
+    let public = key::generate(&args.out, args.name.as_deref())?;
+    writeln!(out, "secret key  {}", args.out.display())?;
+    writeln!(out, "public key  {}", hex::encode(public))?;
+    Ok(())
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(work)
+}

@@ -1,0 +1,225 @@
+//! Policies for officers: read as the signer reads them, shown in words, signed. It never signs what it could
+//! not read, and what it shows decides nothing.
+
+use std::fs;
+use std::io::{BufRead as _, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use asset::{Amount, Network};
+use miniscript::{Descriptor, DescriptorPublicKey};
+use policy::names::KeyName;
+use policy::rules::{Lane, LaneKind, Wallet, WindowCap};
+use policy::signed::{self, MAX_TEXT, signature_line};
+use policy::{Rules, SignedPolicy, sign_message};
+
+use crate::key::{Key, fill};
+use crate::text::{btc, span, time};
+
+/// Who signs.
+#[derive(Clone, Copy, Debug)]
+pub struct Signer<'a> {
+    /// With which key.
+    pub key: &'a Key,
+    /// Under which name, when not the key file's.
+    pub name: Option<&'a str>,
+}
+
+/// `officer policy check`.
+///
+/// # Errors
+/// When the signer would refuse the text, with line and reason.
+pub fn check(file: &Path, network: Option<&str>, out: &mut impl Write) -> Result<()> {
+    let rules = view(&read(file)?, network)?;
+    show(&rules, out)?;
+    writeln!(
+        out,
+        "\nThe policy is well formed. It is in force only when a quorum of officers signed it."
+    )?;
+    Ok(())
+}
+
+/// `officer policy sign`: shows it, asks on a terminal, and puts the signature into `FILE.sig`.
+///
+/// # Errors
+/// When the signer would refuse the text, or the person says no.
+pub fn sign(
+    file: &Path,
+    network: Option<&str>,
+    signer: &Signer<'_>,
+    yes: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let name = signer.key.named(signer.name)?;
+    let text = read(file)?;
+    let rules = view(&text, network)?;
+    show(&rules, out)?;
+    if !yes && std::io::stdin().is_terminal() {
+        write!(out, "\nSign this as {name}? Type yes: ")?;
+        out.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        ensure!(answer.trim() == "yes", "not signed");
+    }
+    let line = signature_line(&name, &signer.key.sign(&sign_message(&text)));
+    let kept = add_signature(file, &name, &line)?;
+    writeln!(out, "\nsigned by   {name}, key {}", hex::encode(signer.key.public()))?;
+    writeln!(out, "written to  {}", kept.display())?;
+    Ok(())
+}
+
+/// The rules of a text nobody signed yet, to be shown and for nothing else: signed here with a key that is
+/// thrown away, since only a verified signature makes rules.
+fn view(text: &str, network: Option<&str>) -> Result<Rules> {
+    let named =
+        || toml::from_str::<toml::Table>(text).ok()?.get("network")?.as_str().map(str::to_owned);
+    let network = match network.map(str::to_owned).or_else(named) {
+        Some(name) => Network::parse(&name)?,
+        // The reading below says what is wrong, with its line.
+        None => Network::Regtest,
+    };
+    signed::check(text, network)?;
+    let mut seed = [0; 32];
+    fill(&mut seed)?;
+    let key = ed25519_dalek::SigningKey::from_bytes(&seed);
+    let nobody = KeyName::parse("nobody")?;
+    let signature = ed25519_dalek::Signer::sign(&key, &sign_message(text)).to_bytes();
+    let signatures = signature_line(&nobody, &signature);
+    let policy = SignedPolicy { text, signatures: &signatures };
+    Ok(policy.verify(&[(nobody, key.verifying_key().to_bytes())], 1, network)?)
+}
+
+fn read(file: &Path) -> Result<String> {
+    let shown = file.display();
+    let length = fs::metadata(file).with_context(|| format!("cannot read {shown}"))?.len();
+    let most = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX);
+    ensure!(length <= most, "{shown} is longer than any policy ({most} bytes)");
+    fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))
+}
+
+/// Puts the line into `FILE.sig`, in the place of an earlier one by the same officer.
+fn add_signature(file: &Path, name: &KeyName, line: &str) -> Result<PathBuf> {
+    let beside = |ending: &str| {
+        let mut path = file.as_os_str().to_owned();
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    let (kept, fresh) = (beside(".sig"), beside(".sig.new"));
+    let earlier = match fs::read_to_string(&kept) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => bail!("cannot read {}: {error}", kept.display()),
+    };
+    let others = earlier
+        .lines()
+        .filter(|other| other.split_once(' ').is_none_or(|(signer, _)| signer != name.as_str()));
+    let mut all: String = others.flat_map(|other| [other, "\n"]).collect();
+    all.push_str(line);
+    fs::write(&fresh, all).with_context(|| format!("cannot write {}", fresh.display()))?;
+    fs::rename(&fresh, &kept).with_context(|| format!("cannot write {}", kept.display()))?;
+    Ok(kept)
+}
+
+/// The policy in words.
+fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "policy      version {} for {}", rules.version(), rules.network())?;
+    writeln!(out, "sha256      {}", hex::encode(rules.digest()))?;
+    for wallet in rules.wallets() {
+        show_wallet(wallet, rules.network(), out)?;
+    }
+    for key in rules.order_keys() {
+        writeln!(out, "\norder key   {}: {}", key.name, hex::encode(key.public_key))?;
+    }
+    for client in rules.clients() {
+        let status = if client.status { ", may read the status" } else { "" };
+        let attest = match client.attest.as_slice() {
+            [] => "no addresses".to_owned(),
+            wallets => format!("addresses of {}", list(wallets)),
+        };
+        writeln!(out, "\nclient      {}: {attest}{status}", client.name)?;
+    }
+    rules.lanes().iter().try_for_each(|lane| show_lane(lane, out))
+}
+
+fn show_wallet(wallet: &Wallet, network: Network, out: &mut impl Write) -> Result<()> {
+    let first = first_address(&wallet.descriptor, network)
+        .with_context(|| format!("wallet \"{}\": its descriptor is not usable", wallet.name))?;
+    writeln!(out, "\nwallet      {} ({})", wallet.name, wallet.tier.as_str())?;
+    writeln!(out, "  descriptor     {}", wallet.descriptor)?;
+    writeln!(out, "  first address  {first}")?;
+    writeln!(out, "  index window   {}", wallet.index_window)?;
+    Ok(())
+}
+
+/// What people can compare with the wallet they hold: the first address of its external branch.
+fn first_address(descriptor: &str, network: Network) -> Result<String> {
+    let parsed = Descriptor::<DescriptorPublicKey>::from_str(descriptor)?;
+    let external = parsed.into_single_descriptors()?.into_iter().next().context("no branch")?;
+    let definite = external.at_derivation_index(0)?;
+    Ok(definite.address(bitcoin_network(network))?.to_string())
+}
+
+/// The same network in the words of the Bitcoin library.
+pub(crate) fn bitcoin_network(network: Network) -> bitcoin::Network {
+    match network {
+        Network::Bitcoin => bitcoin::Network::Bitcoin,
+        Network::Testnet4 => bitcoin::Network::Testnet4,
+        Network::Signet => bitcoin::Network::Signet,
+        Network::Regtest => bitcoin::Network::Regtest,
+    }
+}
+
+fn show_lane(lane: &Lane, out: &mut impl Write) -> Result<()> {
+    let (name, clients, wallets) = (&lane.name, list(&lane.clients), list(&lane.wallets));
+    match &lane.kind {
+        LaneKind::Sweep { cold, min_cold_share } => {
+            writeln!(out, "\nlane        {name}: {clients} may sweep {wallets} to {cold}")?;
+            writeln!(
+                out,
+                "  to cold        at least {min_cold_share} of all outputs, the rest is change"
+            )?;
+        }
+        LaneKind::Withdraw { order_keys, per_transaction, per_destination, limits } => {
+            let keys = list(order_keys);
+            writeln!(
+                out,
+                "\nlane        {name}: {clients} may pay orders signed by {keys} from {wallets}"
+            )?;
+            writeln!(out, "  a transaction  at most {}", amount(*per_transaction))?;
+            if let Some(most) = per_destination {
+                writeln!(out, "  a destination  at most {} in one transaction", amount(*most))?;
+            }
+            show_windows("leaves", limits, out)?;
+        }
+    }
+    let fee = &lane.fee;
+    let total = amount(fee.max_total);
+    writeln!(
+        out,
+        "  a fee          at most {total}, {}, and {} of what moves",
+        fee.max_feerate, fee.max_percent
+    )?;
+    show_windows("fees", &lane.fee_budget, out)?;
+    if let Some(unix) = lane.expires_unix {
+        writeln!(out, "  closes         {}", time(unix))?;
+    }
+    Ok(())
+}
+
+fn show_windows(what: &str, caps: &[WindowCap], out: &mut impl Write) -> Result<()> {
+    for cap in caps {
+        let (sum, window) = (amount(cap.sum), span(cap.window_seconds));
+        writeln!(out, "  {what:<14} at most {sum} in any {window}")?;
+    }
+    Ok(())
+}
+
+fn amount(amount: Amount) -> String {
+    btc(amount.units())
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    if items.is_empty() { "nobody".to_owned() } else { items.join(", ") }
+}

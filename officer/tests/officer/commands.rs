@@ -1,0 +1,258 @@
+//! Keys, policies, orders and addresses, as people run them.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use asset::Network;
+use audit::attestation::statement;
+use audit::tree::Tree;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::Signer as _;
+use order::Order;
+use policy::SignedPolicy;
+use policy::names::KeyName;
+use tempfile::TempDir;
+
+use crate::support::{attester, leaf, officer, public};
+
+fn keygen(folder: &TempDir, name: &str) -> (PathBuf, [u8; 32]) {
+    let path = folder.path().join(format!("{name}.key"));
+    let said = officer(&["keygen", "--name", name, "--out", text(&path)]).unwrap();
+    let public = hex::decode(said.split_whitespace().last().unwrap()).unwrap();
+    (path, public.try_into().unwrap())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn policy(folder: &TempDir) -> PathBuf {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/examples/policy.toml");
+    let path = folder.path().join("policy.toml");
+    std::fs::copy(example, &path).unwrap();
+    path
+}
+
+#[test]
+fn keys_are_private_and_never_overwritten() {
+    let folder = TempDir::new().unwrap();
+    let (path, _) = keygen(&folder, "ada");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let before = std::fs::read(&path).unwrap();
+    let error = officer(&["keygen", "--out", text(&path)]).unwrap_err();
+    assert!(error.contains("never overwritten"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+
+    let file = policy(&folder);
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+    let error = officer(&["policy", "sign", text(&file), "--key", text(&path)]).unwrap_err();
+    assert!(error.contains("others can read"), "{error}");
+}
+
+#[test]
+fn damaged_key_files_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let (path, _) = keygen(&folder, "ada");
+    let (other, _) = keygen(&folder, "bob");
+    let (good, foreign) =
+        (std::fs::read_to_string(&path).unwrap(), std::fs::read_to_string(&other).unwrap());
+    let line =
+        |text: &str, name: &str| text.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+    let file = policy(&folder);
+    for damaged in [
+        String::new(),
+        good.replacen("v1", "v2", 1),
+        good.replace(&line(&good, "public"), &line(&foreign, "public")),
+        good.replace(&line(&good, "seed"), "seed: 00"),
+        good.replace(&line(&good, "seed"), ""),
+        format!("{good}more\n"),
+    ] {
+        std::fs::write(&path, damaged).unwrap();
+        let error = officer(&["policy", "sign", text(&file), "--key", text(&path)]).unwrap_err();
+        assert!(error.contains("not a key file"), "{error}");
+        assert!(!error.contains(line(&good, "seed").trim_start_matches("seed: ")), "{error}");
+    }
+}
+
+#[test]
+fn a_policy_signed_by_two_officers_comes_into_force() {
+    let folder = TempDir::new().unwrap();
+    let file = policy(&folder);
+    let ((ada, ada_key), (bob, bob_key)) = (keygen(&folder, "ada"), keygen(&folder, "bob"));
+    let said = officer(&["policy", "sign", text(&file), "--key", text(&ada)]).unwrap();
+    // What a person reads before saying yes.
+    for words in [
+        "version 1 for regtest",
+        "first address  bcrt1q",
+        "watcher-1 may sweep deposits to cold",
+        "pay orders signed by shop from hot",
+        "at most 5 BTC in any 1 hour",
+        "at most 2 BTC",
+        "signed by   ada",
+    ] {
+        assert!(said.contains(words), "{words} in:\n{said}");
+    }
+    let bob_sign = ["policy", "sign", text(&file), "--key", text(&bob), "--name", "bob", "--yes"];
+    officer(&bob_sign).unwrap();
+    officer(&bob_sign).unwrap();
+    let policy_text = std::fs::read_to_string(&file).unwrap();
+    let signatures = std::fs::read_to_string(folder.path().join("policy.toml.sig")).unwrap();
+    assert_eq!(signatures.lines().count(), 2, "signing again replaces one's own line");
+    let officers =
+        [(KeyName::parse("ada").unwrap(), ada_key), (KeyName::parse("bob").unwrap(), bob_key)];
+    let signed = SignedPolicy { text: &policy_text, signatures: &signatures };
+    signed.verify(&officers, 2, Network::Regtest).unwrap();
+}
+
+#[test]
+fn a_policy_that_the_signer_would_refuse_is_not_signed() {
+    let folder = TempDir::new().unwrap();
+    let (key, _) = keygen(&folder, "ada");
+    let file = policy(&folder);
+    assert!(officer(&["policy", "check", text(&file)]).unwrap().contains("well formed"));
+    let error = officer(&["policy", "check", text(&file), "--network", "signet"]).unwrap_err();
+    assert!(error.contains("line ") && error.contains("regtest"), "{error}");
+    let good = std::fs::read_to_string(&file).unwrap();
+    for (from, to, why) in [
+        ("version = 1", "version = 1\nsurprise = 2", "policy line "),
+        ("network = \"regtest\"", "network = \"moon\"", "moon"),
+        ("network = \"regtest\"", "", "network"),
+        // Well formed as text, yet no wallet can come of it.
+        ("tpubDC8msFGeGuwnQ8", "tpubDC8msFGeGuwnQ9", "descriptor"),
+    ] {
+        std::fs::write(&file, good.replacen(from, to, 1)).unwrap();
+        for command in [
+            vec!["policy", "check", text(&file)],
+            vec!["policy", "sign", text(&file), "--key", text(&key)],
+        ] {
+            let error = officer(&command).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+        assert!(!folder.path().join("policy.toml.sig").exists());
+    }
+    let nameless = folder.path().join("nameless.key");
+    officer(&["keygen", "--out", text(&nameless)]).unwrap();
+    std::fs::write(&file, good).unwrap();
+    let error = officer(&["policy", "sign", text(&file), "--key", text(&nameless)]).unwrap_err();
+    assert!(error.contains("--name"), "{error}");
+}
+
+fn order_arguments<'a>(key: &'a str, change: &[(&'a str, &'a str)]) -> Vec<&'a str> {
+    let mut arguments = vec![
+        ("--key", key),
+        ("--network", "regtest"),
+        ("--id", "invoice-7"),
+        ("--amount", "0.0025 BTC"),
+        ("--to", "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"),
+    ];
+    for (flag, value) in change {
+        arguments.retain(|(other, _)| other != flag);
+        arguments.push((flag, value));
+    }
+    let flat = arguments.into_iter().flat_map(|(flag, value)| [flag, value]);
+    ["order", "sign"].into_iter().chain(flat).collect()
+}
+
+#[test]
+fn an_order_is_signed_as_the_watcher_takes_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("shop.key");
+    officer(&["order", "keygen", "--name", "shop", "--out", text(&path)]).unwrap();
+    let said = officer(&order_arguments(text(&path), &[("--expires-unix", "4102444800")])).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let bytes = |field: &str| STANDARD.decode(json["order"][field].as_str().unwrap()).unwrap();
+    assert_eq!(json["order"]["signer"], "shop");
+    let key_text = std::fs::read_to_string(&path).unwrap();
+    let key = key_text.lines().find_map(|l| l.strip_prefix("public: ")).unwrap();
+    let key = hex::decode(key).unwrap().try_into().unwrap();
+    let order = Order::verify(&bytes("order"), &bytes("signature"), &key).unwrap();
+    assert_eq!((order.amount.units(), order.expires_unix), (250_000, 4_102_444_800));
+}
+
+#[test]
+fn an_order_that_cannot_be_paid_is_not_signed() {
+    let folder = TempDir::new().unwrap();
+    let (key, _) = keygen(&folder, "shop");
+    for (flag, value, why) in [
+        ("--to", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", "not an address of regtest"),
+        ("--to", "nowhere", "not a Bitcoin address"),
+        ("--amount", "0.5", "--amount"),
+        ("--amount", "0 sat", "for nothing"),
+        ("--amount", "0.000000001 BTC", "--amount"),
+        ("--id", "two words", "order id"),
+        ("--network", "moon", "moon"),
+        ("--expires-unix", "5", "expired"),
+        ("--expires-in", "soon", "time span"),
+    ] {
+        let error = officer(&order_arguments(text(&key), &[(flag, value)])).unwrap_err();
+        assert!(error.contains(why), "{flag} {value}: {error}");
+    }
+}
+
+/// An answer of the watcher as grpcurl prints it.
+fn issued(folder: &TempDir, change: impl FnOnce(&mut serde_json::Value)) -> PathBuf {
+    let tree = Tree::build((0..3).map(|index| leaf(index).hash().unwrap()).collect());
+    let path: Vec<String> = tree.path(1).unwrap().iter().map(|h| STANDARD.encode(h)).collect();
+    let mut json = serde_json::json!({
+        "wallet": "deposits", "index": 1, "address": leaf(1).address,
+        "customerReference": leaf(1).reference, "tier": "token-hd",
+        "proof": {
+            "leaf": STANDARD.encode(leaf(1).encode().unwrap()),
+            "position": 1, "treeSize": 3, "path": path,
+            "root": STANDARD.encode(tree.root()),
+            "signature": STANDARD.encode(attester().sign(&statement(&tree.root())).to_bytes()),
+        }
+    });
+    change(&mut json);
+    let file = folder.path().join("address.json");
+    std::fs::write(&file, json.to_string()).unwrap();
+    file
+}
+
+fn verify_address(file: &Path, more: &[&str]) -> Result<String, String> {
+    let key = hex::encode(public(&attester()));
+    let mut arguments = vec!["address", "verify", "--key", &key, text(file)];
+    arguments.extend(more);
+    officer(&arguments)
+}
+
+#[test]
+fn an_attested_address_verifies_and_a_foreign_one_does_not() {
+    let folder = TempDir::new().unwrap();
+    let file = issued(&folder, |_| {});
+    let said =
+        verify_address(&file, &["--reference", "customer 1", "--wallet", "deposits"]).unwrap();
+    assert!(said.contains("bcrt1qaddress1") && said.contains("does not expire"), "{said}");
+    assert!(
+        verify_address(&file, &["--reference", "customer 2"]).unwrap_err().contains("--reference")
+    );
+    assert!(
+        verify_address(&file, &["--address", "bcrt1qother"]).unwrap_err().contains("--address")
+    );
+    assert!(verify_address(&file, &["--wallet", "hot"]).unwrap_err().contains("--wallet"));
+    let error =
+        officer(&["address", "verify", "--key", &"ab".repeat(32), text(&file)]).unwrap_err();
+    assert!(error.contains("key"), "{error}");
+
+    type Change = fn(&mut serde_json::Value);
+    let changes: [(Change, &str); 7] = [
+        (|j| j["address"] = "bcrt1qthief".into(), "attested"),
+        (|j| j["customerReference"] = "customer 2".into(), "attested"),
+        (|j| j["index"] = 2.into(), "attested"),
+        (|j| j["proof"]["position"] = 0.into(), "not in the attested batch"),
+        (
+            |j| j["proof"]["leaf"] = STANDARD.encode(leaf(7).encode().unwrap()).into(),
+            "not in the attested batch",
+        ),
+        (|j| j["proof"]["signature"] = STANDARD.encode([0; 64]).into(), "not signed"),
+        (|j| drop(j.as_object_mut().unwrap().remove("proof")), "no proof"),
+    ];
+    for (change, why) in changes {
+        let error = verify_address(&issued(&folder, change), &[]).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+    std::fs::write(&file, "[]").unwrap();
+    assert!(verify_address(&file, &[]).is_err());
+}

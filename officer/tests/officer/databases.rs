@@ -1,0 +1,185 @@
+//! The audit on databases that the signer's own log wrote: closed, running, killed, copied, touched, exported.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::entry::{Entry, Event};
+use ed25519_dalek::Signer as _;
+use policy::intent::RequestId;
+use signer::log::{CheckpointSigner, Clock, Fold, FoldError, Log, Settings, Step, Store};
+use tempfile::TempDir;
+
+use crate::cluster;
+use crate::support::{key_hex, officer, public, story, token};
+
+/// A state that remembers nothing.
+struct Blind;
+
+impl Fold for Blind {
+    fn apply(&mut self, _: u64, _: &Entry) -> Result<(), FoldError> {
+        Ok(())
+    }
+    fn spend_recorded(&self, _: RequestId, _: &[u8; 32]) -> bool {
+        false
+    }
+}
+
+struct Software;
+
+impl CheckpointSigner for Software {
+    fn sign<'a>(
+        &'a self,
+        text: &'a [u8],
+    ) -> Pin<Box<dyn Future<Output = Result<[u8; 64], String>> + Send + 'a>> {
+        Box::pin(async move { Ok(token().sign(text).to_bytes()) })
+    }
+}
+
+async fn begin(url: &str, folder: &Path) -> Log<Blind> {
+    let mut store = Store::open(url).await.unwrap();
+    let clock = Clock::system();
+    signer::log::begin(&mut store, story().remove(0), &clock, folder).await.unwrap();
+    let settings = Settings {
+        checkpoint_key: public(&token()),
+        state_dir: folder.to_owned(),
+        signer: Arc::new(Software),
+        clock,
+        checkpoint_every: Duration::from_millis(1),
+    };
+    Log::open(store, Blind, settings).await.unwrap()
+}
+
+async fn tell(log: &Log<Blind>, events: impl IntoIterator<Item = Event>) {
+    for event in events {
+        log.commit(|_| Step::write(vec![event], ())).await.unwrap();
+    }
+}
+
+/// Waits until the token signed all of it.
+async fn checkpointed(log: &Log<Blind>) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while log.status().checkpointed < 17 {
+        assert!(std::time::Instant::now() < deadline, "no checkpoint");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn verify(arguments: &[&str]) -> Result<String, String> {
+    let key = key_hex();
+    let mut all: Vec<String> = ["audit", "verify", "--key", &key].map(str::to_owned).into();
+    all.extend(arguments.iter().map(|&a| a.to_owned()));
+    // Its own thread: the command brings its own runtime.
+    let run = move || officer(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+async fn export(url: &str, file: &str) -> Result<String, String> {
+    let (url, file) = (url.to_owned(), file.to_owned());
+    let run = move || officer(&["audit", "export", "--database", &url, "--out", &file]);
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_sqlite_log_verifies_and_exports() {
+    let folder = TempDir::new().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("log.db").display());
+    let log = begin(&url, folder.path()).await;
+    tell(&log, story().into_iter().skip(1)).await;
+    log.close().await.unwrap();
+
+    let kept = folder.path().join("checkpoint");
+    let said =
+        verify(&["--database", &url, "--checkpoint", kept.to_str().unwrap(), "--dump"]).await;
+    let said = said.unwrap();
+    assert!(said.contains("entries     17, every one"), "{said}");
+    assert!(said.contains("The log holds."), "{said}");
+    assert!(said.contains("invoice-1") && said.contains("customer 2"), "{said}");
+    assert!(!said.contains('\u{1b}') && !said.contains("warning"), "{said}");
+
+    let file = folder.path().join("log.export");
+    let file = file.to_str().unwrap();
+    assert!(export(&url, file).await.unwrap().contains("17 entries"));
+    assert!(export(&url, file).await.unwrap_err().contains("overwritten"));
+    let again = verify(&["--export", file]).await.unwrap();
+    assert!(again.contains("every one signed by the pinned key"), "{again}");
+    assert!(said.ends_with(again.split_once("log         ").unwrap().1));
+
+    // One character of the export changed, and the export cut off.
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    std::fs::write(file, text.replacen(&lines[9][20..24], "AAAA", 1)).unwrap();
+    assert!(verify(&["--export", file]).await.is_err());
+    std::fs::write(file, &text[..text.len() - 3]).unwrap();
+    assert!(verify(&["--export", file]).await.unwrap_err().contains("cut off"));
+    std::fs::write(file, lines[..9].join("\n") + "\n").unwrap();
+    let short = verify(&["--export", file, "--checkpoint", kept.to_str().unwrap()]).await;
+    assert!(short.unwrap_err().contains("old copy"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_log_is_refused_and_its_copy_verified() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("log.db");
+    let url = format!("sqlite:{}", path.display());
+    let log = begin(&url, folder.path()).await;
+    tell(&log, story().into_iter().skip(1)).await;
+    checkpointed(&log).await;
+    let refused = verify(&["--database", &url]).await.unwrap_err();
+    assert!(refused.contains("the signer is running"), "{refused}");
+
+    // What a power cut, a kill, or `cp` leaves: the newest entries are in the -wal file.
+    let copies = TempDir::new().unwrap();
+    let copy = copies.path().join("log.db");
+    std::fs::copy(&path, &copy).unwrap();
+    std::fs::copy(folder.path().join("log.db-wal"), copies.path().join("log.db-wal")).unwrap();
+    let url_of_copy = format!("sqlite:{}", copy.display());
+    let said = verify(&["--database", &url_of_copy]).await.unwrap();
+    assert!(said.contains("entries     17, every one"), "{said}");
+
+    let alone = copies.path().join("alone.db");
+    std::fs::copy(&path, &alone).unwrap();
+    let refused = verify(&["--database", &format!("sqlite:{}", alone.display())]).await;
+    assert!(refused.is_err(), "without its -wal file entries are missing");
+    log.close().await.unwrap();
+    verify(&["--database", &url]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_log_verifies_while_it_runs_and_an_edit_is_named() {
+    use sqlx::Connection as _;
+    let folder = TempDir::new().unwrap();
+    let url = cluster::fresh_database().await;
+    let log = begin(&url, folder.path()).await;
+    tell(&log, story().into_iter().skip(1)).await;
+    checkpointed(&log).await;
+    let said = verify(&["--database", &url]).await.unwrap();
+    assert!(said.contains("entries     17, every one"), "{said}");
+    log.close().await.unwrap();
+    let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+    let edit =
+        "UPDATE entries SET bytes = (SELECT bytes FROM entries WHERE seq = 14) WHERE seq = 9";
+    sqlx::raw_sql(edit).execute(&mut connection).await.unwrap();
+    let error = verify(&["--database", &url]).await.unwrap_err();
+    assert!(error.contains("entry 10") || error.contains("checkpoint after"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_log_is_said_to_be_none() {
+    let folder = TempDir::new().unwrap();
+    let empty = folder.path().join("empty.db");
+    std::fs::write(&empty, "").unwrap();
+    let empty = format!("sqlite:{}", empty.display());
+    for (arguments, why) in [
+        (vec!["--database", "sqlite:/nowhere/log.db"], "there is no database"),
+        (vec!["--database", "log.db"], "begins with sqlite: or postgres:"),
+        (vec!["--database", &empty], "not a signer's log"),
+        (vec!["--export", "/dev/null"], "not an export"),
+        (vec![], "required"),
+    ] {
+        let error = verify(&arguments).await.unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+}

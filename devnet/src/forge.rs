@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use bitcoin::absolute::LockTime;
 use bitcoin::consensus::encode;
 use bitcoin::transaction::Version;
-use bitcoin::{Address, Network, OutPoint, Psbt, Sequence, Transaction, TxIn, TxOut};
+use bitcoin::{Address, Amount, Network, OutPoint, Psbt, Sequence, Transaction, TxIn, TxOut};
 use miniscript::psbt::PsbtExt as _;
 use miniscript::{DefiniteDescriptorKey, Descriptor, DescriptorPublicKey};
 use proto::sign_request::Part;
@@ -45,13 +45,39 @@ impl Coin {
     }
 }
 
+/// Where coins go.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Amount and script.
+    pub paid: TxOut,
+    /// For an address of ours: its descriptor, branch and index, which the signer asks for.
+    pub ours: Option<(String, usize, u32)>,
+}
+
+impl Output {
+    /// To somebody else's regtest address.
+    pub fn foreign(address: &str, value: Amount) -> Result<Self> {
+        let address = Address::from_str(address)?.require_network(Network::Regtest)?;
+        Ok(Self { paid: TxOut { value, script_pubkey: address.script_pubkey() }, ours: None })
+    }
+
+    /// To an address of a wallet's descriptor.
+    pub fn ours(descriptor: &str, branch: usize, index: u32, value: Amount) -> Result<Self> {
+        let script_pubkey = address(descriptor, branch, index)?.script_pubkey();
+        Ok(Self {
+            paid: TxOut { value, script_pubkey },
+            ours: Some((descriptor.to_owned(), branch, index)),
+        })
+    }
+}
+
 /// The regtest address at an index of a multipath descriptor.
 pub fn address(descriptor: &str, branch: usize, index: u32) -> Result<Address> {
     Ok(definite(descriptor, branch, index)?.address(Network::Regtest)?)
 }
 
 /// An unsigned PSBT that spends `coins` of `descriptor` to `outputs`, with everything the signer asks for but the parents.
-pub fn psbt(descriptor: &str, coins: &[Coin], outputs: Vec<TxOut>) -> Result<Psbt> {
+pub fn psbt(descriptor: &str, coins: &[Coin], outputs: &[Output]) -> Result<Psbt> {
     let input = |coin: &Coin| TxIn {
         previous_output: coin.outpoint(),
         sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
@@ -61,12 +87,17 @@ pub fn psbt(descriptor: &str, coins: &[Coin], outputs: Vec<TxOut>) -> Result<Psb
         version: Version::TWO,
         lock_time: LockTime::ZERO,
         input: coins.iter().map(input).collect(),
-        output: outputs,
+        output: outputs.iter().map(|output| output.paid.clone()).collect(),
     })?;
     for (at, coin) in coins.iter().enumerate() {
         let input = psbt.inputs.get_mut(at).context("no such input")?;
         input.witness_utxo = Some(coin.paid()?.clone());
         psbt.update_input_with_descriptor(at, &definite(descriptor, coin.branch, coin.index)?)?;
+    }
+    for (at, output) in outputs.iter().enumerate() {
+        if let Some((descriptor, branch, index)) = &output.ours {
+            psbt.update_output_with_descriptor(at, &definite(descriptor, *branch, *index)?)?;
+        }
     }
     Ok(psbt)
 }

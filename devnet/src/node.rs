@@ -123,6 +123,13 @@ impl Node {
         self.faucet("getnewaddress", json!(["", "bech32"])).await
     }
 
+    /// Which program it is, e.g. `Satoshi:29.4.0`.
+    pub async fn version(&self) -> Result<String> {
+        let about: Value = self.rpc("getnetworkinfo", json!([])).await?;
+        let version = about.get("subversion").and_then(Value::as_str).unwrap_or_default();
+        Ok(version.trim_matches('/').to_owned())
+    }
+
     /// Number of the newest block.
     pub async fn height(&self) -> Result<u32> {
         self.rpc("getblockcount", json!([])).await

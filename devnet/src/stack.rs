@@ -17,6 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use keys::{Children, Descriptors};
 use keys::{fill, text};
+pub use people::Wish;
 pub use service::Service;
 pub use stage::{Stage, TokenFacts};
 

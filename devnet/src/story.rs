@@ -1,0 +1,54 @@
+//! The demo: one deposit's way from a customer to cold storage, a payout, and attacks that must fail.
+//! Never goes on after something that is not as it should be.
+
+mod attacks;
+mod coins;
+mod setup;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::Stack;
+use crate::screen::Screen;
+
+/// How long anything in the story may take.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Confirmations after which the demo's watcher credits a deposit.
+const DEPTH: u32 = 3;
+
+/// Plays the story in `dir`, which is emptied first.
+pub async fn play(dir: &Path, stay: bool) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("could not empty {}", dir.display()))?;
+    }
+    let mut screen = Screen::new(11);
+    let mut stack = setup::set_up(&mut screen, dir).await?;
+    let customers = coins::issue(&mut screen, &stack).await?;
+    coins::deposit(&mut screen, &stack, &customers).await?;
+    coins::sweep(&mut screen, &stack).await?;
+    coins::pay_out(&mut screen, &stack).await?;
+    attacks::attack(&mut screen, &stack, &customers).await?;
+    verify_log(&mut screen, &mut stack).await?;
+    screen.end("The story is told: everything that had to happen did, and nothing else.")?;
+    if stay {
+        setup::stay(&mut screen, stack, dir).await?;
+    }
+    Ok(())
+}
+
+/// The signer does not share its log, so it rests while an auditor reads it.
+async fn verify_log(screen: &mut Screen, stack: &mut Stack) -> Result<()> {
+    screen.step("An auditor checks the signer's log with the checkpoint key alone")?;
+    stack.signer.stop()?;
+    let said = stack.verify_log()?;
+    for line in said.lines().filter(|line| !line.trim().is_empty()) {
+        screen.say(line)?;
+    }
+    screen.good("every entry, the tree and every checkpoint hold")?;
+    stack.start_signer().await?;
+    ensure!(stack.signer.check_running().is_ok(), "the signer did not come back");
+    screen.good("the signer is up again, its state folded from that log")
+}

@@ -113,11 +113,13 @@ impl Bare {
             let value = token.get(name).and_then(toml::Value::as_str);
             value.with_context(|| format!("signer.toml: [token] {name}"))
         };
+        let conf = token.get("env").and_then(|env| env.get("SOFTHSM2_CONF"));
+        let conf = conf.and_then(toml::Value::as_str).context("no SOFTHSM2_CONF")?;
         let program = std::env::current_exe()?.with_file_name("bare_loop");
         let bundle = dir.join("ceremony").join("deposits.bundle");
         let start = |_| {
             let mut child = Command::new(&program)
-                .env("SOFTHSM2_CONF", field("softhsm2_conf")?)
+                .env("SOFTHSM2_CONF", conf)
                 .args(["--module", field("module")?, "--token-label", field("label")?])
                 .args(["--pin-file", field("pin_file")?])
                 .arg("--bundle")

@@ -6,6 +6,7 @@ pub mod stack;
 pub mod node;
 pub mod pki;
 pub mod forge;
+pub mod load;
 pub mod refused;
 pub mod wait;
 pub mod screen;

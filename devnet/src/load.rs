@@ -10,7 +10,7 @@ use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Transaction, TxIn, TxOut, Txid}
 use proto::sign_request::Part;
 use proto::{ParentBatch, SignHeader, SignRequest};
 
-use crate::forge::{self, Coin};
+use crate::forge::{self, Coin, Output};
 use crate::stack::Descriptors;
 
 /// A parent batch is closed when it holds this much.
@@ -59,17 +59,13 @@ fn coin(script: ScriptBuf, round: u32, number: u32, index: u32, outputs: usize) 
 
 /// All the coins to the cold wallet's first address, at `sat_per_vbyte`.
 pub fn sweep(descriptors: &Descriptors, coins: &[Coin], sat_per_vbyte: u64) -> Result<Psbt> {
-    let cold = forge::definite(&descriptors.cold, 0, 0)?;
     let count = u64::try_from(coins.len())?;
     let vsize = count.saturating_mul(INPUT_VBYTES).saturating_add(REST_VBYTES);
     let fee = vsize.saturating_mul(sat_per_vbyte);
     let total = count.saturating_mul(1_000_000);
     let value = total.checked_sub(fee).context("the fee is more than the coins")?;
-    let output =
-        TxOut { value: Amount::from_sat(value), script_pubkey: cold.script_pubkey() };
-    let mut psbt = forge::psbt(&descriptors.deposits, coins, vec![output])?;
-    miniscript::psbt::PsbtExt::update_output_with_descriptor(&mut psbt, 0, &cold)?;
-    Ok(psbt)
+    let cold = Output::ours(&descriptors.cold, 0, 0, Amount::from_sat(value))?;
+    forge::psbt(&descriptors.deposits, coins, &[cold])
 }
 
 /// The request as the stream wants it, parents in batches of a megabyte.

@@ -18,8 +18,8 @@ impl Programs {
     pub fn find() -> Result<Self> {
         let own = env::current_exe().context("cannot tell where this program is")?;
         let mut dir = own.parent().context("this program has no folder")?;
-        if dir.file_name().is_some_and(|name| name == "deps") {
-            dir = dir.parent().context("the deps folder has no parent")?;
+        if dir.file_name().is_some_and(|name| name == "deps" || name == "examples") {
+            dir = dir.parent().context("its folder has no parent")?;
         }
         if let Some(cargo) = env::var_os("CARGO") {
             built_by(Path::new(&cargo), dir)?;

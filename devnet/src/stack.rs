@@ -61,6 +61,13 @@ pub struct Stack {
 impl Stack {
     /// Makes and starts a system in a temporary folder and waits until it is ready.
     pub async fn start(options: Options) -> Result<Self> {
+        let mut stack = Self::start_without_watcher(options).await?;
+        stack.start_watcher().await?;
+        Ok(stack)
+    }
+
+    /// The same, but the watcher does not run yet.
+    pub async fn start_without_watcher(options: Options) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("cofferdam-stack-").tempdir()?;
         let mut stage = Stage::prepare(temporary.path())?;
         let node = Node::start_in(&temporary.path().join("node")).await?;
@@ -72,7 +79,6 @@ impl Stack {
         let mut stack = Self::assemble(stage, node, signer_port, options.depth)?;
         stack._temporary = Some(temporary);
         stack.start_signer().await?;
-        stack.start_watcher().await?;
         Ok(stack)
     }
 

@@ -83,6 +83,16 @@ impl Service {
         log_tail(&self.log)
     }
 
+    /// The most memory the service's own process ever held, in KiB.
+    pub fn peak_memory_kib(&self) -> Result<u64> {
+        let process = self.process.as_ref();
+        let process = process.with_context(|| format!("{} is not running", self.name))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        Ok(peak.context("no peak memory in the process's status")?.trim().parse()?)
+    }
+
     /// The file with the service's own log lines.
     pub fn log(&self) -> &PathBuf {
         &self.log

@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

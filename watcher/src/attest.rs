@@ -36,7 +36,11 @@ impl Attester for SignerClient {
             let wanted = claims.len();
             let reply = Self::attest(self, &AttestRequest { wallet, claims }).await?;
             let found = reply.attestations.len();
-            if found == wanted { Ok(reply.attestations) } else { Err(odd(format!("{found} attestations for {wanted} claims"))) }
+            if found == wanted {
+                Ok(reply.attestations)
+            } else {
+                Err(odd(format!("{found} attestations for {wanted} claims")))
+            }
         })
     }
 }
@@ -100,7 +104,8 @@ async fn ask(attester: &dyn Attester, wallet: &str, group: Vec<Waiting>) {
         Err(Failure::Refused(_)) if group.len() > 1 => {
             for one in group {
                 let answer = attester.attest(wallet.to_owned(), vec![one.claim.clone()]).await;
-                let first = answer.and_then(|all| all.into_iter().next().ok_or_else(|| odd("no attestation")));
+                let first = answer
+                    .and_then(|all| all.into_iter().next().ok_or_else(|| odd("no attestation")));
                 let _ = one.answer.send(first);
             }
         }

@@ -41,14 +41,20 @@ impl Book {
     /// When the database fails.
     pub async fn tip(&self, tx: &mut Tx) -> Result<Option<BlockRef>, StoreError> {
         let row = sqlx::query("SELECT height, hash FROM cursor").fetch_optional(tx.sql()).await?;
-        row.map(|row| Ok(BlockRef { height: height(&row, 0)?, hash: block_hash(&row, 1)? })).transpose()
+        row.map(|row| Ok(BlockRef { height: height(&row, 0)?, hash: block_hash(&row, 1)? }))
+            .transpose()
     }
 
     /// Puts the cursor on its first block. Nothing below is ever read.
     ///
     /// # Errors
     /// When there is a cursor already, or the database fails.
-    pub async fn begin_at(&self, tx: &mut Tx, block: BlockRef, mark: i64) -> Result<(), StoreError> {
+    pub async fn begin_at(
+        &self,
+        tx: &mut Tx,
+        block: BlockRef,
+        mark: i64,
+    ) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO cursor (id, height, hash, mark) VALUES (1, $1, $2, $3)")
             .bind(i64::from(block.height))
             .bind(bytes(&block.hash))
@@ -94,11 +100,16 @@ impl Book {
         parent: BlockRef,
     ) -> Result<(), StoreError> {
         self.move_cursor(tx, block.hash, parent).await?;
-        sqlx::query("DELETE FROM blocks WHERE height = $1").bind(i64::from(block.height)).execute(tx.sql()).await?;
-        let rows = sqlx::query("SELECT txid, coinbase FROM transactions WHERE state = 'block' AND height = $1")
+        sqlx::query("DELETE FROM blocks WHERE height = $1")
             .bind(i64::from(block.height))
-            .fetch_all(tx.sql())
+            .execute(tx.sql())
             .await?;
+        let rows = sqlx::query(
+            "SELECT txid, coinbase FROM transactions WHERE state = 'block' AND height = $1",
+        )
+        .bind(i64::from(block.height))
+        .fetch_all(tx.sql())
+        .await?;
         let mut touched = BTreeSet::new();
         for row in rows {
             let txid = txid(&row, 0)?;
@@ -135,7 +146,12 @@ impl Book {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn read_again(&self, tx: &mut Tx, block: BlockRef, scan: &Scan) -> Result<(), StoreError> {
+    pub async fn read_again(
+        &self,
+        tx: &mut Tx,
+        block: BlockRef,
+        scan: &Scan,
+    ) -> Result<(), StoreError> {
         let mut touched = BTreeSet::new();
         self.record_all(tx, scan, Standing::Block(block), &mut touched).await?;
         self.refresh(tx, &touched).await
@@ -167,14 +183,23 @@ impl Book {
         Ok(())
     }
 
-    async fn move_cursor(&self, tx: &mut Tx, from: BlockHash, to: BlockRef) -> Result<(), StoreError> {
+    async fn move_cursor(
+        &self,
+        tx: &mut Tx,
+        from: BlockHash,
+        to: BlockRef,
+    ) -> Result<(), StoreError> {
         let moved = sqlx::query("UPDATE cursor SET height = $1, hash = $2 WHERE hash = $3")
             .bind(i64::from(to.height))
             .bind(bytes(&to.hash))
             .bind(bytes(&from))
             .execute(tx.sql())
             .await?;
-        if moved.rows_affected() == 1 { Ok(()) } else { Err(corrupt("the cursor is not where it was left")) }
+        if moved.rows_affected() == 1 {
+            Ok(())
+        } else {
+            Err(corrupt("the cursor is not where it was left"))
+        }
     }
 
     async fn record_all(
@@ -230,7 +255,12 @@ impl Book {
     }
 
     /// Adds the coins a transaction made and those it spends.
-    async fn touch(&self, tx: &mut Tx, txid: Txid, touched: &mut BTreeSet<OutPoint>) -> Result<(), StoreError> {
+    async fn touch(
+        &self,
+        tx: &mut Tx,
+        txid: Txid,
+        touched: &mut BTreeSet<OutPoint>,
+    ) -> Result<(), StoreError> {
         let rows = sqlx::query(
             "SELECT txid, vout FROM coins WHERE txid = $1
              UNION
@@ -247,12 +277,19 @@ impl Book {
     }
 
     /// Adds the coins that are settled now that the chain ends at `tip`.
-    async fn settled_by(&self, tx: &mut Tx, tip: u32, touched: &mut BTreeSet<OutPoint>) -> Result<(), StoreError> {
+    async fn settled_by(
+        &self,
+        tx: &mut Tx,
+        tip: u32,
+        touched: &mut BTreeSet<OutPoint>,
+    ) -> Result<(), StoreError> {
         let Some(highest) = self.finality.highest_final(tip) else { return Ok(()) };
-        let rows = sqlx::query("SELECT txid, vout FROM coins WHERE chain_state = 'confirming' AND height <= $1")
-            .bind(i64::from(highest))
-            .fetch_all(tx.sql())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT txid, vout FROM coins WHERE chain_state = 'confirming' AND height <= $1",
+        )
+        .bind(i64::from(highest))
+        .fetch_all(tx.sql())
+        .await?;
         for row in rows {
             let _ = touched.insert(crate::rows::outpoint(&row, 0, 1)?);
         }
@@ -260,12 +297,18 @@ impl Book {
     }
 
     /// Adds the coins that are not settled any more now that the chain ends at `tip`.
-    async fn unsettled_above(&self, tx: &mut Tx, tip: u32, touched: &mut BTreeSet<OutPoint>) -> Result<(), StoreError> {
+    async fn unsettled_above(
+        &self,
+        tx: &mut Tx,
+        tip: u32,
+        touched: &mut BTreeSet<OutPoint>,
+    ) -> Result<(), StoreError> {
         let highest = self.finality.highest_final(tip).map_or(-1, i64::from);
-        let rows = sqlx::query("SELECT txid, vout FROM coins WHERE chain_state = 'final' AND height > $1")
-            .bind(highest)
-            .fetch_all(tx.sql())
-            .await?;
+        let rows =
+            sqlx::query("SELECT txid, vout FROM coins WHERE chain_state = 'final' AND height > $1")
+                .bind(highest)
+                .fetch_all(tx.sql())
+                .await?;
         for row in rows {
             let _ = touched.insert(crate::rows::outpoint(&row, 0, 1)?);
         }

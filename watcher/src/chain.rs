@@ -35,6 +35,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 pub enum Step {
     /// There is more to do at once.
     More,
+    /// The node was caught between two states; look again after a pause.
+    Again,
     /// Nothing to do until the node has news.
     Idle,
 }
@@ -72,7 +74,7 @@ impl Follower {
                     pause = self.settings.poll;
                     continue;
                 }
-                Ok(Step::Idle) => pause = self.settings.poll,
+                Ok(Step::Again | Step::Idle) => pause = self.settings.poll,
                 Err(error) => {
                     self.failed(&error);
                     pause = pause.saturating_mul(2).min(BACK_OFF_MAX);
@@ -93,7 +95,7 @@ impl Follower {
     pub async fn step(&mut self) -> Result<Step, FollowError> {
         let mut memory = match self.memory.take() {
             Some(memory) => memory,
-            None => Memory::load(&self.store).await?,
+            None => Memory::load(&self.store, self.settings.max_reorg).await?,
         };
         // Before the node is asked: addresses are given out while it is away.
         memory.load_scripts(&self.store).await?;
@@ -128,7 +130,7 @@ impl Follower {
             status.synced = complete;
             changed
         });
-        Ok(if complete { Step::Idle } else { Step::More })
+        Ok(if complete { Step::Idle } else { Step::Again })
     }
 
     /// The last block of ours that is on the node's best chain.
@@ -169,7 +171,8 @@ impl Follower {
         tracing::warn!(depth, fork = fork.height, "the chain was reorganised");
         let mut at = cursor;
         while at != fork {
-            let parent = self.parent(at).await?.ok_or_else(|| corrupt("a connected block has no parent"))?;
+            let parent =
+                self.parent(at).await?.ok_or_else(|| corrupt("a connected block has no parent"))?;
             let mut tx = self.store.begin().await?;
             self.book.disconnect(&mut tx, at, parent).await?;
             tx.commit().await?;
@@ -244,8 +247,11 @@ impl Follower {
     }
 
     async fn cursor(&self) -> Result<Option<BlockRef>, StoreError> {
-        let row = sqlx::query("SELECT height, hash FROM cursor").fetch_optional(self.store.reader()).await?;
-        row.map(|row| Ok(BlockRef { height: height(&row, 0)?, hash: block_hash(&row, 1)? })).transpose()
+        let row = sqlx::query("SELECT height, hash FROM cursor")
+            .fetch_optional(self.store.reader())
+            .await?;
+        row.map(|row| Ok(BlockRef { height: height(&row, 0)?, hash: block_hash(&row, 1)? }))
+            .transpose()
     }
 
     /// The block of ours below one of ours; `None` where following began.

@@ -59,7 +59,10 @@ async fn signer(config: &Config) -> Vec<Finding> {
             }
             Some(held) => {
                 let proven = held.external_proven;
-                Ok(format!("wallet \"{}\", tier {}, {proven} indexes proven", wallet.name, held.tier))
+                Ok(format!(
+                    "wallet \"{}\", tier {}, {proven} indexes proven",
+                    wallet.name, held.tier
+                ))
             }
         }));
     }

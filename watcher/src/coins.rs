@@ -224,7 +224,11 @@ pub(crate) async fn doubtful(
 
 /// Returns such coins to the payout that asked for them, so that nothing else is tried with them until people have
 /// released them at the signer.
-pub(crate) async fn return_doubtful(tx: &mut Tx, payout: &str, version: i64) -> Result<(), StoreError> {
+pub(crate) async fn return_doubtful(
+    tx: &mut Tx,
+    payout: &str,
+    version: i64,
+) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE coins SET lease = (
              SELECT 'payout/' || o.payout FROM payout_inputs o
@@ -271,7 +275,9 @@ fn known(row: &SqliteRow) -> Result<Known, StoreError> {
 }
 
 fn is_mature(row: &SqliteRow) -> Result<bool, StoreError> {
-    let (Some(_), Some(_)) = (row.try_get::<Option<i64>, _>(9)?, row.try_get::<Option<i64>, _>(10)?) else {
+    let (Some(_), Some(_)) =
+        (row.try_get::<Option<i64>, _>(9)?, row.try_get::<Option<i64>, _>(10)?)
+    else {
         return Ok(false);
     };
     // A spend goes into the block after the tip.
@@ -296,11 +302,12 @@ impl StoredParents {
 impl Parents for StoredParents {
     async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         let Some(parent) = self.rest.next() else { return Ok(None) };
-        let raw: Option<Vec<u8>> = sqlx::query_scalar("SELECT raw FROM transactions WHERE txid = $1")
-            .bind(bytes(&parent))
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(|error| format!("the parent {parent} cannot be read: {error}"))?;
+        let raw: Option<Vec<u8>> =
+            sqlx::query_scalar("SELECT raw FROM transactions WHERE txid = $1")
+                .bind(bytes(&parent))
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(|error| format!("the parent {parent} cannot be read: {error}"))?;
         raw.map(Some).ok_or_else(|| format!("the parent {parent} is not in the database"))
     }
 }

@@ -172,8 +172,10 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
         config.check()?;
         Ok(config)
     }
@@ -211,7 +213,10 @@ impl Config {
         let mut names = BTreeSet::new();
         for client in &self.clients {
             if !names.insert(&client.name) {
-                return Err(ConfigError::Invalid(format!("clients: \"{}\" is there twice", client.name)));
+                return Err(ConfigError::Invalid(format!(
+                    "clients: \"{}\" is there twice",
+                    client.name
+                )));
             }
         }
         self.wallets().map(drop)
@@ -236,7 +241,9 @@ impl<'de> Deserialize<'de> for Purpose {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::read(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!("\"{text}\" is not a purpose: use deposits, hot or cold"))
+            serde::de::Error::custom(format!(
+                "\"{text}\" is not a purpose: use deposits, hot or cold"
+            ))
         })
     }
 }

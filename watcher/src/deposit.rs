@@ -303,7 +303,9 @@ fn credit_step(from: Credit, chain: Chain, screening: Screening) -> Option<(Cred
         (Credit::None | Credit::Reversed, Chain::Final) if screening != Screening::Held => {
             Some((Credit::Credited, EventKind::Credited))
         }
-        (Credit::Credited, Chain::Seen | Chain::Gone) => Some((Credit::Reversed, EventKind::Reversed)),
+        (Credit::Credited, Chain::Seen | Chain::Gone) => {
+            Some((Credit::Reversed, EventKind::Reversed))
+        }
         _ => None,
     }
 }

@@ -50,7 +50,11 @@ impl Error {
     #[must_use]
     pub fn unknown_wallet(name: &str) -> Self {
         let shown: String = name.chars().take(64).collect();
-        Self::refused(Code::NotFound, "unknown-wallet", format!("there is no wallet \"{shown}\" here"))
+        Self::refused(
+            Code::NotFound,
+            "unknown-wallet",
+            format!("there is no wallet \"{shown}\" here"),
+        )
     }
 }
 
@@ -66,12 +70,14 @@ impl From<Error> for Status {
             Error::Refused { code, reason, text } => refusal(code, reason, &text),
             Error::Signer(Failure::Refused(said)) => {
                 let first = said.reasons.first();
-                let (reason, text) = first.map_or(("refused", ""), |r| (r.code.as_str(), r.text.as_str()));
+                let (reason, text) =
+                    first.map_or(("refused", ""), |r| (r.code.as_str(), r.text.as_str()));
                 refusal(said.code, reason, &format!("the signer says: {text}"))
             }
             Error::Signer(Failure::Unavailable(error)) => {
                 tracing::warn!(%error, "the signer failed");
-                let text = "the signer cannot be asked now; try again with the same idempotency key";
+                let text =
+                    "the signer cannot be asked now; try again with the same idempotency key";
                 refusal(Code::Unavailable, "signer-unreachable", text)
             }
             Error::Store(error) => {
@@ -84,11 +90,19 @@ impl From<Error> for Status {
             }
             Error::Node(error) => {
                 tracing::warn!(%error, "the node failed");
-                refusal(Code::Unavailable, error.reason(), "the bitcoin node does not serve us now; try again")
+                refusal(
+                    Code::Unavailable,
+                    error.reason(),
+                    "the bitcoin node does not serve us now; try again",
+                )
             }
             Error::Broken(text) => {
                 tracing::error!(error = text, "a broken promise");
-                refusal(Code::Internal, "internal", "something is broken; the watcher's log says what")
+                refusal(
+                    Code::Internal,
+                    "internal",
+                    "something is broken; the watcher's log says what",
+                )
             }
         }
     }

@@ -100,7 +100,8 @@ struct Wait {
 
 impl Desk {
     fn start(&mut self, app: &Arc<Spender>, job: Job) {
-        let busy = self.running.len() >= AT_ONCE || self.running.values().any(|other| *other == job);
+        let busy =
+            self.running.len() >= AT_ONCE || self.running.values().any(|other| *other == job);
         let early = self.waiting.get(&job).is_some_and(|wait| wait.until > Instant::now());
         if busy || early {
             return;
@@ -111,7 +112,9 @@ impl Desk {
 
     /// Waits for the next job to end; for ever if there is none.
     async fn one_finishes(&mut self) {
-        let Some(joined) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+        let Some(joined) = self.tasks.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
         let (id, result) = match joined {
             Ok((id, result)) => (id, result),
             Err(error) => (error.id(), Err(Error::Broken(format!("a step ended badly: {error}")))),
@@ -137,7 +140,8 @@ impl Desk {
 
 impl Wait {
     fn longer(failures: u32) -> Self {
-        let pause = PAUSE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(PAUSE_MAX);
+        let pause =
+            PAUSE.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(PAUSE_MAX);
         Self { until: later(pause), failures: failures.saturating_add(1) }
     }
 }
@@ -153,7 +157,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_minute() {
-        let pause = |failures| Wait::longer(failures).until.saturating_duration_since(Instant::now());
+        let pause =
+            |failures| Wait::longer(failures).until.saturating_duration_since(Instant::now());
         assert!(pause(0) <= PAUSE);
         assert!(pause(3) > pause(2));
         assert!(pause(40) <= PAUSE_MAX && pause(40) > Duration::from_secs(59));

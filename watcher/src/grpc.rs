@@ -7,9 +7,10 @@ use std::sync::Arc;
 use mtls::Caller;
 use proto::watcher_server::Watcher;
 use proto::{
-    Address, BlockRef, CreateSweepRequest, Event, GetPayoutRequest, GetSweepRequest, IssueAddressRequest,
-    ListDepositsReply, ListDepositsRequest, ListSweepsReply, ListSweepsRequest, Payout, StreamEventsRequest,
-    SubmitPayoutRequest, Sweep, WatcherStatus, WatcherStatusRequest,
+    Address, BlockRef, CreateSweepRequest, Event, GetPayoutRequest, GetSweepRequest,
+    IssueAddressRequest, ListDepositsReply, ListDepositsRequest, ListSweepsReply,
+    ListSweepsRequest, Payout, StreamEventsRequest, SubmitPayoutRequest, Sweep, WatcherStatus,
+    WatcherStatusRequest,
 };
 use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
@@ -60,19 +61,25 @@ impl Grants {
     /// As configured.
     #[must_use]
     pub fn new(clients: &[ClientConfig]) -> Self {
-        let entry = |client: &ClientConfig| (client.name.clone(), (client.tenant.clone(), client.grants.clone()));
+        let entry = |client: &ClientConfig| {
+            (client.name.clone(), (client.tenant.clone(), client.grants.clone()))
+        };
         Self(Arc::new(clients.iter().map(entry).collect()))
     }
 
     /// The caller's tenant, if the caller may do this.
-    #[expect(clippy::result_large_err, reason = "`Status` is what handlers return anyway")]
     fn tenant<T>(&self, request: &Request<T>, grant: Grant) -> Result<String, Status> {
         let caller = Caller::from_request(request)?;
         match self.0.get(caller.name()) {
             Some((tenant, grants)) if grants.contains(&grant) => Ok(tenant.clone()),
             _ => {
-                tracing::warn!(caller = caller.name(), grant = grant.word(), "a call without its grant");
-                let text = format!("client \"{}\" has no grant \"{}\" here", caller.name(), grant.word());
+                tracing::warn!(
+                    caller = caller.name(),
+                    grant = grant.word(),
+                    "a call without its grant"
+                );
+                let text =
+                    format!("client \"{}\" has no grant \"{}\" here", caller.name(), grant.word());
                 Err(refusal(Code::PermissionDenied, "not-granted", &text))
             }
         }
@@ -83,7 +90,10 @@ impl Grants {
 impl Watcher for Service {
     type StreamEventsStream = ReceiverStream<Result<Event, Status>>;
 
-    async fn issue_address(&self, request: Request<IssueAddressRequest>) -> Result<Response<Address>, Status> {
+    async fn issue_address(
+        &self,
+        request: Request<IssueAddressRequest>,
+    ) -> Result<Response<Address>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Issue)?;
         Ok(Response::new(self.issuer.issue(&tenant, request.get_ref()).await?))
     }
@@ -93,7 +103,8 @@ impl Watcher for Service {
         request: Request<ListDepositsRequest>,
     ) -> Result<Response<ListDepositsReply>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Read)?;
-        let reply = list::deposits(&self.store, self.book.network, &tenant, request.get_ref()).await?;
+        let reply =
+            list::deposits(&self.store, self.book.network, &tenant, request.get_ref()).await?;
         Ok(Response::new(reply))
     }
 
@@ -103,42 +114,64 @@ impl Watcher for Service {
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Read)?;
         let StreamEventsRequest { after_sequence, follow } = request.into_inner();
-        let events = outbox::stream(&self.store, &tenant, after_sequence, follow, self.stop.clone()).await?;
+        let events =
+            outbox::stream(&self.store, &tenant, after_sequence, follow, self.stop.clone()).await?;
         Ok(Response::new(ReceiverStream::new(events)))
     }
 
-    async fn create_sweep(&self, request: Request<CreateSweepRequest>) -> Result<Response<Sweep>, Status> {
+    async fn create_sweep(
+        &self,
+        request: Request<CreateSweepRequest>,
+    ) -> Result<Response<Sweep>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Sweep)?;
         Ok(Response::new(sweep::create(&self.spender, &tenant, request.get_ref()).await?))
     }
 
-    async fn get_sweep(&self, request: Request<GetSweepRequest>) -> Result<Response<Sweep>, Status> {
+    async fn get_sweep(
+        &self,
+        request: Request<GetSweepRequest>,
+    ) -> Result<Response<Sweep>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Read)?;
         Ok(Response::new(sweep::find(&self.spender, &tenant, &request.get_ref().id).await?))
     }
 
-    async fn list_sweeps(&self, request: Request<ListSweepsRequest>) -> Result<Response<ListSweepsReply>, Status> {
+    async fn list_sweeps(
+        &self,
+        request: Request<ListSweepsRequest>,
+    ) -> Result<Response<ListSweepsReply>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Read)?;
         Ok(Response::new(sweep::list(&self.spender, &tenant, request.get_ref()).await?))
     }
 
-    async fn submit_payout(&self, request: Request<SubmitPayoutRequest>) -> Result<Response<Payout>, Status> {
+    async fn submit_payout(
+        &self,
+        request: Request<SubmitPayoutRequest>,
+    ) -> Result<Response<Payout>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Payout)?;
         Ok(Response::new(payout::submit(&self.spender, &tenant, request.get_ref()).await?))
     }
 
-    async fn get_payout(&self, request: Request<GetPayoutRequest>) -> Result<Response<Payout>, Status> {
+    async fn get_payout(
+        &self,
+        request: Request<GetPayoutRequest>,
+    ) -> Result<Response<Payout>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Read)?;
         Ok(Response::new(payout::find(&self.spender, &tenant, &request.get_ref().id).await?))
     }
 
-    async fn status(&self, request: Request<WatcherStatusRequest>) -> Result<Response<WatcherStatus>, Status> {
+    async fn status(
+        &self,
+        request: Request<WatcherStatusRequest>,
+    ) -> Result<Response<WatcherStatus>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Read)?;
         let follower = self.follower.status();
-        let last_sequence = outbox::last_sequence(&self.store, &tenant).await.map_err(Error::from)?;
+        let last_sequence =
+            outbox::last_sequence(&self.store, &tenant).await.map_err(Error::from)?;
         Ok(Response::new(WatcherStatus {
             network: self.book.chain.as_str().to_owned(),
-            tip: follower.tip.map(|tip| BlockRef { height: tip.height, hash: tip.hash.to_string() }),
+            tip: follower
+                .tip
+                .map(|tip| BlockRef { height: tip.height, hash: tip.hash.to_string() }),
             node_height: follower.node_height,
             node_reachable: follower.node_reachable,
             signer_reachable: self.spender.signer_reachable().await,

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::{AddressClaim, AddressProof, Attestation, IssueAddressRequest};
 use prost::Message as _;
+use proto::{AddressClaim, AddressProof, Attestation, IssueAddressRequest};
 use serde_json::json;
 use sqlx::Row as _;
 use tonic::Code;
@@ -62,7 +62,11 @@ impl Issuer {
     /// # Errors
     /// [`Error::Refused`] when the request is wrong, the key was used for something else, the signer has not
     /// proven the index, or follower or signer cannot be waited for.
-    pub async fn issue(&self, tenant: &str, request: &IssueAddressRequest) -> Result<proto::Address, Error> {
+    pub async fn issue(
+        &self,
+        tenant: &str,
+        request: &IssueAddressRequest,
+    ) -> Result<proto::Address, Error> {
         let wallet = self.check(tenant, request)?;
         let mut entry = self.reserve(wallet, request).await?;
         for _ in 0..SKIPS_MAX {
@@ -86,7 +90,11 @@ impl Issuer {
                     return Err(not_proven(&wallet.name, entry.index));
                 }
                 Err(Failure::Refused(refusal)) if refusal.code == Code::AlreadyExists => {
-                    tracing::warn!(wallet = wallet.name, index = entry.index, "skipping an index the signer attested before");
+                    tracing::warn!(
+                        wallet = wallet.name,
+                        index = entry.index,
+                        "skipping an index the signer attested before"
+                    );
                     entry = self.skip(wallet, request, &entry).await?;
                 }
                 Err(failure @ Failure::Refused(_)) => {
@@ -100,7 +108,9 @@ impl Issuer {
         Err(Error::refused(
             Code::Aborted,
             "indexes-taken",
-            format!("the next {SKIPS_MAX} indexes were all issued before; call again with the same key to go on"),
+            format!(
+                "the next {SKIPS_MAX} indexes were all issued before; call again with the same key to go on"
+            ),
         ))
     }
 
@@ -109,13 +119,18 @@ impl Issuer {
             .map_err(|error| Error::invalid("bad-idempotency-key", error.to_string()))?;
         let reference = &request.customer_reference;
         if reference.len() > REFERENCE_MAX || reference.chars().any(char::is_control) {
-            let text = format!("customer_reference must be at most {REFERENCE_MAX} bytes of printable text");
+            let text = format!(
+                "customer_reference must be at most {REFERENCE_MAX} bytes of printable text"
+            );
             return Err(Error::invalid("bad-customer-reference", text));
         }
         let found = self.wallets.find(&request.wallet).filter(|wallet| wallet.tenant == tenant);
         let wallet = found.ok_or_else(|| Error::unknown_wallet(&request.wallet))?;
         if wallet.purpose == Purpose::Cold {
-            let text = format!("wallet \"{}\" is cold storage; nobody is given its addresses", wallet.name);
+            let text = format!(
+                "wallet \"{}\" is cold storage; nobody is given its addresses",
+                wallet.name
+            );
             return Err(Error::refused(Code::FailedPrecondition, "cold-wallet", text));
         }
         Ok(wallet)
@@ -123,11 +138,16 @@ impl Issuer {
 
     /// The entry of this key, made now if there is none: the index is taken before the signer is asked, so
     /// that a crash in between leaves the key with its index.
-    async fn reserve(&self, wallet: &Wallet, request: &IssueAddressRequest) -> Result<Entry, Error> {
+    async fn reserve(
+        &self,
+        wallet: &Wallet,
+        request: &IssueAddressRequest,
+    ) -> Result<Entry, Error> {
         let mut tx = self.store.begin().await?;
         if let Some(entry) = find(&mut tx, &wallet.tenant, &request.idempotency_key).await? {
             if entry.wallet != request.wallet || entry.reference != request.customer_reference {
-                let text = "this idempotency key was used with another wallet or customer reference";
+                let text =
+                    "this idempotency key was used with another wallet or customer reference";
                 return Err(Error::refused(Code::AlreadyExists, "idempotency-key-reused", text));
             }
             return Ok(entry);
@@ -180,7 +200,8 @@ impl Issuer {
             }
         };
         tokio::time::timeout(MATCH_DEADLINE, matched).await.unwrap_or_else(|_| {
-            let text = "the chain follower has not taken the address in yet; try again with the same key";
+            let text =
+                "the chain follower has not taken the address in yet; try again with the same key";
             Err(Error::refused(Code::Unavailable, "follower-behind", text))
         })
     }
@@ -211,7 +232,11 @@ impl Issuer {
             let now = find(&mut tx, &wallet.tenant, &request.idempotency_key).await?;
             let same = now.is_some_and(|now| now.index == entry.index && now.issued.is_some());
             let text = "two calls with this key met; call again";
-            return if same { Ok(()) } else { Err(Error::refused(Code::Aborted, "try-again", text)) };
+            return if same {
+                Ok(())
+            } else {
+                Err(Error::refused(Code::Aborted, "try-again", text))
+            };
         }
         let body = json!({
             "v": 1,
@@ -245,7 +270,12 @@ impl Issuer {
 
     /// The signer attested this index for somebody else, so this database is older than the signer's: the key
     /// moves on, and the blocks since the last address we know of are read again.
-    async fn skip(&self, wallet: &Wallet, request: &IssueAddressRequest, taken: &Entry) -> Result<Entry, Error> {
+    async fn skip(
+        &self,
+        wallet: &Wallet,
+        request: &IssueAddressRequest,
+        taken: &Entry,
+    ) -> Result<Entry, Error> {
         let mut tx = self.store.begin().await?;
         let entry = find(&mut tx, &wallet.tenant, &request.idempotency_key).await?;
         match entry {
@@ -290,7 +320,8 @@ async fn next_index(tx: &mut Tx, wallet: &Wallet) -> Result<u32, StoreError> {
     .fetch_optional(tx.sql())
     .await?;
     match freed {
-        Some(index) => u32::try_from(index).map_err(|_| StoreError::Corrupt("a freed index does not fit".into())),
+        Some(index) => u32::try_from(index)
+            .map_err(|_| StoreError::Corrupt("a freed index does not fit".into())),
         None => wallet.take_index(tx, Branch::External).await,
     }
 }
@@ -337,7 +368,8 @@ fn check_attestation(entry: &Entry, attestation: Attestation) -> Result<Issued, 
 }
 
 fn answer(entry: Entry) -> Result<proto::Address, Error> {
-    let issued = entry.issued.ok_or_else(|| Error::Broken("an answer before it was issued".into()))?;
+    let issued =
+        entry.issued.ok_or_else(|| Error::Broken("an answer before it was issued".into()))?;
     Ok(proto::Address {
         wallet: entry.wallet,
         index: entry.index,

@@ -49,7 +49,8 @@ pub async fn deposits(
         Some(row) => row.try_get::<i64, _>(17)?.to_string(),
         None => String::new(),
     };
-    let deposits = rows.iter().map(|row| deposit(row, network)).collect::<Result<_, StoreError>>()?;
+    let deposits =
+        rows.iter().map(|row| deposit(row, network)).collect::<Result<_, StoreError>>()?;
     Ok(ListDepositsReply { deposits, next_page_token })
 }
 
@@ -61,7 +62,10 @@ pub fn page_size(asked: u32) -> Result<u32, Error> {
     match asked {
         0 => Ok(PAGE),
         1..=PAGE_MAX => Ok(asked),
-        _ => Err(Error::invalid("bad-page-size", format!("page_size must be 1 to {PAGE_MAX}, or 0 for {PAGE}"))),
+        _ => Err(Error::invalid(
+            "bad-page-size",
+            format!("page_size must be 1 to {PAGE_MAX}, or 0 for {PAGE}"),
+        )),
     }
 }
 
@@ -74,7 +78,9 @@ pub fn page_start(token: &str) -> Result<i64, Error> {
         return Ok(0);
     }
     let number = token.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| Error::invalid("bad-page-token", "page_token must be a next_page_token of an earlier reply"))
+    number.ok_or_else(|| {
+        Error::invalid("bad-page-token", "page_token must be a next_page_token of an earlier reply")
+    })
 }
 
 fn deposit(row: &SqliteRow, network: Network) -> Result<Deposit, StoreError> {

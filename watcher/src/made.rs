@@ -55,8 +55,9 @@ pub(crate) async fn note_sent(tx: &mut Tx, txid: Txid) -> Result<(), StoreError>
 
 /// Reads what the signer returned and holds it against the plan: nothing else is ever kept or sent.
 pub(crate) fn check(signed: &[u8], planned: Txid) -> Result<Transaction, Error> {
-    let transaction: Transaction = encode::deserialize(signed)
-        .map_err(|error| Error::Broken(format!("the signer's transaction cannot be read: {error}")))?;
+    let transaction: Transaction = encode::deserialize(signed).map_err(|error| {
+        Error::Broken(format!("the signer's transaction cannot be read: {error}"))
+    })?;
     if transaction.compute_txid() != planned {
         let found = transaction.compute_txid();
         return Err(Error::Broken(format!("the signer signed {found}, not the planned {planned}")));

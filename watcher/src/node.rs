@@ -158,7 +158,11 @@ impl Node {
             .no_proxy()
             .build()
             .map_err(|error| unreachable_node(url, &error))?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), auth_file: auth_file.to_owned() })
+        Ok(Self {
+            http,
+            url: url.trim_end_matches('/').to_owned(),
+            auth_file: auth_file.to_owned(),
+        })
     }
 
     /// The newest block of its best chain.
@@ -207,7 +211,9 @@ impl Node {
             return Err(nonsense(format!("asked for block {hash}, got {}", block.block_hash())));
         }
         if !block.check_merkle_root() {
-            return Err(nonsense(format!("block {hash} has transactions its header does not commit to")));
+            return Err(nonsense(format!(
+                "block {hash} has transactions its header does not commit to"
+            )));
         }
         Ok(block)
     }
@@ -224,12 +230,16 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`].
-    pub async fn transactions(&self, txids: &[Txid]) -> Result<Vec<Option<Transaction>>, NodeError> {
+    pub async fn transactions(
+        &self,
+        txids: &[Txid],
+    ) -> Result<Vec<Option<Transaction>>, NodeError> {
         const METHOD: &str = "getrawtransaction";
         let mut all = Vec::with_capacity(txids.len());
         for chunk in txids.chunks(BATCH) {
             let calls = chunk.iter().map(|txid| json!([txid])).collect();
-            let answers: Vec<Option<String>> = self.batch(METHOD, calls, MEMPOOL_ANSWER_MAX).await?;
+            let answers: Vec<Option<String>> =
+                self.batch(METHOD, calls, MEMPOOL_ANSWER_MAX).await?;
             for (hex, txid) in answers.into_iter().zip(chunk) {
                 all.push(hex.map(|hex| transaction(METHOD, &hex, *txid)).transpose()?);
             }
@@ -252,7 +262,9 @@ impl Node {
     pub async fn send(&self, raw: &Transaction) -> Result<Txid, NodeError> {
         let hex = encode::serialize_hex(raw);
         match self.call::<Txid>("sendrawtransaction", json!([hex, 0]), ANSWER_MAX).await {
-            Err(error) if error.code() == Some(RPC_VERIFY_ALREADY_IN_CHAIN) => Ok(raw.compute_txid()),
+            Err(error) if error.code() == Some(RPC_VERIFY_ALREADY_IN_CHAIN) => {
+                Ok(raw.compute_txid())
+            }
             answer => answer,
         }
     }
@@ -271,10 +283,10 @@ impl Node {
         }
         let hex = encode::serialize_hex(raw);
         let answers: Vec<Answer> = self.call(METHOD, json!([[hex], 0]), ANSWER_MAX).await?;
-        let answer = answers.into_iter().next().ok_or_else(|| NodeError::Nonsense {
-            method: METHOD,
-            reason: "it is empty".into(),
-        })?;
+        let answer = answers
+            .into_iter()
+            .next()
+            .ok_or_else(|| NodeError::Nonsense { method: METHOD, reason: "it is empty".into() })?;
         Ok(match answer.reason.as_str() {
             _ if answer.allowed => Acceptance::Accepted,
             "txn-already-in-mempool" | "txn-already-known" => Acceptance::Known,
@@ -329,7 +341,8 @@ impl Node {
         let replies: Vec<Reply<T>> = self.post(method, &Value::Array(calls), most).await?;
         let mut by_id: HashMap<usize, Reply<T>> =
             replies.into_iter().filter_map(|reply| Some((reply.id?, reply))).collect();
-        let missing = || NodeError::Nonsense { method, reason: "a batch with answers missing".into() };
+        let missing =
+            || NodeError::Nonsense { method, reason: "a batch with answers missing".into() };
         (0..count)
             .map(|id| absent(by_id.remove(&id).ok_or_else(missing)?.into_result(method)))
             .collect()
@@ -352,7 +365,9 @@ impl Node {
             )));
         }
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| unreachable_node(&self.url, &e))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|e| unreachable_node(&self.url, &e))?
+        {
             if bytes.len().saturating_add(chunk.len()) > most {
                 return Err(NodeError::TooLong { method, most });
             }
@@ -372,9 +387,9 @@ impl Node {
 
     async fn credentials(&self) -> Result<(String, String), NodeError> {
         let file = self.auth_file.display();
-        let line = tokio::fs::read_to_string(&self.auth_file)
-            .await
-            .map_err(|e| NodeError::Auth(format!("cannot read {file}: {e} (is the node running?)")))?;
+        let line = tokio::fs::read_to_string(&self.auth_file).await.map_err(|e| {
+            NodeError::Auth(format!("cannot read {file}: {e} (is the node running?)"))
+        })?;
         let (user, password) = line
             .trim()
             .split_once(':')
@@ -404,7 +419,9 @@ struct Fault {
 impl<T> Reply<T> {
     fn into_result(self, method: &'static str) -> Result<T, NodeError> {
         match (self.result, self.error) {
-            (_, Some(fault)) if fault.code == RPC_IN_WARMUP => Err(NodeError::Starting(fault.message)),
+            (_, Some(fault)) if fault.code == RPC_IN_WARMUP => {
+                Err(NodeError::Starting(fault.message))
+            }
             (_, Some(Fault { code, message })) => Err(NodeError::Refused { method, code, message }),
             (Some(result), None) => Ok(result),
             (None, None) => Err(NodeError::Nonsense { method, reason: "it is empty".into() }),
@@ -416,7 +433,9 @@ impl<T> Reply<T> {
 fn absent<T>(answer: Result<T, NodeError>) -> Result<Option<T>, NodeError> {
     match answer {
         Ok(found) => Ok(Some(found)),
-        Err(e) if matches!(e.code(), Some(RPC_INVALID_ADDRESS_OR_KEY | RPC_INVALID_PARAMETER)) => Ok(None),
+        Err(e) if matches!(e.code(), Some(RPC_INVALID_ADDRESS_OR_KEY | RPC_INVALID_PARAMETER)) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

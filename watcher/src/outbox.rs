@@ -18,7 +18,11 @@ const BUFFER: usize = 64;
 ///
 /// # Errors
 /// When the database fails.
-pub async fn events_after(store: &Store, tenant: &str, after: u64) -> Result<Vec<Event>, StoreError> {
+pub async fn events_after(
+    store: &Store,
+    tenant: &str,
+    after: u64,
+) -> Result<Vec<Event>, StoreError> {
     let after = i64::try_from(after).unwrap_or(i64::MAX);
     let rows = sqlx::query(
         "SELECT sequence, at_unix, kind, object, body FROM events
@@ -47,10 +51,11 @@ pub async fn events_after(store: &Store, tenant: &str, after: u64) -> Result<Vec
 /// # Errors
 /// When the database fails.
 pub async fn last_sequence(store: &Store, tenant: &str) -> Result<u64, StoreError> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT last_sequence FROM tenants WHERE tenant = $1")
-        .bind(tenant)
-        .fetch_optional(store.reader())
-        .await?;
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT last_sequence FROM tenants WHERE tenant = $1")
+            .bind(tenant)
+            .fetch_optional(store.reader())
+            .await?;
     Ok(unsigned(last.unwrap_or(0)))
 }
 
@@ -69,7 +74,9 @@ pub async fn stream(
 ) -> Result<mpsc::Receiver<Result<Event, Status>>, Error> {
     let last = last_sequence(store, tenant).await?;
     if after > last {
-        let text = format!("the newest event is {last}, you have seen {after}: was this database restored from a backup?");
+        let text = format!(
+            "the newest event is {last}, you have seen {after}: was this database restored from a backup?"
+        );
         return Err(Error::refused(Code::OutOfRange, "sequence-ahead", text));
     }
     let (sender, receiver) = mpsc::channel(BUFFER);

@@ -23,8 +23,8 @@ use crate::progress::State;
 use crate::spend::Spender;
 use crate::store::now_unix;
 
-use self::row::PayoutRow;
 pub(crate) use self::carry::{carry, due};
+use self::row::PayoutRow;
 pub(crate) use self::watch::watch;
 
 /// An Ed25519 signature.
@@ -40,7 +40,10 @@ pub async fn submit(
     tenant: &str,
     request: &SubmitPayoutRequest,
 ) -> Result<Payout, Error> {
-    let signed = request.order.clone().ok_or_else(|| Error::invalid("no-order", "the request has no order"))?;
+    let signed = request
+        .order
+        .clone()
+        .ok_or_else(|| Error::invalid("no-order", "the request has no order"))?;
     let order = Order::parse(&signed.order)
         .map_err(|error| Error::invalid(error.code(), error.to_string()))?;
     if let Some(known) = same_order(app, tenant, &order, &signed).await? {
@@ -52,7 +55,10 @@ pub async fn submit(
         app.wallet(tenant, &request.wallet)?
     };
     if wallet.purpose != Purpose::Hot {
-        return Err(Error::invalid("not-hot", format!("payouts are made from hot wallets; \"{}\" is not one", wallet.name)));
+        return Err(Error::invalid(
+            "not-hot",
+            format!("payouts are made from hot wallets; \"{}\" is not one", wallet.name),
+        ));
     }
     check_form(&signed)?;
     let (_, amount) = payable(app, &order)?;
@@ -60,7 +66,10 @@ pub async fn submit(
         return Err(Error::refused(
             tonic::Code::FailedPrecondition,
             "order-expired",
-            format!("the order expired at {} (Unix time); sign a new one with a new id", order.expires_unix),
+            format!(
+                "the order expired at {} (Unix time); sign a new one with a new id",
+                order.expires_unix
+            ),
         ));
     }
     let payout = PayoutRow {
@@ -87,7 +96,11 @@ pub async fn submit(
 pub async fn find(app: &Spender, tenant: &str, id: &str) -> Result<Payout, Error> {
     let found = row::load(app.store.reader(), id).await?.filter(|payout| payout.tenant == tenant);
     let found = found.ok_or_else(|| {
-        Error::refused(tonic::Code::NotFound, "unknown-payout", "there is no payout with this id here")
+        Error::refused(
+            tonic::Code::NotFound,
+            "unknown-payout",
+            "there is no payout with this id here",
+        )
     })?;
     Ok(found.to_proto(&app.book))
 }
@@ -116,7 +129,9 @@ async fn same_order(
     order: &Order,
     signed: &SignedOrder,
 ) -> Result<Option<PayoutRow>, Error> {
-    let Some(known) = row::load(app.store.reader(), order.id.as_str()).await? else { return Ok(None) };
+    let Some(known) = row::load(app.store.reader(), order.id.as_str()).await? else {
+        return Ok(None);
+    };
     let same = known.tenant == tenant
         && known.signed.order == signed.order
         && known.signed.signer == signed.signer;
@@ -133,7 +148,10 @@ async fn same_order(
 /// The signer verifies; what cannot be a signature at all is not worth its time.
 fn check_form(signed: &SignedOrder) -> Result<(), Error> {
     if signed.signature.len() != SIGNATURE_BYTES {
-        return Err(Error::invalid("order-signature", "an order's signature has 64 bytes (Ed25519)"));
+        return Err(Error::invalid(
+            "order-signature",
+            "an order's signature has 64 bytes (Ed25519)",
+        ));
     }
     order::KeyName::parse(&signed.signer)
         .map(drop)
@@ -143,12 +161,19 @@ fn check_form(signed: &SignedOrder) -> Result<(), Error> {
 /// Script and amount of an order that this chain can pay.
 fn payable(app: &Spender, order: &Order) -> Result<(ScriptBuf, Amount), Error> {
     if order.asset != app.book.asset {
-        return Err(Error::invalid("wrong-asset", format!("this service pays {}, not {}", app.book.asset, order.asset)));
+        return Err(Error::invalid(
+            "wrong-asset",
+            format!("this service pays {}, not {}", app.book.asset, order.asset),
+        ));
     }
     let address = Address::from_str(order.destination.as_str())
-        .map_err(|error| Error::invalid("bad-destination", format!("not a bitcoin address: {error}")))?
+        .map_err(|error| {
+            Error::invalid("bad-destination", format!("not a bitcoin address: {error}"))
+        })?
         .require_network(app.book.network)
-        .map_err(|_| Error::invalid("wrong-network", format!("the address is not for {}", app.book.network)))?;
+        .map_err(|_| {
+            Error::invalid("wrong-network", format!("the address is not for {}", app.book.network))
+        })?;
     let script = address.script_pubkey();
     let amount = u64::try_from(order.amount).ok().map(Amount::from_sat);
     let amount = amount.filter(|amount| *amount <= Amount::MAX_MONEY).ok_or_else(|| {

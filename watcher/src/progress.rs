@@ -60,7 +60,9 @@ impl Progress {
         match at {
             None | Some(TxState::Gone) => Self::Nowhere,
             Some(TxState::Mempool) => Self::Waiting,
-            Some(TxState::Block(block)) if finality.reached(block.height, tip) => Self::Final(block),
+            Some(TxState::Block(block)) if finality.reached(block.height, tip) => {
+                Self::Final(block)
+            }
             Some(TxState::Block(block)) => Self::Confirming(block),
         }
     }
@@ -82,7 +84,9 @@ pub fn follow(from: State, progress: Progress) -> State {
     match (progress, from) {
         (Progress::Final(_), _) => State::Final,
         (Progress::Confirming(_), _) => State::Confirming,
-        (_, State::Confirming | State::Final) | (Progress::Waiting, State::Signed) => State::Broadcast,
+        (_, State::Confirming | State::Final) | (Progress::Waiting, State::Signed) => {
+            State::Broadcast
+        }
         (_, from) => from,
     }
 }
@@ -117,7 +121,12 @@ mod tests {
     }
 
     fn every_progress() -> [Progress; 4] {
-        [Progress::Nowhere, Progress::Waiting, Progress::Confirming(block(5)), Progress::Final(block(5))]
+        [
+            Progress::Nowhere,
+            Progress::Waiting,
+            Progress::Confirming(block(5)),
+            Progress::Final(block(5)),
+        ]
     }
 
     #[test]

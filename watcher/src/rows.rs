@@ -10,7 +10,8 @@ use sqlx::sqlite::SqliteRow;
 use crate::book::{Book, bytes};
 use crate::config::Purpose;
 use crate::deposit::{
-    Axes, BlockRef, Chain, Credit, Custody, EventKind, Facts, Kind, Screening, Spent, TransferId, advance,
+    Axes, BlockRef, Chain, Credit, Custody, EventKind, Facts, Kind, Screening, Spent, TransferId,
+    advance,
 };
 use crate::scan::Branch;
 use crate::store::{StoreError, Tx};
@@ -69,7 +70,9 @@ impl CoinRow {
         .bind(i64::from(outpoint.vout))
         .fetch_optional(tx.sql())
         .await?;
-        let spender = spender.map(|row| Ok::<_, StoreError>((txid(&row, 0)?, tx_state(&row, 1)?))).transpose()?;
+        let spender = spender
+            .map(|row| Ok::<_, StoreError>((txid(&row, 0)?, tx_state(&row, 1)?)))
+            .transpose()?;
         Ok(Self {
             outpoint,
             wallet: row.try_get(0)?,
@@ -116,7 +119,12 @@ impl CoinRow {
         Ok(())
     }
 
-    pub(crate) async fn store_deposit(&self, tx: &mut Tx, book: &Book, chain: Chain) -> Result<(), StoreError> {
+    pub(crate) async fn store_deposit(
+        &self,
+        tx: &mut Tx,
+        book: &Book,
+        chain: Chain,
+    ) -> Result<(), StoreError> {
         let spent = match self.spender {
             None => Spent::No,
             Some((_, TxState::Block(_))) => Spent::Block,
@@ -206,7 +214,12 @@ impl CoinRow {
         Ok(())
     }
 
-    async fn update_deposit(&self, tx: &mut Tx, id: &TransferId, axes: Axes) -> Result<(), StoreError> {
+    async fn update_deposit(
+        &self,
+        tx: &mut Tx,
+        id: &TransferId,
+        axes: Axes,
+    ) -> Result<(), StoreError> {
         let block = self.block();
         sqlx::query(
             "UPDATE deposits SET chain_state = $1, credit_state = $2, custody_state = $3, screening_state = $4,
@@ -236,12 +249,13 @@ impl CoinRow {
         id: &TransferId,
         axes: Axes,
     ) -> Result<serde_json::Value, StoreError> {
-        let reference: Option<String> =
-            sqlx::query_scalar("SELECT customer_reference FROM addresses WHERE wallet = $1 AND idx = $2")
-                .bind(&self.wallet)
-                .bind(i64::from(self.index))
-                .fetch_optional(tx.sql())
-                .await?;
+        let reference: Option<String> = sqlx::query_scalar(
+            "SELECT customer_reference FROM addresses WHERE wallet = $1 AND idx = $2",
+        )
+        .bind(&self.wallet)
+        .bind(i64::from(self.index))
+        .fetch_optional(tx.sql())
+        .await?;
         let address = Address::from_script(&self.script, book.network).map(|a| a.to_string()).ok();
         let block = self.block().filter(|_| matches!(axes.chain, Chain::Confirming | Chain::Final));
         let lost = axes.chain == Chain::Gone;
@@ -281,7 +295,8 @@ pub(crate) fn height(row: &SqliteRow, column: usize) -> Result<u32, StoreError> 
 
 /// Reads a block hash.
 pub(crate) fn block_hash(row: &SqliteRow, column: usize) -> Result<BlockHash, StoreError> {
-    BlockHash::from_slice(&row.try_get::<Vec<u8>, _>(column)?).map_err(|_| corrupt("a block hash has another length"))
+    BlockHash::from_slice(&row.try_get::<Vec<u8>, _>(column)?)
+        .map_err(|_| corrupt("a block hash has another length"))
 }
 
 /// Reads a transaction id.
@@ -294,7 +309,11 @@ fn txid_from(bytes: &[u8]) -> Result<Txid, StoreError> {
 }
 
 /// Reads an outpoint from two columns.
-pub(crate) fn outpoint(row: &SqliteRow, txid_column: usize, vout_column: usize) -> Result<OutPoint, StoreError> {
+pub(crate) fn outpoint(
+    row: &SqliteRow,
+    txid_column: usize,
+    vout_column: usize,
+) -> Result<OutPoint, StoreError> {
     Ok(OutPoint::new(txid(row, txid_column)?, height(row, vout_column)?))
 }
 
@@ -334,7 +353,10 @@ pub(crate) fn block_ref(row: &SqliteRow, first: usize) -> Result<Option<BlockRef
     if row.try_get::<Option<i64>, _>(first)?.is_none() {
         return Ok(None);
     }
-    Ok(Some(BlockRef { height: height(row, first)?, hash: block_hash(row, first.saturating_add(1))? }))
+    Ok(Some(BlockRef {
+        height: height(row, first)?,
+        hash: block_hash(row, first.saturating_add(1))?,
+    }))
 }
 
 /// Reads where a transaction stands from its state, height and hash.

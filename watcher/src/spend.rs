@@ -163,7 +163,10 @@ impl Spender {
             (None, _) => Err(Error::unknown_wallet(configured.unwrap_or(purpose.word()))),
             (Some(_), Some(_)) => Err(Error::invalid(
                 "ambiguous-wallet",
-                format!("there are several {} wallets: name one in the configuration or the request", purpose.word()),
+                format!(
+                    "there are several {} wallets: name one in the configuration or the request",
+                    purpose.word()
+                ),
             )),
         }
     }
@@ -177,7 +180,8 @@ impl Spender {
         }
         let estimate = self.node.estimate_fee(self.config.target_blocks).await?;
         let rate = estimate.unwrap_or(self.config.feerate_fallback);
-        Ok(rate.clamp(self.config.feerate_min, self.config.feerate_max.max(self.config.feerate_min)))
+        Ok(rate
+            .clamp(self.config.feerate_min, self.config.feerate_max.max(self.config.feerate_min)))
     }
 
     /// Whether the signer answers just now.
@@ -196,7 +200,9 @@ impl From<PlanError> for Error {
             PlanError::Rate { .. } => (tonic::Code::InvalidArgument, "feerate-out-of-range"),
             PlanError::Dust { .. } => (tonic::Code::FailedPrecondition, "dust"),
             PlanError::NoCoins { .. } => (tonic::Code::FailedPrecondition, "no-coins"),
-            PlanError::Insufficient { .. } => (tonic::Code::FailedPrecondition, "insufficient-coins"),
+            PlanError::Insufficient { .. } => {
+                (tonic::Code::FailedPrecondition, "insufficient-coins")
+            }
             PlanError::Fee { .. } => (tonic::Code::FailedPrecondition, "fee-over-cap"),
             PlanError::Inputs { .. } => (tonic::Code::FailedPrecondition, "too-many-inputs"),
             PlanError::Overflow => (tonic::Code::Internal, "amount-overflow"),
@@ -227,11 +233,14 @@ mod tests {
 
     #[test]
     fn settings_are_strict_and_have_defaults() {
-        let config: SpendConfig = toml::from_str("fee_max = \"5000 sat\"\nfeerate_max = \"20 sat/vB\"").unwrap();
+        let config: SpendConfig =
+            toml::from_str("fee_max = \"5000 sat\"\nfeerate_max = \"20 sat/vB\"").unwrap();
         assert_eq!(config.fee_max, Amount::from_sat(5_000));
         assert_eq!(config.feerate_max, FeeRate::from_sat_per_kvb(20_000));
         assert_eq!(config.sweep_lane, "sweep");
-        for bad in ["fee_max = 5000", "fee_max = \"5000\"", "feerate_max = \"fast\"", "fee_mx = \"1 sat\""] {
+        for bad in
+            ["fee_max = 5000", "fee_max = \"5000\"", "feerate_max = \"fast\"", "fee_mx = \"1 sat\""]
+        {
             assert!(toml::from_str::<SpendConfig>(bad).is_err(), "{bad}");
         }
     }

@@ -2,14 +2,13 @@
 //! together. It never decides what changes.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use asset::{AssetId, ChainId};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Row as _, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::watch;
 
@@ -28,9 +27,9 @@ pub enum StoreError {
     /// The schema could not be brought up to date.
     #[error("the database's schema could not be updated: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The lock file could not be made.
-    #[error("cannot open the lock file {path}: {source}")]
-    LockFile {
+    /// The database or the lock file beside it could not be opened.
+    #[error("cannot open {path}: {source}")]
+    File {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -72,6 +71,11 @@ impl Store {
     /// When any of that fails, or another watcher has it open.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let lock = lock(path)?;
+        // Customers' references are in it: made here, with a mode of its own, not by SQLite's umask.
+        drop(
+            open_private(path)
+                .map_err(|source| StoreError::File { path: path.to_owned(), source })?,
+        );
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -107,14 +111,19 @@ impl Store {
     /// [`StoreError::Mismatch`] when it is another chain's.
     pub async fn claim(&self, chain: &ChainId, asset: &AssetId) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query("INSERT INTO chain (id, chain, asset) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING")
-            .bind(chain.as_str())
-            .bind(asset.as_str())
-            .execute(tx.sql())
-            .await?;
-        let found: String = sqlx::query_scalar("SELECT chain FROM chain").fetch_one(tx.sql()).await?;
+        sqlx::query(
+            "INSERT INTO chain (id, chain, asset) VALUES (1, $1, $2) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(chain.as_str())
+        .bind(asset.as_str())
+        .execute(tx.sql())
+        .await?;
+        let found: String =
+            sqlx::query_scalar("SELECT chain FROM chain").fetch_one(tx.sql()).await?;
         if found != chain.as_str() {
-            return Err(StoreError::Mismatch(format!("this database follows {found}, the configuration says {chain}")));
+            return Err(StoreError::Mismatch(format!(
+                "this database follows {found}, the configuration says {chain}"
+            )));
         }
         tx.commit().await
     }
@@ -225,18 +234,17 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let lock_path = PathBuf::from(name);
-    let failed = |source| StoreError::LockFile { path: lock_path.clone(), source };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(failed)?;
+    let failed = |source| StoreError::File { path: lock_path.clone(), source };
+    let file = open_private(&lock_path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_owned())),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+fn open_private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
 }
 
 async fn read_back(
@@ -246,7 +254,8 @@ async fn read_back(
     want: &str,
 ) -> Result<(), StoreError> {
     let row = sqlx::query(pragma).fetch_one(pool).await?;
-    let found = row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string()))?;
+    let found =
+        row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string()))?;
     if found == want { Ok(()) } else { Err(StoreError::Setting { setting, found }) }
 }
 
@@ -256,7 +265,11 @@ mod tests {
 
     async fn tenant(store: &Store, name: &str) {
         let mut tx = store.begin().await.unwrap();
-        sqlx::query("INSERT INTO tenants (tenant) VALUES ($1)").bind(name).execute(tx.sql()).await.unwrap();
+        sqlx::query("INSERT INTO tenants (tenant) VALUES ($1)")
+            .bind(name)
+            .execute(tx.sql())
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -272,8 +285,10 @@ mod tests {
         let mut kept = store.begin().await.unwrap();
         assert_eq!(kept.event("t", "a", "o", &body).await.unwrap(), 1);
         kept.commit().await.unwrap();
-        let rows: Vec<i64> =
-            sqlx::query_scalar("SELECT sequence FROM events").fetch_all(store.reader()).await.unwrap();
+        let rows: Vec<i64> = sqlx::query_scalar("SELECT sequence FROM events")
+            .fetch_all(store.reader())
+            .await
+            .unwrap();
         assert_eq!(rows, [1]);
     }
 

@@ -18,10 +18,10 @@ use crate::config::Purpose;
 use crate::error::Error;
 use crate::spend::Spender;
 
-use self::make::Wish;
 pub(crate) use self::auto::due as auto_due;
 pub(crate) use self::auto::sweep as auto_sweep;
 pub(crate) use self::carry::{carry, due};
+use self::make::Wish;
 pub(crate) use self::make::inputs;
 pub(crate) use self::recut::{recut, to_recut};
 pub(crate) use self::watch::watch;
@@ -54,7 +54,9 @@ pub async fn create(
     let rate = app.feerate(&request.feerate).await?;
     let limits = app.config.limits(request.max_inputs);
     let key = request.idempotency_key.clone();
-    let id = make::make(app, &Wish { wallet, key, digest, rate, limits, only: None, replaces: None }).await?;
+    let id =
+        make::make(app, &Wish { wallet, key, digest, rate, limits, only: None, replaces: None })
+            .await?;
     app.wake.notify_one();
     find(app, tenant, &id).await
 }
@@ -66,7 +68,11 @@ pub async fn create(
 pub async fn find(app: &Spender, tenant: &str, id: &str) -> Result<Sweep, Error> {
     let found = row::load(app.store.reader(), id).await?.filter(|sweep| sweep.tenant == tenant);
     let found = found.ok_or_else(|| {
-        Error::refused(tonic::Code::NotFound, "unknown-sweep", "there is no sweep with this id here")
+        Error::refused(
+            tonic::Code::NotFound,
+            "unknown-sweep",
+            "there is no sweep with this id here",
+        )
     })?;
     Ok(found.to_proto(&app.book))
 }

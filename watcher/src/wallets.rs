@@ -79,17 +79,25 @@ impl Wallets {
     /// that was there is missing.
     pub async fn install(&self, store: &Store) -> Result<(), StoreError> {
         let mut tx = store.begin().await?;
-        let rows = sqlx::query("SELECT wallet, tenant, purpose, descriptor FROM wallets").fetch_all(tx.sql()).await?;
+        let rows = sqlx::query("SELECT wallet, tenant, purpose, descriptor FROM wallets")
+            .fetch_all(tx.sql())
+            .await?;
         let mut known = BTreeMap::new();
         for row in rows {
             let name: String = row.try_get(0)?;
             let (tenant, purpose, descriptor): (String, String, String) =
                 (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
             let wallet = self.find(&name).ok_or_else(|| {
-                mismatch(&name, "is in the database but not in the configuration; wallets are never removed")
+                mismatch(
+                    &name,
+                    "is in the database but not in the configuration; wallets are never removed",
+                )
             })?;
             if wallet.descriptor != descriptor {
-                return Err(mismatch(&name, "has another descriptor than in the database; give it another name"));
+                return Err(mismatch(
+                    &name,
+                    "has another descriptor than in the database; give it another name",
+                ));
             }
             if wallet.tenant != tenant || wallet.purpose.word() != purpose {
                 return Err(mismatch(&name, "has another tenant or purpose than in the database"));
@@ -110,8 +118,11 @@ impl Wallets {
 
 impl Wallet {
     fn parse(config: &WalletConfig, network: Network) -> Result<Self, String> {
-        let descriptor: Descriptor<DescriptorPublicKey> =
-            config.descriptor.trim().parse().map_err(|e| format!("the descriptor cannot be read: {e}"))?;
+        let descriptor: Descriptor<DescriptorPublicKey> = config
+            .descriptor
+            .trim()
+            .parse()
+            .map_err(|e| format!("the descriptor cannot be read: {e}"))?;
         descriptor.sanity_check().map_err(|e| format!("the descriptor is not sane: {e}"))?;
         let kind = NetworkKind::from(network);
         let right_network = descriptor.for_each_key(|key| match key {
@@ -151,12 +162,18 @@ impl Wallet {
     ///
     /// # Errors
     /// When the index is past what BIP-32 allows without hardening.
-    pub fn derive(&self, branch: Branch, index: u32) -> Result<Descriptor<DefiniteDescriptorKey>, StoreError> {
+    pub fn derive(
+        &self,
+        branch: Branch,
+        index: u32,
+    ) -> Result<Descriptor<DefiniteDescriptorKey>, StoreError> {
         let descriptor = match branch {
             Branch::External => &self.external,
             Branch::Change => &self.change,
         };
-        let failed = |e: &dyn std::fmt::Display| mismatch(&self.name, &format!("cannot derive index {index}: {e}"));
+        let failed = |e: &dyn std::fmt::Display| {
+            mismatch(&self.name, &format!("cannot derive index {index}: {e}"))
+        };
         descriptor.at_derivation_index(index).map_err(|e| failed(&e))
     }
 
@@ -199,12 +216,19 @@ impl Wallet {
     ///
     /// # Errors
     /// When the database fails or the branch is at its end.
-    pub async fn note_used(&self, tx: &mut Tx, branch: Branch, index: u32) -> Result<(), StoreError> {
+    pub async fn note_used(
+        &self,
+        tx: &mut Tx,
+        branch: Branch,
+        index: u32,
+    ) -> Result<(), StoreError> {
         let statement = match branch {
             Branch::External => {
                 "UPDATE wallets SET next_external = MAX(next_external, $1) WHERE wallet = $2"
             }
-            Branch::Change => "UPDATE wallets SET next_change = MAX(next_change, $1) WHERE wallet = $2",
+            Branch::Change => {
+                "UPDATE wallets SET next_change = MAX(next_change, $1) WHERE wallet = $2"
+            }
         };
         sqlx::query(statement)
             .bind(i64::from(index).saturating_add(1))
@@ -250,15 +274,18 @@ impl Wallet {
         };
         let derived: i64 = row.try_get(2)?;
         for index in derived..next.saturating_add(i64::from(self.lookahead)) {
-            let index_u32 = u32::try_from(index).map_err(|_| mismatch(&self.name, "has no index left"))?;
+            let index_u32 =
+                u32::try_from(index).map_err(|_| mismatch(&self.name, "has no index left"))?;
             let script = self.script(branch, index_u32)?;
-            sqlx::query("INSERT INTO scripts (wallet, branch, idx, script) VALUES ($1, $2, $3, $4)")
-                .bind(&self.name)
-                .bind(branch.number())
-                .bind(index)
-                .bind(script.as_bytes())
-                .execute(tx.sql())
-                .await?;
+            sqlx::query(
+                "INSERT INTO scripts (wallet, branch, idx, script) VALUES ($1, $2, $3, $4)",
+            )
+            .bind(&self.name)
+            .bind(branch.number())
+            .bind(index)
+            .bind(script.as_bytes())
+            .execute(tx.sql())
+            .await?;
         }
         Ok(())
     }

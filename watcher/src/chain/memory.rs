@@ -24,10 +24,16 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Everything from the tables.
-    pub(super) async fn load(store: &Store) -> Result<Self, StoreError> {
+    /// Everything from the tables but coins spent so deep that no reorganisation we follow frees them.
+    pub(super) async fn load(store: &Store, max_reorg: u32) -> Result<Self, StoreError> {
         let mut memory = Self::default();
-        let rows = sqlx::query("SELECT txid, vout FROM coins").fetch_all(store.reader()).await?;
+        let rows = sqlx::query(
+            "SELECT txid, vout FROM coins
+             WHERE spent_height IS NULL OR spent_height >= (SELECT height FROM cursor) - $1",
+        )
+        .bind(i64::from(max_reorg))
+        .fetch_all(store.reader())
+        .await?;
         for row in rows {
             memory.set.add_coin(outpoint(&row, 0, 1)?);
         }
@@ -64,7 +70,8 @@ impl Memory {
             if *wallet != *name {
                 wallet = name.into();
             }
-            let place = Place { wallet: wallet.clone(), branch: branch(&row, 2)?, index: height(&row, 3)? };
+            let place =
+                Place { wallet: wallet.clone(), branch: branch(&row, 2)?, index: height(&row, 3)? };
             self.set.add_script(ScriptBuf::from_bytes(row.try_get(4)?), place);
             self.mark = row.try_get(0)?;
         }

@@ -15,12 +15,17 @@ use crate::store::StoreError;
 impl Follower {
     /// Compares the mempool with what we know. True when it was read to the end with the tip unmoved: only
     /// then is a transaction that is missing from it really gone.
-    pub(super) async fn look_at_mempool(&mut self, memory: &mut Memory, cursor: BlockRef) -> Result<bool, FollowError> {
+    pub(super) async fn look_at_mempool(
+        &mut self,
+        memory: &mut Memory,
+        cursor: BlockRef,
+    ) -> Result<bool, FollowError> {
         let MempoolList { txids, sequence } = self.node.mempool().await?;
         if memory.looked == Some((cursor.hash, sequence)) {
             return Ok(true);
         }
-        let new: Vec<_> = txids.iter().copied().filter(|txid| !memory.known.contains(txid)).collect();
+        let new: Vec<_> =
+            txids.iter().copied().filter(|txid| !memory.known.contains(txid)).collect();
         let mut examined = HashSet::new();
         for chunk in new.chunks(BATCH) {
             let fetched = self.node.transactions(chunk).await?;
@@ -31,7 +36,9 @@ impl Follower {
                 tx.commit().await?;
                 memory.set.learn_mempool(&found);
             }
-            examined.extend(fetched.iter().zip(chunk).filter(|(tx, _)| tx.is_some()).map(|(_, txid)| *txid));
+            examined.extend(
+                fetched.iter().zip(chunk).filter(|(tx, _)| tx.is_some()).map(|(_, txid)| *txid),
+            );
         }
         if self.node.tip().await?.hash != cursor.hash {
             return Ok(false);

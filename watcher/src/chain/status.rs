@@ -93,4 +93,3 @@ impl Handle {
         self.status.clone()
     }
 }
-

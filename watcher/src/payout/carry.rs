@@ -71,8 +71,9 @@ async fn ask(
         version.set(&mut tx, &payout.id, VersionState::Asked).await?;
         tx.commit().await?;
     }
-    let psbt = Psbt::deserialize(&version.psbt)
-        .map_err(|error| Error::Broken(format!("the stored PSBT of payout {}: {error}", payout.id)))?;
+    let psbt = Psbt::deserialize(&version.psbt).map_err(|error| {
+        Error::Broken(format!("the stored PSBT of payout {}: {error}", payout.id))
+    })?;
     let parents = StoredParents::of(app.store.reader().clone(), &psbt.unsigned_tx);
     let header = SignHeader {
         idempotency_key: key(&payout.id, version.number),
@@ -129,7 +130,10 @@ async fn denied(
     if elsewhere || !(asked_once || expired) {
         return note(app, payout, refusal.reasons).await;
     }
-    if asked_once && refusal.has("slot-signed") && coins::doubtful(app.store.reader(), &payout.id, version.number).await? {
+    if asked_once
+        && refusal.has("slot-signed")
+        && coins::doubtful(app.store.reader(), &payout.id, version.number).await?
+    {
         // Some of its coins may have been signed for a payout that was never answered: take others.
         return drop_version(app, payout, version).await;
     }
@@ -145,7 +149,10 @@ async fn note(app: &Spender, mut payout: PayoutRow, reasons: Vec<Reason>) -> Res
             tx.commit().await?;
         }
     }
-    Ok(Next::After(DENIED_PAUSE))
+    // Once the order has expired, the next no is the last.
+    let left = payout.expires_unix.saturating_sub(u64::try_from(now_unix()).unwrap_or_default());
+    let pause = Duration::from_secs(left.saturating_add(1)).min(DENIED_PAUSE);
+    Ok(Next::After(if left == 0 { DENIED_PAUSE } else { pause }))
 }
 
 /// Ends a payout: its coins are free again. `never_signed` is the version that certainly was not signed; one that was
@@ -170,7 +177,11 @@ pub(super) async fn refuse(
 }
 
 /// Gives up a version that was certainly not signed, for another with other coins or under another key.
-async fn drop_version(app: &Spender, mut payout: PayoutRow, version: &Version) -> Result<Next, Error> {
+async fn drop_version(
+    app: &Spender,
+    mut payout: PayoutRow,
+    version: &Version,
+) -> Result<Next, Error> {
     let mut tx = app.store.begin().await?;
     version.set(&mut tx, &payout.id, VersionState::Refused).await?;
     (payout.version, payout.in_force) = (None, None);
@@ -201,7 +212,11 @@ async fn send(app: &Spender, mut payout: PayoutRow, version: &Version) -> Result
         }
         Err(NodeError::Refused { code, message, .. }) => {
             tracing::warn!(payout = payout.id, code, message, "the node does not take a payout");
-            if watch::replan_if_lost(app, &payout.id).await? { Ok(Next::Done) } else { Ok(Next::Failed) }
+            if watch::replan_if_lost(app, &payout.id).await? {
+                Ok(Next::Done)
+            } else {
+                Ok(Next::Failed)
+            }
         }
         Err(error) => Err(error.into()),
     }

@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::coins::{self, Holder, Known};
 use crate::error::Error;
 use crate::follow::Next;
-use crate::plan::payout::{Earlier, Payment, PayoutPlan, payout};
 use crate::plan::Coin;
+use crate::plan::payout::{Earlier, Payment, PayoutPlan, payout};
 use crate::progress::{State, VersionState};
 use crate::psbt::{self, Output, Payee};
 use crate::scan::Branch;
@@ -33,12 +33,16 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         return Ok(Next::Done);
     }
     let versions = row::versions(app.store.reader(), id).await?;
-    let perhaps_signed = |v: &&Version| matches!(v.state, VersionState::Asked | VersionState::Signed);
+    let perhaps_signed =
+        |v: &&Version| matches!(v.state, VersionState::Asked | VersionState::Signed);
     let before: Vec<_> = versions.iter().filter(perhaps_signed).collect();
     let order = Order::parse(&payout.signed.order)
         .map_err(|error| Error::Broken(format!("the stored order of payout {id}: {error}")))?;
     if before.is_empty() && super::is_expired(&order) {
-        let text = format!("the order expired at {} (Unix time) before it could be paid", order.expires_unix);
+        let text = format!(
+            "the order expired at {} (Unix time) before it could be paid",
+            order.expires_unix
+        );
         let expired = Reason { code: "order-expired".into(), text };
         return super::carry::refuse(app, payout, None, vec![expired]).await;
     }
@@ -139,7 +143,12 @@ async fn store(
 }
 
 /// Notes, once, what a payout waits for.
-async fn wait(app: &Spender, mut payout: PayoutRow, code: &str, text: String) -> Result<Next, Error> {
+async fn wait(
+    app: &Spender,
+    mut payout: PayoutRow,
+    code: &str,
+    text: String,
+) -> Result<Next, Error> {
     let told = payout.reasons.first().is_some_and(|reason| reason.code == code);
     if !told {
         tracing::info!(payout = payout.id, code, text, "a payout waits");
@@ -160,7 +169,8 @@ async fn survivors(app: &Spender, id: &str, versions: &[Version]) -> Result<Vec<
         _ => true,
     };
     let inputs = coins::of_payout(app.store.reader(), id).await?;
-    let left = inputs.into_iter().filter(|known| known.chain != crate::deposit::Chain::Gone && own(known));
+    let left =
+        inputs.into_iter().filter(|known| known.chain != crate::deposit::Chain::Gone && own(known));
     Ok(left.map(|known| known.coin).collect())
 }
 
@@ -181,13 +191,17 @@ async fn next_change_index(app: &Spender, wallet: &Wallet) -> Result<u32, Error>
     .bind(&wallet.name)
     .fetch_one(app.store.reader())
     .await?;
-    let planned = u32::try_from(planned).map_err(|_| Error::Broken("a change index does not fit".into()))?;
+    let planned =
+        u32::try_from(planned).map_err(|_| Error::Broken("a change index does not fit".into()))?;
     let index = planned.max(known.last_change_index.saturating_add(1));
     if index >= known.change_proven {
         return Err(Error::refused(
             tonic::Code::FailedPrecondition,
             "change-not-proven",
-            format!("the signer has proven {} change records; the next index is {index}", known.change_proven),
+            format!(
+                "the signer has proven {} change records; the next index is {index}",
+                known.change_proven
+            ),
         ));
     }
     Ok(index)

@@ -10,8 +10,8 @@ use sqlx::{Row as _, SqliteExecutor};
 
 use crate::book::{Book, bytes};
 use crate::deposit::BlockRef;
-use crate::progress::{State, VersionState};
 use crate::plan::Coin;
+use crate::progress::{State, VersionState};
 use crate::rows::{amount, block_ref, corrupt, txid, word};
 use crate::signer_client::Reason;
 use crate::store::{StoreError, Tx, now_unix};
@@ -276,7 +276,9 @@ impl PayoutRow {
             destination: self.destination.clone(),
             fee: self.in_force.and_then(|v| amount(v.fee)),
             reasons: self.reasons.iter().cloned().map(Into::into).collect(),
-            block: self.block.map(|b| proto::BlockRef { height: b.height, hash: b.hash.to_string() }),
+            block: self
+                .block
+                .map(|b| proto::BlockRef { height: b.height, hash: b.hash.to_string() }),
         }
     }
 }

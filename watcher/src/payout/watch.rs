@@ -59,7 +59,9 @@ async fn outrun(app: &Spender) -> Result<Vec<String>, StoreError> {
 async fn advance(app: &Spender, id: &str) -> Result<(), Error> {
     let mut tx = app.store.begin().await?;
     let Some(mut payout) = row::load(tx.sql(), id).await? else { return Ok(()) };
-    let Some((version, in_force, progress)) = standing(app, &mut tx, id).await? else { return Ok(()) };
+    let Some((version, in_force, progress)) = standing(app, &mut tx, id).await? else {
+        return Ok(());
+    };
     let from = payout.state;
     let moved = payout.block.map(|b| b.hash) != progress.block().map(|b| b.hash);
     payout.state = follow(from, progress);
@@ -108,7 +110,11 @@ async fn standing(
     let Some(row) = row else { return Ok(None) };
     let tip = if row.try_get::<Option<i64>, _>(6)?.is_some() { height(&row, 6)? } else { 0 };
     let in_force = InForce { txid: txid(&row, 1)?, fee: amount(&row, 2)? };
-    Ok(Some((row.try_get(0)?, in_force, Progress::of(Some(tx_state(&row, 3)?), tip, app.book.finality))))
+    Ok(Some((
+        row.try_get(0)?,
+        in_force,
+        Progress::of(Some(tx_state(&row, 3)?), tip, app.book.finality),
+    )))
 }
 
 /// If a coin of the version in force is gone, or was spent in a block by something else, that version cannot confirm:
@@ -117,7 +123,9 @@ pub(super) async fn replan_if_lost(app: &Spender, id: &str) -> Result<bool, Erro
     let mut tx = app.store.begin().await?;
     let Some(mut payout) = row::load(tx.sql(), id).await? else { return Ok(false) };
     let from = payout.state;
-    let Some(in_force) = payout.in_force.filter(|_| matches!(from, State::Signed | State::Broadcast)) else {
+    let Some(in_force) =
+        payout.in_force.filter(|_| matches!(from, State::Signed | State::Broadcast))
+    else {
         return Ok(false);
     };
     let versions = row::versions(tx.sql(), id).await?;
@@ -135,6 +143,9 @@ pub(super) async fn replan_if_lost(app: &Spender, id: &str) -> Result<bool, Erro
         return Ok(false);
     }
     tx.commit().await?;
-    tracing::warn!(payout = id, "a payout's transaction cannot confirm any more; another will be made");
+    tracing::warn!(
+        payout = id,
+        "a payout's transaction cannot confirm any more; another will be made"
+    );
     Ok(true)
 }

@@ -4,7 +4,9 @@
 use asset::FeeRate;
 use bitcoin::{Amount, Script};
 
-use super::{Coin, Limits, PlanError, fee_for, fee_of, size, split_by_parents, total, worth_spending};
+use super::{
+    Coin, Limits, PlanError, fee_for, fee_of, size, split_by_parents, total, worth_spending,
+};
 
 /// What is to be paid, and where the rest goes.
 #[derive(Clone, Copy, Debug)]

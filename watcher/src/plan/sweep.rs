@@ -4,7 +4,9 @@
 use asset::FeeRate;
 use bitcoin::{Amount, Script};
 
-use super::{Coin, LeftOut, Limits, PlanError, fee_for, size, split_by_parents, total, worth_spending};
+use super::{
+    Coin, LeftOut, Limits, PlanError, fee_for, size, split_by_parents, total, worth_spending,
+};
 
 /// What one sweep spends and pays.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -22,7 +22,14 @@ pub(crate) fn any_coins(most: usize) -> impl Strategy<Value = Vec<Coin>> {
             txid[..4].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
             let outpoint = OutPoint { txid: Txid::from_byte_array(txid), vout: n % 3 };
             let parent_bytes = u64::from(n % 7) * 100;
-            Coin { outpoint, value: Amount::from_sat(sat), change, index: n, parent_bytes, standing }
+            Coin {
+                outpoint,
+                value: Amount::from_sat(sat),
+                change,
+                index: n,
+                parent_bytes,
+                standing,
+            }
         };
         coins.into_iter().enumerate().map(coin).collect()
     })

@@ -7,10 +7,10 @@ use sqlx::Row as _;
 
 use crate::coins;
 use crate::error::Error;
+use crate::follow::Next;
 use crate::plan::Standing;
 use crate::spend::{AutoSweep, Spender};
 use crate::store::now_unix;
-use crate::follow::Next;
 
 use super::make::{self, Wish};
 
@@ -37,12 +37,15 @@ pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
 /// Sweeps one of them if it holds enough.
 pub(crate) async fn sweep(app: &Spender, name: &str) -> Result<Next, Error> {
     let configured = app.config.auto_sweeps.iter().find(|auto| auto.wallet == name);
-    let Some(AutoSweep { total_min, every_seconds, .. }) = configured else { return Ok(Next::Done) };
+    let Some(AutoSweep { total_min, every_seconds, .. }) = configured else {
+        return Ok(Next::Done);
+    };
     let pause = Next::After(std::time::Duration::from_secs((*every_seconds).clamp(1, 60)));
     let wallet = app.wallets.find(name).ok_or_else(|| Error::unknown_wallet(name))?;
     let coins = coins::candidates(app.store.reader(), name).await?;
     let spendable = coins.iter().filter(|coin| coin.standing == Standing::Spendable);
-    let total = spendable.fold(Amount::ZERO, |sum, coin| sum.checked_add(coin.value).unwrap_or(Amount::MAX));
+    let total = spendable
+        .fold(Amount::ZERO, |sum, coin| sum.checked_add(coin.value).unwrap_or(Amount::MAX));
     if total < *total_min || total == Amount::ZERO {
         return Ok(pause);
     }

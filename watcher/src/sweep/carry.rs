@@ -6,12 +6,12 @@ use proto::SignHeader;
 
 use crate::coins::{self, Holder, StoredParents};
 use crate::error::Error;
-use crate::progress::State;
+use crate::follow::Next;
 use crate::made;
 use crate::node::NodeError;
+use crate::progress::State;
 use crate::signer_client::{Reason, SignOutcome, Signed};
 use crate::spend::Spender;
-use crate::follow::Next;
 
 use super::row::{self, SweepRow};
 use super::watch;
@@ -39,8 +39,9 @@ pub(crate) async fn carry(app: &Spender, id: &str) -> Result<Next, Error> {
 
 /// Asks the signer, under the sweep's own id: however often, the answer is one transaction.
 async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
-    let psbt = Psbt::deserialize(&sweep.psbt)
-        .map_err(|error| Error::Broken(format!("the stored PSBT of sweep {}: {error}", sweep.id)))?;
+    let psbt = Psbt::deserialize(&sweep.psbt).map_err(|error| {
+        Error::Broken(format!("the stored PSBT of sweep {}: {error}", sweep.id))
+    })?;
     let parents = StoredParents::of(app.store.reader().clone(), &psbt.unsigned_tx);
     let header = SignHeader {
         idempotency_key: sweep.id.clone(),
@@ -104,7 +105,11 @@ async fn send(app: &Spender, mut sweep: SweepRow) -> Result<Next, Error> {
         }
         Err(NodeError::Refused { code, message, .. }) => {
             tracing::warn!(sweep = sweep.id, code, message, "the node does not take a sweep");
-            if watch::replace_if_lost(app, &sweep.id).await? { Ok(Next::Done) } else { Ok(Next::Failed) }
+            if watch::replace_if_lost(app, &sweep.id).await? {
+                Ok(Next::Done)
+            } else {
+                Ok(Next::Failed)
+            }
         }
         Err(error) => Err(error.into()),
     }

@@ -8,9 +8,9 @@ use crate::book::bytes;
 use crate::coins::{self, Holder};
 use crate::config::Purpose;
 use crate::error::Error;
-use crate::progress::State;
 use crate::plan::sweep::SweepPlan;
 use crate::plan::{self, Coin, LeftOut, Limits, Standing};
+use crate::progress::State;
 use crate::psbt::{self, Input, Output, Payee, PsbtError};
 use crate::scan::Branch;
 use crate::spend::Spender;
@@ -45,7 +45,8 @@ pub(super) async fn make(app: &Spender, wish: &Wish<'_>) -> Result<String, Error
         coins.retain(|coin| only.contains(&coin.outpoint));
     }
     // Every cold script is as long as the first: plan before the signer is asked for the index.
-    let _ = plan::sweep::sweep(&coins, &cold.script(Branch::External, 0)?, wish.rate, &wish.limits)?;
+    let _ =
+        plan::sweep::sweep(&coins, &cold.script(Branch::External, 0)?, wish.rate, &wish.limits)?;
     let cold_index = next_cold_index(app, cold).await?;
     let cold_script = cold.script(Branch::External, cold_index)?;
     let plan = plan::sweep::sweep(&coins, &cold_script, wish.rate, &wish.limits)?;
@@ -80,10 +81,11 @@ async fn store(
     plan: &SweepPlan,
 ) -> Result<String, Error> {
     let mut tx = app.store.begin().await?;
-    sweep.number = sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) + 1 FROM sweeps WHERE tenant = $1")
-        .bind(&sweep.tenant)
-        .fetch_one(tx.sql())
-        .await?;
+    sweep.number =
+        sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) + 1 FROM sweeps WHERE tenant = $1")
+            .bind(&sweep.tenant)
+            .fetch_one(tx.sql())
+            .await?;
     sweep.insert(&mut tx, &wish.key, wish.digest).await?;
     insert_inputs(&mut tx, &sweep.id, &plan.inputs).await?;
     if !coins::lease(&mut tx, &app.book, &Holder::sweep(&sweep.id), &plan.inputs).await? {
@@ -101,7 +103,9 @@ async fn store(
             .execute(tx.sql())
             .await?;
     }
-    sweep.event(&mut tx, &app.book, "planned", &json!({ "left_out": left_out(&plan.left_out) })).await?;
+    sweep
+        .event(&mut tx, &app.book, "planned", &json!({ "left_out": left_out(&plan.left_out) }))
+        .await?;
     tx.commit().await?;
     tracing::info!(
         sweep = sweep.id, wallet = sweep.wallet, inputs = sweep.inputs, to_cold = %sweep.to_cold, fee = %sweep.fee,
@@ -141,7 +145,8 @@ async fn next_cold_index(app: &Spender, cold: &Wallet) -> Result<u32, Error> {
     .bind(&cold.name)
     .fetch_one(app.store.reader())
     .await?;
-    let planned = u32::try_from(planned).map_err(|_| Error::Broken("a cold index does not fit".into()))?;
+    let planned =
+        u32::try_from(planned).map_err(|_| Error::Broken("a cold index does not fit".into()))?;
     Ok(planned.max(known.next_cold_index))
 }
 

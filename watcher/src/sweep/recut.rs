@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 use crate::coins::{self, Known};
 use crate::deposit::Chain;
 use crate::error::Error;
+use crate::follow::Next;
 use crate::plan::Standing;
 use crate::spend::Spender;
-use crate::follow::Next;
 
 use super::make::{self, Wish};
 use super::row;
@@ -33,7 +33,8 @@ pub(crate) async fn recut(app: &Spender, id: &str) -> Result<Next, Error> {
         return Ok(Next::After(PAUSE));
     }
     let free = |known: &&Known| known.spent.is_none() && known.coin.standing == Standing::Spendable;
-    let survivors: Vec<OutPoint> = inputs.iter().filter(free).map(|known| known.coin.outpoint).collect();
+    let survivors: Vec<OutPoint> =
+        inputs.iter().filter(free).map(|known| known.coin.outpoint).collect();
     if survivors.is_empty() {
         return give_up(app, id, "no coin of it is left to sweep").await;
     }

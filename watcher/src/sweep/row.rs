@@ -77,11 +77,12 @@ pub(super) async fn by_key(
     key: &str,
     digest: [u8; 32],
 ) -> Result<Option<String>, Error> {
-    let row = sqlx::query("SELECT id, request FROM sweeps WHERE tenant = $1 AND idempotency_key = $2")
-        .bind(tenant)
-        .bind(key)
-        .fetch_optional(app.store.reader())
-        .await?;
+    let row =
+        sqlx::query("SELECT id, request FROM sweeps WHERE tenant = $1 AND idempotency_key = $2")
+            .bind(tenant)
+            .bind(key)
+            .fetch_optional(app.store.reader())
+            .await?;
     let Some(row) = row else { return Ok(None) };
     if row.try_get::<Vec<u8>, _>(1)? != digest {
         return Err(Error::refused(
@@ -224,7 +225,9 @@ impl SweepRow {
             to_cold: amount(self.to_cold),
             fee: amount(self.fee),
             reasons: self.reasons.iter().cloned().map(Into::into).collect(),
-            block: self.block.map(|b| proto::BlockRef { height: b.height, hash: b.hash.to_string() }),
+            block: self
+                .block
+                .map(|b| proto::BlockRef { height: b.height, hash: b.hash.to_string() }),
             replaced_by: self.replaced_by.clone().unwrap_or_default(),
         }
     }

@@ -114,9 +114,16 @@ pub(super) async fn replace_if_lost(app: &Spender, id: &str) -> Result<bool, Err
     if !sweep.change(&mut tx, &app.book, from, &["replaced"]).await? {
         return Ok(false);
     }
-    sqlx::query("UPDATE sweeps SET recut = 'pending' WHERE id = $1").bind(id).execute(tx.sql()).await?;
+    sqlx::query("UPDATE sweeps SET recut = 'pending' WHERE id = $1")
+        .bind(id)
+        .execute(tx.sql())
+        .await?;
     coins::release(&mut tx, &app.book, &Holder::sweep(id)).await?;
     tx.commit().await?;
-    tracing::warn!(sweep = id, lost, "a sweep cannot confirm any more; what is left of it will be swept again");
+    tracing::warn!(
+        sweep = id,
+        lost,
+        "a sweep cannot confirm any more; what is left of it will be swept again"
+    );
     Ok(true)
 }

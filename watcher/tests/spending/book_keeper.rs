@@ -73,7 +73,8 @@ impl BookKeeper {
 
     fn answer(&self, header: &SignHeader, parents: &[Vec<u8>]) -> Result<SignReply, Status> {
         let ledger = &mut *self.ledger.lock().unwrap();
-        let psbt = Psbt::deserialize(&header.psbt).map_err(|e| refuse("bad-psbt", &e.to_string()))?;
+        let psbt =
+            Psbt::deserialize(&header.psbt).map_err(|e| refuse("bad-psbt", &e.to_string()))?;
         let content = [
             header.lane.as_bytes(),
             header.wallet.as_bytes(),
@@ -83,7 +84,11 @@ impl BookKeeper {
         .join(&0);
         match ledger.answers.get(&header.idempotency_key) {
             Some((known, _)) if *known != content => {
-                return Err(with_reason(Code::AlreadyExists, "idempotency-key-reused", "other content"));
+                return Err(with_reason(
+                    Code::AlreadyExists,
+                    "idempotency-key-reused",
+                    "other content",
+                ));
             }
             Some((_, Some(transaction))) => return Ok(reply(transaction.clone(), true)),
             _ => {}
@@ -91,7 +96,9 @@ impl BookKeeper {
         let trouble = ledger.trouble.pop_front();
         match trouble {
             Some(Trouble::Away) => return Err(Status::unavailable("away")),
-            Some(Trouble::Deny(code)) => return Err(with_reason(Code::PermissionDenied, code, "denied")),
+            Some(Trouble::Deny(code)) => {
+                return Err(with_reason(Code::PermissionDenied, code, "denied"));
+            }
             _ => {}
         }
         let coins = check_parents(&psbt, parents)?;
@@ -113,10 +120,14 @@ impl BookKeeper {
     /// The rules that a watcher can run into: coins, orders, and where outputs go.
     fn allow(&self, ledger: &mut Ledger, header: &SignHeader, psbt: &Psbt) -> Result<(), Status> {
         let deny = |code, text: &str| Err(with_reason(Code::PermissionDenied, code, text));
-        let inputs: BTreeSet<_> = psbt.unsigned_tx.input.iter().map(|i| i.previous_output).collect();
-        let orders: Vec<_> = header.orders.iter().map(|o| Order::parse(&o.order).unwrap()).collect();
+        let inputs: BTreeSet<_> =
+            psbt.unsigned_tx.input.iter().map(|i| i.previous_output).collect();
+        let orders: Vec<_> =
+            header.orders.iter().map(|o| Order::parse(&o.order).unwrap()).collect();
         let ids: BTreeSet<_> = orders.iter().map(|order| order.id.to_string()).collect();
-        if inputs.iter().any(|coin| ledger.uses.get(coin).is_some_and(|uses| uses.iter().any(|use_| *use_ != ids))) {
+        if inputs.iter().any(|coin| {
+            ledger.uses.get(coin).is_some_and(|uses| uses.iter().any(|use_| *use_ != ids))
+        }) {
             return deny("slot-signed", "signed before for other orders");
         }
         for id in &ids {
@@ -127,7 +138,9 @@ impl BookKeeper {
         }
         match header.lane.as_str() {
             "sweep" => {
-                let [index] = own_outputs(psbt)[..] else { return deny("sweep-external", "not one own output") };
+                let [index] = own_outputs(psbt)[..] else {
+                    return deny("sweep-external", "not one own output");
+                };
                 if psbt.unsigned_tx.output.len() != 1 || index > ledger.next_cold + 20 {
                     return deny("index-window", "the cold output");
                 }
@@ -169,7 +182,8 @@ impl BookKeeper {
                 .p2wpkh_signature_hash(n, &coin.script_pubkey, coin.value, EcdsaSighashType::All)
                 .unwrap();
             let signature = secp.sign_ecdsa(&Message::from(hash), &child);
-            let signature = bitcoin::ecdsa::Signature { signature, sighash_type: EcdsaSighashType::All };
+            let signature =
+                bitcoin::ecdsa::Signature { signature, sighash_type: EcdsaSighashType::All };
             transaction.input[n].witness = Witness::p2wpkh(&signature, &public);
         }
         transaction
@@ -184,7 +198,8 @@ fn check_parents(psbt: &Psbt, parents: &[Vec<u8>]) -> Result<Vec<TxOut>, Status>
             return Err(refuse("duplicate-parent", "twice"));
         }
     }
-    let wanted: BTreeSet<_> = psbt.unsigned_tx.input.iter().map(|i| i.previous_output.txid).collect();
+    let wanted: BTreeSet<_> =
+        psbt.unsigned_tx.input.iter().map(|i| i.previous_output.txid).collect();
     if wanted.len() != known.len() || wanted.iter().any(|txid| !known.contains_key(txid)) {
         return Err(refuse("missing-parent", "parents are not those of the inputs"));
     }
@@ -193,7 +208,11 @@ fn check_parents(psbt: &Psbt, parents: &[Vec<u8>]) -> Result<Vec<TxOut>, Status>
         .map(|(input, fields)| {
             let OutPoint { txid, vout } = input.previous_output;
             let coin = known[&txid].output[vout as usize].clone();
-            if fields.witness_utxo.as_ref() == Some(&coin) { Ok(coin) } else { Err(refuse("wrong-amount", "")) }
+            if fields.witness_utxo.as_ref() == Some(&coin) {
+                Ok(coin)
+            } else {
+                Err(refuse("wrong-amount", ""))
+            }
         })
         .collect()
 }
@@ -210,11 +229,19 @@ fn own_outputs(psbt: &Psbt) -> Vec<u32> {
 }
 
 fn address(output: &TxOut) -> String {
-    bitcoin::Address::from_script(&output.script_pubkey, bitcoin::Network::Regtest).unwrap().to_string()
+    bitcoin::Address::from_script(&output.script_pubkey, bitcoin::Network::Regtest)
+        .unwrap()
+        .to_string()
 }
 
 fn reply(transaction: Vec<u8>, stored: bool) -> SignReply {
-    SignReply { request_id: vec![0; 16], transaction, txid: String::new(), stored, tier: "test".into() }
+    SignReply {
+        request_id: vec![0; 16],
+        transaction,
+        txid: String::new(),
+        stored,
+        tier: "test".into(),
+    }
 }
 
 fn refuse(code: &str, text: &str) -> Status {
@@ -229,7 +256,10 @@ fn with_reason(code: Code, reason: &str, text: &str) -> Status {
 
 #[tonic::async_trait]
 impl Signer for BookKeeper {
-    async fn sign(&self, request: Request<Streaming<SignRequest>>) -> Result<Response<SignReply>, Status> {
+    async fn sign(
+        &self,
+        request: Request<Streaming<SignRequest>>,
+    ) -> Result<Response<SignReply>, Status> {
         let mut parts = request.into_inner();
         let mut header = None;
         let mut parents = Vec::new();
@@ -258,6 +288,10 @@ impl Signer for BookKeeper {
             last_change_index: ledger.last_change,
             ..WalletStatus::default()
         });
-        Ok(Response::new(StatusReply { wallets: wallets.collect(), token_ready: true, ..StatusReply::default() }))
+        Ok(Response::new(StatusReply {
+            wallets: wallets.collect(),
+            token_ready: true,
+            ..StatusReply::default()
+        }))
     }
 }

@@ -13,9 +13,11 @@ async fn dying_at_any_moment_loses_nothing_and_pays_once() {
     let mut world = World::start().await;
     world.fund(1, &[50_000, 60_000, 70_000]).await;
     world.fund(3, &[100_000, 100_000, 100_000, 100_000]).await;
-    let orders: Vec<_> = (0..PAYOUTS).map(|n| order(&format!("o{n}"), 50_000, &address(STRANGER, 0, n))).collect();
+    let orders: Vec<_> =
+        (0..PAYOUTS).map(|n| order(&format!("o{n}"), 50_000, &address(STRANGER, 0, n))).collect();
     // Pauses from nothing to longer than a whole sweep takes, so that every step is hit by some of them.
-    for pause_ms in [0, 1, 2, 3, 5, 7, 10, 14, 19, 25, 33, 43, 55, 70, 90, 120, 160, 210, 280, 370] {
+    for pause_ms in [0, 1, 2, 3, 5, 7, 10, 14, 19, 25, 33, 43, 55, 70, 90, 120, 160, 210, 280, 370]
+    {
         if pause_ms % 4 == 3 {
             world.signer.expect_trouble(Trouble::LoseAnswer);
         }

@@ -57,13 +57,19 @@ async fn what_can_never_be_paid_is_refused_at_the_door() {
 async fn a_payout_waits_for_coins_until_its_order_expires() {
     let world = World::start().await;
     let patient = order("patient", 100_000, &address(STRANGER, 0, 0));
-    let hasty = order::Order { expires_unix: now() + 6, ..order("hasty", 100_000, &address(STRANGER, 0, 1)) };
+    let hasty = order::Order {
+        expires_unix: now() + 6,
+        ..order("hasty", 100_000, &address(STRANGER, 0, 1))
+    };
     let _ = world.submit(&patient).await.unwrap();
     let _ = world.submit(&hasty).await.unwrap();
     let waiting = world
         .until("a reason", async || world.payout("patient").await.filter(|p| !p.reasons.is_empty()))
         .await;
-    assert_eq!((waiting.state.as_str(), waiting.reasons[0].code.as_str()), ("accepted", "insufficient-coins"));
+    assert_eq!(
+        (waiting.state.as_str(), waiting.reasons[0].code.as_str()),
+        ("accepted", "insufficient-coins")
+    );
     let refused = world.payout_in("hasty", "refused").await;
     assert_eq!(refused.reasons[0].code, "order-expired");
     world.fund(3, &[200_000]).await;
@@ -96,20 +102,20 @@ async fn coins_asked_for_in_vain_do_not_spoil_the_next_payout() {
     let world = World::start().await;
     world.fund(3, &[200_000, 150_000]).await;
     world.signer.expect_trouble(Trouble::FailInToken);
-    for _ in 0..20 {
-        world.signer.expect_trouble(Trouble::Deny("order-expired"));
-    }
-    let short = order::Order { expires_unix: now() + 4, ..order("short", 50_000, &address(STRANGER, 0, 0)) };
+    world.signer.expect_trouble(Trouble::Deny("frozen"));
+    world.signer.expect_trouble(Trouble::Deny("order-expired"));
+    let short = order::Order {
+        expires_unix: now() + 4,
+        ..order("short", 50_000, &address(STRANGER, 0, 0))
+    };
     let _ = world.submit(&short).await.unwrap();
-    world.until("the signer to have been asked", async || (!world.leases().await.is_empty()).then_some(())).await;
-    world.until("the order to expire", async || (now() > short.expires_unix).then_some(())).await;
-    // A no before the end is asked about again only after long; a restart asks at once.
-    let mut world = world;
-    world.kill_watcher();
-    world.start_watcher();
+    world
+        .until("the signer to have been asked", async || {
+            (!world.leases().await.is_empty()).then_some(())
+        })
+        .await;
     let _ = world.payout_in("short", "refused").await;
     assert!(world.leases().await.is_empty());
-    world.signer.ledger.lock().unwrap().trouble.clear();
     // Its coin, the largest, is set aside at the signer: the next payout finds out and takes the other.
     let _ = world.submit(&order("next", 60_000, &address(STRANGER, 0, 1))).await.unwrap();
     let _ = world.payout_in("next", "broadcast").await;
@@ -133,17 +139,21 @@ async fn a_lost_answer_pays_once() {
 #[tokio::test]
 async fn when_a_coin_vanishes_the_next_version_conflicts_with_the_first() {
     let world = World::start().await;
-    let parents = world.fund(3, &[80_000, 70_000, 60_000]).await;
+    let parents = world.fund_apart(3, &[80_000, 60_000, 70_000]).await;
     // Needs the two largest coins.
     let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
     let first = world.payout_in("o", "broadcast").await;
     world.mine(1).await;
-    world.node.reorg_without(parents[1]).await.unwrap();
+    world.node.reorg_without(parents[2]).await.unwrap();
     world.caught_up().await;
     world.mine(DEPTH).await;
     let second = world
         .until("another version", async || {
-            world.payout("o").await.filter(|p| p.state == "confirming" || p.state == "broadcast").filter(|p| p.txid != first.txid)
+            world
+                .payout("o")
+                .await
+                .filter(|p| p.state == "confirming" || p.state == "broadcast")
+                .filter(|p| p.txid != first.txid)
         })
         .await;
     world.mine(DEPTH).await;
@@ -151,7 +161,10 @@ async fn when_a_coin_vanishes_the_next_version_conflicts_with_the_first() {
     assert_eq!(done.txid, second.txid);
     assert_eq!(world.balance(STRANGER).await, 120_000);
     let signed = world.signer.ledger.lock().unwrap().signed.clone();
-    let shared = signed[0].input.iter().filter(|a| signed[1].input.iter().any(|b| a.previous_output == b.previous_output));
+    let shared = signed[0]
+        .input
+        .iter()
+        .filter(|a| signed[1].input.iter().any(|b| a.previous_output == b.previous_output));
     assert_eq!((signed.len(), shared.count()), (2, 1));
     assert!(world.leases().await.is_empty());
     let story = world.story("o").await;
@@ -162,7 +175,8 @@ async fn when_a_coin_vanishes_the_next_version_conflicts_with_the_first() {
 async fn payouts_at_once_share_no_coin() {
     let world = World::start().await;
     world.fund(3, &[60_000, 60_000, 60_000, 60_000, 60_000]).await;
-    let orders: Vec<_> = (0..5).map(|n| order(&format!("o{n}"), 50_000, &address(STRANGER, 0, n))).collect();
+    let orders: Vec<_> =
+        (0..5).map(|n| order(&format!("o{n}"), 50_000, &address(STRANGER, 0, n))).collect();
     for order in &orders {
         let _ = world.submit(order).await.unwrap();
     }
@@ -174,6 +188,9 @@ async fn payouts_at_once_share_no_coin() {
         let paid = world.payout_in(order.id.as_str(), "final").await;
         assert_ne!(paid.txid, bitcoin::Txid::all_zeros().to_string());
     }
-    assert_eq!(world.node.balance(&format!("addr({})", address(STRANGER, 0, 0)), 1).await.unwrap(), Amount::from_sat(50_000));
+    assert_eq!(
+        world.node.balance(&format!("addr({})", address(STRANGER, 0, 0)), 1).await.unwrap(),
+        Amount::from_sat(50_000)
+    );
     assert_eq!(world.balance(STRANGER).await, 250_000);
 }

@@ -28,7 +28,8 @@ async fn final_coins_reach_cold_storage_and_settle() {
     assert_eq!(world.balance(2).await, to_cold);
     assert_eq!(world.signer.signed(), 1);
     assert!(world.leases().await.is_empty());
-    let story = ["planned", "signed", "broadcast", "confirmed", "final"].map(|what| format!("sweep.{what}"));
+    let story = ["planned", "signed", "broadcast", "confirmed", "final"]
+        .map(|what| format!("sweep.{what}"));
     assert_eq!(world.story(&planned.id).await, story);
 }
 
@@ -36,7 +37,10 @@ async fn final_coins_reach_cold_storage_and_settle() {
 async fn a_key_is_one_sweep_and_nothing_else() {
     let world = World::start().await;
     let error = world.create_sweep("early").await.unwrap_err();
-    assert_eq!((error.code(), &error.message()[..9]), (tonic::Code::FailedPrecondition, "no-coins:"));
+    assert_eq!(
+        (error.code(), &error.message()[..9]),
+        (tonic::Code::FailedPrecondition, "no-coins:")
+    );
     world.fund(1, &[50_000]).await;
     let first = world.create_sweep("a").await.unwrap();
     assert_eq!(world.create_sweep("a").await.unwrap().id, first.id);
@@ -74,13 +78,13 @@ async fn a_lost_answer_is_asked_for_again_and_signed_once() {
 #[tokio::test]
 async fn when_a_parent_vanishes_the_other_coins_are_swept_again() {
     let world = World::start().await;
-    let parents = world.fund(1, &[50_000, 60_000, 70_000]).await;
+    let parents = world.fund_apart(1, &[50_000, 60_000, 70_000]).await;
     let first = world.create_sweep("a").await.unwrap();
     let _ = world.sweep_in(&first.id, "broadcast").await;
     world.mine(1).await;
     let _ = world.sweep_in(&first.id, "confirming").await;
 
-    world.node.reorg_without(parents[1]).await.unwrap();
+    world.node.reorg_without(parents[2]).await.unwrap();
     world.caught_up().await;
     let replaced = world.sweep_in(&first.id, "replaced").await;
     assert!(replaced.block.is_none());
@@ -131,7 +135,7 @@ async fn a_node_that_lost_its_mempool_gets_the_sweep_again() {
     world.fund(1, &[50_000]).await;
     let sweep = world.create_sweep("a").await.unwrap();
     let sent = world.sweep_in(&sweep.id, "broadcast").await;
-    world.node.kill().unwrap();
+    world.node.stop().unwrap();
     let _ = std::fs::remove_file(world.node.dir().join("regtest").join("mempool.dat"));
     world.node.start_again().await.unwrap();
     world

@@ -15,8 +15,8 @@ use order::{AddressText, Order, OrderId};
 use proto::signer_server::SignerServer;
 use proto::watcher_client::WatcherClient;
 use proto::{
-    CreateSweepRequest, Event, GetPayoutRequest, GetSweepRequest, ListSweepsRequest, Payout, SignedOrder,
-    StreamEventsRequest, SubmitPayoutRequest, Sweep, WatcherStatusRequest,
+    CreateSweepRequest, Event, GetPayoutRequest, GetSweepRequest, ListSweepsRequest, Payout,
+    SignedOrder, StreamEventsRequest, SubmitPayoutRequest, Sweep, WatcherStatusRequest,
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -94,7 +94,11 @@ impl World {
     }
 
     pub fn start_watcher(&mut self) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let config = self.config.clone();
         drop(runtime.spawn(async move {
             // The old database may still be open for a moment after a crash.
@@ -114,13 +118,16 @@ impl World {
 
     /// Every task of the watcher ends where it stands.
     pub fn kill_watcher(&mut self) {
-        self.watcher.take().unwrap().shutdown_timeout(Duration::from_secs(10));
+        let runtime = self.watcher.take().unwrap();
+        // A runtime may not be ended from within another's task.
+        std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10))).join().unwrap();
     }
 
     pub async fn caught_up(&self) {
         self.until("the watcher to be on the node's tip", async || {
             let tip = self.node.tip().await.unwrap().to_string();
-            let status = self.client.clone().status(WatcherStatusRequest {}).await.ok()?.into_inner();
+            let status =
+                self.client.clone().status(WatcherStatusRequest {}).await.ok()?.into_inner();
             (status.synced && status.tip.is_some_and(|at| at.hash == tip)).then_some(())
         })
         .await;
@@ -137,6 +144,18 @@ impl World {
         for (n, sat) in (0..).zip(sat) {
             let to = address(seed, 0, n).to_string();
             txids.push(self.node.pay(&to, Amount::from_sat(*sat)).await.unwrap());
+        }
+        self.mine(DEPTH).await;
+        txids
+    }
+
+    /// As [`World::fund`], each payment in a block of its own: the last can be undone without the others.
+    pub async fn fund_apart(&self, seed: u8, sat: &[u64]) -> Vec<Txid> {
+        let mut txids = Vec::new();
+        for (n, sat) in (0..).zip(sat) {
+            let to = address(seed, 0, n).to_string();
+            txids.push(self.node.pay(&to, Amount::from_sat(*sat)).await.unwrap());
+            self.mine(1).await;
         }
         self.mine(DEPTH).await;
         txids
@@ -170,7 +189,8 @@ impl World {
     }
 
     pub async fn submit(&self, order: &Order) -> Result<Payout, tonic::Status> {
-        let signed = SignedOrder { order: order.encode(), signature: vec![7; 64], signer: "shop".into() };
+        let signed =
+            SignedOrder { order: order.encode(), signature: vec![7; 64], signer: "shop".into() };
         let request = SubmitPayoutRequest { order: Some(signed), wallet: String::new() };
         Ok(self.client.clone().submit_payout(request).await?.into_inner())
     }
@@ -207,7 +227,8 @@ impl World {
     pub async fn leases(&self) -> Vec<String> {
         let url = format!("sqlite://{}?mode=ro", self.config.database.display());
         let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
-        let leases = sqlx::query_scalar("SELECT lease FROM coins WHERE lease IS NOT NULL ORDER BY lease");
+        let leases =
+            sqlx::query_scalar("SELECT lease FROM coins WHERE lease IS NOT NULL ORDER BY lease");
         let found = leases.fetch_all(&pool).await.unwrap();
         pool.close().await;
         found

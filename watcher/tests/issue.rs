@@ -1,6 +1,14 @@
 //! Addresses: idempotent, never past the watermark, never one index for two references, and matched by the
 //! follower before anybody sees them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that fails may panic"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,8 +162,16 @@ async fn bad_requests_are_refused_with_a_reason() {
         (request("a b", "a"), Code::InvalidArgument, "bad-idempotency-key"),
         (request("k", &long), Code::InvalidArgument, "bad-customer-reference"),
         (request("k", "a\nb"), Code::InvalidArgument, "bad-customer-reference"),
-        (IssueAddressRequest { wallet: "nope".into(), ..request("k", "a") }, Code::NotFound, "unknown-wallet"),
-        (IssueAddressRequest { wallet: "cold".into(), ..request("k", "a") }, Code::FailedPrecondition, "cold-wallet"),
+        (
+            IssueAddressRequest { wallet: "nope".into(), ..request("k", "a") },
+            Code::NotFound,
+            "unknown-wallet",
+        ),
+        (
+            IssueAddressRequest { wallet: "cold".into(), ..request("k", "a") },
+            Code::FailedPrecondition,
+            "cold-wallet",
+        ),
     ];
     for (bad, want, reason) in cases {
         let error = desk.issuer.issue("default", &bad).await.unwrap_err();
@@ -173,7 +189,8 @@ async fn past_the_watermark_nothing_is_issued_and_no_index_is_wasted() {
         let _ = desk.issuer.issue("default", &request(key, key)).await.unwrap();
     }
     for n in 0..20 {
-        let error = desk.issuer.issue("default", &request(&format!("late-{n}"), "c")).await.unwrap_err();
+        let error =
+            desk.issuer.issue("default", &request(&format!("late-{n}"), "c")).await.unwrap_err();
         assert_eq!(code(error), (Code::FailedPrecondition, "index-not-proven".into()));
     }
     let refused = desk.issuer.issue("default", &request("bad", "refuse me")).await.unwrap_err();
@@ -183,10 +200,11 @@ async fn past_the_watermark_nothing_is_issued_and_no_index_is_wasted() {
     assert_eq!(code(refused), (Code::InvalidArgument, "bad-claim".into()));
     let late = desk.issuer.issue("default", &request("late-7", "c")).await.unwrap();
     assert_eq!(late.index, 2, "the lowest index let go comes first");
-    let next: i64 = sqlx::query_scalar("SELECT next_external FROM wallets WHERE wallet = 'deposits'")
-        .fetch_one(desk.store.reader())
-        .await
-        .unwrap();
+    let next: i64 =
+        sqlx::query_scalar("SELECT next_external FROM wallets WHERE wallet = 'deposits'")
+            .fetch_one(desk.store.reader())
+            .await
+            .unwrap();
     assert_eq!(next, 3);
 }
 
@@ -245,7 +263,9 @@ async fn many_at_once_get_one_index_each_in_few_calls() {
         .map(|n| {
             let issuer = desk.issuer.clone();
             // Every key comes twice, at once.
-            tokio::spawn(async move { issuer.issue("default", &request(&format!("k{}", n % 60), "c")).await })
+            tokio::spawn(async move {
+                issuer.issue("default", &request(&format!("k{}", n % 60), "c")).await
+            })
         })
         .collect();
     let mut by_key: BTreeMap<usize, BTreeSet<u32>> = BTreeMap::new();
@@ -256,11 +276,14 @@ async fn many_at_once_get_one_index_each_in_few_calls() {
     let all: BTreeSet<u32> = by_key.values().flatten().copied().collect();
     assert_eq!(all, (0..60).collect());
     // Indexes went past the first lookahead, so scripts were added while issuing.
-    let mark: i64 = sqlx::query_scalar("SELECT mark FROM cursor").fetch_one(desk.store.reader()).await.unwrap();
-    let number: i64 = sqlx::query_scalar("SELECT number FROM scripts WHERE wallet = 'deposits' AND branch = 0 AND idx = 59")
-        .fetch_one(desk.store.reader())
-        .await
-        .unwrap();
+    let mark: i64 =
+        sqlx::query_scalar("SELECT mark FROM cursor").fetch_one(desk.store.reader()).await.unwrap();
+    let number: i64 = sqlx::query_scalar(
+        "SELECT number FROM scripts WHERE wallet = 'deposits' AND branch = 0 AND idx = 59",
+    )
+    .fetch_one(desk.store.reader())
+    .await
+    .unwrap();
     assert!(number <= mark);
     assert!(desk.signer.0.lock().unwrap().calls <= 120);
 }

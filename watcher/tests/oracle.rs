@@ -2,6 +2,14 @@
 //! failures and watcher deaths; afterwards the tables must say what a replay of the best chain from genesis
 //! says, and the events alone must lead to the same state.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that fails may panic"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -137,7 +145,8 @@ impl Stage {
             assert!(steps < 200, "the follower never gets there");
         }
         let tip = *self.node.world.lock().unwrap().chain.last().unwrap();
-        let cursor: Vec<u8> = sqlx::query_scalar("SELECT hash FROM cursor").fetch_one(store.reader()).await.unwrap();
+        let cursor: Vec<u8> =
+            sqlx::query_scalar("SELECT hash FROM cursor").fetch_one(store.reader()).await.unwrap();
         assert_eq!(cursor, AsRef::<[u8]>::as_ref(&tip), "not at the tip");
         let expected = oracle(&self.node.world.lock().unwrap());
         compare_coins(store, &expected).await;
@@ -193,7 +202,9 @@ fn spendable(world: &World, with_mempool: bool) -> Vec<OutPoint> {
             let _ = coins.remove(&input.previous_output);
         }
         let txid = tx.compute_txid();
-        coins.extend((0..u32::try_from(tx.output.len()).unwrap()).map(|vout| OutPoint::new(txid, vout)));
+        coins.extend(
+            (0..u32::try_from(tx.output.len()).unwrap()).map(|vout| OutPoint::new(txid, vout)),
+        );
     }
     coins.into_iter().collect()
 }
@@ -201,10 +212,15 @@ fn spendable(world: &World, with_mempool: bool) -> Vec<OutPoint> {
 fn pick(world: &World, inputs: &[Index], with_mempool: bool, salt: u32) -> Vec<OutPoint> {
     let mut coins = spendable(world, with_mempool);
     // What waiting transactions spend, so that conflicts arise; and coins nobody knows.
-    coins.extend(world.mempool.iter().flat_map(|tx| tx.input.iter().map(|input| input.previous_output)));
+    coins.extend(
+        world.mempool.iter().flat_map(|tx| tx.input.iter().map(|input| input.previous_output)),
+    );
     coins.extend([from_outside(salt), from_outside(salt.wrapping_mul(2))]);
-    let confirmed: HashSet<OutPoint> =
-        world.blocks().flat_map(|block| &block.txdata).flat_map(|tx| tx.input.iter().map(|i| i.previous_output)).collect();
+    let confirmed: HashSet<OutPoint> = world
+        .blocks()
+        .flat_map(|block| &block.txdata)
+        .flat_map(|tx| tx.input.iter().map(|i| i.previous_output))
+        .collect();
     coins.retain(|coin| !confirmed.contains(coin));
     let chosen: BTreeSet<OutPoint> = inputs.iter().map(|index| *index.get(&coins)).collect();
     chosen.into_iter().collect()
@@ -212,16 +228,28 @@ fn pick(world: &World, inputs: &[Index], with_mempool: bool, salt: u32) -> Vec<O
 
 /// Forgets transactions that spend what others spend now, or what is not there, and all built on them.
 fn settle_mempool(world: &mut World) {
-    let mut made: HashSet<Txid> = world.blocks().flat_map(|b| &b.txdata).map(Transaction::compute_txid).collect();
-    let mut spent: HashSet<OutPoint> =
-        world.blocks().flat_map(|b| &b.txdata).flat_map(|tx| tx.input.iter().map(|i| i.previous_output)).collect();
-    let ever: HashSet<Txid> =
-        world.blocks.values().flat_map(|b| &b.txdata).chain(&world.mempool).map(Transaction::compute_txid).collect();
+    let mut made: HashSet<Txid> =
+        world.blocks().flat_map(|b| &b.txdata).map(Transaction::compute_txid).collect();
+    let mut spent: HashSet<OutPoint> = world
+        .blocks()
+        .flat_map(|b| &b.txdata)
+        .flat_map(|tx| tx.input.iter().map(|i| i.previous_output))
+        .collect();
+    let ever: HashSet<Txid> = world
+        .blocks
+        .values()
+        .flat_map(|b| &b.txdata)
+        .chain(&world.mempool)
+        .map(Transaction::compute_txid)
+        .collect();
     let waiting = std::mem::take(&mut world.mempool);
     for tx in waiting {
         let known = |coin: &OutPoint| made.contains(&coin.txid) || !ever.contains(&coin.txid);
         let good = !made.contains(&tx.compute_txid())
-            && tx.input.iter().all(|i| known(&i.previous_output) && !spent.contains(&i.previous_output));
+            && tx
+                .input
+                .iter()
+                .all(|i| known(&i.previous_output) && !spent.contains(&i.previous_output));
         if good {
             spent.extend(tx.input.iter().map(|i| i.previous_output));
             let _ = made.insert(tx.compute_txid());
@@ -235,9 +263,15 @@ fn settle_mempool(world: &mut World) {
 fn valid_on(world: &World, earlier: &[Transaction], tx: &Transaction) -> bool {
     let chain: Vec<&Transaction> = world.blocks().flat_map(|b| &b.txdata).chain(earlier).collect();
     let made: HashSet<Txid> = chain.iter().map(|tx| tx.compute_txid()).collect();
-    let spent: HashSet<OutPoint> = chain.iter().flat_map(|tx| tx.input.iter().map(|i| i.previous_output)).collect();
-    let ever: HashSet<Txid> =
-        world.blocks.values().flat_map(|b| &b.txdata).chain(&world.mempool).map(Transaction::compute_txid).collect();
+    let spent: HashSet<OutPoint> =
+        chain.iter().flat_map(|tx| tx.input.iter().map(|i| i.previous_output)).collect();
+    let ever: HashSet<Txid> = world
+        .blocks
+        .values()
+        .flat_map(|b| &b.txdata)
+        .chain(&world.mempool)
+        .map(Transaction::compute_txid)
+        .collect();
     let known = |coin: &OutPoint| made.contains(&coin.txid) || !ever.contains(&coin.txid);
     !made.contains(&tx.compute_txid())
         && tx.input.iter().all(|i| known(&i.previous_output) && !spent.contains(&i.previous_output))
@@ -280,10 +314,15 @@ fn change(world: &mut World, happening: Happening, salt: u32) {
                 undone = block;
             }
             undone.retain(|tx| !tx.is_coinbase());
-            let mut chosen: Vec<_> =
-                undone.iter().zip(take.iter().cycle()).filter(|(_, take)| **take).map(|(tx, _)| tx.clone()).collect();
+            let mut chosen: Vec<_> = undone
+                .iter()
+                .zip(take.iter().cycle())
+                .filter(|(_, take)| **take)
+                .map(|(tx, _)| tx.clone())
+                .collect();
             for at in 0..(depth + 1).saturating_sub(usize::from(fewer)).max(1) {
-                let mut block = vec![coinbase(salt * 100 + 10_000_000 + u32::try_from(at).unwrap(), false)];
+                let mut block =
+                    vec![coinbase(salt * 100 + 10_000_000 + u32::try_from(at).unwrap(), false)];
                 let rest = chosen.split_off(chosen.len().min(2));
                 for tx in std::mem::replace(&mut chosen, rest) {
                     if valid_on(world, &block, &tx) {
@@ -311,10 +350,15 @@ fn change(world: &mut World, happening: Happening, salt: u32) {
 /// Forgets waiting transactions whose parents are neither confirmed, nor waiting before them, nor from outside.
 fn drop_orphans(world: &mut World) {
     let outside = |coin: &OutPoint| *coin == from_outside(coin.vout);
-    let mut made: HashSet<Txid> = world.blocks().flat_map(|b| &b.txdata).map(Transaction::compute_txid).collect();
+    let mut made: HashSet<Txid> =
+        world.blocks().flat_map(|b| &b.txdata).map(Transaction::compute_txid).collect();
     let waiting = std::mem::take(&mut world.mempool);
     for tx in waiting {
-        if tx.input.iter().all(|i| made.contains(&i.previous_output.txid) || outside(&i.previous_output)) {
+        if tx
+            .input
+            .iter()
+            .all(|i| made.contains(&i.previous_output.txid) || outside(&i.previous_output))
+        {
             let _ = made.insert(tx.compute_txid());
             world.mempool.push(tx);
         }
@@ -340,7 +384,10 @@ struct Expected {
 fn oracle(world: &World) -> BTreeMap<OutPoint, Expected> {
     let places: HashMap<ScriptBuf, u8> = (0..7).map(|n| (script(n), n)).collect();
     let mut coins: BTreeMap<OutPoint, Expected> = BTreeMap::new();
-    let confirmed = world.blocks().enumerate().flat_map(|(height, b)| b.txdata.iter().map(move |tx| (tx, Some(height))));
+    let confirmed = world
+        .blocks()
+        .enumerate()
+        .flat_map(|(height, b)| b.txdata.iter().map(move |tx| (tx, Some(height))));
     for (tx, height) in confirmed.chain(world.mempool.iter().map(|tx| (tx, None))) {
         let txid = tx.compute_txid();
         for input in &tx.input {
@@ -350,7 +397,10 @@ fn oracle(world: &World) -> BTreeMap<OutPoint, Expected> {
         }
         for (vout, output) in (0_u32..).zip(&tx.output) {
             if let Some(place) = places.get(&output.script_pubkey) {
-                let _ = coins.insert(OutPoint::new(txid, vout), Expected { place: *place, height, spent: None });
+                let _ = coins.insert(
+                    OutPoint::new(txid, vout),
+                    Expected { place: *place, height, spent: None },
+                );
             }
         }
     }
@@ -365,32 +415,38 @@ fn outpoint(row: &sqlx::sqlite::SqliteRow) -> OutPoint {
 
 async fn compare_coins(store: &Store, expected: &BTreeMap<OutPoint, Expected>) {
     use bitcoin::hashes::Hash as _;
-    let rows = sqlx::query("SELECT txid, vout, chain_state, height, spent_txid, spent_height FROM coins")
-        .fetch_all(store.reader())
-        .await
-        .unwrap();
+    let rows =
+        sqlx::query("SELECT txid, vout, chain_state, height, spent_txid, spent_height FROM coins")
+            .fetch_all(store.reader())
+            .await
+            .unwrap();
     let mut live = BTreeMap::new();
     for row in &rows {
         let state: String = row.get(2);
         if state != "gone" {
             let spent_txid: Option<Vec<u8>> = row.get(4);
-            let number = |column| row.get::<Option<i64>, _>(column).map(|h| usize::try_from(h).unwrap());
+            let number =
+                |column| row.get::<Option<i64>, _>(column).map(|h| usize::try_from(h).unwrap());
             let spent = spent_txid.map(|txid| (Txid::from_slice(&txid).unwrap(), number(5)));
             let _ = live.insert(outpoint(row), (number(3), spent));
         }
     }
-    let expected: BTreeMap<_, _> = expected.iter().map(|(coin, e)| (*coin, (e.height, e.spent))).collect();
+    let expected: BTreeMap<_, _> =
+        expected.iter().map(|(coin, e)| (*coin, (e.height, e.spent))).collect();
     assert_eq!(live, expected, "coins differ");
 }
 
 async fn compare_deposits(store: &Store, expected: &BTreeMap<OutPoint, Expected>, tip: usize) {
-    let rows = sqlx::query("SELECT txid, idx, chain_state, credit_state, custody_state, height FROM deposits")
-        .fetch_all(store.reader())
-        .await
-        .unwrap();
+    let rows = sqlx::query(
+        "SELECT txid, idx, chain_state, credit_state, custody_state, height FROM deposits",
+    )
+    .fetch_all(store.reader())
+    .await
+    .unwrap();
     let mut live = 0;
     for row in &rows {
-        let (chain, credit, custody): (String, String, String) = (row.get(2), row.get(3), row.get(4));
+        let (chain, credit, custody): (String, String, String) =
+            (row.get(2), row.get(3), row.get(4));
         let Some(coin) = expected.get(&outpoint(row)) else {
             assert_eq!(chain, "gone");
             assert_ne!(credit, "credited");
@@ -438,7 +494,8 @@ async fn compare_events(store: &Store) {
             assert_eq!(kind, "deposit.seen", "the first event of a deposit");
         }
     }
-    let axes = "SELECT txid, idx, chain_state, credit_state, custody_state, chain, height FROM deposits";
+    let axes =
+        "SELECT txid, idx, chain_state, credit_state, custody_state, chain, height FROM deposits";
     let rows = sqlx::query(axes).fetch_all(store.reader()).await.unwrap();
     assert_eq!(rows.len(), state.len());
     for row in rows {

@@ -1,5 +1,13 @@
 //! Events: no reader skips, repeats or reorders one, however readers and writers meet.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that fails may panic"
+)]
+
 mod common;
 
 use std::time::Duration;
@@ -14,7 +22,8 @@ use watcher::store::Store;
 async fn write(store: &Store, events: u32) {
     let mut tx = store.begin().await.unwrap();
     for n in 0..events {
-        let _ = tx.event("default", "test.happened", &n.to_string(), &json!({ "v": 1 })).await.unwrap();
+        let _ =
+            tx.event("default", "test.happened", &n.to_string(), &json!({ "v": 1 })).await.unwrap();
     }
     tx.commit().await.unwrap();
 }

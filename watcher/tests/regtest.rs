@@ -1,6 +1,14 @@
 //! The follower on a real bitcoind: seen, confirmed, reorganised away, replaced, conflicted; nodes that die, lag
 //! or come back; wallets that come late.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that fails may panic"
+)]
+
 mod common;
 
 use std::path::Path;
@@ -31,7 +39,8 @@ struct Watch {
 impl Watch {
     fn start(store: Store, node: &Node, max_reorg: u32) -> Self {
         let client =
-            watcher::node::Node::new(&node.rpc_url(), &node.cookie_file(), Duration::from_secs(20)).unwrap();
+            watcher::node::Node::new(&node.rpc_url(), &node.cookie_file(), Duration::from_secs(20))
+                .unwrap();
         let settings = FollowSettings { start: 0, max_reorg, poll: Duration::from_millis(50) };
         let (follow, follower) = Follower::new(client, store.clone(), book(), settings);
         let (stop, stopped) = watch::channel(false);
@@ -60,12 +69,19 @@ impl Watch {
     }
 
     /// Waits until the deposit is in this chain, credit and visible state.
-    async fn reaches(&self, txid: impl std::fmt::Display, chain: &str, credit: &str, visible: &str) -> Deposit {
+    async fn reaches(
+        &self,
+        txid: impl std::fmt::Display,
+        chain: &str,
+        credit: &str,
+        visible: &str,
+    ) -> Deposit {
         let txid = txid.to_string();
         let what = format!("{txid} is {chain}, {credit}, {visible}");
         eventually(&what, || async {
             self.deposit(&txid).await.is_some_and(|d| {
-                (d.chain_state.as_str(), d.credit_state.as_str(), d.state.as_str()) == (chain, credit, visible)
+                (d.chain_state.as_str(), d.credit_state.as_str(), d.state.as_str())
+                    == (chain, credit, visible)
             })
         })
         .await;
@@ -75,7 +91,11 @@ impl Watch {
     async fn last_event(&self, txid: impl std::fmt::Display, kind: &str) -> Value {
         let txid = txid.to_string();
         let events = events_after(&self.store, "default", 0).await.unwrap();
-        let event = events.iter().rev().find(|event| event.kind == kind && event.object.contains(&txid)).unwrap();
+        let event = events
+            .iter()
+            .rev()
+            .find(|event| event.kind == kind && event.object.contains(&txid))
+            .unwrap();
         serde_json::from_str(&event.body).unwrap()
     }
 }
@@ -116,10 +136,22 @@ async fn a_deposit_is_seen_settles_is_reorganised_away_and_settles_again() {
     assert_eq!(again.id, seen.id, "the block is no part of a deposit's identity");
 
     let events = events_after(&watch.store, "default", 0).await.unwrap();
-    let kinds: Vec<_> = events.iter().map(|event| event.kind.strip_prefix("deposit.").unwrap()).collect();
+    let kinds: Vec<_> =
+        events.iter().map(|event| event.kind.strip_prefix("deposit.").unwrap()).collect();
     assert_eq!(
         kinds,
-        ["seen", "confirming", "final", "credited", "confirming", "seen", "reversed", "confirming", "final", "credited"],
+        [
+            "seen",
+            "confirming",
+            "final",
+            "credited",
+            "confirming",
+            "seen",
+            "reversed",
+            "confirming",
+            "final",
+            "credited"
+        ],
     );
     watch.end().await;
 }
@@ -138,7 +170,10 @@ async fn replaced_and_conflicted_payments_are_gone_and_say_by_what() {
     let _ = watch.reaches(&second, "seen", "none", "pending").await;
     let _ = watch.reaches(first, "gone", "none", "reversed").await;
     let gone = watch.last_event(first, "deposit.gone").await;
-    assert_eq!((gone["gone_reason"].as_str(), gone["gone_by"].as_str()), (Some("replaced"), Some(second.as_str())));
+    assert_eq!(
+        (gone["gone_reason"].as_str(), gone["gone_by"].as_str()),
+        (Some("replaced"), Some(second.as_str()))
+    );
 
     // Settled and credited, then gone for good with the blocks it was in.
     let _ = node.mine(3).await.unwrap();
@@ -169,7 +204,11 @@ async fn node_and_watcher_may_stop_and_start_at_any_time() {
         !status.node_reachable && status.problem.is_some() && !status.synced
     })
     .await;
-    assert_eq!(watch.deposit(waiting).await.unwrap().chain_state, "seen", "silence takes nothing back");
+    assert_eq!(
+        watch.deposit(waiting).await.unwrap().chain_state,
+        "seen",
+        "silence takes nothing back"
+    );
     node.start_again().await.unwrap();
     eventually("following goes on", || async { watch.follower.status().synced }).await;
     let _ = watch.reaches(waiting, "seen", "none", "pending").await;
@@ -199,7 +238,9 @@ async fn node_and_watcher_may_stop_and_start_at_any_time() {
             Some(0) => "seen",
             Some(_) => "confirming",
         };
-        let _ = watch.reaches(txid, want, "none", if want == "gone" { "reversed" } else { "pending" }).await;
+        let _ = watch
+            .reaches(txid, want, "none", if want == "gone" { "reversed" } else { "pending" })
+            .await;
     }
     watch.end().await;
 }

@@ -1,66 +1,29 @@
 //! The service as callers meet it: mutual TLS, grants by certificate name, and a start that needs neither node
 //! nor signer.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that fails may panic"
+)]
+
 mod common;
 
-use std::path::Path;
-
 use common::fake_node::FakeNode;
-use common::{descriptor, eventually};
+use common::{config_text, descriptor, eventually};
 use devnet::{Credential, Pki};
+use prost::Message as _;
 use proto::watcher_client::WatcherClient;
 use proto::{
-    IssueAddressRequest, ListDepositsRequest, Refusal, StreamEventsRequest, SubmitPayoutRequest, WatcherStatusRequest,
+    IssueAddressRequest, ListDepositsRequest, Refusal, StreamEventsRequest, SubmitPayoutRequest,
+    WatcherStatusRequest,
 };
-use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use watcher::config::{Config, ConfigError};
 use watcher::serve::{self, Running};
-
-fn config_text(dir: &Path, url: &str, auth_file: &Path, server: &Credential, client: &Credential) -> String {
-    format!(
-        r#"
-        network = "regtest"
-        database = "{dir}/watcher.sqlite"
-        listen = "127.0.0.1:0"
-        finality = {{ depth = 3 }}
-        [tls]
-        certificate = "{server_cert}"
-        key = "{server_key}"
-        ca = "{ca}"
-        [node]
-        url = "{url}"
-        auth_file = "{auth_file}"
-        poll_ms = 20
-        [signer]
-        url = "https://127.0.0.1:9"
-        [signer.tls]
-        certificate = "{client_cert}"
-        key = "{client_key}"
-        ca = "{ca}"
-        [[wallets]]
-        name = "deposits"
-        purpose = "deposits"
-        lookahead = 5
-        descriptor = "{descriptor}"
-        [[clients]]
-        name = "shop"
-        grants = ["issue", "read"]
-        [[clients]]
-        name = "books"
-        grants = ["read"]
-        "#,
-        dir = dir.display(),
-        server_cert = server.cert.display(),
-        server_key = server.key.display(),
-        ca = server.ca.display(),
-        auth_file = auth_file.display(),
-        client_cert = client.cert.display(),
-        client_key = client.key.display(),
-        descriptor = descriptor(1),
-    )
-}
 
 struct Scene {
     dir: tempfile::TempDir,
@@ -75,7 +38,7 @@ impl Scene {
         let pki = Pki::create(&dir.path().join("pki")).unwrap();
         let node = FakeNode::start().await;
         let (server, client) = (pki.server("watcher").unwrap(), pki.client("watcher-1").unwrap());
-        let text = config_text(dir.path(), &node.url, &node.auth_file, &server, &client);
+        let text = config_text(dir.path(), 0, &node.url, &node.auth_file, &server, &client);
         Self { dir, pki, node, text }
     }
 
@@ -119,9 +82,9 @@ async fn grants_come_from_the_certificate_and_nothing_else() {
     assert!(stranger.status(WatcherStatusRequest {}).await.is_err(), "the handshake fails");
 
     // Without a certificate at all.
-    let tls = tonic::transport::ClientTlsConfig::new()
-        .domain_name("localhost")
-        .ca_certificate(tonic::transport::Certificate::from_pem(std::fs::read(scene.pki.ca()).unwrap()));
+    let tls = tonic::transport::ClientTlsConfig::new().domain_name("localhost").ca_certificate(
+        tonic::transport::Certificate::from_pem(std::fs::read(scene.pki.ca()).unwrap()),
+    );
     let endpoint = Endpoint::from_shared(format!("https://{}", running.address)).unwrap();
     let mut bare = WatcherClient::new(endpoint.tls_config(tls).unwrap().connect_lazy());
     assert!(bare.status(WatcherStatusRequest {}).await.is_err());
@@ -138,7 +101,9 @@ async fn it_serves_without_node_and_signer_and_says_so() {
         let mut shop = shop.clone();
         async move {
             let status = shop.status(WatcherStatusRequest {}).await.unwrap().into_inner();
-            !status.node_reachable && !status.signer_reachable && status.problem.contains("cannot be reached")
+            !status.node_reachable
+                && !status.signer_reachable
+                && status.problem.contains("cannot be reached")
         }
     })
     .await;
@@ -166,6 +131,15 @@ async fn it_serves_without_node_and_signer_and_says_so() {
     assert!(!matches!(events.message().await, Ok(Some(_))));
     let again = scene.start().await;
     again.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_names_what_is_missing() {
+    let scene = Scene::set().await;
+    let findings = watcher::check::run(&scene.load(&scene.text).unwrap()).await;
+    let good: Vec<_> = findings.iter().map(|finding| finding.good).collect();
+    assert_eq!(good, [true, true, true, false], "{findings:?}");
+    assert!(findings[2].text.contains("height 0"));
 }
 
 #[tokio::test]

@@ -117,7 +117,10 @@ async fn serve(socket: TcpStream, world: Arc<Mutex<World>>) {
             }
         };
         let text = reply.to_string();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", text.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            text.len()
+        );
         if stream.write_all(head.as_bytes()).await.is_err()
             || stream.write_all(text.as_bytes()).await.is_err()
             || stream.flush().await.is_err()
@@ -133,7 +136,8 @@ async fn read_body(stream: &mut BufStream<TcpStream>) -> Option<Vec<u8>> {
         head.push(stream.read_u8().await.ok()?);
     }
     let head = String::from_utf8(head).ok()?.to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?.trim().parse().ok()?;
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length: "))?.trim().parse().ok()?;
     let mut body = vec![0; length];
     let _ = stream.read_exact(&mut body).await.ok()?;
     Some(body)
@@ -166,6 +170,8 @@ fn answer(world: &World, call: &Value) -> Value {
     };
     match result {
         Some(result) => json!({ "id": call["id"], "result": result, "error": null }),
-        None => json!({ "id": call["id"], "result": null, "error": { "code": -5, "message": "not found" } }),
+        None => {
+            json!({ "id": call["id"], "result": null, "error": { "code": -5, "message": "not found" } })
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
 use bitcoin::secp256k1::Secp256k1;
 use bitcoin::{Network, NetworkKind};
+use devnet::Credential;
 use watcher::book::Book;
 use watcher::chain::{FollowSettings, Follower, Handle};
 use watcher::config::{Purpose, WalletConfig};
@@ -54,10 +55,8 @@ pub fn wallet_config(name: &str, seed: u8, purpose: Purpose) -> WalletConfig {
 }
 
 pub fn wallets() -> Wallets {
-    let configs = [
-        wallet_config("deposits", 1, Purpose::Deposits),
-        wallet_config("cold", 2, Purpose::Cold),
-    ];
+    let configs =
+        [wallet_config("deposits", 1, Purpose::Deposits), wallet_config("cold", 2, Purpose::Cold)];
     Wallets::parse(&configs, Network::Regtest).unwrap()
 }
 
@@ -73,6 +72,58 @@ pub fn follower(url: &str, auth_file: &Path, store: &Store) -> (Follower, Handle
     let node = Node::new(url, auth_file, Duration::from_secs(20)).unwrap();
     let settings = FollowSettings { start: 0, max_reorg: 100, poll: Duration::from_millis(20) };
     Follower::new(node, store.clone(), book(), settings)
+}
+
+/// A configuration for `watcher serve`: a wallet, a signer that is not there, two clients.
+pub fn config_text(
+    dir: &Path,
+    port: u16,
+    url: &str,
+    auth_file: &Path,
+    server: &Credential,
+    client: &Credential,
+) -> String {
+    format!(
+        r#"
+        network = "regtest"
+        database = "{dir}/watcher.sqlite"
+        listen = "127.0.0.1:{port}"
+        finality = {{ depth = 3 }}
+        [tls]
+        certificate = "{server_cert}"
+        key = "{server_key}"
+        ca = "{ca}"
+        [node]
+        url = "{url}"
+        auth_file = "{auth_file}"
+        poll_ms = 20
+        [signer]
+        url = "https://127.0.0.1:9"
+        [signer.tls]
+        certificate = "{client_cert}"
+        key = "{client_key}"
+        ca = "{ca}"
+        [[wallets]]
+        name = "deposits"
+        purpose = "deposits"
+        lookahead = 5
+        descriptor = "{descriptor}"
+        [[clients]]
+        name = "shop"
+        grants = ["issue", "read"]
+        [[clients]]
+        name = "books"
+        grants = ["read"]
+        "#,
+        dir = dir.display(),
+        server_cert = server.cert.display(),
+        server_key = server.key.display(),
+        ca = server.ca.display(),
+        auth_file = auth_file.display(),
+        client_cert = client.cert.display(),
+        client_key = client.key.display(),
+        descriptor = descriptor(1),
+    )
 }
 
 /// Polls until it holds; a test that waits in vain says for what.

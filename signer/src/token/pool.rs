@@ -143,6 +143,12 @@ impl Pool {
         self.shared.status(|status| status.wrong.clone().or_else(|| status.trouble.clone()))
     }
 
+    /// Signatures that wait to be handed out.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.queue.waiting()
+    }
+
     /// Lets requests under way end, then the workers.
     pub(super) fn stop(mut self) {
         self.shared.queue.close();
@@ -262,7 +268,7 @@ impl Worker {
         let mut answered: Option<(Work, Reply)> = None;
         loop {
             let next = match answered {
-                Some(_) => self.shared.queue.try_take(),
+                Some(_) => self.shared.queue.try_take(self.index),
                 None => match self.wait_for_work(line) {
                     Ok(work) => Some(work),
                     Err(ended) => return ended,

@@ -168,9 +168,14 @@ impl Queue {
         Ok(answers)
     }
 
-    /// Takes work if there is any now.
-    pub(super) fn try_take(&self) -> Option<Work> {
-        self.lock().take(self.shared.workers)
+    /// Takes work if there is any now; nothing while this worker is asked to count, so that it comes to
+    /// [`Queue::take`].
+    pub(super) fn try_take(&self, worker: usize) -> Option<Work> {
+        let mut state = self.lock();
+        if state.counts.iter().any(|(wanted, _)| *wanted == worker) {
+            return None;
+        }
+        state.take(self.shared.workers)
     }
 
     /// Waits for work for this worker, at most `patience`.
@@ -252,6 +257,13 @@ impl Queue {
     /// A worker reached the token.
     pub(super) fn set_up(&self) {
         self.lock().down = None;
+    }
+
+    /// Signatures that wait to be handed out.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        let state = self.lock();
+        state.requests.iter().chain(&state.proofs).map(|batch| batch.items.len()).sum()
     }
 
     /// Hands out the requests that wait, then nothing more; proofs are dropped, they can be asked for again.

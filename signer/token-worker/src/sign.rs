@@ -31,8 +31,8 @@ impl<'a> Children<'a> {
         Self { session, wrapping, canary, template: child() }
     }
 
-    /// Does the jobs in order. A job that fails while the canary still works is refused; one that fails
-    /// together with the canary is the token's fault, and ends the batch.
+    /// Does the jobs in order. A job that fails while the canary works is refused; one that fails together with
+    /// the canary is the token's fault, and ends the batch.
     pub(crate) fn batch(
         &self,
         batch: &Batch,
@@ -57,15 +57,21 @@ impl<'a> Children<'a> {
             .map_err(|error| fault::token("sign with the canary", &error))
     }
 
+    /// Once, as a rule. After an error the canary is asked, and the job once more, since a refusal may be
+    /// written down for good.
     fn job(&self, job: &Job, counters: &mut Counters) -> Result<JobOutcome, Fault> {
-        match self.unwrap_sign_destroy(&job.wrapped, &job.digest, counters) {
-            Ok(signature) => Ok(JobOutcome::Signed(signature)),
-            Err(error) => {
-                self.canary(&[0x5a; 32], counters)
-                    .map_err(|_| fault::token("sign with a child", &error))?;
-                Ok(JobOutcome::Refused(JobFault { text: fault::short(&error) }))
-            }
-        }
+        let once =
+            |counters: &mut Counters| self.unwrap_sign_destroy(&job.wrapped, &job.digest, counters);
+        let first = match once(counters) {
+            Ok(signature) => return Ok(JobOutcome::Signed(signature)),
+            Err(error) => error,
+        };
+        self.canary(&[0x5a; 32], counters)
+            .map_err(|_| fault::token("sign with a child", &first))?;
+        Ok(match once(counters) {
+            Ok(signature) => JobOutcome::Signed(signature),
+            Err(error) => JobOutcome::Refused(JobFault { text: fault::short(&error) }),
+        })
     }
 
     fn unwrap_sign_destroy(

@@ -1,1 +1,215 @@
-//! x
+//! The token through real workers and the real SoftHSM, with everything that can go wrong between. What SoftHSM
+//! would never do by itself (hang, lie, break off) a small module between worker and SoftHSM does: `shim.c`.
+
+mod queue;
+mod signing;
+mod trouble;
+mod pin;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use policy::intent::RequestId;
+use rsa::RsaPublicKey;
+use rsa::pkcs8::DecodePublicKey;
+use secp256k1::{Message, SECP256K1, SecretKey};
+use serde::Deserialize;
+
+use super::{Job, ProofJob, SigningJobs, StatementKey, Token, TokenConfig, TokenError, TokenKeys};
+use crate::log::DurablePermit;
+
+/// A SoftHSM token and a state directory, gone with this value.
+struct TestToken {
+    dir: tempfile::TempDir,
+    config: TokenConfig,
+}
+
+#[derive(Deserialize)]
+struct Settings {
+    token: TokenConfig,
+}
+
+impl TestToken {
+    /// A token without keys.
+    fn bare() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        let mut setup = Command::new(PROGRAMS.join("softhsm-setup"));
+        let output = setup.arg("--dir").arg(dir.path().join("token")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut config = toml::from_str::<Settings>(&text).unwrap().token;
+        config.worker = Some(PROGRAMS.join("token-worker"));
+        config.workers = std::num::NonZeroU8::new(2);
+        Self { dir, config }
+    }
+
+    /// The same with the shim between worker and SoftHSM.
+    fn bare_with_shim() -> Self {
+        let mut token = Self::bare();
+        let module = token.config.module.replace(SHIM.clone()).unwrap();
+        let env = &mut token.config.env;
+        env.insert("SHIM_MODULE".into(), module.to_str().unwrap().into());
+        env.insert("SHIM_DIR".into(), token.dir.path().to_str().unwrap().into());
+        token
+    }
+
+    async fn init(&self) -> TokenKeys {
+        crate::init::init(&self.config, &self.state(), None, &mut Vec::new()).await.unwrap()
+    }
+
+    async fn start(&self) -> Token {
+        Token::start(self.config.clone(), &self.state()).await.unwrap()
+    }
+
+    /// Why it does not start.
+    async fn refusal(&self) -> TokenError {
+        match Token::start(self.config.clone(), &self.state()).await {
+            Ok(_) => panic!("it started"),
+            Err(error) => error,
+        }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn pin_file(&self) -> PathBuf {
+        self.config.pin_file.clone().unwrap()
+    }
+
+    /// Calls of this name that reached the module.
+    fn calls(&self, name: &str) -> usize {
+        let calls = fs::read_to_string(self.dir.path().join("calls")).unwrap_or_default();
+        calls.lines().filter(|line| *line == name).count()
+    }
+
+    /// Makes the module misbehave from now on; see `shim.c`.
+    fn fault(&self, text: &str) {
+        let (new, place) = (self.dir.path().join("fault.new"), self.dir.path().join("fault"));
+        fs::write(&new, text).unwrap();
+        fs::rename(new, place).unwrap();
+    }
+
+    fn no_fault(&self) {
+        let _ = fs::remove_file(self.dir.path().join("fault"));
+    }
+
+    /// Process ids of this token's workers, from their arguments.
+    fn workers(&self) -> Vec<u32> {
+        let pin_file = self.pin_file();
+        let ours = |pid: &u32| {
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let arguments = String::from_utf8_lossy(&arguments);
+            // A zombie has no arguments any more.
+            arguments.split('\0').any(|argument| Path::new(argument) == pin_file)
+        };
+        let names = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter_map(|name| name.to_str()?.parse().ok()).filter(ours).collect()
+    }
+
+    fn signal(pid: u32, signal: &str) {
+        Command::new("kill").arg(signal).arg(pid.to_string()).status().unwrap();
+    }
+}
+
+/// A child key as a ceremony wraps it.
+#[derive(Clone)]
+struct TestChild {
+    secret: SecretKey,
+    wrapped: Arc<[u8]>,
+}
+
+impl TestChild {
+    fn many(keys: &TokenKeys, count: usize) -> Vec<Self> {
+        let rsa = RsaPublicKey::from_public_key_der(&keys.wrapping_spki).unwrap();
+        let one = |_| {
+            let secret = SecretKey::new(&mut rand::thread_rng());
+            let padding = rsa::Oaep::new::<sha1::Sha1>();
+            let wrapped = rsa.encrypt(&mut rand::thread_rng(), padding, &pkcs8(&secret)).unwrap();
+            Self { secret, wrapped: wrapped.into() }
+        };
+        (0..count).map(one).collect()
+    }
+
+    fn job(&self, digest: [u8; 32]) -> Job {
+        let public_key = self.secret.public_key(SECP256K1);
+        Job { wrapped: Arc::clone(&self.wrapped), digest, public_key }
+    }
+
+    fn proof(&self, index: u32) -> ProofJob {
+        let public_key = self.secret.public_key(SECP256K1);
+        ProofJob::new(&[5; 32], false, index, Arc::clone(&self.wrapped), public_key)
+    }
+}
+
+fn pkcs8(secret: &SecretKey) -> Vec<u8> {
+    let head = "308184020100301006072a8648ce3d020106052b8104000a046d306b0201010420";
+    let mut bytes = hex::decode(head).unwrap();
+    bytes.extend_from_slice(&secret.secret_bytes());
+    bytes.extend_from_slice(&[0xa1, 0x44, 0x03, 0x42, 0x00]);
+    bytes.extend_from_slice(&secret.public_key(SECP256K1).serialize_uncompressed());
+    bytes
+}
+
+/// A different digest for each place.
+fn digest(at: usize) -> [u8; 32] {
+    let mut digest = [0x42; 32];
+    digest[..8].copy_from_slice(&at.to_be_bytes());
+    digest
+}
+
+fn permit(request_digest: [u8; 32]) -> DurablePermit {
+    DurablePermit::for_tests(RequestId([1; 16]), request_digest)
+}
+
+/// Signs with every child; asserts that each signature is low-S and verifies.
+async fn sign_all(token: &Token, children: &[TestChild]) -> Result<(), TokenError> {
+    let jobs = children.iter().enumerate().map(|(at, child)| child.job(digest(at))).collect();
+    let signatures = token.sign(permit([9; 32]), SigningJobs::new([9; 32], jobs)).await?;
+    assert_eq!(signatures.len(), children.len());
+    for (at, (signature, child)) in signatures.iter().zip(children).enumerate() {
+        let public = child.secret.public_key(SECP256K1);
+        // libsecp256k1 refuses high-S.
+        SECP256K1.verify_ecdsa(&Message::from_digest(digest(at)), signature, &public).unwrap();
+    }
+    Ok(())
+}
+
+/// Waits until it holds; ten seconds at most.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Where the programs are, built first: cargo builds only the tested package's own.
+static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let own = std::env::current_exe().unwrap();
+    let folder = own.parent().and_then(Path::parent).unwrap().to_owned();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "-q", "--bins", "-p", "softhsm-setup", "-p", "token-worker"]);
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+    folder
+});
+
+/// The shim, compiled.
+static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("token-worker/tests/shim.c");
+    let new = PROGRAMS.join(format!("shim-{}.so", std::process::id()));
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-o"]).arg(&new).arg(source).arg("-ldl");
+    assert!(compiler.status().unwrap().success());
+    // Several test processes may be at it; each puts a whole file there.
+    let module = PROGRAMS.join("shim.so");
+    fs::rename(new, &module).unwrap();
+    module
+});

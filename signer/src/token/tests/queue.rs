@@ -1,0 +1,204 @@
+//! The queue without a token: who gets what, in which order, and what is never lost.
+
+use std::num::NonZeroUsize;
+
+use super::super::queue::{Lane, Next, Queue, Work};
+use super::super::verify::Outcome;
+use super::*;
+
+const SOON: Duration = Duration::from_millis(1);
+
+fn jobs(count: usize) -> Vec<Job> {
+    let public_key = SecretKey::from_slice(&[7; 32]).unwrap().public_key(SECP256K1);
+    let job = |at| Job { wrapped: vec![0; 4].into(), digest: digest(at), public_key };
+    (0..count).map(job).collect()
+}
+
+/// How many jobs the next batch has, which is then answered.
+fn do_next(queue: &Queue, worker: usize) -> Option<(usize, [u8; 16])> {
+    match queue.take(worker, SOON) {
+        Next::Work(Work::Sign(batch)) => {
+            let done = (batch.items.len(), batch.request);
+            let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
+            batch.answer(outcomes);
+            Some(done)
+        }
+        _ => None,
+    }
+}
+
+fn take(queue: &Queue) -> Work {
+    match queue.take(0, SOON) {
+        Next::Work(work) => work,
+        _ => panic!("nothing to do"),
+    }
+}
+
+#[test]
+fn batches_shrink_towards_the_end_and_miss_nothing() {
+    for workers in [1, 2, 8] {
+        let queue = Queue::new(workers, 1_000);
+        let mut answers = queue.push(Lane::Requests, [1; 16], jobs(100)).unwrap();
+        let mut sizes = Vec::new();
+        while let Some((size, _)) = do_next(&queue, 0) {
+            sizes.push(size);
+        }
+        assert_eq!(sizes.iter().sum::<usize>(), 100);
+        assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes[0] <= 8, "{sizes:?}");
+        assert!(sizes.iter().rev().take(workers).all(|size| *size == 1), "{sizes:?}");
+        let mut positions = Vec::new();
+        while let Ok(Ok((position, _))) = answers.try_recv() {
+            positions.push(position);
+        }
+        positions.sort_unstable();
+        assert_eq!(positions, (0..100).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn requests_take_turns() {
+    let queue = Queue::new(1, 1_000);
+    let _long = queue.push(Lane::Requests, [1; 16], jobs(100)).unwrap();
+    let _short = queue.push(Lane::Requests, [2; 16], jobs(1)).unwrap();
+    let _proofs = queue.push(Lane::Proofs, [0; 16], jobs(1)).unwrap();
+    let order: Vec<u8> = (0..3).map(|_| do_next(&queue, 0).unwrap().1[0]).collect();
+    assert_eq!(order, [1, 2, 1]);
+    while let Some((_, request)) = do_next(&queue, 0) {
+        assert!(request == [1; 16] || queue.waiting() == 0, "proofs come last");
+    }
+}
+
+#[test]
+fn statements_come_first() {
+    let queue = Queue::new(1, 1_000);
+    let _jobs = queue.push(Lane::Requests, [1; 16], jobs(1)).unwrap();
+    let _statement = queue.push_statement(StatementKey::Checkpoint, vec![1]).unwrap();
+    assert!(matches!(take(&queue), Work::Statement(_)));
+    assert!(matches!(take(&queue), Work::Sign(_)));
+}
+
+#[test]
+fn work_given_back_goes_to_another_worker_until_enough_is_enough() {
+    let workers = 3;
+    let queue = Queue::new(workers, 1_000);
+    let mut answers = queue.push(Lane::Requests, [1; 16], jobs(1)).unwrap();
+    for _ in 0..workers + 2 {
+        queue.give_back(take(&queue), "it died");
+    }
+    assert!(matches!(queue.take(0, SOON), Next::Idle));
+    assert!(
+        matches!(answers.try_recv(), Ok(Err(TokenError::Unavailable(why))) if why == "it died")
+    );
+
+    let mut answer = queue.push_statement(StatementKey::Checkpoint, vec![1]).unwrap();
+    for _ in 0..workers + 2 {
+        queue.give_back(take(&queue), "it died");
+    }
+    assert!(matches!(answer.try_recv(), Ok(Err(TokenError::Unavailable(_)))));
+}
+
+#[test]
+fn nobody_waits_for_a_token_that_is_down() {
+    let queue = Queue::new(2, 1_000);
+    let mut waiting = queue.push(Lane::Proofs, [1; 16], jobs(100)).unwrap();
+    let under_way = take(&queue);
+    let why = TokenError::PinLatched("no".into());
+    queue.set_down(&why);
+    assert_eq!(waiting.try_recv().unwrap().err(), Some(why.clone()));
+    assert_eq!(queue.push(Lane::Requests, [1; 16], jobs(1)).err(), Some(why.clone()));
+    assert_eq!(queue.push_statement(StatementKey::Checkpoint, Vec::new()).err(), Some(why));
+    queue.give_back(under_way, "it died");
+    assert_eq!(queue.waiting(), 0);
+    queue.set_up();
+    assert!(queue.push(Lane::Requests, [1; 16], jobs(1)).is_ok());
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_done() {
+    let queue = Queue::new(2, 1_000);
+    drop(queue.push(Lane::Requests, [1; 16], jobs(100)).unwrap());
+    assert!(matches!(queue.take(0, SOON), Next::Idle));
+    assert_eq!(queue.waiting(), 0);
+}
+
+#[test]
+fn lanes_are_bounded_each_by_itself() {
+    let queue = Queue::new(2, 100);
+    let _first = queue.push(Lane::Proofs, [1; 16], jobs(100)).unwrap();
+    let full = queue.push(Lane::Proofs, [1; 16], jobs(1)).err();
+    assert_eq!(full, Some(TokenError::Busy { waiting: 100 }));
+    let _second = queue.push(Lane::Requests, [1; 16], jobs(100)).unwrap();
+    assert!(queue.push(Lane::Requests, [1; 16], jobs(1)).is_err());
+    do_next(&queue, 0).unwrap();
+    assert!(queue.push(Lane::Requests, [1; 16], jobs(1)).is_ok());
+}
+
+#[test]
+fn a_closed_queue_hands_out_requests_and_drops_proofs() {
+    let queue = Queue::new(2, 100);
+    let _requests = queue.push(Lane::Requests, [1; 16], jobs(1)).unwrap();
+    let mut proofs = queue.push(Lane::Proofs, [1; 16], jobs(1)).unwrap();
+    queue.close();
+    assert!(matches!(proofs.try_recv(), Ok(Err(_))));
+    assert!(do_next(&queue, 0).is_some());
+    assert!(matches!(queue.take(0, SOON), Next::Closed));
+    assert!(queue.pause(Duration::from_secs(60)), "nobody pauses at a closed queue");
+    assert!(queue.push(Lane::Requests, [1; 16], jobs(1)).is_err());
+}
+
+#[test]
+fn each_worker_counts_its_own_before_other_work() {
+    let queue = Queue::new(2, 100);
+    let _requests = queue.push(Lane::Requests, [1; 16], jobs(10)).unwrap();
+    let _answers = queue.push_counts().unwrap();
+    assert!(queue.try_take(1).is_none());
+    assert!(matches!(queue.take(1, SOON), Next::Count(_)));
+    assert!(queue.try_take(1).is_some());
+    assert!(matches!(queue.take(0, SOON), Next::Count(_)));
+}
+
+#[test]
+fn many_workers_at_once_do_everything_once() {
+    let queue = Queue::new(8, 100_000);
+    let mut answers = queue.push(Lane::Requests, [1; 16], jobs(5_000)).unwrap();
+    std::thread::scope(|scope| {
+        for worker in 0..8 {
+            let queue = queue.clone();
+            scope.spawn(move || {
+                let mut turn = worker;
+                loop {
+                    match queue.take(worker, SOON) {
+                        // Some break off; somebody else does theirs.
+                        Next::Work(work) if turn % 7 == 6 => queue.give_back(work, "it died"),
+                        Next::Work(Work::Sign(batch)) => {
+                            let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
+                            batch.answer(outcomes);
+                        }
+                        _ => return,
+                    }
+                    turn += 1;
+                }
+            });
+        }
+    });
+    let mut seen = vec![0; 5_000];
+    while let Ok(answer) = answers.try_recv() {
+        seen[answer.unwrap().0] += 1;
+    }
+    assert!(seen.iter().all(|times| *times == 1));
+}
+
+#[test]
+fn the_settings_give_one_way_to_a_token() {
+    let both = TokenConfig {
+        socket: Some("/run/x".into()),
+        module: Some("/m".into()),
+        ..TokenConfig::default()
+    };
+    for config in [TokenConfig::default(), both] {
+        assert!(matches!(config.source(), Err(TokenError::Config(_))));
+    }
+    assert!(toml::from_str::<TokenConfig>("pin = \"1234\"").is_err());
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    assert_eq!(TokenConfig::default().workers(), cores.min(64));
+}

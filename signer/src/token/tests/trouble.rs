@@ -1,0 +1,195 @@
+//! Workers that die, hang or lie; a token that goes away. No job is lost, and nothing wrong is released.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_killed_again_and_again_lose_nothing() {
+    let test = TestToken::bare();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 300);
+    let token = Arc::new(test.start().await);
+    let signing = tokio::spawn({
+        let (token, children) = (Arc::clone(&token), children.clone());
+        async move { sign_all(&token, &children).await }
+    });
+    let mut killed = 0;
+    while !signing.is_finished() && killed < 4 {
+        // One at a time, and the next only when both are up again, as an operator's accident would be.
+        until("both workers are up", || test.workers().len() == 2 || signing.is_finished()).await;
+        if let Some(pid) = test.workers().get(killed % 2) {
+            TestToken::signal(*pid, "-KILL");
+            killed += 1;
+            let gone = *pid;
+            until("it is gone", || !test.workers().contains(&gone)).await;
+        }
+    }
+    assert!(killed > 0);
+    signing.await.unwrap().unwrap();
+    until("both workers are up", || test.workers().len() == 2).await;
+}
+
+#[tokio::test]
+async fn workers_killed_while_idle_are_replaced() {
+    let test = TestToken::bare();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 10);
+    let token = test.start().await;
+    let before = test.workers();
+    for pid in &before {
+        TestToken::signal(*pid, "-KILL");
+    }
+    sign_all(&token, &children).await.unwrap();
+    until("both are replaced", || {
+        let now = test.workers();
+        now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
+    })
+    .await;
+    until("all is well", || token.problem().is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hung_worker_is_killed_at_its_deadline() {
+    let mut test = TestToken::bare();
+    test.config.batch_seconds_max = std::num::NonZeroU8::new(1);
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 100);
+    let token = test.start().await;
+    let stopped = test.workers()[0];
+    TestToken::signal(stopped, "-STOP");
+    let began = Instant::now();
+    sign_all(&token, &children).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(1), "it waited for its deadline");
+    until("the hung worker is gone", || !test.workers().contains(&stopped)).await;
+    until("both workers are up", || test.workers().len() == 2).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_over_every_batch_is_not_asked_for_ever() {
+    let test = TestToken::bare_with_shim();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 4);
+    let token = test.start().await;
+    test.fault("C_DestroyObject exit");
+    let error = sign_all(&token, &children).await.unwrap_err();
+    assert!(matches!(error, TokenError::Unavailable(_)), "{error}");
+    test.no_fault();
+    // The workers come back by themselves.
+    let end = Instant::now() + Duration::from_secs(20);
+    while sign_all(&token, &children).await.is_err() {
+        assert!(Instant::now() < end);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_signature_is_not_released_and_not_forgotten() {
+    let test = TestToken::bare_with_shim();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 30);
+    let token = test.start().await;
+    assert_eq!(token.problem(), None);
+    test.fault("C_Sign !flip");
+    let error = sign_all(&token, &children).await.unwrap_err();
+    assert!(matches!(error, TokenError::WrongSignature { .. }), "{error}");
+    assert!(token.problem().unwrap().contains("did not verify"));
+    // Workers that count have ended what was under way.
+    token.counters().await.unwrap();
+    // A record is condemned by two wrong signatures, not by one.
+    test.fault("C_Sign !flip");
+    assert_eq!(token.prove(vec![children[0].proof(0)]).await, Ok(vec![Ok(())]));
+    test.fault("C_Sign flip");
+    assert!(token.prove(vec![children[0].proof(0)]).await.unwrap()[0].is_err());
+    test.no_fault();
+    sign_all(&token, &children).await.unwrap();
+    assert!(token.problem().is_some());
+}
+
+#[tokio::test]
+async fn a_passing_error_of_the_token_fails_no_request_and_no_record() {
+    let test = TestToken::bare_with_shim();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 30);
+    let token = test.start().await;
+    // CKR_DEVICE_REMOVED, CKR_SESSION_HANDLE_INVALID, CKR_GENERAL_ERROR, CKR_HOST_MEMORY: once each.
+    for error in ["0x32", "0xb3", "0x5", "0x2"] {
+        for call in ["C_UnwrapKey", "C_SignInit", "C_Sign", "C_DestroyObject"] {
+            test.fault(&format!("{call} !{error}"));
+            sign_all(&token, &children).await.unwrap();
+            assert_eq!(token.prove(vec![children[0].proof(0)]).await, Ok(vec![Ok(())]));
+        }
+    }
+    // For good: the request fails, and the sentence names the call.
+    test.fault("C_UnwrapKey 0x32");
+    let error = sign_all(&token, &children).await.unwrap_err();
+    assert!(matches!(error, TokenError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_that_goes_away_is_said_so_and_found_again() {
+    let test = TestToken::bare();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 10);
+    let token = test.start().await;
+    let (here, away) = (test.dir.path().join("token/tokens"), test.dir.path().join("token/away"));
+    fs::rename(&here, &away).unwrap();
+    let error = sign_all(&token, &children).await.unwrap_err();
+    assert!(matches!(error, TokenError::Unavailable(_)), "{error}");
+    until("it is said so", || token.problem().is_some()).await;
+    // While it is away nobody waits for long.
+    let began = Instant::now();
+    assert!(sign_all(&token, &children).await.is_err());
+    assert!(token.statement(StatementKey::Checkpoint, b"x\n").await.is_err());
+    assert!(began.elapsed() < Duration::from_secs(5));
+    fs::rename(&away, &here).unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    while sign_all(&token, &children).await.is_err() {
+        assert!(Instant::now() < end, "{:?}", token.problem());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    until("all is well", || token.problem().is_none()).await;
+}
+
+#[tokio::test]
+async fn other_keys_than_initialised_ones_are_refused_at_start() {
+    let test = TestToken::bare();
+    let error = test.refusal().await;
+    assert!(error.to_string().contains("run `signer init` first"), "{error}");
+    test.init().await;
+    // As after a mix-up of tokens: the state of one, the token of another.
+    let other = TestToken::bare();
+    other.init().await;
+    fs::copy(other.state().join("token-keys.toml"), test.state().join("token-keys.toml")).unwrap();
+    let error = test.refusal().await;
+    assert!(
+        matches!(&error, TokenError::Keys(text) if text.contains("is it the right token")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn init_changes_nothing_the_second_time() {
+    let test = TestToken::bare();
+    let pem = test.dir.path().join("wrapping-key.pem");
+    let mut said = Vec::new();
+    let keys = crate::init::init(&test.config, &test.state(), Some(&pem), &mut said).await.unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("made now") && !said.contains("was there"), "{said}");
+    let fingerprint = crate::init::fingerprint_lines(&keys.wrapping_fingerprint());
+    assert!(fingerprint.iter().all(|line| said.contains(line)));
+    assert_eq!(fs::read_to_string(&pem).unwrap(), keys.wrapping_pem());
+
+    let mut said = Vec::new();
+    let again = crate::init::init(&test.config, &test.state(), None, &mut said).await.unwrap();
+    assert_eq!(again, keys);
+    assert!(!String::from_utf8(said).unwrap().contains("made now"));
+    // Also when the record was lost: what the token holds is found, nothing is made.
+    fs::remove_file(test.state().join("token-keys.toml")).unwrap();
+    assert_eq!(test.init().await, keys);
+
+    let mut said = Vec::new();
+    let shown =
+        crate::init::wrapping_key(&test.config, &test.state(), None, &mut said).await.unwrap();
+    assert_eq!(shown, keys);
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.starts_with("-----BEGIN PUBLIC KEY-----") && said.contains(&fingerprint[3]));
+}

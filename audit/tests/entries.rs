@@ -1,4 +1,13 @@
 //! Entries: one encoding each, vectors that keep old logs readable, hostile bytes refused.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test fails by panicking"
+)]
 
 use audit::entry::{
     Admitted, Attested, Claim, ENTRY_BYTES_MAX, Entry, EntryError, Event, PaidOrder, Reason, Spend,
@@ -11,6 +20,7 @@ fn reason() -> Reason {
 }
 
 /// One of each, with the hex that logs written so far hold. Never change a line; only add.
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn vectors() -> Vec<(Event, &'static str)> {
     let request = [1; 16];
     vec![
@@ -104,6 +114,33 @@ fn logs_written_so_far_stay_readable() {
         let entry = Entry { unix_ms: 1234, event };
         assert_eq!(hex::encode(entry.encode().unwrap()), known, "{entry:?}");
         assert_eq!(Entry::decode(&hex::decode(known).unwrap()).unwrap(), entry);
+    }
+}
+
+#[test]
+fn kinds_keep_their_numbers() {
+    let text = String::new;
+    let (request, digest) = ([0; 16], [0; 32]);
+    let kinds = [
+        (1, Event::PolicyActivated { version: 1, digest, text: text(), officers: vec![] }),
+        (
+            2,
+            Event::WalletImported {
+                wallet: text(),
+                descriptor: text(),
+                tier: text(),
+                bundle: digest,
+                external: 0,
+                change: 0,
+            },
+        ),
+        (4, Event::ProofFailed { wallet: text(), change: false, index: 0, reason: text() }),
+        (7, Event::Denied { request, policy: 1, reasons: vec![], trace: vec![] }),
+        (10, Event::Failed { request, reason: reason() }),
+        (12, Event::AttestationSigned { root: digest, signature: vec![] }),
+    ];
+    for (number, event) in kinds {
+        assert_eq!(Entry { unix_ms: 0, event }.encode().unwrap()[..3], [1, 0, number]);
     }
 }
 

@@ -1,4 +1,13 @@
 //! The tree against RFC 6962's definition written down naively, and against Certificate Transparency's vectors.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test fails by panicking"
+)]
 
 use audit::Hash;
 use audit::tree::{Frontier, Tree, empty_root, leaf_hash, node_hash, verify_inclusion};

@@ -1,4 +1,13 @@
 //! The officer's commands as people run them, and the audit against logs that lie.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "../../../signer/tests/log/cluster.rs"]
 #[allow(dead_code, reason = "the officer only needs databases on it")]

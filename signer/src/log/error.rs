@@ -4,7 +4,7 @@ use audit::checkpoint::CheckpointError;
 use audit::entry::EntryError;
 use policy::intent::RequestId;
 
-use super::log::FoldError;
+use super::commit::FoldError;
 
 /// The database under the log.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,11 @@ pub enum StoreError {
     /// The URL names no database we know.
     #[error("the log's database URL must begin with sqlite: or postgres:")]
     Url,
+    /// A server beyond this machine, which would be spoken to in the clear.
+    #[error(
+        "the log's database is on {0}, and this program speaks no TLS to databases: use a unix socket or the loopback, through a TLS tunnel if the server is elsewhere"
+    )]
+    Remote(String),
     /// The file of a SQLite database could not be made.
     #[error("cannot make the log's database file: {0}")]
     File(#[source] std::io::Error),

@@ -7,9 +7,9 @@ use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
 use audit::tree::{self, Frontier};
 
+use super::commit::Fold;
 use super::error::{LogError, Whose};
 use super::high_water;
-use super::log::Fold;
 use super::store::Store;
 
 /// What was found at start, for the operator.

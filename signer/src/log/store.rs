@@ -228,6 +228,9 @@ async fn open_postgres(url: &str) -> Result<PgConnection, StoreError> {
         .map_err(StoreError::Open)?
         .application_name("cofferdam-signer")
         .disable_statement_logging();
+    if options.get_socket().is_none() && !is_loopback(options.get_host()) {
+        return Err(StoreError::Remote(options.get_host().to_owned()));
+    }
     let mut connection = options.connect().await.map_err(opening)?;
     // Weaker than the server's default is raised; stronger (remote_apply) is left as it is.
     let commit = show(&mut connection, "SHOW synchronous_commit").await?;
@@ -252,6 +255,12 @@ async fn open_postgres(url: &str) -> Result<PgConnection, StoreError> {
     }
     sqlx::raw_sql(TABLES_POSTGRES).execute(&mut connection).await.map_err(failed)?;
     Ok(connection)
+}
+
+/// Whether the host is this machine. Whoever sits on a clear-text connection could acknowledge writes that no
+/// database has seen.
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 async fn lock(connection: &mut PgConnection) -> Result<bool, StoreError> {

@@ -190,6 +190,10 @@ async fn only_databases_we_know_are_opened() {
     for url in ["", "mysql://x", "log.db", "/var/lib/log.db"] {
         assert!(matches!(Store::open(url).await, Err(StoreError::Url)), "{url}");
     }
+    for host in ["db.example", "10.0.0.7", "[2001:db8::1]"] {
+        let remote = Store::open(&format!("postgres://x@{host}:5432/x")).await;
+        assert!(matches!(remote, Err(StoreError::Remote(_))), "{remote:?}");
+    }
     let missing = Store::open("sqlite:/nowhere/at/all/log.db").await;
     assert!(matches!(missing, Err(StoreError::File(_))), "{missing:?}");
     let refused = Store::open("postgres://x@localhost:1/x").await;

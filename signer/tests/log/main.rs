@@ -1,5 +1,16 @@
 //! The log on real SQLite files and on a real PostgreSQL server: what is acknowledged stays, what was touched
 //! is noticed, and nothing is granted before it is durable.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    clippy::float_arithmetic,
+    reason = "a test fails by panicking, and says what it measured"
+)]
 
 mod cluster;
 mod crash;

@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, reason = "a test that fails may panic")]
+
 use asset::Percent;
 use bitcoin::ScriptBuf;
 use proptest::prelude::*;

@@ -3,6 +3,14 @@
 //! system's own tests use the real one.
 
 #![allow(missing_docs, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test that fails may panic"
+)]
 
 mod book_keeper;
 mod world;

@@ -120,7 +120,9 @@ impl World {
     pub fn kill_watcher(&mut self) {
         let runtime = self.watcher.take().unwrap();
         // A runtime may not be ended from within another's task.
-        std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10))).join().unwrap();
+        std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10)))
+            .join()
+            .unwrap();
     }
 
     pub async fn caught_up(&self) {

@@ -1,19 +1,19 @@
-//! The coins table as sweeps and payouts use it: candidates for a plan, leases, and the raw parents the signer wants.
-//! It never touches a column the follower owns, and never leases a coin that is not final.
+//! The coins table as sweeps and payouts read it: candidates for a plan, the inputs of what was planned, and the raw
+//! parents that the signer wants. It never changes a row.
 
 use std::collections::BTreeSet;
 
-use bitcoin::{Amount, OutPoint, Transaction, Txid};
+use bitcoin::{Amount, Transaction, Txid};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row as _, SqliteExecutor};
 
-use crate::book::{Book, bytes};
+use crate::book::bytes;
 use crate::deposit::{Chain, Screening};
 use crate::plan::{Coin, Standing};
 use crate::rows::{amount, branch, corrupt, height, outpoint, txid, word};
 use crate::scan::Branch;
 use crate::signer_client::Parents;
-use crate::store::{StoreError, Tx};
+use crate::store::StoreError;
 
 /// Confirmations before the output of a coinbase may be spent; younger, the whole transaction would be invalid.
 const COINBASE_MATURITY: u32 = 100;
@@ -27,20 +27,6 @@ macro_rules! select_coins {
             $rest
         )
     };
-}
-
-/// Who may build transactions with a coin.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Holder(String);
-
-impl Holder {
-    pub(crate) fn sweep(id: &str) -> Self {
-        Self(format!("sweep/{id}"))
-    }
-
-    pub(crate) fn payout(id: &str) -> Self {
-        Self(format!("payout/{id}"))
-    }
 }
 
 /// A coin with what a plan and its follower ask of it.
@@ -111,142 +97,6 @@ pub(crate) async fn of_version(
     );
     let rows = sqlx::query(statement).bind(payout).bind(version).fetch_all(sql).await?;
     rows.iter().map(known).collect()
-}
-
-/// Takes coins for a holder; those it holds already stay its own. False if one is not to be had: then the
-/// transaction must be given up.
-pub(crate) async fn lease(
-    tx: &mut Tx,
-    book: &Book,
-    holder: &Holder,
-    coins: &[Coin],
-) -> Result<bool, StoreError> {
-    let mut taken = BTreeSet::new();
-    for coin in coins {
-        let result = sqlx::query(
-            "UPDATE coins SET lease = $1 WHERE txid = $2 AND vout = $3 AND (lease = $1 OR (lease IS NULL
-                 AND spent_txid IS NULL AND chain_state = 'final' AND screening <> 'held'))",
-        )
-        .bind(&holder.0)
-        .bind(bytes(&coin.outpoint.txid))
-        .bind(i64::from(coin.outpoint.vout))
-        .execute(tx.sql())
-        .await?;
-        if result.rows_affected() != 1 {
-            return Ok(false);
-        }
-        let _ = taken.insert(coin.outpoint);
-    }
-    book.refresh(tx, &taken).await?;
-    Ok(true)
-}
-
-/// Takes back coins that a settled transaction of the holder spent, after a reorganisation unsettled it. Coins
-/// that another holder has by now stay there.
-pub(crate) async fn lease_again(
-    tx: &mut Tx,
-    book: &Book,
-    holder: &Holder,
-    coins: &[Known],
-) -> Result<(), StoreError> {
-    let mut taken = BTreeSet::new();
-    for known in coins {
-        let outpoint = known.coin.outpoint;
-        let result = sqlx::query(
-            "UPDATE coins SET lease = $1 WHERE txid = $2 AND vout = $3 AND lease IS NULL",
-        )
-        .bind(&holder.0)
-        .bind(bytes(&outpoint.txid))
-        .bind(i64::from(outpoint.vout))
-        .execute(tx.sql())
-        .await?;
-        if result.rows_affected() == 1 {
-            let _ = taken.insert(outpoint);
-        }
-    }
-    book.refresh(tx, &taken).await
-}
-
-/// Gives back everything a holder has.
-pub(crate) async fn release(tx: &mut Tx, book: &Book, holder: &Holder) -> Result<(), StoreError> {
-    let rows = sqlx::query("UPDATE coins SET lease = NULL WHERE lease = $1 RETURNING txid, vout")
-        .bind(&holder.0)
-        .fetch_all(tx.sql())
-        .await?;
-    let freed: BTreeSet<OutPoint> =
-        rows.iter().map(|row| outpoint(row, 0, 1)).collect::<Result<_, _>>()?;
-    book.refresh(tx, &freed).await
-}
-
-/// Gives back what a payout has but for the coins of versions that were, or may have been, signed: those can still
-/// leave, so nothing else may be made with them.
-pub(crate) async fn release_unsigned(
-    tx: &mut Tx,
-    book: &Book,
-    payout: &str,
-) -> Result<(), StoreError> {
-    let rows = sqlx::query(
-        "UPDATE coins SET lease = NULL WHERE lease = $1 AND NOT EXISTS (
-             SELECT 1 FROM payout_inputs i
-             JOIN payout_versions v ON v.payout = i.payout AND v.version = i.version
-             WHERE i.payout = $2 AND i.txid = coins.txid AND i.vout = coins.vout
-                   AND v.state IN ('asked', 'signed'))
-         RETURNING txid, vout",
-    )
-    .bind(&Holder::payout(payout).0)
-    .bind(payout)
-    .fetch_all(tx.sql())
-    .await?;
-    let freed: BTreeSet<OutPoint> =
-        rows.iter().map(|row| outpoint(row, 0, 1)).collect::<Result<_, _>>()?;
-    book.refresh(tx, &freed).await
-}
-
-/// Whether a version spends coins that another payout asked the signer for without an answer. The signer may have set
-/// them aside for that one; they are only known by its refusal.
-pub(crate) async fn doubtful(
-    sql: impl SqliteExecutor<'_>,
-    payout: &str,
-    version: i64,
-) -> Result<bool, StoreError> {
-    let count: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM payout_inputs i
-         JOIN payout_inputs o ON o.txid = i.txid AND o.vout = i.vout AND o.payout <> i.payout
-         JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
-         WHERE i.payout = $1 AND i.version = $2 AND v.state = 'asked'",
-    )
-    .bind(payout)
-    .bind(version)
-    .fetch_one(sql)
-    .await?;
-    Ok(count > 0)
-}
-
-/// Returns such coins to the payout that asked for them, so that nothing else is tried with them until people have
-/// released them at the signer.
-pub(crate) async fn return_doubtful(
-    tx: &mut Tx,
-    payout: &str,
-    version: i64,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE coins SET lease = (
-             SELECT 'payout/' || o.payout FROM payout_inputs o
-             JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
-             WHERE o.txid = coins.txid AND o.vout = coins.vout AND o.payout <> $1 AND v.state = 'asked')
-         WHERE lease = $2 AND EXISTS (
-             SELECT 1 FROM payout_inputs i
-             JOIN payout_inputs o ON o.txid = i.txid AND o.vout = i.vout AND o.payout <> i.payout
-             JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
-             WHERE i.payout = $1 AND i.version = $3 AND v.state = 'asked'
-                   AND i.txid = coins.txid AND i.vout = coins.vout)",
-    )
-    .bind(payout)
-    .bind(&Holder::payout(payout).0)
-    .bind(version)
-    .execute(tx.sql())
-    .await?;
-    Ok(())
 }
 
 fn known(row: &SqliteRow) -> Result<Known, StoreError> {

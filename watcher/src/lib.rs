@@ -21,6 +21,7 @@ pub mod plan;
 pub mod psbt;
 pub mod spend;
 mod coins;
+mod leases;
 mod made;
 pub mod progress;
 pub mod sweep;

@@ -8,9 +8,10 @@ use proto::SignHeader;
 use sha2::{Digest as _, Sha256};
 use tonic::Code;
 
-use crate::coins::{self, Holder, StoredParents};
+use crate::coins::StoredParents;
 use crate::error::Error;
 use crate::follow::Next;
+use crate::leases::{self, Holder};
 use crate::made;
 use crate::node::NodeError;
 use crate::progress::{State, VersionState};
@@ -132,7 +133,7 @@ async fn denied(
     }
     if asked_once
         && refusal.has("slot-signed")
-        && coins::doubtful(app.store.reader(), &payout.id, version.number).await?
+        && leases::doubtful(app.store.reader(), &payout.id, version.number).await?
     {
         // Some of its coins may have been signed for a payout that was never answered: take others.
         return drop_version(app, payout, version).await;
@@ -156,7 +157,7 @@ async fn note(app: &Spender, mut payout: PayoutRow, reasons: Vec<Reason>) -> Res
 }
 
 /// Ends a payout: its coins are free again. `never_signed` is the version that certainly was not signed; one that was
-/// asked for without an answer keeps that mark, see [`coins::doubtful`].
+/// asked for without an answer keeps that mark, see [`leases::doubtful`].
 pub(super) async fn refuse(
     app: &Spender,
     mut payout: PayoutRow,
@@ -170,7 +171,7 @@ pub(super) async fn refuse(
     payout.state = State::Refused;
     payout.reasons = reasons;
     if payout.change(&mut tx, &app.book, State::Accepted, &["refused"]).await? {
-        coins::release(&mut tx, &app.book, &Holder::payout(&payout.id)).await?;
+        leases::release(&mut tx, &app.book, &Holder::payout(&payout.id)).await?;
         tx.commit().await?;
     }
     Ok(Next::Done)
@@ -186,8 +187,8 @@ async fn drop_version(
     version.set(&mut tx, &payout.id, VersionState::Refused).await?;
     (payout.version, payout.in_force) = (None, None);
     if payout.change(&mut tx, &app.book, State::Accepted, &["replanned"]).await? {
-        coins::return_doubtful(&mut tx, &payout.id, version.number).await?;
-        coins::release_unsigned(&mut tx, &app.book, &payout.id).await?;
+        leases::return_doubtful(&mut tx, &payout.id, version.number).await?;
+        leases::release_unsigned(&mut tx, &app.book, &payout.id).await?;
         tx.commit().await?;
     }
     Ok(Next::Done)

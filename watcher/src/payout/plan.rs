@@ -7,9 +7,10 @@ use bitcoin::{Amount, ScriptBuf};
 use order::Order;
 use serde_json::json;
 
-use crate::coins::{self, Holder, Known};
+use crate::coins::{self, Known};
 use crate::error::Error;
 use crate::follow::Next;
+use crate::leases::{self, Holder};
 use crate::plan::Coin;
 use crate::plan::payout::{Earlier, Payment, PayoutPlan, payout};
 use crate::progress::{State, VersionState};
@@ -123,7 +124,7 @@ async fn store(
     };
     let mut tx = app.store.begin().await?;
     version.insert(&mut tx, &payout.id, change_index, &plan.inputs).await?;
-    if !coins::lease(&mut tx, &app.book, &Holder::payout(&payout.id), &plan.inputs).await? {
+    if !leases::lease(&mut tx, &app.book, &Holder::payout(&payout.id), &plan.inputs).await? {
         return Ok(Next::Failed); // the chain moved meanwhile
     }
     if let Some(index) = change_index {

@@ -3,8 +3,9 @@
 
 use sqlx::Row as _;
 
-use crate::coins::{self, Holder};
+use crate::coins;
 use crate::error::Error;
+use crate::leases::{self, Holder};
 use crate::progress::{Progress, State, follow, happenings};
 use crate::rows::{amount, height, tx_state, txid};
 use crate::spend::Spender;
@@ -79,11 +80,11 @@ async fn advance(app: &Spender, id: &str) -> Result<(), Error> {
     let holder = Holder::payout(id);
     match payout.state {
         // Spent for good: nothing to hold.
-        State::Final => coins::release(&mut tx, &app.book, &holder).await?,
+        State::Final => leases::release(&mut tx, &app.book, &holder).await?,
         // It came back from being settled or given up: what it spends is its own again.
         _ if matches!(from, State::Final | State::Refused) => {
             let inputs = coins::of_payout(tx.sql(), id).await?;
-            coins::lease_again(&mut tx, &app.book, &holder, &inputs).await?;
+            leases::lease_again(&mut tx, &app.book, &holder, &inputs).await?;
         }
         _ => {}
     }

@@ -4,9 +4,10 @@
 use bitcoin::{Psbt, Transaction};
 use proto::SignHeader;
 
-use crate::coins::{self, Holder, StoredParents};
+use crate::coins::StoredParents;
 use crate::error::Error;
 use crate::follow::Next;
+use crate::leases::{self, Holder};
 use crate::made;
 use crate::node::NodeError;
 use crate::progress::State;
@@ -81,7 +82,7 @@ async fn refuse(app: &Spender, mut sweep: SweepRow, reasons: Vec<Reason>) -> Res
     sweep.state = State::Refused;
     sweep.reasons = reasons;
     if sweep.change(&mut tx, &app.book, State::Planned, &["refused"]).await? {
-        coins::release(&mut tx, &app.book, &Holder::sweep(&sweep.id)).await?;
+        leases::release(&mut tx, &app.book, &Holder::sweep(&sweep.id)).await?;
         tx.commit().await?;
     }
     Ok(Next::Done)

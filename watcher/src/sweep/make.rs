@@ -5,9 +5,10 @@ use bitcoin::OutPoint;
 use serde_json::{Value, json};
 
 use crate::book::bytes;
-use crate::coins::{self, Holder};
+use crate::coins;
 use crate::config::Purpose;
 use crate::error::Error;
+use crate::leases::{self, Holder};
 use crate::plan::sweep::SweepPlan;
 use crate::plan::{self, Coin, LeftOut, Limits, Standing};
 use crate::progress::State;
@@ -88,7 +89,7 @@ async fn store(
             .await?;
     sweep.insert(&mut tx, &wish.key, wish.digest).await?;
     insert_inputs(&mut tx, &sweep.id, &plan.inputs).await?;
-    if !coins::lease(&mut tx, &app.book, &Holder::sweep(&sweep.id), &plan.inputs).await? {
+    if !leases::lease(&mut tx, &app.book, &Holder::sweep(&sweep.id), &plan.inputs).await? {
         return Err(Error::refused(
             tonic::Code::Aborted,
             "coins-changed",

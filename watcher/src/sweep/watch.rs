@@ -3,8 +3,9 @@
 
 use sqlx::Row as _;
 
-use crate::coins::{self, Holder};
+use crate::coins;
 use crate::error::Error;
+use crate::leases::{self, Holder};
 use crate::progress::{Progress, State, follow, happenings};
 use crate::rows::{height, tx_state};
 use crate::spend::Spender;
@@ -71,11 +72,11 @@ async fn advance(app: &Spender, id: &str) -> Result<(), Error> {
     let holder = Holder::sweep(id);
     match sweep.state {
         // Spent for good: nothing to hold.
-        State::Final => coins::release(&mut tx, &app.book, &holder).await?,
+        State::Final => leases::release(&mut tx, &app.book, &holder).await?,
         // It came back from being settled or given up: what it spends is its own again.
         _ if matches!(from, State::Final | State::Replaced | State::Refused) => {
             let inputs = coins::of_sweep(tx.sql(), id).await?;
-            coins::lease_again(&mut tx, &app.book, &holder, &inputs).await?;
+            leases::lease_again(&mut tx, &app.book, &holder, &inputs).await?;
         }
         _ => {}
     }
@@ -118,7 +119,7 @@ pub(super) async fn replace_if_lost(app: &Spender, id: &str) -> Result<bool, Err
         .bind(id)
         .execute(tx.sql())
         .await?;
-    coins::release(&mut tx, &app.book, &Holder::sweep(id)).await?;
+    leases::release(&mut tx, &app.book, &Holder::sweep(id)).await?;
     tx.commit().await?;
     tracing::warn!(
         sweep = id,

@@ -29,8 +29,10 @@ pub struct Story {
 
 #[derive(Debug)]
 struct Imported {
+    descriptor: String,
     records: [u32; 2],
     proven: [u32; 2],
+    failed: [Option<u32>; 2],
 }
 
 #[derive(Debug, Default)]
@@ -75,15 +77,11 @@ impl Story {
             Event::PolicyActivated { version, digest, text, officers } => {
                 self.activate(*version, digest, text, officers)
             }
-            Event::WalletImported { wallet, external, change, .. } => {
-                let imported = Imported { records: [*external, *change], proven: [0, 0] };
-                match self.wallets.insert(wallet.clone(), imported) {
-                    None => Ok(()),
-                    Some(_) => Err(format!("wallet \"{wallet}\" was imported before")),
-                }
+            Event::WalletImported { wallet, descriptor, external, change, .. } => {
+                self.import(wallet, descriptor, [*external, *change])
             }
             Event::Proven { wallet, change, below } => self.prove(wallet, *change, *below),
-            Event::ProofFailed { wallet, .. } => self.wallet(wallet).map(drop),
+            Event::ProofFailed { wallet, change, index, .. } => self.fail(wallet, *change, *index),
             Event::Admitted(admitted) => {
                 match self.requests.insert(admitted.request, Request::default()) {
                     None => Ok(()),
@@ -129,17 +127,42 @@ impl Story {
         Ok(())
     }
 
+    /// A wallet may be imported again with the same keys and no fewer of them; its proofs then begin again.
+    fn import(&mut self, wallet: &str, descriptor: &str, records: [u32; 2]) -> Result<(), String> {
+        if let Some(earlier) = self.wallets.get(wallet) {
+            let fewer = earlier.records.iter().zip(records).any(|(before, now)| now < *before);
+            if earlier.descriptor != descriptor || fewer {
+                return Err(format!("another wallet was imported over \"{wallet}\""));
+            }
+        }
+        let descriptor = descriptor.to_owned();
+        let imported = Imported { descriptor, records, proven: [0, 0], failed: [None, None] };
+        self.wallets.insert(wallet.to_owned(), imported);
+        Ok(())
+    }
+
     fn prove(&mut self, wallet: &str, change: bool, below: u32) -> Result<(), String> {
         let branch = usize::from(change);
         let imported = self.wallet(wallet)?;
         let records = imported.records.get(branch).copied().unwrap_or_default();
+        let failed = imported.failed.get(branch).copied().flatten().unwrap_or(u32::MAX);
         let proven = imported.proven.get_mut(branch).ok_or("no such branch")?;
-        if below <= *proven || below > records {
+        if below < *proven || below > records {
             return Err(format!(
                 "\"{wallet}\" is proven up to {below}, after {proven} of {records}"
             ));
         }
+        if below > failed {
+            return Err(format!("\"{wallet}\" is proven past index {failed}, which failed"));
+        }
         *proven = below;
+        Ok(())
+    }
+
+    fn fail(&mut self, wallet: &str, change: bool, index: u32) -> Result<(), String> {
+        let imported = self.wallet(wallet)?;
+        let failed = imported.failed.get_mut(usize::from(change)).ok_or("no such branch")?;
+        *failed = Some(index);
         Ok(())
     }
 

@@ -63,7 +63,48 @@ const LIES: &[Lie] = &[
         1,
         "nobody signed",
     ),
-    ("wallet twice", |s| s.insert(3, s[2].clone()), 3, "imported before"),
+    (
+        "wallet exchanged",
+        |s| {
+            let mut other = s[2].clone();
+            if let Event::WalletImported { descriptor, .. } = &mut other {
+                descriptor.push('x');
+            }
+            s.insert(3, other);
+        },
+        3,
+        "another wallet",
+    ),
+    (
+        "wallet shrunk",
+        |s| {
+            let mut other = s[2].clone();
+            if let Event::WalletImported { change, .. } = &mut other {
+                *change -= 1;
+            }
+            s.insert(3, other);
+        },
+        3,
+        "another wallet",
+    ),
+    ("imported again, not proven again", |s| s.insert(4, s[2].clone()), 5, "before it was proven"),
+    (
+        "proven past a failure",
+        |s| {
+            let reason = String::new();
+            s.insert(
+                3,
+                Event::ProofFailed {
+                    wallet: "deposits".to_owned(),
+                    change: false,
+                    index: 2,
+                    reason,
+                },
+            );
+        },
+        4,
+        "which failed",
+    ),
     (
         "proven too far",
         |s| {

@@ -56,8 +56,11 @@ pub(crate) fn make_or_find(module: &Path, label: &str, place: &Place) -> anyhow:
     Ok(found)
 }
 
+/// A slot and the token in it.
+type Named = (Slot, TokenInfo);
+
 /// Slots whose token has the label, and one that has no token yet.
-fn slots(pkcs11: &Pkcs11, label: &str) -> anyhow::Result<(Vec<(Slot, TokenInfo)>, Option<Slot>)> {
+fn slots(pkcs11: &Pkcs11, label: &str) -> anyhow::Result<(Vec<Named>, Option<Slot>)> {
     let (mut named, mut free) = (Vec::new(), None);
     for slot in pkcs11.get_slots_with_token().context("SoftHSM lists no slots")? {
         let info = pkcs11.get_token_info(slot).context("SoftHSM does not describe a token")?;
@@ -71,7 +74,7 @@ fn slots(pkcs11: &Pkcs11, label: &str) -> anyhow::Result<(Vec<(Slot, TokenInfo)>
 }
 
 /// A new token gets another slot number, so it is always looked for by its label.
-fn the_slot(pkcs11: &Pkcs11, label: &str) -> anyhow::Result<(Slot, TokenInfo)> {
+fn the_slot(pkcs11: &Pkcs11, label: &str) -> anyhow::Result<Named> {
     slots(pkcs11, label)?.0.pop().with_context(|| format!("the token \"{label}\" is gone"))
 }
 

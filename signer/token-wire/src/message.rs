@@ -61,7 +61,7 @@ pub enum Reply {
         /// The keys found.
         keys: Keys,
         /// Proofs that the private halves are those keys'.
-        proofs: BindingProofs,
+        proofs: Box<BindingProofs>,
         /// Names of the keys that were made just now (`Init` only).
         made: Vec<String>,
     },

@@ -49,7 +49,12 @@ fn main() -> Result<()> {
         let (first, count) = line.split_once(' ').context("a line is FIRST COUNT")?;
         let (first, count): (usize, usize) = (first.parse()?, count.parse()?);
         let begin = Instant::now();
-        for record in records.iter().cycle().skip(first.checked_rem(records.len()).context("the bundle is empty")?).take(count) {
+        for record in records
+            .iter()
+            .cycle()
+            .skip(first.checked_rem(records.len()).context("the bundle is empty")?)
+            .take(count)
+        {
             one(&session, wrapping, record)?;
         }
         println!("{}", begin.elapsed().as_nanos());

@@ -116,7 +116,7 @@ impl Worker<'_> {
         };
         let public = keys.public.clone();
         self.ready = Some(Ready { keys, canary: wrapped });
-        Ok(Reply::Bound { keys: public, proofs, made })
+        Ok(Reply::Bound { keys: public, proofs: Box::new(proofs), made })
     }
 
     fn sign(&mut self, batch: &token_wire::Batch) -> Result<Reply, Fault> {

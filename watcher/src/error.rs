@@ -69,10 +69,8 @@ impl From<Error> for Status {
         match error {
             Error::Refused { code, reason, text } => refusal(code, reason, &text),
             Error::Signer(Failure::Refused(said)) => {
-                let first = said.reasons.first();
-                let (reason, text) =
-                    first.map_or(("refused", ""), |r| (r.code.as_str(), r.text.as_str()));
-                refusal(said.code, reason, &format!("the signer says: {text}"))
+                let reasons = said.reasons.into_iter().map(proto::Reason::from).collect();
+                with_reasons(said.code, "the signer says: ", reasons)
             }
             Error::Signer(Failure::Unavailable(error)) => {
                 tracing::warn!(%error, "the signer failed");
@@ -111,11 +109,18 @@ impl From<Error> for Status {
 /// A status whose message opens with its reason code and whose details are a `Refusal`.
 #[must_use]
 pub fn refusal(code: Code, reason: &str, text: &str) -> Status {
-    let details = proto::Refusal {
-        request_id: Vec::new(),
-        reasons: vec![proto::Reason { code: reason.to_owned(), text: text.to_owned() }],
+    let reason = proto::Reason { code: reason.to_owned(), text: text.to_owned() };
+    with_reasons(code, "", vec![reason])
+}
+
+/// The message says the first reason, the details say all.
+fn with_reasons(code: Code, before: &str, reasons: Vec<proto::Reason>) -> Status {
+    let message = match reasons.first() {
+        Some(first) => format!("{}: {before}{}", first.code, first.text),
+        None => "refused: no reason was given".to_owned(),
     };
-    Status::with_details(code, format!("{reason}: {text}"), details.encode_to_vec().into())
+    let details = proto::Refusal { request_id: Vec::new(), reasons };
+    Status::with_details(code, message, details.encode_to_vec().into())
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ impl Issuer {
                 "wallet \"{}\" is cold storage; nobody is given its addresses",
                 wallet.name
             );
-            return Err(Error::refused(Code::FailedPrecondition, "cold-wallet", text));
+            return Err(Error::refused(Code::FailedPrecondition, "cold-storage", text));
         }
         Ok(wallet)
     }

@@ -45,7 +45,7 @@ pub async fn create(
         .map_err(|error| Error::invalid("bad-idempotency-key", error.to_string()))?;
     let wallet = app.wallet(tenant, &request.wallet)?;
     if wallet.purpose == Purpose::Cold {
-        return Err(Error::invalid("cold-wallet", "sweeps go to cold storage, not out of it"));
+        return Err(Error::invalid("cold-storage", "sweeps go to cold storage, not out of it"));
     }
     let digest = digest(request);
     if let Some(id) = row::by_key(app, tenant, &request.idempotency_key, digest).await? {

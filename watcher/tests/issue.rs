@@ -170,7 +170,7 @@ async fn bad_requests_are_refused_with_a_reason() {
         (
             IssueAddressRequest { wallet: "cold".into(), ..request("k", "a") },
             Code::FailedPrecondition,
-            "cold-wallet",
+            "cold-storage",
         ),
     ];
     for (bad, want, reason) in cases {

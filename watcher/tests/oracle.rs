@@ -148,9 +148,12 @@ impl Stage {
         let cursor: Vec<u8> =
             sqlx::query_scalar("SELECT hash FROM cursor").fetch_one(store.reader()).await.unwrap();
         assert_eq!(cursor, AsRef::<[u8]>::as_ref(&tip), "not at the tip");
-        let expected = oracle(&self.node.world.lock().unwrap());
+        let (expected, height) = {
+            let world = self.node.world.lock().unwrap();
+            (oracle(&world), world.height())
+        };
         compare_coins(store, &expected).await;
-        compare_deposits(store, &expected, self.node.world.lock().unwrap().height()).await;
+        compare_deposits(store, &expected, height).await;
         compare_events(store).await;
     }
 }

@@ -72,7 +72,9 @@ pub fn shop() -> SigningKey {
 pub fn policy_text(wallets: &Descriptors, knobs: &Knobs) -> String {
     let Knobs { version, fee_budget, limit, index_window } = knobs;
     let wallet = |name: &str, tier: &str, descriptor: &str| {
-        format!("[[wallet]]\nname = {name:?}\ntier = {tier:?}\ndescriptor = {descriptor:?}\nindex_window = {index_window}\n")
+        format!(
+            "[[wallet]]\nname = {name:?}\ntier = {tier:?}\ndescriptor = {descriptor:?}\nindex_window = {index_window}\n"
+        )
     };
     let shop = hex::encode(shop().verifying_key().to_bytes());
     [
@@ -146,7 +148,14 @@ impl Coin {
 }
 
 /// A coin of a wallet, at the end of a parent with `outputs` outputs. Different salts, different parents.
-pub fn coin(descriptor: &str, change: bool, index: u32, sat: u64, salt: u64, outputs: usize) -> Coin {
+pub fn coin(
+    descriptor: &str,
+    change: bool,
+    index: u32,
+    sat: u64,
+    salt: u64,
+    outputs: usize,
+) -> Coin {
     let (key, script) = child(descriptor, change, index);
     let mut hash = [0; 32];
     hash[..8].copy_from_slice(&salt.to_le_bytes());
@@ -160,8 +169,12 @@ pub fn coin(descriptor: &str, change: bool, index: u32, sat: u64, salt: u64, out
         // With a witness, as most parents have: the txid must not cover it.
         witness: Witness::from_slice(&[vec![1; 72], vec![2; 33]]),
     };
-    let parent =
-        Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output };
+    let parent = Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![input],
+        output,
+    };
     Coin { parent, vout: u32::try_from(outputs - 1).unwrap(), key, change, index }
 }
 

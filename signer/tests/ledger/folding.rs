@@ -153,7 +153,10 @@ fn entries_that_do_not_follow_are_refused() {
         ("signed twice", vec![one.admitted(), one.spend(), signed(1), signed(1)]),
         ("attested twice", vec![Event::Attested(two.clone()), Event::Attested(two)]),
         ("another root", vec![Event::Attested(wrong_root)]),
-        ("a root signed that is not there", vec![Event::AttestationSigned { root: [1; 32], signature: vec![0; 64] }]),
+        (
+            "a root signed that is not there",
+            vec![Event::AttestationSigned { root: [1; 32], signature: vec![0; 64] }],
+        ),
     ];
     for (name, events) in vectors {
         assert!(all(events).is_err(), "{name} was followed");

@@ -109,7 +109,8 @@ impl Ask {
 
     pub(crate) fn intent(&self) -> Intent {
         let asset: AssetId = Network::Regtest.asset_id();
-        let to = |to: Destination| Transfer { asset: asset.clone(), amount: Amount::from(1_u64), to };
+        let to =
+            |to: Destination| Transfer { asset: asset.clone(), amount: Amount::from(1_u64), to };
         let cold = self.cold.map(|index| to(Destination::Cold { wallet: name("cold"), index }));
         let change = self.change.map(|index| to(Destination::Change { index }));
         Intent {
@@ -119,7 +120,11 @@ impl Ask {
             wallet: name("deposits"),
             orders: self.orders.iter().map(|order| verified(*order)).collect(),
             transfers: cold.into_iter().chain(change).collect(),
-            fee: Fee { asset: asset.clone(), amount: Amount::from(u64::from(self.fee)), vsize: 100 },
+            fee: Fee {
+                asset: asset.clone(),
+                amount: Amount::from(u64::from(self.fee)),
+                vsize: 100,
+            },
             slots: self
                 .coins
                 .iter()
@@ -198,7 +203,11 @@ pub(crate) fn now(history: &[Reserved]) -> u64 {
 pub(crate) fn questions() -> Vec<Question> {
     let measures = [Measure::Fees, Measure::External];
     let windows = [WINDOW, 10 * WINDOW];
-    let ask = |lane: usize, measure, window_seconds| Question { lane: self::lane(lane), measure, window_seconds };
+    let ask = |lane: usize, measure, window_seconds| Question {
+        lane: self::lane(lane),
+        measure,
+        window_seconds,
+    };
     (0..2)
         .flat_map(|l| measures.map(|m| (l, m)))
         .flat_map(|(l, m)| windows.map(|w| ask(l, m, w)))

@@ -46,7 +46,12 @@ fn sets(list: &[Signed]) -> Vec<Vec<usize>> {
     sets
 }
 
-pub(crate) fn evidence(history: &[Reserved], ask: &Ask, questions: &[Question], now: u64) -> Evidence {
+pub(crate) fn evidence(
+    history: &[Reserved],
+    ask: &Ask,
+    questions: &[Question],
+    now: u64,
+) -> Evidence {
     let list = signed(history);
     let sets = sets(&list);
     let own = list.iter().position(|signed| signed.ask.request == ask.request);

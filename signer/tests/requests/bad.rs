@@ -9,7 +9,9 @@ use bitcoin::{Amount, EcdsaSighashType, ScriptBuf, Sequence, TapSighashType, Txi
 use signer::refusal::Reason;
 
 use crate::Case;
-use crate::common::{Descriptors, FAR, address, coin, descriptor, order, own, path, signed, stranger, to};
+use crate::common::{
+    Descriptors, FAR, address, coin, descriptor, order, own, path, signed, stranger, to,
+};
 
 type Vector = (&'static str, fn() -> Case, Reason);
 
@@ -47,7 +49,11 @@ const VECTORS: &[Vector] = &[
     ("too long", || changed(|c| c.header.psbt.resize((4 << 20) + 1, 0)), Reason::Oversize),
     ("a bad key", || changed(|c| c.header.idempotency_key = "a b".into()), Reason::BadRequest),
     ("a bad lane name", || changed(|c| c.header.lane = String::new()), Reason::BadRequest),
-    ("an unknown wallet", || changed(|c| c.header.wallet = "savings".into()), Reason::UnknownWallet),
+    (
+        "an unknown wallet",
+        || changed(|c| c.header.wallet = "savings".into()),
+        Reason::UnknownWallet,
+    ),
     ("a cold wallet", || changed(|c| c.header.wallet = "cold".into()), Reason::WalletWithoutKeys),
     ("version 3", || edited(|p| p.unsigned_tx.version = Version(3)), Reason::TransactionVersion),
     ("version 0", || edited(|p| p.unsigned_tx.version = Version(0)), Reason::TransactionVersion),
@@ -89,7 +95,11 @@ const VECTORS: &[Vector] = &[
         },
         Reason::OutputOverflow,
     ),
-    ("dust", || edited(|p| p.unsigned_tx.output[1].value = Amount::from_sat(293)), Reason::DustOutput),
+    (
+        "dust",
+        || edited(|p| p.unsigned_tx.output[1].value = Amount::from_sat(293)),
+        Reason::DustOutput,
+    ),
     (
         "more out than in",
         || edited(|p| p.unsigned_tx.output[0].value = Amount::from_sat(200_000)),
@@ -107,7 +117,11 @@ const VECTORS: &[Vector] = &[
     ),
     (
         "SIGHASH_ALL|ANYONECANPAY",
-        || edited(|p| p.inputs[0].sighash_type = Some(EcdsaSighashType::AllPlusAnyoneCanPay.into())),
+        || {
+            edited(|p| {
+                p.inputs[0].sighash_type = Some(EcdsaSighashType::AllPlusAnyoneCanPay.into())
+            })
+        },
         Reason::UnknownSighash,
     ),
     (
@@ -126,7 +140,11 @@ const VECTORS: &[Vector] = &[
     ),
     (
         "final already",
-        || edited(|p| p.inputs[0].final_script_witness = Some(bitcoin::Witness::from_slice(&[[1]]))),
+        || {
+            edited(|p| {
+                p.inputs[0].final_script_witness = Some(bitcoin::Witness::from_slice(&[[1]]))
+            })
+        },
         Reason::PsbtField,
     ),
     (
@@ -170,10 +188,18 @@ const VECTORS: &[Vector] = &[
     ),
     ("no parents", || changed(|c| c.parents.clear()), Reason::MissingParent),
     ("a parent missing", || changed(|c| drop(c.parents.pop())), Reason::MissingParent),
-    ("a parent twice", || changed(|c| c.parents.push(c.parents[0].clone())), Reason::DuplicateParent),
+    (
+        "a parent twice",
+        || changed(|c| c.parents.push(c.parents[0].clone())),
+        Reason::DuplicateParent,
+    ),
     (
         "a parent nobody asked for",
-        || changed(|c| c.parents.push(coin(&c.wallets.deposits, false, 0, 1, 77, 1).parent_bytes())),
+        || {
+            changed(|c| {
+                c.parents.push(coin(&c.wallets.deposits, false, 0, 1, 77, 1).parent_bytes())
+            })
+        },
         Reason::ParentNotAsked,
     ),
     (

@@ -14,7 +14,8 @@ fn a_sweep_is_read_as_what_it_is() {
     assert_eq!(intent.fee.amount, Amount::from(1_000_u64));
     let amounts: Vec<_> = intent.slots.iter().map(|slot| slot.amount.units()).collect();
     assert_eq!(amounts, [60_000, 50_000]);
-    let cold = Destination::Cold { wallet: policy::names::WalletName::parse("cold").unwrap(), index: 0 };
+    let cold =
+        Destination::Cold { wallet: policy::names::WalletName::parse("cold").unwrap(), index: 0 };
     assert_eq!(intent.transfers[0].to, cold);
     assert_eq!(intent.transfers[1].to, Destination::Change { index: 1 });
 }
@@ -29,7 +30,10 @@ fn parents_inside_the_psbt_are_as_good() {
             input.witness_utxo = None;
         }
     });
-    assert_eq!(case.parse().unwrap().intent().digest, Case::sweep().parse().unwrap().intent().digest);
+    assert_eq!(
+        case.parse().unwrap().intent().digest,
+        Case::sweep().parse().unwrap().intent().digest
+    );
 }
 
 #[test]
@@ -41,8 +45,7 @@ fn one_parent_serves_all_its_coins() {
     coins[0].parent = second.parent.clone();
     let (key, _) = crate::common::child(&wallets.deposits, false, 2);
     coins.push(Coin { vout: 0, key, index: 2, ..second });
-    let mut case =
-        Case::of("sweep", "deposits", &coins, &[own(&wallets.cold, false, 0, 80_000)]);
+    let mut case = Case::of("sweep", "deposits", &coins, &[own(&wallets.cold, false, 0, 80_000)]);
     case.parents.pop();
     assert_eq!(case.parse().unwrap().intent().fee.amount, Amount::from(10_000_u64));
 }
@@ -53,7 +56,8 @@ fn a_claimed_address_of_ours_is_only_believed_when_derived() {
     let coins = [coin(&wallets.deposits, false, 3, 60_000, 1, 1)];
     let lie = crate::common::Out { script: stranger(9), ..own(&wallets.cold, false, 0, 50_000) };
     let request = Case::of("sweep", "deposits", &coins, &[lie]).parse().unwrap();
-    let Destination::External { address: shown, order: None, .. } = &request.intent().transfers[0].to
+    let Destination::External { address: shown, order: None, .. } =
+        &request.intent().transfers[0].to
     else {
         panic!("a stranger's script is external")
     };
@@ -93,7 +97,10 @@ fn the_digest_covers_what_decides_and_nothing_else() {
     let mut other_key = Case::sweep();
     other_key.header.idempotency_key = "key-2".into();
     assert_eq!(digest(&other_key), base);
-    assert_ne!(other_key.parse().unwrap().intent().request, Case::sweep().parse().unwrap().intent().request);
+    assert_ne!(
+        other_key.parse().unwrap().intent().request,
+        Case::sweep().parse().unwrap().intent().request
+    );
     let mut other_lane = Case::sweep();
     other_lane.header.lane = "sweep2".into();
     assert_ne!(digest(&other_lane), base);

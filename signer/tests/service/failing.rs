@@ -1,0 +1,146 @@
+//! Parts that fail: every caller is told what is wrong, nothing is signed, and a retry finds its answer later.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use proto::StatusRequest;
+use signer::config::Limits;
+use sqlx::{Connection as _, SqliteConnection};
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::common::{Knobs, header, own, psbt};
+use crate::house::{House, said, until};
+use crate::sweeping::{deposits, verify};
+
+async fn health(house: &House) -> ServingStatus {
+    let mut client = HealthClient::new(house.channel("watcher-1").await);
+    let service = "cofferdam.v1.Signer".to_owned();
+    client.check(HealthCheckRequest { service }).await.unwrap().into_inner().status()
+}
+
+/// Kills the token workers that were started for this house.
+fn kill_workers(house: &House) {
+    let folder = house.folder().to_str().unwrap().as_bytes();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
+        let ours = read("environ").windows(folder.len()).any(|part| part == folder);
+        if ours && read("comm").starts_with(b"token-worker") {
+            let killed = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+            assert!(killed.success());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_goes_away_and_comes_back() {
+    let house = House::new().await;
+    assert_eq!(health(&house).await, ServingStatus::Serving);
+    let tokens = house.folder().join("state").join("softhsm");
+    let aside = house.folder().join("softhsm-aside");
+    fs::rename(&tokens, &aside).unwrap();
+    kill_workers(&house);
+    let coins = deposits(&house, 2);
+    let outs = [own(&house.descriptors.cold, false, 0, 98_000)];
+    let ask = header("k1", "sweep", "deposits", &psbt(&coins, &outs));
+    let status = house.sign(ask.clone(), &coins).await.unwrap_err();
+    assert_eq!(said(&status), (Code::Unavailable, vec!["token-unavailable".to_owned()]));
+    let app = house.app();
+    until("the token's trouble to be noticed", || app.problem().is_some()).await;
+    let mut client = house.client("watcher-1").await;
+    let said = client.status(StatusRequest {}).await.unwrap().into_inner();
+    assert!(!said.token_ready && !said.token_problem.is_empty());
+
+    fs::rename(&aside, &tokens).unwrap();
+    until("the token to come back", || app.problem().is_none()).await;
+    let reply = house.sign(ask, &coins).await.unwrap();
+    assert!(!reply.stored);
+    verify(&reply.transaction, &coins);
+}
+
+#[tokio::test]
+async fn a_wrong_pin_is_told_to_callers_and_not_tried_again() {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    let pin_file = house.config.token.pin_file.clone().unwrap();
+    let right = fs::read(&pin_file).unwrap();
+    fs::write(&pin_file, "000000").unwrap();
+    for _start in 0..2 {
+        house.open().await;
+        assert!(house.running().app().is_none());
+        let coins = deposits(&house, 1);
+        let outs = [own(&house.descriptors.cold, false, 0, 49_000)];
+        let ask = header("k1", "sweep", "deposits", &psbt(&coins, &outs));
+        let status = house.sign(ask, &coins).await.unwrap_err();
+        assert_eq!(said(&status), (Code::FailedPrecondition, vec!["pin-latched".to_owned()]));
+        assert!(status.message().contains("signer pin clear"), "{status}");
+        assert_eq!(health(&house).await, ServingStatus::NotServing);
+        house.close().await;
+    }
+    fs::write(&pin_file, right).unwrap();
+    signer::init::clear_pin(&house.config.state_dir, &mut Vec::new()).unwrap();
+    house.open().await;
+    assert!(house.running().app().is_some());
+}
+
+async fn edit(database: &Path, statement: &'static str) {
+    let url = format!("sqlite:{}", database.display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query(statement).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_edited_log_signs_nothing_and_says_so() {
+    for statement in [
+        "DELETE FROM entries WHERE seq = (SELECT max(seq) FROM entries)",
+        "UPDATE entries SET bytes = (SELECT bytes FROM entries WHERE seq = 1) WHERE seq = 2",
+        "DELETE FROM entries",
+    ] {
+        let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+        edit(&house.config.state_dir.join("log.sqlite"), statement).await;
+        house.open().await;
+        let status = house.client("watcher-1").await.status(StatusRequest {}).await.unwrap_err();
+        let (code, reasons) = said(&status);
+        assert_eq!(
+            (code, reasons[0].as_str()),
+            (Code::Unavailable, "log-unavailable"),
+            "{statement}"
+        );
+        assert_eq!(health(&house).await, ServingStatus::NotServing);
+        house.close().await;
+    }
+}
+
+/// The table goes away under a running signer: nothing can be written, so nothing is signed.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_signs_nothing() {
+    let house = House::new().await;
+    let coins = deposits(&house, 1);
+    let outs = [own(&house.descriptors.cold, false, 0, 49_000)];
+    let ask = header("k1", "sweep", "deposits", &psbt(&coins, &outs));
+    // The log's own connection alone may touch the database; its closing is a failure like any other.
+    house.app().log.close().await.unwrap();
+    let signs = house.app().token.counters().await.unwrap().signs;
+    let status = house.sign(ask, &coins).await.unwrap_err();
+    assert_eq!(said(&status), (Code::Unavailable, vec!["log-unavailable".to_owned()]));
+    assert_eq!(house.app().token.counters().await.unwrap().signs, signs);
+    let app = house.app();
+    until("health to follow", || app.problem().is_some()).await;
+}
+
+#[tokio::test]
+async fn softhsm_is_refused_on_the_main_network() {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    house.config.network = asset::Network::Bitcoin;
+    let token = signer::start::open_token(&house.config, house.config.token.clone()).await;
+    let error = token.err().unwrap().to_string();
+    assert!(error.contains("SoftHSM") && error.contains("i_understand"), "{error}");
+    house.config.i_understand_that_softhsm_is_not_an_hsm = true;
+    signer::start::open_token(&house.config, house.config.token.clone()).await.unwrap();
+}

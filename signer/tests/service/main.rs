@@ -1,0 +1,23 @@
+//! The whole signer in one process, over real mutual TLS, on a real SoftHSM token with a real ceremony's keys.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code, reason = "other tests start tokens themselves")]
+#[path = "../bundles/token.rs"]
+mod token;
+mod pki;
+mod house;
+mod sweeping;
+mod paying;
+mod attesting;
+mod refusing;
+mod crowding;
+mod restarting;
+mod failing;

@@ -1,0 +1,108 @@
+//! What a restart, or a crash between two entries, leaves behind.
+
+use audit::entry::Event;
+use policy::Trace;
+use policy::decide::Granted;
+use policy::names::ClientName;
+use signer::config::Limits;
+use signer::log::Step;
+use signer::receive::{Seen, receive};
+use tokio::time::{Duration, Instant};
+use tonic::Code;
+
+use crate::common::{Knobs, header, own, psbt};
+use crate::house::{House, parts, said, write_policy};
+use crate::sweeping::{deposits, verify};
+
+/// A crash after the spend was durable and before anything was signed: the same key is decided again, its own
+/// reservation counts once, and it is signed.
+#[tokio::test]
+async fn a_reservation_without_an_answer_is_taken_up_again() {
+    let knobs = Knobs { fee_budget: 2_000, ..Knobs::default() };
+    let mut house = House::with(&knobs, Limits::default()).await;
+    let coins = deposits(&house, 2);
+    let ask = |sat| {
+        let outs = [own(&house.descriptors.cold, false, 0, sat)];
+        header("k1", "sweep", "deposits", &psbt(&coins, &outs))
+    };
+    let app = house.app();
+    let caller = ClientName::parse("watcher-1").unwrap();
+    let stream = tokio_stream::iter(parts(ask(98_000), &coins).into_iter().map(Ok));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let (request, _) =
+        receive(&app, &caller, stream, deadline, &mut Seen::default()).await.unwrap();
+    let granted = Granted {
+        request: request.intent().request,
+        digest: request.intent().digest,
+        policy_version: 2,
+        trace: Trace::default(),
+    };
+    let events = vec![Event::Admitted(request.admitted()), Event::Spend(request.spend(&granted))];
+    app.log.commit(|_| Step::write(events, ())).await.unwrap();
+    drop((request, app));
+    house.close().await;
+    house.open().await;
+
+    // The whole budget is this request's: another one has nothing left.
+    let others = [crate::common::coin(&house.descriptors.deposits, false, 9, 50_000, 77, 1)];
+    let outs = [own(&house.descriptors.cold, false, 0, 49_000)];
+    let other = header("k2", "sweep", "deposits", &psbt(&others, &outs));
+    let status = house.sign(other, &others).await.unwrap_err();
+    assert_eq!(said(&status).1, ["fee-budget"]);
+    // The key is taken, also by a request that was never answered.
+    let ask = |sat| {
+        let outs = [own(&house.descriptors.cold, false, 0, sat)];
+        header("k1", "sweep", "deposits", &psbt(&coins, &outs))
+    };
+    let status = house.sign(ask(98_500), &coins).await.unwrap_err();
+    assert_eq!(said(&status).0, Code::AlreadyExists);
+    let before = house.log_size();
+    let reply = house.sign(ask(98_000), &coins).await.unwrap();
+    assert!(!reply.stored);
+    verify(&reply.transaction, &coins);
+    let kinds: Vec<_> = house.entries(before).await.into_iter().map(|entry| entry.event).collect();
+    assert!(matches!(&kinds[..], [Event::Spend(_), Event::Signed { .. }]), "{kinds:?}");
+    assert!(house.sign(ask(98_000), &coins).await.unwrap().stored);
+}
+
+#[tokio::test]
+async fn budgets_and_slots_survive_a_restart() {
+    let knobs = Knobs { fee_budget: 3_000, ..Knobs::default() };
+    let mut house = House::with(&knobs, Limits::default()).await;
+    let coins = deposits(&house, 2);
+    let outs = [own(&house.descriptors.cold, false, 0, 98_000)];
+    house.sign(header("k1", "sweep", "deposits", &psbt(&coins, &outs)), &coins).await.unwrap();
+    house.close().await;
+    house.open().await;
+    let others = [crate::common::coin(&house.descriptors.deposits, false, 9, 50_000, 77, 1)];
+    let ask = |key: &str, sat| {
+        let outs = [own(&house.descriptors.cold, false, 0, sat)];
+        header(key, "sweep", "deposits", &psbt(&others, &outs))
+    };
+    let status = house.sign(ask("k2", 48_999), &others).await.unwrap_err();
+    assert_eq!(said(&status).1, ["fee-budget"]);
+    house.sign(ask("k3", 49_000), &others).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_policy_only_rises() {
+    let mut house = House::new().await;
+    house.close().await;
+    let error = |house: &House, knobs: Knobs| {
+        write_policy(&house.config, &house.descriptors, &knobs);
+        let config = house.config.clone();
+        async move {
+            let started = signer::serve::run(&config, signer::log::Clock::system()).await;
+            started.err().map(|error| error.to_string())
+        }
+    };
+    let other_text = error(&house, Knobs { index_window: 21, ..Knobs::default() }).await.unwrap();
+    assert!(other_text.contains("its text differs"), "{other_text}");
+    write_policy(&house.config, &house.descriptors, &Knobs { version: 5, ..Knobs::default() });
+    house.open().await;
+    let seen = house.app().log.read(signer::ledger::Ledger::policy).unwrap();
+    assert_eq!(seen.version, 5);
+    house.close().await;
+    let older = error(&house, Knobs { version: 4, ..Knobs::default() }).await.unwrap();
+    assert!(older.contains("version 4 cannot follow version 5"), "{older}");
+}

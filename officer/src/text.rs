@@ -9,7 +9,14 @@ pub(crate) fn btc(units: u128) -> String {
 
 /// Somebody else's words, on one line, without control characters.
 pub(crate) fn words(text: &str) -> String {
-    text.escape_debug().to_string()
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
 }
 
 /// A time span in the largest unit that divides it.
@@ -81,6 +88,11 @@ mod tests {
             assert_eq!(time(unix), text);
         }
         let _ = time(u64::MAX);
+    }
+
+    #[test]
+    fn words_cannot_move_the_cursor() {
+        assert_eq!(words("Zoë's \"x\" \u{1b}[2J\n\u{202e}"), "Zoë's \"x\" \\u{1b}[2J\\n\\u{202e}");
     }
 
     #[test]

@@ -48,12 +48,14 @@ fn coin(script: ScriptBuf, round: u32, number: u32, index: u32, outputs: usize) 
     let mut output = vec![pay(other); outputs.saturating_sub(1)];
     output.push(pay(script));
     let last = u32::try_from(outputs.saturating_sub(1)).unwrap_or(u32::MAX);
-    let input = TxIn {
-        previous_output: OutPoint::new(Txid::from_byte_array(id), 0),
-        ..TxIn::default()
+    let input =
+        TxIn { previous_output: OutPoint::new(Txid::from_byte_array(id), 0), ..TxIn::default() };
+    let parent = Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![input],
+        output,
     };
-    let parent =
-        Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output };
     Coin { parent, output: last, branch: 0, index }
 }
 

@@ -1,9 +1,10 @@
 //! The `devnet` command: plays the demo, or runs a lone regtest node. Never for anything of value.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use devnet::{Node, story};
 
@@ -31,14 +32,25 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    match Arguments::parse().command {
-        Command::Quickstart { dir, stay } => {
-            std::fs::create_dir_all(&dir)?;
-            story::play(&dir.canonicalize()?, stay).await
-        }
+async fn main() -> ExitCode {
+    let told = match Arguments::parse().command {
+        Command::Quickstart { dir, stay } => play(&dir, stay).await,
         Command::Node => run_node().await,
+    };
+    match told {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "\nFAILED: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+async fn play(dir: &Path, stay: bool) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("could not make {}", dir.display()))?;
+    let dir = dir.canonicalize()?;
+    let logs = || format!("the story stopped (logs: {}/*/*.log)", dir.display());
+    story::play(&dir, stay).await.with_context(logs)
 }
 
 async fn run_node() -> Result<()> {

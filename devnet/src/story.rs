@@ -24,7 +24,7 @@ pub async fn play(dir: &Path, stay: bool) -> Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("could not empty {}", dir.display()))?;
     }
-    let mut screen = Screen::new(11);
+    let mut screen = Screen::new(10);
     let mut stack = setup::set_up(&mut screen, dir).await?;
     let customers = coins::issue(&mut screen, &stack).await?;
     coins::deposit(&mut screen, &stack, &customers).await?;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
 use bitcoin::secp256k1::Secp256k1;
-use miniscript::{Descriptor, DescriptorPublicKey};
+use miniscript::descriptor::checksum::Engine;
 
 use crate::programs::Programs;
 
@@ -86,7 +86,10 @@ pub(super) fn cold_descriptor() -> Result<String> {
     let account = Xpub::from_priv(&secp, &master.derive_priv(&secp, &path)?);
     let origin = master.fingerprint(&secp);
     let text = format!("wpkh([{origin}/84h/1h/0h]{account}/<0;1>/*)");
-    Ok(Descriptor::<DescriptorPublicKey>::from_str(&text)?.to_string())
+    let mut checksum = Engine::new();
+    checksum.input(&text)?;
+    let checksum = checksum.checksum();
+    Ok(format!("{text}#{checksum}"))
 }
 
 /// Fills `@name@` places of a template; an unfilled one is an error.

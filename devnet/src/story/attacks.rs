@@ -1,7 +1,7 @@
 //! Four attacks on the signer, with everything the watcher has in the attacker's hands. Each must be stopped by the
 //! rule it is about; any other outcome, another failure included, fails the story.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bitcoin::{Amount, Psbt};
 use proto::{SignReply, StatusRequest};
 use tonic::Status;
@@ -60,10 +60,18 @@ pub(super) async fn attack(
     let outcome = sign(stack, "attack-3", "withdraw", "hot", &unordered, &hot).await?;
     tell(screen, "a payout nobody ordered", "no-order", outcome)?;
 
-    let outcome = stack.signer_as("stranger")?.status(StatusRequest {}).await;
-    let alert = refused::kept_out(outcome).context("a caller without our certificate")?;
-    screen.good("a caller without our certificate, though it claims to be watcher-1")?;
-    screen.fact("  stopped by", &format!("mutual TLS: {alert}"))
+    let (url, mine) = (stack.signer_url(), stack.credential("watcher-1")?);
+    ensure!(
+        refused::kept_out(&url, &mine.ca, Some(mine)).is_err(),
+        "the watcher itself is kept out"
+    );
+    let forged = refused::kept_out(&url, &mine.ca, Some(stack.credential("stranger")?))?;
+    let none = refused::kept_out(&url, &mine.ca, None)?;
+    screen.good("a caller without our certificate")?;
+    screen.fact(
+        "  stopped by",
+        &format!("mutual TLS: {none} without any, {forged} with a forged one"),
+    )
 }
 
 /// Pays the prize to an address of ours and returns the coin.

@@ -16,7 +16,6 @@ impl Caller {
     /// # Errors
     /// `UNAUTHENTICATED` when there is no certificate, or when it does not carry exactly one DNS name in
     /// its subject alternative names: with two, it would be the server's guess whose request this is.
-    #[expect(clippy::result_large_err, reason = "`Status` is what handlers return anyway")]
     pub fn from_request<T>(request: &Request<T>) -> Result<Self, Status> {
         let certificates = request.peer_certs().ok_or_else(|| {
             Status::unauthenticated(
@@ -52,7 +51,6 @@ impl fmt::Debug for Caller {
 
 /// DNS names compare without case, grants compare with it: only lower case is let in, so that two
 /// spellings never are two callers. Wildcards fail the same test.
-#[expect(clippy::result_large_err, reason = "`Status` is what handlers return anyway")]
 fn single_name<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<String, Status> {
     let (Some(name), None) = (names.next(), names.next()) else {
         return Err(Status::unauthenticated(

@@ -1,4 +1,5 @@
 //! Real connections: who gets in, under which name, and who does not.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

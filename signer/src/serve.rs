@@ -39,6 +39,8 @@ const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// How often health is looked at.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
+/// When token or database were away at the start, they are tried again after this.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long the last requests may take when the service is asked to end, beyond their own deadline.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -50,19 +52,28 @@ pub struct Running {
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     helpers: Vec<JoinHandle<()>>,
     request_time: Duration,
+    may_pass: bool,
 }
 
-/// Serves until `until` is done, then ends in order.
+/// Serves until `until` is done, then ends in order. A token or database that is away is tried again.
 ///
 /// # Errors
 /// [`StartError`] when there is nothing to serve with, or the server fails.
 pub async fn serve(config: &Config, until: impl Future<Output = ()>) -> Result<(), StartError> {
-    let mut running = run(config, Clock::system()).await?;
-    tokio::select! {
-        () = until => running.stop().await,
-        ended = &mut running.server => {
+    tokio::pin!(until);
+    loop {
+        let mut running = run(config, Clock::system()).await?;
+        let again = async {
+            match running.may_pass {
+                true => tokio::time::sleep(TRY_AGAIN_AFTER).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = &mut until => return running.stop().await,
+            () = again => running.stop().await?,
             // Nobody asked it to end.
-            ended.unwrap_or(Ok(())).map_err(StartError::from)
+            ended = &mut running.server => return ended.unwrap_or(Ok(())).map_err(StartError::from),
         }
     }
 }
@@ -90,8 +101,10 @@ pub async fn run(config: &Config, clock: Clock) -> Result<Running, StartError> {
             tracing::error!("nothing can be signed: {error}");
             let service = Down::new(refusal);
             let running = listening(config, listener, address, service, None, Vec::new()).await?;
-            tracing::warn!(%address, "serving this refusal only, until a restart");
-            Ok(running)
+            let may_pass = error.may_pass();
+            let until = if may_pass { "until that passes" } else { "until a restart" };
+            tracing::warn!(%address, "serving this refusal only, {until}");
+            Ok(Running { may_pass, ..running })
         }
     }
 }
@@ -169,7 +182,7 @@ async fn listening<S: Signer>(
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
         let _ = stopped.await;
     }));
-    Ok(Running { address, app, stop, server, helpers, request_time })
+    Ok(Running { address, app, stop, server, helpers, request_time, may_pass: false })
 }
 
 fn reflection(

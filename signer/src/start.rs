@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::config::{Config, ConfigError};
 use crate::gate::Gate;
 use crate::ledger::Ledger;
-use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store};
+use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, StoreError};
 use crate::records::{Records, RecordsError, bundle_path};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys};
@@ -103,6 +103,24 @@ impl StartError {
             Self::Records(error) => Some(Refusal::new(Reason::RecordsFault, error.to_string())),
             _ => None,
         }
+    }
+
+    /// Whether trying again later may help without anybody doing anything here: a token or a database that is
+    /// away or busy. A refused PIN or a log that does not add up stays as it is.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Token(TokenError::Unavailable(_) | TokenError::Busy { .. })
+                | Self::Log(LogError::Store(
+                    StoreError::Open(_)
+                        | StoreError::InUse
+                        | StoreError::Slow(_)
+                        | StoreError::ReadOnly
+                        | StoreError::Full
+                        | StoreError::Database(_)
+                ))
+        )
     }
 }
 

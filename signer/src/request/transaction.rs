@@ -40,9 +40,9 @@ pub(super) fn read(bytes: &[u8], network: bitcoin::Network) -> Result<Psbt, Refu
 /// Inputs less outputs.
 pub(super) fn fee(
     transaction: &Transaction,
-    inputs: impl Iterator<Item = Amount>,
+    mut inputs: impl Iterator<Item = Amount>,
 ) -> Result<Amount, Refusal> {
-    let spent = inputs.fold(Some(Amount::ZERO), |sum, value| sum?.checked_add(value));
+    let spent = inputs.try_fold(Amount::ZERO, Amount::checked_add);
     let paid = output_sum(transaction);
     match spent.zip(paid).and_then(|(spent, paid)| spent.checked_sub(paid)) {
         Some(fee) if fee > Amount::ZERO => Ok(fee),

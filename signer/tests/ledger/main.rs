@@ -1,6 +1,8 @@
 //! The ledger against an oracle that recomputes every answer from the plain list of entries.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::as_conversions,

@@ -1,6 +1,8 @@
 //! Requests from bytes: what is proven of a good one, and the one reason each bad one gets.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::as_conversions,

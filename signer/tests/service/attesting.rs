@@ -83,7 +83,8 @@ async fn what_may_not_be_attested_is_refused() {
     let house = House::new().await;
     let long = "x".repeat(129);
     let many: Vec<(u32, &str)> = (0..1001).map(|index| (index, "")).collect();
-    let vectors: Vec<(&str, &str, Vec<(u32, &str)>, Code, &str)> = vec![
+    type Vector<'a> = (&'a str, &'a str, Vec<(u32, &'a str)>, Code, &'a str);
+    let vectors: Vec<Vector<'_>> = vec![
         (
             "watcher-1",
             "deposits",

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use proto::StatusRequest;
 use signer::config::Limits;
@@ -132,6 +133,41 @@ async fn a_log_that_cannot_be_written_signs_nothing() {
     assert_eq!(house.app().token.counters().await.unwrap().signs, signs);
     let app = house.app();
     until("health to follow", || app.problem().is_some()).await;
+}
+
+/// Another process has the log: callers are told, and once it is free the signer serves without being restarted.
+#[tokio::test]
+async fn a_database_in_use_is_waited_for() {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    house.config.listen = free.local_addr().unwrap();
+    drop(free);
+    let other = signer::log::Store::open(&house.config.database_url()).await.unwrap();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let config = house.config.clone();
+    let serving =
+        tokio::spawn(
+            async move { signer::serve::serve(&config, async { drop(ended.await) }).await },
+        );
+    let status = async || {
+        let channel = house.channel_at(house.config.listen.port(), "watcher-1").await.ok()?;
+        let mut client = proto::signer_client::SignerClient::new(channel);
+        Some(client.status(StatusRequest {}).await)
+    };
+    let waiting = loop {
+        match status().await {
+            Some(Err(status)) if !status.details().is_empty() => break status,
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    };
+    assert_eq!(said(&waiting), (Code::Unavailable, vec!["log-unavailable".to_owned()]));
+    assert!(waiting.message().contains("in use by another process"), "{waiting}");
+    other.close().await.unwrap();
+    while !matches!(status().await, Some(Ok(_))) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    end.send(()).unwrap();
+    serving.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -171,10 +171,28 @@ impl House {
         self.channel_of(authority, name).await.unwrap()
     }
 
+    /// A connection to another port.
+    pub(crate) async fn channel_at(
+        &self,
+        port: u16,
+        name: &str,
+    ) -> Result<Channel, tonic::transport::Error> {
+        self.connect(&FOUNDATION.get().unwrap().authority, port, name).await
+    }
+
     /// A connection with a certificate of any authority.
     pub(crate) async fn channel_of(
         &self,
         authority: &Authority,
+        name: &str,
+    ) -> Result<Channel, tonic::transport::Error> {
+        self.connect(authority, self.running().address().port(), name).await
+    }
+
+    async fn connect(
+        &self,
+        authority: &Authority,
+        port: u16,
         name: &str,
     ) -> Result<Channel, tonic::transport::Error> {
         let ours = &FOUNDATION.get().unwrap().authority;
@@ -183,7 +201,7 @@ impl House {
         let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder().join("clients").join(number.to_string());
         let files = authority.issue(&folder, name, false, ours);
-        let url = format!("https://localhost:{}", self.running().address().port());
+        let url = format!("https://localhost:{port}");
         files.endpoint(&url, Some("signer")).unwrap().connect().await
     }
 
@@ -231,16 +249,14 @@ impl House {
     }
 }
 
-/// The header, then parents in two batches.
+/// The header, then parents in batches of a few.
 pub(crate) fn parts(header: SignHeader, coins: &[Coin]) -> Vec<SignRequest> {
-    let part = |part| SignRequest { part: Some(part) };
-    let mut parents: Vec<Vec<u8>> = coins.iter().map(Coin::parent_bytes).collect();
-    let rest = parents.split_off(parents.len() / 2);
-    vec![
-        part(Part::Header(header)),
-        part(Part::Parents(ParentBatch { transactions: parents })),
-        part(Part::Parents(ParentBatch { transactions: rest })),
-    ]
+    let batch = |coins: &[Coin]| {
+        let transactions = coins.iter().map(Coin::parent_bytes).collect();
+        Part::Parents(ParentBatch { transactions })
+    };
+    let parts = std::iter::once(Part::Header(header)).chain(coins.chunks(50).map(batch));
+    parts.map(|part| SignRequest { part: Some(part) }).collect()
 }
 
 /// A status's own code and the codes of its reasons.

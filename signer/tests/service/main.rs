@@ -1,6 +1,8 @@
 //! The whole signer in one process, over real mutual TLS, on a real SoftHSM token with a real ceremony's keys.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::as_conversions,

@@ -151,3 +151,21 @@ async fn four_rules_stop_a_greedy_sweep_at_once() {
     }
     assert_eq!(house.last_reasons().await, reasons);
 }
+
+/// 1,400 coins from as many different parents of 500 outputs: 22 MB of proof for one transaction.
+#[tokio::test]
+async fn a_sweep_of_1400_coins() {
+    let house = House::new().await;
+    let one = coin(&house.descriptors.deposits, false, 5, 20_000, 0, 500);
+    let with_salt = |salt: u32| {
+        let mut coin = one.clone();
+        coin.parent.input[0].previous_output.vout = salt;
+        coin
+    };
+    let coins: Vec<Coin> = (0..1400).map(with_salt).collect();
+    let outs = [own(&house.descriptors.cold, false, 0, 1400 * 20_000 - 200_000)];
+    let ask = header("s1", "sweep", "deposits", &psbt(&coins, &outs));
+    let reply = house.sign(ask, &coins).await.unwrap();
+    let transaction = verify(&reply.transaction, &coins);
+    assert!(transaction.weight().to_wu() <= 400_000);
+}

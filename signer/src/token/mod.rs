@@ -1,15 +1,18 @@
 //! The token as the rest of the signer sees it: signatures for permits, proofs of records, statements. It never
 //! loads vendor code, never holds a PIN, and never signs a transaction's digest without a permit.
 //!
-//! Reading order: [`Token`], `jobs` (what is asked), `pool` (a thread per worker process), `queue` (who gets
-//! what next), `line` (one worker process), `latch` (a refused PIN is never tried again), `verify`.
+//! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `worker` (a thread for each
+//! process), `queue` and `work` (who gets what next), `line` and `spawn` (one process), `latch` (a refused PIN is
+//! never tried again), `verify`.
 
 mod config;
 mod error;
 mod jobs;
 mod keys;
 mod pool;
+mod worker;
 mod queue;
+mod work;
 mod line;
 mod spawn;
 mod latch;
@@ -33,7 +36,7 @@ pub(crate) use line::Line;
 
 use crate::log::DurablePermit;
 use pool::Pool;
-use queue::Lane;
+use work::Lane;
 
 /// A token behind a pool of single-threaded worker processes, each with a session of its own. Dropping it
 /// closes the workers.

@@ -1,26 +1,22 @@
-//! A thread for each worker process: it starts the worker, gives it work, verifies what comes back, and starts
-//! another when it dies. It never lets an unverified signature out, and never logs two workers in at once.
+//! The workers together: started one after another, asked through one queue, reported on as one token. It never
+//! logs two workers in at once, and never lets a statement out that it has not verified.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use token_wire::{
-    Batch as WireBatch, Counters, Job as WireJob, Reply, Request, StatementKey, TokenInfo,
-};
+use token_wire::{Counters, StatementKey, TokenInfo};
 
 use super::config::TokenConfig;
-use super::queue::{Batch, Lane, Next, Queue, Work};
+use super::queue::Queue;
 use super::verify::{self, Outcome};
+use super::work::Lane;
+use super::worker::Worker;
 use super::{Job, KeyFile, Latch, Line, TokenError, TokenKeys};
 
-/// How long a worker sits idle before it is asked whether it still lives.
-const IDLE: Duration = Duration::from_secs(2);
 /// How long a worker may take to say what costs it nothing.
-const PING_TIME: Duration = Duration::from_secs(10);
-/// Wait before a worker is started again: the first, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+pub(super) const PING_TIME: Duration = Duration::from_secs(10);
 
 /// The workers.
 pub(super) struct Pool {
@@ -29,11 +25,12 @@ pub(super) struct Pool {
     info: TokenInfo,
 }
 
-struct Shared {
-    config: TokenConfig,
+/// What the workers' threads share.
+pub(super) struct Shared {
+    pub(super) config: TokenConfig,
     state_dir: PathBuf,
     keys: TokenKeys,
-    queue: Queue,
+    pub(super) queue: Queue,
     status: Mutex<Status>,
     /// Held from a worker's start to the token's answer to its login.
     login: Mutex<()>,
@@ -66,8 +63,7 @@ impl Pool {
         let (tried, tries) = mpsc::channel();
         let mut first = Some(first);
         for index in 0..workers {
-            let worker =
-                Worker { shared: Arc::clone(&pool.shared), index, tried: Some(tried.clone()) };
+            let worker = Worker::new(Arc::clone(&pool.shared), index, tried.clone());
             let line = first.take();
             let thread = std::thread::Builder::new()
                 .name(format!("token-{index}"))
@@ -169,7 +165,7 @@ impl Drop for Pool {
 
 impl Shared {
     /// Starts a worker, logs it in and lets it find the keys.
-    fn open(&self) -> Result<Line, TokenError> {
+    pub(super) fn open(&self) -> Result<Line, TokenError> {
         let latch = Latch::in_dir(&self.state_dir);
         let mut line = {
             let _one_at_a_time = self.login.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,17 +175,22 @@ impl Shared {
         Ok(line)
     }
 
+    /// Workers that can do work now.
+    pub(super) fn live(&self) -> usize {
+        self.status(|status| status.live)
+    }
+
     fn status<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn distrust(&self, what: String) {
+    pub(super) fn distrust(&self, what: String) {
         tracing::error!("the token cannot be trusted: {what}");
         self.status(|status| status.wrong = Some(what));
     }
 
     /// A worker can do work.
-    fn up(&self) {
+    pub(super) fn up(&self) {
         self.status(|status| {
             status.live = status.live.saturating_add(1);
             status.trouble = None;
@@ -198,12 +199,12 @@ impl Shared {
     }
 
     /// A worker was lost; the others, or its successor, do its work.
-    fn lost(&self) {
+    pub(super) fn lost(&self) {
         self.status(|status| status.live = status.live.saturating_sub(1));
     }
 
     /// A worker could not be started. When it was the last, nobody waits in vain.
-    fn cannot_start(&self, why: &TokenError) {
+    pub(super) fn cannot_start(&self, why: &TokenError) {
         tracing::error!("cannot start a token worker: {why}");
         let live = self.status(|status| {
             status.trouble = Some(why.to_string());
@@ -215,166 +216,7 @@ impl Shared {
     }
 }
 
-/// One thread and the worker process it keeps alive.
-struct Worker {
-    shared: Arc<Shared>,
-    index: usize,
-    /// Dropped once the first start was tried.
-    tried: Option<mpsc::Sender<()>>,
-}
-
-/// Why a worker does no more work.
-enum Ended {
-    /// The queue was closed.
-    Closed,
-    /// The process is gone or cannot be used.
-    Lost(TokenError),
-}
-
-impl Worker {
-    fn run(mut self, mut ready: Option<Line>) {
-        let mut wait = BACK_OFF.0;
-        loop {
-            match ready.take().map_or_else(|| self.shared.open(), Ok) {
-                Ok(mut line) => {
-                    self.shared.up();
-                    self.tried = None;
-                    let ended = self.serve(&mut line, &mut wait);
-                    self.shared.lost();
-                    match ended {
-                        Ended::Closed => return line.close(),
-                        Ended::Lost(why) => tracing::warn!(worker = self.index, "{why}"),
-                    }
-                }
-                Err(why) => {
-                    self.shared.cannot_start(&why);
-                    self.tried = None;
-                }
-            }
-            if self.shared.queue.pause(wait) {
-                break;
-            }
-            wait = wait.saturating_mul(2).min(BACK_OFF.1);
-        }
-        // The queue closed while this worker was down; without another one, nobody does what still waits.
-        if self.shared.status(|status| status.live) == 0 {
-            self.shared.queue.set_down(&stopped());
-        }
-    }
-
-    /// Does work until the queue closes or the process is lost. The next batch is sent before the last one is
-    /// judged, so that the token signs while we verify.
-    fn serve(&self, line: &mut Line, wait: &mut Duration) -> Ended {
-        let mut answered: Option<(Work, Reply)> = None;
-        loop {
-            let next = match answered {
-                Some(_) => self.shared.queue.try_take(self.index),
-                None => match self.wait_for_work(line) {
-                    Ok(work) => Some(work),
-                    Err(ended) => return ended,
-                },
-            };
-            let sent = next.as_ref().map(|work| self.send(line, work));
-            if let Some((work, reply)) = answered.take() {
-                if let Err(why) = self.deliver(work, reply) {
-                    if let Some(next) = next {
-                        self.shared.queue.give_back(next, &why.to_string());
-                    }
-                    return Ended::Lost(why);
-                }
-                *wait = BACK_OFF.0;
-            }
-            let Some(work) = next else { continue };
-            let reply = match sent {
-                Some(Ok(())) | None => line.receive(self.shared.config.batch_time()),
-                Some(Err(why)) => Err(why),
-            };
-            match reply {
-                Ok(reply) => answered = Some((work, reply)),
-                Err(why) => {
-                    self.shared.queue.give_back(work, &why.to_string());
-                    return Ended::Lost(why);
-                }
-            }
-        }
-    }
-
-    /// Waits for something to do, making sure meanwhile that the worker still lives.
-    fn wait_for_work(&self, line: &mut Line) -> Result<Work, Ended> {
-        loop {
-            match self.shared.queue.take(self.index, IDLE) {
-                Next::Work(work) => return Ok(work),
-                Next::Closed => return Err(Ended::Closed),
-                Next::Idle => {
-                    self.count(line)?;
-                }
-                Next::Count(to) => {
-                    let counters = self.count(line)?;
-                    let _ = to.send(counters);
-                }
-            }
-        }
-    }
-
-    fn count(&self, line: &mut Line) -> Result<Counters, Ended> {
-        match line.ask(&Request::Counters, PING_TIME) {
-            Ok(Reply::Counters(counters)) => Ok(counters),
-            Ok(_) => Err(Ended::Lost(TokenError::Unavailable("a worker cannot count".into()))),
-            Err(why) => Err(Ended::Lost(why)),
-        }
-    }
-
-    fn send(&self, line: &mut Line, work: &Work) -> Result<(), TokenError> {
-        let question = match work {
-            Work::Sign(batch) => Request::Sign(wire_batch(batch)),
-            Work::Statement(statement) => {
-                Request::Statement { key: statement.key, message: statement.message.clone() }
-            }
-        };
-        line.send(&question, self.shared.config.batch_time())
-    }
-
-    /// Judges an answer and passes it on. An error means that the worker is of no use any more; its work has
-    /// been given back.
-    fn deliver(&self, work: Work, reply: Reply) -> Result<(), TokenError> {
-        match (work, reply) {
-            (Work::Sign(batch), Reply::Signed { id, outcomes }) if id == batch.id => {
-                let judge =
-                    |(item, said): (&super::queue::Item, _)| Outcome::judge(&item.job, said);
-                let outcomes: Vec<Outcome> = batch.items.iter().zip(outcomes).map(judge).collect();
-                let wrong = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Wrong));
-                if wrong && batch.lane == Lane::Requests {
-                    self.shared.distrust("a signature did not verify under its public key".into());
-                }
-                batch.answer(outcomes);
-                Ok(())
-            }
-            (Work::Statement(statement), Reply::Stated(raw)) => {
-                statement.answer(Ok(raw));
-                Ok(())
-            }
-            (work, Reply::Fault(fault)) => {
-                let why = TokenError::from(fault);
-                self.shared.queue.give_back(work, &why.to_string());
-                Err(why)
-            }
-            (work, _) => {
-                let why = TokenError::Unavailable("a worker answered another question".into());
-                self.shared.queue.give_back(work, &why.to_string());
-                Err(why)
-            }
-        }
-    }
-}
-
-fn wire_batch(batch: &Batch) -> WireBatch {
-    let job = |item: &super::queue::Item| WireJob {
-        wrapped: item.job.wrapped.to_vec(),
-        digest: item.job.digest,
-    };
-    WireBatch { id: batch.id, permit: batch.request, jobs: batch.items.iter().map(job).collect() }
-}
-
-fn stopped() -> TokenError {
+/// What waits when the pool is stopped is told so.
+pub(super) fn stopped() -> TokenError {
     TokenError::Unavailable("the token's workers were stopped".into())
 }

@@ -9,56 +9,8 @@ use std::time::{Duration, Instant};
 use token_wire::{Counters, RawSignature, StatementKey};
 use tokio::sync::{mpsc, oneshot};
 
-use super::verify::Outcome;
+use super::work::{Answer, Batch, Lane, Statement, Work};
 use super::{Job, TokenError};
-
-/// Most jobs of one batch: small enough that requests take turns and the end comes for all workers at once,
-/// large enough that asking costs nothing beside signing.
-const BATCH_JOBS: usize = 8;
-
-/// In which order things are done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Lane {
-    /// Signatures somebody waits for.
-    Requests,
-    /// Proofs in the background.
-    Proofs,
-}
-
-/// A job and its place in what was asked.
-pub(super) struct Item {
-    pub(super) position: usize,
-    pub(super) job: Job,
-}
-
-/// What a worker does in one go.
-pub(super) enum Work {
-    /// Signatures.
-    Sign(Batch),
-    /// One statement.
-    Statement(Statement),
-}
-
-/// Some jobs of one request.
-pub(super) struct Batch {
-    pub(super) id: u64,
-    pub(super) items: Vec<Item>,
-    pub(super) request: [u8; 16],
-    pub(super) lane: Lane,
-    attempt: usize,
-    to: mpsc::UnboundedSender<Answer>,
-}
-
-/// What comes back for a request: job by job, or one error for all.
-pub(super) type Answer = Result<(usize, Outcome), TokenError>;
-
-/// One statement to sign.
-pub(super) struct Statement {
-    pub(super) key: StatementKey,
-    pub(super) message: Vec<u8>,
-    attempt: usize,
-    to: oneshot::Sender<Result<RawSignature, TokenError>>,
-}
 
 /// What a worker was told when it asked for work.
 pub(super) enum Next {
@@ -95,7 +47,7 @@ struct State {
     /// Set while no worker can reach the token.
     down: Option<TokenError>,
     closed: bool,
-    /// Every batch handed out has a number of its own, so that no answer is taken for another's.
+    /// Number of the last batch handed out.
     last_id: u64,
 }
 
@@ -121,20 +73,18 @@ impl Queue {
         request: [u8; 16],
         jobs: Vec<Job>,
     ) -> Result<mpsc::UnboundedReceiver<Answer>, TokenError> {
-        let (to, from) = mpsc::unbounded_channel();
-        let items: Vec<Item> =
-            jobs.into_iter().enumerate().map(|(position, job)| Item { position, job }).collect();
+        let (batch, answers) = Batch::all(lane, request, jobs);
         let mut state = self.lock();
         state.accepts()?;
         let waiting = state.lane(lane).iter().map(|batch| batch.items.len()).sum::<usize>();
-        if waiting.saturating_add(items.len()) > self.shared.jobs_max {
+        if waiting.saturating_add(batch.items.len()) > self.shared.jobs_max {
             return Err(TokenError::Busy { waiting });
         }
-        if !items.is_empty() {
-            state.lane(lane).push_back(Batch { id: 0, items, request, lane, attempt: 0, to });
+        if !batch.items.is_empty() {
+            state.lane(lane).push_back(batch);
             self.shared.changed.notify_all();
         }
-        Ok(from)
+        Ok(answers)
     }
 
     /// Queues one statement.
@@ -143,15 +93,15 @@ impl Queue {
         key: StatementKey,
         message: Vec<u8>,
     ) -> Result<oneshot::Receiver<Result<RawSignature, TokenError>>, TokenError> {
-        let (to, from) = oneshot::channel();
+        let (statement, answer) = Statement::new(key, message);
         let mut state = self.lock();
         state.accepts()?;
         if state.statements.len() >= STATEMENTS_MAX {
             return Err(TokenError::Busy { waiting: state.statements.len() });
         }
-        state.statements.push_back(Statement { key, message, attempt: 0, to });
+        state.statements.push_back(statement);
         self.shared.changed.notify_all();
-        Ok(from)
+        Ok(answer)
     }
 
     /// Asks every worker for its counters.
@@ -223,26 +173,15 @@ impl Queue {
 
     /// Puts unanswered work back in front, for another worker; after too many tries it fails. One more try
     /// than there are workers, so that all of them may have died while idle.
-    pub(super) fn give_back(&self, work: Work, why: &str) {
+    pub(super) fn give_back(&self, mut work: Work, why: &str) {
         let tries_max = self.shared.workers.saturating_add(2);
         let mut state = self.lock();
+        if work.missed() >= tries_max || state.down.is_some() {
+            return work.fail(TokenError::Unavailable(why.to_owned()));
+        }
         match work {
-            Work::Sign(mut batch) => {
-                batch.attempt = batch.attempt.saturating_add(1);
-                if batch.attempt >= tries_max || state.down.is_some() {
-                    batch.fail(TokenError::Unavailable(why.to_owned()));
-                } else {
-                    state.lane(batch.lane).push_front(batch);
-                }
-            }
-            Work::Statement(mut statement) => {
-                statement.attempt = statement.attempt.saturating_add(1);
-                if statement.attempt >= tries_max || state.down.is_some() {
-                    statement.answer(Err(TokenError::Unavailable(why.to_owned())));
-                } else {
-                    state.statements.push_front(statement);
-                }
-            }
+            Work::Sign(batch) => state.lane(batch.lane).push_front(batch),
+            Work::Statement(statement) => state.statements.push_front(statement),
         }
         self.shared.changed.notify_all();
     }
@@ -302,9 +241,10 @@ impl State {
         if let Some(statement) = self.statements.pop_front() {
             return Some(Work::Statement(statement));
         }
-        let last_id = &mut self.last_id;
-        let batch = take_batch(&mut self.requests, workers, last_id)
-            .or_else(|| take_batch(&mut self.proofs, workers, last_id))?;
+        let mut batch = take_turn(&mut self.requests, workers)
+            .or_else(|| take_turn(&mut self.proofs, workers))?;
+        self.last_id = self.last_id.wrapping_add(1);
+        batch.id = self.last_id;
         Some(Work::Sign(batch))
     }
 
@@ -319,47 +259,14 @@ impl State {
     }
 }
 
-/// Cuts a batch from the request whose turn it is. Batches shrink towards the end, so that no worker is left
-/// with eight jobs while the others have none.
-fn take_batch(lane: &mut VecDeque<Batch>, workers: usize, last_id: &mut u64) -> Option<Batch> {
+/// Takes a batch from the request whose turn it is, which then waits for its next turn.
+fn take_turn(lane: &mut VecDeque<Batch>, workers: usize) -> Option<Batch> {
     loop {
         let mut batch = lane.pop_front()?;
-        if batch.to.is_closed() {
+        if batch.is_abandoned() {
             continue;
         }
-        let share = batch.items.len().checked_div(workers.saturating_mul(2)).unwrap_or(1);
-        let rest = batch.items.split_off(share.clamp(1, BATCH_JOBS).min(batch.items.len()));
-        if !rest.is_empty() {
-            let (to, attempt) = (batch.to.clone(), batch.attempt);
-            let (request, lane_name) = (batch.request, batch.lane);
-            lane.push_back(Batch { id: 0, items: rest, request, lane: lane_name, attempt, to });
-        }
-        *last_id = last_id.wrapping_add(1);
-        batch.id = *last_id;
+        lane.extend(batch.split(workers));
         return Some(batch);
-    }
-}
-
-impl Batch {
-    /// Sends each job's outcome to whoever asked; a short answer fails the request.
-    pub(super) fn answer(self, outcomes: Vec<Outcome>) {
-        if outcomes.len() != self.items.len() {
-            return self.fail(TokenError::Unavailable("a worker answered short".into()));
-        }
-        for (item, outcome) in self.items.iter().zip(outcomes) {
-            // Nobody may wait any more: then the signatures are forgotten.
-            let _ = self.to.send(Ok((item.position, outcome)));
-        }
-    }
-
-    /// Fails the whole request.
-    pub(super) fn fail(self, why: TokenError) {
-        let _ = self.to.send(Err(why));
-    }
-}
-
-impl Statement {
-    pub(super) fn answer(self, answer: Result<RawSignature, TokenError>) {
-        let _ = self.to.send(answer);
     }
 }

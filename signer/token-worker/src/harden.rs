@@ -1,5 +1,5 @@
-//! Makes this process harder to read from outside: no core file, no tracing by others of the same user. It
-//! never touches the module.
+//! Makes this process harder to read from outside: no tracing by others of the same user, no core file. It never
+//! touches the module.
 
 use anyhow::Context as _;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -8,6 +8,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 pub(crate) fn harden() -> anyhow::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("cannot forbid that other processes read this one's memory")?;
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
-        .context("cannot forbid core files")
+    // What is not dumpable leaves no core file; this says it twice, and a sandbox may forbid saying it.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    Ok(())
 }

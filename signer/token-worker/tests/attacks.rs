@@ -309,6 +309,75 @@ fn plant_decrypting_wrapping_key() {
     plant(|template| template[4] = Attribute::Decrypt(true));
 }
 
+/// A template of the right length can still say the wrong thing, and cannot be read back: the canary finds it.
+#[test]
+fn a_whole_but_wrong_template_is_found_by_the_canary() {
+    for (plant, said) in [
+        ("plant_template_that_extracts", "unwraps a child extractable"),
+        ("plant_template_that_shows", "unwraps a child not sensitive"),
+        ("plant_template_that_derives", "unwraps a child for deriving"),
+    ] {
+        let token = TestToken::new();
+        as_pin_holder(&token, plant, &[]);
+        let mut worker = token.worker();
+        worker.open(true);
+        assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+        let fault = worker.fault(&Request::Init { challenge: [1; 32] });
+        assert_eq!(fault.code, FaultCode::KeyUnsafe);
+        assert!(fault.text.contains(said) && fault.text.contains("token-hd"), "{fault}");
+    }
+}
+
+#[test]
+fn plant_template_that_extracts() {
+    plant_template(5, &Attribute::Extractable(true));
+}
+
+#[test]
+fn plant_template_that_shows() {
+    plant_template(4, &Attribute::Sensitive(false));
+}
+
+#[test]
+fn plant_template_that_derives() {
+    plant_template(7, &Attribute::Derive(true));
+}
+
+/// The honest template but for one entry. The addresses in it must stay valid: the values are leaked.
+fn plant_template(at: usize, wrong: &Attribute) {
+    let raw = |attribute: &Attribute| -> Vec<u8> {
+        match attribute {
+            Attribute::Class(class) => u64::from(*class).to_ne_bytes().to_vec(),
+            Attribute::KeyType(kind) => u64::from(*kind).to_ne_bytes().to_vec(),
+            Attribute::Private(flag)
+            | Attribute::Token(flag)
+            | Attribute::Sensitive(flag)
+            | Attribute::Extractable(flag)
+            | Attribute::Sign(flag)
+            | Attribute::Derive(flag)
+            | Attribute::Decrypt(flag)
+            | Attribute::Unwrap(flag)
+            | Attribute::Copyable(flag)
+            | Attribute::Modifiable(flag) => vec![u8::from(*flag)],
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut template = honest();
+    template[at] = wrong.clone();
+    let mut array = Vec::new();
+    for attribute in &template {
+        let value: &'static [u8] = raw(attribute).leak();
+        array.extend_from_slice(&u64::from(attribute.attribute_type()).to_ne_bytes());
+        array.extend_from_slice(&value.as_ptr().expose_provenance().to_ne_bytes());
+        array.extend_from_slice(&value.len().to_ne_bytes());
+    }
+    let kind = AttributeType::VendorDefined(0x4000_0212);
+    plant(|private| {
+        private.insert(0, Attribute::KeyType(KeyType::RSA));
+        private.insert(0, Attribute::VendorDefined((kind, array.clone())));
+    });
+}
+
 /// Two keys under one label, or two objects that claim one public key: nobody can say which is meant.
 #[test]
 fn a_second_key_of_the_same_name_is_refused() {

@@ -2,8 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use super::super::queue::{Lane, Next, Queue, Work};
+use super::super::queue::{Next, Queue};
 use super::super::verify::Outcome;
+use super::super::work::{Lane, Work};
 use super::*;
 
 const SOON: Duration = Duration::from_millis(1);

@@ -1,0 +1,179 @@
+//! One thread and its worker process: it starts the process, gives it work, judges what comes back, and starts
+//! another when it dies. It never passes a signature on that it has not verified.
+
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use token_wire::{Batch as WireBatch, Counters, Job as WireJob, Reply, Request};
+
+use super::pool::{PING_TIME, Shared, stopped};
+use super::queue::Next;
+use super::verify::Outcome;
+use super::work::{Batch, Item, Lane, Work};
+use super::{Line, TokenError};
+
+/// How long a worker sits idle before it is asked whether it still lives.
+const IDLE: Duration = Duration::from_secs(2);
+/// Wait before a worker is started again: the first, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// One thread and the worker process it keeps alive.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    index: usize,
+    /// Dropped once the first start was tried.
+    tried: Option<mpsc::Sender<()>>,
+}
+
+/// Why a worker does no more work.
+enum Ended {
+    /// The queue was closed.
+    Closed,
+    /// The process is gone or cannot be used.
+    Lost(TokenError),
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, tried: mpsc::Sender<()>) -> Self {
+        Self { shared, index, tried: Some(tried) }
+    }
+
+    /// Keeps the process alive and busy until the queue closes.
+    pub(super) fn run(mut self, mut ready: Option<Line>) {
+        let mut wait = BACK_OFF.0;
+        loop {
+            match ready.take().map_or_else(|| self.shared.open(), Ok) {
+                Ok(mut line) => {
+                    self.shared.up();
+                    self.tried = None;
+                    let ended = self.serve(&mut line, &mut wait);
+                    self.shared.lost();
+                    match ended {
+                        Ended::Closed => return line.close(),
+                        Ended::Lost(why) => tracing::warn!(worker = self.index, "{why}"),
+                    }
+                }
+                Err(why) => {
+                    self.shared.cannot_start(&why);
+                    self.tried = None;
+                }
+            }
+            if self.shared.queue.pause(wait) {
+                break;
+            }
+            wait = wait.saturating_mul(2).min(BACK_OFF.1);
+        }
+        // The queue closed while this worker was down; without another one, nobody does what still waits.
+        if self.shared.live() == 0 {
+            self.shared.queue.set_down(&stopped());
+        }
+    }
+
+    /// Does work until the queue closes or the process is lost. The next batch is sent before the last one is
+    /// judged, so that the token signs while we verify.
+    fn serve(&self, line: &mut Line, wait: &mut Duration) -> Ended {
+        let mut answered: Option<(Work, Reply)> = None;
+        loop {
+            let next = match answered {
+                Some(_) => self.shared.queue.try_take(self.index),
+                None => match self.wait_for_work(line) {
+                    Ok(work) => Some(work),
+                    Err(ended) => return ended,
+                },
+            };
+            let sent = next.as_ref().map(|work| self.send(line, work));
+            if let Some((work, reply)) = answered.take() {
+                if let Err(why) = self.deliver(work, reply) {
+                    if let Some(next) = next {
+                        self.shared.queue.give_back(next, &why.to_string());
+                    }
+                    return Ended::Lost(why);
+                }
+                *wait = BACK_OFF.0;
+            }
+            let Some(work) = next else { continue };
+            let reply = match sent {
+                Some(Ok(())) | None => line.receive(self.shared.config.batch_time()),
+                Some(Err(why)) => Err(why),
+            };
+            match reply {
+                Ok(reply) => answered = Some((work, reply)),
+                Err(why) => {
+                    self.shared.queue.give_back(work, &why.to_string());
+                    return Ended::Lost(why);
+                }
+            }
+        }
+    }
+
+    /// Waits for something to do, making sure meanwhile that the worker still lives.
+    fn wait_for_work(&self, line: &mut Line) -> Result<Work, Ended> {
+        loop {
+            match self.shared.queue.take(self.index, IDLE) {
+                Next::Work(work) => return Ok(work),
+                Next::Closed => return Err(Ended::Closed),
+                Next::Idle => {
+                    self.count(line)?;
+                }
+                Next::Count(to) => {
+                    let counters = self.count(line)?;
+                    let _ = to.send(counters);
+                }
+            }
+        }
+    }
+
+    fn count(&self, line: &mut Line) -> Result<Counters, Ended> {
+        match line.ask(&Request::Counters, PING_TIME) {
+            Ok(Reply::Counters(counters)) => Ok(counters),
+            Ok(_) => Err(Ended::Lost(TokenError::Unavailable("a worker cannot count".into()))),
+            Err(why) => Err(Ended::Lost(why)),
+        }
+    }
+
+    fn send(&self, line: &mut Line, work: &Work) -> Result<(), TokenError> {
+        let question = match work {
+            Work::Sign(batch) => Request::Sign(wire_batch(batch)),
+            Work::Statement(statement) => {
+                Request::Statement { key: statement.key, message: statement.message.clone() }
+            }
+        };
+        line.send(&question, self.shared.config.batch_time())
+    }
+
+    /// Judges an answer and passes it on. An error means that the worker is of no use any more; its work has
+    /// been given back.
+    fn deliver(&self, work: Work, reply: Reply) -> Result<(), TokenError> {
+        match (work, reply) {
+            (Work::Sign(batch), Reply::Signed { id, outcomes }) if id == batch.id => {
+                let judge = |(item, said): (&Item, _)| Outcome::judge(&item.job, said);
+                let outcomes: Vec<Outcome> = batch.items.iter().zip(outcomes).map(judge).collect();
+                let wrong = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Wrong));
+                if wrong && batch.lane == Lane::Requests {
+                    self.shared.distrust("a signature did not verify under its public key".into());
+                }
+                batch.answer(outcomes);
+                Ok(())
+            }
+            (Work::Statement(statement), Reply::Stated(raw)) => {
+                statement.answer(Ok(raw));
+                Ok(())
+            }
+            (work, Reply::Fault(fault)) => {
+                let why = TokenError::from(fault);
+                self.shared.queue.give_back(work, &why.to_string());
+                Err(why)
+            }
+            (work, _) => {
+                let why = TokenError::Unavailable("a worker answered another question".into());
+                self.shared.queue.give_back(work, &why.to_string());
+                Err(why)
+            }
+        }
+    }
+}
+
+fn wire_batch(batch: &Batch) -> WireBatch {
+    let job = |item: &Item| WireJob { wrapped: item.job.wrapped.to_vec(), digest: item.job.digest };
+    WireBatch { id: batch.id, permit: batch.request, jobs: batch.items.iter().map(job).collect() }
+}

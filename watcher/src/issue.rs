@@ -1,23 +1,21 @@
 //! Issues deposit addresses: one per caller's key, attested by the signer, and matched by the follower before
 //! anybody sees it. It never gives one index to two references, whatever was restored from a backup.
 
+mod entry;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message as _;
 use proto::{AddressClaim, AddressProof, Attestation, IssueAddressRequest};
-use serde_json::json;
-use sqlx::Row as _;
 use tonic::Code;
 
+use self::entry::{Entry, Issued};
 use crate::attest::Attestations;
 use crate::chain::Handle;
 use crate::config::Purpose;
 use crate::error::Error;
-use crate::rows::height;
-use crate::scan::Branch;
 use crate::signer_client::Failure;
-use crate::store::{Store, StoreError, Tx, now_unix};
+use crate::store::Store;
 use crate::wallets::{Wallet, Wallets};
 
 /// Longest customer reference, in bytes.
@@ -38,22 +36,6 @@ pub struct Issuer {
     pub attestations: Attestations,
     /// The follower, which must match a script before its address is shown.
     pub follower: Handle,
-}
-
-/// A row of `addresses`.
-#[derive(Clone, Debug)]
-struct Entry {
-    wallet: String,
-    index: u32,
-    reference: String,
-    address: String,
-    issued: Option<Issued>,
-}
-
-#[derive(Clone, Debug)]
-struct Issued {
-    tier: String,
-    proof: AddressProof,
 }
 
 impl Issuer {
@@ -136,47 +118,6 @@ impl Issuer {
         Ok(wallet)
     }
 
-    /// The entry of this key, made now if there is none: the index is taken before the signer is asked, so
-    /// that a crash in between leaves the key with its index.
-    async fn reserve(
-        &self,
-        wallet: &Wallet,
-        request: &IssueAddressRequest,
-    ) -> Result<Entry, Error> {
-        let mut tx = self.store.begin().await?;
-        if let Some(entry) = find(&mut tx, &wallet.tenant, &request.idempotency_key).await? {
-            if entry.wallet != request.wallet || entry.reference != request.customer_reference {
-                let text =
-                    "this idempotency key was used with another wallet or customer reference";
-                return Err(Error::refused(Code::AlreadyExists, "idempotency-key-reused", text));
-            }
-            return Ok(entry);
-        }
-        let index = next_index(&mut tx, wallet).await?;
-        let address = wallet.address(Branch::External, index)?.to_string();
-        let inserted = sqlx::query(
-            "INSERT INTO addresses (wallet, idx, tenant, idempotency_key, customer_reference, address, state,
-                 reserved_unix, reserved_height)
-             SELECT $1, $2, $3, $4, $5, $6, 'reserved', $7, height FROM cursor",
-        )
-        .bind(&wallet.name)
-        .bind(i64::from(index))
-        .bind(&wallet.tenant)
-        .bind(&request.idempotency_key)
-        .bind(&request.customer_reference)
-        .bind(&address)
-        .bind(now_unix())
-        .execute(tx.sql())
-        .await?;
-        if inserted.rows_affected() == 0 {
-            let text = "the node has not been reached since the watcher was set up; try again";
-            return Err(Error::refused(Code::Unavailable, "node-unreachable", text));
-        }
-        tx.commit().await?;
-        let reference = request.customer_reference.clone();
-        Ok(Entry { wallet: wallet.name.clone(), index, reference, address, issued: None })
-    }
-
     /// Waits until the mark beside the cursor covers the entry's script.
     async fn wait_for_match(&self, entry: &Entry) -> Result<(), Error> {
         let mut commits = self.store.commits();
@@ -205,153 +146,6 @@ impl Issuer {
             Err(Error::refused(Code::Unavailable, "follower-behind", text))
         })
     }
-
-    /// Writes the attested address and its event down; only then it may be shown.
-    async fn finish(
-        &self,
-        wallet: &Wallet,
-        request: &IssueAddressRequest,
-        entry: &Entry,
-        issued: &Issued,
-    ) -> Result<(), Error> {
-        let mut tx = self.store.begin().await?;
-        let updated = sqlx::query(
-            "UPDATE addresses SET state = 'issued', tier = $1, proof = $2
-             WHERE tenant = $3 AND idempotency_key = $4 AND wallet = $5 AND idx = $6 AND state = 'reserved'",
-        )
-        .bind(&issued.tier)
-        .bind(issued.proof.encode_to_vec())
-        .bind(&wallet.tenant)
-        .bind(&request.idempotency_key)
-        .bind(&entry.wallet)
-        .bind(i64::from(entry.index))
-        .execute(tx.sql())
-        .await?;
-        if updated.rows_affected() == 0 {
-            // Another call with this key was first: with the same answer, or by letting go of the index.
-            let now = find(&mut tx, &wallet.tenant, &request.idempotency_key).await?;
-            let same = now.is_some_and(|now| now.index == entry.index && now.issued.is_some());
-            let text = "two calls with this key met; call again";
-            return if same {
-                Ok(())
-            } else {
-                Err(Error::refused(Code::Aborted, "try-again", text))
-            };
-        }
-        let body = json!({
-            "v": 1,
-            "wallet": entry.wallet,
-            "address": entry.address,
-            "address_index": entry.index,
-            "customer_reference": entry.reference,
-        });
-        let _ = tx.event(&wallet.tenant, "address.issued", &entry.address, &body).await?;
-        Ok(tx.commit().await?)
-    }
-
-    /// The signer did not attest the index: the key lets go of it, and the next caller gets it.
-    async fn release(&self, wallet: &Wallet, request: &IssueAddressRequest) -> Result<(), Error> {
-        let mut tx = self.store.begin().await?;
-        let index: Option<i64> = sqlx::query_scalar(
-            "DELETE FROM addresses WHERE tenant = $1 AND idempotency_key = $2 AND state = 'reserved' RETURNING idx",
-        )
-        .bind(&wallet.tenant)
-        .bind(&request.idempotency_key)
-        .fetch_optional(tx.sql())
-        .await?;
-        let Some(index) = index else { return Ok(()) };
-        sqlx::query("INSERT INTO free_indexes (wallet, idx) VALUES ($1, $2)")
-            .bind(&wallet.name)
-            .bind(index)
-            .execute(tx.sql())
-            .await?;
-        Ok(tx.commit().await?)
-    }
-
-    /// The signer attested this index for somebody else, so this database is older than the signer's: the key
-    /// moves on, and the blocks since the last address we know of are read again.
-    async fn skip(
-        &self,
-        wallet: &Wallet,
-        request: &IssueAddressRequest,
-        taken: &Entry,
-    ) -> Result<Entry, Error> {
-        let mut tx = self.store.begin().await?;
-        let entry = find(&mut tx, &wallet.tenant, &request.idempotency_key).await?;
-        match entry {
-            Some(entry) if entry.index == taken.index && entry.issued.is_none() => {}
-            Some(entry) => return Ok(entry), // another call with this key was first
-            None => return Err(not_proven(&wallet.name, taken.index)),
-        }
-        let index = next_index(&mut tx, wallet).await?;
-        let address = wallet.address(Branch::External, index)?.to_string();
-        sqlx::query("UPDATE addresses SET idx = $1, address = $2 WHERE tenant = $3 AND idempotency_key = $4")
-            .bind(i64::from(index))
-            .bind(&address)
-            .bind(&wallet.tenant)
-            .bind(&request.idempotency_key)
-            .execute(tx.sql())
-            .await?;
-        let since: i64 = sqlx::query_scalar(
-            "SELECT COALESCE(MAX(a.reserved_height), w.birthday) FROM wallets w
-             LEFT JOIN addresses a ON a.wallet = w.wallet AND a.state = 'issued'
-             WHERE w.wallet = $1 GROUP BY w.birthday",
-        )
-        .bind(&wallet.name)
-        .fetch_one(tx.sql())
-        .await?;
-        sqlx::query("UPDATE wallets SET rescan_from = $1 WHERE wallet = $2 AND (rescan_from IS NULL OR rescan_from > $1)")
-            .bind(since)
-            .bind(&wallet.name)
-            .execute(tx.sql())
-            .await?;
-        tx.commit().await?;
-        Ok(Entry { index, address, ..taken.clone() })
-    }
-}
-
-/// The lowest index that was let go, else the next one nobody had.
-async fn next_index(tx: &mut Tx, wallet: &Wallet) -> Result<u32, StoreError> {
-    let freed: Option<i64> = sqlx::query_scalar(
-        "DELETE FROM free_indexes WHERE wallet = $1
-         AND idx = (SELECT MIN(idx) FROM free_indexes WHERE wallet = $1) RETURNING idx",
-    )
-    .bind(&wallet.name)
-    .fetch_optional(tx.sql())
-    .await?;
-    match freed {
-        Some(index) => u32::try_from(index)
-            .map_err(|_| StoreError::Corrupt("a freed index does not fit".into())),
-        None => wallet.take_index(tx, Branch::External).await,
-    }
-}
-
-async fn find(tx: &mut Tx, tenant: &str, key: &str) -> Result<Option<Entry>, Error> {
-    let row = sqlx::query(
-        "SELECT wallet, idx, customer_reference, address, state, tier, proof FROM addresses
-         WHERE tenant = $1 AND idempotency_key = $2",
-    )
-    .bind(tenant)
-    .bind(key)
-    .fetch_optional(tx.sql())
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let issued = match row.try_get::<String, _>(4)?.as_str() {
-        "issued" => {
-            let proof: Vec<u8> = row.try_get(6)?;
-            let proof = AddressProof::decode(&*proof)
-                .map_err(|e| StoreError::Corrupt(format!("an address's proof: {e}")))?;
-            Some(Issued { tier: row.try_get(5)?, proof })
-        }
-        _ => None,
-    };
-    Ok(Some(Entry {
-        wallet: row.try_get(0)?,
-        index: height(&row, 1)?,
-        reference: row.try_get(2)?,
-        address: row.try_get(3)?,
-        issued,
-    }))
 }
 
 /// The signer derives for itself: when its address is not ours, one of the two is not what it should be, and

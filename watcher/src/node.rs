@@ -1,7 +1,9 @@
 //! A small JSON-RPC client for one bitcoind: blocks, mempool, fees, sending. It never uses the node's wallet,
 //! never waits without limit, and believes no block that does not hash to what was asked for.
 
-use std::collections::HashMap;
+mod error;
+mod wire;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,8 +11,11 @@ use asset::FeeRate;
 use bitcoin::consensus::encode;
 use bitcoin::{Amount, Block, BlockHash, Transaction, Txid};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
+
+pub use self::error::NodeError;
+
+use self::wire::{absent, unreachable_node};
 
 /// Longest answer to an ordinary call.
 const ANSWER_MAX: usize = 1 << 20;
@@ -20,84 +25,8 @@ const BLOCK_ANSWER_MAX: usize = 16 << 20;
 const MEMPOOL_ANSWER_MAX: usize = 64 << 20;
 /// Transactions asked for in one batch; bounded so that their answer is.
 pub const BATCH: usize = 100;
-
-/// Why the node did not give what was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NodeError {
-    /// No connection, no answer in time, or an answer cut short.
-    #[error("the node at {url} cannot be reached: {reason}")]
-    Unreachable {
-        /// Where it should be.
-        url: String,
-        /// What happened.
-        reason: String,
-    },
-    /// It does not know our user and password, or the file with them cannot be read.
-    #[error("the node does not let us in: {0}")]
-    Auth(String),
-    /// It is still starting.
-    #[error("the node is starting: {0}")]
-    Starting(String),
-    /// It answered with an error.
-    #[error("the node refused {method}: {message} (code {code})")]
-    Refused {
-        /// What was asked.
-        method: &'static str,
-        /// bitcoind's `RPCErrorCode`.
-        code: i64,
-        /// bitcoind's sentence.
-        message: String,
-    },
-    /// Its answer is too long.
-    #[error("the node's answer to {method} is longer than {most} bytes")]
-    TooLong {
-        /// What was asked.
-        method: &'static str,
-        /// The limit.
-        most: usize,
-    },
-    /// Its answer is not what this method answers.
-    #[error("the node's answer to {method} makes no sense: {reason}")]
-    Nonsense {
-        /// What was asked.
-        method: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// It follows another chain.
-    #[error("the node is on another network: its genesis block is {found}, not {wanted}")]
-    WrongChain {
-        /// Its genesis block.
-        found: BlockHash,
-        /// The one configured.
-        wanted: BlockHash,
-    },
-}
-
-impl NodeError {
-    /// Stable reason code for callers.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Unreachable { .. } | Self::Auth(_) | Self::Starting(_) => "node-unreachable",
-            _ => "node-failed",
-        }
-    }
-
-    /// bitcoind's error code, when it answered with one.
-    #[must_use]
-    pub fn code(&self) -> Option<i64> {
-        if let Self::Refused { code, .. } = self { Some(*code) } else { None }
-    }
-}
-
-/// bitcoind does not know the block, transaction or height.
-const RPC_INVALID_ADDRESS_OR_KEY: i64 = -5;
-/// A parameter is out of range.
-const RPC_INVALID_PARAMETER: i64 = -8;
-/// Still loading or verifying blocks.
-const RPC_IN_WARMUP: i64 = -28;
+/// bitcoind's code for a transaction that is in a block whose outputs are still unspent.
+const RPC_VERIFY_ALREADY_IN_CHAIN: i64 = -27;
 
 /// The node's best chain, as it is now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -310,134 +239,6 @@ impl Node {
             .map_err(|e| NodeError::Nonsense { method: METHOD, reason: e.to_string() })?;
         Ok(Some(FeeRate::from_sat_per_kvb(rate.to_sat())))
     }
-
-    async fn call<T: DeserializeOwned>(
-        &self,
-        method: &'static str,
-        params: Value,
-        most: usize,
-    ) -> Result<T, NodeError> {
-        let body = json!({ "jsonrpc": "1.0", "id": 0, "method": method, "params": params });
-        let reply: Reply<T> = self.post(method, &body, most).await?;
-        reply.into_result(method)
-    }
-
-    /// Many calls of one method in one HTTP request; `None` where the node does not know the thing.
-    async fn batch<T: DeserializeOwned>(
-        &self,
-        method: &'static str,
-        params: Vec<Value>,
-        most: usize,
-    ) -> Result<Vec<Option<T>>, NodeError> {
-        if params.is_empty() {
-            return Ok(Vec::new());
-        }
-        let count = params.len();
-        let calls: Vec<Value> = params
-            .into_iter()
-            .enumerate()
-            .map(|(id, params)| json!({ "jsonrpc": "1.0", "id": id, "method": method, "params": params }))
-            .collect();
-        let replies: Vec<Reply<T>> = self.post(method, &Value::Array(calls), most).await?;
-        let mut by_id: HashMap<usize, Reply<T>> =
-            replies.into_iter().filter_map(|reply| Some((reply.id?, reply))).collect();
-        let missing =
-            || NodeError::Nonsense { method, reason: "a batch with answers missing".into() };
-        (0..count)
-            .map(|id| absent(by_id.remove(&id).ok_or_else(missing)?.into_result(method)))
-            .collect()
-    }
-
-    async fn post<T: DeserializeOwned>(
-        &self,
-        method: &'static str,
-        body: &Value,
-        most: usize,
-    ) -> Result<T, NodeError> {
-        let (user, password) = self.credentials().await?;
-        let request = self.http.post(&self.url).basic_auth(user, Some(password)).json(body);
-        let mut response = request.send().await.map_err(|e| unreachable_node(&self.url, &e))?;
-        let status = response.status();
-        if status == reqwest::StatusCode::UNAUTHORIZED || status == reqwest::StatusCode::FORBIDDEN {
-            return Err(NodeError::Auth(format!(
-                "http status {status}; look at {}",
-                self.auth_file.display()
-            )));
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) =
-            response.chunk().await.map_err(|e| unreachable_node(&self.url, &e))?
-        {
-            if bytes.len().saturating_add(chunk.len()) > most {
-                return Err(NodeError::TooLong { method, most });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        if status == reqwest::StatusCode::SERVICE_UNAVAILABLE {
-            return Err(NodeError::Unreachable {
-                url: self.url.clone(),
-                reason: "its work queue is full".into(),
-            });
-        }
-        serde_json::from_slice(&bytes).map_err(|error| NodeError::Nonsense {
-            method,
-            reason: format!("http status {status}, {error}"),
-        })
-    }
-
-    async fn credentials(&self) -> Result<(String, String), NodeError> {
-        let file = self.auth_file.display();
-        let line = tokio::fs::read_to_string(&self.auth_file).await.map_err(|e| {
-            NodeError::Auth(format!("cannot read {file}: {e} (is the node running?)"))
-        })?;
-        let (user, password) = line
-            .trim()
-            .split_once(':')
-            .ok_or_else(|| NodeError::Auth(format!("{file} must hold one line user:password")))?;
-        Ok((user.to_owned(), password.to_owned()))
-    }
-}
-
-/// The transaction is in a block whose outputs are still unspent.
-const RPC_VERIFY_ALREADY_IN_CHAIN: i64 = -27;
-
-#[derive(Deserialize)]
-struct Reply<T> {
-    // Missing and null are the same: `T` decides whether null is an answer.
-    #[serde(default = "Option::default")]
-    result: Option<T>,
-    error: Option<Fault>,
-    id: Option<usize>,
-}
-
-#[derive(Deserialize)]
-struct Fault {
-    code: i64,
-    message: String,
-}
-
-impl<T> Reply<T> {
-    fn into_result(self, method: &'static str) -> Result<T, NodeError> {
-        match (self.result, self.error) {
-            (_, Some(fault)) if fault.code == RPC_IN_WARMUP => {
-                Err(NodeError::Starting(fault.message))
-            }
-            (_, Some(Fault { code, message })) => Err(NodeError::Refused { method, code, message }),
-            (Some(result), None) => Ok(result),
-            (None, None) => Err(NodeError::Nonsense { method, reason: "it is empty".into() }),
-        }
-    }
-}
-
-/// "No such thing" is an answer.
-fn absent<T>(answer: Result<T, NodeError>) -> Result<Option<T>, NodeError> {
-    match answer {
-        Ok(found) => Ok(Some(found)),
-        Err(e) if matches!(e.code(), Some(RPC_INVALID_ADDRESS_OR_KEY | RPC_INVALID_PARAMETER)) => {
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 fn transaction(method: &'static str, hex: &str, txid: Txid) -> Result<Transaction, NodeError> {
@@ -448,15 +249,4 @@ fn transaction(method: &'static str, hex: &str, txid: Txid) -> Result<Transactio
     } else {
         Err(nonsense(format!("asked for {txid}, got {}", found.compute_txid())))
     }
-}
-
-fn unreachable_node(url: &str, error: &reqwest::Error) -> NodeError {
-    // reqwest hides the reason in the chain below its own sentence.
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        reason = format!("{reason}: {inner}");
-        source = inner.source();
-    }
-    NodeError::Unreachable { url: url.to_owned(), reason }
 }

@@ -1,6 +1,6 @@
 //! The `signer` program: its commands. It never holds logic of its own.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
 
@@ -65,7 +65,12 @@ enum PinCommand {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .init();
     let config = Config::load(&arguments.config)?;
     let mut out = std::io::stdout();
     match arguments.command {

@@ -72,6 +72,13 @@ impl Health {
         }
     }
 
+    /// Ends the log in order: later commits fail, and that is no error.
+    fn close(&self) {
+        if self.stopped.set("it was closed".to_owned()).is_ok() {
+            tracing::info!("the log is closed");
+        }
+    }
+
     pub(super) fn stopped(&self) -> Option<&str> {
         self.stopped.get().map(String::as_str)
     }
@@ -122,7 +129,7 @@ pub(super) async fn run(
         }
     };
     if closed.is_some() {
-        health.stop("it was closed".to_owned());
+        health.close();
     }
     queue.close();
     if let Err(error) = store.close().await {

@@ -39,6 +39,8 @@ enum Job {
     Recut(String),
     Auto(String),
     Payout(String),
+    BumpSweep(String),
+    BumpPayout(String),
 }
 
 /// Follows until `stop` says so. Ending in the middle of a step is no different from a crash there.
@@ -67,7 +69,10 @@ async fn look(app: &Arc<Spender>, desk: &mut Desk) -> Result<(), Error> {
     let sweeps = sweep::due(app).await?.into_iter().map(Job::Sweep);
     let recuts = sweep::to_recut(app).await?.into_iter().map(Job::Recut);
     let autos = sweep::auto_due(app).await?.into_iter().map(Job::Auto);
-    let due: Vec<_> = payouts.chain(sweeps).chain(recuts).chain(autos).collect();
+    let slow_payouts = payout::overdue(app).await?.into_iter().map(Job::BumpPayout);
+    let slow_sweeps = sweep::overdue(app).await?.into_iter().map(Job::BumpSweep);
+    let slow = slow_payouts.chain(slow_sweeps);
+    let due: Vec<_> = payouts.chain(sweeps).chain(recuts).chain(autos).chain(slow).collect();
     desk.forget_all_but(&due);
     for job in due {
         desk.start(app, job);
@@ -81,6 +86,8 @@ async fn carry(app: Arc<Spender>, job: Job) -> Result<Next, Error> {
         Job::Recut(id) => sweep::recut(&app, id).await,
         Job::Auto(wallet) => sweep::auto_sweep(&app, wallet).await,
         Job::Payout(id) => payout::carry(&app, id).await,
+        Job::BumpSweep(id) => sweep::bump(&app, id).await,
+        Job::BumpPayout(id) => payout::bump(&app, id).await,
     }
 }
 
@@ -134,7 +141,8 @@ impl Desk {
     }
 
     fn forget_all_but(&mut self, due: &[Job]) {
-        self.waiting.retain(|job, _| due.contains(job));
+        let now = Instant::now();
+        self.waiting.retain(|job, wait| wait.until > now || due.contains(job));
     }
 }
 

@@ -80,6 +80,16 @@ pub(crate) async fn lease_again(
     book.refresh(tx, &taken).await
 }
 
+/// Gives everything one holder has to another.
+pub(crate) async fn hand_over(tx: &mut Tx, from: &Holder, to: &Holder) -> Result<(), StoreError> {
+    sqlx::query("UPDATE coins SET lease = $1 WHERE lease = $2")
+        .bind(&to.0)
+        .bind(&from.0)
+        .execute(tx.sql())
+        .await?;
+    Ok(())
+}
+
 /// Gives back everything a holder has.
 pub(crate) async fn release(tx: &mut Tx, book: &Book, holder: &Holder) -> Result<(), StoreError> {
     let rows = sqlx::query("UPDATE coins SET lease = NULL WHERE lease = $1 RETURNING txid, vout")

@@ -55,6 +55,9 @@ pub struct SpendConfig {
     pub target_blocks: u16,
     /// An unconfirmed transaction that the node does not have is sent again after so many seconds.
     pub resend_seconds: u64,
+    /// One that waits in the mempool for so many seconds is made again at a higher fee, if the node's estimate has
+    /// risen by a quarter; 0 for never.
+    pub bump_seconds: u64,
     /// Sweeps made without being asked for.
     pub auto_sweeps: Vec<AutoSweep>,
 }
@@ -87,6 +90,7 @@ impl Default for SpendConfig {
             feerate_fallback: FeeRate::from_sat_per_kvb(5_000),
             target_blocks: 6,
             resend_seconds: 30,
+            bump_seconds: 3_600,
             auto_sweeps: Vec::new(),
         }
     }
@@ -107,6 +111,18 @@ impl SpendConfig {
             rate_min: self.feerate_min,
             rate_max: self.feerate_max,
         }
+    }
+}
+
+impl SpendConfig {
+    /// What was made before this has waited for too long; `None` if nothing ever has.
+    pub(crate) fn overdue_before(&self, now_unix: i64) -> Option<i64> {
+        let wait = i64::try_from(self.bump_seconds).ok().filter(|wait| *wait > 0)?;
+        now_unix.checked_sub(wait)
+    }
+
+    pub(crate) fn bump_pause(&self) -> Duration {
+        Duration::from_secs(self.bump_seconds.clamp(1, 600))
     }
 }
 

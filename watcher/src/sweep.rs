@@ -9,6 +9,7 @@ mod make;
 mod carry;
 mod watch;
 mod recut;
+mod bump;
 mod auto;
 
 use proto::{CreateSweepRequest, ListSweepsReply, ListSweepsRequest, Sweep};
@@ -20,9 +21,10 @@ use crate::spend::Spender;
 
 pub(crate) use self::auto::due as auto_due;
 pub(crate) use self::auto::sweep as auto_sweep;
+pub(crate) use self::bump::{bump, fee_at, is_worth_it, overdue};
 pub(crate) use self::carry::{carry, due};
-use self::make::Wish;
 pub(crate) use self::make::inputs;
+use self::make::{Choice, Wish};
 pub(crate) use self::recut::{recut, to_recut};
 pub(crate) use self::watch::watch;
 
@@ -55,8 +57,7 @@ pub async fn create(
     let limits = app.config.limits(request.max_inputs);
     let key = request.idempotency_key.clone();
     let id =
-        make::make(app, &Wish { wallet, key, digest, rate, limits, only: None, replaces: None })
-            .await?;
+        make::make(app, &Wish { wallet, key, digest, rate, limits, choice: Choice::All }).await?;
     app.wake.notify_one();
     find(app, tenant, &id).await
 }

@@ -8,7 +8,7 @@ use proto::SignHeader;
 use sha2::{Digest as _, Sha256};
 use tonic::Code;
 
-use crate::coins::StoredParents;
+use crate::coins::{self, StoredParents};
 use crate::error::Error;
 use crate::follow::Next;
 use crate::leases::{self, Holder};
@@ -48,24 +48,22 @@ pub(crate) async fn carry(app: &Spender, id: &str) -> Result<Next, Error> {
     match (payout.state, in_force) {
         (State::Accepted, None) => plan::plan(app, id).await,
         (State::Accepted, Some(version)) => {
-            let elsewhere = versions.iter().any(|other| {
-                other.number != version.number
-                    && matches!(other.state, VersionState::Asked | VersionState::Signed)
-            });
-            ask(app, payout, version, elsewhere).await
+            let others = versions.iter().filter(|other| other.number != version.number);
+            let others: Vec<_> = others.filter(|other| other.may_be_signed()).collect();
+            ask(app, payout, version, &others).await
         }
         (State::Signed | State::Broadcast, Some(version)) => send(app, payout, version).await,
         _ => Ok(Next::Done),
     }
 }
 
-/// Asks the signer under the version's own key: however often, the answer is one transaction. `elsewhere`: another
-/// version may have been signed.
+/// Asks the signer under the version's own key: however often, the answer is one transaction. `others` are the versions
+/// that may have been signed beside it.
 async fn ask(
     app: &Spender,
     payout: PayoutRow,
     version: &Version,
-    elsewhere: bool,
+    others: &[&Version],
 ) -> Result<Next, Error> {
     if version.state == VersionState::Planned {
         let mut tx = app.store.begin().await?;
@@ -85,7 +83,7 @@ async fn ask(
     };
     match app.signer.sign(header, parents).await {
         SignOutcome::Signed(signed) => keep(app, payout, version, &signed).await,
-        SignOutcome::Refused(refusal) => denied(app, payout, version, refusal, elsewhere).await,
+        SignOutcome::Refused(refusal) => denied(app, payout, version, refusal, others).await,
         SignOutcome::Unavailable(why) => {
             tracing::warn!(payout = payout.id, %why, "a payout waits for the signer");
             Ok(Next::Failed)
@@ -118,17 +116,21 @@ async fn denied(
     payout: PayoutRow,
     version: &Version,
     refusal: Refusal,
-    elsewhere: bool,
+    others: &[&Version],
 ) -> Result<Next, Error> {
     let asked_once = version.state == VersionState::Planned;
     let expired = i64::try_from(payout.expires_unix).is_ok_and(|expires| expires <= now_unix());
-    tracing::warn!(payout = payout.id, %refusal, asked_once, elsewhere, "a payout was refused");
+    tracing::warn!(payout = payout.id, %refusal, asked_once, others = others.len(), "a payout was refused");
     if refusal.code == Code::AlreadyExists && version.number < STALE_KEYS_MAX {
         // The signer knows this key with other content: our tables are older than its log. Its own rules keep
         // the order from being paid twice; the next version asks under a key of its own.
         return drop_version(app, payout, version).await;
     }
-    if elsewhere || !(asked_once || expired) {
+    if let Some(alive) = alive(app, &payout.id, others).await? {
+        // It was to take the place of one that only waited: that one goes on waiting.
+        return fall_back(app, payout, version, asked_once, alive).await;
+    }
+    if !others.is_empty() || !(asked_once || expired) {
         return note(app, payout, refusal.reasons).await;
     }
     if asked_once
@@ -139,6 +141,42 @@ async fn denied(
         return drop_version(app, payout, version).await;
     }
     refuse(app, payout, asked_once.then_some(version), refusal.reasons).await
+}
+
+/// The newest signed version that can still confirm.
+async fn alive<'a>(
+    app: &Spender,
+    payout: &str,
+    others: &[&'a Version],
+) -> Result<Option<&'a Version>, Error> {
+    for other in others.iter().rev().filter(|other| other.state == VersionState::Signed) {
+        let inputs = coins::of_version(app.store.reader(), payout, other.number).await?;
+        if !inputs.iter().any(|known| known.is_lost_to(other.txid)) {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
+}
+
+async fn fall_back(
+    app: &Spender,
+    mut payout: PayoutRow,
+    version: &Version,
+    asked_once: bool,
+    alive: &Version,
+) -> Result<Next, Error> {
+    let mut tx = app.store.begin().await?;
+    if asked_once {
+        version.set(&mut tx, &payout.id, VersionState::Refused).await?;
+    }
+    payout.state = State::Broadcast;
+    payout.version = Some(alive.number);
+    payout.in_force = Some(InForce { txid: alive.txid, fee: alive.fee });
+    if payout.change(&mut tx, &app.book, State::Accepted, &["broadcast"]).await? {
+        leases::release_unsigned(&mut tx, &app.book, &payout.id).await?;
+        tx.commit().await?;
+    }
+    Ok(Next::Done)
 }
 
 /// Notes, once, what a payout is refused for, and asks again later.

@@ -1,8 +1,10 @@
 //! Plans one version of a payout's transaction: coins, change, PSBT, leases, all durable at once. It never plans a
-//! second version unless the first cannot confirm, and then spends every coin of the earlier ones that is left.
+//! second version unless the first cannot confirm or waits for too long, and then spends every coin of the earlier
+//! ones that is left.
 
 use std::time::Duration;
 
+use asset::FeeRate;
 use bitcoin::{Amount, ScriptBuf};
 use order::Order;
 use serde_json::json;
@@ -18,7 +20,8 @@ use crate::psbt::{self, Output, Payee};
 use crate::scan::Branch;
 use crate::signer_client::Reason;
 use crate::spend::Spender;
-use crate::sweep::inputs;
+use crate::store::now_unix;
+use crate::sweep::{fee_at, inputs, is_worth_it};
 use crate::wallets::Wallet;
 
 use super::row::{self, InForce, PayoutRow, Version};
@@ -34,12 +37,8 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         return Ok(Next::Done);
     }
     let versions = row::versions(app.store.reader(), id).await?;
-    let perhaps_signed =
-        |v: &&Version| matches!(v.state, VersionState::Asked | VersionState::Signed);
-    let before: Vec<_> = versions.iter().filter(perhaps_signed).collect();
-    let order = Order::parse(&payout.signed.order)
-        .map_err(|error| Error::Broken(format!("the stored order of payout {id}: {error}")))?;
-    if before.is_empty() && super::is_expired(&order) {
+    let order = stored_order(&payout)?;
+    if !versions.iter().any(Version::may_be_signed) && super::is_expired(&order) {
         let text = format!(
             "the order expired at {} (Unix time) before it could be paid",
             order.expires_unix
@@ -47,19 +46,68 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         let expired = Reason { code: "order-expired".into(), text };
         return super::carry::refuse(app, payout, None, vec![expired]).await;
     }
-    let (to, amount) = super::payable(app, &order)?;
-    let wallet = app.wallet(&payout.tenant, &payout.wallet)?;
-    let survivors = survivors(app, id, &versions).await?;
-    let fee = before.iter().map(|version| version.fee).max();
-    let wish = Wish { wallet, to, amount, survivors, replaced: fee };
+    let wish = Wish::of(app, &payout, &order, &versions).await?;
     match wish.plan(app).await {
-        Ok(planned) => {
-            let number = versions.last().map_or(1, |last| last.number.saturating_add(1));
-            store(app, payout, wish.wallet, planned, number).await
-        }
+        Ok(planned) => store(app, payout, wish.wallet, planned, next(&versions)).await,
         Err(Error::Refused { reason, text, .. }) => wait(app, payout, reason, text).await,
         Err(error) => Err(error),
     }
+}
+
+/// Payouts in the mempool whose transaction was signed long ago.
+pub(crate) async fn overdue(app: &Spender) -> Result<Vec<String>, Error> {
+    let Some(before) = app.config.overdue_before(now_unix()) else { return Ok(Vec::new()) };
+    let ids = sqlx::query_scalar(
+        "SELECT p.id FROM payouts p JOIN payout_versions v ON v.payout = p.id AND v.version = p.version
+             JOIN transactions t ON t.txid = v.txid JOIN made_transactions m ON m.txid = v.txid
+         WHERE p.state = 'broadcast' AND t.state = 'mempool' AND m.made_unix <= $1",
+    );
+    Ok(ids.bind(before).fetch_all(app.store.reader()).await?)
+}
+
+/// Plans another version of one of them, if it would pay a quarter more fee now.
+pub(crate) async fn bump(app: &Spender, id: &str) -> Result<Next, Error> {
+    let _one_at_a_time = app.planning.lock().await;
+    let pause = Next::After(app.config.bump_pause());
+    let Some(payout) = row::load(app.store.reader(), id).await? else { return Ok(Next::Done) };
+    let order = stored_order(&payout)?;
+    let Some(in_force) = payout.in_force.filter(|_| payout.state == State::Broadcast) else {
+        return Ok(Next::Done);
+    };
+    if super::is_expired(&order) {
+        return Ok(pause); // nobody may sign for it any more; what was signed goes on waiting
+    }
+    let versions = row::versions(app.store.reader(), id).await?;
+    let wish = Wish::of(app, &payout, &order, &versions).await?;
+    let planned = match wish.plan(app).await {
+        Ok(planned) => planned,
+        Err(Error::Refused { reason, text, .. }) => {
+            tracing::info!(
+                payout = id,
+                reason,
+                text,
+                "a payout waits, and cannot be made again now"
+            );
+            return Ok(pause);
+        }
+        Err(error) => return Err(error),
+    };
+    if !is_worth_it(in_force.fee, fee_at(planned.rate, &planned.psbt.unsigned_tx)) {
+        return Ok(pause);
+    }
+    tracing::info!(payout = id, rate = %planned.rate, "a payout waited for too long and is made again");
+    store(app, payout, wish.wallet, planned, next(&versions)).await?;
+    Ok(pause)
+}
+
+fn stored_order(payout: &PayoutRow) -> Result<Order, Error> {
+    Order::parse(&payout.signed.order).map_err(|error| {
+        Error::Broken(format!("the stored order of payout {}: {error}", payout.id))
+    })
+}
+
+fn next(versions: &[Version]) -> i64 {
+    versions.last().map_or(1, |last| last.number.saturating_add(1))
 }
 
 struct Wish<'a> {
@@ -72,12 +120,32 @@ struct Wish<'a> {
 }
 
 struct Planned {
+    rate: FeeRate,
     psbt: bitcoin::Psbt,
     plan: PayoutPlan,
     change_index: Option<u32>,
 }
 
-impl Wish<'_> {
+impl<'a> Wish<'a> {
+    async fn of(
+        app: &'a Spender,
+        payout: &PayoutRow,
+        order: &Order,
+        versions: &[Version],
+    ) -> Result<Self, Error> {
+        let (to, amount) = super::payable(app, order)?;
+        let wallet = app.wallet(&payout.tenant, &payout.wallet)?;
+        let survivors = survivors(app, &payout.id, versions).await?;
+        let before = versions.iter().filter(|version| version.may_be_signed());
+        Ok(Self {
+            wallet,
+            to,
+            amount,
+            survivors,
+            replaced: before.map(|version| version.fee).max(),
+        })
+    }
+
     async fn plan(&self, app: &Spender) -> Result<Planned, Error> {
         let coins = coins::candidates(app.store.reader(), &self.wallet.name).await?;
         let rate = app.feerate("").await?;
@@ -102,7 +170,7 @@ impl Wish<'_> {
             change_index = Some(index);
         }
         let psbt = psbt::unsigned(&inputs(self.wallet, &plan.inputs)?, outputs)?;
-        Ok(Planned { psbt, plan, change_index })
+        Ok(Planned { rate, psbt, plan, change_index })
     }
 }
 
@@ -114,7 +182,7 @@ async fn store(
     planned: Planned,
     number: i64,
 ) -> Result<Next, Error> {
-    let Planned { psbt, plan, change_index } = planned;
+    let Planned { psbt, plan, change_index, .. } = planned;
     let version = Version {
         number,
         txid: psbt.unsigned_tx.compute_txid(),
@@ -130,10 +198,12 @@ async fn store(
     if let Some(index) = change_index {
         wallet.note_used(&mut tx, Branch::Change, index).await?;
     }
+    let from = payout.state;
+    payout.state = State::Accepted;
     payout.version = Some(number);
     payout.in_force = Some(InForce { txid: version.txid, fee: version.fee });
     payout.reasons = Vec::new();
-    if !payout.change(&mut tx, &app.book, State::Accepted, &["planned"]).await? {
+    if !payout.change(&mut tx, &app.book, from, &["planned"]).await? {
         return Ok(Next::Done);
     }
     tx.commit().await?;

@@ -92,6 +92,11 @@ pub(super) async fn versions(
 }
 
 impl Version {
+    /// Whether the signer signed it, or was asked and did not answer.
+    pub(super) fn may_be_signed(&self) -> bool {
+        matches!(self.state, VersionState::Asked | VersionState::Signed)
+    }
+
     /// Adds the version with its inputs.
     pub(super) async fn insert(
         &self,

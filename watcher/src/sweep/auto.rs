@@ -12,7 +12,7 @@ use crate::plan::Standing;
 use crate::spend::{AutoSweep, Spender};
 use crate::store::now_unix;
 
-use super::make::{self, Wish};
+use super::make::{self, Choice, Wish};
 
 /// Wallets whose pause is over.
 pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
@@ -59,8 +59,7 @@ pub(crate) async fn sweep(app: &Spender, name: &str) -> Result<Next, Error> {
         digest: Sha256::digest(format!("auto-v1\n{name}\n{number}\n")).into(),
         rate: app.feerate("").await?,
         limits: app.config.limits(0),
-        only: None,
-        replaces: None,
+        choice: Choice::All,
     };
     match make::make(app, &wish).await {
         Ok(_) => Ok(Next::Done),

@@ -76,13 +76,17 @@ async fn keep(app: &Spender, mut sweep: SweepRow, signed: &Signed) -> Result<Nex
     Ok(Next::Done)
 }
 
-/// A refusal is for good: the coins are free for another sweep, which may be re-cut as anybody likes.
+/// A refusal is for good: the coins are free for another sweep, which may be re-cut as anybody likes. If it was to
+/// take the place of one that only waited, that one goes on waiting.
 async fn refuse(app: &Spender, mut sweep: SweepRow, reasons: Vec<Reason>) -> Result<Next, Error> {
     let mut tx = app.store.begin().await?;
     sweep.state = State::Refused;
     sweep.reasons = reasons;
     if sweep.change(&mut tx, &app.book, State::Planned, &["refused"]).await? {
         leases::release(&mut tx, &app.book, &Holder::sweep(&sweep.id)).await?;
+        if let Some(before) = &sweep.replaces {
+            watch::revive(app, &mut tx, before).await?;
+        }
         tx.commit().await?;
     }
     Ok(Next::Done)

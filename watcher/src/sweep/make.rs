@@ -1,7 +1,7 @@
 //! Makes one sweep: plan, PSBT, row, leases and event, all durable at once. It never asks for a signature.
 
 use asset::FeeRate;
-use bitcoin::OutPoint;
+use bitcoin::{Amount, OutPoint, Script};
 use serde_json::{Value, json};
 
 use crate::book::bytes;
@@ -27,10 +27,37 @@ pub(super) struct Wish<'a> {
     pub(super) digest: [u8; 32],
     pub(super) rate: FeeRate,
     pub(super) limits: Limits,
-    /// Only these coins, if given.
-    pub(super) only: Option<&'a [OutPoint]>,
-    /// The sweep whose coins are swept again.
-    pub(super) replaces: Option<&'a str>,
+    pub(super) choice: Choice<'a>,
+}
+
+/// Which coins.
+pub(super) enum Choice<'a> {
+    /// Whatever the wallet has.
+    All,
+    /// What is left of a sweep that cannot confirm.
+    Rest {
+        /// That sweep.
+        of: &'a str,
+        /// The coins that are left.
+        coins: &'a [OutPoint],
+    },
+    /// Exactly those of a sweep that waits for too long, at a higher fee.
+    Again {
+        /// That sweep.
+        of: &'a SweepRow,
+        /// Its coins.
+        coins: &'a [Coin],
+    },
+}
+
+impl Choice<'_> {
+    fn replaces(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::Rest { of, .. } => Some(of),
+            Self::Again { of, .. } => Some(&of.id),
+        }
+    }
 }
 
 /// Makes the sweep, or finds the one made for the same key. Returns its id.
@@ -42,15 +69,13 @@ pub(super) async fn make(app: &Spender, wish: &Wish<'_>) -> Result<String, Error
     }
     let cold = app.wallet_for(tenant, Purpose::Cold)?;
     let mut coins = coins::candidates(app.store.reader(), &wish.wallet.name).await?;
-    if let Some(only) = wish.only {
+    if let Choice::Rest { coins: only, .. } = wish.choice {
         coins.retain(|coin| only.contains(&coin.outpoint));
     }
     // Every cold script is as long as the first: plan before the signer is asked for the index.
-    let _ =
-        plan::sweep::sweep(&coins, &cold.script(Branch::External, 0)?, wish.rate, &wish.limits)?;
+    let _ = wish.plan(&coins, &cold.script(Branch::External, 0)?)?;
     let cold_index = next_cold_index(app, cold).await?;
-    let cold_script = cold.script(Branch::External, cold_index)?;
-    let plan = plan::sweep::sweep(&coins, &cold_script, wish.rate, &wish.limits)?;
+    let plan = wish.plan(&coins, &cold.script(Branch::External, cold_index)?)?;
     let psbt = write(wish.wallet, cold, cold_index, &plan)?;
     let sweep = SweepRow {
         id: new_id()?,
@@ -67,10 +92,25 @@ pub(super) async fn make(app: &Spender, wish: &Wish<'_>) -> Result<String, Error
         block: None,
         reasons: Vec::new(),
         replaced_by: None,
-        replaces: wish.replaces.map(str::to_owned),
+        replaces: wish.choice.replaces().map(str::to_owned),
         inputs: u32::try_from(plan.inputs.len()).unwrap_or(u32::MAX),
     };
     store(app, wish, cold, sweep, &plan).await
+}
+
+impl Wish<'_> {
+    fn plan(&self, candidates: &[Coin], cold: &Script) -> Result<SweepPlan, Error> {
+        let plan = match &self.choice {
+            Choice::All | Choice::Rest { .. } => {
+                plan::sweep::sweep(candidates, cold, self.rate, &self.limits)
+            }
+            Choice::Again { of, coins } => {
+                let fee = u64::try_from(of.fee).map_err(|e| Error::Broken(e.to_string()))?;
+                plan::sweep::again(coins, cold, self.rate, Amount::from_sat(fee), &self.limits)
+            }
+        };
+        Ok(plan?)
+    }
 }
 
 /// One transaction: row, inputs, leases, event.
@@ -89,7 +129,13 @@ async fn store(
             .await?;
     sweep.insert(&mut tx, &wish.key, wish.digest).await?;
     insert_inputs(&mut tx, &sweep.id, &plan.inputs).await?;
-    if !leases::lease(&mut tx, &app.book, &Holder::sweep(&sweep.id), &plan.inputs).await? {
+    let holder = Holder::sweep(&sweep.id);
+    let mut free = true;
+    if let Choice::Again { of, .. } = wish.choice {
+        free = end(&mut tx, app, of).await?;
+        leases::hand_over(&mut tx, &Holder::sweep(&of.id), &holder).await?;
+    }
+    if !free || !leases::lease(&mut tx, &app.book, &holder, &plan.inputs).await? {
         return Err(Error::refused(
             tonic::Code::Aborted,
             "coins-changed",
@@ -113,6 +159,12 @@ async fn store(
         left_out = plan.left_out.len(), "planned a sweep"
     );
     Ok(sweep.id)
+}
+
+/// Ends the sweep that another one takes the place of; should it confirm all the same, that is seen.
+async fn end(tx: &mut Tx, app: &Spender, sweep: &SweepRow) -> Result<bool, StoreError> {
+    let ended = SweepRow { state: State::Replaced, ..sweep.clone() };
+    ended.change(tx, &app.book, sweep.state, &["replaced"]).await
 }
 
 async fn insert_inputs(tx: &mut Tx, sweep: &str, inputs: &[Coin]) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use crate::follow::Next;
 use crate::plan::Standing;
 use crate::spend::Spender;
 
-use super::make::{self, Wish};
+use super::make::{self, Choice, Wish};
 use super::row;
 
 /// How often a coin that is not settled yet is looked at again.
@@ -49,8 +49,7 @@ pub(crate) async fn recut(app: &Spender, id: &str) -> Result<Next, Error> {
         digest: Sha256::digest(format!("recut-v1\n{id}\n")).into(),
         rate: app.feerate("").await?,
         limits: app.config.limits(0),
-        only: Some(&survivors),
-        replaces: Some(id),
+        choice: Choice::Rest { of: id, coins: &survivors },
     };
     match make::make(app, &wish).await {
         Ok(_) => Ok(Next::Done),

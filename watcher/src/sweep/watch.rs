@@ -128,3 +128,22 @@ pub(super) async fn replace_if_lost(app: &Spender, id: &str) -> Result<bool, Err
     );
     Ok(true)
 }
+
+/// Takes a replaced sweep back that can still confirm, since nothing took its place.
+pub(super) async fn revive(app: &Spender, tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    let Some(mut sweep) = row::load(tx.sql(), id).await? else { return Ok(()) };
+    let inputs = coins::of_sweep(tx.sql(), id).await?;
+    let lost = inputs.iter().any(|known| known.is_lost_to(sweep.txid));
+    if sweep.state != State::Replaced || lost {
+        return Ok(());
+    }
+    sqlx::query("UPDATE sweeps SET replaced_by = NULL, recut = NULL WHERE id = $1")
+        .bind(id)
+        .execute(tx.sql())
+        .await?;
+    (sweep.state, sweep.replaced_by) = (State::Broadcast, None);
+    if sweep.change(tx, &app.book, State::Replaced, &["broadcast"]).await? {
+        leases::lease_again(tx, &app.book, &Holder::sweep(id), &inputs).await?;
+    }
+    Ok(())
+}

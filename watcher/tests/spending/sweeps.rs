@@ -163,3 +163,55 @@ async fn a_wallet_is_swept_without_asking_when_it_holds_enough() {
     assert_eq!(sweep.inputs, 2);
     let _ = world.sweep_in(&sweep.id, "broadcast").await;
 }
+
+#[tokio::test]
+async fn a_sweep_that_waits_too_long_is_made_again_at_a_higher_fee() {
+    let mut world = World::start().await;
+    world.fund(1, &[50_000, 60_000]).await;
+    let first = world.create_sweep("a").await.unwrap();
+    let _ = world.sweep_in(&first.id, "broadcast").await;
+    // A no leaves the first one where it was.
+    world.signer.expect_trouble(Trouble::Deny("fee-budget"));
+    world.estimates_rise().await;
+    let made = world
+        .until("the second and the third", async || {
+            world.sweeps().await.filter(|all| all.len() == 3)
+        })
+        .await;
+    assert_eq!(
+        (made[1].state.as_str(), made[1].reasons[0].code.as_str()),
+        ("refused", "fee-budget")
+    );
+    let third = world.sweep_in(&made[2].id, "broadcast").await;
+    assert_eq!(world.replaced_by(&first.id).await, third.id);
+    world
+        .until("the third to take the first's place", async || {
+            let mempool = world.node.mempool().await.unwrap();
+            (mempool.len() == 1 && mempool[0].to_string() == third.txid).then_some(())
+        })
+        .await;
+    world.mine(DEPTH).await;
+    let _ = world.sweep_in(&third.id, "final").await;
+    assert_eq!(world.sweep(&first.id).await.unwrap().state, "replaced");
+    assert!(world.leases().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_sweep_that_was_replaced_and_confirms_all_the_same_is_seen() {
+    let mut world = World::start().await;
+    world.fund(1, &[50_000, 60_000]).await;
+    let first = world.create_sweep("a").await.unwrap();
+    let sent = world.sweep_in(&first.id, "broadcast").await;
+    let raw = world.node.transaction(sent.txid.parse().unwrap()).await.unwrap();
+    world.estimates_rise().await;
+    let second = world.replaced_by(&first.id).await;
+    let _ = world.sweep_in(&second, "broadcast").await;
+    let _ = world.node.mine_only(&[bitcoin::consensus::encode::serialize_hex(&raw)]).await.unwrap();
+    world.caught_up().await;
+    let _ = world.sweep_in(&first.id, "confirming").await;
+    let _ = world.sweep_in(&second, "replaced").await;
+    world.mine(DEPTH).await;
+    let _ = world.sweep_in(&first.id, "final").await;
+    assert_eq!(world.balance(1).await, 0);
+    assert!(world.leases().await.is_empty());
+}

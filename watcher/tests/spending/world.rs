@@ -125,6 +125,24 @@ impl World {
             .unwrap();
     }
 
+    /// From now on, what was sent waits for too long and feerates are five times as high.
+    pub async fn estimates_rise(&mut self) {
+        self.kill_watcher();
+        self.config.spend.bump_seconds = 1;
+        self.config.spend.feerate_fallback = asset::FeeRate::from_sat_per_kvb(25_000);
+        self.config.spend.fee_share_max = asset::Percent::WHOLE;
+        self.start_watcher();
+        self.caught_up().await;
+    }
+
+    /// The sweep that took another's place.
+    pub async fn replaced_by(&self, id: &str) -> String {
+        self.until("a sweep in its place", async || {
+            Some(self.sweep(id).await?.replaced_by).filter(|by| !by.is_empty())
+        })
+        .await
+    }
+
     pub async fn caught_up(&self) {
         self.until("the watcher to be on the node's tip", async || {
             let tip = self.node.tip().await.unwrap().to_string();

@@ -173,12 +173,13 @@ impl BookKeeper {
     fn sign_inputs(&self, wallet: &str, psbt: &Psbt, coins: &[TxOut]) -> Transaction {
         let (secp, account) = (Secp256k1::new(), self.account(wallet));
         let mut transaction = psbt.unsigned_tx.clone();
+        let mut hashes = SighashCache::new(&psbt.unsigned_tx);
         for (n, (fields, coin)) in psbt.inputs.iter().zip(coins).enumerate() {
             let (_, (_, path)) = fields.bip32_derivation.first_key_value().unwrap();
             let end: Vec<ChildNumber> = path.into_iter().skip(3).copied().collect();
             let child = account.derive_priv(&secp, &end).unwrap().private_key;
             let public = PublicKey::from_secret_key(&secp, &child);
-            let hash = SighashCache::new(&psbt.unsigned_tx)
+            let hash = hashes
                 .p2wpkh_signature_hash(n, &coin.script_pubkey, coin.value, EcdsaSighashType::All)
                 .unwrap();
             let signature = secp.sign_ecdsa(&Message::from(hash), &child);

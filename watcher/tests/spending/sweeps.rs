@@ -215,3 +215,24 @@ async fn a_sweep_that_was_replaced_and_confirms_all_the_same_is_seen() {
     assert_eq!(world.balance(1).await, 0);
     assert!(world.leases().await.is_empty());
 }
+
+#[tokio::test]
+async fn fourteen_hundred_coins_go_in_one_sweep_and_the_rest_in_the_next() {
+    let world = World::start().await;
+    let payments: Vec<_> =
+        (0..100).map(|n| (address(1, 0, n).to_string(), Amount::from_sat(20_000))).collect();
+    for _ in 0..15 {
+        let _ = world.node.pay_many(&payments).await.unwrap();
+    }
+    world.mine(DEPTH).await;
+    let first = world.create_sweep("a").await.unwrap();
+    let second = world.create_sweep("b").await.unwrap();
+    assert_eq!((first.inputs, second.inputs), (1_400, 100));
+    let _ = world.sweep_in(&first.id, "broadcast").await;
+    let _ = world.sweep_in(&second.id, "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.sweep_in(&first.id, "final").await;
+    let _ = world.sweep_in(&second.id, "final").await;
+    assert_eq!(world.balance(1).await, 0);
+    assert!(world.leases().await.is_empty());
+}

@@ -130,6 +130,11 @@ impl Node {
         Ok(version.trim_matches('/').to_owned())
     }
 
+    /// The faucet's own address, to which blocks are mined.
+    pub fn miner(&self) -> &str {
+        &self.miner
+    }
+
     /// Number of the newest block.
     pub async fn height(&self) -> Result<u32> {
         self.rpc("getblockcount", json!([])).await

@@ -1,6 +1,7 @@
 //! The whole system on one machine, from the built programs: token, ceremony, signed policy, node, signer, watcher.
 //! Never shares anything with another stack: own folder, own ports, own token, own chain.
 
+mod calls;
 mod keys;
 mod people;
 mod service;

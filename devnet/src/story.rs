@@ -7,15 +7,12 @@ mod setup;
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::Stack;
 use crate::screen::Screen;
 
-/// How long anything in the story may take.
-const DEADLINE: Duration = Duration::from_secs(60);
 /// Confirmations after which the demo's watcher credits a deposit.
 const DEPTH: u32 = 3;
 

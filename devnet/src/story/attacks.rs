@@ -6,7 +6,7 @@ use bitcoin::{Amount, Psbt};
 use proto::{SignReply, StatusRequest};
 use tonic::Status;
 
-use super::coins::{Customer, hot_address};
+use super::coins::Customer;
 use crate::forge::{self, Coin, Output};
 use crate::screen::{Screen, btc};
 use crate::{Stack, refused};
@@ -27,7 +27,7 @@ pub(super) async fn attack(
     screen.step("Attacks: somebody owns the watcher, its certificate and its database")?;
     let target = customers.first().context("no customers")?;
     let deposit = fund(stack, "deposits", &target.address.address, target.address.index).await?;
-    let hot = hot_address(stack, "hot-bait").await?;
+    let hot = stack.issue("hot", "hot-bait", "").await?;
     let hot = fund(stack, "hot", &hot.address, hot.index).await?;
     stack.node.mine(1).await?;
     let thief = stack.node.new_address().await?;

@@ -63,42 +63,56 @@ pub(super) async fn set_up(screen: &mut Screen, dir: &Path) -> Result<Stack> {
 
 /// Leaves everything running, notes what to stop, and says how to call it.
 pub(super) async fn stay(screen: &mut Screen, stack: Stack, dir: &Path) -> Result<()> {
-    let (signer, watcher) = (authority(&stack.signer_url())?, authority(&stack.watcher_url())?);
-    let node = stack.node.rpc_url();
-    let cookie = stack.node.cookie_file();
+    let calls = example_calls(&stack, dir)?;
     let mut processes = String::new();
     for (name, pid) in stack.leave_running()? {
         writeln!(processes, "{name} {pid} {}", started(pid)?)?;
     }
     fs::write(dir.join("processes"), processes)?;
-    let pki = dir.join("pki");
-    let pki = pki.display();
-    let call = |who: &str, body: &str, host: &str, method: &str| {
-        format!(
-            "grpcurl -cacert {pki}/ca.pem -cert {pki}/{who}.pem -key {pki}/{who}.key \\\n         {body}{host} cofferdam.v1.{method}"
-        )
-    };
-    let issue =
-        r#"-d '{"wallet": "deposits", "idempotency_key": "mine-1", "customer_reference": "me"}' "#;
-    let sweep = r#"-d '{"wallet": "deposits", "idempotency_key": "sweep-1"}' "#;
-    screen.end("It stays. Call it, each line with the certificate of somebody who may:")?;
-    for line in [
-        call("shop", issue, &watcher, "Watcher/IssueAddress"),
-        call("shop", "", &watcher, "Watcher/ListDeposits"),
-        call("operator", sweep, &watcher, "Watcher/CreateSweep"),
-        call("operator", "", &watcher, "Watcher/Status"),
-        call("officer", "", &signer, "Signer/Status"),
-        call("officer", "", &signer, "").replace(" cofferdam.v1.", " list"),
-        format!(
-            "curl -u \"$(cat {})\" -d '{{\"method\": \"getblockchaininfo\"}}' {node}",
-            cookie.display()
-        ),
-    ] {
+    screen.say("")?;
+    screen.say("Everything stays up. Each line calls with the certificate of somebody who may:")?;
+    for line in calls {
         screen.say("")?;
         screen.say(&line)?;
     }
     screen.say("")?;
-    screen.say("./quickstart --stop ends it, ./quickstart --clean removes it.")
+    screen.say("The same ./quickstart with --stop ends it, with --clean removes it.")
+}
+
+fn example_calls(stack: &Stack, dir: &Path) -> Result<Vec<String>> {
+    let (signer, watcher) = (stack.signer_url(), stack.watcher_url());
+    let (signer, watcher) = (authority(&signer)?, authority(&watcher)?);
+    let pki = dir.join("pki");
+    let file = |name: &str| quoted(&pki.join(name));
+    let call = |who: &str, body: &str, address: &str, method: &str| {
+        let (ca, cert, key) =
+            (file("ca.pem"), file(&format!("{who}.pem")), file(&format!("{who}.key")));
+        let body = if body.is_empty() { String::new() } else { format!("-d '{body}' ") };
+        format!(
+            "grpcurl -cacert {ca} -cert {cert} -key {key} \\\n         {body}{address} {method}"
+        )
+    };
+    let node = |path: &str, method: &str, params: &str| {
+        let cookie = quoted(&stack.node.cookie_file());
+        let body = format!(r#"{{"method": "{method}", "params": {params}}}"#);
+        format!(
+            "curl -u \"$(cat {cookie})\" {}{path} \\\n         -d '{body}'",
+            stack.node.rpc_url()
+        )
+    };
+    let issue =
+        r#"{"wallet": "deposits", "idempotency_key": "mine-1", "customer_reference": "me"}"#;
+    let sweep = r#"{"wallet": "deposits", "idempotency_key": "sweep-1"}"#;
+    Ok(vec![
+        call("shop", issue, watcher, "cofferdam.v1.Watcher/IssueAddress"),
+        node("/wallet/faucet", "sendtoaddress", r#"["ADDRESS", "0.1"]"#),
+        node("", "generatetoaddress", &format!(r#"[3, "{}"]"#, stack.node.miner())),
+        call("shop", "", watcher, "cofferdam.v1.Watcher/ListDeposits"),
+        call("operator", sweep, watcher, "cofferdam.v1.Watcher/CreateSweep"),
+        call("operator", "", watcher, "cofferdam.v1.Watcher/ListSweeps"),
+        call("officer", "", signer, "cofferdam.v1.Signer/Status"),
+        call("operator", "", watcher, "list"),
+    ])
 }
 
 /// When a process was started, as the kernel counts: tells it from a later one with the same id.
@@ -108,8 +122,15 @@ fn started(pid: u32) -> Result<String> {
     Ok(fields.split(' ').nth(19).context("no start time")?.to_owned())
 }
 
-fn authority(url: &str) -> Result<String> {
-    Ok(url.strip_prefix("https://").context("not an https address")?.to_owned())
+fn authority(url: &str) -> Result<&str> {
+    url.strip_prefix("https://").context("not an https address")
+}
+
+/// A path as one word of a shell's line.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.+".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// A descriptor with its long public key cut.

@@ -69,7 +69,18 @@ fn built_by(cargo: &Path, dir: &Path) -> Result<()> {
         if dir.file_name().is_some_and(|name| name == "release") {
             command.arg("--release");
         }
-        match command.stdin(Stdio::null()).status() {
+        // What cargo set for the test would look like a changed environment to the build scripts that watch it.
+        let for_test =
+            ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_"];
+        for (name, _) in env::vars_os() {
+            if name
+                .to_str()
+                .is_some_and(|name| for_test.iter().any(|start| name.starts_with(start)))
+            {
+                command.env_remove(name);
+            }
+        }
+        match command.env_remove("CARGO").env_remove("OUT_DIR").stdin(Stdio::null()).status() {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("the programs could not be built ({status})")),
             Err(error) => Err(format!("cargo could not be run: {error}")),

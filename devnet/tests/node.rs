@@ -1,8 +1,11 @@
 //! The fixtures themselves: the node pays, reorganises, restarts and dies with its owner; certificates are private.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use bitcoin::Amount;
+use devnet::wait::until;
 use devnet::{Node, Pki};
 
 const TENTH: Amount = Amount::from_sat(10_000_000);
@@ -61,6 +64,28 @@ fn a_dropped_process_is_gone() {
     assert!(std::path::Path::new(&stat).exists());
     drop(child);
     assert!(!std::path::Path::new(&stat).exists());
+}
+
+#[tokio::test]
+async fn a_killed_owner_takes_its_node_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut owner = std::process::Command::new(env!("CARGO_BIN_EXE_devnet"))
+        .arg("node")
+        .env("TMPDIR", dir.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(owner.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let address = said.trim().rsplit('/').next().unwrap().to_owned();
+    std::net::TcpStream::connect(&address).unwrap();
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    until("the node to die with its owner", Duration::from_secs(20), || async {
+        Ok(std::net::TcpStream::connect(&address).is_err().then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[test]

@@ -1,0 +1,62 @@
+//! The example configurations in `deploy/` are what the programs read: kept true by reading them.
+
+use std::path::{Path, PathBuf};
+
+use asset::Network;
+use devnet::programs::Programs;
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
+}
+
+#[test]
+fn the_examples_are_read_by_the_services() {
+    let signer = signer::config::Config::load(&deploy("signer.toml")).unwrap();
+    assert!(!signer.development && !signer.i_understand_that_softhsm_is_not_an_hsm);
+    assert!(signer.token.socket.is_some(), "the token worker belongs to a user of its own");
+    let watcher = watcher::config::Config::load(&deploy("watcher.toml")).unwrap();
+    assert!(!watcher.development);
+    assert_eq!((signer.network, watcher.network), (Network::Signet, Network::Signet));
+}
+
+#[test]
+fn the_policy_is_one_and_names_the_watchers_wallets() {
+    let file = deploy("policy.toml");
+    let check = ["policy", "check", "--network=signet", file.to_str().unwrap()];
+    let said = Programs::find().unwrap().run("officer", &check).unwrap();
+    let watcher = watcher::config::Config::load(&deploy("watcher.toml")).unwrap();
+    for wallet in &watcher.wallets {
+        assert!(said.contains(&wallet.name), "{said}");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            text.contains(&wallet.descriptor),
+            "the policy has another descriptor for {}",
+            wallet.name
+        );
+    }
+}
+
+#[test]
+fn units_and_configurations_agree() {
+    let read = |name: &str| std::fs::read_to_string(deploy(name)).unwrap();
+    let signer = signer::config::Config::load(&deploy("signer.toml")).unwrap();
+    let unit = read("systemd/cofferdam-signer.service");
+    assert!(unit.contains(&format!("SocketBindAllow=ipv4:tcp:{}", signer.listen.port())));
+    let socket = read("systemd/cofferdam-token.socket");
+    let path = signer.token.socket.unwrap();
+    assert!(socket.contains(&format!("ListenStream={}", path.display())));
+    let watcher = watcher::config::Config::load(&deploy("watcher.toml")).unwrap();
+    let unit = read("systemd/cofferdam-watcher.service");
+    assert!(unit.contains(&format!("SocketBindAllow=ipv4:tcp:{}", watcher.listen.port())));
+    for name in ["signer", "token@", "watcher"] {
+        let unit = read(&format!("systemd/cofferdam-{name}.service"));
+        for line in [
+            "NoNewPrivileges=yes",
+            "ProtectSystem=strict",
+            "MemoryDenyWriteExecute=yes",
+            "LimitCORE=0",
+        ] {
+            assert!(unit.contains(line), "{name} without {line}");
+        }
+    }
+}

@@ -35,7 +35,7 @@ pub(super) async fn attack(
 
     let stolen = forge::psbt(
         &stack.descriptors().deposits,
-        &[deposit.clone()],
+        std::slice::from_ref(&deposit),
         &[Output::foreign(&thief, rest)?],
     )?;
     let outcome = sign(stack, "attack-1", "sweep", "deposits", &stolen, &deposit).await?;
@@ -46,7 +46,8 @@ pub(super) async fn attack(
     let next = status.wallets.iter().map(|wallet| wallet.next_cold_index).max().unwrap_or(0);
     let kept = PRIZE.checked_sub(TENTH).context("no rest")?;
     let to_cold = Output::ours(&stack.descriptors().cold, 0, next, kept)?;
-    let burned = forge::psbt(&stack.descriptors().deposits, &[deposit.clone()], &[to_cold])?;
+    let burned =
+        forge::psbt(&stack.descriptors().deposits, std::slice::from_ref(&deposit), &[to_cold])?;
     let outcome = sign(stack, "attack-2", "sweep", "deposits", &burned, &deposit).await?;
     tell(
         screen,
@@ -55,8 +56,11 @@ pub(super) async fn attack(
         outcome,
     )?;
 
-    let unordered =
-        forge::psbt(&stack.descriptors().hot, &[hot.clone()], &[Output::foreign(&thief, rest)?])?;
+    let unordered = forge::psbt(
+        &stack.descriptors().hot,
+        std::slice::from_ref(&hot),
+        &[Output::foreign(&thief, rest)?],
+    )?;
     let outcome = sign(stack, "attack-3", "withdraw", "hot", &unordered, &hot).await?;
     tell(screen, "a payout nobody ordered", "no-order", outcome)?;
 

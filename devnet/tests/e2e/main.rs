@@ -1,4 +1,11 @@
 //! The whole system, from its real programs, against crashes, reorganisations, outages and a real node's opinion.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that fails may panic"
+)]
 
 mod books;
 mod crashes;

@@ -1,7 +1,14 @@
 //! The wire between services: the `.proto` files beside this crate, and the types generated from them.
 //! It never holds logic or conversions.
 
-#[allow(missing_docs, clippy::all, clippy::pedantic, clippy::restriction, unreachable_pub, reason = "generated code")]
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction,
+    unreachable_pub,
+    reason = "generated code"
+)]
 mod generated {
     tonic::include_proto!("cofferdam.v1");
 }

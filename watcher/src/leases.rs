@@ -125,8 +125,8 @@ pub(crate) async fn release_unsigned(
     book.refresh(tx, &freed).await
 }
 
-/// Whether a version spends coins that another payout asked the signer for without an answer. The signer may have set
-/// them aside for that one; they are only known by its refusal.
+/// Whether a version spends coins that the signer was asked for by another payout, in vain. It may have set some of them
+/// aside for that one: it signs before it decides for the last time. Only its refusal shows which payouts met one.
 pub(crate) async fn doubtful(
     sql: impl SqliteExecutor<'_>,
     payout: &str,
@@ -136,7 +136,7 @@ pub(crate) async fn doubtful(
         "SELECT COUNT(*) FROM payout_inputs i
          JOIN payout_inputs o ON o.txid = i.txid AND o.vout = i.vout AND o.payout <> i.payout
          JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
-         WHERE i.payout = $1 AND i.version = $2 AND v.state = 'asked'",
+         WHERE i.payout = $1 AND i.version = $2 AND v.state IN ('asked', 'refused')",
     )
     .bind(payout)
     .bind(version)
@@ -156,12 +156,12 @@ pub(crate) async fn return_doubtful(
         "UPDATE coins SET lease = (
              SELECT 'payout/' || o.payout FROM payout_inputs o
              JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
-             WHERE o.txid = coins.txid AND o.vout = coins.vout AND o.payout <> $1 AND v.state = 'asked')
+             WHERE o.txid = coins.txid AND o.vout = coins.vout AND o.payout <> $1 AND v.state IN ('asked', 'refused') LIMIT 1)
          WHERE lease = $2 AND EXISTS (
              SELECT 1 FROM payout_inputs i
              JOIN payout_inputs o ON o.txid = i.txid AND o.vout = i.vout AND o.payout <> i.payout
              JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
-             WHERE i.payout = $1 AND i.version = $3 AND v.state = 'asked'
+             WHERE i.payout = $1 AND i.version = $3 AND v.state IN ('asked', 'refused')
                    AND i.txid = coins.txid AND i.vout = coins.vout)",
     )
     .bind(payout)

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::Purpose;
 use crate::error::Error;
+use crate::list::{page_size, page_start};
 use crate::spend::Spender;
 
 pub(crate) use self::auto::due as auto_due;
@@ -27,11 +28,6 @@ pub(crate) use self::make::inputs;
 use self::make::{Choice, Wish};
 pub(crate) use self::recut::{recut, to_recut};
 pub(crate) use self::watch::watch;
-
-/// The longest page of a list.
-const PAGE_MAX: u32 = 1_000;
-/// The page when none is asked for.
-const PAGE: u32 = 100;
 
 /// Plans a sweep and leases its coins; the signer is asked afterwards. The same key gives the same sweep.
 ///
@@ -81,19 +77,14 @@ pub async fn find(app: &Spender, tenant: &str, id: &str) -> Result<Sweep, Error>
 /// Sweeps in the order they were made.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for a page token this service did not give.
+/// `INVALID_ARGUMENT` for a page token this service did not give, or a page too large.
 pub async fn list(
     app: &Spender,
     tenant: &str,
     request: &ListSweepsRequest,
 ) -> Result<ListSweepsReply, Error> {
-    let after = match request.page_token.as_str() {
-        "" => 0,
-        token => token.parse::<i64>().map_err(|_| {
-            Error::invalid("bad-page-token", "use the token of the last reply, or none")
-        })?,
-    };
-    let size = if request.page_size == 0 { PAGE } else { request.page_size.min(PAGE_MAX) };
+    let after = page_start(&request.page_token)?;
+    let size = page_size(request.page_size)?;
     let rows = row::page(app, tenant, after, size).await?;
     let full = u32::try_from(rows.len()).is_ok_and(|n| n == size);
     let last = rows.last().filter(|_| full);

@@ -46,7 +46,14 @@ pub(crate) async fn carry(app: &Spender, id: &str) -> Result<Next, Error> {
     let versions = row::versions(app.store.reader(), id).await?;
     let in_force = versions.iter().find(|version| Some(version.number) == payout.version);
     match (payout.state, in_force) {
-        (State::Accepted, None) => plan::plan(app, id).await,
+        (State::Accepted, None) => {
+            let signed: Vec<_> = versions.iter().collect();
+            match alive(app, id, &signed).await? {
+                // What it had lost came back with the chain.
+                Some(alive) => fall_back(app, payout, None, alive).await,
+                None => plan::plan(app, id).await,
+            }
+        }
         (State::Accepted, Some(version)) => {
             let others = versions.iter().filter(|other| other.number != version.number);
             let others: Vec<_> = others.filter(|other| other.may_be_signed()).collect();
@@ -128,7 +135,7 @@ async fn denied(
     }
     if let Some(alive) = alive(app, &payout.id, others).await? {
         // It was to take the place of one that only waited: that one goes on waiting.
-        return fall_back(app, payout, version, asked_once, alive).await;
+        return fall_back(app, payout, asked_once.then_some(version), alive).await;
     }
     if !others.is_empty() || !(asked_once || expired) {
         return note(app, payout, refusal.reasons).await;
@@ -137,7 +144,7 @@ async fn denied(
         && refusal.has("slot-signed")
         && leases::doubtful(app.store.reader(), &payout.id, version.number).await?
     {
-        // Some of its coins may have been signed for a payout that was never answered: take others.
+        // Some of its coins may be set aside for a payout that never got an answer: take others.
         return drop_version(app, payout, version).await;
     }
     refuse(app, payout, asked_once.then_some(version), refusal.reasons).await
@@ -158,15 +165,15 @@ async fn alive<'a>(
     Ok(None)
 }
 
+/// Puts a signed version in force again.
 async fn fall_back(
     app: &Spender,
     mut payout: PayoutRow,
-    version: &Version,
-    asked_once: bool,
+    never_signed: Option<&Version>,
     alive: &Version,
 ) -> Result<Next, Error> {
     let mut tx = app.store.begin().await?;
-    if asked_once {
+    if let Some(version) = never_signed {
         version.set(&mut tx, &payout.id, VersionState::Refused).await?;
     }
     payout.state = State::Broadcast;

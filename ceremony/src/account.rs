@@ -1,4 +1,4 @@
-//! The account: born of the system's entropy, makes its branches and signs its bundle. It never outlives the
+//! The account: born of entropy or restored from shares, makes its branches and signs its bundle. It never outlives the
 //! ceremony.
 
 use bitcoin::bip32::{ChildNumber, Fingerprint, Xpub};
@@ -16,6 +16,7 @@ pub struct Account {
     key: ExtendedKey,
     master: Fingerprint,
     network: Network,
+    number: u32,
 }
 
 impl Account {
@@ -24,13 +25,13 @@ impl Account {
     /// # Errors
     /// [`Error::Entropy`], [`Error::NoKey`].
     pub fn generate(network: Network, account: u32) -> Result<Self, Error> {
-        Self::from_seed(&Secret::<32>::from_os()?, network, account)
+        Self::from_seed(Secret::<32>::from_os()?.as_ref(), network, account)
     }
 
-    fn from_seed(seed: &Secret<32>, network: Network, account: u32) -> Result<Self, Error> {
-        let master = ExtendedKey::master(seed.as_ref())?;
-        let key = master.descend(account_path(network, account).ok_or(Error::NoKey)?)?;
-        Ok(Self { key, master: master.fingerprint(), network })
+    pub(crate) fn from_seed(seed: &[u8], network: Network, number: u32) -> Result<Self, Error> {
+        let master = ExtendedKey::master(seed)?;
+        let key = master.descend(account_path(network, number).ok_or(Error::NoKey)?)?;
+        Ok(Self { key, master: master.fingerprint(), network, number })
     }
 
     /// The account's extended public key.
@@ -43,6 +44,14 @@ impl Account {
     #[must_use]
     pub fn master_fingerprint(&self) -> Fingerprint {
         self.master
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        self.network
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     /// The external or the change branch.

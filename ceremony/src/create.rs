@@ -1,12 +1,15 @@
-//! `ceremony create`: entropy, account, wrapped children, signature, and the file read back. It never keeps the
-//! seed: until shares exist, an account made here cannot be extended or recovered.
+//! `ceremony create`: entropy, shares, account, wrapped children, signature, and the file read back. It never keeps
+//! the seed: an account made without shares cannot be extended or recovered, so there is none on mainnet.
 
 use std::io::{BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
 use bundle::{Fields, Header, Network, Verifier, Writer};
 
+use slip39::Mnemonic;
+
 use crate::account::Account;
+use crate::backup::{Backup, HandedOver};
 use crate::new_file::NewFile;
 use crate::wrapping::Confirmed;
 use crate::{Error, children};
@@ -14,7 +17,7 @@ use crate::{Error, children};
 /// What is to be made.
 #[derive(Debug)]
 pub struct Plan {
-    /// The chain; not mainnet yet.
+    /// The chain.
     pub network: Network,
     /// BIP-84 account number.
     pub account: u32,
@@ -41,18 +44,46 @@ pub struct Made {
     pub digest: [u8; 32],
 }
 
-/// Makes an account and its bundle. `on_record` is called after every record written.
+/// Makes an account and its bundle, and forgets the seed. `on_record` is called after every record written.
 ///
 /// # Errors
-/// [`Error`]; then no file is left behind.
-pub fn create(plan: &Plan, mut on_record: impl FnMut()) -> Result<Made, Error> {
+/// [`Error`], [`Error::Mainnet`] above all; then no file is left behind.
+pub fn create(plan: &Plan, on_record: impl FnMut()) -> Result<Made, Error> {
     if plan.network == Network::Bitcoin {
         return Err(Error::Mainnet);
     }
+    make(plan, || Ok((Account::generate(plan.network, plan.account)?, None)), on_record)
+}
+
+/// Makes an account, shares of its seed, and its bundle. `hand_over` gives the shares to people or files before
+/// the first child is wrapped.
+///
+/// # Errors
+/// [`Error`]; then no file is left behind, and the shares that were handed over are of no account.
+pub fn create_with_shares(
+    plan: &Plan,
+    mut backup: Backup,
+    hand_over: impl FnOnce(&[Vec<Mnemonic>]) -> Result<HandedOver, Error>,
+    on_record: impl FnMut(),
+) -> Result<Made, Error> {
+    let born = || {
+        let (seed, shares) = backup.make()?;
+        let account = Account::from_seed(seed.as_ref(), plan.network, plan.account)?;
+        Ok((account, Some(hand_over(&shares)?)))
+    };
+    make(plan, born, on_record)
+}
+
+/// Wraps an account's children into a new bundle. The account is made once the files are begun.
+pub(crate) fn make(
+    plan: &Plan,
+    account: impl FnOnce() -> Result<(Account, Option<HandedOver>), Error>,
+    mut on_record: impl FnMut(),
+) -> Result<Made, Error> {
     let out = NewFile::create(&plan.out)?;
     let descriptor_out = plan.descriptor_out.as_deref().map(NewFile::create).transpose()?;
 
-    let account = Account::generate(plan.network, plan.account)?;
+    let (account, shares) = account()?;
     let header = Header::new(Fields {
         network: plan.network,
         account: plan.account,
@@ -77,6 +108,8 @@ pub fn create(plan: &Plan, mut on_record: impl FnMut()) -> Result<Made, Error> {
     if let Some(file) = &descriptor_out {
         writeln!(file.file(), "{}", header.descriptor()).map_err(|error| file.error(error))?;
     }
+    // Shares first: a bundle never stays without them.
+    shares.map_or(Ok(()), HandedOver::keep)?;
     out.keep()?;
     descriptor_out.map_or(Ok(()), NewFile::keep)?;
     Ok(Made { header, digest })

@@ -1,10 +1,13 @@
-//! The offline key ceremony: an account key is born, its children are wrapped for one token, and nothing else
-//! leaves. It never talks to a network and never writes a key in clear.
+//! The offline key ceremony: an account key is born, its seed is backed up in shares, its children are wrapped for
+//! one token, and nothing else leaves. It never talks to a network and never writes a key in clear but as shares.
 //!
-//! Reading order: [`create`] (the story), [`wrapping`] (whose key the children are wrapped to, and that people
-//! compared it), [`account`], [`mod@derive`], `children` (many at once, in order), [`inspect`].
+//! Reading order: [`create`] (the story), [`entropy`], [`backup`] (shares of the seed), [`wrapping`] (whose key the
+//! children are wrapped to, and that people compared it), [`account`], [`mod@derive`], `children` (many at once, in
+//! order), [`restore`] (from shares: drill, extend, reseal), [`inspect`].
 
 pub mod create;
+pub mod entropy;
+pub mod backup;
 pub mod wrapping;
 pub mod account;
 pub mod derive;
@@ -13,6 +16,7 @@ mod pkcs8;
 mod hmac;
 mod secret;
 mod new_file;
+pub mod restore;
 pub mod inspect;
 
 use std::path::PathBuf;
@@ -23,8 +27,8 @@ use std::path::PathBuf;
 pub enum Error {
     /// Real money without a backup of its seed.
     #[error(
-        "refused: no ceremony for bitcoin mainnet yet; this version keeps no shares of the seed, so coins would \
-         hang on one token and one file. Use regtest, signet or testnet4"
+        "refused: no ceremony for bitcoin mainnet without shares of the seed; coins would hang on one token and \
+         one file. Give --shares, or use regtest, signet or testnet4"
     )]
     Mainnet,
     /// The wrapping key is no key that children may be wrapped to.
@@ -56,6 +60,44 @@ pub enum Error {
     /// The system gave no random bytes.
     #[error("the operating system gave no random bytes: {0}")]
     Entropy(rand::Error),
+    /// Dice or a file that add too little.
+    #[error("the entropy given cannot be used: {0}")]
+    Source(&'static str),
+    /// Shares that cannot be made, read or joined.
+    #[error(transparent)]
+    Shares(#[from] slip39::Error),
+    /// Not a file for each share.
+    #[error(
+        "there are {shares} shares and {files} files for them: give --share-out once for each share"
+    )]
+    ShareFiles {
+        /// Shares of all groups.
+        shares: usize,
+        /// Files named.
+        files: usize,
+    },
+    /// The shares could not be shown.
+    #[error(
+        "the shares could not be shown: {0}; nothing was kept, and what was written down is of no use"
+    )]
+    Terminal(std::io::Error),
+    /// The shares are of something else.
+    #[error(
+        "the shares do not give this account. Expected {expected}, got {ours}. Either they are of another seed, or \
+         network or account number are others, or the passphrase is wrong: SLIP-39 cannot tell which"
+    )]
+    OtherAccount {
+        /// The restored account's descriptor.
+        ours: String,
+        /// The one that was to be proven.
+        expected: String,
+    },
+    /// Not what extending is.
+    #[error("this is no extension: {0}")]
+    NotAnExtension(&'static str),
+    /// Not what resealing is.
+    #[error("this is no resealing: {0}")]
+    NotAReseal(&'static str),
     /// No key at a place in the tree (one in 2^127), or a place that BIP-32 does not have.
     #[error("no key can be derived there; run the ceremony again")]
     NoKey,

@@ -1,73 +1,37 @@
 //! The `ceremony` command. It never does anything but read arguments, ask, and show.
 
-use std::fmt;
+mod arguments;
+mod progress;
+mod screens;
+
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use bundle::Network;
-use ceremony::create::{Plan, create};
+use bundle::{Header, Network};
+use ceremony::account::Account;
+use ceremony::backup::{Backup, HandedOver};
+use ceremony::create::{Made, Plan, create, create_with_shares};
+use ceremony::entropy::{Pool, Sources};
 use ceremony::inspect::{Description, inspect};
+use ceremony::restore::{drill, extend, rebuild, reseal};
 use ceremony::wrapping::{Confirmed, FILE_MAX, WrappingKey};
-use clap::{Args, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use clap::Parser as _;
+use slip39::{Mnemonic, Scheme};
 
-/// Offline key ceremony: makes an account and wraps its children for one token.
-#[derive(Parser)]
-#[command(version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Make an account, wrap its children, write a signed bundle.
-    Create(Create),
-    /// Verify a bundle to its last byte and show what it holds.
-    Inspect {
-        /// The bundle.
-        file: PathBuf,
-    },
-}
-
-#[derive(Args)]
-struct Create {
-    /// regtest, signet or testnet4 (bitcoin is refused until shares of the seed exist).
-    #[arg(long, value_parser = network)]
-    network: Network,
-    /// BIP-84 account number: m/84h/coin'h/NUMBER'h.
-    #[arg(long, value_name = "NUMBER")]
-    wallet_account: u32,
-    /// Children on the external branch (customers' addresses).
-    #[arg(long, value_name = "N")]
-    external: u32,
-    /// Children on the change branch.
-    #[arg(long, value_name = "M")]
-    change: u32,
-    /// The token's public wrapping key, as `signer wrapping-key` writes it.
-    #[arg(long, value_name = "PEM")]
-    wrapping_key: PathBuf,
-    /// Its fingerprint as the signer's screen shows it; asked for when not given.
-    #[arg(long, value_name = "HEX")]
-    fingerprint: Option<String>,
-    /// The bundle to write; never overwritten.
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
-    /// Where to write the watch-only descriptor; never overwritten.
-    #[arg(long, value_name = "FILE")]
-    descriptor_out: Option<PathBuf>,
-    /// Working threads; all cores when not given.
-    #[arg(long)]
-    threads: Option<usize>,
-}
+use arguments::{Again, Cli, Command, Create, Drill, Output, Place, Range, Restore, Shares};
+use progress::{bar, rate};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Create(arguments) => run_create(arguments),
+        Command::Create(arguments) => run_create(&arguments),
         Command::Inspect { file } => run_inspect(&file),
+        Command::Drill(arguments) => run_drill(&arguments),
+        Command::Restore(arguments) => run_restore(&arguments),
+        Command::Extend(arguments) => run_again(&arguments, false),
+        Command::Reseal(arguments) => run_again(&arguments, true),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -78,37 +42,159 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_create(arguments: Create) -> anyhow::Result<()> {
-    if arguments.network == Network::Bitcoin {
-        bail!(ceremony::Error::Mainnet);
+fn run_create(arguments: &Create) -> anyhow::Result<()> {
+    if arguments.shares.is_empty() {
+        if arguments.place.network == Network::Bitcoin {
+            bail!(ceremony::Error::Mainnet);
+        }
+        let plan = plan(&arguments.place, &arguments.range, &arguments.output)?;
+        wrap(&plan, |each| create(&plan, each))?;
+        writeln!(
+            io::stdout(),
+            "\nThe seed is gone, on purpose: no --shares of it were asked for. The children live in this bundle and can\n\
+             be used by that one token only; lose either and the coins are lost. Test networks only."
+        )?;
+        return Ok(());
     }
-    let wrapping = compared(&arguments.wrapping_key, arguments.fingerprint.as_deref())?;
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let plan = Plan {
-        network: arguments.network,
-        account: arguments.wallet_account,
-        external: arguments.external,
-        change: arguments.change,
-        wrapping,
-        out: arguments.out,
-        descriptor_out: arguments.descriptor_out,
-        threads: arguments.threads.unwrap_or_else(cores),
+    let here = io::stdin().is_terminal() && io::stderr().is_terminal();
+    if arguments.share_out.is_empty() && !here {
+        bail!("nobody is here to read the shares: give --share-out once for each");
+    }
+    let backup = backup(arguments)?;
+    let plan = plan(&arguments.place, &arguments.range, &arguments.output)?;
+    let hand_over = |shares: &[Vec<Mnemonic>]| {
+        if arguments.share_out.is_empty() {
+            screens::show(shares, &mut io::stdin().lock(), &mut io::stderr().lock())
+                .map_err(ceremony::Error::Terminal)?;
+            return Ok(HandedOver::to_people());
+        }
+        HandedOver::to_files(shares, &arguments.share_out)
     };
+    wrap(&plan, |each| create_with_shares(&plan, backup, hand_over, each))?;
+    let out = &mut io::stdout().lock();
+    for file in &arguments.share_out {
+        writeln!(out, "share         {}", file.display())?;
+    }
+    writeln!(
+        out,
+        "\nThe seed lives in its shares alone. Hold `ceremony drill` with them before the first coin arrives."
+    )?;
+    Ok(())
+}
+
+fn backup(arguments: &Create) -> anyhow::Result<Backup> {
+    let groups = &arguments.shares;
+    let threshold = match (arguments.group_threshold, groups.len()) {
+        (Some(threshold), _) => threshold,
+        (None, 1) => 1,
+        (None, _) => {
+            bail!("there are several groups: say with --group-threshold how many are needed")
+        }
+    };
+    let scheme = Scheme::new(groups, threshold)?;
+    let files = arguments.share_out.len();
+    if files != 0 && files != scheme.shares() {
+        bail!(ceremony::Error::ShareFiles { shares: scheme.shares(), files });
+    }
+    let sources = Sources { dice: arguments.dice.as_deref(), file: arguments.entropy.as_deref() };
+    let pool = Pool::gather(sources)?;
+    let file = arguments.passphrase_file.as_deref();
+    let passphrase = screens::passphrase(arguments.passphrase, file, true)?;
+    Ok(Backup { scheme, passphrase, pool })
+}
+
+fn run_drill(arguments: &Drill) -> anyhow::Result<()> {
+    let expected = read_text(&arguments.descriptor)?;
+    let account = restored(&arguments.shares, &arguments.place)?;
+    let drilled = drill(&account, &expected)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "descriptor    {}", drilled.descriptor)?;
+    let [external, change] = &drilled.addresses;
+    for (branch, addresses) in [("external", external), ("change", change)] {
+        for (index, address) in addresses.iter().enumerate().take(3) {
+            writeln!(out, "{branch:<10} {index:>2} {address}")?;
+        }
+    }
+    writeln!(
+        out,
+        "\nThe shares give this account: the descriptor is the expected one, and the private keys of the first {} \n\
+         addresses of both branches open them. Nothing was written.",
+        external.len()
+    )?;
+    Ok(())
+}
+
+fn run_restore(arguments: &Restore) -> anyhow::Result<()> {
+    let expected = read_text(&arguments.descriptor)?;
+    let plan = plan(&arguments.place, &arguments.range, &arguments.output)?;
+    let account = restored(&arguments.shares, &arguments.place)?;
+    drill(&account, &expected)?;
+    wrap(&plan, |each| rebuild(&plan, account, each))
+}
+
+fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
+    let before = verified(&arguments.bundle)?;
+    let fields = before.fields();
+    let place = Place { network: fields.network, wallet_account: fields.account };
+    let range = Range {
+        external: arguments.external.unwrap_or(fields.external),
+        change: arguments.change.unwrap_or(fields.change),
+    };
+    let plan = plan(&place, &range, &arguments.output)?;
+    let account = restored(&arguments.shares, &place)?;
+    wrap(&plan, |each| {
+        if other_token {
+            reseal(&plan, &before, account, each)
+        } else {
+            extend(&plan, &before, account, each)
+        }
+    })
+}
+
+fn restored(shares: &Shares, place: &Place) -> anyhow::Result<Account> {
+    let recovery = screens::gather(&shares.share)?;
+    let file = shares.passphrase_file.as_deref();
+    let passphrase = screens::passphrase(shares.passphrase, file, false)?;
+    Ok(Account::restore(&recovery, &passphrase, place.network, place.wallet_account)?)
+}
+
+fn plan(place: &Place, range: &Range, output: &Output) -> anyhow::Result<Plan> {
+    let wrapping = compared(&output.wrapping_key, output.fingerprint.as_deref())?;
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(Plan {
+        network: place.network,
+        account: place.wallet_account,
+        external: range.external,
+        change: range.change,
+        wrapping,
+        out: output.out.clone(),
+        descriptor_out: output.descriptor_out.clone(),
+        threads: output.threads.unwrap_or_else(cores),
+    })
+}
+
+/// Makes a bundle behind a bar and says what it holds.
+fn wrap(
+    plan: &Plan,
+    make: impl FnOnce(&mut dyn FnMut()) -> Result<Made, ceremony::Error>,
+) -> anyhow::Result<()> {
     let total = u64::from(plan.external).saturating_add(u64::from(plan.change));
     let (bar, began) = (bar(total, "wrapping"), Instant::now());
-    let made = create(&plan, || bar.inc(1))?;
+    let made = make(&mut || bar.inc(1))?;
     bar.finish_and_clear();
 
     let mut out = io::stdout().lock();
     writeln!(out, "{}", Description(&made.header))?;
     writeln!(out, "bundle        {}", hex::encode(made.digest))?;
     writeln!(out, "written       {}{}", plan.out.display(), rate(total, began))?;
-    writeln!(
-        out,
-        "\nThe seed is gone, on purpose: this version makes no shares of it yet. The children live in this bundle and can\n\
-         be used by that one token only; lose either and the coins are lost. Test networks only."
-    )?;
     Ok(())
+}
+
+fn verified(file: &Path) -> anyhow::Result<Header> {
+    let bar = bar(0, "verifying");
+    let bundle = inspect(file, |total| bar.set_length(total), || bar.inc(1))?;
+    bar.finish_and_clear();
+    Ok(bundle.header().clone())
 }
 
 fn run_inspect(file: &Path) -> anyhow::Result<()> {
@@ -128,10 +214,7 @@ fn run_inspect(file: &Path) -> anyhow::Result<()> {
 
 /// Reads the wrapping key and has its fingerprint compared: with `given` when nobody sits here, else by typing.
 fn compared(path: &Path, given: Option<&str>) -> anyhow::Result<Confirmed> {
-    let mut pem = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_MAX).read_to_string(&mut pem))
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let pem = read_text(path)?;
     let key = WrappingKey::from_pem(&pem)?;
     let mut ask = io::stderr().lock();
     writeln!(ask, "The wrapping key in {} has the fingerprint\n", path.display())?;
@@ -153,32 +236,10 @@ fn compared(path: &Path, given: Option<&str>) -> anyhow::Result<Confirmed> {
     Ok(key.confirm(&typed)?)
 }
 
-fn network(name: &str) -> Result<Network, String> {
-    Network::from_name(name).ok_or_else(|| "use regtest, signet, testnet4 or bitcoin".to_owned())
-}
-
-fn bar(total: u64, what: &'static str) -> ProgressBar {
-    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let _infallible = write!(out, "{:.0} a second", state.per_sec());
-    };
-    let template = "{msg} [{bar:40}] {human_pos} of {human_len}, {rate}, {eta} left";
-    let style = ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key("rate", rate);
-    ProgressBar::new(total).with_style(style).with_message(what)
-}
-
-/// How fast it went, when it took long enough to tell.
-fn rate(total: u64, began: Instant) -> String {
-    let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match total.saturating_mul(1000).checked_div(millis) {
-        Some(per_second) => {
-            format!(
-                ", {total} records in {}.{:03} s, {per_second} a second",
-                millis / 1000,
-                millis % 1000
-            )
-        }
-        None => String::new(),
-    }
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(FILE_MAX).read_to_string(&mut text))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text)
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -14,8 +15,16 @@ pub(crate) struct NewFile {
 
 impl NewFile {
     pub(crate) fn create(path: &Path) -> Result<Self, Error> {
-        let opened = OpenOptions::new().read(true).write(true).create_new(true).open(path);
-        match opened {
+        Self::open(path, OpenOptions::new().read(true).write(true))
+    }
+
+    /// One that only its owner may read, whatever the umask.
+    pub(crate) fn create_private(path: &Path) -> Result<Self, Error> {
+        Self::open(path, OpenOptions::new().write(true).mode(0o600))
+    }
+
+    fn open(path: &Path, options: &mut OpenOptions) -> Result<Self, Error> {
+        match options.create_new(true).open(path) {
             Ok(file) => Ok(Self { path: path.to_path_buf(), file, kept: false }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Error::Exists(path.to_path_buf()))

@@ -1,0 +1,176 @@
+//! What the `ceremony` command can be asked for. It takes no secret: those come from files or the terminal.
+
+use std::path::PathBuf;
+
+use bundle::Network;
+use clap::{Args, Parser, Subcommand};
+use slip39::Group;
+
+/// Offline key ceremony: makes an account, backs its seed up, wraps its children for one token.
+#[derive(Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make an account, share its seed, wrap its children, write a signed bundle.
+    Create(Create),
+    /// Verify a bundle to its last byte and show what it holds.
+    #[command(visible_alias = "verify")]
+    Inspect {
+        /// The bundle.
+        file: PathBuf,
+    },
+    /// Prove that shares give an account, writing nothing.
+    Drill(Drill),
+    /// Make the bundle of an account again, from shares alone.
+    Restore(Restore),
+    /// Wrap more children of an account for the same token.
+    Extend(Again),
+    /// Wrap an account's children for another token.
+    Reseal(Again),
+}
+
+#[derive(Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) range: Range,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    /// Shares of the seed, as 2of3; several times for several groups. Required on bitcoin.
+    #[arg(long, value_name = "TofN", value_parser = group)]
+    pub(crate) shares: Vec<Group>,
+    /// Groups needed, when there are several.
+    #[arg(long, value_name = "N", requires = "shares")]
+    pub(crate) group_threshold: Option<u8>,
+    /// Ask for a passphrase that encrypts the seed before it is shared.
+    #[arg(long, requires = "shares")]
+    pub(crate) passphrase: bool,
+    /// Read that passphrase from a file's first line instead.
+    #[arg(long, value_name = "FILE", requires = "shares", conflicts_with = "passphrase")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Write a share to this file (0600), once for each share in order; shown on the terminal when not given.
+    #[arg(long, value_name = "FILE", requires = "shares")]
+    pub(crate) share_out: Vec<PathBuf>,
+    /// Mix in rolls of a die from this file: 100 or more digits 1 to 6.
+    #[arg(long, value_name = "FILE", requires = "shares")]
+    pub(crate) dice: Option<PathBuf>,
+    /// Mix in the bytes of this file: 32 or more.
+    #[arg(long, value_name = "FILE", requires = "shares")]
+    pub(crate) entropy: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Drill {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) shares: Shares,
+    /// The file with the descriptor that the shares must give.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) descriptor: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Restore {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) range: Range,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) shares: Shares,
+    /// The file with the descriptor that the shares must give.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) descriptor: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Again {
+    /// The account's bundle so far.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: PathBuf,
+    /// Children on the external branch; as many as so far when not given.
+    #[arg(long, value_name = "N")]
+    pub(crate) external: Option<u32>,
+    /// Children on the change branch; as many as so far when not given.
+    #[arg(long, value_name = "M")]
+    pub(crate) change: Option<u32>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) shares: Shares,
+}
+
+/// Which account.
+#[derive(Args)]
+pub(crate) struct Place {
+    /// regtest, signet, testnet4 or bitcoin.
+    #[arg(long, value_parser = network)]
+    pub(crate) network: Network,
+    /// BIP-84 account number: m/84h/coin'h/NUMBER'h.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) wallet_account: u32,
+}
+
+/// Which children.
+#[derive(Args)]
+pub(crate) struct Range {
+    /// Children on the external branch (customers' addresses).
+    #[arg(long, value_name = "N")]
+    pub(crate) external: u32,
+    /// Children on the change branch.
+    #[arg(long, value_name = "M")]
+    pub(crate) change: u32,
+}
+
+/// For which token, and where to.
+#[derive(Args)]
+pub(crate) struct Output {
+    /// The token's public wrapping key, as `signer wrapping-key` writes it.
+    #[arg(long, value_name = "PEM")]
+    pub(crate) wrapping_key: PathBuf,
+    /// Its fingerprint as the signer's screen shows it; asked for when not given.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) fingerprint: Option<String>,
+    /// The bundle to write; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Where to write the watch-only descriptor; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) descriptor_out: Option<PathBuf>,
+    /// Working threads; all cores when not given.
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+}
+
+/// Where the shares come from.
+#[derive(Args)]
+pub(crate) struct Shares {
+    /// A file with a share; once for each. Typed when not given.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) share: Vec<PathBuf>,
+    /// Ask for the passphrase that the shares were made with.
+    #[arg(long)]
+    pub(crate) passphrase: bool,
+    /// Read that passphrase from a file's first line instead.
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+fn network(name: &str) -> Result<Network, String> {
+    Network::from_name(name).ok_or_else(|| "use regtest, signet, testnet4 or bitcoin".to_owned())
+}
+
+fn group(text: &str) -> Result<Group, String> {
+    let parts = text.split_once("of").and_then(|(threshold, count)| {
+        Some(Group { threshold: threshold.parse().ok()?, count: count.parse().ok()? })
+    });
+    parts.ok_or_else(|| "write it as 2of3: shares needed, of shares there are".to_owned())
+}

@@ -1,0 +1,152 @@
+//! The account again, from shares: to prove that they are good, or to wrap its children anew. It never writes the
+//! seed, and a drill writes nothing at all.
+
+use bitcoin::bip32::ChildNumber;
+use bitcoin::{Address, CompressedPublicKey, KnownHrp};
+use bundle::{Fields, Header, Network};
+use slip39::{Passphrase, Recovery};
+
+use crate::Error;
+use crate::account::Account;
+use crate::create::{Made, Plan, make};
+
+/// Children of a branch whose addresses a drill derives both ways.
+const TRIED: u32 = 20;
+
+impl Account {
+    /// Joins shares and derives the account. A wrong passphrase gives another account, not an error: compare it.
+    ///
+    /// # Errors
+    /// [`Error::Shares`] when there are too few or they do not fit together, [`Error::NoKey`].
+    pub fn restore(
+        shares: &Recovery,
+        passphrase: &Passphrase,
+        network: Network,
+        account: u32,
+    ) -> Result<Self, Error> {
+        Self::from_seed(&shares.recover(passphrase)?, network, account)
+    }
+
+    /// The account's watch-only descriptor.
+    ///
+    /// # Errors
+    /// [`Error::NoKey`] when the account has no place in the tree.
+    pub fn descriptor(&self) -> Result<String, Error> {
+        Ok(self.facts()?.descriptor().to_owned())
+    }
+
+    /// A header of this account for no token in particular.
+    fn facts(&self) -> Result<Header, Error> {
+        Ok(Header::new(Fields {
+            network: self.network(),
+            account: self.number(),
+            xpub: self.xpub(),
+            master: self.master_fingerprint(),
+            wrapping: [0; 32],
+            external: 1,
+            change: 0,
+            blob_len: 384,
+        })?)
+    }
+}
+
+/// What a drill has proven.
+#[derive(Debug)]
+pub struct Drilled {
+    /// The descriptor, the same as expected.
+    pub descriptor: String,
+    /// The first addresses of the external and of the change branch.
+    pub addresses: [Vec<String>; 2],
+}
+
+/// Proves that the account restored from shares is the one of `descriptor`, and that its private keys open the
+/// addresses that the descriptor gives. It writes nothing.
+///
+/// # Errors
+/// [`Error::OtherAccount`], [`Error::SelfCheck`].
+pub fn drill(account: &Account, descriptor: &str) -> Result<Drilled, Error> {
+    let header = account.facts()?;
+    let expected = descriptor.trim();
+    if header.descriptor() != expected {
+        let ours = header.descriptor().to_owned();
+        return Err(Error::OtherAccount { ours, expected: expected.to_owned() });
+    }
+    let addresses = [addresses(account, &header, false)?, addresses(account, &header, true)?];
+    Ok(Drilled { descriptor: header.descriptor().to_owned(), addresses })
+}
+
+fn addresses(account: &Account, header: &Header, change: bool) -> Result<Vec<String>, Error> {
+    let hrp = match header.fields().network {
+        Network::Bitcoin => KnownHrp::Mainnet,
+        Network::Testnet4 | Network::Signet => KnownHrp::Testnets,
+        Network::Regtest => KnownHrp::Regtest,
+    };
+    let (private, public) = (account.branch(change)?, header.branch(change)?);
+    let mut addresses = Vec::new();
+    for index in 0..TRIED {
+        let step = ChildNumber::from_normal_idx(index).map_err(|_| Error::NoKey)?;
+        let key = private.child(step)?.public_key();
+        if public.public_key(index)? != key {
+            return Err(Error::SelfCheck { change, index });
+        }
+        addresses.push(Address::p2wpkh(&CompressedPublicKey(key), hrp).to_string());
+    }
+    Ok(addresses)
+}
+
+/// Writes a bundle of an account restored from shares, as the plan says.
+///
+/// # Errors
+/// [`Error`]; then no file is left behind.
+pub fn rebuild(plan: &Plan, account: Account, on_record: impl FnMut()) -> Result<Made, Error> {
+    make(plan, || Ok((account, None)), on_record)
+}
+
+/// [`rebuild`] for the same token with more children than the bundle before.
+///
+/// # Errors
+/// [`Error::NotAnExtension`] for another token or fewer children, [`Error::OtherAccount`], and as [`rebuild`].
+pub fn extend(
+    plan: &Plan,
+    before: &Header,
+    account: Account,
+    on_record: impl FnMut(),
+) -> Result<Made, Error> {
+    let old = before.fields();
+    if plan.wrapping.fingerprint() != old.wrapping {
+        return Err(Error::NotAnExtension("the wrapping key is of another token: use reseal"));
+    }
+    if plan.external < old.external || plan.change < old.change {
+        return Err(Error::NotAnExtension("it would hold fewer children than the bundle before"));
+    }
+    if (plan.external, plan.change) == (old.external, old.change) {
+        return Err(Error::NotAnExtension("it would hold as many children as the bundle before"));
+    }
+    require_same(before, &account)?;
+    rebuild(plan, account, on_record)
+}
+
+/// [`rebuild`] for another token.
+///
+/// # Errors
+/// [`Error::NotAReseal`] for the same token or fewer children, [`Error::OtherAccount`], and as [`rebuild`].
+pub fn reseal(
+    plan: &Plan,
+    before: &Header,
+    account: Account,
+    on_record: impl FnMut(),
+) -> Result<Made, Error> {
+    let old = before.fields();
+    if plan.wrapping.fingerprint() == old.wrapping {
+        return Err(Error::NotAReseal("the wrapping key is the same token's: use extend"));
+    }
+    if plan.external < old.external || plan.change < old.change {
+        return Err(Error::NotAReseal("it would hold fewer children than the bundle before"));
+    }
+    require_same(before, &account)?;
+    rebuild(plan, account, on_record)
+}
+
+fn require_same(before: &Header, account: &Account) -> Result<(), Error> {
+    drill(account, before.descriptor()).map(|_| ())
+}

@@ -1,0 +1,258 @@
+//! Shares from outside: what a ceremony backed up comes back from any of them that are enough, in drills, restored,
+//! extended and resealed bundles, and with other software's derivation.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use base64::Engine as _;
+use bitcoin::NetworkKind;
+use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
+use bundle::{Bundle, Header};
+use ceremony::wrapping::WrappingKey;
+use rsa::pkcs8::EncodePublicKey as _;
+use rsa::{Oaep, RsaPrivateKey};
+use secp256k1::{PublicKey, SECP256K1, SecretKey};
+use slip39::{Mnemonic, Passphrase, Recovery};
+
+/// Two tokens; an RSA key takes its time, so they are made once.
+fn tokens() -> &'static [RsaPrivateKey; 2] {
+    static TOKENS: OnceLock<[RsaPrivateKey; 2]> = OnceLock::new();
+    TOKENS
+        .get_or_init(|| [(); 2].map(|()| RsaPrivateKey::new(&mut rand::rngs::OsRng, 3072).unwrap()))
+}
+
+/// A folder with the wrapping keys of both tokens.
+struct Room(tempfile::TempDir);
+
+impl Room {
+    fn new() -> Self {
+        let room = Self(tempfile::tempdir().unwrap());
+        for (nth, token) in tokens().iter().enumerate() {
+            let der = token.to_public_key().to_public_key_der().unwrap();
+            let text = base64::engine::general_purpose::STANDARD.encode(der.as_bytes());
+            let pem = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
+            fs::write(room.path(&format!("token{nth}.pem")), pem).unwrap();
+        }
+        room
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs `ceremony` in the folder. `@0` stands for the key and fingerprint of token 0.
+    fn run(&self, line: &str, typed: &str) -> Output {
+        let mut words: Vec<String> = Vec::new();
+        for word in line.split_whitespace() {
+            match word.strip_prefix('@') {
+                Some(nth) => {
+                    let pem = fs::read_to_string(self.path(&format!("token{nth}.pem"))).unwrap();
+                    let fingerprint = WrappingKey::from_pem(&pem).unwrap().fingerprint();
+                    words.extend(["--wrapping-key".to_owned(), format!("token{nth}.pem")]);
+                    words.extend(["--fingerprint".to_owned(), hex::encode(fingerprint)]);
+                }
+                None => words.push(word.to_owned()),
+            }
+        }
+        let input = self.path("typed");
+        fs::write(&input, typed).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ceremony"));
+        command.args(words).current_dir(self.0.path());
+        command.stdin(Stdio::from(File::open(input).unwrap())).output().unwrap()
+    }
+
+    /// Runs it, sees it succeed, and gives what it wrote.
+    fn ok(&self, line: &str) -> String {
+        let output = self.run(line, "");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs it, sees it fail, and gives why.
+    fn refused(&self, line: &str) -> String {
+        let output = self.run(line, "");
+        assert!(!output.status.success(), "{line}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn header(&self, name: &str) -> Header {
+        Bundle::open(&mut File::open(self.path(name)).unwrap()).unwrap().header().clone()
+    }
+
+    fn words(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+}
+
+const PLACE: &str = "--network regtest --wallet-account 3";
+
+fn create_2of3(room: &Room) {
+    let files = "--share-out s1 --share-out s2 --share-out s3";
+    let range = "--external 4 --change 2 --out w.bundle --descriptor-out w.descriptor";
+    let shown = room.ok(&format!("create {PLACE} {range} @0 --shares 2of3 {files}"));
+    assert!(shown.contains("The seed lives in its shares alone"), "{shown}");
+    for share in ["s1", "s2", "s3"] {
+        assert!(!shown.contains(room.words(share).trim()));
+        let mode = fs::metadata(room.path(share)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+/// Every record opens with the token's key and is the address's.
+fn opens(room: &Room, name: &str, token: &RsaPrivateKey) {
+    let mut file = File::open(room.path(name)).unwrap();
+    let bundle = Bundle::open(&mut file).unwrap();
+    for nth in 0..bundle.header().total() {
+        let (change, index) = bundle.header().place(nth).unwrap();
+        let record = bundle.read(&mut file, change, index).unwrap();
+        let plain = token.decrypt(Oaep::new::<sha1::Sha1>(), &record.wrapped).unwrap();
+        let key = SecretKey::from_slice(&plain[33..65]).unwrap();
+        let expected = bundle.header().branch(change).unwrap().public_key(index).unwrap();
+        assert_eq!(PublicKey::from_secret_key(SECP256K1, &key), expected);
+    }
+}
+
+#[test]
+fn drills_restores_extends_and_reseals() {
+    let room = Room::new();
+    create_2of3(&room);
+    let original = room.header("w.bundle");
+
+    for pair in ["--share s1 --share s2", "--share s3 --share s1", "--share s2 --share s3"] {
+        let before = names(room.0.path());
+        let shown = room.ok(&format!("drill {PLACE} --descriptor w.descriptor {pair}"));
+        assert!(shown.contains(original.descriptor()) && shown.contains("bcrt1q"), "{shown}");
+        assert_eq!(names(room.0.path()), before, "a drill writes nothing");
+    }
+    let typed = format!("{}\nnonsense\n{}", room.words("s3"), room.words("s2"));
+    let output = room.run(&format!("drill {PLACE} --descriptor w.descriptor"), &typed);
+    let asked = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && asked.contains("Not taken"), "{asked}");
+    let few = room.refused(&format!("drill {PLACE} --descriptor w.descriptor --share s1"));
+    assert!(few.contains("group 1 has 1 of 2"), "{few}");
+    let twice =
+        room.refused(&format!("drill {PLACE} --descriptor w.descriptor --share s1 --share s1"));
+    assert!(twice.contains("given already"), "{twice}");
+
+    let pair = "--share s3 --share s2";
+    let range = "--external 2 --change 1 --out r.bundle";
+    room.ok(&format!("restore {PLACE} {range} --descriptor w.descriptor @1 {pair}"));
+    assert_eq!(room.header("r.bundle").descriptor(), original.descriptor());
+    opens(&room, "r.bundle", &tokens()[1]);
+
+    room.ok(&format!("extend --bundle w.bundle --external 9 --out e.bundle @0 {pair}"));
+    let extended = room.header("e.bundle");
+    assert_eq!((extended.fields().external, extended.fields().change), (9, 2));
+    assert_eq!(extended.descriptor(), original.descriptor());
+    opens(&room, "e.bundle", &tokens()[0]);
+
+    room.ok(&format!("reseal --bundle e.bundle --out other.bundle @1 {pair}"));
+    let resealed = room.header("other.bundle");
+    assert_eq!((resealed.fields().external, resealed.fields().change), (9, 2));
+    assert_eq!(resealed.descriptor(), original.descriptor());
+    opens(&room, "other.bundle", &tokens()[1]);
+
+    let refusals = [
+        (format!("extend --bundle w.bundle --out x @0 {pair}"), "as many children"),
+        (format!("extend --bundle w.bundle --external 3 --out x @0 {pair}"), "fewer children"),
+        (format!("extend --bundle w.bundle --external 9 --out x @1 {pair}"), "use reseal"),
+        (format!("reseal --bundle w.bundle --out x @0 {pair}"), "use extend"),
+        (format!("reseal --bundle w.bundle --external 3 --out x @1 {pair}"), "fewer children"),
+    ];
+    for (line, reason) in refusals {
+        let said = room.refused(&line);
+        assert!(said.contains(reason), "{line}: {said}");
+        assert!(!room.path("x").exists());
+    }
+}
+
+#[test]
+fn other_software_derives_the_same_account() {
+    let room = Room::new();
+    create_2of3(&room);
+    let mut recovery = Recovery::new();
+    for share in ["s1", "s3"] {
+        recovery.add(Mnemonic::parse(&room.words(share)).unwrap()).unwrap();
+    }
+    let seed = recovery.recover(&Passphrase::none()).unwrap();
+    assert_eq!(seed.len(), 32);
+    let path: DerivationPath = "m/84h/1h/3h".parse().unwrap();
+    let master = Xpriv::new_master(NetworkKind::Test, &seed).unwrap();
+    let account = master.derive_priv(SECP256K1, &path).unwrap();
+    assert_eq!(Xpub::from_priv(SECP256K1, &account), room.header("w.bundle").fields().xpub);
+}
+
+#[test]
+fn groups_a_passphrase_and_dice_on_mainnet() {
+    let room = Room::new();
+    fs::write(room.path("dice"), "6 5 4 3 2 1\n".repeat(17)).unwrap();
+    fs::write(room.path("bytes"), [3; 64]).unwrap();
+    fs::write(room.path("pass"), "correct horse\n").unwrap();
+    let place = "--network bitcoin --wallet-account 0";
+    let make = format!(
+        "create {place} --external 3 --change 1 --out w.bundle --descriptor-out w.descriptor @0 \
+         --shares 1of1 --shares 2of2 --group-threshold 2 --passphrase-file pass \
+         --share-out a1 --share-out b1 --share-out b2 --dice dice --entropy bytes"
+    );
+    room.ok(&make);
+    let drill = format!("drill {place} --descriptor w.descriptor --share b2 --share a1 --share b1");
+    let shown = room.ok(&format!("{drill} --passphrase-file pass"));
+    assert!(shown.contains("bc1q") && shown.contains("84'/0'/0'") | shown.contains("84h/0h/0h"));
+
+    // Without the passphrase the shares give another account, and the drill tells.
+    let other = room.refused(&drill);
+    assert!(other.contains("do not give this account"), "{other}");
+    let one_group = format!("drill {place} --descriptor w.descriptor --share b2 --share b1");
+    assert!(room.refused(&one_group).contains("1 more group needed"));
+
+    let real = format!("create {place} --external 3 --change 1 --out x @0");
+    assert!(
+        room.refused(&real).contains("refused: no ceremony for bitcoin mainnet without shares")
+    );
+}
+
+#[test]
+fn nothing_stays_of_a_ceremony_that_failed() {
+    let room = Room::new();
+    fs::write(room.path("s2"), "precious").unwrap();
+    fs::write(room.path("dice"), "6".repeat(99)).unwrap();
+    fs::write(room.path("pass"), "caf\u{e9}").unwrap();
+    let create = format!("create {PLACE} --external 1 --change 1 --out x @0 --shares");
+    let three = "--share-out s1 --share-out s2 --share-out s3";
+    let refusals = [
+        (format!("{create} 2of3 {three}"), "s2 exists already"),
+        (format!("{create} 2of3 --share-out s1"), "3 shares and 1 files"),
+        (format!("{create} 2of3"), "nobody is here to read the shares"),
+        (format!("{create} 1of3 {three}"), "use 1of1"),
+        (format!("{create} 4of3 {three}"), "no more than it has"),
+        (format!("{create} two {three}"), "2of3"),
+        (format!("{create} 1of1 --shares 2of2 {three}"), "--group-threshold"),
+        (format!("{create} 1of1 --share-out s1 --dice dice"), "fewer than 100 rolls"),
+        (format!("{create} 1of1 --share-out s1 --entropy dice2"), "cannot find|No such file"),
+        (format!("{create} 1of1 --share-out s1 --passphrase-file pass"), "printable ASCII"),
+        (format!("{create} 1of1 --share-out s1 --passphrase"), "nobody is here to type"),
+    ];
+    for (line, reason) in refusals {
+        let said = room.refused(&line);
+        assert!(reason.split('|').any(|part| said.contains(part)), "{line}: {said}");
+        assert!(!room.path("x").exists() && !room.path("s1").exists(), "{line}");
+    }
+    assert_eq!(fs::read_to_string(room.path("s2")).unwrap(), "precious");
+}
+
+fn names(folder: &Path) -> Vec<PathBuf> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.retain(|path| !path.ends_with("typed"));
+    names.sort();
+    names
+}

@@ -1,6 +1,7 @@
 //! The `ceremony` command. It never does anything but read arguments, ask, and show.
 
 mod arguments;
+mod keys;
 mod progress;
 mod screens;
 
@@ -22,6 +23,7 @@ use clap::Parser as _;
 use slip39::{Mnemonic, Scheme};
 
 use arguments::{Again, Cli, Command, Create, Drill, Output, Place, Range, Restore, Shares};
+use keys::Keys;
 use progress::{bar, rate};
 
 fn main() -> ExitCode {
@@ -64,7 +66,8 @@ fn run_create(arguments: &Create) -> anyhow::Result<()> {
     let plan = plan(&arguments.place, &arguments.range, &arguments.output)?;
     let hand_over = |shares: &[Vec<Mnemonic>]| {
         if arguments.share_out.is_empty() {
-            screens::show(shares, &mut io::stdin().lock(), &mut io::stderr().lock())
+            Keys::stdin()
+                .and_then(|mut keys| screens::show(shares, &mut keys, &mut io::stderr().lock()))
                 .map_err(ceremony::Error::Terminal)?;
             return Ok(HandedOver::to_people());
         }

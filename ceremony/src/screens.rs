@@ -2,13 +2,15 @@
 //! leaves a share on the screen when it moves on.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Read as _, Write};
+use std::io::{self, BufRead, IsTerminal as _, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use slip39::{Mnemonic, Passphrase, Recovery};
 use zeroize::Zeroizing;
+
+use crate::keys::Keys;
 
 /// Home, erase the screen, erase what was scrolled away.
 const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
@@ -61,7 +63,7 @@ pub(crate) fn typed(keys: &mut impl BufRead, screen: &mut impl Write) -> anyhow:
 /// Shares from files, or typed.
 pub(crate) fn gather(files: &[PathBuf]) -> anyhow::Result<Recovery> {
     if files.is_empty() {
-        return typed(&mut io::stdin().lock(), &mut io::stderr().lock());
+        return typed(&mut Keys::stdin()?, &mut io::stderr().lock());
     }
     let mut recovery = Recovery::new();
     for path in files {
@@ -89,7 +91,7 @@ pub(crate) fn passphrase(ask: bool, file: Option<&Path>, new: bool) -> anyhow::R
 
 fn first_line(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let failed = || format!("cannot read {}", path.display());
-    let mut file = BufReader::new(File::open(path).with_context(failed)?);
+    let mut file = Keys::of(File::open(path).with_context(failed)?);
     line(&mut file).with_context(failed)?.with_context(|| format!("{} is empty", path.display()))
 }
 
@@ -98,10 +100,11 @@ fn hidden(question: &str) -> anyhow::Result<Zeroizing<String>> {
         bail!("nobody is here to type the passphrase: give --passphrase-file");
     }
     let mut screen = io::stderr().lock();
+    // Silent before the question: whoever answers at once is not shown either.
+    let silence = Silence::begin()?;
     write!(screen, "{question}")?;
     screen.flush()?;
-    let silence = Silence::begin()?;
-    let line = line(&mut io::stdin().lock())?;
+    let line = line(&mut Keys::stdin()?)?;
     drop(silence);
     writeln!(screen)?;
     line.context("the input ended")

@@ -73,6 +73,9 @@ pub struct IndexUse {
     pub change: bool,
     /// The highest index any signed transaction paid to.
     pub last_used: Option<u32>,
+    /// The highest index paid to by transactions signed more than a day ago, so that a day's ground is bounded
+    /// however small its steps.
+    pub used_a_day_ago: Option<u32>,
     /// Records proven so far bound what may be paid to on token-hd wallets; `None` for cold wallets.
     pub proven_below: Option<u32>,
 }
@@ -86,6 +89,8 @@ pub struct Evidence {
     pub(crate) indexes: Vec<IndexUse>,
     /// Slots whose proven amount differs from the amount first proven for them (CVE-2020-14199).
     pub(crate) repriced: Vec<SlotId>,
+    /// Most transactions, other than this very one, that were signed over one of the slots.
+    pub(crate) most_versions: u32,
 }
 
 impl Evidence {
@@ -98,7 +103,8 @@ impl Evidence {
         orders: Vec<OrderHistory>,
         indexes: Vec<IndexUse>,
         repriced: Vec<SlotId>,
+        most_versions: u32,
     ) -> Self {
-        Self { answers, uses, orders, indexes, repriced }
+        Self { answers, uses, orders, indexes, repriced, most_versions }
     }
 }

@@ -52,7 +52,7 @@ rules! {
     Unbalanced = "unbalanced",
     /// The log must have answered everything the rules ask.
     MissingEvidence = "missing-evidence",
-    /// Own outputs must stay near the indexes used so far.
+    /// Own outputs must stay near the indexes used so far, and near those used a day ago.
     IndexWindow = "index-window",
     /// Change must go to a proven record.
     IndexUnproven = "index-unproven",
@@ -60,6 +60,8 @@ rules! {
     SlotRepriced = "slot-repriced",
     /// A signed slot may only be signed again where at most one of the transactions can confirm and nothing new leaves.
     SlotSigned = "slot-signed",
+    /// Only so many different transactions are ever signed over one slot.
+    SlotVersions = "slot-versions",
     /// A sweep pays nobody else.
     SweepExternal = "sweep-external",
     /// A sweep pays no orders.

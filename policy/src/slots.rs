@@ -9,11 +9,20 @@ use crate::intent::{Destination, Intent};
 use crate::names::OrderId;
 use crate::reason::{RuleId, Trace};
 
+/// Fee bumps need a handful of transactions over one coin. More only fill the log.
+pub(crate) const MAX_VERSIONS: u32 = 64;
+
 /// Checks every slot against what the log knows of it.
 pub(crate) fn check(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
     let repriced = evidence.repriced.len();
     let text = format!("{repriced} inputs are worth something else than first proven");
     trace.check(RuleId::SlotRepriced, repriced == 0, text);
+
+    let others = evidence.most_versions;
+    let text = format!(
+        "one input was signed for in {others} other transactions, at most {MAX_VERSIONS} with this one may be"
+    );
+    trace.check(RuleId::SlotVersions, others < MAX_VERSIONS, text);
 
     let orders: BTreeSet<&OrderId> = intent.orders.iter().map(|order| &order.order().id).collect();
     let stays = intent.transfers.iter().all(|t| !matches!(t.to, Destination::External { .. }));

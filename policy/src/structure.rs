@@ -96,7 +96,8 @@ struct Own<'a> {
     known: Option<(&'a Wallet, &'a IndexUse)>,
 }
 
-/// An own output is found again only near the indexes used so far; change also only at a proven record.
+/// An own output is found again only near the indexes used so far; change also only at a proven record. A day's
+/// steps together are no longer than the window, or a caller could walk away in many small ones.
 fn own_indexes(intent: &Intent, evidence: &Evidence, rules: &Rules, trace: &mut Trace) {
     let outputs = intent.transfers.iter();
     let owns: Vec<Own<'_>> = outputs.filter_map(|t| own(t, intent, evidence, rules)).collect();
@@ -115,10 +116,16 @@ fn own_indexes(intent: &Intent, evidence: &Evidence, rules: &Rules, trace: &mut 
     trace.each(RuleId::IndexWindow, "own outputs", known(), |(own, (wallet, answer))| {
         let Own { branch, index, .. } = own;
         let (name, window) = (&wallet.name, wallet.index_window);
-        let last = answer.last_used.map_or(-1, i64::from);
-        let text =
-            || format!("{branch} index {index} of \"{name}\": last used {last}, window {window}");
-        (u64::from(*index) >= first_beyond(answer, window)).then(text)
+        let number = |used: Option<u32>| used.map_or(-1, i64::from);
+        let (last, before) = (number(answer.last_used), number(answer.used_a_day_ago));
+        let text = || {
+            format!(
+                "{branch} index {index} of \"{name}\": last used {last}, {before} a day ago, window {window}"
+            )
+        };
+        let first_beyond = |used| first_beyond(used, window);
+        let first_beyond = first_beyond(answer.last_used).min(first_beyond(answer.used_a_day_ago));
+        (u64::from(*index) >= first_beyond).then(text)
     });
     trace.each(RuleId::IndexUnproven, "own outputs", known(), |(own, (wallet, answer))| {
         let Own { branch, index, .. } = own;
@@ -149,7 +156,7 @@ fn own<'a>(
     Some(Own { wallet, branch: if change { "change" } else { "external" }, index, known })
 }
 
-fn first_beyond(answer: &IndexUse, window: u32) -> u64 {
-    let next = answer.last_used.map_or(0, |last| u64::from(last).saturating_add(1));
+fn first_beyond(used: Option<u32>, window: u32) -> u64 {
+    let next = used.map_or(0, |last| u64::from(last).saturating_add(1));
     next.saturating_add(u64::from(window))
 }

@@ -63,6 +63,7 @@ fn everywhere(knobs: &Knobs, intent: &Intent, facts: &Facts) -> Said {
         ("empty-output", intent.transfers.iter().any(|t| t.amount == Amount::ZERO)),
         ("own-outputs", intent.transfers.iter().filter(|t| !is_external(t)).count() > 8),
         ("slot-repriced", !facts.repriced.is_empty()),
+        ("slot-versions", facts.most_versions > 63),
     ];
     for (position, slot) in intent.slots.iter().enumerate() {
         let earlier = intent.slots.iter().take(position).any(|other| other.id == slot.id);
@@ -101,16 +102,14 @@ fn index(knobs: &Knobs, intent: &Intent, facts: &Facts, transfer: &Transfer) -> 
     if known.len() != 1 {
         return vec![("missing-evidence", true)];
     }
-    // Counted from the last used one, or from the one before the first.
-    let last = known[0].last_used.map_or(-1, i64::from);
+    // Counted from the used one, or from the one before the first; the day's earlier steps shorten this one.
+    let room = |used: Option<u32>| used.map_or(-1, i64::from) + i64::from(knobs.index_window);
+    let furthest = room(known[0].last_used).min(room(known[0].used_a_day_ago));
     let unproven = match known[0].proven_below {
         Some(below) => index >= below,
         None => wallet == "deposits" || wallet == "hot",
     };
-    vec![
-        ("index-window", i64::from(index) - last > i64::from(knobs.index_window)),
-        ("index-unproven", unproven),
-    ]
+    vec![("index-window", i64::from(index) > furthest), ("index-unproven", unproven)]
 }
 
 fn on_sweep(knobs: &Knobs, intent: &Intent) -> Said {
@@ -268,6 +267,7 @@ struct Plan {
     others: u128,
     own_set: u128,
     last_used: Option<u32>,
+    today: u32,
     ahead: u32,
     turns: Vec<(u8, u8, u128)>,
 }
@@ -313,13 +313,14 @@ prop_compose! {
         others in near(40_000),
         own_set in prop_oneof![3 => Just(0), 1 => near(10_000)],
         last_used in prop::option::of(0..50_u32),
+        today in prop_oneof![3 => Just(0), 1 => 0..20_u32],
         ahead in 0..12_u32,
         turns in prop_oneof![
             2 => Just(vec![]),
-            3 => prop::collection::vec((0..34_u8, any::<u8>(), near(1_000)), 1..=3),
+            3 => prop::collection::vec((0..35_u8, any::<u8>(), near(1_000)), 1..=3),
         ],
     ) -> Plan {
-        Plan { knobs, is_sweep, outputs, change, fee, vsize, cut, others, own_set, last_used, ahead, turns }
+        Plan { knobs, is_sweep, outputs, change, fee, vsize, cut, others, own_set, last_used, today, ahead, turns }
     }
 }
 
@@ -356,6 +357,7 @@ impl Plan {
         }
         for index in &mut facts.indexes {
             index.last_used = self.last_used;
+            index.used_a_day_ago = self.last_used.and_then(|last| last.checked_sub(self.today));
         }
         let mut case = Case { rules, intent, facts, now: NOW };
         for (what, which, units) in &self.turns {
@@ -402,9 +404,10 @@ fn turn(case: &mut Case, what: u8, which: u8, units: u128) {
         25 => facts.orders.extend(facts.orders.first().cloned()),
         26 => facts.indexes.iter_mut().for_each(|i| i.proven_below = None),
         27 => facts.indexes.iter_mut().for_each(|i| i.proven_below = Some(u32::from(which))),
-        28 => {
-            facts.indexes.iter_mut().for_each(|i| i.last_used = Some(u32::MAX - u32::from(which)))
-        }
+        28 => facts.indexes.iter_mut().for_each(|i| {
+            i.last_used = Some(u32::MAX - u32::from(which));
+            i.used_a_day_ago = i.last_used;
+        }),
         29 => facts.orders.iter_mut().for_each(|history| {
             history.versions = u32::from(which) % 3;
             history.same_content = which < 200;
@@ -419,6 +422,7 @@ fn turn(case: &mut Case, what: u8, which: u8, units: u128) {
                 _ => output.asset = AssetId::parse("eip155:1/slip44:60").unwrap(),
             }
         }
+        34 => facts.most_versions = u32::from(which),
         _ => unreachable!("no such turn"),
     }
 }

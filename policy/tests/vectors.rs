@@ -138,8 +138,29 @@ const DENIED: &[Vector] = &[
         "absurd cold index",
         || {
             sweep(|c| {
-                c.facts.indexes[2].last_used = Some(9);
+                c.used(2, 9);
                 c.intent.transfers[0] = cold("cold", 30, 945_000);
+            })
+        },
+        &[R::IndexWindow],
+    ),
+    (
+        "the second long step of one day",
+        || {
+            sweep(|c| {
+                c.used(2, 9);
+                c.facts.indexes[2].last_used = Some(29);
+                c.intent.transfers[0] = cold("cold", 30, 945_000);
+            })
+        },
+        &[R::IndexWindow],
+    ),
+    (
+        "long steps on a new branch",
+        || {
+            sweep(|c| {
+                c.facts.indexes[0].last_used = Some(19);
+                c.intent.transfers[1] = change(20, 50_000);
             })
         },
         &[R::IndexWindow],
@@ -153,7 +174,7 @@ const DENIED: &[Vector] = &[
         "change past the watermark",
         || {
             sweep(|c| {
-                c.facts.indexes[0].last_used = Some(999);
+                c.used(0, 999);
                 c.intent.transfers[1] = change(1_000, 50_000);
             })
         },
@@ -199,6 +220,7 @@ const DENIED: &[Vector] = &[
         },
         &[R::SlotSigned],
     ),
+    ("a coin cut too often", || sweep(|c| c.facts.most_versions = 64), &[R::SlotVersions]),
     (
         "a sweep to a foreign address",
         || sweep(|c| c.intent.transfers[1] = foreign(9, 50_000)),
@@ -415,11 +437,19 @@ const ALLOWED: &[Sound] = &[
     }),
     ("the window's last index", || {
         sweep(|c| {
-            c.facts.indexes[2].last_used = Some(9);
+            c.used(2, 9);
             c.intent.transfers[0] = cold("cold", 29, 945_000);
             c.intent.transfers[1] = change(19, 50_000);
         })
     }),
+    ("the day's last index, step by step", || {
+        sweep(|c| {
+            c.used(2, 9);
+            c.facts.indexes[2].last_used = Some(28);
+            c.intent.transfers[0] = cold("cold", 29, 945_000);
+        })
+    }),
+    ("the last version of a coin", || sweep(|c| c.facts.most_versions = 63)),
     ("a sweep cut again", || sweep(|c| c.facts.uses.push(used_before(0, "sweep", &[])))),
     ("a sweep cut again after its lane was renamed", || {
         sweep(|c| c.facts.uses.push(used_before(0, "old-sweep", &[])))

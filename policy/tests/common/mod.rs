@@ -135,6 +135,7 @@ pub struct Facts {
     pub orders: Vec<OrderHistory>,
     pub indexes: Vec<IndexUse>,
     pub repriced: Vec<SlotId>,
+    pub most_versions: u32,
 }
 
 impl Facts {
@@ -146,6 +147,7 @@ impl Facts {
             wallet: WalletName::parse(wallet).unwrap(),
             change,
             last_used: None,
+            used_a_day_ago: None,
             proven_below,
         };
         let history = |order: &VerifiedOrder| OrderHistory {
@@ -165,6 +167,7 @@ impl Facts {
                 index("vault", false, None),
             ],
             repriced: Vec::new(),
+            most_versions: 0,
         }
     }
 
@@ -176,6 +179,7 @@ impl Facts {
             facts.orders,
             facts.indexes,
             facts.repriced,
+            facts.most_versions,
         )
     }
 }
@@ -253,6 +257,12 @@ impl Case {
 
     pub fn history(&mut self, id: &str) -> &mut OrderHistory {
         self.facts.orders.iter_mut().find(|history| history.id.as_str() == id).unwrap()
+    }
+
+    /// Says that this was the highest index of a branch, today and a day ago.
+    pub fn used(&mut self, position: usize, index: u32) {
+        let known = &mut self.facts.indexes[position];
+        (known.last_used, known.used_a_day_ago) = (Some(index), Some(index));
     }
 
     pub fn answer(&mut self, measure: Measure, window_seconds: u64) -> &mut Answer {

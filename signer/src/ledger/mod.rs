@@ -2,9 +2,11 @@
 //! never decides, and never reads a clock.
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, windows, payouts),
+//! `indexes` (how far own outputs have gone),
 //! `attested` (addresses), `wallets` (imports and watermarks).
 
 mod spends;
+mod indexes;
 mod attested;
 mod wallets;
 

@@ -15,6 +15,7 @@ use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Ques
 use policy::intent::{Destination, Intent, RequestId, SlotId};
 use policy::names::{LaneName, OrderId, WalletName};
 
+use super::indexes::Indexes;
 use super::{FoldError, name, wrong};
 
 /// Every reserved transaction. They are numbered in the order of the log.
@@ -28,7 +29,7 @@ pub(super) struct Spends {
     /// Per lane: time and number of each spend, so that a window is a range.
     timeline: BTreeMap<LaneName, BTreeSet<(u64, usize)>>,
     orders: HashMap<OrderId, Paid>,
-    last_used: BTreeMap<(WalletName, bool), u32>,
+    indexes: Indexes,
 }
 
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl Spends {
     }
 
     pub(super) fn last_used(&self, wallet: &WalletName, change: bool) -> Option<u32> {
-        self.last_used.get(&(wallet.clone(), change)).copied()
+        self.indexes.last_used(wallet, change)
     }
 
     /// Takes in a reservation. The same request again (after a crash, say) is the same transaction: it counts
@@ -86,7 +87,7 @@ impl Spends {
             .iter()
             .map(|order| name(OrderId::parse(&order.id)))
             .collect::<Result<BTreeSet<_>, _>>()?;
-        self.use_indexes(entry)?;
+        self.use_indexes(entry, unix_s)?;
 
         let number = self.spends.len();
         let conflicts = self.conflicts(slots.iter().map(|(id, _)| id));
@@ -136,8 +137,9 @@ impl Spends {
             answers,
             self.earlier_uses(intent, own),
             self.histories(intent, &conflicts),
-            self.index_uses(intent, change_proven),
+            self.index_uses(intent, now_unix, change_proven),
             self.repriced(intent),
+            self.most_versions(intent),
         )
     }
 
@@ -168,16 +170,13 @@ impl Spends {
         paid.spends.push(number);
     }
 
-    fn use_indexes(&mut self, entry: &entry::Spend) -> Result<(), FoldError> {
+    fn use_indexes(&mut self, entry: &entry::Spend, unix_s: u64) -> Result<(), FoldError> {
         let wallet = name(WalletName::parse(&entry.wallet))?;
-        let change = entry.change_index.map(|index| ((wallet, true), index));
-        let cold = match &entry.cold_index {
-            Some((cold, index)) => Some(((name(WalletName::parse(cold))?, false), *index)),
-            None => None,
-        };
-        for (branch, index) in change.into_iter().chain(cold) {
-            let last = self.last_used.entry(branch).or_insert(index);
-            *last = (*last).max(index);
+        if let Some(index) = entry.change_index {
+            self.indexes.add(wallet, true, index, unix_s);
+        }
+        if let Some((cold, index)) = &entry.cold_index {
+            self.indexes.add(name(WalletName::parse(cold))?, false, *index, unix_s);
         }
         Ok(())
     }
@@ -267,6 +266,7 @@ impl Spends {
     fn index_uses(
         &self,
         intent: &Intent,
+        now_unix: u64,
         change_proven: impl Fn(&WalletName) -> Option<u32>,
     ) -> Vec<IndexUse> {
         let branches: BTreeSet<(&WalletName, bool)> = intent
@@ -282,9 +282,21 @@ impl Spends {
             wallet: wallet.clone(),
             change,
             last_used: self.last_used(wallet, change),
+            used_a_day_ago: self.indexes.used_a_day_ago(wallet, change, now_unix),
             proven_below: if change { change_proven(wallet) } else { None },
         };
         branches.into_iter().map(known).collect()
+    }
+
+    /// The same transaction under another key of the caller's is the same version.
+    fn most_versions(&self, intent: &Intent) -> u32 {
+        let versions = |coin: &Coin| {
+            let spends = coin.spends().filter_map(|number| self.spends.get(number));
+            let others = spends.map(|spend| spend.digest).filter(|d| *d != intent.digest);
+            others.collect::<BTreeSet<_>>().len()
+        };
+        let coins = intent.slots.iter().filter_map(|slot| self.coins.get(&slot.id));
+        u32::try_from(coins.map(versions).max().unwrap_or(0)).unwrap_or(u32::MAX)
     }
 
     fn repriced(&self, intent: &Intent) -> Vec<SlotId> {

@@ -68,8 +68,9 @@ pub(crate) fn evidence(
         answers,
         uses(&list, ask, own),
         orders(&list, ask),
-        indexes(&list, ask),
+        indexes(history, ask, now),
         repriced.map(slot).collect(),
+        versions(&list, ask),
     )
 }
 
@@ -132,20 +133,36 @@ fn orders(list: &[Signed], ask: &Ask) -> Vec<OrderHistory> {
     ask.orders.iter().map(history).collect()
 }
 
-fn indexes(list: &[Signed], ask: &Ask) -> Vec<IndexUse> {
-    let cold = ask.cold.map(|_| IndexUse {
-        wallet: name("cold"),
-        change: false,
-        last_used: list.iter().filter_map(|s| s.ask.cold).max(),
+/// A day ago is what was used for the first time more than a day ago: a retry moves nothing.
+fn indexes(history: &[Reserved], ask: &Ask, now: u64) -> Vec<IndexUse> {
+    let mut unix = 1_000_000;
+    let mut used = Vec::new();
+    for step in history {
+        unix += step.after;
+        used.push((unix, step.ask.clone()));
+    }
+    let highest = |since: u64, index: fn(&Ask) -> Option<u32>| {
+        used.iter().filter(|(unix, _)| *unix < since).filter_map(|(_, ask)| index(ask)).max()
+    };
+    let branch = |wallet: &str, change: bool, index: fn(&Ask) -> Option<u32>| IndexUse {
+        wallet: name(wallet),
+        change,
+        last_used: highest(u64::MAX, index),
+        used_a_day_ago: highest(now - 86_400, index),
         proven_below: None,
-    });
-    let change = ask.change.map(|_| IndexUse {
-        wallet: name("deposits"),
-        change: true,
-        last_used: list.iter().filter_map(|s| s.ask.change).max(),
-        proven_below: None,
-    });
+    };
+    let cold = ask.cold.map(|_| branch("cold", false, |ask| ask.cold));
+    let change = ask.change.map(|_| branch("deposits", true, |ask| ask.change));
     cold.into_iter().chain(change).collect()
+}
+
+/// Different requests are different transactions here.
+fn versions(list: &[Signed], ask: &Ask) -> u32 {
+    let others = |coin: &u8| {
+        let over = list.iter().filter(|s| s.ask.coins.contains(coin));
+        over.filter(|s| s.ask.request != ask.request).count()
+    };
+    u32::try_from(ask.coins.iter().map(others).max().unwrap()).unwrap()
 }
 
 /// The most that can really leave: the largest sum over transactions of which no two conflict.

@@ -63,6 +63,9 @@ pub(crate) struct Create {
     /// Mix in the bytes of this file: 32 or more.
     #[arg(long, value_name = "FILE", requires = "shares")]
     pub(crate) entropy: Option<PathBuf>,
+    /// In a rehearsal, write the system's part of the entropy here, to follow the formula by hand; not on bitcoin.
+    #[arg(long, value_name = "FILE", requires = "shares")]
+    pub(crate) os_entropy_out: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -66,6 +66,9 @@ pub fn create_with_shares(
     hand_over: impl FnOnce(&[Vec<Mnemonic>]) -> Result<HandedOver, Error>,
     on_record: impl FnMut(),
 ) -> Result<Made, Error> {
+    if plan.network == Network::Bitcoin && backup.pool.is_rehearsal() {
+        return Err(Error::Rehearsal);
+    }
     let born = || {
         let (seed, shares) = backup.make()?;
         let account = Account::from_seed(seed.as_ref(), plan.network, plan.account)?;

@@ -11,14 +11,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::new_file::file_error;
+use crate::new_file::{NewFile, file_error};
 use crate::secret::Secret;
 
 /// Fewest rolls of a die that are taken: 100 are 258 bits.
@@ -43,6 +43,7 @@ pub struct Pool {
     block: Secret<64>,
     used: usize,
     next: u64,
+    rehearsal: bool,
 }
 
 impl Pool {
@@ -52,6 +53,25 @@ impl Pool {
     /// [`Error::Entropy`], [`Error::File`], [`Error::Source`] for rolls or bytes that are too few or no rolls.
     pub fn gather(sources: Sources<'_>) -> Result<Self, Error> {
         Self::mix(&Secret::<64>::from_os()?, sources)
+    }
+
+    /// The same, and writes the system's 64 bytes to a new private file, so that the formula can be followed by
+    /// hand. Whoever has the file and the sources has the seed: no account on mainnet is made of such a pool.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather), and [`Error::Exists`].
+    pub fn rehearse(sources: Sources<'_>, os_out: &Path) -> Result<Self, Error> {
+        let os = Secret::<64>::from_os()?;
+        let pool = Self::mix(&os, sources)?;
+        let out = NewFile::create_private(os_out)?;
+        out.file().write_all(os.as_ref()).map_err(|error| out.error(error))?;
+        out.keep()?;
+        Ok(Self { rehearsal: true, ..pool })
+    }
+
+    /// Whether the system's part was written to a file.
+    pub(crate) fn is_rehearsal(&self) -> bool {
+        self.rehearsal
     }
 
     fn mix(os: &Secret<64>, sources: Sources<'_>) -> Result<Self, Error> {
@@ -68,7 +88,13 @@ impl Pool {
         }
         let mut pieces: Vec<&[u8]> = vec![b"cofferdam/ceremony/entropy/1", os.as_ref()];
         pieces.extend(mixed.iter().map(|part| &part.as_ref()[..]));
-        Ok(Self { pool: hash(&pieces), block: Secret::zeroed(), used: 64, next: 0 })
+        Ok(Self {
+            pool: hash(&pieces),
+            block: Secret::zeroed(),
+            used: 64,
+            next: 0,
+            rehearsal: false,
+        })
     }
 
     /// The seed of the whole tree.

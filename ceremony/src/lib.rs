@@ -63,6 +63,11 @@ pub enum Error {
     /// Dice or a file that add too little.
     #[error("the entropy given cannot be used: {0}")]
     Source(&'static str),
+    /// Real money on entropy that somebody else may hold.
+    #[error(
+        "refused: entropy that was written to a file is for rehearsals, not for bitcoin mainnet"
+    )]
+    Rehearsal,
     /// Shares that cannot be made, read or joined.
     #[error(transparent)]
     Shares(#[from] slip39::Error),

@@ -100,9 +100,13 @@ fn backup(arguments: &Create) -> anyhow::Result<Backup> {
         bail!(ceremony::Error::ShareFiles { shares: scheme.shares(), files });
     }
     let sources = Sources { dice: arguments.dice.as_deref(), file: arguments.entropy.as_deref() };
-    let pool = Pool::gather(sources)?;
     let file = arguments.passphrase_file.as_deref();
     let passphrase = screens::passphrase(arguments.passphrase, file, true)?;
+    let pool = match &arguments.os_entropy_out {
+        Some(_) if arguments.place.network == Network::Bitcoin => bail!(ceremony::Error::Rehearsal),
+        Some(out) => Pool::rehearse(sources, out)?,
+        None => Pool::gather(sources)?,
+    };
     Ok(Backup { scheme, passphrase, pool })
 }
 

@@ -220,6 +220,32 @@ fn groups_a_passphrase_and_dice_on_mainnet() {
     );
 }
 
+/// The commands in `docs/ceremony.md` that follow the formula by hand, run as they stand there.
+#[test]
+fn the_formula_in_the_docs() {
+    let room = Room::new();
+    fs::write(room.path("dice"), "6 5 4 3 2 1\n".repeat(17)).unwrap();
+    fs::write(room.path("bytes"), [3; 64]).unwrap();
+    room.ok(&format!(
+        "create {PLACE} --external 1 --change 1 --out w.bundle @0 --shares 1of1 --share-out s1 \
+         --dice dice --entropy bytes --os-entropy-out os"
+    ));
+    let docs = include_str!("../../docs/ceremony.md");
+    let commands = docs.split("```sh by hand\n").nth(1).unwrap().split("```").next().unwrap();
+    let ran =
+        Command::new("bash").args(["-ec", commands]).current_dir(room.0.path()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let mut recovery = Recovery::new();
+    recovery.add(Mnemonic::parse(&room.words("s1")).unwrap()).unwrap();
+    let seed = recovery.recover(&Passphrase::none()).unwrap();
+    assert_eq!(String::from_utf8(ran.stdout).unwrap().trim(), hex::encode(&*seed));
+
+    let real = "create --network bitcoin --wallet-account 3 --external 1 --change 1 --out x @0 \
+                --shares 1of1 --share-out x1 --os-entropy-out os2";
+    assert!(room.refused(real).contains("for rehearsals"));
+    assert!(!room.path("os2").exists());
+}
+
 #[test]
 fn nothing_stays_of_a_ceremony_that_failed() {
     let room = Room::new();

@@ -168,6 +168,7 @@ fn wallet_status(wallet: &Wallet, ledger: &Ledger) -> WalletStatus {
         change_records: number(|wallet| wallet.records(true)),
         next_cold_index: if cold { next_cold } else { 0 },
         last_change_index: ledger.last_used(name, true).unwrap_or(0),
+        attested_below: ledger.attested().below(name),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Has the signer attest addresses, many in one call when many wait. It never changes a claim and never
-//! decides what a refusal means for an index.
+//! Has the signer attest addresses, many in one call when many wait, and asks how far it has. It never changes a
+//! claim and never decides what a refusal means for an index.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,6 +24,12 @@ pub trait Attester: Send + Sync + 'static {
         wallet: String,
         claims: Vec<AddressClaim>,
     ) -> Pin<Box<dyn Future<Output = Result<Vec<Attestation>, Failure>> + Send + '_>>;
+
+    /// The lowest index of the wallet above every one it attested.
+    fn attested_below(
+        &self,
+        wallet: String,
+    ) -> Pin<Box<dyn Future<Output = Result<u32, Failure>> + Send + '_>>;
 }
 
 impl Attester for SignerClient {
@@ -43,12 +49,31 @@ impl Attester for SignerClient {
             }
         })
     }
+
+    fn attested_below(
+        &self,
+        wallet: String,
+    ) -> Pin<Box<dyn Future<Output = Result<u32, Failure>> + Send + '_>> {
+        Box::pin(async move {
+            let status = self.status().await?;
+            let held = status.wallets.into_iter().find(|held| held.name == wallet);
+            let held = held.ok_or_else(|| odd(format!("it has no wallet \"{wallet}\"")))?;
+            Ok(held.attested_below)
+        })
+    }
 }
 
 /// Collects what waits while the signer works on the last batch. Cheap to clone; its task ends with the last.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Attestations {
+    attester: Arc<dyn Attester>,
     queue: mpsc::Sender<Waiting>,
+}
+
+impl std::fmt::Debug for Attestations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attestations").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -63,8 +88,8 @@ impl Attestations {
     #[must_use]
     pub fn start(attester: Arc<dyn Attester>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        drop(tokio::spawn(work(attester, waiting)));
-        Self { queue }
+        drop(tokio::spawn(work(attester.clone(), waiting)));
+        Self { attester, queue }
     }
 
     /// Attests one claim.
@@ -76,6 +101,14 @@ impl Attestations {
         let waiting = Waiting { wallet: wallet.to_owned(), claim, answer };
         self.queue.send(waiting).await.map_err(|_| odd("the attestation task has ended"))?;
         answered.await.map_err(|_| odd("the attestation task has ended"))?
+    }
+
+    /// The lowest index of the wallet above every one the signer attested.
+    ///
+    /// # Errors
+    /// [`Failure`] when the signer cannot be asked.
+    pub async fn attested_below(&self, wallet: &str) -> Result<u32, Failure> {
+        self.attester.attested_below(wallet.to_owned()).await
     }
 }
 

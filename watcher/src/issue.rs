@@ -1,7 +1,9 @@
 //! Issues deposit addresses: one per caller's key, attested by the signer, and matched by the follower before
-//! anybody sees it. It never gives one index to two references, whatever was restored from a backup.
+//! anybody sees it. It never gives one index to two callers, whatever was restored from a backup: before it takes a
+//! new index it asks the signer how far it has attested.
 
 mod entry;
+mod resume;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use proto::{AddressClaim, AddressProof, Attestation, IssueAddressRequest};
 use tonic::Code;
 
 use self::entry::{Entry, Issued};
+pub use self::resume::Resumed;
 use crate::attest::Attestations;
 use crate::chain::Handle;
 use crate::config::Purpose;
@@ -36,6 +39,8 @@ pub struct Issuer {
     pub attestations: Attestations,
     /// The follower, which must match a script before its address is shown.
     pub follower: Handle,
+    /// Wallets whose next index is known to be above every attested one.
+    pub resumed: Resumed,
 }
 
 impl Issuer {
@@ -50,7 +55,13 @@ impl Issuer {
         request: &IssueAddressRequest,
     ) -> Result<proto::Address, Error> {
         let wallet = self.check(tenant, request)?;
-        let mut entry = self.reserve(wallet, request).await?;
+        let mut entry = match self.reserved(wallet, request).await? {
+            Some(entry) => entry,
+            None => {
+                self.resume(wallet).await?;
+                self.reserve(wallet, request).await?
+            }
+        };
         for _ in 0..SKIPS_MAX {
             if entry.issued.is_some() {
                 return answer(entry);
@@ -77,6 +88,7 @@ impl Issuer {
                         index = entry.index,
                         "skipping an index the signer attested before"
                     );
+                    self.resume_again(wallet).await?;
                     entry = self.skip(wallet, request, &entry).await?;
                 }
                 Err(failure @ Failure::Refused(_)) => {

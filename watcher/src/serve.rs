@@ -17,7 +17,7 @@ use crate::book::Book;
 use crate::chain::{FollowSettings, Follower, Handle};
 use crate::config::{Config, ConfigError};
 use crate::grpc::{Grants, Service};
-use crate::issue::Issuer;
+use crate::issue::{Issuer, Resumed};
 use crate::node::{Node, NodeError};
 use crate::signer_client::SignerClient;
 use crate::spend::Spender;
@@ -112,6 +112,7 @@ pub async fn start(config: &Config) -> Result<Running, ServeError> {
             wallets: Arc::new(wallets),
             attestations,
             follower: follower.clone(),
+            resumed: Resumed::default(),
         },
         store: store.clone(),
         book,

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tonic::{Code, Status};
 use watcher::attest::{Attestations, Attester};
 use watcher::error::Error;
-use watcher::issue::Issuer;
+use watcher::issue::{Issuer, Resumed};
 use watcher::outbox::events_after;
 use watcher::scan::Branch;
 use watcher::signer_client::{Failure, Reason, Refusal, Unavailable};
@@ -35,6 +35,7 @@ struct Memory {
     attested: BTreeMap<u32, String>,
     proven: u32,
     silent: bool,
+    away: bool,
     calls: usize,
 }
 
@@ -48,6 +49,19 @@ impl Attester for Signer {
         claims: Vec<AddressClaim>,
     ) -> Pin<Box<dyn Future<Output = Result<Vec<Attestation>, Failure>> + Send + '_>> {
         Box::pin(async move { self.answer(&wallet, &claims) })
+    }
+
+    fn attested_below(
+        &self,
+        _: String,
+    ) -> Pin<Box<dyn Future<Output = Result<u32, Failure>> + Send + '_>> {
+        Box::pin(async move {
+            let memory = self.0.lock().unwrap();
+            if memory.away {
+                return Err(Failure::Unavailable(Unavailable { message: "away".into() }));
+            }
+            Ok(memory.attested.keys().max().map_or(0, |index| index + 1))
+        })
     }
 }
 
@@ -110,6 +124,7 @@ async fn desk(dir: &std::path::Path, signer: Signer) -> Desk {
         wallets: Arc::new(wallets()),
         attestations: Attestations::start(Arc::new(signer.clone())),
         follower: handle,
+        resumed: Resumed::default(),
     };
     Desk { issuer, signer, store, _node: node, _stop: stop }
 }
@@ -253,6 +268,88 @@ async fn a_restored_backup_never_issues_an_index_twice_and_reads_the_blocks_sinc
         from.is_none()
     })
     .await;
+}
+
+/// How the tables stood at a backup: indexes 0 to 2, of which 1 was let go and 2 still waits for the signer.
+async fn backup(desk: &Desk) {
+    let _ = desk.issuer.issue("default", &request("first", "")).await.unwrap();
+    desk.signer.0.lock().unwrap().silent = true;
+    for key in ["let go", "waits"] {
+        let error = desk.issuer.issue("default", &request(&key.replace(' ', "-"), "")).await;
+        assert_eq!(code(error.unwrap_err()).0, Code::Unavailable);
+    }
+    let mut memory = desk.signer.0.lock().unwrap();
+    memory.silent = false;
+    memory.proven = 1;
+    drop(memory);
+    let error = desk.issuer.issue("default", &request("let-go", "")).await.unwrap_err();
+    assert_eq!(code(error).1, "index-not-proven");
+    desk.signer.0.lock().unwrap().proven = 100;
+}
+
+#[tokio::test]
+async fn equal_or_empty_references_get_addresses_of_their_own_after_a_restore() {
+    for reference in ["", "the same for all"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut desk = desk(dir.path(), signer(100)).await;
+        backup(&desk).await;
+        // Since the backup, which is what the tables still say, customers were given 1 and 3 to 29.
+        for index in (1..30).filter(|index| *index != 2) {
+            let _ = desk.signer.0.lock().unwrap().attested.insert(index, reference.into());
+        }
+        desk.issuer.resumed = Resumed::default(); // as after a start
+        let mut given = BTreeSet::new();
+        for key in ["a", "b", "c"] {
+            let issued = desk.issuer.issue("default", &request(key, reference)).await.unwrap();
+            assert!(issued.index >= 30, "index {} was somebody's", issued.index);
+            assert!(given.insert(issued.address));
+        }
+        let waited = desk.issuer.issue("default", &request("waits", "")).await.unwrap();
+        assert_eq!(waited.index, 2, "an index taken before the backup stays with its key");
+    }
+}
+
+#[tokio::test]
+async fn without_the_signers_word_no_new_index_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = desk(dir.path(), signer(100)).await;
+    desk.signer.0.lock().unwrap().away = true;
+    let error = desk.issuer.issue("default", &request("k", "")).await.unwrap_err();
+    assert_eq!(code(error), (Code::Unavailable, "signer-unreachable".into()));
+    let taken: i64 =
+        sqlx::query_scalar("SELECT next_external FROM wallets WHERE wallet = 'deposits'")
+            .fetch_one(desk.store.reader())
+            .await
+            .unwrap();
+    assert_eq!(taken, 0);
+    desk.signer.0.lock().unwrap().away = false;
+    assert_eq!(desk.issuer.issue("default", &request("k", "")).await.unwrap().index, 0);
+}
+
+#[tokio::test]
+async fn a_key_that_moves_on_does_not_send_a_rescan_back_to_its_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = desk(dir.path(), signer(100)).await;
+    desk.signer.0.lock().unwrap().silent = true;
+    let _ = desk.issuer.issue("default", &request("k", "a")).await.unwrap_err();
+    let mut memory = desk.signer.0.lock().unwrap();
+    memory.silent = false;
+    let _ = memory.attested.insert(0, "b".into());
+    drop(memory);
+    desk._node.world.lock().unwrap().failures = 1_000_000; // the follower stands still
+    let mut tx = desk.store.begin().await.unwrap();
+    let _ = sqlx::query("UPDATE wallets SET rescan_from = 7 WHERE wallet = 'deposits'")
+        .execute(tx.sql())
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(desk.issuer.issue("default", &request("k", "a")).await.unwrap().index, 1);
+    let from: Option<i64> =
+        sqlx::query_scalar("SELECT rescan_from FROM wallets WHERE wallet = 'deposits'")
+            .fetch_one(desk.store.reader())
+            .await
+            .unwrap();
+    assert_eq!(from, Some(7));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,6 +14,7 @@ use super::{FoldError, name, wrong};
 #[derive(Debug, Default)]
 pub struct Attested {
     places: HashMap<(WalletName, u32), Place>,
+    below: HashMap<WalletName, u32>,
     batches: Vec<Batch>,
     by_root: HashMap<Hash, usize>,
 }
@@ -56,6 +57,12 @@ impl Attested {
     #[must_use]
     pub fn place(&self, wallet: &WalletName, index: u32) -> Option<Place> {
         self.places.get(&(wallet.clone(), index)).copied()
+    }
+
+    /// The lowest index above every attested one of a wallet.
+    #[must_use]
+    pub fn below(&self, wallet: &WalletName) -> u32 {
+        self.below.get(wallet).copied().unwrap_or(0)
     }
 
     /// A batch.
@@ -104,6 +111,8 @@ impl Attested {
             if self.places.insert((wallet.clone(), claim.index), place).is_some() {
                 return Err(wrong(format!("index {} was attested twice", claim.index)));
             }
+            let below = self.below.entry(wallet.clone()).or_default();
+            *below = claim.index.saturating_add(1).max(*below);
             let reference = claim.reference.as_str().into();
             let expires_unix = claim.expires_unix;
             leaves.push(Leaf { index: claim.index, reference, expires_unix, hash });

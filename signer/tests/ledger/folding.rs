@@ -125,6 +125,8 @@ fn attestations_are_found_again() {
     assert_eq!(&*batch.leaves[1].reference, "bob");
     assert_eq!((batch.root, batch.signature), (root, Some([7; 64])));
     assert!(ledger.attested().place(&name("hot"), 4).is_none());
+    assert_eq!(ledger.attested().below(&name("deposits")), 5);
+    assert_eq!(ledger.attested().below(&name("hot")), 0);
 }
 
 #[test]

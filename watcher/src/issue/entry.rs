@@ -30,20 +30,31 @@ pub(super) struct Issued {
 }
 
 impl Issuer {
+    /// The entry of this key, if there is one. There is none before the node was first reached either.
+    pub(super) async fn reserved(
+        &self,
+        wallet: &Wallet,
+        request: &IssueAddressRequest,
+    ) -> Result<Option<Entry>, Error> {
+        let mut tx = self.store.begin().await?;
+        let entry = find_same(&mut tx, wallet, request).await?;
+        let begun: Option<i64> =
+            sqlx::query_scalar("SELECT height FROM cursor").fetch_optional(tx.sql()).await?;
+        if entry.is_none() && begun.is_none() {
+            return Err(node_unreachable());
+        }
+        Ok(entry)
+    }
+
     /// The entry of this key, made now if there is none: the index is taken before the signer is asked, so
-    /// that a crash in between leaves the key with its index.
+    /// that a crash in between leaves the key with its index. Only after [`Issuer::resume`].
     pub(super) async fn reserve(
         &self,
         wallet: &Wallet,
         request: &IssueAddressRequest,
     ) -> Result<Entry, Error> {
         let mut tx = self.store.begin().await?;
-        if let Some(entry) = find(&mut tx, &wallet.tenant, &request.idempotency_key).await? {
-            if entry.wallet != request.wallet || entry.reference != request.customer_reference {
-                let text =
-                    "this idempotency key was used with another wallet or customer reference";
-                return Err(Error::refused(Code::AlreadyExists, "idempotency-key-reused", text));
-            }
+        if let Some(entry) = find_same(&mut tx, wallet, request).await? {
             return Ok(entry);
         }
         let index = next_index(&mut tx, wallet).await?;
@@ -63,8 +74,7 @@ impl Issuer {
         .execute(tx.sql())
         .await?;
         if inserted.rows_affected() == 0 {
-            let text = "the node has not been reached since the watcher was set up; try again";
-            return Err(Error::refused(Code::Unavailable, "node-unreachable", text));
+            return Err(node_unreachable());
         }
         tx.commit().await?;
         let reference = request.customer_reference.clone();
@@ -137,8 +147,8 @@ impl Issuer {
         Ok(tx.commit().await?)
     }
 
-    /// The signer attested this index for somebody else, so this database is older than the signer's: the key
-    /// moves on, and the blocks since the last address we know of are read again.
+    /// The signer attested this index for somebody else: the key moves on, to one above every attested one. What
+    /// was jumped over is [`Issuer::resume`]'s: the new index was nobody's yet, so no block has to be read for it.
     pub(super) async fn skip(
         &self,
         wallet: &Wallet,
@@ -161,22 +171,31 @@ impl Issuer {
             .bind(&request.idempotency_key)
             .execute(tx.sql())
             .await?;
-        let since: i64 = sqlx::query_scalar(
-            "SELECT COALESCE(MAX(a.reserved_height), w.birthday) FROM wallets w
-             LEFT JOIN addresses a ON a.wallet = w.wallet AND a.state = 'issued'
-             WHERE w.wallet = $1 GROUP BY w.birthday",
-        )
-        .bind(&wallet.name)
-        .fetch_one(tx.sql())
-        .await?;
-        sqlx::query("UPDATE wallets SET rescan_from = $1 WHERE wallet = $2 AND (rescan_from IS NULL OR rescan_from > $1)")
-            .bind(since)
-            .bind(&wallet.name)
-            .execute(tx.sql())
-            .await?;
         tx.commit().await?;
         Ok(Entry { index, address, ..taken.clone() })
     }
+}
+
+fn node_unreachable() -> Error {
+    let text = "the node has not been reached since the watcher was set up; try again";
+    Error::refused(Code::Unavailable, "node-unreachable", text)
+}
+
+/// The entry of this key, if it is for the same request.
+async fn find_same(
+    tx: &mut Tx,
+    wallet: &Wallet,
+    request: &IssueAddressRequest,
+) -> Result<Option<Entry>, Error> {
+    let entry = find(tx, &wallet.tenant, &request.idempotency_key).await?;
+    let other = |entry: &Entry| {
+        entry.wallet != request.wallet || entry.reference != request.customer_reference
+    };
+    if entry.as_ref().is_some_and(other) {
+        let text = "this idempotency key was used with another wallet or customer reference";
+        return Err(Error::refused(Code::AlreadyExists, "idempotency-key-reused", text));
+    }
+    Ok(entry)
 }
 
 /// The lowest index that was let go, else the next one nobody had.

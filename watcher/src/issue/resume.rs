@@ -1,0 +1,90 @@
+//! Takes a wallet's next index up where the signer is: this database may be a restored backup, older than the
+//! signer's log. It never takes an index, and never lowers one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tonic::Code;
+
+use super::{Issuer, MATCH_DEADLINE};
+use crate::error::Error;
+use crate::scan::Branch;
+use crate::store::{StoreError, Tx};
+use crate::wallets::Wallet;
+
+/// Wallets resumed since the start. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Resumed(Arc<Mutex<BTreeSet<String>>>);
+
+impl Issuer {
+    /// Once per start and wallet, before the first new index: asks the signer how far it has attested, and goes on
+    /// above that. An index below, given out after the backup was made, looks free in these tables, and the signer
+    /// would attest it again for an equal reference.
+    pub(super) async fn resume(&self, wallet: &Wallet) -> Result<(), Error> {
+        // Bounded: behind a signer that does not answer, callers must not wait for one another for ever.
+        let turn = tokio::time::timeout(MATCH_DEADLINE, self.resumed.0.lock()).await;
+        let mut resumed = turn.map_err(|_| {
+            let text = "the signer has not said yet how far it has attested; try again";
+            Error::refused(Code::Unavailable, "signer-unreachable", text)
+        })?;
+        if resumed.contains(&wallet.name) {
+            return Ok(());
+        }
+        let below = self.attestations.attested_below(&wallet.name).await?;
+        self.go_above(wallet, below).await?;
+        let _ = resumed.insert(wallet.name.clone());
+        Ok(())
+    }
+
+    /// The same, whatever was known: the signer has just shown an index as taken.
+    pub(super) async fn resume_again(&self, wallet: &Wallet) -> Result<(), Error> {
+        let below = self.attestations.attested_below(&wallet.name).await?;
+        self.go_above(wallet, below).await
+    }
+
+    /// Raises the next index to `below` and has the blocks since read again for the addresses jumped over.
+    async fn go_above(&self, wallet: &Wallet, below: u32) -> Result<(), Error> {
+        let Some(last) = below.checked_sub(1) else { return Ok(()) };
+        let mut tx = self.store.begin().await?;
+        // Let go here, but perhaps given to somebody since.
+        sqlx::query("DELETE FROM free_indexes WHERE wallet = $1 AND idx < $2")
+            .bind(&wallet.name)
+            .bind(i64::from(below))
+            .execute(tx.sql())
+            .await?;
+        let next: i64 = sqlx::query_scalar("SELECT next_external FROM wallets WHERE wallet = $1")
+            .bind(&wallet.name)
+            .fetch_one(tx.sql())
+            .await?;
+        if next < i64::from(below) {
+            tracing::warn!(
+                wallet = wallet.name,
+                from = next,
+                to = below,
+                "the signer attested addresses this database does not know of: was it restored from a backup?"
+            );
+            wallet.note_used(&mut tx, Branch::External, last).await?;
+            read_blocks_again(&mut tx, wallet).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+/// The blocks since the last address we know of: some were connected before these scripts were looked for.
+async fn read_blocks_again(tx: &mut Tx, wallet: &Wallet) -> Result<(), StoreError> {
+    let since: i64 = sqlx::query_scalar(
+        "SELECT COALESCE(MAX(a.reserved_height), w.birthday) FROM wallets w
+         LEFT JOIN addresses a ON a.wallet = w.wallet AND a.state = 'issued'
+         WHERE w.wallet = $1 GROUP BY w.birthday",
+    )
+    .bind(&wallet.name)
+    .fetch_one(tx.sql())
+    .await?;
+    sqlx::query("UPDATE wallets SET rescan_from = $1 WHERE wallet = $2 AND (rescan_from IS NULL OR rescan_from > $1)")
+        .bind(since)
+        .bind(&wallet.name)
+        .execute(tx.sql())
+        .await?;
+    Ok(())
+}

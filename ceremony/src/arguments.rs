@@ -24,6 +24,11 @@ pub(crate) enum Command {
         /// The bundle.
         file: PathBuf,
     },
+    /// Check that a transcript is as its account signed it.
+    Transcript {
+        /// The transcript.
+        file: PathBuf,
+    },
     /// Prove that shares give an account, writing nothing.
     Drill(Drill),
     /// Make the bundle of an account again, from shares alone.
@@ -77,6 +82,9 @@ pub(crate) struct Drill {
     /// The file with the descriptor that the shares must give.
     #[arg(long, value_name = "FILE")]
     pub(crate) descriptor: PathBuf,
+    /// Where to write the signed transcript, the one thing a drill may leave; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transcript: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -148,6 +156,9 @@ pub(crate) struct Output {
     /// Where to write the watch-only descriptor; never overwritten.
     #[arg(long, value_name = "FILE")]
     pub(crate) descriptor_out: Option<PathBuf>,
+    /// Where to write the signed transcript of this run; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transcript: Option<PathBuf>,
     /// Working threads; all cores when not given.
     #[arg(long)]
     pub(crate) threads: Option<usize>,

@@ -10,6 +10,7 @@ use crate::Error;
 use crate::entropy::Pool;
 use crate::new_file::NewFile;
 use crate::secret::Secret;
+use crate::transcript::Transcript;
 
 /// How the seed is to be backed up.
 #[derive(Debug)]
@@ -61,6 +62,18 @@ impl HandedOver {
 }
 
 impl Backup {
+    /// What people may know about it.
+    pub(crate) fn describe(&self, transcript: &mut Transcript) {
+        transcript.note("entropy", &self.pool.sources());
+        let (need, of) = (self.scheme.group_threshold(), self.scheme.groups().len());
+        transcript.note("shares", &format!("SLIP-39, {need} of {of} groups"));
+        for (nth, group) in (1..).zip(self.scheme.groups()) {
+            transcript.note("group", &format!("{nth}: {} of {}", group.threshold, group.count));
+        }
+        let encrypted = if self.passphrase.is_empty() { "none" } else { "yes" };
+        transcript.note("passphrase", encrypted);
+    }
+
     /// Makes the seed and its shares, and joins all of them again before anybody sees one.
     pub(crate) fn make(&mut self) -> Result<(Secret<32>, Vec<Vec<Mnemonic>>), Error> {
         let seed = self.pool.seed();

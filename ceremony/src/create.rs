@@ -10,7 +10,9 @@ use slip39::Mnemonic;
 
 use crate::account::Account;
 use crate::backup::{Backup, HandedOver};
+use crate::inspect::Description;
 use crate::new_file::NewFile;
+use crate::transcript::Transcript;
 use crate::wrapping::Confirmed;
 use crate::{Error, children};
 
@@ -42,6 +44,8 @@ pub struct Made {
     pub header: Header,
     /// The bundle's digest.
     pub digest: [u8; 32],
+    /// What was done, signed by the account; see [`crate::transcript`].
+    pub transcript: String,
 }
 
 /// Makes an account and its bundle, and forgets the seed. `on_record` is called after every record written.
@@ -52,7 +56,9 @@ pub fn create(plan: &Plan, on_record: impl FnMut()) -> Result<Made, Error> {
     if plan.network == Network::Bitcoin {
         return Err(Error::Mainnet);
     }
-    make(plan, || Ok((Account::generate(plan.network, plan.account)?, None)), on_record)
+    let mut transcript = Transcript::of("create");
+    transcript.note("shares", "none: this account cannot be recovered");
+    make(plan, transcript, || Ok((Account::generate(plan.network, plan.account)?, None)), on_record)
 }
 
 /// Makes an account, shares of its seed, and its bundle. `hand_over` gives the shares to people or files before
@@ -69,17 +75,20 @@ pub fn create_with_shares(
     if plan.network == Network::Bitcoin && backup.pool.is_rehearsal() {
         return Err(Error::Rehearsal);
     }
+    let mut transcript = Transcript::of("create");
+    backup.describe(&mut transcript);
     let born = || {
         let (seed, shares) = backup.make()?;
         let account = Account::from_seed(seed.as_ref(), plan.network, plan.account)?;
         Ok((account, Some(hand_over(&shares)?)))
     };
-    make(plan, born, on_record)
+    make(plan, transcript, born, on_record)
 }
 
 /// Wraps an account's children into a new bundle. The account is made once the files are begun.
 pub(crate) fn make(
     plan: &Plan,
+    mut transcript: Transcript,
     account: impl FnOnce() -> Result<(Account, Option<HandedOver>), Error>,
     mut on_record: impl FnMut(),
 ) -> Result<Made, Error> {
@@ -105,6 +114,9 @@ pub(crate) fn make(
         Ok(())
     })?;
     let (_, digest) = writer.finish(|digest| account.sign(digest))?;
+    transcript.text(&Description(&header).to_string());
+    transcript.note("bundle", &hex::encode(digest));
+    let transcript = transcript.sign(&account)?;
     drop(account);
 
     read_back(&out, digest)?;
@@ -115,7 +127,7 @@ pub(crate) fn make(
     shares.map_or(Ok(()), HandedOver::keep)?;
     out.keep()?;
     descriptor_out.map_or(Ok(()), NewFile::keep)?;
-    Ok(Made { header, digest })
+    Ok(Made { header, digest, transcript })
 }
 
 /// Reads what was written, all of it, before anybody relies on it.

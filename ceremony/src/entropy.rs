@@ -44,6 +44,7 @@ pub struct Pool {
     used: usize,
     next: u64,
     rehearsal: bool,
+    sources: String,
 }
 
 impl Pool {
@@ -69,21 +70,31 @@ impl Pool {
         Ok(Self { rehearsal: true, ..pool })
     }
 
+    /// What it was mixed of, for people.
+    pub(crate) fn sources(&self) -> String {
+        let note =
+            if self.rehearsal { " (a rehearsal: the system's part was written out)" } else { "" };
+        format!("{}{note}", self.sources)
+    }
+
     /// Whether the system's part was written to a file.
     pub(crate) fn is_rehearsal(&self) -> bool {
         self.rehearsal
     }
 
     fn mix(os: &Secret<64>, sources: Sources<'_>) -> Result<Self, Error> {
-        let mut mixed = vec![];
+        let (mut mixed, mut names) = (vec![], "system".to_owned());
         if let Some(path) = sources.dice {
-            mixed.push(hash(&[&rolls(&read(path)?)?]));
+            let rolls = rolls(&read(path)?)?;
+            names.push_str(&format!(", {} rolls of a die", rolls.len()));
+            mixed.push(hash(&[&rolls]));
         }
         if let Some(path) = sources.file {
             let bytes = read(path)?;
             if bytes.len() < BYTES_MIN {
                 return Err(Error::Source("the entropy file has fewer than 32 bytes"));
             }
+            names.push_str(&format!(", a file of {} bytes", bytes.len()));
             mixed.push(hash(&[&bytes]));
         }
         let mut pieces: Vec<&[u8]> = vec![b"cofferdam/ceremony/entropy/1", os.as_ref()];
@@ -94,6 +105,7 @@ impl Pool {
             used: 64,
             next: 0,
             rehearsal: false,
+            sources: names,
         })
     }
 

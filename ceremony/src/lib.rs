@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`create`] (the story), [`entropy`], [`backup`] (shares of the seed), [`wrapping`] (whose key the
 //! children are wrapped to, and that people compared it), [`account`], [`mod@derive`], `children` (many at once, in
-//! order), [`restore`] (from shares: drill, extend, reseal), [`inspect`].
+//! order), [`restore`] (from shares: drill, extend, reseal), [`inspect`], [`transcript`].
 
 pub mod create;
 pub mod entropy;
@@ -18,6 +18,7 @@ mod secret;
 mod new_file;
 pub mod restore;
 pub mod inspect;
+pub mod transcript;
 
 use std::path::PathBuf;
 
@@ -103,6 +104,11 @@ pub enum Error {
     /// Not what resealing is.
     #[error("this is no resealing: {0}")]
     NotAReseal(&'static str),
+    /// A transcript that says what nobody signed.
+    #[error(
+        "this is no transcript of a ceremony as its account signed it: it was altered, or is another file"
+    )]
+    Transcript,
     /// No key at a place in the tree (one in 2^127), or a place that BIP-32 does not have.
     #[error("no key can be derived there; run the ceremony again")]
     NoKey,

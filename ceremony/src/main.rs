@@ -18,6 +18,7 @@ use ceremony::create::{Made, Plan, create, create_with_shares};
 use ceremony::entropy::{Pool, Sources};
 use ceremony::inspect::{Description, inspect};
 use ceremony::restore::{drill, extend, rebuild, reseal};
+use ceremony::transcript;
 use ceremony::wrapping::{Confirmed, FILE_MAX, WrappingKey};
 use clap::Parser as _;
 use slip39::{Mnemonic, Scheme};
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Create(arguments) => run_create(&arguments),
         Command::Inspect { file } => run_inspect(&file),
+        Command::Transcript { file } => run_transcript(&file),
         Command::Drill(arguments) => run_drill(&arguments),
         Command::Restore(arguments) => run_restore(&arguments),
         Command::Extend(arguments) => run_again(&arguments, false),
@@ -45,12 +47,13 @@ fn main() -> ExitCode {
 }
 
 fn run_create(arguments: &Create) -> anyhow::Result<()> {
+    let transcript = arguments.output.transcript.as_deref();
     if arguments.shares.is_empty() {
         if arguments.place.network == Network::Bitcoin {
             bail!(ceremony::Error::Mainnet);
         }
         let plan = plan(&arguments.place, &arguments.range, &arguments.output)?;
-        wrap(&plan, |each| create(&plan, each))?;
+        wrap(&plan, transcript, |each| create(&plan, each))?;
         writeln!(
             io::stdout(),
             "\nThe seed is gone, on purpose: no --shares of it were asked for. The children live in this bundle and can\n\
@@ -73,7 +76,7 @@ fn run_create(arguments: &Create) -> anyhow::Result<()> {
         }
         HandedOver::to_files(shares, &arguments.share_out)
     };
-    wrap(&plan, |each| create_with_shares(&plan, backup, hand_over, each))?;
+    wrap(&plan, transcript, |each| create_with_shares(&plan, backup, hand_over, each))?;
     let out = &mut io::stdout().lock();
     for file in &arguments.share_out {
         writeln!(out, "share         {}", file.display())?;
@@ -128,18 +131,21 @@ fn run_drill(arguments: &Drill) -> anyhow::Result<()> {
          addresses of both branches open them. Nothing was written.",
         external.len()
     )?;
-    Ok(())
+    drop(out);
+    keep(arguments.transcript.as_deref(), &drilled.transcript)
 }
 
 fn run_restore(arguments: &Restore) -> anyhow::Result<()> {
+    let transcript = arguments.output.transcript.as_deref();
     let expected = read_text(&arguments.descriptor)?;
     let plan = plan(&arguments.place, &arguments.range, &arguments.output)?;
     let account = restored(&arguments.shares, &arguments.place)?;
     drill(&account, &expected)?;
-    wrap(&plan, |each| rebuild(&plan, account, each))
+    wrap(&plan, transcript, |each| rebuild(&plan, account, each))
 }
 
 fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
+    let transcript = arguments.output.transcript.as_deref();
     let before = verified(&arguments.bundle)?;
     let fields = before.fields();
     let place = Place { network: fields.network, wallet_account: fields.account };
@@ -149,7 +155,7 @@ fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
     };
     let plan = plan(&place, &range, &arguments.output)?;
     let account = restored(&arguments.shares, &place)?;
-    wrap(&plan, |each| {
+    wrap(&plan, transcript, |each| {
         if other_token {
             reseal(&plan, &before, account, each)
         } else {
@@ -183,10 +189,12 @@ fn plan(place: &Place, range: &Range, output: &Output) -> anyhow::Result<Plan> {
 /// Makes a bundle behind a bar and says what it holds.
 fn wrap(
     plan: &Plan,
+    transcript: Option<&Path>,
     make: impl FnOnce(&mut dyn FnMut()) -> Result<Made, ceremony::Error>,
 ) -> anyhow::Result<()> {
     let total = u64::from(plan.external).saturating_add(u64::from(plan.change));
     let (bar, began) = (bar(total, "wrapping"), Instant::now());
+    absent(transcript)?;
     let made = make(&mut || bar.inc(1))?;
     bar.finish_and_clear();
 
@@ -194,6 +202,31 @@ fn wrap(
     writeln!(out, "{}", Description(&made.header))?;
     writeln!(out, "bundle        {}", hex::encode(made.digest))?;
     writeln!(out, "written       {}{}", plan.out.display(), rate(total, began))?;
+    keep(transcript, &made.transcript)
+}
+
+/// Stops before the work when the transcript's place is taken.
+fn absent(transcript: Option<&Path>) -> anyhow::Result<()> {
+    match transcript {
+        Some(path) if path.exists() => bail!(ceremony::Error::Exists(path.to_path_buf())),
+        _ => Ok(()),
+    }
+}
+
+fn keep(transcript: Option<&Path>, text: &str) -> anyhow::Result<()> {
+    if let Some(path) = transcript {
+        transcript::write(path, text)?;
+        writeln!(io::stdout(), "transcript    {}", path.display())?;
+    }
+    Ok(())
+}
+
+fn run_transcript(file: &Path) -> anyhow::Result<()> {
+    let xpub = transcript::verify(&read_text(file)?)?;
+    writeln!(
+        io::stdout(),
+        "signed by the account {xpub}: compare it with the policy's descriptor"
+    )?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use slip39::{Passphrase, Recovery};
 use crate::Error;
 use crate::account::Account;
 use crate::create::{Made, Plan, make};
+use crate::transcript::Transcript;
 
 /// Children of a branch whose addresses a drill derives both ways.
 const TRIED: u32 = 20;
@@ -57,6 +58,8 @@ pub struct Drilled {
     pub descriptor: String,
     /// The first addresses of the external and of the change branch.
     pub addresses: [Vec<String>; 2],
+    /// What was proven, signed by the account; see [`crate::transcript`].
+    pub transcript: String,
 }
 
 /// Proves that the account restored from shares is the one of `descriptor`, and that its private keys open the
@@ -72,7 +75,13 @@ pub fn drill(account: &Account, descriptor: &str) -> Result<Drilled, Error> {
         return Err(Error::OtherAccount { ours, expected: expected.to_owned() });
     }
     let addresses = [addresses(account, &header, false)?, addresses(account, &header, true)?];
-    Ok(Drilled { descriptor: header.descriptor().to_owned(), addresses })
+    let mut transcript = Transcript::of("drill");
+    transcript.note("xpub", &header.fields().xpub.to_string());
+    transcript.note("descriptor", header.descriptor());
+    transcript
+        .note("proven", &format!("the shares give it, and {TRIED} addresses of both branches"));
+    let transcript = transcript.sign(account)?;
+    Ok(Drilled { descriptor: header.descriptor().to_owned(), addresses, transcript })
 }
 
 fn addresses(account: &Account, header: &Header, change: bool) -> Result<Vec<String>, Error> {
@@ -99,7 +108,7 @@ fn addresses(account: &Account, header: &Header, change: bool) -> Result<Vec<Str
 /// # Errors
 /// [`Error`]; then no file is left behind.
 pub fn rebuild(plan: &Plan, account: Account, on_record: impl FnMut()) -> Result<Made, Error> {
-    make(plan, || Ok((account, None)), on_record)
+    make(plan, Transcript::of("restore"), || Ok((account, None)), on_record)
 }
 
 /// [`rebuild`] for the same token with more children than the bundle before.
@@ -123,7 +132,7 @@ pub fn extend(
         return Err(Error::NotAnExtension("it would hold as many children as the bundle before"));
     }
     require_same(before, &account)?;
-    rebuild(plan, account, on_record)
+    make(plan, replacing("extend", before), || Ok((account, None)), on_record)
 }
 
 /// [`rebuild`] for another token.
@@ -144,9 +153,17 @@ pub fn reseal(
         return Err(Error::NotAReseal("it would hold fewer children than the bundle before"));
     }
     require_same(before, &account)?;
-    rebuild(plan, account, on_record)
+    make(plan, replacing("reseal", before), || Ok((account, None)), on_record)
 }
 
 fn require_same(before: &Header, account: &Account) -> Result<(), Error> {
     drill(account, before.descriptor()).map(|_| ())
+}
+
+fn replacing(what: &str, before: &Header) -> Transcript {
+    let mut transcript = Transcript::of(what);
+    let fields = before.fields();
+    let counts = format!("{} external, {} change children", fields.external, fields.change);
+    transcript.note("before", &format!("{counts}, wrapped for {}", hex::encode(fields.wrapping)));
+    transcript
 }

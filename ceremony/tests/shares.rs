@@ -176,6 +176,39 @@ fn drills_restores_extends_and_reseals() {
 }
 
 #[test]
+fn every_run_leaves_a_signed_transcript() {
+    let room = Room::new();
+    fs::write(room.path("dice"), "6".repeat(120)).unwrap();
+    let made =
+        "--external 2 --change 1 --out w.bundle --descriptor-out w.descriptor --transcript t1";
+    room.ok(&format!(
+        "create {PLACE} {made} @0 --shares 2of2 --share-out s1 --share-out s2 --dice dice"
+    ));
+    let pair = "--share s1 --share s2";
+    room.ok(&format!("drill {PLACE} --descriptor w.descriptor {pair} --transcript t2"));
+    room.ok(&format!("extend --bundle w.bundle --external 3 --out e @0 {pair} --transcript t3"));
+    room.ok(&format!("reseal --bundle w.bundle --out r @1 {pair} --transcript t4"));
+    let header = room.header("w.bundle");
+    for (file, parts) in [
+        ("t1", ["what          create", "system, 120 rolls of a die", "1: 2 of 2"]),
+        ("t2", ["what          drill", "20 addresses", "descriptor"]),
+        ("t3", ["what          extend", "2 external, 1 change", "3 records"]),
+        ("t4", ["what          reseal", "before", "2 records"]),
+    ] {
+        let text = room.words(file);
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+        assert!(text.contains(header.descriptor()), "{text}");
+        assert!(!text.contains(&room.words("s1")[..20]) && !text.contains(&room.words("s1")[30..]));
+        assert!(room.ok(&format!("transcript {file}")).contains(&header.fields().xpub.to_string()));
+        fs::write(room.path("altered"), text.replacen("what", "When", 1)).unwrap();
+        assert!(room.refused("transcript altered").contains("altered"));
+    }
+    let taken = format!("reseal --bundle w.bundle --out x @1 {pair} --transcript t4");
+    assert!(room.refused(&taken).contains("never overwritten"));
+    assert!(!room.path("x").exists());
+}
+
+#[test]
 fn other_software_derives_the_same_account() {
     let room = Room::new();
     create_2of3(&room);

@@ -29,6 +29,12 @@ impl Passphrase {
         Self(Zeroizing::new(Vec::new()))
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }

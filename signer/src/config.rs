@@ -56,17 +56,20 @@ pub struct Officers {
     pub keys: BTreeMap<String, String>,
 }
 
-/// Bounds on what callers may use up at once.
+/// Bounds on what callers may use up at once. Memory follows from them: a `Sign` worked on holds one message of at
+/// most 2 MiB and what was read of it, tens of megabytes at the worst; an `Attest` message of at most 192 KiB unfolds
+/// to 8 MiB at the worst; as many of each as `concurrent`. Calls that wait hold nothing but their connection's 2 MiB
+/// of unread bytes. With the defaults, less than 1 GiB whatever known clients send.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests worked on at once; each may hold a few megabytes.
+    /// Requests worked on at once.
     pub concurrent: NonZeroU16,
     /// Requests that may wait for their turn; more are refused.
     pub queue: NonZeroU16,
     /// How long one request may take, its parents' upload included.
     pub request_seconds: NonZeroU32,
-    /// Calls one connection may have open.
+    /// Calls one connection may have open. All connections together: `concurrent` and `queue`; more are refused.
     pub streams_per_connection: NonZeroU32,
 }
 
@@ -77,7 +80,7 @@ impl Default for Limits {
             concurrent: some(8),
             queue: some(128),
             request_seconds: some(120).into(),
-            streams_per_connection: some(256).into(),
+            streams_per_connection: some(64).into(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! only then signed in a token. It never loads vendor code, never holds a PIN or a private key, and never signs
 //! a digest that it did not compute itself.
 //!
-//! Reading order, as a request travels: [`config`], [`serve`], [`grpc`], [`request`] (bytes become facts),
+//! Reading order, as a request travels: [`config`], [`serve`], [`door`], [`grpc`], [`request`] (bytes become facts),
 //! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`attest`],
 //! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`import`], [`prove`].
 
@@ -11,6 +11,7 @@ pub mod start;
 pub mod serve;
 pub mod refusal;
 pub mod grpc;
+pub mod door;
 pub mod down;
 pub mod app;
 pub mod gate;

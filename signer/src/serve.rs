@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::entry::Event;
-use proto::signer_server::{Signer, SignerServer};
+use proto::signer_server::Signer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -19,20 +19,18 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::app::App;
 use crate::config::Config;
+use crate::door::{Door, Known};
 use crate::down::Down;
 use crate::grpc::SignerService;
-use crate::log::{Clock, Step};
+use crate::log::Clock;
 use crate::prove;
-use crate::request::HEADER_BYTES_MAX;
 use crate::start::{StartError, start};
 
-/// One message: a header with its orders, or a batch of parents.
-const MESSAGE_BYTES_MAX: usize = HEADER_BYTES_MAX + (2 << 20);
-/// One reply: a signed transaction, or a thousand attestations with their paths.
-const REPLY_BYTES_MAX: usize = 4 << 20;
+/// A question for health is a service's name.
+const HEALTH_BYTES_MAX: usize = 1 << 10;
 /// Unread bytes a caller may have under way, by stream and by connection: this, times connections, is memory.
 const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 2 << 20;
 /// Request headers; ours are small.
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 /// A silent connection is asked whether it is alive, and closed if it is not.
@@ -55,14 +53,21 @@ pub struct Running {
     may_pass: bool,
 }
 
-/// Serves until `until` is done, then ends in order. A token or database that is away is tried again.
+/// Serves until `until` is done, then ends in order. A token or database that is away is tried again, and so is a
+/// machine's clock that does not go with the log, unless a person said that it is right.
 ///
 /// # Errors
 /// [`StartError`] when there is nothing to serve with, or the server fails.
-pub async fn serve(config: &Config, until: impl Future<Output = ()>) -> Result<(), StartError> {
+pub async fn serve(
+    config: &Config,
+    clock_is_right: bool,
+    until: impl Future<Output = ()>,
+) -> Result<(), StartError> {
     tokio::pin!(until);
     loop {
-        let mut running = run(config, Clock::system()).await?;
+        let clock = Clock::system();
+        let clock = if clock_is_right { clock.confirmed() } else { clock };
+        let mut running = run(config, clock).await?;
         let again = async {
             match running.may_pass {
                 true => tokio::time::sleep(TRY_AGAIN_AFTER).await,
@@ -92,15 +97,17 @@ pub async fn run(config: &Config, clock: Clock) -> Result<Running, StartError> {
             let app = Arc::new(app);
             let service = SignerService::new(Arc::clone(&app), request_time);
             let helpers = vec![tokio::spawn(prove(Arc::clone(&app)))];
-            let running = listening(config, listener, address, service, Some(app), helpers).await?;
+            let door = Door::new(service, Known::Serving(Arc::clone(&app)), &config.limits);
+            let running = listening(config, listener, address, door, Some(app), helpers).await?;
             tracing::info!(%address, "serving");
             Ok(running)
         }
         Err(error) => {
             let Some(refusal) = error.for_callers() else { return Err(error) };
             tracing::error!("nothing can be signed: {error}");
-            let service = Down::new(refusal);
-            let running = listening(config, listener, address, service, None, Vec::new()).await?;
+            let known = Known::Down(Box::new(config.rules()?));
+            let door = Door::new(Down::new(refusal), known, &config.limits);
+            let running = listening(config, listener, address, door, None, Vec::new()).await?;
             let may_pass = error.may_pass();
             let until = if may_pass { "until that passes" } else { "until a restart" };
             tracing::warn!(%address, "serving this refusal only, {until}");
@@ -152,7 +159,7 @@ async fn listening<S: Signer>(
     config: &Config,
     listener: TcpListener,
     address: SocketAddr,
-    service: S,
+    door: Door<S>,
     app: Option<Arc<App>>,
     mut helpers: Vec<JoinHandle<()>>,
 ) -> Result<Running, StartError> {
@@ -162,9 +169,7 @@ async fn listening<S: Signer>(
         helpers.push(tokio::spawn(watch_health(reporter, Arc::clone(app))));
     }
     let request_time = config.limits.request_time();
-    let signer = SignerServer::new(service)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(REPLY_BYTES_MAX);
+    let health = health.max_decoding_message_size(HEALTH_BYTES_MAX);
     let router = Server::builder()
         .tls_config(config.tls.server()?)?
         .timeout(request_time.saturating_add(GRACE))
@@ -175,7 +180,7 @@ async fn listening<S: Signer>(
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .add_service(health)
-        .add_service(signer)
+        .add_service(door)
         .add_optional_service(reflection(config.development)?);
     let (stop, stopped) = oneshot::channel::<()>();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -240,7 +245,7 @@ async fn close(app: Arc<App>) -> Result<(), StartError> {
         state: "stopped".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    if let Err(error) = app.log.commit(|_| Step::write(vec![stopped], ())).await {
+    if let Err(error) = app.log.note(|_| vec![stopped]).await {
         tracing::error!("the end could not be logged: {error}");
     }
     let closed = app.log.close().await;

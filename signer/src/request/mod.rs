@@ -27,8 +27,8 @@ use crate::wallets::{Wallet, Wallets};
 use own::{Hint, OwnedInput};
 use parents::Parents;
 
-/// Largest header, in bytes: a PSBT without parents of 1,500 inputs takes a tenth of it.
-pub const HEADER_BYTES_MAX: usize = 4 << 20;
+/// Largest PSBT, in bytes: one without parents of 1,500 inputs takes a third of it.
+pub const HEADER_BYTES_MAX: usize = 1 << 20;
 /// Most inputs and outputs.
 pub const INPUTS_MAX: usize = 1500;
 /// Most outputs.

@@ -46,7 +46,7 @@ const VECTORS: &[Vector] = &[
     ("an empty one", || changed(|c| c.header.psbt.clear()), Reason::BadPsbt),
     ("half a PSBT", || changed(|c| c.header.psbt.truncate(200)), Reason::BadPsbt),
     ("something behind it", || changed(|c| c.header.psbt.push(0)), Reason::BadPsbt),
-    ("too long", || changed(|c| c.header.psbt.resize((4 << 20) + 1, 0)), Reason::Oversize),
+    ("too long", || changed(|c| c.header.psbt.resize((1 << 20) + 1, 0)), Reason::Oversize),
     ("a bad key", || changed(|c| c.header.idempotency_key = "a b".into()), Reason::BadRequest),
     ("a bad lane name", || changed(|c| c.header.lane = String::new()), Reason::BadRequest),
     (

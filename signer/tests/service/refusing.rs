@@ -40,7 +40,7 @@ async fn bad_transactions() {
         header("k", "sweep", "deposits", &psbt)
     };
     let garbage = SignHeader { psbt: vec![0xff; 100], ..edited(&|_| ()) };
-    let oversize = SignHeader { psbt: vec![0; (4 << 20) + 1], ..edited(&|_| ()) };
+    let oversize = SignHeader { psbt: vec![0; (1 << 20) + 1], ..edited(&|_| ()) };
     let enormous = SignHeader { psbt: vec![0; 7 << 20], ..edited(&|_| ()) };
     let unknown = SignHeader { wallet: "savings".into(), ..edited(&|_| ()) };
     let sighash = edited(&|p| p.inputs[0].sighash_type = Some(EcdsaSighashType::Single.into()));

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
 
-/// A batch holds no more than this, unless it is a single larger parent: nodes relay up to 400,000 bytes, miners may
-/// put up to 4 MB into a block.
+/// A batch holds no more than this, unless it is a single larger parent: without witness, the largest that fits into a
+/// block has 1 MB, and the signer reads messages of up to 2 MiB.
 const BATCH_BYTES: usize = 512 * 1024;
 
 /// Gives each parent once, in any order, one at a time.
@@ -48,6 +48,7 @@ impl Feeder {
         let mut bytes = 0_usize;
         self.send(Item::Part(Part::Header(header))).await;
         while let Some(parent) = parents.next().await.map_err(Status::aborted)? {
+            let parent = without_witness(parent);
             if !batch.is_empty() && bytes.saturating_add(parent.len()) > BATCH_BYTES {
                 let transactions = std::mem::take(&mut batch);
                 self.send(Item::Part(Part::Parents(ParentBatch { transactions }))).await;
@@ -69,6 +70,18 @@ impl Feeder {
     }
 }
 
+/// Amounts and transaction id do not depend on the witness, which can be four times the rest.
+fn without_witness(parent: Vec<u8>) -> Vec<u8> {
+    // What cannot be read is the signer's to refuse.
+    let Ok(mut read) = bitcoin::consensus::deserialize::<bitcoin::Transaction>(&parent) else {
+        return parent;
+    };
+    for input in &mut read.input {
+        input.witness.clear();
+    }
+    bitcoin::consensus::serialize(&read)
+}
+
 /// What is sent. Ends only when everything was sent; a lost [`Feeder`] leaves it waiting until the call is dropped.
 pub(super) struct Body(mpsc::Receiver<Item>);
 
@@ -81,5 +94,32 @@ impl Stream for Body {
             Some(Item::End) => Poll::Ready(None),
             None => Poll::Pending,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::consensus::{deserialize, serialize};
+    use bitcoin::{Transaction, Witness, absolute, transaction};
+
+    use super::*;
+
+    #[test]
+    fn a_parent_is_sent_without_its_witness() {
+        let mut parent = Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input: vec![bitcoin::TxIn::default()],
+            output: vec![bitcoin::TxOut::NULL],
+        };
+        let bare = serialize(&parent);
+        parent.input[0].witness = Witness::from_slice(&[vec![7; 3_900_000]]);
+        let sent = without_witness(serialize(&parent));
+        assert_eq!(sent, bare);
+        assert_eq!(
+            deserialize::<Transaction>(&sent).unwrap().compute_txid(),
+            parent.compute_txid()
+        );
+        assert_eq!(without_witness(vec![1, 2, 3]), [1, 2, 3]);
     }
 }

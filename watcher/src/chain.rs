@@ -51,6 +51,8 @@ pub struct Follower {
     settings: FollowSettings,
     memory: Option<Memory>,
     right_chain: bool,
+    /// Why old blocks cannot be read again.
+    stuck: Option<String>,
     nudge: Arc<Notify>,
     status: watch::Sender<Status>,
 }
@@ -63,7 +65,8 @@ impl Follower {
         let nudge = Arc::new(Notify::new());
         let handle = Handle { nudge: nudge.clone(), status: receiver };
         let memory = None;
-        (Self { node, store, book, settings, memory, right_chain: false, nudge, status }, handle)
+        let (right_chain, stuck) = (false, None);
+        (Self { node, store, book, settings, memory, right_chain, stuck, nudge, status }, handle)
     }
 
     /// Follows until `stop` says so. Failures are waited out, with growing pauses.
@@ -89,7 +92,8 @@ impl Follower {
         }
     }
 
-    /// One step: the next few blocks, or one reorganisation, or a look at the mempool.
+    /// One step: the next few blocks, or one reorganisation, or a look at the mempool; and a few old blocks where
+    /// some are to be read again.
     ///
     /// # Errors
     /// [`FollowError`]; everything before the failure is kept, nothing of it is half done.
@@ -119,12 +123,21 @@ impl Follower {
         if fork != cursor {
             return self.turn(memory, cursor, fork, tip).await;
         }
-        if self.read_again(memory, cursor).await? {
-            return Ok(Step::More);
-        }
-        if cursor.hash != tip.hash {
-            return self.advance(memory, cursor, tip).await;
-        }
+        let step = if cursor.hash == tip.hash {
+            self.at_the_tip(memory, cursor).await?
+        } else {
+            self.advance(memory, cursor, tip).await?
+        };
+        // After the news, and a slice at a time: however much there is to read again, following goes on.
+        Ok(if self.read_again(memory).await? { Step::More } else { step })
+    }
+
+    /// Looks at the mempool: with it read to its end there is nothing left to do.
+    async fn at_the_tip(
+        &mut self,
+        memory: &mut Memory,
+        cursor: BlockRef,
+    ) -> Result<Step, FollowError> {
         let complete = self.look_at_mempool(memory, cursor).await?;
         self.status.send_if_modified(|status| {
             let changed = status.synced != complete;
@@ -213,7 +226,7 @@ impl Follower {
                 node_reachable: true,
                 synced,
                 watched: memory.set.scripts(),
-                problem: None,
+                problem: self.stuck.clone(),
             };
             let changed = *status != new;
             *status = new;

@@ -9,7 +9,7 @@ use sqlx::Row as _;
 
 use crate::rows::{branch, height, outpoint, txid};
 use crate::scan::{MatchSet, Place};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Tx};
 
 /// What is kept in memory of the tables; thrown away and loaded again after any failure to write.
 #[derive(Debug, Default)]
@@ -57,14 +57,22 @@ impl Memory {
 
     /// Adds scripts made since, and says so beside the cursor: from here on they are matched.
     pub(super) async fn load_scripts(&mut self, store: &Store) -> Result<(), StoreError> {
+        if self.take_scripts(store).await? {
+            let mut tx = store.begin().await?;
+            self.keep_mark(&mut tx).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Adds scripts made since. True if there were any: then the mark has to be kept.
+    pub(super) async fn take_scripts(&mut self, store: &Store) -> Result<bool, StoreError> {
         let rows = sqlx::query("SELECT number, wallet, branch, idx, script FROM scripts WHERE number > $1 ORDER BY number")
             .bind(self.mark)
             .fetch_all(store.reader())
             .await?;
-        if rows.is_empty() {
-            return Ok(());
-        }
         let mut wallet: Arc<str> = "".into();
+        let any = !rows.is_empty();
         for row in rows {
             let name: String = row.try_get(1)?;
             if *wallet != *name {
@@ -75,8 +83,11 @@ impl Memory {
             self.set.add_script(ScriptBuf::from_bytes(row.try_get(4)?), place);
             self.mark = row.try_get(0)?;
         }
-        let mut tx = store.begin().await?;
+        Ok(any)
+    }
+
+    pub(super) async fn keep_mark(&self, tx: &mut Tx) -> Result<(), StoreError> {
         sqlx::query("UPDATE cursor SET mark = $1").bind(self.mark).execute(tx.sql()).await?;
-        tx.commit().await
+        Ok(())
     }
 }

@@ -24,6 +24,8 @@ pub struct World {
     pub sequence: u64,
     /// How many of the next requests die without an answer.
     pub failures: u32,
+    /// Blocks below this height are not served any more.
+    pub pruned_below: usize,
     salt: u32,
 }
 
@@ -37,6 +39,7 @@ impl World {
             mempool: Vec::new(),
             sequence: 1,
             failures: 0,
+            pruned_below: 0,
             salt: 0,
         }
     }
@@ -99,6 +102,18 @@ impl FakeNode {
         }));
         Self { world, url, auth_file, _dir: Arc::new(dir) }
     }
+
+    /// Puts a block of these transactions on top.
+    pub fn push(&self, txdata: Vec<Transaction>) {
+        self.world.lock().unwrap().push(txdata);
+    }
+
+    /// Takes a transaction into the mempool.
+    pub fn send(&self, transaction: Transaction) {
+        let mut world = self.world.lock().unwrap();
+        world.mempool.push(transaction);
+        world.sequence += 1;
+    }
 }
 
 async fn serve(socket: TcpStream, world: Arc<Mutex<World>>) {
@@ -113,7 +128,7 @@ async fn serve(socket: TcpStream, world: Arc<Mutex<World>>) {
             let request: Value = serde_json::from_slice(&body).unwrap();
             match request {
                 Value::Array(calls) => calls.iter().map(|call| answer(&world, call)).collect(),
-                call => answer(&world, &call),
+                call => answer(&mut world, &call),
             }
         };
         let text = reply.to_string();
@@ -155,6 +170,11 @@ fn answer(world: &World, call: &Value) -> Value {
         }
         "getblock" => {
             let hash: BlockHash = serde_json::from_value(params[0].clone()).unwrap();
+            let height = world.chain.iter().position(|known| *known == hash).unwrap_or(0);
+            if height < world.pruned_below {
+                let error = json!({ "code": -1, "message": "Block not available (pruned data)" });
+                return json!({ "id": call["id"], "result": null, "error": error });
+            }
             world.blocks.get(&hash).map(|block| json!(encode::serialize_hex(block)))
         }
         "getrawmempool" => {

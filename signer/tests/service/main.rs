@@ -17,7 +17,6 @@ mod token;
 mod pki;
 mod house;
 mod sweeping;
-mod ungranted;
 mod paying;
 mod attesting;
 mod refusing;

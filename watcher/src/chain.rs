@@ -105,6 +105,9 @@ impl Follower {
         // Before the node is asked: addresses are given out while it is away.
         memory.load_scripts(&self.store).await?;
         let result = self.step_with(&mut memory).await;
+        if result.is_err() {
+            memory.looked = None; // a node that was restarted counts its mempool's sequence from the start
+        }
         if !matches!(result, Err(FollowError::Store(_))) {
             self.memory = Some(memory); // after a failed write, what is in memory may be ahead of the tables
         }

@@ -147,6 +147,19 @@ impl Node {
         Ok(block)
     }
 
+    /// Whether the mempool is whole: a node that has just started still loads what it kept on disk.
+    ///
+    /// # Errors
+    /// [`NodeError`].
+    pub async fn mempool_loaded(&self) -> Result<bool, NodeError> {
+        #[derive(Deserialize)]
+        struct Info {
+            loaded: bool,
+        }
+        let info: Info = self.call("getmempoolinfo", json!([]), ANSWER_MAX).await?;
+        Ok(info.loaded)
+    }
+
     /// Every transaction id in the mempool.
     ///
     /// # Errors

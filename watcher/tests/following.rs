@@ -130,3 +130,56 @@ async fn a_pruned_block_is_a_problem_but_following_goes_on() {
     scene.settle().await;
     assert_eq!((scene.rescan_from().await, scene.handle.status().problem), (None, None));
 }
+
+#[tokio::test]
+async fn a_node_that_still_loads_its_mempool_has_lost_nothing() {
+    let mut scene = Scene::at(5).await;
+    scene.node.send(payment(Some(0), 1_000));
+    scene.settle().await;
+    assert_eq!(scene.deposits().await, ["seen"]);
+
+    // Restarted: it answers, but its mempool is not back yet.
+    let kept = {
+        let mut world = scene.node.world.lock().unwrap();
+        (world.loaded, world.sequence, world.failures) = (false, 1, 1);
+        std::mem::take(&mut world.mempool)
+    };
+    assert!(scene.follower.step().await.is_err());
+    assert_eq!(scene.follower.step().await.unwrap(), Step::Again);
+    assert_eq!(scene.deposits().await, ["seen"]);
+    assert!(!scene.handle.status().synced);
+
+    // What comes in meanwhile is seen all the same.
+    scene.node.send(payment(Some(1), 1_001));
+    assert_eq!(scene.follower.step().await.unwrap(), Step::Again);
+    assert_eq!(scene.deposits().await, ["seen", "seen"]);
+
+    {
+        let mut world = scene.node.world.lock().unwrap();
+        world.mempool.splice(0..0, kept);
+        world.loaded = true;
+    }
+    scene.settle().await;
+    assert_eq!(scene.deposits().await, ["seen", "seen"]);
+    let kinds: Vec<String> = sqlx::query_scalar("SELECT kind FROM events ORDER BY sequence")
+        .fetch_all(scene.store.reader())
+        .await
+        .unwrap();
+    assert_eq!(kinds, ["deposit.seen", "deposit.seen"]);
+}
+
+#[tokio::test]
+async fn a_restarted_nodes_sequence_is_not_taken_for_the_old_one() {
+    let mut scene = Scene::at(5).await;
+    scene.node.send(payment(Some(0), 1_000));
+    scene.settle().await;
+    {
+        // The new mempool is another one and its sequence happens to be where the old one was.
+        let mut world = scene.node.world.lock().unwrap();
+        world.mempool = vec![payment(Some(1), 1_001)];
+        world.failures = 1;
+    }
+    assert!(scene.follower.step().await.is_err());
+    scene.settle().await;
+    assert_eq!(scene.deposits().await, ["gone", "seen"]);
+}

@@ -88,6 +88,13 @@ impl Watch {
         self.deposit(&txid).await.unwrap()
     }
 
+    async fn kinds(&self, txid: impl std::fmt::Display) -> Vec<String> {
+        let txid = txid.to_string();
+        let events = events_after(&self.store, "default", 0).await.unwrap();
+        let of_it = events.into_iter().filter(|event| event.object.contains(&txid));
+        of_it.map(|event| event.kind).collect()
+    }
+
     async fn last_event(&self, txid: impl std::fmt::Display, kind: &str) -> Value {
         let txid = txid.to_string();
         let events = events_after(&self.store, "default", 0).await.unwrap();
@@ -212,6 +219,7 @@ async fn node_and_watcher_may_stop_and_start_at_any_time() {
     node.start_again().await.unwrap();
     eventually("following goes on", || async { watch.follower.status().synced }).await;
     let _ = watch.reaches(waiting, "seen", "none", "pending").await;
+    assert_eq!(watch.kinds(waiting).await, ["deposit.seen"], "nor does loading the mempool");
     watch.end().await;
 
     // While the watcher is away: one payment is mined, one waits in the mempool, and the chain turns.

@@ -1,4 +1,5 @@
-//! Compares the node's mempool with what we know. It never takes a transaction for gone while the chain moves.
+//! Compares the node's mempool with what we know. It never takes a transaction for gone while the chain
+//! moves, nor while the node is still loading its mempool.
 
 use std::collections::HashSet;
 
@@ -13,15 +14,16 @@ use crate::scan::{Scan, scan};
 use crate::store::StoreError;
 
 impl Follower {
-    /// Compares the mempool with what we know. True when it was read to the end with the tip unmoved: only
-    /// then is a transaction that is missing from it really gone.
+    /// Compares the mempool with what we know. True when it was whole and read to the end with the tip unmoved:
+    /// only then is a transaction that is missing from it really gone.
     pub(super) async fn look_at_mempool(
         &mut self,
         memory: &mut Memory,
         cursor: BlockRef,
     ) -> Result<bool, FollowError> {
+        let loaded = self.node.mempool_loaded().await?; // asked first: the list is at least as whole
         let MempoolList { txids, sequence } = self.node.mempool().await?;
-        if memory.looked == Some((cursor.hash, sequence)) {
+        if loaded && memory.looked == Some((cursor.hash, sequence)) {
             return Ok(true);
         }
         let new: Vec<_> =
@@ -40,7 +42,7 @@ impl Follower {
                 fetched.iter().zip(chunk).filter(|(tx, _)| tx.is_some()).map(|(_, txid)| *txid),
             );
         }
-        if self.node.tip().await?.hash != cursor.hash {
+        if !loaded || self.node.tip().await?.hash != cursor.hash {
             return Ok(false);
         }
         let whole = examined.len() == new.len();

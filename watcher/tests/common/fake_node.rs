@@ -22,6 +22,8 @@ pub struct World {
     /// Parents first.
     pub mempool: Vec<Transaction>,
     pub sequence: u64,
+    /// Whether the mempool is whole.
+    pub loaded: bool,
     /// How many of the next requests die without an answer.
     pub failures: u32,
     /// Blocks below this height are not served any more.
@@ -38,6 +40,7 @@ impl World {
             chain: vec![hash],
             mempool: Vec::new(),
             sequence: 1,
+            loaded: true,
             failures: 0,
             pruned_below: 0,
             salt: 0,
@@ -177,6 +180,7 @@ fn answer(world: &World, call: &Value) -> Value {
             }
             world.blocks.get(&hash).map(|block| json!(encode::serialize_hex(block)))
         }
+        "getmempoolinfo" => Some(json!({ "loaded": world.loaded })),
         "getrawmempool" => {
             let txids: Vec<Txid> = world.mempool.iter().map(Transaction::compute_txid).collect();
             Some(json!({ "txids": txids, "mempool_sequence": world.sequence }))

@@ -1,16 +1,17 @@
 //! The `ceremony` command. It never does anything but read arguments, ask, and show.
 
 mod arguments;
+mod comparing;
 mod keys;
 mod progress;
 mod screens;
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use bundle::{Header, Network};
 use ceremony::account::Account;
 use ceremony::backup::{Backup, HandedOver};
@@ -19,11 +20,11 @@ use ceremony::entropy::{Pool, Sources};
 use ceremony::inspect::{Description, inspect};
 use ceremony::restore::{drill, extend, rebuild, reseal};
 use ceremony::transcript;
-use ceremony::wrapping::{Confirmed, FILE_MAX, WrappingKey};
 use clap::Parser as _;
 use slip39::{Mnemonic, Scheme};
 
 use arguments::{Again, Cli, Command, Create, Drill, Output, Place, Range, Restore, Shares};
+use comparing::{compared, read_text};
 use keys::Keys;
 use progress::{bar, rate};
 
@@ -250,36 +251,4 @@ fn run_inspect(file: &Path) -> anyhow::Result<()> {
         rate(bundle.header().total(), began)
     )?;
     Ok(())
-}
-
-/// Reads the wrapping key and has its fingerprint compared: with `given` when nobody sits here, else by typing.
-fn compared(path: &Path, given: Option<&str>) -> anyhow::Result<Confirmed> {
-    let pem = read_text(path)?;
-    let key = WrappingKey::from_pem(&pem)?;
-    let mut ask = io::stderr().lock();
-    writeln!(ask, "The wrapping key in {} has the fingerprint\n", path.display())?;
-    for line in key.lines() {
-        writeln!(ask, "    {line}")?;
-    }
-    writeln!(ask)?;
-    if let Some(given) = given {
-        return Ok(key.confirm(given)?);
-    }
-    if !io::stdin().is_terminal() {
-        bail!("nobody is here to compare it: give --fingerprint as the signer's screen shows it");
-    }
-    writeln!(ask, "Two people compare it with the signer's screen (`signer wrapping-key`).")?;
-    write!(ask, "Type the fingerprint that the signer shows: ")?;
-    ask.flush()?;
-    let mut typed = String::new();
-    io::stdin().lock().take(FILE_MAX).read_line(&mut typed)?;
-    Ok(key.confirm(&typed)?)
-}
-
-fn read_text(path: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_MAX).read_to_string(&mut text))
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text)
 }

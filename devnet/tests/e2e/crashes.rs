@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bitcoin::Amount;
 use devnet::Stack;
-use devnet::stack::{Options, Wish};
+use devnet::stack::{Children, Options, Wish};
 use devnet::wait::until;
 use tonic::Status;
 
 use crate::books::Books;
 
-const TENTH: Amount = Amount::from_sat(10_000_000);
+const DEPOSIT: Amount = Amount::from_sat(10_000_000);
+const PAYOUT: Amount = Amount::from_sat(1_000_000);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long after a call has begun its server is killed. A round takes the next few.
 const DELAYS_MS: [u64; 9] = [2, 25, 60, 8, 120, 0, 40, 15, 250];
@@ -44,7 +45,9 @@ async fn crash_everywhere(victim: Victim) {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(1);
-    let mut stack = Stack::start(Options::default()).await.unwrap();
+    let more = u32::try_from(rounds).unwrap() * 4;
+    let children = Children { external: 100 + more, change: 50 + more };
+    let mut stack = Stack::start(Options { children, ..Options::default() }).await.unwrap();
     let hot = stack.issue("hot", "hot-funds", "").await.unwrap();
     stack.node.pay(&hot.address, Amount::from_sat(400_000_000)).await.unwrap();
     stack.node.mine(3).await.unwrap();
@@ -96,8 +99,8 @@ impl World<'_> {
     /// The victim dies after each step of the payments' way to finality.
     async fn payments(&mut self, stack: &mut Stack, addresses: &[String]) {
         for address in addresses {
-            let txid = stack.node.pay(address, TENTH).await.unwrap();
-            self.books.paid.insert(address.clone(), (txid, TENTH));
+            let txid = stack.node.pay(address, DEPOSIT).await.unwrap();
+            self.books.paid.insert(address.clone(), (txid, DEPOSIT));
         }
         self.kill(stack).await;
         for address in addresses {
@@ -140,9 +143,9 @@ impl World<'_> {
 
     async fn payout(&mut self, stack: &mut Stack, round: usize) {
         let (id, to) = (format!("order-{round}"), stack.node.new_address().await.unwrap());
-        let wish = Wish { id: &id, amount: TENTH, to: &to, expires_in: "1h" };
+        let wish = Wish { id: &id, amount: PAYOUT, to: &to, expires_in: "1h" };
         let order = stack.sign_order(&wish).unwrap();
-        self.books.ordered.push((id.clone(), to.clone(), TENTH));
+        self.books.ordered.push((id.clone(), to.clone(), PAYOUT));
         let request = proto::SubmitPayoutRequest { order: Some(order), wallet: "hot".into() };
         let desk = stack.watcher_as("payout-desk").unwrap();
         let call = move || {

@@ -20,20 +20,21 @@ need_package() {
   shift 2
   if "$@" >/dev/null 2>&1; then return; fi
   command -v apt-get >/dev/null || fail "install $package ($why) with your system's package manager"
+  [ "$(id -u)" = 0 ] || command -v sudo >/dev/null ||
+    fail "$package is missing ($why), and this is not root and has no sudo; as root, run: apt-get install $package"
   say "installing $package with apt: $why"
-  as_root apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 ||
-    { as_root apt-get update -qq && as_root apt-get install -y -qq --no-install-recommends "$package" >/dev/null; } ||
-    fail "could not install $package"
+  quiet_apt install -y -qq --no-install-recommends "$package" 2>/dev/null ||
+    { quiet_apt update -qq && quiet_apt install -y -qq --no-install-recommends "$package"; } ||
+    fail "could not install $package; as root, run: apt-get install $package"
   "$@" >/dev/null 2>&1 || fail "$package is installed, yet this still fails: $*"
 }
 
-as_root() {
+# apt-get as root, without its chatter. Only root and sudo are asked for: need_package has looked.
+quiet_apt() {
   if [ "$(id -u)" = 0 ]; then
-    DEBIAN_FRONTEND=noninteractive "$@"
-  elif command -v sudo >/dev/null; then
-    sudo DEBIAN_FRONTEND=noninteractive "$@"
+    DEBIAN_FRONTEND=noninteractive apt-get "$@" >/dev/null
   else
-    fail "not root and no sudo; as root, run: $*"
+    sudo DEBIAN_FRONTEND=noninteractive apt-get "$@" >/dev/null
   fi
 }
 

@@ -23,8 +23,9 @@ struct Terminal {
 impl Terminal {
     fn start(folder: &Path, line: &str) -> Self {
         let command = format!("{} {line}", env!("CARGO_BIN_EXE_ceremony"));
-        let child = Command::new("script")
-            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        // A question that never comes ends the test, not the patience of whoever runs it.
+        let child = Command::new("timeout")
+            .args(["120", "script", "--quiet", "--return", "--command", &command, "/dev/null"])
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,5 +1,5 @@
 //! A small JSON-RPC client for one bitcoind: blocks, mempool, fees, sending. It never uses the node's wallet,
-//! never waits without limit, and believes no block that does not hash to what was asked for.
+//! never waits without limit, and believes no block that does not hash to what was asked for or has no work in it.
 
 mod error;
 mod wire;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use asset::FeeRate;
 use bitcoin::consensus::encode;
-use bitcoin::{Amount, Block, BlockHash, Transaction, Txid};
+use bitcoin::{Amount, Block, BlockHash, Network, Target, Transaction, Txid};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -64,6 +64,7 @@ pub struct Node {
     http: reqwest::Client,
     url: String,
     auth_file: PathBuf,
+    easiest: Target,
 }
 
 impl std::fmt::Debug for Node {
@@ -91,7 +92,14 @@ impl Node {
             http,
             url: url.trim_end_matches('/').to_owned(),
             auth_file: auth_file.to_owned(),
+            easiest: Target::MAX_ATTAINABLE_REGTEST,
         })
+    }
+
+    /// Believes only blocks with at least the work this network asks for everywhere.
+    #[must_use]
+    pub fn on(self, network: Network) -> Self {
+        Self { easiest: network.params().max_attainable_target, ..self }
     }
 
     /// The newest block of its best chain.
@@ -127,7 +135,8 @@ impl Node {
         Ok(answers.into_iter().map_while(|hash| hash).collect())
     }
 
-    /// One whole block, checked: it has that hash, and its transactions are those its header commits to.
+    /// One whole block, checked: it has that hash and the work its header claims, and its transactions are those its
+    /// header commits to.
     ///
     /// # Errors
     /// [`NodeError`].
@@ -138,6 +147,10 @@ impl Node {
         let block: Block = encode::deserialize_hex(&hex).map_err(|e| nonsense(e.to_string()))?;
         if block.block_hash() != hash {
             return Err(nonsense(format!("asked for block {hash}, got {}", block.block_hash())));
+        }
+        let target = block.header.target();
+        if target > self.easiest || block.header.validate_pow(target).is_err() {
+            return Err(nonsense(format!("block {hash} lacks proof of work")));
         }
         if !block.check_merkle_root() {
             return Err(nonsense(format!(

@@ -84,7 +84,8 @@ pub async fn start(config: &Config) -> Result<Running, ServeError> {
     let wallets = config.wallets()?;
     let tls = config.tls.server()?;
     let signer = SignerClient::new(&config.signer)?;
-    let node = Node::new(&config.node.url, &config.node.auth_file, config.node.timeout())?;
+    let node = Node::new(&config.node.url, &config.node.auth_file, config.node.timeout())?
+        .on(config.bitcoin_network());
     let book = book(config);
     let store = Store::open(&config.database).await?;
     store.claim(&book.chain, &book.asset).await?;

@@ -11,13 +11,18 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
+use bitcoin::{
+    Amount, Network, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness,
+};
 use common::fake_node::FakeNode;
 use common::{follower, store, wallets};
 use watcher::chain::{Follower, Handle, Step};
+use watcher::node::Node;
 use watcher::scan::Branch;
 use watcher::store::Store;
 
@@ -182,4 +187,27 @@ async fn a_restarted_nodes_sequence_is_not_taken_for_the_old_one() {
     assert!(scene.follower.step().await.is_err());
     scene.settle().await;
     assert_eq!(scene.deposits().await, ["gone", "seen"]);
+}
+
+#[tokio::test]
+async fn a_block_without_work_is_not_believed() {
+    let scene = Scene::at(2).await;
+    let node = Node::new(&scene.node.url, &scene.node.auth_file, Duration::from_secs(20)).unwrap();
+    let good = {
+        let world = scene.node.world.lock().unwrap();
+        world.blocks[world.chain.last().unwrap()].clone()
+    };
+    assert_eq!(node.block(good.block_hash()).await.unwrap(), good);
+    let other_network = node.clone().on(Network::Bitcoin);
+    let error = other_network.block(good.block_hash()).await.unwrap_err().to_string();
+    assert!(error.contains("lacks proof of work"), "too easy for that network: {error}");
+
+    let mut idle = good;
+    while idle.header.validate_pow(idle.header.target()).is_ok() {
+        idle.header.nonce += 1;
+    }
+    let hash = idle.block_hash();
+    scene.node.world.lock().unwrap().put(idle);
+    let error = node.block(hash).await.unwrap_err().to_string();
+    assert!(error.contains("lacks proof of work"), "{error}");
 }

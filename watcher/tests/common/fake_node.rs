@@ -64,6 +64,14 @@ impl World {
         };
         let mut block = Block { header, txdata };
         block.header.merkle_root = block.compute_merkle_root().unwrap();
+        while block.header.validate_pow(block.header.target()).is_err() {
+            block.header.nonce += 1;
+        }
+        self.put(block);
+    }
+
+    /// Puts a block on top as it is.
+    pub fn put(&mut self, block: Block) {
         let hash = block.block_hash();
         let _ = self.blocks.insert(hash, block);
         self.chain.push(hash);

@@ -1,6 +1,8 @@
 //! Reads a tenant's events in order, and streams them to whoever follows. It never skips, repeats or reorders
 //! one, and never holds more than a page for a slow reader.
 
+use std::time::Duration;
+
 use proto::Event;
 use sqlx::Row as _;
 use tokio::sync::{mpsc, watch};
@@ -13,6 +15,9 @@ use crate::store::{Store, StoreError};
 const PAGE: i64 = 256;
 /// Events waiting for one slow reader.
 const BUFFER: usize = 64;
+/// How often a reader's page is looked at unasked: a commit whose caller went away may become durable after its
+/// wake-up.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The tenant's events after a sequence number, oldest first, at most a page of them.
 ///
@@ -108,6 +113,7 @@ async fn feed(
             }
             tokio::select! {
                 changed = commits.changed() => if changed.is_err() { return Ok(()) },
+                () = tokio::time::sleep(LOOK) => {}
                 _ = stop.changed() => return Ok(()),
                 () = reader.closed() => return Ok(()),
             }

@@ -211,14 +211,23 @@ impl Tx {
         u64::try_from(sequence).map_err(|_| StoreError::Corrupt("a negative sequence".into()))
     }
 
-    /// Makes everything durable, then wakes whoever waits on [`Store::commits`].
+    /// Makes everything durable, then wakes whoever waits on [`Store::commits`]: also when it fails, and when the
+    /// caller goes away in the middle, since it may have become durable all the same.
     ///
     /// # Errors
     /// When the commit fails; then nothing of it happened.
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.inner.commit().await?;
-        self.commits.send_modify(|n| *n = n.wrapping_add(1));
-        Ok(())
+        let _wake = Wake(self.commits);
+        Ok(self.inner.commit().await?)
+    }
+}
+
+/// Wakes whoever waits for commits, when dropped.
+struct Wake(Arc<watch::Sender<u64>>);
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n = n.wrapping_add(1));
     }
 }
 
@@ -290,6 +299,24 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(rows, [1]);
+    }
+
+    #[tokio::test]
+    async fn a_commit_whose_caller_goes_away_wakes_readers_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("w.sqlite")).await.unwrap();
+        tenant(&store, "t").await;
+        let mut commits = store.commits();
+        let _ = commits.borrow_and_update();
+        let mut tx = store.begin().await.unwrap();
+        let _ = tx.event("t", "a", "o", &serde_json::json!({})).await.unwrap();
+        // Polled once, then dropped: the statement is on its way to the database's thread.
+        tokio::select! {
+            biased;
+            done = tx.commit() => done.unwrap(),
+            () = std::future::ready(()) => {}
+        }
+        assert!(commits.has_changed().unwrap());
     }
 
     #[tokio::test]

@@ -106,3 +106,26 @@ async fn an_open_stream_ends_with_the_service() {
     let end = tokio::time::timeout(Duration::from_secs(10), events.recv()).await.unwrap();
     assert!(end.is_none());
 }
+
+#[tokio::test]
+async fn an_event_whose_wake_up_was_lost_is_seen_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    let (_stop, stopped) = watch::channel(false);
+    let mut events = stream(&store, "default", 0, true, stopped).await.unwrap();
+    write(&store, 1).await;
+    assert_eq!(events.recv().await.unwrap().unwrap().sequence, 1);
+    // Written past the store, so that nobody is told.
+    let path = dir.path().join("watcher.sqlite");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let behind = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    for statement in [
+        "UPDATE tenants SET last_sequence = 2 WHERE tenant = 'default'",
+        "INSERT INTO events (tenant, sequence, at_unix, kind, object, body)
+         VALUES ('default', 2, 0, 'test.happened', 'x', '{}')",
+    ] {
+        let _ = sqlx::query(statement).execute(&behind).await.unwrap();
+    }
+    let event = tokio::time::timeout(Duration::from_secs(30), events.recv()).await.unwrap();
+    assert_eq!(event.unwrap().unwrap().sequence, 2);
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proto::watcher_server::WatcherServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
@@ -71,7 +71,8 @@ pub struct Running {
     pub follower: Handle,
     stop: watch::Sender<bool>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
-    tasks: Vec<JoinHandle<()>>,
+    /// What runs beside the server, by name; none of it ends before it is told to.
+    tasks: JoinSet<&'static str>,
     store: Store,
 }
 
@@ -125,10 +126,17 @@ pub async fn start(config: &Config) -> Result<Running, ServeError> {
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let router = router(config, tls, service).await?;
-    let tasks = vec![
-        tokio::spawn(follow.run(stopped.clone())),
-        tokio::spawn(crate::follow::run(spender, stopped.clone())),
-    ];
+    let mut tasks = JoinSet::new();
+    let until_stopped = stopped.clone();
+    let _ = tasks.spawn(async {
+        follow.run(until_stopped).await;
+        "the chain follower"
+    });
+    let until_stopped = stopped.clone();
+    let _ = tasks.spawn(async {
+        crate::follow::run(spender, until_stopped).await;
+        "the task that carries sweeps and payouts"
+    });
     let incoming = TcpListenerStream::new(listener);
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped)));
     Ok(Running { address, follower, stop, server, tasks, store })
@@ -145,10 +153,9 @@ impl Running {
         if drained.is_err() {
             self.server.abort();
         }
-        for task in &mut self.tasks {
-            if tokio::time::timeout(DRAIN, &mut *task).await.is_err() {
-                task.abort();
-            }
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, ended).await.is_err() {
+            self.tasks.shutdown().await;
         }
         self.store.close().await;
         match drained {
@@ -157,13 +164,27 @@ impl Running {
         }
     }
 
-    /// Waits until the server ends by itself, which only happens when it fails.
+    /// Waits until a part ends by itself, which only happens when it fails: a watcher that answers calls but no
+    /// longer follows the chain is worse than none.
     pub async fn failed(&mut self) -> String {
-        match (&mut self.server).await {
+        first_to_end(&mut self.server, &mut self.tasks).await
+    }
+}
+
+async fn first_to_end(
+    server: &mut JoinHandle<Result<(), tonic::transport::Error>>,
+    tasks: &mut JoinSet<&'static str>,
+) -> String {
+    tokio::select! {
+        ended = server => match ended {
             Ok(Ok(())) => "the server ended".into(),
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
-        }
+        },
+        Some(ended) = tasks.join_next() => match ended {
+            Ok(name) => format!("{name} ended"),
+            Err(error) => format!("a part of it failed: {error}"),
+        },
     }
 }
 
@@ -208,4 +229,21 @@ async fn router(
 
 async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_dies_is_noticed() {
+        let mut server = tokio::spawn(std::future::pending());
+        let mut tasks = JoinSet::new();
+        let _ = tasks.spawn(std::future::pending());
+        let _ = tasks.spawn(async { panic!("no more blocks") });
+        let reason = first_to_end(&mut server, &mut tasks).await;
+        assert!(reason.contains("no more blocks"), "{reason}");
+        let _ = tasks.spawn(async { "the chain follower" });
+        assert_eq!(first_to_end(&mut server, &mut tasks).await, "the chain follower ended");
+    }
 }

@@ -1,10 +1,12 @@
 //! Takes a request off the wire: one header, then parents in batches, each read and dropped before the next is
-//! taken. It never holds more than one batch, and never waits past the deadline.
+//! taken. It never reads a parent for a caller without the lane, never holds more than one batch, and never waits
+//! past the deadline.
 
 use std::sync::Arc;
 
+use policy::Rules;
 use policy::intent::RequestId;
-use policy::names::ClientName;
+use policy::names::{ClientName, LaneName, WalletName};
 use proto::sign_request::Part;
 use proto::{SignHeader, SignRequest};
 use sha2::{Digest as _, Sha256};
@@ -15,7 +17,7 @@ use tonic::{Code, Status};
 use crate::app::{App, blocking};
 use crate::refusal::{Reason, Refusal};
 use crate::request::signing::not_imported;
-use crate::request::{Draft, SigningRequest, asked, request_id};
+use crate::request::{Asked, Draft, ORDERS_MAX, SigningRequest, asked, request_id};
 use crate::token::SigningJobs;
 
 /// What came in so far, for the log's entry if it ends in a refusal.
@@ -26,33 +28,68 @@ pub struct Seen {
     hash: Sha256,
 }
 
-/// Reads and proves a whole request, and computes what the token would sign.
+/// A header whose caller may ask on its lane.
+#[derive(Debug)]
+pub struct Opened {
+    asked: Asked,
+    header: SignHeader,
+}
+
+/// Takes the header and asks whether its caller has the lane at all. Nothing is parsed yet, so that this needs no
+/// place among those who work.
+///
+/// # Errors
+/// [`Refusal`] when there is no header, or no grant.
+pub async fn open(
+    app: &Arc<App>,
+    caller: &ClientName,
+    parts: &mut (impl Stream<Item = Result<SignRequest, Status>> + Unpin),
+    deadline: Instant,
+    seen: &mut Seen,
+) -> Result<Opened, Refusal> {
+    if !app.rules.lanes().iter().any(|lane| lane.clients.contains(caller)) {
+        let text = format!("client \"{caller}\" is not granted any lane");
+        return Err(Refusal::new(Reason::LaneCaller, text));
+    }
+    let Some(Part::Header(header)) = next(parts, deadline).await? else {
+        return Err(Refusal::new(Reason::BadRequest, "a request begins with its header"));
+    };
+    let asked = asked(caller.clone(), &header.idempotency_key)?;
+    seen.request = Some(request_id(&asked));
+    // Headers wait in memory: empty orders would unfold to many times their bytes.
+    let orders = header.orders.len();
+    if orders > ORDERS_MAX {
+        let text = format!("{orders} orders came, at most {ORDERS_MAX} may: split the payment");
+        return Err(Refusal::new(Reason::Oversize, text));
+    }
+    let mut hash = seen.hash.clone();
+    let (header, hash) = blocking(move || {
+        add_header(&mut hash, &header);
+        Ok((header, hash))
+    })
+    .await?;
+    keep(seen, hash);
+    granted(&app.rules, caller, &header)?;
+    Ok(Opened { asked, header })
+}
+
+/// Reads and proves the rest of a request, and computes what the token would sign.
 ///
 /// # Errors
 /// [`Refusal`] naming what is wrong; `seen` then says how far it came.
 pub async fn receive(
     app: &Arc<App>,
-    caller: &ClientName,
+    Opened { asked, header }: Opened,
     mut parts: impl Stream<Item = Result<SignRequest, Status>> + Unpin,
     deadline: Instant,
     seen: &mut Seen,
 ) -> Result<(SigningRequest, SigningJobs), Refusal> {
-    let Some(Part::Header(header)) = next(&mut parts, deadline).await? else {
-        return Err(Refusal::new(Reason::BadRequest, "a request begins with its header"));
-    };
-    let asked = asked(caller.clone(), &header.idempotency_key)?;
-    seen.request = Some(request_id(&asked));
-    let (mut draft, mut hash) = blocking({
-        let (app, mut hash) = (Arc::clone(app), seen.hash.clone());
-        move || {
-            add_header(&mut hash, &header);
-            let draft = Draft::read(asked, &header, &app.rules, &app.wallets);
-            Ok((draft, hash))
-        }
+    let mut hash = seen.hash.clone();
+    let mut draft = blocking({
+        let app = Arc::clone(app);
+        move || Draft::read(asked, &header, &app.rules, &app.wallets)
     })
-    .await
-    .map(|(draft, hash)| (draft, keep(seen, hash)))
-    .and_then(|(draft, hash)| Ok((draft?, hash)))?;
+    .await?;
 
     while let Some(part) = next(&mut parts, deadline).await? {
         let Part::Parents(batch) = part else {
@@ -86,6 +123,29 @@ impl Seen {
     }
 }
 
+/// The policy asks this again, with all the rest, of what passes here. An unknown wallet is named as such later.
+fn granted(rules: &Rules, caller: &ClientName, header: &SignHeader) -> Result<(), Refusal> {
+    let name = LaneName::parse(&header.lane)
+        .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
+    let Some(lane) = rules.lane(&name) else {
+        let text = format!("lane \"{name}\" is not in policy version {}", rules.version());
+        return Err(Refusal::new(Reason::UnknownLane, text));
+    };
+    if !lane.clients.contains(caller) {
+        let text = format!("client \"{caller}\" is not granted lane \"{name}\"");
+        return Err(Refusal::new(Reason::LaneCaller, text));
+    }
+    let wallet = WalletName::parse(&header.wallet).ok();
+    let wallet = wallet.filter(|wallet| rules.wallet(wallet).is_some());
+    match wallet.filter(|wallet| !lane.wallets.contains(wallet)) {
+        None => Ok(()),
+        Some(wallet) => {
+            let text = format!("lane \"{name}\" is not allowed to spend wallet \"{wallet}\"");
+            Err(Refusal::new(Reason::LaneWallet, text))
+        }
+    }
+}
+
 fn keep(seen: &mut Seen, hash: Sha256) -> Sha256 {
     seen.hash = hash.clone();
     hash
@@ -115,7 +175,8 @@ async fn next(
             Err(Refusal::new(Reason::BadRequest, "a part of the request is empty"))
         }
         Some(Err(status)) if status.code() == Code::OutOfRange => {
-            let text = "a message is too large: send parents without witness, in batches of at most 1 MB";
+            let text =
+                "a message is too large: send parents without witness, in batches of at most 1 MB";
             Err(Refusal::new(Reason::Oversize, text))
         }
         Some(Err(status)) => {

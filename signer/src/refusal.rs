@@ -67,6 +67,12 @@ reasons! {
     BadRequest = "bad-request", Invalid;
     /// The client, by its certificate, must be in the policy in force.
     UnknownClient = "unknown-client", NotGranted;
+    /// The lane must be in the policy in force.
+    UnknownLane = "unknown-lane", NotGranted;
+    /// The client, by its certificate, must be granted the lane.
+    LaneCaller = "lane-caller", NotGranted;
+    /// The lane must be allowed to spend the wallet.
+    LaneWallet = "lane-wallet", NotGranted;
     /// The wallet must be in the policy in force.
     UnknownWallet = "unknown-wallet", NotFound;
     /// Only wallets with keys in the token can be spent or attested.

@@ -17,7 +17,7 @@ use tonic::Status;
 use crate::app::App;
 use crate::ledger::{Answer, Ledger};
 use crate::log::{DurablePermit, Step};
-use crate::receive::{Seen, late, receive};
+use crate::receive::{Seen, late, open, receive};
 use crate::refusal::{Reason, Refusal};
 use crate::request::SigningRequest;
 use crate::token::SigningJobs;
@@ -54,14 +54,15 @@ pub struct Signed {
 pub async fn serve(
     app: Arc<App>,
     caller: ClientName,
-    parts: impl Stream<Item = Result<SignRequest, Status>> + Unpin,
+    mut parts: impl Stream<Item = Result<SignRequest, Status>> + Unpin,
     deadline: Instant,
 ) -> Result<Outcome, (Option<RequestId>, Refusal)> {
     let mut seen = Seen::default();
     let done = async {
+        let opened = open(&app, &caller, &mut parts, deadline, &mut seen).await?;
         let place = tokio::time::timeout_at(deadline, app.gate.enter()).await;
         let _place = place.map_err(|_| late())??;
-        let (request, jobs) = receive(&app, &caller, parts, deadline, &mut seen).await?;
+        let (request, jobs) = receive(&app, opened, parts, deadline, &mut seen).await?;
         sign(&app, &request, jobs).await
     };
     match done.await {

@@ -17,6 +17,7 @@ mod token;
 mod pki;
 mod house;
 mod sweeping;
+mod ungranted;
 mod paying;
 mod attesting;
 mod refusing;

@@ -6,7 +6,7 @@ use policy::decide::Granted;
 use policy::names::ClientName;
 use signer::config::Limits;
 use signer::log::Step;
-use signer::receive::{Seen, receive};
+use signer::receive::{Seen, open, receive};
 use tokio::time::{Duration, Instant};
 use tonic::Code;
 
@@ -27,10 +27,11 @@ async fn a_reservation_without_an_answer_is_taken_up_again() {
     };
     let app = house.app();
     let caller = ClientName::parse("watcher-1").unwrap();
-    let stream = tokio_stream::iter(parts(ask(98_000), &coins).into_iter().map(Ok));
+    let mut stream = tokio_stream::iter(parts(ask(98_000), &coins).into_iter().map(Ok));
     let deadline = Instant::now() + Duration::from_secs(60);
-    let (request, _) =
-        receive(&app, &caller, stream, deadline, &mut Seen::default()).await.unwrap();
+    let mut seen = Seen::default();
+    let opened = open(&app, &caller, &mut stream, deadline, &mut seen).await.unwrap();
+    let (request, _) = receive(&app, opened, stream, deadline, &mut seen).await.unwrap();
     let granted = Granted {
         request: request.intent().request,
         digest: request.intent().digest,

@@ -102,9 +102,14 @@ async fn the_same_key_for_something_else_is_refused() {
     let status = house.sign(ask(97_999), &coins).await.unwrap_err();
     assert_eq!(said(&status), (Code::AlreadyExists, vec!["idempotency-key-reused".to_owned()]));
     assert_eq!(house.last_reasons().await, ["idempotency-key-reused"]);
+    let before = house.log_size();
     // Another caller's key of the same name is another request; here it is simply not granted.
     let status = house.sign_as("payout-desk", ask(97_999), &coins).await.unwrap_err();
     assert_eq!(said(&status), (Code::PermissionDenied, vec!["lane-caller".to_owned()]));
+    assert_eq!(
+        (house.last_reasons().await, house.log_size()),
+        (vec!["lane-caller".into()], before + 1)
+    );
 }
 
 #[tokio::test]

@@ -196,6 +196,15 @@ pub enum Event {
         /// Program version.
         version: String,
     },
+    /// Entries beyond the newest checkpoint were found at a start. They never counted, and lie beside the log now.
+    TailSetAside {
+        /// Number of the first one; this entry took its place.
+        from: u64,
+        /// How many there were.
+        count: u64,
+        /// RFC 6962 root over their bytes.
+        digest: [u8; 32],
+    },
 }
 
 /// A stable code and a sentence.

@@ -9,7 +9,7 @@ use policy::names::ClientName;
 
 use crate::gate::Gate;
 use crate::ledger::Ledger;
-use crate::log::{Clock, Log, LogError, Step};
+use crate::log::{Clock, Log, LogError};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{Token, TokenError};
 use crate::wallets::Wallets;
@@ -47,11 +47,16 @@ impl App {
     /// Why the service cannot sign now, if so.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
-        let stopped = self.log.status().stopped.map(|why| format!("the log stopped: {why}"));
-        stopped.or_else(|| self.token.problem())
+        let log = self.log.status();
+        let stopped = log.stopped.map(|why| format!("the log stopped: {why}"));
+        let uncovered = || {
+            let why = log.checkpoint_problem?;
+            Some(format!("the token signs no checkpoint, so nothing is granted: {why}"))
+        };
+        stopped.or_else(|| self.token.problem()).or_else(uncovered)
     }
 
-    /// Writes a refusal down; the caller gets it whether or not that works.
+    /// Writes a refusal down; the caller gets it whether or not that works, and before a checkpoint covers it.
     pub async fn note_refusal(
         &self,
         caller: &str,
@@ -66,7 +71,7 @@ impl App {
             digest,
             reasons: vec![refusal.to_entry()],
         };
-        if let Err(error) = self.log.commit(|_| Step::write(vec![event], ())).await {
+        if let Err(error) = self.log.note(|_| vec![event]).await {
             tracing::error!("a refusal could not be logged: {error}");
         }
     }
@@ -74,6 +79,9 @@ impl App {
 
 impl From<LogError> for Refusal {
     fn from(error: LogError) -> Self {
+        if matches!(error, LogError::Uncovered(_)) {
+            return Self::new(Reason::TokenUnavailable, error.to_string());
+        }
         let text = format!("{error}; nothing is signed that cannot be written down");
         Self::new(Reason::LogUnavailable, text)
     }

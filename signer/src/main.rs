@@ -45,9 +45,17 @@ enum Command {
         /// The wallet's name in the policy; found by the descriptor when not given.
         #[arg(long)]
         wallet: Option<String>,
+        /// As for `serve`.
+        #[arg(long)]
+        clock_is_right: bool,
     },
     /// Serves until it is told to end.
-    Serve,
+    Serve {
+        /// The machine's clock was looked at and is right, although the log's last entry is more than a week older
+        /// or an hour newer. A clock that jumped ahead would empty every rolling limit.
+        #[arg(long)]
+        clock_is_right: bool,
+    },
     /// About the token's PIN.
     Pin {
         #[command(subcommand)]
@@ -83,8 +91,14 @@ async fn main() -> anyhow::Result<()> {
             init::wrapping_key(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
             Ok(())
         }
-        Command::Import { bundle, wallet } => import_bundle(&config, &bundle, wallet).await,
-        Command::Serve => Ok(serve::serve(&config, told_to_end()?).await?),
+        Command::Import { bundle, wallet, clock_is_right } => {
+            let clock = Clock::system();
+            let clock = if clock_is_right { clock.confirmed() } else { clock };
+            import_bundle(&config, &bundle, wallet, clock).await
+        }
+        Command::Serve { clock_is_right } => {
+            Ok(serve::serve(&config, clock_is_right, told_to_end()?).await?)
+        }
         Command::Pin { command: PinCommand::Clear } => init::clear_pin(&config.state_dir, &mut out),
     }
 }
@@ -107,6 +121,7 @@ async fn import_bundle(
     config: &Config,
     bundle: &Path,
     wallet: Option<String>,
+    clock: Clock,
 ) -> anyhow::Result<()> {
     let rules = config.rules()?;
     let wallet = match wallet {
@@ -117,7 +132,7 @@ async fn import_bundle(
     let token_config =
         signer::token::TokenConfig { workers: Some(NonZeroU8::MIN), ..config.token.clone() };
     let token = start::open_token(config, token_config).await?;
-    let log = start::open_log(config, &token, Clock::system()).await?;
+    let log = start::open_log(config, &token, clock).await?;
     start::activate(&log, &rules).await?;
     let imported = import::import(&log, &rules, &config.state_dir, &wallet, bundle).await;
     log.close().await?;

@@ -12,7 +12,7 @@ use policy::names::WalletName;
 use tokio::time::Instant;
 
 use crate::ledger::Ledger;
-use crate::log::{Log, LogError, Step};
+use crate::log::{Log, LogError};
 use crate::records::RecordsError;
 use crate::token::{ProofJob, Token, TokenError};
 use crate::wallets::{Wallet, Wallets};
@@ -138,8 +138,8 @@ impl Branch {
 
     /// Writes down how far the branch is.
     async fn commit(&mut self, log: &Log<Ledger>) -> Result<(), LogError> {
-        let step = |ledger: &Ledger| Step::write(self.events(ledger), ());
-        log.commit(step).await?;
+        // What is released on the strength of it waits for its checkpoint; a proof that was set aside is made again.
+        log.note(|ledger| self.events(ledger)).await?;
         self.written = self.below;
         self.committed = Some(Instant::now());
         if let Some(reason) = &self.failed {

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::door::{Door, Known};
 use crate::down::Down;
 use crate::grpc::SignerService;
-use crate::log::{Clock, Step};
+use crate::log::Clock;
 use crate::prove;
 use crate::start::{StartError, start};
 
@@ -53,14 +53,21 @@ pub struct Running {
     may_pass: bool,
 }
 
-/// Serves until `until` is done, then ends in order. A token or database that is away is tried again.
+/// Serves until `until` is done, then ends in order. A token or database that is away is tried again, and so is a
+/// machine's clock that does not go with the log, unless a person said that it is right.
 ///
 /// # Errors
 /// [`StartError`] when there is nothing to serve with, or the server fails.
-pub async fn serve(config: &Config, until: impl Future<Output = ()>) -> Result<(), StartError> {
+pub async fn serve(
+    config: &Config,
+    clock_is_right: bool,
+    until: impl Future<Output = ()>,
+) -> Result<(), StartError> {
     tokio::pin!(until);
     loop {
-        let mut running = run(config, Clock::system()).await?;
+        let clock = Clock::system();
+        let clock = if clock_is_right { clock.confirmed() } else { clock };
+        let mut running = run(config, clock).await?;
         let again = async {
             match running.may_pass {
                 true => tokio::time::sleep(TRY_AGAIN_AFTER).await,
@@ -238,7 +245,7 @@ async fn close(app: Arc<App>) -> Result<(), StartError> {
         state: "stopped".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    if let Err(error) = app.log.commit(|_| Step::write(vec![stopped], ())).await {
+    if let Err(error) = app.log.note(|_| vec![stopped]).await {
         tracing::error!("the end could not be logged: {error}");
     }
     let closed = app.log.close().await;

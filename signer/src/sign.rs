@@ -166,7 +166,7 @@ async fn make(
             // The reservation stays: whether a signature left the token, nobody can say.
             let id = request.intent().request.0;
             let failed = Event::Failed { request: id, reason: refusal.to_entry() };
-            app.log.commit(|_| Step::write(vec![failed], ())).await?;
+            app.log.note(|_| vec![failed]).await?;
             Err(refusal)
         }
     }

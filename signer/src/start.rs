@@ -20,8 +20,8 @@ use crate::refusal::{Reason, Refusal};
 use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys};
 use crate::wallets::{WalletError, Wallets};
 
-/// At most one checkpoint is signed in this time.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// A checkpoint that failed is tried again after this.
+const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
 
 /// Why the signer does not start.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +99,9 @@ impl StartError {
     pub fn for_callers(&self) -> Option<Refusal> {
         match self {
             Self::Token(error) => Some(error.clone().into()),
+            Self::Log(error @ LogError::Uncovered(_)) => {
+                Some(Refusal::new(Reason::TokenUnavailable, error.to_string()))
+            }
             Self::Log(error) => Some(Refusal::new(Reason::LogUnavailable, error.to_string())),
             Self::Records(error) => Some(Refusal::new(Reason::RecordsFault, error.to_string())),
             _ => None,
@@ -106,12 +109,13 @@ impl StartError {
     }
 
     /// Whether trying again later may help without anybody doing anything here: a token or a database that is
-    /// away or busy. A refused PIN or a log that does not add up stays as it is.
+    /// away or busy, a machine's clock that is not set yet. A refused PIN or a log that does not add up stays as it is.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
             Self::Token(TokenError::Unavailable(_) | TokenError::Busy { .. })
+                | Self::Log(LogError::Uncovered(_) | LogError::Clock { .. })
                 | Self::Log(LogError::Store(
                     StoreError::Open(_)
                         | StoreError::InUse
@@ -180,7 +184,7 @@ pub async fn open_log(
         state_dir: config.state_dir.clone(),
         signer: Arc::new(Checkpointer(Arc::clone(token))),
         clock,
-        checkpoint_every: CHECKPOINT_EVERY,
+        checkpoint_retry: CHECKPOINT_RETRY,
     };
     let log = Log::open(store, Ledger::new(), settings).await?;
     let opening = log.opening();
@@ -188,6 +192,7 @@ pub async fn open_log(
         origin = opening.origin,
         entries = opening.size,
         checkpointed = opening.checkpointed,
+        set_aside = opening.set_aside,
         "the log is whole"
     );
     if !opening.state_folder {

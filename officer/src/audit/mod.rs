@@ -63,14 +63,12 @@ impl fmt::Display for At {
 pub struct Report {
     /// The log's name.
     pub origin: String,
-    /// Entries.
+    /// Entries, all of them under a checkpoint.
     pub size: u64,
     /// Root over all of them.
     pub root: Hash,
     /// Signed checkpoints, each of which matched.
     pub checkpoints: u64,
-    /// Entries under the newest one. The rest is only as true as the database.
-    pub covered: u64,
     /// Signatures in transactions that were verified.
     pub signatures: u64,
     /// Entries of each kind.
@@ -83,6 +81,7 @@ pub struct Auditor {
     key: [u8; 32],
     kept: Vec<String>,
     waiting: Vec<(usize, Checkpoint)>,
+    longest_kept: u64,
     origin: String,
     tree: Frontier,
     story: Story,
@@ -99,6 +98,7 @@ impl Auditor {
             key,
             kept: kept.to_vec(),
             waiting: Vec::new(),
+            longest_kept: 0,
             origin: String::new(),
             tree: Frontier::new(),
             story: Story::default(),
@@ -147,7 +147,8 @@ impl Auditor {
     /// Ends the log.
     ///
     /// # Errors
-    /// [`Fault`] when something is missing at its end, or nothing was ever signed.
+    /// [`Fault`] when something is missing at its end, nothing was ever signed, or entries were taken that no
+    /// checkpoint covers: those are not part of the log.
     pub fn finish(self) -> Result<Report, Fault> {
         let fault = |at, why: String| Err(Fault { at, why });
         let size = self.tree.size();
@@ -169,12 +170,18 @@ impl Auditor {
                 "no checkpoint covers any of it: nothing here is signed".to_owned(),
             );
         }
+        if self.covered < size {
+            let first = self.covered;
+            return fault(
+                At::Entry(first),
+                "no checkpoint covers it and those after it".to_owned(),
+            );
+        }
         Ok(Report {
             origin: self.origin,
             size,
             root: self.tree.root(),
             checkpoints: self.checkpoints,
-            covered: self.covered,
             signatures: self.story.signatures(),
             kinds: self.kinds,
         })
@@ -198,6 +205,7 @@ impl Auditor {
             self.waiting.push((number, checkpoint));
         }
         self.waiting.sort_by_key(|(_, checkpoint)| checkpoint.size);
+        self.longest_kept = self.waiting.last().map_or(0, |(_, checkpoint)| checkpoint.size);
         Ok(())
     }
 
@@ -235,10 +243,15 @@ pub async fn verify(
     dump: bool,
     out: &mut impl Write,
 ) -> Result<()> {
+    let end = stored_end(source, &key).await?;
     let mut auditor = Auditor::new(key, kept);
-    let mut seq = 0_u64;
+    let (mut seq, mut beyond) = (0_u64, 0_u64);
     while let Some(record) = source.next().await? {
         match record {
+            // Beyond what the token signed anybody may have written anything: neither read nor shown.
+            Record::Entry { .. } if seq > 0 && seq >= end.max(auditor.longest_kept) => {
+                beyond = beyond.saturating_add(1);
+            }
             Record::Entry { seq: number, bytes } => {
                 let entry = auditor.entry(number, &bytes)?;
                 if dump {
@@ -253,7 +266,7 @@ pub async fn verify(
     for (kind, count) in &report.kinds {
         writeln!(out, "{count:>10}  {kind}")?;
     }
-    let Report { origin, size, root, checkpoints, covered, signatures, .. } = &report;
+    let Report { origin, size, root, checkpoints, signatures, .. } = &report;
     writeln!(out, "log         {origin}")?;
     writeln!(out, "entries     {size}, every one follows from those before it")?;
     writeln!(out, "signatures  {signatures} in signed transactions, every one verified")?;
@@ -262,15 +275,23 @@ pub async fn verify(
         "checkpoints {checkpoints} stored, every one signed by the pinned key and over these entries"
     )?;
     writeln!(out, "root        {}", hex::encode(root))?;
-    let after = size.saturating_sub(*covered);
-    if after > 0 {
+    if beyond > 0 {
         writeln!(
             out,
-            "warning     the last {after} entries were written after the newest checkpoint: only the database vouches for them"
+            "warning     {beyond} rows beyond the newest checkpoint are not covered and not part of the log: neither checked nor shown; the signer sets them aside at its next start"
         )?;
     }
     writeln!(out, "The log holds.")?;
     Ok(())
+}
+
+/// How many entries the newest stored checkpoint is over, by its own word, which must be signed.
+async fn stored_end(source: &mut Source, key: &[u8; 32]) -> Result<u64> {
+    let Some((size, note)) = source.newest_checkpoint().await? else { return Ok(0) };
+    let checkpoint = Checkpoint::open(&note, &audit::checkpoint::origin(key), key);
+    let checkpoint =
+        checkpoint.map_err(|error| Fault { at: At::Checkpoint(size), why: error.to_string() })?;
+    Ok(checkpoint.size)
 }
 
 /// A checkpoint file kept elsewhere.

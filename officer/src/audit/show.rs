@@ -21,6 +21,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Attested(_) => "attested",
         Event::AttestationSigned { .. } => "attestation signed",
         Event::Service { .. } => "service",
+        Event::TailSetAside { .. } => "tail set aside",
         _ => "unknown",
     }
 }
@@ -91,6 +92,9 @@ fn details(event: &Event) -> String {
         }
         Event::AttestationSigned { root, .. } => format!("root {}", hex::encode(root)),
         Event::Service { state, version } => words(&format!("{state}, version {version}")),
+        Event::TailSetAside { from, count, digest } => {
+            format!("{count} uncovered entries from {from} on, root {}", hex::encode(digest))
+        }
         _ => String::new(),
     }
 }

@@ -24,6 +24,7 @@ const PAGE_ROWS: i64 = 256;
 const LINE_BYTES_MAX: usize = ENTRY_BYTES_MAX * 2;
 
 const ENTRIES: &str = "SELECT seq, bytes FROM entries WHERE seq >= $1 ORDER BY seq LIMIT $2";
+const NEWEST: &str = "SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1";
 const CHECKPOINTS: &str =
     "SELECT size, note FROM checkpoints WHERE size > $1 ORDER BY size LIMIT $2";
 
@@ -71,14 +72,18 @@ impl Source {
     /// # Errors
     /// When it is not one.
     pub fn export(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut export = Export { lines: BufReader::new(file), number: 0, path: path.to_owned() };
-        ensure!(
-            export.line()?.as_deref() == Some(EXPORT_KIND),
-            "{} is not an export of `officer audit export`",
-            path.display()
-        );
-        Ok(Self::Export(export))
+        Ok(Self::Export(Export::open(path)?))
+    }
+
+    /// The checkpoint over the most entries, and how many those are by its place: where the log ends.
+    ///
+    /// # Errors
+    /// When it cannot be read; what it says is for others to check.
+    pub async fn newest_checkpoint(&mut self) -> Result<Option<(u64, String)>> {
+        match self {
+            Self::Database(database) => database.newest_checkpoint().await,
+            Self::Export(export) => Export::open(&export.path)?.last_checkpoint(),
+        }
     }
 
     /// The next record.
@@ -163,6 +168,15 @@ impl Database {
         }
     }
 
+    async fn newest_checkpoint(&mut self) -> Result<Option<(u64, String)>> {
+        let newest: sqlx::Result<Option<(i64, String)>> = match &mut self.connection {
+            Connection::Sqlite(c) => sqlx::query_as(NEWEST).fetch_optional(c).await,
+            Connection::Postgres(c) => sqlx::query_as(NEWEST).fetch_optional(c).await,
+        };
+        let newest = newest.map_err(explain).context("cannot read the log's database")?;
+        Ok(newest.map(|(size, note)| (u64::try_from(size).unwrap_or_default(), note)))
+    }
+
     async fn next(&mut self) -> Result<Option<Record>> {
         self.fill().await.map_err(explain).context("cannot read the log's database")?;
         if self.checkpoints.front().is_some_and(|(size, _)| *size <= self.given) {
@@ -241,6 +255,29 @@ pub struct Export {
 }
 
 impl Export {
+    fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut export = Self { lines: BufReader::new(file), number: 0, path: path.to_owned() };
+        ensure!(
+            export.line()?.as_deref() == Some(EXPORT_KIND),
+            "{} is not an export of `officer audit export`",
+            path.display()
+        );
+        Ok(export)
+    }
+
+    /// Reads on to the end: the last checkpoint, and how many entries stand before it.
+    fn last_checkpoint(mut self) -> Result<Option<(u64, String)>> {
+        let (mut entries, mut last) = (0_u64, None);
+        while let Some(record) = self.next()? {
+            match record {
+                Record::Entry { .. } => entries = entries.saturating_add(1),
+                Record::Checkpoint(note) => last = Some((entries, note)),
+            }
+        }
+        Ok(last)
+    }
+
     fn next(&mut self) -> Result<Option<Record>> {
         let Some(line) = self.line()? else { return Ok(None) };
         let at = || format!("{} line {}", self.path.display(), self.number);

@@ -102,7 +102,10 @@ impl Story {
                 }
                 verify_statement(root, signature, &self.attestation_key).map_err(|e| e.to_string())
             }
-            Event::Refused { .. } | Event::Service { .. } => Ok(()),
+            Event::TailSetAside { from, count, .. } if *from != seq || *count == 0 => {
+                Err("it does not stand where what it set aside began".to_owned())
+            }
+            Event::Refused { .. } | Event::Service { .. } | Event::TailSetAside { .. } => Ok(()),
             _ => Err("this program does not know what it says: use a newer one".to_owned()),
         }
     }

@@ -207,7 +207,7 @@ impl Fold for Ledger {
             }
             Event::AttestationSigned { root, signature } => self.attested.sign(root, signature),
             // These change nothing that a decision asks about.
-            Event::Refused { .. } | Event::Service { .. } => Ok(()),
+            Event::Refused { .. } | Event::Service { .. } | Event::TailSetAside { .. } => Ok(()),
             _ => Err(wrong(
                 "this program does not know this kind of entry: use the one that wrote it",
             )),

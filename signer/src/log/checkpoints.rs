@@ -1,12 +1,11 @@
-//! Asks the token to sign what the log looks like, after writes, at a bounded rate and at the end. It never
-//! signs anything but durable entries, and a token that is away delays checkpoints but stops no commit.
+//! Asks the token to sign what the log looks like after each write: an entry counts once such a checkpoint covers
+//! it. It never signs anything but durable entries, never holds up the writer, and tries again when the token is away.
 
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use audit::checkpoint::Checkpoint;
@@ -27,31 +26,17 @@ pub trait CheckpointSigner: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Result<[u8; 64], String>> + Send + 'a>>;
 }
 
-/// What others may know about checkpoints.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    signed: AtomicU64,
-    problem: Mutex<Option<String>>,
-}
-
-impl Progress {
-    pub(super) fn starting_at(size: u64) -> Self {
-        Self { signed: AtomicU64::new(size), problem: Mutex::default() }
-    }
-
-    /// Size of the newest signed checkpoint.
-    pub(super) fn signed(&self) -> u64 {
-        self.signed.load(Ordering::Relaxed)
-    }
-
-    /// Why the newest attempt failed.
-    pub(super) fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_problem(&self, problem: Option<String>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-    }
+/// How much of the log counts, and how the newest attempts went.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Coverage {
+    /// Entries under the newest checkpoint that lies in the database and in the state folder.
+    pub(super) size: u64,
+    /// How many attempts failed so far.
+    pub(super) failures: u64,
+    /// How many entries the newest of those would have covered.
+    pub(super) failed_at: u64,
+    /// Why it failed, until one succeeds.
+    pub(super) problem: Option<String>,
 }
 
 /// Everything the checkpoint task needs.
@@ -60,45 +45,61 @@ pub(super) struct Checkpoints {
     pub(super) key: [u8; 32],
     pub(super) signer: Arc<dyn CheckpointSigner>,
     pub(super) state_dir: PathBuf,
-    pub(super) every: Duration,
+    pub(super) retry: Duration,
     pub(super) head: watch::Receiver<Head>,
     pub(super) queue: mpsc::Sender<Message>,
-    pub(super) progress: Arc<Progress>,
+    pub(super) coverage: watch::Sender<Coverage>,
 }
 
 impl Checkpoints {
     /// Runs until `stop`: sent, it makes one last checkpoint; dropped, it just ends.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         let orderly = loop {
-            if self.head.borrow_and_update().size > self.progress.signed() {
-                self.attempt().await;
-            }
-            // A failed attempt is repeated at the same pace even when nothing new is written.
-            let behind = self.head.borrow().size > self.progress.signed();
-            tokio::select! {
-                stopped = &mut stop => break stopped.is_ok(),
-                () = tokio::time::sleep(self.every) => {}
-            }
+            // Whatever is written while one checkpoint is made is covered together by the next.
+            let behind = self.head.borrow_and_update().size > self.coverage.borrow().size;
+            let mut failed = false;
             if behind {
-                continue;
+                let mut attempt = pin!(self.attempt());
+                tokio::select! {
+                    stopped = &mut stop => {
+                        if stopped.is_ok() {
+                            attempt.await;
+                        }
+                        break stopped.is_ok();
+                    }
+                    done = &mut attempt => failed = !done,
+                }
             }
             tokio::select! {
                 stopped = &mut stop => break stopped.is_ok(),
-                changed = self.head.changed() => if changed.is_err() { break false },
+                () = tokio::time::sleep(self.retry), if failed => {}
+                changed = self.head.changed(), if !failed => if changed.is_err() { break false },
             }
         };
-        if orderly && self.head.borrow().size > self.progress.signed() {
+        if orderly && self.head.borrow().size > self.coverage.borrow().size {
             self.attempt().await;
         }
     }
 
-    async fn attempt(&self) {
+    /// Makes a checkpoint over all that is durable now, and tells those who wait for it; whether it worked.
+    async fn attempt(&self) -> bool {
         let head = *self.head.borrow();
         let result = self.checkpoint(head).await;
-        if let Err(problem) = &result {
-            tracing::warn!(size = head.size, problem, "no checkpoint");
-        }
-        self.progress.set_problem(result.err());
+        self.coverage.send_modify(|coverage| match &result {
+            Ok(()) => {
+                coverage.size = coverage.size.max(head.size);
+                coverage.problem = None;
+            }
+            Err(problem) => {
+                if coverage.problem.as_ref() != Some(problem) {
+                    tracing::warn!(size = head.size, problem, "no checkpoint");
+                }
+                coverage.failures = coverage.failures.saturating_add(1);
+                coverage.failed_at = head.size;
+                coverage.problem = Some(problem.clone());
+            }
+        });
+        result.is_ok()
     }
 
     /// Signs, checks what came back, then keeps it in the database and outside of it.
@@ -112,13 +113,21 @@ impl Checkpoints {
             .map_err(|_| "the token did not answer in time".to_owned())??;
         let note = checkpoint.note(&self.key, &signature);
         Checkpoint::open(&note, &self.origin, &self.key).map_err(|error| error.to_string())?;
+        // Both at once, and both waited for: a file still being written must not overtake a later one.
+        let (stored, kept) = tokio::join!(
+            self.store(head.size, note.clone()),
+            high_water::write(self.state_dir.clone(), note)
+        );
+        stored?;
+        kept.map_err(|error| error.to_string())
+    }
+
+    async fn store(&self, size: u64, note: String) -> Result<(), String> {
+        let stopped = || "the log stopped".to_owned();
         let (stored, done) = oneshot::channel();
-        let message = Message::Checkpoint { size: head.size, note: note.clone(), stored };
-        self.queue.send(message).await.map_err(|_| "the log stopped".to_owned())?;
-        done.await.map_err(|_| "the log stopped".to_owned())?;
-        high_water::write(self.state_dir.clone(), note).await.map_err(|e| e.to_string())?;
-        self.progress.signed.fetch_max(head.size, Ordering::Relaxed);
-        Ok(())
+        let message = Message::Checkpoint { size, note, stored };
+        self.queue.send(message).await.map_err(|_| stopped())?;
+        done.await.map_err(|_| stopped())
     }
 }
 

@@ -1,34 +1,66 @@
-//! Time for entries, as an argument, so that tests own it. It never sleeps.
+//! Time for entries, as an argument, so that tests own it. It never sleeps, and the machine's clock is read once:
+//! whoever sets it while the signer runs changes nothing.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::error::LogError;
+
+/// How far the time at start may lie behind the log's last entry, in milliseconds: an hour.
+const BEHIND_MS_MAX: u64 = 3_600_000;
+/// How far it may lie ahead: seven days. A clock that jumped ahead would empty every rolling budget.
+const AHEAD_MS_MAX: u64 = 7 * 24 * 3_600_000;
 
 /// Where the time comes from.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
+pub struct Clock {
+    unix_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    confirmed: bool,
+}
 
 impl Clock {
-    /// The machine's clock.
+    /// The machine's clock as it is now, carried on by its monotonic one.
     #[must_use]
     pub fn system() -> Self {
-        Self::from_fn(|| {
-            // Before 1970 counts as 1970: the log never lets time run backwards anyway.
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        // Before 1970 counts as 1970: the log never lets time run backwards anyway.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let begun = Instant::now();
+        Self::from_fn(move || {
+            let now = since.saturating_add(begun.elapsed());
+            u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
         })
     }
 
     /// A clock of one's own: Unix milliseconds.
     #[must_use]
     pub fn from_fn(unix_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self(Arc::new(unix_ms))
+        Self { unix_ms: Arc::new(unix_ms), confirmed: false }
+    }
+
+    /// The same clock, which a person has looked at: a log takes it even when its last entry is from long ago, or
+    /// from later than now.
+    #[must_use]
+    pub fn confirmed(self) -> Self {
+        Self { confirmed: true, ..self }
+    }
+
+    /// Whether a log whose last entry is of this time may go on by this clock.
+    pub(super) fn follows(&self, last_ms: u64) -> Result<(), LogError> {
+        let now_ms = self.unix_ms();
+        let plausible = now_ms <= last_ms.saturating_add(AHEAD_MS_MAX)
+            && now_ms.saturating_add(BEHIND_MS_MAX) >= last_ms;
+        if plausible || self.confirmed {
+            return Ok(());
+        }
+        let (now_s, last_s) = (now_ms / 1000, last_ms / 1000);
+        Err(LogError::Clock { now_s, last_s })
     }
 
     /// Unix time in milliseconds.
     #[must_use]
     pub fn unix_ms(&self) -> u64 {
-        (self.0)()
+        (self.unix_ms)()
     }
 
     /// Unix time in whole seconds.

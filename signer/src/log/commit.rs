@@ -1,5 +1,6 @@
 //! The log and the state folded from it, behind one lock and one writer. A decision and its entries are one
-//! step: nobody decides on a state that is not the entries before it, and nothing is granted before it is durable.
+//! step: nobody decides on a state that is not the entries before it, and nothing is granted or released before a
+//! checkpoint signed by the token covers it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use policy::intent::RequestId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::checkpoints::{CheckpointSigner, Checkpoints, Progress};
+use super::checkpoints::{CheckpointSigner, Checkpoints, Coverage};
 use super::clock::Clock;
 use super::error::LogError;
 use super::high_water;
@@ -50,7 +51,7 @@ pub struct Step<T> {
 }
 
 impl<T> Step<T> {
-    /// Nothing to write: `out` is returned once everything it may rest on is durable.
+    /// Nothing to write: `out` is returned once everything it may rest on is covered.
     pub fn nothing(out: T) -> Self {
         Self { events: Vec::new(), grant: None, out }
     }
@@ -72,8 +73,8 @@ pub struct Settings {
     pub signer: Arc<dyn CheckpointSigner>,
     /// Time of entries.
     pub clock: Clock,
-    /// At most one checkpoint in this time; one second is usual.
-    pub checkpoint_every: Duration,
+    /// After how long a checkpoint that failed is tried again.
+    pub checkpoint_retry: Duration,
 }
 
 /// How the log is doing.
@@ -85,7 +86,7 @@ pub struct Status {
     pub checkpointed: u64,
     /// Why nothing is signed any more.
     pub stopped: Option<String>,
-    /// Why checkpoints lag behind.
+    /// Why the newest entries are not covered, and nothing is granted.
     pub checkpoint_problem: Option<String>,
     /// How well commits were grouped.
     pub groups: Groups,
@@ -97,7 +98,7 @@ pub struct Log<S> {
     queue: mpsc::Sender<Message>,
     head: watch::Receiver<Head>,
     health: Arc<Health>,
-    progress: Arc<Progress>,
+    coverage: watch::Receiver<Coverage>,
     clock: Clock,
     opening: Opening,
     tasks: Mutex<Option<Tasks>>,
@@ -116,7 +117,8 @@ struct Tasks {
     writer: JoinHandle<()>,
 }
 
-/// Writes entry 0 of a new log.
+/// Writes entry 0 of a new log. It holds nothing that is not held against token and configuration at each start, so
+/// it needs no checkpoint yet; opening the log signs the first one before anything follows.
 ///
 /// # Errors
 /// [`LogError`] when there are entries already, or the state folder remembers a log that is not here.
@@ -137,11 +139,12 @@ pub async fn begin(
         return Err(LogError::Beginning(0));
     }
     let entry = Entry { unix_ms: clock.unix_ms(), event: opened }.encode()?;
-    Ok(store.append(&[entry]).await?)
+    Ok(store.append(&[entry], None).await?)
 }
 
 impl<S: Fold> Log<S> {
-    /// Reads and checks the whole log, folds it into `state` and starts the writer.
+    /// Reads and checks the whole log, sets aside what no checkpoint covers, folds the rest into `state`, starts the
+    /// writer, and returns when all of the log is covered.
     ///
     /// # Errors
     /// [`LogError`] saying what does not add up and what to do.
@@ -150,24 +153,25 @@ impl<S: Fold> Log<S> {
         mut state: S,
         settings: Settings,
     ) -> Result<Self, LogError> {
-        let Settings { checkpoint_key: key, state_dir, signer, clock, checkpoint_every } = settings;
-        let replayed = replay::replay(&mut store, &mut state, &key, &state_dir).await?;
+        let Settings { checkpoint_key: key, state_dir, signer, clock, checkpoint_retry } = settings;
+        let replayed = replay::replay(&mut store, &mut state, &key, &state_dir, &clock).await?;
         let replay::Replayed { opening, tree, last_ms } = replayed;
         let next = tree.size();
         let (head_sender, head) = watch::channel(Head { size: next, root: tree.root() });
         let (queue, receiver) = mpsc::channel(QUEUE_COMMITS_MAX);
         let health = Arc::new(Health::default());
-        let progress = Arc::new(Progress::starting_at(opening.checkpointed));
+        let covered = Coverage { size: opening.checkpointed, ..Coverage::default() };
+        let (coverage_sender, coverage) = watch::channel(covered);
         let (stop, stopped) = oneshot::channel();
         let checkpoints = Checkpoints {
             origin: opening.origin.clone(),
             key,
             signer,
             state_dir,
-            every: checkpoint_every,
+            retry: checkpoint_retry,
             head: head.clone(),
             queue: queue.clone(),
-            progress: Arc::clone(&progress),
+            coverage: coverage_sender,
         };
         let writer = writer::run(store, tree, receiver, head_sender, Arc::clone(&health));
         let tasks = Tasks {
@@ -177,7 +181,13 @@ impl<S: Fold> Log<S> {
         };
         let (folded, tasks) =
             (Mutex::new(Folded { state, next, last_ms }), Mutex::new(Some(tasks)));
-        Ok(Self { folded, queue, head, health, progress, clock, opening, tasks })
+        let log = Self { folded, queue, head, health, coverage, clock, opening, tasks };
+        if let Err(error) = log.commit(|_| Step::nothing(())).await {
+            // Gives the database back, so that whoever tries again finds it free.
+            let _ = log.close().await;
+            return Err(error);
+        }
+        Ok(log)
     }
 
     /// What was found at start.
@@ -189,11 +199,13 @@ impl<S: Fold> Log<S> {
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> Status {
+        let Coverage { size: checkpointed, problem: checkpoint_problem, .. } =
+            self.coverage.borrow().clone();
         Status {
             head: *self.head.borrow(),
-            checkpointed: self.progress.signed(),
+            checkpointed,
             stopped: self.health.stopped().map(str::to_owned),
-            checkpoint_problem: self.progress.problem(),
+            checkpoint_problem,
             groups: self.health.groups(),
         }
     }
@@ -204,18 +216,22 @@ impl<S: Fold> Log<S> {
         f(&self.folded.lock().unwrap_or_else(PoisonError::into_inner).state)
     }
 
-    /// Runs `f` on the state under the lock, applies its events to the state, queues them in that same order,
-    /// and returns when they, and all that `f` saw, are durable; only then a grant becomes a permit. `f` must be quick.
+    /// Runs `f` on the state under the lock, applies its events to the state, queues them in that same order, and
+    /// returns when a checkpoint signed by the token covers them and all that `f` saw; only then a grant becomes a
+    /// permit, and only then may `out` be told to anybody. `f` must be quick.
     ///
     /// # Errors
-    /// [`LogError`]; after [`LogError::Stopped`] nothing works until a restart.
+    /// [`LogError`]. After [`LogError::Uncovered`] the events are written and stay in the state, and the next
+    /// checkpoint covers them: asking again finds them. After [`LogError::Stopped`] nothing works until a restart.
     pub async fn commit<T>(
         &self,
         f: impl FnOnce(&S) -> Step<T>,
     ) -> Result<(Option<DurablePermit>, T), LogError> {
+        let failures = self.coverage.borrow().failures;
         let place = self.queue.reserve().await.map_err(|_| self.stopped())?;
         let queued = self.queue_step(place, f)?;
         queued.durable.await.map_err(|_| self.stopped())?;
+        self.covered(queued.size, failures).await?;
         match queued.grant {
             None => Ok((None, queued.out)),
             Some((authorization, true)) => {
@@ -225,6 +241,17 @@ impl<S: Fold> Log<S> {
                 Err(LogError::SpendMissing(authorization.granted().request))
             }
         }
+    }
+
+    /// Writes down what nobody relies on being remembered (refusals, failures, progress): returns when it is durable,
+    /// also while the token is away. Without a later checkpoint a restart sets it aside.
+    ///
+    /// # Errors
+    /// [`LogError`], as for [`commit`](Self::commit), but never [`LogError::Uncovered`].
+    pub async fn note(&self, f: impl FnOnce(&S) -> Vec<Event>) -> Result<(), LogError> {
+        let place = self.queue.reserve().await.map_err(|_| self.stopped())?;
+        let queued = self.queue_step(place, |state| Step::write(f(state), ()))?;
+        queued.durable.await.map_err(|_| self.stopped())
     }
 
     /// Reads one entry back from the database. Whoever asks must know a digest of what it should say: the tree
@@ -294,7 +321,29 @@ impl<S: Fold> Log<S> {
             // Sent under the lock: the queue's order is the order of the state.
             place.send(Message::Entries { entries: encoded, durable: done });
         }
-        Ok(Queued { durable, grant, out })
+        Ok(Queued { durable, size: folded.next, grant, out })
+    }
+
+    /// Waits until a checkpoint covers the first `size` entries, or one that would have was not signed. `failures`
+    /// are those from before, which say nothing.
+    async fn covered(&self, size: u64, failures: u64) -> Result<(), LogError> {
+        let mut coverage = self.coverage.clone();
+        loop {
+            {
+                let now = coverage.borrow_and_update();
+                if now.size >= size {
+                    return Ok(());
+                }
+                if now.failures > failures && now.failed_at >= size {
+                    let problem = now.problem.clone().unwrap_or_default();
+                    return Err(match self.health.stopped() {
+                        Some(_) => self.stopped(),
+                        None => LogError::Uncovered(problem),
+                    });
+                }
+            }
+            coverage.changed().await.map_err(|_| self.stopped())?;
+        }
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, Folded<S>>, LogError> {
@@ -332,6 +381,8 @@ impl<S: Fold> Log<S> {
 /// A step on its way to the disk.
 struct Queued<T> {
     durable: oneshot::Receiver<()>,
+    /// How many entries must be covered before it counts.
+    size: u64,
     grant: Option<(Authorization, bool)>,
     out: T,
 }

@@ -185,6 +185,26 @@ pub enum LogError {
         /// Its size.
         size: u64,
     },
+    /// Entries without any checkpoint: nothing says that a signer wrote them.
+    #[error(
+        "the log has {0} entries and no checkpoint, neither in the database nor in the state folder: restore one of them, nothing else says which entries are true"
+    )]
+    Unsigned(u64),
+    /// The clock and the log do not go together.
+    #[error(
+        "the clock says {now_s} (Unix seconds), and the log's last entry is of {last_s}: more than seven days later or an hour earlier would empty or freeze every rolling limit; set the clock, or if it is right, start once with --clock-is-right"
+    )]
+    Clock {
+        /// The clock, in Unix seconds.
+        now_s: u64,
+        /// The last entry's time.
+        last_s: u64,
+    },
+    /// Written, but not covered by a checkpoint.
+    #[error(
+        "written down, but the token signed no checkpoint over it, so it does not count yet: {0}; ask again with the same key"
+    )]
+    Uncovered(String),
     /// An entry the state cannot follow.
     #[error("log entry {seq} does not follow from those before it: {source}")]
     Fold {

@@ -1,9 +1,10 @@
-//! The log: the one append-only sequence of entries that is this service's whole state. It never changes or
-//! removes an entry, and nothing may be signed before its spend is in here, durable.
+//! The log: the one append-only sequence of entries that is this service's whole state. An entry counts once a
+//! checkpoint signed by the token covers it; it never changes or removes one that counts, and nothing may be signed
+//! before its spend does.
 //!
-//! Reading order: [`Log`] (open, read, commit), `permit` (the proof that an entry is durable), `replay`
-//! (what is checked at start), `writer` (group commit), `checkpoints` and `high_water` (what the token
-//! signs about it, and the copy outside the database), `store` (the few SQL statements).
+//! Reading order: [`Log`] (open, read, commit), `permit` (the proof that an entry counts), `replay`
+//! (what is checked at start, what does not count is set aside), `writer` (group commit), `checkpoints` and
+//! `high_water` (what the token signs about it, and the copy outside the database), `store` (the few SQL statements).
 
 mod commit;
 mod permit;

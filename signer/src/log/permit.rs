@@ -1,10 +1,10 @@
-//! The permit to sign: proof that a decision's spend is durable in the log. It never exists for anything else,
-//! cannot be copied, and is spent by the token.
+//! The permit to sign: proof that a decision's spend is durable in the log, under a checkpoint. It never exists for
+//! anything else, cannot be copied, and is spent by the token.
 
 use policy::Authorization;
 use policy::intent::RequestId;
 
-/// One durable, authorized request. Made only by [`Log::commit`](super::Log::commit), consumed by signing.
+/// One durable, checkpointed, authorized request. Made only by [`Log::commit`](super::Log::commit), consumed by signing.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped cost allowance and signed nothing"]
 pub struct DurablePermit {
@@ -13,7 +13,7 @@ pub struct DurablePermit {
 }
 
 impl DurablePermit {
-    /// For [`Log::commit`](super::Log::commit) alone, after the spend reached the disk.
+    /// For [`Log::commit`](super::Log::commit) alone, after the token signed a checkpoint over the spend.
     pub(super) fn after_durable(authorization: Authorization) -> Self {
         let granted = authorization.into_parts();
         Self { request: granted.request, digest: granted.digest }

@@ -1,5 +1,6 @@
-//! Reads the whole log at start, checks it against what the token signed, and folds it into the state. It never
-//! repairs anything: a log that does not add up stays closed.
+//! Reads the whole log at start, checks it against what the token signed, and folds it into the state. What lies
+//! beyond the newest checkpoint never counted and is set aside unread; it never repairs anything else: a log that does
+//! not add up stays closed.
 
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
 use audit::tree::{self, Frontier};
 
+use super::clock::Clock;
 use super::commit::Fold;
 use super::error::{LogError, Whose};
 use super::high_water;
@@ -19,9 +21,10 @@ pub struct Opening {
     pub origin: String,
     /// Entries.
     pub size: u64,
-    /// Entries that a signed checkpoint covers. The rest was written after it, before a crash: accepted, and
-    /// covered by the next one.
+    /// Entries that a signed checkpoint covered.
     pub checkpointed: u64,
+    /// Entries beyond it, which now lie in the table `discarded`: a crash left them, or somebody put them there.
+    pub set_aside: u64,
     /// Whether the state folder had a checkpoint. Without one an old copy of the whole database goes unnoticed.
     pub state_folder: bool,
 }
@@ -33,12 +36,13 @@ pub(super) struct Replayed {
     pub(super) last_ms: u64,
 }
 
-/// Reads, checks and folds everything.
+/// Reads and checks everything, and folds what counts.
 pub(super) async fn replay<S: Fold>(
     store: &mut Store,
     state: &mut S,
     key: &[u8; 32],
     state_dir: &Path,
+    clock: &Clock,
 ) -> Result<Replayed, LogError> {
     let mut page = store.entries_from(i64::MIN).await?;
     let Some((_, first)) = page.first() else {
@@ -50,22 +54,44 @@ pub(super) async fn replay<S: Fold>(
     };
     let origin = beginning(first, key)?;
     let signed = checkpoints(store, &origin, key, state_dir).await?;
-    let mut tree = Frontier::new();
-    let mut last_ms = 0;
+    let checkpointed = signed.iter().map(|(_, checkpoint)| checkpoint.size).max().unwrap_or(0);
+    // Entry 0 alone may lack one: it is held against token and configuration instead.
+    let counted = checkpointed.max(1);
+    let (mut tree, mut tail, mut last_ms) = (Frontier::new(), Frontier::new(), 0);
     while !page.is_empty() {
         for (seq, bytes) in &page {
-            let expected = tree.size();
+            let expected = tree.size().saturating_add(tail.size());
             if u64::try_from(*seq) != Ok(expected) {
                 return Err(LogError::Gap { expected, found: *seq });
+            }
+            if expected >= counted {
+                tail.append(tree::leaf_hash(bytes));
+                continue;
             }
             last_ms = last_ms.max(fold(state, expected, bytes)?);
             tree.append(tree::leaf_hash(bytes));
             compare(&signed, &tree)?;
         }
-        let next = i64::try_from(tree.size()).map_err(|_| super::error::StoreError::Number)?;
+        let next = tree.size().saturating_add(tail.size());
+        let next = i64::try_from(next).map_err(|_| super::error::StoreError::Number)?;
         page = store.entries_from(next).await?;
     }
-    let found = tree.size();
+    let found = tree.size().saturating_add(tail.size());
+    check_end(store, &signed, found)?;
+    clock.follows(last_ms)?;
+    let set_aside = tail.size();
+    if set_aside > 0 {
+        let unix_ms = clock.unix_ms().max(last_ms);
+        set_tail_aside(store, state, &mut tree, &tail, unix_ms).await?;
+        last_ms = unix_ms;
+    }
+    let state_folder = signed.iter().any(|(whose, _)| *whose == Whose::StateFolder);
+    let opening = Opening { origin, size: tree.size(), checkpointed, set_aside, state_folder };
+    Ok(Replayed { opening, tree, last_ms })
+}
+
+/// As many entries must be there as were written and as were signed, and more than the first only with a checkpoint.
+fn check_end(store: &Store, signed: &[(Whose, Checkpoint)], found: u64) -> Result<(), LogError> {
     if let Some((whose, checkpoint)) = signed.iter().find(|(_, c)| c.size > found) {
         return Err(LogError::RolledBack { whose: *whose, signed: checkpoint.size, found });
     }
@@ -73,13 +99,34 @@ pub(super) async fn replay<S: Fold>(
     if recorded != found {
         return Err(LogError::Count { recorded, found });
     }
-    let opening = Opening {
-        origin,
-        size: found,
-        checkpointed: signed.iter().map(|(_, c)| c.size).max().unwrap_or(0),
-        state_folder: signed.iter().any(|(whose, _)| *whose == Whose::StateFolder),
-    };
-    Ok(Replayed { opening, tree, last_ms })
+    if signed.is_empty() && found > 1 {
+        // Setting all of it aside would forget what was spent.
+        return Err(LogError::Unsigned(found));
+    }
+    Ok(())
+}
+
+/// Moves what no checkpoint covers out of the log, and says so in the log.
+async fn set_tail_aside<S: Fold>(
+    store: &mut Store,
+    state: &mut S,
+    tree: &mut Frontier,
+    tail: &Frontier,
+    unix_ms: u64,
+) -> Result<(), LogError> {
+    let (from, count, digest) = (tree.size(), tail.size(), tail.root());
+    let entry = Entry { unix_ms, event: Event::TailSetAside { from, count, digest } };
+    let bytes = entry.encode()?;
+    store.set_aside(from, unix_ms, &bytes).await?;
+    tracing::warn!(
+        from,
+        count,
+        digest = hex::encode(digest),
+        "entries beyond the newest checkpoint were set aside in the table `discarded`: after a crash that is usual, after an orderly stop somebody put them there"
+    );
+    fold(state, from, &bytes)?;
+    tree.append(tree::leaf_hash(&bytes));
+    Ok(())
 }
 
 /// Entry 0 names the log and the key its checkpoints are signed with, which must be this token's.
@@ -88,6 +135,9 @@ fn beginning(bytes: &[u8], key: &[u8; 32]) -> Result<String, LogError> {
     let Event::Opened { origin, checkpoint_key, .. } = entry.event else {
         return Err(LogError::Beginning(0));
     };
+    if origin != audit::checkpoint::origin(&checkpoint_key) {
+        return Err(LogError::Beginning(0));
+    }
     if checkpoint_key != *key {
         let (logged, token) = (hex::encode(checkpoint_key), hex::encode(key));
         return Err(LogError::WrongToken { logged, token });

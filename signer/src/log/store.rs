@@ -1,5 +1,5 @@
-//! The database under the log: the same few statements on SQLite and PostgreSQL. It never updates or deletes an
-//! entry, and never writes without holding the fence.
+//! The database under the log: the same few statements on SQLite and PostgreSQL. It never updates an entry, never
+//! drops one without keeping its bytes, and never writes without holding the fence.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,6 +17,8 @@ use super::error::StoreError;
 const INSERT_ROWS_MAX: usize = 64;
 /// Entries read at a time when the log is replayed.
 const PAGE_ROWS: i64 = 256;
+/// The last checkpoint in each so many entries is kept; those before it say nothing more.
+const CHECKPOINT_BLOCK: i64 = 1024;
 /// How long a predecessor that is just ending may keep the lock.
 const TAKE_OVER: Duration = Duration::from_secs(3);
 /// The advisory lock's number in PostgreSQL: "coffer" in ASCII.
@@ -26,11 +28,15 @@ const TABLES_SQLITE: &str = "
     CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS fence
-        (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;";
+        (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS discarded
+        (seq INTEGER NOT NULL, bytes BLOB NOT NULL, discarded_at INTEGER NOT NULL) STRICT;";
 const TABLES_POSTGRES: &str = "
     CREATE TABLE IF NOT EXISTS entries (seq BIGINT PRIMARY KEY, bytes BYTEA NOT NULL);
     CREATE TABLE IF NOT EXISTS checkpoints (size BIGINT PRIMARY KEY, note TEXT NOT NULL);
-    CREATE TABLE IF NOT EXISTS fence (id BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, size BIGINT NOT NULL);";
+    CREATE TABLE IF NOT EXISTS fence (id BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, size BIGINT NOT NULL);
+    CREATE TABLE IF NOT EXISTS discarded
+        (seq BIGINT NOT NULL, bytes BYTEA NOT NULL, discarded_at BIGINT NOT NULL);";
 
 const FENCE_MAKE: &str =
     "INSERT INTO fence (id, epoch, size) VALUES (1, 0, 0) ON CONFLICT (id) DO NOTHING";
@@ -42,6 +48,10 @@ const ENTRY_ADD: &str = "INSERT INTO entries (seq, bytes) ";
 const CHECKPOINT_NEWEST: &str = "SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1";
 const CHECKPOINT_ADD: &str =
     "INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING";
+const CHECKPOINTS_FORGET: &str = "DELETE FROM checkpoints WHERE size >= $1 AND size < $2";
+const TAIL_KEEP: &str = "INSERT INTO discarded (seq, bytes, discarded_at)
+    SELECT seq, bytes, CAST($2 AS BIGINT) FROM entries WHERE seq >= $1";
+const TAIL_DROP: &str = "DELETE FROM entries WHERE seq >= $1";
 
 /// The one connection that may write the log.
 #[derive(Debug)]
@@ -96,10 +106,17 @@ impl Store {
         u64::try_from(self.size).map_err(|_| StoreError::Number)
     }
 
-    /// Appends entries after those already there, all or none; durable when it returns.
-    pub(super) async fn append(&mut self, entries: &[Vec<u8>]) -> Result<(), StoreError> {
+    /// Appends entries after those already there and keeps a checkpoint over earlier ones, all or nothing; durable
+    /// when it returns.
+    pub(super) async fn append(
+        &mut self,
+        entries: &[Vec<u8>],
+        checkpoint: Option<(u64, String)>,
+    ) -> Result<(), StoreError> {
         let added = i64::try_from(entries.len()).map_err(|_| StoreError::Number)?;
         let size = self.size.checked_add(added).ok_or(StoreError::Number)?;
+        let checkpoint = checkpoint.map(|(at, note)| i64::try_from(at).map(|at| (at, note)));
+        let checkpoint = checkpoint.transpose().map_err(|_| StoreError::Number)?;
         on!(self.connection, c => {
             let mut transaction = c.begin().await.map_err(failed)?;
             let held = sqlx::query(FENCE_HOLD).bind(size).bind(self.epoch).bind(self.size);
@@ -115,6 +132,45 @@ impl Store {
                 });
                 insert.build().execute(&mut *transaction).await.map_err(failed)?;
             }
+            if let Some((at, note)) = checkpoint {
+                let block = at.saturating_sub(at.checked_rem(CHECKPOINT_BLOCK).unwrap_or_default());
+                let forget = sqlx::query(CHECKPOINTS_FORGET).bind(block).bind(at);
+                forget.execute(&mut *transaction).await.map_err(failed)?;
+                let add = sqlx::query(CHECKPOINT_ADD).bind(at).bind(note);
+                add.execute(&mut *transaction).await.map_err(failed)?;
+            }
+            transaction.commit().await.map_err(failed)?;
+        });
+        self.size = size;
+        Ok(())
+    }
+
+    /// Moves the entries from `from` on to the table `discarded` and puts `instead` in their place, all or nothing.
+    pub(super) async fn set_aside(
+        &mut self,
+        from: u64,
+        unix_ms: u64,
+        instead: &[u8],
+    ) -> Result<(), StoreError> {
+        let from = i64::try_from(from).map_err(|_| StoreError::Number)?;
+        let unix_ms = i64::try_from(unix_ms).map_err(|_| StoreError::Number)?;
+        let size = from.checked_add(1).ok_or(StoreError::Number)?;
+        on!(self.connection, c => {
+            let mut transaction = c.begin().await.map_err(failed)?;
+            let held = sqlx::query(FENCE_HOLD).bind(size).bind(self.epoch).bind(self.size);
+            let held = held.execute(&mut *transaction).await.map_err(failed)?;
+            if held.rows_affected() != 1 {
+                return Err(StoreError::Fenced);
+            }
+            let keep = sqlx::query(TAIL_KEEP).bind(from).bind(unix_ms);
+            keep.execute(&mut *transaction).await.map_err(failed)?;
+            let drop = sqlx::query(TAIL_DROP).bind(from);
+            drop.execute(&mut *transaction).await.map_err(failed)?;
+            let mut insert = QueryBuilder::new(ENTRY_ADD);
+            insert.push_values([(from, instead)], |mut row, (seq, bytes)| {
+                row.push_bind(seq).push_bind(bytes);
+            });
+            insert.build().execute(&mut *transaction).await.map_err(failed)?;
             transaction.commit().await.map_err(failed)?;
         });
         self.size = size;
@@ -137,15 +193,6 @@ impl Store {
         let seq = i64::try_from(seq).map_err(|_| StoreError::Number)?;
         on!(self.connection, c => {
             sqlx::query_scalar(ENTRY).bind(seq).fetch_optional(&mut **c).await
-        })
-        .map_err(failed)
-    }
-
-    /// Adds a signed checkpoint.
-    pub(super) async fn add_checkpoint(&mut self, size: u64, note: &str) -> Result<(), StoreError> {
-        let at = i64::try_from(size).map_err(|_| StoreError::Number)?;
-        on!(self.connection, c => {
-            sqlx::query(CHECKPOINT_ADD).bind(at).bind(note).execute(&mut **c).await.map(drop)
         })
         .map_err(failed)
     }

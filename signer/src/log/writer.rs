@@ -158,9 +158,10 @@ async fn write_all(
                     group.write(store, tree, head, health).await?;
                 }
             }
+            // Shares the transaction of whatever is written next; it is about entries written before.
             Message::Checkpoint { size, note, stored } => {
-                in_time(health, store.add_checkpoint(size, &note)).await?;
-                let _ = stored.send(());
+                group.checkpoint = Some((size, note));
+                group.waiting.push(stored);
             }
             Message::Read { seq, found } => {
                 // What was queued before is written first: whoever asks may have seen it in the state.
@@ -182,6 +183,8 @@ async fn write_all(
 struct Group {
     entries: Vec<Vec<u8>>,
     bytes: usize,
+    commits: usize,
+    checkpoint: Option<(u64, String)>,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -190,6 +193,7 @@ impl Group {
         let bytes = entries.iter().map(Vec::len).fold(0, usize::saturating_add);
         self.bytes = self.bytes.saturating_add(bytes);
         self.entries.extend(entries);
+        self.commits = self.commits.saturating_add(1);
         self.waiting.push(durable);
     }
 
@@ -205,11 +209,13 @@ impl Group {
         health: &Health,
     ) -> Result<(), StoreError> {
         let group = std::mem::take(self);
+        if !group.entries.is_empty() || group.checkpoint.is_some() {
+            in_time(health, store.append(&group.entries, group.checkpoint)).await?;
+        }
         if !group.entries.is_empty() {
-            in_time(health, store.append(&group.entries)).await?;
             group.entries.iter().for_each(|entry| tree.append(tree::leaf_hash(entry)));
             head.send_replace(Head { size: tree.size(), root: tree.root() });
-            health.count(group.waiting.len(), group.entries.len());
+            health.count(group.commits, group.entries.len());
         }
         for durable in group.waiting {
             // A caller that went away does not undo what is written.

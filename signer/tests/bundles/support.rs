@@ -139,7 +139,7 @@ impl House {
             state_dir: self.folder.path().to_owned(),
             signer: Arc::new(Software(self.checkpoint_key())),
             clock: Clock::system(),
-            checkpoint_every: Duration::from_secs(1),
+            checkpoint_retry: Duration::from_secs(1),
         };
         Log::open(store, Ledger::new(), settings).await.unwrap()
     }

@@ -1,4 +1,4 @@
-//! Permits: only from a decision, only after its spend is durable.
+//! Permits: only from a decision, only after its spend is durable and under a checkpoint.
 
 #[path = "../../../policy/tests/common/mod.rs"]
 mod policy_case;
@@ -7,7 +7,7 @@ use audit::entry::{Admitted, Event, Spend};
 use policy::{Authorization, Decision};
 use signer::log::{LogError, Step};
 
-use crate::support::Database;
+use crate::support::{Database, Token, Toy};
 use policy_case::{Case, Knobs};
 
 fn authorization() -> Authorization {
@@ -72,5 +72,43 @@ pub(crate) async fn no_spend_no_permit(db: Database) {
         let refused = log.commit(|_| step).await;
         assert!(matches!(refused, Err(LogError::SpendMissing(r)) if r == request), "{refused:?}");
     }
+    log.close().await.unwrap();
+}
+
+/// The token signs no checkpoint: no permit, and the reservation stays until a restart shows that nothing rests on it.
+pub(crate) async fn no_checkpoint_no_permit(db: Database) {
+    db.filled(1).await;
+    let grant = authorization();
+    let (request, digest) = (grant.granted().request, grant.granted().digest);
+    let step = |grant| Step {
+        events: vec![admitted(request.0, digest), spend(request.0)],
+        grant: Some(grant),
+        out: (),
+    };
+    let log = db.open_with(1, Token::Silent).await.unwrap();
+    let refused = log.commit(|_| step(grant)).await;
+    assert!(matches!(refused, Err(LogError::Uncovered(_))), "{refused:?}");
+    let again = Step { events: vec![], grant: Some(authorization()), out: () };
+    let refused = log.commit(|_| again).await;
+    assert!(matches!(refused, Err(LogError::Uncovered(_))), "{refused:?}");
+    drop(log);
+    let log = db.open_with(1, Token::Honest).await.unwrap();
+    assert_eq!(log.opening().set_aside, 2);
+    assert!(!log.read(|state: &Toy| signer::log::Fold::spend_recorded(state, request, &digest)));
+
+    db.becomes(Token::Silent);
+    log.commit(|_| step(authorization())).await.unwrap_err();
+    db.becomes(Token::Honest);
+    // A retry after the token came back finds the reservation, now covered.
+    let again = Step { events: vec![], grant: Some(authorization()), out: () };
+    let (permit, ()) = match log.commit(|_| again).await {
+        Err(LogError::Uncovered(_)) => {
+            let again = Step { events: vec![], grant: Some(authorization()), out: () };
+            log.commit(|_| again).await.unwrap()
+        }
+        other => other.unwrap(),
+    };
+    assert_eq!(permit.unwrap().request(), request);
+    assert_eq!(log.status().checkpointed, log.status().head.size);
     log.close().await.unwrap();
 }

@@ -1,7 +1,5 @@
 //! Beginning, running, failing and restarting.
 
-use std::time::Duration;
-
 use audit::checkpoint::Checkpoint;
 use signer::log::{LogError, Step, Store, StoreError};
 
@@ -141,33 +139,100 @@ pub(crate) async fn time_never_runs_backwards(db: Database) {
     assert_eq!(log.read(|state| state.times.clone()), [1_000, 1_000, 5_000, 5_000, 5_000]);
 }
 
-pub(crate) async fn a_silent_token_delays_checkpoints_only(db: Database) {
+/// A token that is away: what is written does not count, and does once the token is back.
+pub(crate) async fn a_silent_token_covers_nothing(db: Database) {
     db.filled(2).await;
     let log = db.open_with(1, Token::Silent).await.unwrap();
-    for number in 0..10 {
-        commit(&log, number.to_string()).await.unwrap();
+    for number in 0..3 {
+        let error = commit(&log, number.to_string()).await.unwrap_err();
+        assert!(
+            matches!(&error, LogError::Uncovered(why) if why == "the token is away"),
+            "{error}"
+        );
     }
-    log.close().await.unwrap();
+    let looked = log.commit(|state| Step::nothing(state.said.len())).await;
+    assert!(matches!(looked, Err(LogError::Uncovered(_))), "an answer would rest on them");
+    log.note(|_| vec![say("a refusal")]).await.unwrap();
     let status = log.status();
-    assert_eq!((status.head.size, status.checkpointed), (13, 3));
+    assert_eq!((status.head.size, status.checkpointed, status.stopped), (7, 3, None));
     assert_eq!(status.checkpoint_problem.as_deref(), Some("the token is away"));
+    db.becomes(Token::Honest);
+    until("the token is back", || log.status().checkpointed == 7).await;
+    assert_eq!(log.status().checkpoint_problem, None);
+    let (_, said) = log.commit(|state| Step::nothing(state.said.clone())).await.unwrap();
+    assert_eq!(said, ["0", "1", "0", "1", "2", "a refusal"]);
+    log.close().await.unwrap();
+    assert_eq!(db.open().await.unwrap().opening().set_aside, 0);
+}
+
+/// A new log whose token is away does not open, and opens later.
+pub(crate) async fn a_log_opens_only_when_all_of_it_is_covered(db: Database) {
+    db.begin().await.unwrap();
+    let refused = db.open_with(1, Token::Silent).await;
+    assert!(matches!(refused, Err(LogError::Uncovered(_))), "{refused:?}");
+    let log = db.open().await.unwrap();
+    assert_eq!(log.status().checkpointed, 1);
+    log.close().await.unwrap();
 }
 
 pub(crate) async fn a_lying_token_makes_no_checkpoint(db: Database) {
     db.filled(2).await;
-    db.more(3, Token::Lying).await;
+    db.tail(3, Token::Lying).await;
     let log = db.open().await.unwrap();
-    assert_eq!((log.opening().size, log.opening().checkpointed), (6, 3));
+    let opening = log.opening();
+    assert_eq!((opening.size, opening.checkpointed, opening.set_aside), (4, 3, 3));
 }
 
-pub(crate) async fn checkpoints_are_made_while_it_runs(mut db: Database) {
-    db.every = Duration::from_millis(1);
+/// Killed while the token was thinking: nobody was told anything, so nothing is lost with it.
+pub(crate) async fn a_crash_before_the_checkpoint_sets_aside(db: Database) {
+    db.filled(2).await;
+    let log = db.open_with(1, Token::Hanging).await.unwrap();
+    let waiting = commit(&log, "never told");
+    tokio::select! {
+        biased;
+        told = waiting => panic!("{told:?}"),
+        () = until("it is durable", || log.status().head.size == 4) => {}
+    }
+    drop(log);
+    let log = db.open().await.unwrap();
+    assert_eq!(log.read(|state| state.said.clone()), ["0", "1"]);
+    assert!(matches!(
+        log.entry(3).await.unwrap().event,
+        audit::entry::Event::TailSetAside { from: 3, count: 1, .. }
+    ));
+    log.close().await.unwrap();
+    assert_eq!(db.discarded().await.len(), 1);
+}
+
+pub(crate) async fn a_clock_that_jumped_is_refused(db: Database) {
+    const DAY: u64 = 24 * 3_600_000;
+    db.filled(2).await;
+    db.tail(1, Token::Silent).await;
+    db.hands.set(1_001 + 7 * DAY);
+    assert!(matches!(db.refusal().await, LogError::Clock { .. }));
+    db.hands.set(1_000 + 7 * DAY);
+    db.more(1).await;
+    db.hands.set(999 + 7 * DAY - 3_600_000);
+    assert!(matches!(db.refusal().await, LogError::Clock { .. }));
+    db.hands.set(1_000 + 7 * DAY - 3_600_000);
+    db.more(1).await;
+    db.hands.set(400 * DAY);
+    assert!(matches!(db.refusal().await, LogError::Clock { .. }));
+    let settings = db.settings(1, Token::Honest);
+    let settings = signer::log::Settings { clock: settings.clock.confirmed(), ..settings };
+    let store = Store::open(&db.url).await.unwrap();
+    let log = signer::log::Log::open(store, Toy::default(), settings).await.unwrap();
+    commit(&log, "a year later").await.unwrap();
+    log.close().await.unwrap();
+    db.more(1).await;
+}
+
+pub(crate) async fn checkpoints_are_made_while_it_runs(db: Database) {
     db.begin().await.unwrap();
     let log = db.open().await.unwrap();
     for number in 0..5_u64 {
         commit(&log, number.to_string()).await.unwrap();
-        until("a checkpoint over the newest entry", || log.status().checkpointed == number + 2)
-            .await;
+        assert_eq!(log.status().checkpointed, number + 2, "covered when it is told");
     }
     let note = std::fs::read_to_string(db.state_dir.join("checkpoint")).unwrap();
     let key = token_key(1).verifying_key().to_bytes();

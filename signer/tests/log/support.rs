@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use audit::entry::{Entry, Event};
@@ -65,13 +65,16 @@ pub(crate) async fn commit(log: &Log<Toy>, what: impl Into<String>) -> Result<()
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
     Honest,
+    /// Says that it is away.
     Silent,
+    /// Never answers.
+    Hanging,
     Lying,
 }
 
 pub(crate) struct Software {
     key: SigningKey,
-    manner: Token,
+    manner: Arc<Mutex<Token>>,
 }
 
 impl CheckpointSigner for Software {
@@ -80,9 +83,11 @@ impl CheckpointSigner for Software {
         text: &'a [u8],
     ) -> Pin<Box<dyn Future<Output = Result<[u8; 64], String>> + Send + 'a>> {
         Box::pin(async move {
-            match self.manner {
+            let manner = *self.manner.lock().unwrap();
+            match manner {
                 Token::Honest => Ok(self.key.sign(text).to_bytes()),
                 Token::Silent => Err("the token is away".to_owned()),
+                Token::Hanging => std::future::pending().await,
                 Token::Lying => Ok(self.key.sign(b"something else").to_bytes()),
             }
         })
@@ -118,7 +123,7 @@ pub(crate) struct Database {
     pub(crate) url: String,
     pub(crate) state_dir: PathBuf,
     pub(crate) hands: Hands,
-    pub(crate) every: Duration,
+    token: Arc<Mutex<Token>>,
     _folder: Option<TempDir>,
 }
 
@@ -140,22 +145,29 @@ impl Database {
 
     pub(crate) fn at(url: String, state_dir: PathBuf, folder: Option<TempDir>) -> Self {
         let hands = Hands(Arc::new(AtomicU64::new(1_000)));
-        Self { url, state_dir, hands, every: Duration::from_secs(3600), _folder: folder }
+        let token = Arc::new(Mutex::new(Token::Honest));
+        Self { url, state_dir, hands, token, _folder: folder }
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
         self.url.starts_with("sqlite:")
     }
 
+    /// Changes how the token behaves from now on.
+    pub(crate) fn becomes(&self, manner: Token) {
+        *self.token.lock().unwrap() = manner;
+    }
+
     pub(crate) fn settings(&self, seed: u8, manner: Token) -> Settings {
         let key = token_key(seed);
         let hands = self.hands.clone();
+        self.becomes(manner);
         Settings {
             checkpoint_key: key.verifying_key().to_bytes(),
             state_dir: self.state_dir.clone(),
-            signer: Arc::new(Software { key, manner }),
+            signer: Arc::new(Software { key, manner: Arc::clone(&self.token) }),
             clock: Clock::from_fn(move || hands.0.load(Ordering::SeqCst)),
-            checkpoint_every: self.every,
+            checkpoint_retry: Duration::from_millis(5),
         }
     }
 
@@ -179,16 +191,59 @@ impl Database {
     /// A log of `count` sentences after its beginning, closed, with a checkpoint over all of it.
     pub(crate) async fn filled(&self, count: usize) {
         self.begin().await.unwrap();
-        self.more(count, Token::Honest).await;
+        self.more(count).await;
     }
 
     /// Another run of the service that adds `count` sentences.
-    pub(crate) async fn more(&self, count: usize, manner: Token) {
-        let log = self.open_with(1, manner).await.unwrap();
+    pub(crate) async fn more(&self, count: usize) {
+        let log = self.open().await.unwrap();
         for number in 0..count {
             commit(&log, number.to_string()).await.unwrap();
         }
         log.close().await.unwrap();
+    }
+
+    /// Another run, whose token signs nothing, so that `count` sentences lie beyond the newest checkpoint.
+    pub(crate) async fn tail(&self, count: usize, manner: Token) {
+        let log = self.open_with(1, manner).await.unwrap();
+        for number in 0..count {
+            log.note(|_| vec![say(format!("tail {number}"))]).await.unwrap();
+        }
+        log.close().await.unwrap();
+    }
+
+    /// Appends an entry as somebody would who can write the database and knows the program.
+    pub(crate) async fn forge(&self, seq: i64, entry: &Entry) {
+        let bytes = entry.encode().unwrap();
+        let insert = "INSERT INTO entries (seq, bytes) VALUES ($1, $2)";
+        let count = "UPDATE fence SET size = $1";
+        macro_rules! run {
+            ($c:expr) => {{
+                let mut c = $c;
+                sqlx::query(insert).bind(seq).bind(bytes).execute(&mut c).await.unwrap();
+                sqlx::query(count).bind(seq + 1).execute(&mut c).await.unwrap();
+                c.close().await.unwrap();
+            }};
+        }
+        if self.is_sqlite() {
+            run!(sqlx::SqliteConnection::connect(&self.url).await.unwrap());
+        } else {
+            run!(sqlx::PgConnection::connect(&self.url).await.unwrap());
+        }
+    }
+
+    /// What was set aside: numbers and bytes.
+    pub(crate) async fn discarded(&self) -> Vec<(i64, Vec<u8>)> {
+        let rows = "SELECT seq, bytes FROM discarded ORDER BY seq";
+        if self.is_sqlite() {
+            let mut c = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+            let rows = sqlx::query_as(rows).fetch_all(&mut c).await.unwrap();
+            c.close().await.unwrap();
+            rows
+        } else {
+            let mut c = sqlx::PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query_as(rows).fetch_all(&mut c).await.unwrap()
+        }
     }
 
     /// What somebody with access to the database does to it.

@@ -1,8 +1,10 @@
 //! What somebody who can write the database, or restore it, does to it; every one is noticed at start.
 
+use audit::entry::{Attested, Claim, Entry, Event};
+use audit::tree::{Frontier, leaf_hash};
 use signer::log::{LogError, Whose};
 
-use crate::support::{Database, Token, commit};
+use crate::support::{Database, Token, Toy, commit, say};
 
 pub(crate) async fn an_edited_entry_is_noticed(db: Database) {
     db.filled(6).await;
@@ -41,7 +43,7 @@ pub(crate) async fn a_cut_off_end_is_noticed(db: Database) {
 
 pub(crate) async fn a_cut_off_end_after_the_checkpoint_is_noticed(db: Database) {
     db.filled(2).await;
-    db.more(4, Token::Silent).await;
+    db.tail(4, Token::Silent).await;
     db.tamper("DELETE FROM entries WHERE seq >= 5").await;
     assert!(matches!(db.refusal().await, LogError::Count { recorded: 7, found: 5 }));
 }
@@ -69,11 +71,12 @@ pub(crate) async fn an_edited_checkpoint_is_noticed(db: Database) {
 
 pub(crate) async fn an_old_copy_of_the_whole_database_is_noticed(db: Database) {
     db.filled(2).await;
-    db.more(3, Token::Honest).await;
+    db.tamper("CREATE TABLE kept AS SELECT * FROM checkpoints").await;
+    db.more(3).await;
     // Exactly what it held after the first run: consistent in itself, signed by the token.
     db.tamper(
-        "DELETE FROM entries WHERE seq >= 3; DELETE FROM checkpoints WHERE size > 3;
-         UPDATE fence SET size = 3",
+        "DELETE FROM entries WHERE seq >= 3; DELETE FROM checkpoints;
+         INSERT INTO checkpoints SELECT * FROM kept; UPDATE fence SET size = 3",
     )
     .await;
     let error = db.refusal().await;
@@ -120,12 +123,68 @@ pub(crate) async fn another_token_is_noticed(db: Database) {
     assert!(matches!(error, LogError::WrongToken { .. }));
 }
 
-pub(crate) async fn entries_after_the_checkpoint_are_reported(db: Database) {
+/// Whoever can write the database makes up a future (which would empty every rolling limit), a policy above all
+/// others and an address of their own. None of it is ever folded.
+pub(crate) async fn an_appended_entry_is_set_aside(db: Database) {
     db.filled(2).await;
-    db.more(4, Token::Silent).await;
+    let before = db.open().await.unwrap().read(Toy::clone);
+    let claim = Claim {
+        index: 7,
+        address: "bcrt1qtheirs".to_owned(),
+        reference: "customer 42".to_owned(),
+        expires_unix: 0,
+    };
+    let forged = [
+        say("started"),
+        Event::PolicyActivated {
+            version: u64::MAX,
+            digest: [1; 32],
+            text: String::new(),
+            officers: vec![],
+        },
+        Event::Attested(Attested {
+            wallet: "deposits".to_owned(),
+            caller: "shop".to_owned(),
+            root: [2; 32],
+            claims: vec![claim],
+        }),
+    ];
+    let forged = forged.map(|event| Entry { unix_ms: u64::MAX / 2, event });
+    let mut digest = Frontier::new();
+    for (seq, entry) in (3..).zip(&forged) {
+        db.forge(seq, entry).await;
+        digest.append(leaf_hash(&entry.encode().unwrap()));
+    }
     let log = db.open().await.unwrap();
-    assert_eq!((log.opening().size, log.opening().checkpointed), (7, 3));
-    commit(&log, "x").await.unwrap();
+    let opening = log.opening().clone();
+    assert_eq!((opening.size, opening.checkpointed, opening.set_aside), (4, 3, 3));
+    let said = log.entry(3).await.unwrap();
+    let event = Event::TailSetAside { from: 3, count: 3, digest: digest.root() };
+    assert_eq!(said, Entry { unix_ms: 1_000, event });
+    let after = log.read(Toy::clone);
+    assert_eq!((after.said, after.times, after.next), (before.said, vec![1_000; 4], 4));
+    commit(&log, "goes on").await.unwrap();
     log.close().await.unwrap();
-    assert_eq!(db.open().await.unwrap().opening().checkpointed, 8);
+    let bytes = forged.iter().map(|entry| entry.encode().unwrap());
+    assert_eq!(db.discarded().await, (3..).zip(bytes).collect::<Vec<_>>(), "kept as evidence");
+    let again = db.open().await.unwrap();
+    assert_eq!((again.opening().size, again.opening().set_aside), (5, 0));
+}
+
+/// Not even bytes that are no entry keep it from starting: they are not read.
+pub(crate) async fn a_tail_is_not_read(db: Database) {
+    db.filled(2).await;
+    db.tail(2, Token::Silent).await;
+    db.tamper("UPDATE entries SET bytes = substr(bytes, 2) WHERE seq = 4").await;
+    assert_eq!(db.open().await.unwrap().opening().set_aside, 2);
+}
+
+/// Without any checkpoint nothing says how much is true, and forgetting all of it would be worse than standing still.
+pub(crate) async fn a_log_without_any_checkpoint_is_refused(db: Database) {
+    db.filled(2).await;
+    db.tamper("DELETE FROM checkpoints").await;
+    assert_eq!(db.open().await.unwrap().opening().checkpointed, 3, "the state folder's counts");
+    std::fs::remove_file(db.state_dir.join("checkpoint")).unwrap();
+    db.tamper("DELETE FROM checkpoints").await;
+    assert!(matches!(db.refusal().await, LogError::Unsigned(3)));
 }

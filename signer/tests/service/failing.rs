@@ -147,7 +147,7 @@ async fn a_database_in_use_is_waited_for() {
     let config = house.config.clone();
     let serving =
         tokio::spawn(
-            async move { signer::serve::serve(&config, async { drop(ended.await) }).await },
+            async move { signer::serve::serve(&config, false, async { drop(ended.await) }).await },
         );
     let status = async || {
         let channel = house.channel_at(house.config.listen.port(), "watcher-1").await.ok()?;
@@ -179,4 +179,23 @@ async fn softhsm_is_refused_on_the_main_network() {
     assert!(error.contains("SoftHSM") && error.contains("i_understand"), "{error}");
     house.config.i_understand_that_softhsm_is_not_an_hsm = true;
     signer::start::open_token(&house.config, house.config.token.clone()).await.unwrap();
+}
+
+/// The machine's clock is eight days ahead of the log: nothing is served until a person says that it is right.
+#[tokio::test]
+async fn a_clock_that_jumped_is_not_served_with() {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    let ahead = || {
+        let now = signer::log::Clock::system();
+        signer::log::Clock::from_fn(move || now.unix_ms() + 8 * 24 * 3_600_000)
+    };
+    house.open_at(ahead()).await;
+    assert!(house.running().app().is_none());
+    let status = house.client("watcher-1").await.status(StatusRequest {}).await.unwrap_err();
+    assert_eq!(said(&status), (Code::Unavailable, vec!["log-unavailable".to_owned()]));
+    assert!(status.message().contains("--clock-is-right"), "{status}");
+    assert_eq!(health(&house).await, ServingStatus::NotServing);
+    house.close().await;
+    house.open_at(ahead().confirmed()).await;
+    assert!(house.running().app().is_some());
 }

@@ -142,7 +142,11 @@ impl House {
     }
 
     pub(crate) async fn open(&mut self) {
-        self.running = Some(run(&self.config, Clock::system()).await.unwrap());
+        self.open_at(Clock::system()).await;
+    }
+
+    pub(crate) async fn open_at(&mut self, clock: Clock) {
+        self.running = Some(run(&self.config, clock).await.unwrap());
     }
 
     pub(crate) async fn close(&mut self) {

@@ -236,7 +236,7 @@ async fn wait(
 /// Coins of earlier versions that a new one can still spend, so that at most one of them confirms.
 async fn survivors(app: &Spender, id: &str, versions: &[Version]) -> Result<Vec<Coin>, Error> {
     let own = |known: &Known| match known.spent {
-        Some((by, Some(_))) => versions.iter().any(|version| version.txid == by),
+        Some((by, Some(_))) => versions.iter().any(|version| version.is_signed_as(by)),
         _ => true,
     };
     let inputs = coins::of_payout(app.store.reader(), id).await?;

@@ -97,6 +97,11 @@ impl Version {
         matches!(self.state, VersionState::Asked | VersionState::Signed)
     }
 
+    /// Whether this is a transaction whose signed bytes are kept for this payout.
+    pub(super) fn is_signed_as(&self, txid: Txid) -> bool {
+        self.state == VersionState::Signed && self.txid == txid
+    }
+
     /// Adds the version with its inputs.
     pub(super) async fn insert(
         &self,

@@ -25,11 +25,13 @@ pub(crate) async fn watch(app: &Spender) -> Result<(), Error> {
 }
 
 /// Payouts not known to have confirmed of which a version is in a block, those waiting in the mempool without
-/// our knowing, confirming ones, and settled ones that came undone.
+/// our knowing, confirming ones, and settled ones that came undone. A version counts only if its signed bytes are kept
+/// for this very payout: the payout after a refused one may have made the same transaction again.
 async fn moved(app: &Spender) -> Result<Vec<String>, StoreError> {
     let ids = sqlx::query_scalar(
         "SELECT DISTINCT p.id FROM payouts p JOIN payout_versions v ON v.payout = p.id
              JOIN transactions t ON t.txid = v.txid
+             JOIN made_transactions m ON m.txid = v.txid AND m.kind = 'payout' AND m.object = p.id
              WHERE p.state IN ('accepted', 'refused', 'signed', 'broadcast') AND t.state = 'block'
          UNION ALL
          SELECT p.id FROM payouts p JOIN payout_versions v ON v.payout = p.id AND v.version = p.version
@@ -52,7 +54,7 @@ async fn outrun(app: &Spender) -> Result<Vec<String>, StoreError> {
              JOIN payout_inputs i ON i.payout = p.id AND i.version = p.version
              JOIN coins c ON c.txid = i.txid AND c.vout = i.vout
          WHERE p.state IN ('signed', 'broadcast') AND c.spent_height IS NOT NULL
-               AND c.spent_txid NOT IN (SELECT v.txid FROM payout_versions v WHERE v.payout = p.id)",
+               AND c.spent_txid NOT IN (SELECT m.txid FROM made_transactions m WHERE m.kind = 'payout' AND m.object = p.id)",
     );
     Ok(ids.fetch_all(app.store.reader()).await?)
 }
@@ -102,6 +104,7 @@ async fn standing(
     let row = sqlx::query(
         "SELECT v.version, v.txid, v.fee, t.state, t.height, t.block_hash, (SELECT height FROM cursor)
          FROM payout_versions v JOIN payouts p ON p.id = v.payout JOIN transactions t ON t.txid = v.txid
+             JOIN made_transactions m ON m.txid = v.txid AND m.kind = 'payout' AND m.object = p.id
          WHERE v.payout = $1 AND (t.state = 'block' OR v.version = p.version)
          ORDER BY t.state = 'block' DESC LIMIT 1",
     )
@@ -132,7 +135,7 @@ pub(super) async fn replan_if_lost(app: &Spender, id: &str) -> Result<bool, Erro
     let versions = row::versions(tx.sql(), id).await?;
     let inputs = coins::of_version(tx.sql(), id, payout.version.unwrap_or_default()).await?;
     let lost = inputs.iter().any(|known| {
-        let own = known.spent.is_some_and(|(by, _)| versions.iter().any(|v| v.txid == by));
+        let own = known.spent.is_some_and(|(by, _)| versions.iter().any(|v| v.is_signed_as(by)));
         known.is_lost_to(in_force.txid) && !own
     });
     if !lost {

@@ -123,6 +123,26 @@ async fn coins_asked_for_in_vain_do_not_spoil_the_next_payout() {
 }
 
 #[tokio::test]
+async fn a_refused_payout_stays_refused_when_the_next_makes_its_transaction() {
+    let world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    world.signer.expect_trouble(Trouble::Deny("external-limit"));
+    let to = address(STRANGER, 0, 0);
+    let _ = world.submit(&order("no", 50_000, &to)).await.unwrap();
+    let _ = world.payout_in("no", "refused").await;
+    let _ = world.submit(&order("yes", 50_000, &to)).await.unwrap();
+    let _ = world.payout_in("yes", "broadcast").await;
+    world.mine(DEPTH).await;
+    let paid = world.payout_in("yes", "final").await;
+    // The tables were looked at again since: "refused" is looked at before "final" is.
+    world.mine(1).await;
+    let refused = world.payout("no").await.unwrap();
+    assert_eq!(world.planned_txids("no").await, [paid.txid]);
+    assert_eq!((refused.state.as_str(), refused.reasons.len()), ("refused", 1));
+    assert_eq!(world.story("no").await.last().unwrap(), "payout.refused");
+}
+
+#[tokio::test]
 async fn a_lost_answer_pays_once() {
     let world = World::start().await;
     world.fund(3, &[200_000]).await;

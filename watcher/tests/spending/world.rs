@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
+use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::Secp256k1;
 use bitcoin::{Address, Amount, CompressedPublicKey, Network, NetworkKind, Txid};
 use devnet::{Credential, Node, Pki};
@@ -209,8 +210,15 @@ impl World {
     }
 
     pub async fn submit(&self, order: &Order) -> Result<Payout, tonic::Status> {
-        let signed =
-            SignedOrder { order: order.encode(), signature: vec![7; 64], signer: "shop".into() };
+        self.submit_signed(order, vec![7; 64]).await
+    }
+
+    pub async fn submit_signed(
+        &self,
+        order: &Order,
+        signature: Vec<u8>,
+    ) -> Result<Payout, tonic::Status> {
+        let signed = SignedOrder { order: order.encode(), signature, signer: "shop".into() };
         let request = SubmitPayoutRequest { order: Some(signed), wallet: String::new() };
         Ok(self.client.clone().submit_payout(request).await?.into_inner())
     }
@@ -254,6 +262,18 @@ impl World {
         found
     }
 
+    /// Transactions that were planned for a payout, straight from the tables.
+    pub async fn planned_txids(&self, payout: &str) -> Vec<String> {
+        let url = format!("sqlite://{}?mode=ro", self.config.database.display());
+        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let versions = sqlx::query_scalar(
+            "SELECT txid FROM payout_versions WHERE payout = $1 ORDER BY version",
+        );
+        let found: Vec<Vec<u8>> = versions.bind(payout).fetch_all(&pool).await.unwrap();
+        pool.close().await;
+        found.iter().map(|txid| Txid::from_slice(txid).unwrap().to_string()).collect()
+    }
+
     pub async fn balance(&self, seed: u8) -> u64 {
         self.node.balance(&descriptor(seed), 100).await.unwrap().to_sat()
     }
@@ -264,7 +284,8 @@ impl World {
             if let Some(found) = look().await {
                 return found;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "in vain: {what}");
+            let in_time = begun.elapsed() < Duration::from_secs(60);
+            assert!(in_time, "in vain: {what}; sweeps: {:#?}", self.sweeps().await);
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }

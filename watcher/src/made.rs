@@ -30,6 +30,24 @@ pub(crate) async fn keep(
     Ok(())
 }
 
+/// Whether the signed bytes of this transaction are kept for this very sweep or payout.
+pub(crate) async fn is_kept(
+    sql: impl SqliteExecutor<'_>,
+    kind: &str,
+    object: &str,
+    txid: Txid,
+) -> Result<bool, StoreError> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM made_transactions WHERE txid = $1 AND kind = $2 AND object = $3",
+    )
+    .bind(bytes(&txid))
+    .bind(kind)
+    .bind(object)
+    .fetch_one(sql)
+    .await?;
+    Ok(count > 0)
+}
+
 /// A signed transaction that was kept.
 pub(crate) async fn load(
     sql: impl SqliteExecutor<'_>,

@@ -193,7 +193,8 @@ async fn next_cold_index(app: &Spender, cold: &Wallet) -> Result<u32, Error> {
         )
     })?;
     let planned: i64 = sqlx::query_scalar(
-        "SELECT COALESCE(MAX(cold_index) + 1, 0) FROM sweeps WHERE cold_wallet = $1 AND state <> 'refused'",
+        "SELECT COALESCE(MAX(s.cold_index) + 1, 0) FROM sweeps s WHERE s.cold_wallet = $1 AND (s.state = 'planned'
+             OR EXISTS (SELECT 1 FROM made_transactions m WHERE m.kind = 'sweep' AND m.object = s.id))",
     )
     .bind(&cold.name)
     .fetch_one(app.store.reader())

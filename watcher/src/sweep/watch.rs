@@ -6,6 +6,7 @@ use sqlx::Row as _;
 use crate::coins;
 use crate::error::Error;
 use crate::leases::{self, Holder};
+use crate::made;
 use crate::progress::{Progress, State, follow, happenings};
 use crate::rows::{height, tx_state};
 use crate::spend::Spender;
@@ -25,10 +26,12 @@ pub(crate) async fn watch(app: &Spender) -> Result<(), Error> {
 }
 
 /// Unfinished sweeps with a transaction that the follower knows, settled ones that came undone, and ended ones
-/// whose transaction confirmed after all.
+/// whose transaction confirmed after all. A transaction counts only if its signed bytes are kept for this very sweep:
+/// the sweep after a refused one may have made the same transaction again.
 async fn moved(app: &Spender) -> Result<Vec<String>, StoreError> {
     let ids = sqlx::query_scalar(
         "SELECT s.id FROM sweeps s JOIN transactions t ON t.txid = s.txid
+             JOIN made_transactions m ON m.txid = s.txid AND m.kind = 'sweep' AND m.object = s.id
              WHERE s.state IN ('planned', 'signed', 'broadcast') AND t.state <> 'gone'
                    AND NOT (s.state = 'broadcast' AND t.state = 'mempool')
          UNION ALL
@@ -38,18 +41,19 @@ async fn moved(app: &Spender) -> Result<Vec<String>, StoreError> {
              WHERE t.state IN ('mempool', 'gone') AND s.state = 'final'
          UNION ALL
          SELECT s.id FROM sweeps s JOIN transactions t ON t.txid = s.txid
+             JOIN made_transactions m ON m.txid = s.txid AND m.kind = 'sweep' AND m.object = s.id
              WHERE s.state IN ('replaced', 'refused') AND t.state = 'block'",
     );
     Ok(ids.fetch_all(app.store.reader()).await?)
 }
 
-/// Unconfirmed sweeps of which a coin was spent in a block by something else.
+/// Unconfirmed sweeps of which a coin is gone, or was spent in a block by something else.
 async fn outrun(app: &Spender) -> Result<Vec<String>, StoreError> {
     let ids = sqlx::query_scalar(
         "SELECT DISTINCT s.id FROM sweeps s JOIN sweep_inputs i ON i.sweep = s.id
              JOIN coins c ON c.txid = i.txid AND c.vout = i.vout
          WHERE s.state IN ('planned', 'signed', 'broadcast')
-               AND c.spent_height IS NOT NULL AND c.spent_txid <> s.txid",
+               AND (c.chain_state = 'gone' OR (c.spent_height IS NOT NULL AND c.spent_txid <> s.txid))",
     );
     Ok(ids.fetch_all(app.store.reader()).await?)
 }
@@ -88,7 +92,9 @@ async fn advance(app: &Spender, id: &str) -> Result<(), Error> {
 async fn progress(app: &Spender, tx: &mut Tx, id: &str) -> Result<Progress, StoreError> {
     let row = sqlx::query(
         "SELECT t.state, t.height, t.block_hash, (SELECT height FROM cursor)
-         FROM sweeps s JOIN transactions t ON t.txid = s.txid WHERE s.id = $1",
+         FROM sweeps s JOIN transactions t ON t.txid = s.txid
+             JOIN made_transactions m ON m.txid = s.txid AND m.kind = 'sweep' AND m.object = s.id
+         WHERE s.id = $1",
     )
     .bind(id)
     .fetch_optional(tx.sql())
@@ -129,12 +135,14 @@ pub(super) async fn replace_if_lost(app: &Spender, id: &str) -> Result<bool, Err
     Ok(true)
 }
 
-/// Takes a replaced sweep back that can still confirm, since nothing took its place.
+/// Takes a replaced sweep back that can still confirm, since nothing took its place. One that was never signed is left
+/// as it is: what is left of its coins is swept again.
 pub(super) async fn revive(app: &Spender, tx: &mut Tx, id: &str) -> Result<(), StoreError> {
     let Some(mut sweep) = row::load(tx.sql(), id).await? else { return Ok(()) };
     let inputs = coins::of_sweep(tx.sql(), id).await?;
     let lost = inputs.iter().any(|known| known.is_lost_to(sweep.txid));
-    if sweep.state != State::Replaced || lost {
+    let signed = made::is_kept(tx.sql(), "sweep", id, sweep.txid).await?;
+    if sweep.state != State::Replaced || lost || !signed {
         return Ok(());
     }
     sqlx::query("UPDATE sweeps SET replaced_by = NULL, recut = NULL WHERE id = $1")

@@ -65,6 +65,24 @@ async fn a_refused_sweep_ends_with_its_coins_free() {
 }
 
 #[tokio::test]
+async fn a_refused_sweep_stays_refused_when_the_next_makes_its_transaction() {
+    let world = World::start().await;
+    world.fund(1, &[50_000]).await;
+    world.signer.expect_trouble(Trouble::Deny("fee-budget"));
+    let no = world.create_sweep("a").await.unwrap();
+    let _ = world.sweep_in(&no.id, "refused").await;
+    let yes = world.create_sweep("b").await.unwrap();
+    let _ = world.sweep_in(&yes.id, "broadcast").await;
+    world.mine(DEPTH).await;
+    let done = world.sweep_in(&yes.id, "final").await;
+    world.mine(1).await;
+    let refused = world.sweep(&no.id).await.unwrap();
+    assert_eq!(refused.txid, done.txid);
+    assert_eq!((refused.state.as_str(), refused.reasons.len()), ("refused", 1));
+    assert_eq!(world.story(&no.id).await.last().unwrap(), "sweep.refused");
+}
+
+#[tokio::test]
 async fn a_lost_answer_is_asked_for_again_and_signed_once() {
     let world = World::start().await;
     world.fund(1, &[50_000, 60_000]).await;
@@ -88,22 +106,33 @@ async fn when_a_parent_vanishes_the_other_coins_are_swept_again() {
     world.caught_up().await;
     let replaced = world.sweep_in(&first.id, "replaced").await;
     assert!(replaced.block.is_none());
-    // The other two wait in the mempool; they are swept anew once they are final again.
+    // The other two are swept anew, without anybody asking, as soon as they are final in the new chain.
+    let second = world.replaced_by(&first.id).await;
+    assert_eq!(world.sweep_in(&second, "broadcast").await.inputs, 2);
     world.mine(DEPTH).await;
-    let second = world
-        .until("the second sweep", async || {
-            let replaced_by = world.sweep(&first.id).await?.replaced_by;
-            (!replaced_by.is_empty()).then_some(replaced_by)
-        })
-        .await;
-    let second = world.sweep_in(&second, "broadcast").await;
-    assert_eq!(second.inputs, 2);
-    world.mine(DEPTH).await;
-    let second = world.sweep_in(&second.id, "final").await;
+    let second = world.sweep_in(&second, "final").await;
     let to_cold: u64 = second.to_cold.unwrap().units.parse().unwrap();
     assert_eq!(world.balance(2).await, to_cold);
     assert_eq!(world.balance(1).await, 0);
     assert!(world.leases().await.is_empty());
+}
+
+#[tokio::test]
+async fn coins_that_the_reorganisation_unsettled_are_swept_again_once_they_are_final() {
+    let world = World::start().await;
+    // Enough coins for the faucet to pay each time from another: one payment can vanish without the others.
+    world.mine(10).await;
+    let parents = world.fund(1, &[50_000, 60_000, 70_000]).await;
+    let first = world.create_sweep("a").await.unwrap();
+    let _ = world.sweep_in(&first.id, "broadcast").await;
+    world.node.reorg_without(parents[2]).await.unwrap();
+    world.caught_up().await;
+    let replaced = world.sweep_in(&first.id, "replaced").await;
+    assert!(replaced.replaced_by.is_empty());
+    assert_eq!(world.node.mempool().await.unwrap().len(), 2);
+    world.mine(DEPTH).await;
+    let second = world.replaced_by(&first.id).await;
+    assert_eq!(world.sweep_in(&second, "broadcast").await.inputs, 2);
 }
 
 #[tokio::test]

@@ -278,10 +278,10 @@ async fn backup(desk: &Desk) {
         let error = desk.issuer.issue("default", &request(&key.replace(' ', "-"), "")).await;
         assert_eq!(code(error.unwrap_err()).0, Code::Unavailable);
     }
-    let mut memory = desk.signer.0.lock().unwrap();
-    memory.silent = false;
-    memory.proven = 1;
-    drop(memory);
+    {
+        let mut memory = desk.signer.0.lock().unwrap();
+        (memory.silent, memory.proven) = (false, 1);
+    }
     let error = desk.issuer.issue("default", &request("let-go", "")).await.unwrap_err();
     assert_eq!(code(error).1, "index-not-proven");
     desk.signer.0.lock().unwrap().proven = 100;
@@ -332,10 +332,11 @@ async fn a_key_that_moves_on_does_not_send_a_rescan_back_to_its_start() {
     let desk = desk(dir.path(), signer(100)).await;
     desk.signer.0.lock().unwrap().silent = true;
     let _ = desk.issuer.issue("default", &request("k", "a")).await.unwrap_err();
-    let mut memory = desk.signer.0.lock().unwrap();
-    memory.silent = false;
-    let _ = memory.attested.insert(0, "b".into());
-    drop(memory);
+    {
+        let mut memory = desk.signer.0.lock().unwrap();
+        memory.silent = false;
+        let _ = memory.attested.insert(0, "b".into());
+    }
     desk._node.world.lock().unwrap().failures = 1_000_000; // the follower stands still
     let mut tx = desk.store.begin().await.unwrap();
     let _ = sqlx::query("UPDATE wallets SET rescan_from = 7 WHERE wallet = 'deposits'")

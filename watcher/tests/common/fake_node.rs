@@ -139,7 +139,7 @@ async fn serve(socket: TcpStream, world: Arc<Mutex<World>>) {
             let request: Value = serde_json::from_slice(&body).unwrap();
             match request {
                 Value::Array(calls) => calls.iter().map(|call| answer(&world, call)).collect(),
-                call => answer(&mut world, &call),
+                call => answer(&world, &call),
             }
         };
         let text = reply.to_string();

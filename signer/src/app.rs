@@ -91,6 +91,7 @@ impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         let reason = match &error {
             TokenError::PinLatched(_) => Reason::PinLatched,
+            TokenError::Distrusted(_) => Reason::TokenDistrusted,
             TokenError::Busy { .. } => Reason::Busy,
             TokenError::PermitMismatch
             | TokenError::WrongSignature { .. }

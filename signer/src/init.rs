@@ -1,5 +1,6 @@
 //! Commands about the token's own keys, for a person at the signer's machine: make them, show the wrapping key
-//! for a ceremony, allow another login after a refused PIN. They never run beside a serving signer's requests,
+//! for a ceremony, allow another login after a refused PIN, or the token's use after a wrong
+//! signature. They never run beside a serving signer's requests,
 //! and never show anything private.
 
 use std::io::Write;
@@ -7,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::token::{KeyFile, Latch, Line, TokenConfig, TokenInfo, TokenKeys};
+use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenInfo, TokenKeys};
 
 /// `signer init`: makes the keys that the token lacks, checks those it has, writes their public halves to
 /// `state_dir` and, when asked, the wrapping key's PEM to `pem`. Running it again changes nothing.
@@ -75,6 +76,19 @@ pub fn clear_pin(state_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "cleared: the next login tries the PIN in the PIN file once")?;
     } else {
         writeln!(out, "nothing to clear: no login was refused")?;
+    }
+    Ok(())
+}
+
+/// `signer token clear`: lets the token be used again after it signed wrongly. Find out why first.
+///
+/// # Errors
+/// When the state directory cannot be written.
+pub fn clear_token(state_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    if Distrust::in_dir(state_dir).clear()? {
+        writeln!(out, "cleared: restart the signer, which then uses the token again")?;
+    } else {
+        writeln!(out, "nothing to clear: no wrong signature was seen")?;
     }
     Ok(())
 }

@@ -61,11 +61,22 @@ enum Command {
         #[command(subcommand)]
         command: PinCommand,
     },
+    /// About the trust in the token.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
 }
 
 #[derive(Subcommand)]
 enum PinCommand {
     /// Allows one more login after the PIN was refused. Put the right PIN in place first.
+    Clear,
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// Lets the token be used again after it signed wrongly. Find out why first; restart the signer afterwards.
     Clear,
 }
 
@@ -100,6 +111,9 @@ async fn main() -> anyhow::Result<()> {
             Ok(serve::serve(&config, clock_is_right, told_to_end()?).await?)
         }
         Command::Pin { command: PinCommand::Clear } => init::clear_pin(&config.state_dir, &mut out),
+        Command::Token { command: TokenCommand::Clear } => {
+            init::clear_token(&config.state_dir, &mut out)
+        }
     }
 }
 

@@ -143,6 +143,8 @@ reasons! {
     TokenUnavailable = "token-unavailable", Unavailable;
     /// The token refused its PIN, which is not tried again.
     PinLatched = "pin-latched", Precondition;
+    /// The token signed wrongly and is asked for nothing more.
+    TokenDistrusted = "token-distrusted", Precondition;
     /// The token takes the wrapped keys and signs correctly.
     TokenFault = "token-fault", Internal;
     /// The log must be writable.

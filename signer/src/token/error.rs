@@ -14,6 +14,11 @@ pub enum TokenError {
         "the token's PIN is not tried again: {0}; put the right PIN into the PIN file, then run `signer pin clear`"
     )]
     PinLatched(String),
+    /// The token signed wrongly once and is asked for nothing more.
+    #[error(
+        "the token is not trusted any more: {0}; find out why before anything else, then run `signer token clear` and restart the signer"
+    )]
+    Distrusted(String),
     /// Too much is waiting already.
     #[error("the token's queue is full ({waiting} signatures wait); try again later")]
     Busy {

@@ -115,7 +115,7 @@ fn identity(pin_file: Option<&Path>) -> String {
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>, TokenError> {
+pub(super) fn read(path: &Path) -> Result<Option<String>, TokenError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -123,7 +123,7 @@ fn read(path: &Path) -> Result<Option<String>, TokenError> {
     }
 }
 
-fn remove(path: &Path) -> Result<bool, TokenError> {
+pub(super) fn remove(path: &Path) -> Result<bool, TokenError> {
     match fs::remove_file(path).and_then(|()| sync_dir(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

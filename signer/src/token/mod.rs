@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `worker` (a thread for each
 //! process), `queue` and `work` (who gets what next), `line` and `spawn` (one process), `latch` (a refused PIN is
-//! never tried again), `verify`.
+//! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`.
 
 mod config;
 mod error;
@@ -16,6 +16,7 @@ mod work;
 mod line;
 mod spawn;
 mod latch;
+mod distrust;
 mod verify;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use jobs::{Job, ProofJob, SigningJobs};
 pub use keys::TokenKeys;
 pub use token_wire::{Counters, StatementKey, TokenInfo};
 
+pub(crate) use distrust::Distrust;
 pub(crate) use keys::KeyFile;
 pub(crate) use latch::Latch;
 pub(crate) use line::Line;
@@ -132,6 +134,12 @@ impl Token {
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         self.pool.problem()
+    }
+
+    /// Workers that can do work now.
+    #[cfg(test)]
+    fn live(&self) -> usize {
+        self.pool.live()
     }
 
     /// PKCS#11 calls made so far by the workers now alive, added up.

@@ -13,7 +13,7 @@ use super::queue::Queue;
 use super::verify::{self, Outcome};
 use super::work::Lane;
 use super::worker::Worker;
-use super::{Job, KeyFile, Latch, Line, TokenError, TokenKeys};
+use super::{Distrust, Job, KeyFile, Latch, Line, TokenError, TokenKeys};
 
 /// How long a worker may take to say what costs it nothing.
 pub(super) const PING_TIME: Duration = Duration::from_secs(10);
@@ -49,6 +49,7 @@ struct Status {
 impl Pool {
     /// Starts the first worker, then the others, and returns when each has been tried once.
     pub(super) fn start(config: &TokenConfig, state_dir: &Path) -> Result<Self, TokenError> {
+        Distrust::in_dir(state_dir).check()?;
         let workers = config.workers();
         let shared = Arc::new(Shared {
             config: config.clone(),
@@ -110,7 +111,7 @@ impl Pool {
             StatementKey::Checkpoint => &self.shared.keys.checkpoint,
         };
         if !verify::ed25519(raw, message, public) {
-            self.shared.distrust(format!("a signature by its {key} key did not verify"));
+            self.shared.distrust(&format!("a signature by its {key} key did not verify"));
             return Err(TokenError::WrongStatement(key));
         }
         Ok(raw.to_bytes())
@@ -137,6 +138,12 @@ impl Pool {
 
     pub(super) fn problem(&self) -> Option<String> {
         self.shared.status(|status| status.wrong.clone().or_else(|| status.trouble.clone()))
+    }
+
+    /// Workers that can do work now.
+    #[cfg(test)]
+    pub(super) fn live(&self) -> usize {
+        self.shared.live()
     }
 
     /// Signatures that wait to be handed out.
@@ -184,9 +191,17 @@ impl Shared {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn distrust(&self, what: String) {
-        tracing::error!("the token cannot be trusted: {what}");
-        self.status(|status| status.wrong = Some(what));
+    /// The token signed wrongly: it is asked for nothing more until a person has looked, not even after a restart.
+    pub(super) fn distrust(&self, what: &str) {
+        let why = TokenError::Distrusted(what.to_owned());
+        tracing::error!("{why}");
+        self.status(|status| {
+            status.wrong.get_or_insert_with(|| why.to_string());
+        });
+        if let Err(error) = Distrust::in_dir(&self.state_dir).set(what) {
+            tracing::error!("a restart will not know that the token cannot be trusted: {error}");
+        }
+        self.queue.distrust(&why);
     }
 
     /// A worker can do work.

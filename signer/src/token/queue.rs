@@ -46,6 +46,8 @@ struct State {
     counts: Vec<(usize, oneshot::Sender<Counters>)>,
     /// Set while no worker can reach the token.
     down: Option<TokenError>,
+    /// Set once the token signed wrongly; never unset.
+    distrusted: Option<TokenError>,
     closed: bool,
     /// Number of the last batch handed out.
     last_id: u64,
@@ -176,6 +178,9 @@ impl Queue {
     pub(super) fn give_back(&self, mut work: Work, why: &str) {
         let tries_max = self.shared.workers.saturating_add(2);
         let mut state = self.lock();
+        if let Some(why) = &state.distrusted {
+            return work.fail(why.clone());
+        }
         if work.missed() >= tries_max || state.down.is_some() {
             return work.fail(TokenError::Unavailable(why.to_owned()));
         }
@@ -190,6 +195,13 @@ impl Queue {
     pub(super) fn set_down(&self, why: &TokenError) {
         let mut state = self.lock();
         state.down = Some(why.clone());
+        state.fail_all(why);
+    }
+
+    /// The token signed wrongly: fails what waits, and whatever comes, for good.
+    pub(super) fn distrust(&self, why: &TokenError) {
+        let mut state = self.lock();
+        state.distrusted.get_or_insert_with(|| why.clone());
         state.fail_all(why);
     }
 
@@ -227,7 +239,7 @@ impl State {
         if self.closed {
             return Err(TokenError::Unavailable("the signer is stopping".into()));
         }
-        self.down.clone().map_or(Ok(()), Err)
+        self.distrusted.clone().or_else(|| self.down.clone()).map_or(Ok(()), Err)
     }
 
     fn lane(&mut self, lane: Lane) -> &mut VecDeque<Batch> {

@@ -150,7 +150,7 @@ impl Worker {
                 let outcomes: Vec<Outcome> = batch.items.iter().zip(outcomes).map(judge).collect();
                 let wrong = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Wrong));
                 if wrong && batch.lane == Lane::Requests {
-                    self.shared.distrust("a signature did not verify under its public key".into());
+                    self.shared.distrust("a signature did not verify under its public key");
                 }
                 batch.answer(outcomes);
                 Ok(())

@@ -82,7 +82,7 @@ async fn a_worker_that_dies_over_every_batch_is_not_asked_for_ever() {
 }
 
 #[tokio::test]
-async fn a_wrong_signature_is_not_released_and_not_forgotten() {
+async fn a_token_that_signed_wrongly_is_not_used_again_until_a_person_says_so() {
     let test = TestToken::bare_with_shim();
     let keys = test.init().await;
     let children = TestChild::many(&keys, 30);
@@ -90,18 +90,70 @@ async fn a_wrong_signature_is_not_released_and_not_forgotten() {
     assert_eq!(token.problem(), None);
     test.fault("C_Sign !flip");
     let error = sign_all(&token, &children).await.unwrap_err();
-    assert!(matches!(error, TokenError::WrongSignature { .. }), "{error}");
+    // What waits is failed first.
+    let (wrong, left) = (
+        matches!(error, TokenError::WrongSignature { .. }),
+        matches!(error, TokenError::Distrusted(_)),
+    );
+    assert!(wrong || left, "{error}");
+    test.no_fault();
+    let signs = test.calls("C_Sign");
+    let distrusted = |error: &TokenError| {
+        matches!(error, TokenError::Distrusted(text) if text.contains("did not verify"))
+            && error.to_string().contains("signer token clear")
+    };
     assert!(token.problem().unwrap().contains("did not verify"));
-    // Workers that count have ended what was under way.
-    token.counters().await.unwrap();
+    assert!(distrusted(&sign_all(&token, &children).await.unwrap_err()));
+    assert!(distrusted(&token.statement(StatementKey::Checkpoint, b"x\n").await.unwrap_err()));
+    assert!(distrusted(&token.prove(vec![children[0].proof(0)]).await.unwrap_err()));
+    // Also with new workers, and after a restart.
+    for pid in test.workers() {
+        TestToken::signal(pid, "-KILL");
+    }
+    until("both workers are up", || token.live() == 2).await;
+    assert!(distrusted(&sign_all(&token, &children).await.unwrap_err()));
+    token.stop().await;
+    assert!(distrusted(&test.refusal().await));
+    // The batches that were under way and the new workers' key proofs; nothing for callers.
+    assert!(test.calls("C_Sign") <= signs + 2 * 8 + 2 * 3);
+
+    let mut said = Vec::new();
+    crate::init::clear_token(&test.state(), &mut said).unwrap();
+    assert!(String::from_utf8(said).unwrap().contains("cleared"));
+    let token = test.start().await;
+    assert_eq!(token.problem(), None);
+    sign_all(&token, &children).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_statement_is_not_released_either() {
+    let test = TestToken::bare_with_shim();
+    test.init().await;
+    let token = test.start().await;
+    test.fault("C_Sign !flip");
+    let error = token.statement(StatementKey::Checkpoint, b"x\n").await.unwrap_err();
+    assert_eq!(error, TokenError::WrongStatement(StatementKey::Checkpoint));
+    let error = token.statement(StatementKey::Checkpoint, b"x\n").await.unwrap_err();
+    assert!(matches!(error, TokenError::Distrusted(_)), "{error}");
+    token.stop().await;
+    assert!(matches!(test.refusal().await, TokenError::Distrusted(_)));
+}
+
+#[tokio::test]
+async fn a_record_gets_a_second_look() {
+    let test = TestToken::bare_with_shim();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 30);
+    let token = test.start().await;
     // A record is condemned by two wrong signatures, not by one.
     test.fault("C_Sign !flip");
     assert_eq!(token.prove(vec![children[0].proof(0)]).await, Ok(vec![Ok(())]));
     test.fault("C_Sign flip");
     assert!(token.prove(vec![children[0].proof(0)]).await.unwrap()[0].is_err());
     test.no_fault();
+    // It may be the record's fault as well: the token is not.
     sign_all(&token, &children).await.unwrap();
-    assert!(token.problem().is_some());
+    assert_eq!(token.problem(), None);
 }
 
 #[tokio::test]

@@ -252,7 +252,7 @@ pub struct Spend {
     pub external: u128,
     /// Inputs: outpoint bytes and proven amount.
     pub slots: Vec<SpentSlot>,
-    /// Orders paid: id and SHA-256 of the order's signed bytes.
+    /// Orders paid: who signed it, its id, and SHA-256 of its signed bytes.
     pub orders: Vec<PaidOrder>,
     /// Highest change index paid to, if any.
     pub change_index: Option<u32>,
@@ -276,6 +276,8 @@ pub struct SpentSlot {
 /// One order a spend pays.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PaidOrder {
+    /// Raw Ed25519 public key that signed it. Ids are their signer's own.
+    pub key: [u8; 32],
     /// The order's id.
     pub id: String,
     /// SHA-256 of its signed bytes.

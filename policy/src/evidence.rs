@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use asset::Amount;
 
 use crate::intent::SlotId;
-use crate::names::{LaneName, OrderId, WalletName};
+use crate::names::{LaneName, WalletName};
+use crate::order::OrderRef;
 
 /// What a rolling window adds up.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -48,14 +49,14 @@ pub struct EarlierUse {
     /// Lane it was signed on.
     pub lane: LaneName,
     /// Orders that transaction paid; none: everything stayed ours.
-    pub orders: Vec<OrderId>,
+    pub orders: Vec<OrderRef>,
 }
 
 /// What the log knows about one order of the intent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OrderHistory {
     /// The order.
-    pub id: OrderId,
+    pub order: OrderRef,
     /// How many different transactions paying it were signed.
     pub versions: u32,
     /// Whether this intent spends at least one slot of every one of them.

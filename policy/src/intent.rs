@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use asset::{Amount, AssetId};
 
-use crate::names::{ClientName, LaneName, OrderId, WalletName};
-use crate::order::VerifiedOrder;
+use crate::names::{ClientName, LaneName, WalletName};
+use crate::order::{OrderRef, VerifiedOrder};
 
 /// A 16-byte request id: the start of SHA-256 over caller and idempotency key, so a retry has the same id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -48,7 +48,7 @@ pub enum Destination {
         /// Its address text, for people; empty if the script has none.
         address: String,
         /// The order this output pays, when the request matched one to it.
-        order: Option<OrderId>,
+        order: Option<OrderRef>,
     },
 }
 

@@ -1,10 +1,11 @@
 //! Orders whose signature was verified. It never makes one without the rules' pinned key.
 
 use alloc::string::String;
+use core::fmt;
 
 use order::{Order, OrderError};
 
-use crate::names::KeyName;
+use crate::names::{KeyName, OrderId};
 
 /// An order whose signature was verified against a key that the policy pins. Only
 /// [`Rules::verify_order`](crate::rules::Rules::verify_order) makes one.
@@ -16,7 +17,28 @@ pub struct VerifiedOrder {
     pub(crate) digest: [u8; 32],
 }
 
+/// Which order, for ever. An id is its signer's own: no service can use up or block another's.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OrderRef {
+    /// Public key that signed it.
+    pub key: [u8; 32],
+    /// Its id.
+    pub id: OrderId,
+}
+
+impl fmt::Display for OrderRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id)
+    }
+}
+
 impl VerifiedOrder {
+    /// Which order it is.
+    #[must_use]
+    pub fn reference(&self) -> OrderRef {
+        OrderRef { key: self.key, id: self.order.id.clone() }
+    }
+
     /// The order.
     #[must_use]
     pub fn order(&self) -> &Order {

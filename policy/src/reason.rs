@@ -86,7 +86,7 @@ rules! {
     OrderSigner = "order-signer",
     /// The order must still be valid.
     OrderExpired = "order-expired",
-    /// An order's id stands for the same bytes for ever.
+    /// An order's id stands for the same bytes of its signer's for ever.
     OrderChanged = "order-changed",
     /// A paid order may only be signed again in a transaction that conflicts with every earlier one.
     OrderPaid = "order-paid",

@@ -6,7 +6,7 @@ use alloc::format;
 
 use crate::evidence::{EarlierUse, Evidence};
 use crate::intent::{Destination, Intent};
-use crate::names::OrderId;
+use crate::order::{OrderRef, VerifiedOrder};
 use crate::reason::{RuleId, Trace};
 
 /// Fee bumps need a handful of transactions over one coin. More only fill the log.
@@ -24,10 +24,10 @@ pub(crate) fn check(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
     );
     trace.check(RuleId::SlotVersions, others < MAX_VERSIONS, text);
 
-    let orders: BTreeSet<&OrderId> = intent.orders.iter().map(|order| &order.order().id).collect();
+    let orders: BTreeSet<OrderRef> = intent.orders.iter().map(VerifiedOrder::reference).collect();
     let stays = intent.transfers.iter().all(|t| !matches!(t.to, Destination::External { .. }));
     let may_follow = |earlier: &&EarlierUse| {
-        let same: BTreeSet<&OrderId> = earlier.orders.iter().collect();
+        let same: BTreeSet<OrderRef> = earlier.orders.iter().cloned().collect();
         // The same orders on both sides: either the same payouts again, or, with none, coins that stay ours.
         // A transaction may only stand for other orders if it were another transaction.
         same == orders && (stays || !orders.is_empty())

@@ -9,8 +9,8 @@ use asset::Amount;
 
 use crate::evidence::{Evidence, OrderHistory};
 use crate::intent::{Destination, Intent, Transfer};
-use crate::names::{KeyName, OrderId};
-use crate::order::VerifiedOrder;
+use crate::names::KeyName;
+use crate::order::{OrderRef, VerifiedOrder};
 use crate::reason::{RuleId, Trace};
 use crate::rules::{Lane, LaneKind, Rules};
 
@@ -45,28 +45,28 @@ fn outputs(intent: &Intent, trace: &mut Trace) {
     let text = format!("{cold} outputs of a withdrawal go to cold storage");
     trace.check(RuleId::WithdrawCold, cold == 0, text);
 
-    let ordered: BTreeSet<&OrderId> = intent.orders.iter().map(|order| &order.order().id).collect();
+    let ordered: BTreeSet<OrderRef> = intent.orders.iter().map(VerifiedOrder::reference).collect();
     trace.each(RuleId::OutputUnordered, "outputs", &intent.transfers, |transfer| {
         let Destination::External { address, order, .. } = &transfer.to else { return None };
         let amount = transfer.amount;
         let text = || format!("{amount} to \"{address}\" pay no order that came with the request");
-        (!order.as_ref().is_some_and(|id| ordered.contains(id))).then(text)
+        (!order.as_ref().is_some_and(|order| ordered.contains(order))).then(text)
     });
 }
 
 /// Orders and the outputs that pay them, one to one and to the unit.
 fn payments(intent: &Intent, trace: &mut Trace) {
-    let mut paid: BTreeMap<&OrderId, Vec<&Transfer>> = BTreeMap::new();
+    let mut paid: BTreeMap<&OrderRef, Vec<&Transfer>> = BTreeMap::new();
     for transfer in &intent.transfers {
-        if let Destination::External { order: Some(id), .. } = &transfer.to {
-            paid.entry(id).or_default().push(transfer);
+        if let Destination::External { order: Some(order), .. } = &transfer.to {
+            paid.entry(order).or_default().push(transfer);
         }
     }
-    let by = |order: &VerifiedOrder| paid.get(&order.order().id).map_or(&[][..], Vec::as_slice);
+    let by = |order: &VerifiedOrder| paid.get(&order.reference()).map_or(&[][..], Vec::as_slice);
 
     let count = intent.orders.len();
     trace.check(RuleId::NoOrder, count > 0, format!("{count} orders came with the request"));
-    let ids: BTreeSet<&OrderId> = intent.orders.iter().map(|order| &order.order().id).collect();
+    let ids: BTreeSet<OrderRef> = intent.orders.iter().map(VerifiedOrder::reference).collect();
     let text = format!("{} of {count} orders are different", ids.len());
     trace.check(RuleId::OrderTwice, ids.len() == count, text);
 
@@ -106,11 +106,11 @@ fn signers(intent: &Intent, rules: &Rules, order_keys: &[KeyName], trace: &mut T
 
 /// An order is paid once: another transaction for it must make every earlier one impossible.
 fn histories(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
-    let mut known: BTreeMap<&OrderId, Vec<&OrderHistory>> = BTreeMap::new();
+    let mut known: BTreeMap<&OrderRef, Vec<&OrderHistory>> = BTreeMap::new();
     for history in &evidence.orders {
-        known.entry(&history.id).or_default().push(history);
+        known.entry(&history.order).or_default().push(history);
     }
-    let of = |order: &VerifiedOrder| known.get(&order.order().id).map_or(&[][..], Vec::as_slice);
+    let of = |order: &VerifiedOrder| known.get(&order.reference()).map_or(&[][..], Vec::as_slice);
 
     trace.each(RuleId::MissingEvidence, "orders", &intent.orders, |order| {
         let text = || format!("the log has no one answer about order \"{}\"", order.order().id);

@@ -14,13 +14,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use asset::{Amount, AssetId};
 use common::{
-    Case, DAY, Facts, HOUR, Knobs, NOW, change, cold, foreign, intent, order, order_by, pays,
-    rules, slot_id, used_before,
+    Case, DAY, Facts, HOUR, Knobs, NOW, by_shop, change, cold, foreign, intent, order, order_by,
+    pays, rules, slot_id, used_before,
 };
 use policy::RuleId;
 use policy::evidence::{Answer, Measure};
 use policy::intent::{Destination, Intent, Transfer};
-use policy::names::{ClientName, LaneName, OrderId, WalletName};
+use policy::names::{ClientName, LaneName, WalletName};
+use policy::order::{OrderRef, VerifiedOrder};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -82,9 +83,9 @@ fn everywhere(knobs: &Knobs, intent: &Intent, facts: &Facts) -> Said {
         }
         _ => said.push(("overflow", true)),
     }
-    let wanted: BTreeSet<&str> = intent.orders.iter().map(|o| o.order().id.as_str()).collect();
+    let wanted: BTreeSet<OrderRef> = intent.orders.iter().map(VerifiedOrder::reference).collect();
     for earlier in &facts.uses {
-        let paid: BTreeSet<&str> = earlier.orders.iter().map(OrderId::as_str).collect();
+        let paid: BTreeSet<OrderRef> = earlier.orders.iter().cloned().collect();
         let leaves = intent.transfers.iter().any(is_external);
         said.push(("slot-signed", paid != wanted || (paid.is_empty() && leaves)));
     }
@@ -140,7 +141,7 @@ fn on_withdraw(knobs: &Knobs, case: &Case) -> Said {
     for transfer in &intent.transfers {
         said.push(("withdraw-cold", is_cold(transfer)));
         if let Destination::External { script, order, .. } = &transfer.to {
-            let came = |id: &OrderId| intent.orders.iter().any(|o| o.order().id == *id);
+            let came = |paid: &OrderRef| intent.orders.iter().any(|o| o.reference() == *paid);
             said.push(("output-unordered", !order.as_ref().is_some_and(came)));
             by_script.entry(script.clone()).or_default().push(transfer.amount.units());
         }
@@ -150,9 +151,9 @@ fn on_withdraw(knobs: &Knobs, case: &Case) -> Said {
         let payments: Vec<&Transfer> = intent
             .transfers
             .iter()
-            .filter(|t| matches!(&t.to, Destination::External { order: Some(id), .. } if *id == order.id))
+            .filter(|t| matches!(&t.to, Destination::External { order: Some(paid), .. } if *paid == wanted.reference()))
             .collect();
-        let twins = intent.orders.iter().filter(|o| o.order().id == order.id).count();
+        let twins = intent.orders.iter().filter(|o| o.reference() == wanted.reference()).count();
         said.push(("order-unpaid", payments.is_empty()));
         said.push(("order-twice", payments.len() > 1 || twins > 1));
         for payment in payments {
@@ -162,7 +163,7 @@ fn on_withdraw(knobs: &Knobs, case: &Case) -> Said {
         said.push(("order-signer", wanted.signer().as_str() != "shop" || knobs.shop_seed != 7));
         said.push(("order-expired", order.expires_unix < *now));
         let mut known = facts.orders.clone();
-        known.retain(|history| history.id == order.id);
+        known.retain(|history| history.order == wanted.reference());
         said.push(("missing-evidence", known.len() != 1));
         for history in known.iter().filter(|history| history.versions > 0) {
             said.push(("order-changed", !history.same_content));
@@ -372,7 +373,7 @@ fn turn(case: &mut Case, what: u8, which: u8, units: u128) {
     let Case { intent, facts, rules, now } = case;
     let amount = Amount::from_units(units);
     let pick = |length: usize| usize::from(which).checked_rem(length).unwrap_or(0);
-    let id = OrderId::parse(IDS[pick(IDS.len())]).unwrap();
+    let id = IDS[pick(IDS.len())];
     let output = pick(intent.transfers.len());
     let ids: Vec<&str> = IDS.iter().take(pick(4)).copied().collect();
     match what {
@@ -391,7 +392,7 @@ fn turn(case: &mut Case, what: u8, which: u8, units: u128) {
         12 => intent.transfers.push(cold(["cold", "vault", "lost"][pick(3)], 0, units)),
         13 => intent.orders.truncate(pick(4)),
         14 => intent.orders.extend(intent.orders.first().cloned()),
-        15 => intent.orders.push(order_by(rules, "other", 9, id.as_str(), units.max(1), NOW)),
+        15 => intent.orders.push(order_by(rules, "other", 9, id, units.max(1), NOW)),
         16 => *now += u64::from(which) * 30,
         17 => facts.uses.push(used_before(0, "sweep", &[])),
         18 => facts.uses.push(used_before(1, "withdraw", &ids)),
@@ -417,7 +418,7 @@ fn turn(case: &mut Case, what: u8, which: u8, units: u128) {
             let Some(output) = intent.transfers.get_mut(output) else { return };
             match what {
                 30 => output.amount = amount,
-                31 => output.to = common::external(which % 3, Some(id)),
+                31 => output.to = common::external(which % 3, Some(by_shop(id))),
                 32 => output.to = Destination::Change { index: u32::from(which) },
                 _ => output.asset = AssetId::parse("eip155:1/slip44:60").unwrap(),
             }

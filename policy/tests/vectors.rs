@@ -201,6 +201,27 @@ const DENIED: &[Vector] = &[
         &[R::SlotSigned],
     ),
     (
+        "a payout of a coin that pays another service's order of the same id",
+        || {
+            withdraw(|c| {
+                let mut earlier = used_before(0, "withdraw", &["a", "b"]);
+                earlier.orders[0].key = [1; 32];
+                c.facts.uses.push(earlier);
+            })
+        },
+        &[R::SlotSigned],
+    ),
+    (
+        "another service's order of the same id beside this one",
+        || {
+            withdraw(|c| {
+                let other = order_by(&c.rules, "other", 9, "a", 300_000, NOW + HOUR);
+                c.intent.transfers[0].to = common::external(1, Some(other.reference()));
+            })
+        },
+        &[R::OrderUnpaid, R::OutputUnordered],
+    ),
+    (
         "a payout of a coin that pays fewer",
         || withdraw(|c| c.facts.uses.push(used_before(0, "withdraw", &["a"]))),
         &[R::SlotSigned],
@@ -301,7 +322,10 @@ const DENIED: &[Vector] = &[
         "a service this lane does not pay",
         || {
             withdraw(|c| {
-                c.intent.orders[0] = order_by(&c.rules, "other", 9, "a", 300_000, NOW + HOUR)
+                let other = order_by(&c.rules, "other", 9, "a", 300_000, NOW + HOUR);
+                c.history("a").order = other.reference();
+                c.intent.transfers[0].to = common::external(1, Some(other.reference()));
+                c.intent.orders[0] = other;
             })
         },
         &[R::OrderSigner],
@@ -460,6 +484,14 @@ const ALLOWED: &[Sound] = &[
             c.facts.uses.push(used_before(1, "withdraw", &["a", "b"]));
             c.history("a").versions = 2;
             c.history("b").versions = 2;
+        })
+    }),
+    ("an order whose id another service used up", || {
+        withdraw(|c| {
+            let mut other = c.history("a").clone();
+            other.order.key = [1; 32];
+            (other.versions, other.conflicts_with_all, other.same_content) = (1, false, false);
+            c.facts.orders.push(other);
         })
     }),
     ("the last second of an order", || {

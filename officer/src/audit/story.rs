@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use audit::attestation::{Leaf, verify_statement};
-use audit::entry::{Attested, Entry, Event, Spend};
+use audit::entry::{Attested, Entry, Event, PaidOrder, Spend};
 use audit::tree::Tree;
 use bitcoin::Txid;
 use sha2::{Digest as _, Sha256};
@@ -21,7 +21,8 @@ pub struct Story {
     wallets: HashMap<String, Imported>,
     requests: HashMap<[u8; 16], Request>,
     amounts: HashMap<SlotBytes, u128>,
-    orders: HashMap<String, Payments>,
+    /// By the key that signed them, and id.
+    orders: HashMap<([u8; 32], String), Payments>,
     attested: HashMap<String, HashSet<u32>>,
     roots: HashSet<[u8; 32]>,
     signatures: u64,
@@ -181,7 +182,7 @@ impl Story {
             }
         }
         for order in &spend.orders {
-            self.pay(&order.id, order.digest, coins.txid, &coins.slots)?;
+            self.pay(order, coins.txid, &coins.slots)?;
         }
         let request = self.request(&spend.request)?;
         if request.spend.is_some_and(|earlier| earlier != coins.txid) {
@@ -198,14 +199,14 @@ impl Story {
     /// An order may be paid again only by a transaction that cannot confirm beside any earlier one.
     fn pay(
         &mut self,
-        id: &str,
-        digest: [u8; 32],
+        PaidOrder { key, id, digest }: &PaidOrder,
         txid: Txid,
         slots: &HashSet<SlotBytes>,
     ) -> Result<(), String> {
+        let digest = *digest;
         let payments = self
             .orders
-            .entry(id.to_owned())
+            .entry((*key, id.clone()))
             .or_insert_with(|| Payments { digest, versions: Vec::new() });
         if payments.digest != digest {
             return Err(format!("order {id} was paid before with other content"));

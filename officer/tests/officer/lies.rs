@@ -254,6 +254,12 @@ fn the_true_story_holds() {
     let mut again = story();
     again.insert(15, Event::Spend(spend(3, &[4, 6], &["invoice-1"])));
     audit(&again).unwrap();
+    // So is another service's order of the same id.
+    let mut other = story();
+    let mut paid = spend(3, &[5, 6], &["invoice-1"]);
+    paid.orders[0].key = [9; 32];
+    other.insert(15, Event::Spend(paid));
+    audit(&other).unwrap();
 }
 
 #[test]

@@ -7,6 +7,7 @@ use order::{AddressText, Order};
 use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question};
 use policy::intent::{Destination, Fee, RequestId, Slot, SlotId, Transfer};
 use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
+use policy::order::OrderRef;
 use policy::signed::signature_line;
 use policy::{Decision, Evidence, Intent, RuleId, Rules, SignedPolicy, VerifiedOrder, decide};
 
@@ -151,7 +152,7 @@ impl Facts {
             proven_below,
         };
         let history = |order: &VerifiedOrder| OrderHistory {
-            id: order.order().id.clone(),
+            order: order.reference(),
             versions: 0,
             conflicts_with_all: true,
             same_content: true,
@@ -256,7 +257,7 @@ impl Case {
     }
 
     pub fn history(&mut self, id: &str) -> &mut OrderHistory {
-        self.facts.orders.iter_mut().find(|history| history.id.as_str() == id).unwrap()
+        self.facts.orders.iter_mut().find(|history| history.order.id.as_str() == id).unwrap()
     }
 
     /// Says that this was the highest index of a branch, today and a day ago.
@@ -326,11 +327,16 @@ pub fn foreign(script: u8, units: u128) -> Transfer {
 }
 
 pub fn pays(id: &str, script: u8, units: u128) -> Transfer {
-    transfer(units, external(script, Some(OrderId::parse(id).unwrap())))
+    transfer(units, external(script, Some(by_shop(id))))
 }
 
-pub fn external(script: u8, order: Option<OrderId>) -> Destination {
+pub fn external(script: u8, order: Option<OrderRef>) -> Destination {
     Destination::External { script: vec![script; 22], address: format!("address-{script}"), order }
+}
+
+/// Which order of the shop's.
+pub fn by_shop(id: &str) -> OrderRef {
+    OrderRef { key: public(&SigningKey::from_bytes(&[7; 32])), id: OrderId::parse(id).unwrap() }
 }
 
 /// An order by the shop, verified as the signer does.
@@ -361,6 +367,6 @@ pub fn used_before(slot: u8, lane: &str, orders: &[&str]) -> EarlierUse {
     EarlierUse {
         slot: slot_id(slot),
         lane: LaneName::parse(lane).unwrap(),
-        orders: orders.iter().map(|id| OrderId::parse(id).unwrap()).collect(),
+        orders: orders.iter().map(|id| by_shop(id)).collect(),
     }
 }

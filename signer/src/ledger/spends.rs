@@ -14,6 +14,7 @@ use policy::Evidence;
 use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question};
 use policy::intent::{Destination, Intent, RequestId, SlotId};
 use policy::names::{LaneName, OrderId, WalletName};
+use policy::order::OrderRef;
 
 use super::indexes::Indexes;
 use super::{FoldError, name, wrong};
@@ -28,7 +29,7 @@ pub(super) struct Spends {
     sets: Vec<usize>,
     /// Per lane: time and number of each spend, so that a window is a range.
     timeline: BTreeMap<LaneName, BTreeSet<(u64, usize)>>,
-    orders: HashMap<OrderId, Paid>,
+    orders: HashMap<OrderRef, Paid>,
     indexes: Indexes,
 }
 
@@ -39,7 +40,7 @@ struct Spend {
     unix_s: u64,
     fee: Amount,
     external: Amount,
-    orders: Box<[OrderId]>,
+    orders: Box<[OrderRef]>,
     set: usize,
 }
 
@@ -82,11 +83,7 @@ impl Spends {
         }
         let lane = name(LaneName::parse(&entry.lane))?;
         let slots = entry.slots.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
-        let orders = entry
-            .orders
-            .iter()
-            .map(|order| name(OrderId::parse(&order.id)))
-            .collect::<Result<BTreeSet<_>, _>>()?;
+        let orders = entry.orders.iter().map(order_ref).collect::<Result<BTreeSet<_>, _>>()?;
         self.use_indexes(entry, unix_s)?;
 
         let number = self.spends.len();
@@ -102,7 +99,7 @@ impl Spends {
             self.use_coin(id, amount, number);
         }
         for order in &entry.orders {
-            self.pay(&name(OrderId::parse(&order.id))?, &order.digest, number);
+            self.pay(order_ref(order)?, &order.digest, number);
         }
         self.timeline.entry(lane.clone()).or_default().insert((unix_s, number));
         self.by_request.insert(request, number);
@@ -160,8 +157,8 @@ impl Spends {
         });
     }
 
-    fn pay(&mut self, order: &OrderId, digest: &[u8; 32], number: usize) {
-        let paid = self.orders.entry(order.clone()).or_insert_with(|| Paid {
+    fn pay(&mut self, order: OrderRef, digest: &[u8; 32], number: usize) {
+        let paid = self.orders.entry(order).or_insert_with(|| Paid {
             digest: *digest,
             same_content: true,
             spends: Vec::new(),
@@ -242,19 +239,19 @@ impl Spends {
         let mut seen = BTreeSet::new();
         let mut histories = Vec::new();
         for order in &intent.orders {
-            let id = &order.order().id;
-            if !seen.insert(id) {
+            let reference = order.reference();
+            if !seen.insert(reference.clone()) {
                 continue;
             }
             let (mut digests, mut conflicting, mut same_content) = (BTreeSet::new(), true, true);
-            if let Some(paid) = self.orders.get(id) {
+            if let Some(paid) = self.orders.get(&reference) {
                 same_content = paid.same_content && paid.digest == *order.digest();
                 conflicting = paid.spends.iter().all(|number| conflicts.contains(number));
                 let spends = paid.spends.iter().filter_map(|number| self.spends.get(*number));
                 digests = spends.map(|spend| spend.digest).collect();
             }
             histories.push(OrderHistory {
-                id: id.clone(),
+                order: reference,
                 versions: u32::try_from(digests.len()).unwrap_or(u32::MAX),
                 conflicts_with_all: conflicting,
                 same_content,
@@ -311,6 +308,10 @@ impl Coin {
     fn spends(&self) -> impl Iterator<Item = usize> + '_ {
         std::iter::once(self.first).chain(self.later.iter().copied())
     }
+}
+
+fn order_ref(paid: &entry::PaidOrder) -> Result<OrderRef, FoldError> {
+    Ok(OrderRef { key: paid.key, id: name(OrderId::parse(&paid.id))? })
 }
 
 fn slot(spent: &entry::SpentSlot) -> Result<(SlotId, Amount), FoldError> {

@@ -109,7 +109,7 @@ fn take(
 fn pay(transfers: &mut [Transfer], position: usize, paid: &VerifiedOrder) {
     let to = transfers.get_mut(position).map(|transfer| &mut transfer.to);
     if let Some(Destination::External { order, .. }) = to {
-        *order = Some(paid.order().id.clone());
+        *order = Some(paid.reference());
     }
 }
 

@@ -130,5 +130,6 @@ fn spent(slot: &policy::intent::Slot) -> entry::SpentSlot {
 }
 
 fn paid(order: &policy::order::VerifiedOrder) -> entry::PaidOrder {
-    entry::PaidOrder { id: order.order().id.to_string(), digest: *order.digest() }
+    let policy::order::OrderRef { key, id } = order.reference();
+    entry::PaidOrder { key, id: id.to_string(), digest: *order.digest() }
 }

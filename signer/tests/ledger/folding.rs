@@ -105,6 +105,20 @@ fn answers_are_found_by_request() {
 }
 
 #[test]
+fn another_services_order_of_the_same_id_is_another_order() {
+    let paying = Ask { orders: vec![(0, false)], ..ask(1, 1) };
+    let Event::Spend(mut spend) = paying.spend() else { panic!() };
+    let told = |spend: audit::entry::Spend| {
+        let ledger = all(vec![paying.admitted(), Event::Spend(spend)]).unwrap();
+        let again = Ask { orders: vec![(0, false)], ..ask(2, 2) };
+        format!("{:?}", ledger.evidence(&again.intent(), &[], 2_000_000))
+    };
+    assert!(told(spend.clone()).contains("versions: 1"));
+    spend.orders[0].key = [9; 32];
+    assert!(told(spend).contains("versions: 0"), "one service used up another's id");
+}
+
+#[test]
 fn watermarks_rise_up_to_the_first_failure() {
     let ledger = all(vec![imported(10, 5), proven(4), proven(7), failed(7)]).unwrap();
     let wallet = ledger.imports().wallet(&name("deposits")).unwrap();

@@ -150,7 +150,11 @@ impl Ask {
     pub(crate) fn spend(&self) -> Event {
         let paid = |order: &(u8, bool)| {
             let order = verified(*order);
-            PaidOrder { id: order.order().id.to_string(), digest: *order.digest() }
+            PaidOrder {
+                key: order.reference().key,
+                id: order.order().id.to_string(),
+                digest: *order.digest(),
+            }
         };
         let spent = |coin: &u8| SpentSlot {
             slot: slot(*coin).0.to_vec(),

@@ -110,7 +110,7 @@ fn uses(list: &[Signed], ask: &Ask, own: Option<usize>) -> Vec<EarlierUse> {
             let shares = signed.ask.coins.contains(coin);
             if shares && Some(number) != own && seen.insert(number) {
                 let mut orders: Vec<_> =
-                    signed.ask.orders.iter().map(|o| verified(*o).order().id.clone()).collect();
+                    signed.ask.orders.iter().map(|o| verified(*o).reference()).collect();
                 orders.sort();
                 uses.push(EarlierUse { slot: slot(*coin), lane: lane(signed.ask.lane), orders });
             }
@@ -124,7 +124,7 @@ fn orders(list: &[Signed], ask: &Ask) -> Vec<OrderHistory> {
         let paying = |s: &&Signed| s.ask.orders.iter().any(|(id, _)| *id == order.0);
         let versions: Vec<_> = list.iter().filter(paying).collect();
         OrderHistory {
-            id: verified(*order).order().id.clone(),
+            order: verified(*order).reference(),
             versions: u32::try_from(versions.len()).unwrap(),
             conflicts_with_all: versions.iter().all(|s| conflict(&s.ask, ask)),
             same_content: versions.iter().all(|s| s.ask.orders.contains(order)),

@@ -59,6 +59,8 @@ pub struct OrderHistory {
     pub order: OrderRef,
     /// How many different transactions paying it were signed.
     pub versions: u32,
+    /// Whether one of them was given out, signed; one that was only reserved never left the signer.
+    pub released: bool,
     /// Whether this intent spends at least one slot of every one of them.
     pub conflicts_with_all: bool,
     /// Whether every one of them was signed for an order with the same bytes.

@@ -84,7 +84,7 @@ rules! {
     OrderTwice = "order-twice",
     /// The order's key may order on this lane and from this wallet.
     OrderSigner = "order-signer",
-    /// The order must still be valid.
+    /// The order must still be valid, unless this replaces a transaction for it that is out already.
     OrderExpired = "order-expired",
     /// An order's id stands for the same bytes of its signer's for ever.
     OrderChanged = "order-changed",

@@ -29,12 +29,7 @@ pub(crate) fn check(
     outputs(intent, trace);
     payments(intent, trace);
     signers(intent, rules, order_keys, trace);
-    trace.each(RuleId::OrderExpired, "orders", &intent.orders, |order| {
-        let (id, expires) = (&order.order().id, order.order().expires_unix);
-        let text = || format!("order \"{id}\" could be paid until {expires}, and it is {now_unix}");
-        (now_unix > expires).then(text)
-    });
-    histories(intent, evidence, trace);
+    histories(intent, evidence, now_unix, trace);
     caps(intent, *per_transaction, *per_destination, trace);
 }
 
@@ -105,7 +100,7 @@ fn signers(intent: &Intent, rules: &Rules, order_keys: &[KeyName], trace: &mut T
 }
 
 /// An order is paid once: another transaction for it must make every earlier one impossible.
-fn histories(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
+fn histories(intent: &Intent, evidence: &Evidence, now_unix: u64, trace: &mut Trace) {
     let mut known: BTreeMap<&OrderRef, Vec<&OrderHistory>> = BTreeMap::new();
     for history in &evidence.orders {
         known.entry(&history.order).or_default().push(history);
@@ -115,6 +110,17 @@ fn histories(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
     trace.each(RuleId::MissingEvidence, "orders", &intent.orders, |order| {
         let text = || format!("the log has no one answer about order \"{}\"", order.order().id);
         (of(order).len() != 1).then(text)
+    });
+    trace.each(RuleId::OrderExpired, "orders", &intent.orders, |order| {
+        let (id, expires) = (&order.order().id, order.order().expires_unix);
+        // A version that is out may confirm whenever it likes. One more beside it, of which at most one can, exposes
+        // nothing new: the rule `slot-signed` sees to it that both pay exactly the same orders.
+        let replaces = |h: &OrderHistory| {
+            h.versions > 0 && h.released && h.conflicts_with_all && h.same_content
+        };
+        let again = matches!(of(order), [history] if replaces(history));
+        let text = || format!("order \"{id}\" could be paid until {expires}, and it is {now_unix}");
+        (now_unix > expires && !again).then(text)
     });
     trace.each(RuleId::OrderChanged, "orders", &intent.orders, |order| {
         let changed = of(order).iter().any(|history| history.versions > 0 && !history.same_content);

@@ -31,6 +31,14 @@ fn withdraw(change: impl FnOnce(&mut Case)) -> Case {
     with(Case::withdraw(&Knobs::default()), change)
 }
 
+/// A withdrawal whose second order has expired.
+fn expired(change: impl FnOnce(&mut Case)) -> Case {
+    withdraw(|c| {
+        c.intent.orders[1] = order_by(&c.rules, "shop", 7, "b", 200_000, NOW - 1);
+        change(c);
+    })
+}
+
 fn with(mut case: Case, change: impl FnOnce(&mut Case)) -> Case {
     change(&mut case);
     case
@@ -341,6 +349,48 @@ const DENIED: &[Vector] = &[
         &[R::OrderExpired],
     ),
     (
+        "an expired order that was reserved and never signed",
+        || {
+            expired(|c| {
+                c.history("b").versions = 1;
+            })
+        },
+        &[R::OrderExpired],
+    ),
+    (
+        "an expired order beside a version of it that may still confirm",
+        || {
+            expired(|c| {
+                let history = c.history("b");
+                (history.versions, history.released) = (1, true);
+                history.conflicts_with_all = false;
+            })
+        },
+        &[R::OrderExpired, R::OrderPaid],
+    ),
+    (
+        "an expired order with another text",
+        || {
+            expired(|c| {
+                let history = c.history("b");
+                (history.versions, history.released) = (1, true);
+                history.same_content = false;
+            })
+        },
+        &[R::OrderExpired, R::OrderChanged],
+    ),
+    (
+        "an expired order in another company",
+        || {
+            expired(|c| {
+                let history = c.history("b");
+                (history.versions, history.released) = (1, true);
+                c.facts.uses.push(used_before(0, "withdraw", &["b"]));
+            })
+        },
+        &[R::SlotSigned],
+    ),
+    (
         "an altered order",
         || {
             withdraw(|c| {
@@ -492,6 +542,14 @@ const ALLOWED: &[Sound] = &[
             other.order.key = [1; 32];
             (other.versions, other.conflicts_with_all, other.same_content) = (1, false, false);
             c.facts.orders.push(other);
+        })
+    }),
+    ("the same payouts again, after one of them expired", || {
+        expired(|c| {
+            c.facts.uses.push(used_before(0, "withdraw", &["a", "b"]));
+            for id in ["a", "b"] {
+                (c.history(id).versions, c.history(id).released) = (1, true);
+            }
         })
     }),
     ("the last second of an order", || {

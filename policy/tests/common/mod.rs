@@ -154,6 +154,7 @@ impl Facts {
         let history = |order: &VerifiedOrder| OrderHistory {
             order: order.reference(),
             versions: 0,
+            released: false,
             conflicts_with_all: true,
             same_content: true,
         };

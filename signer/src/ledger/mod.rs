@@ -145,9 +145,7 @@ impl Ledger {
 
     fn answer(&mut self, seq: u64, id: [u8; 16], transaction: &[u8]) -> Result<(), FoldError> {
         let id = RequestId(id);
-        if !self.spends.contains(id) {
-            return Err(wrong("a transaction was signed that nobody allowed"));
-        }
+        self.spends.release(id)?;
         let request = self.admitted(id)?;
         if request.answer.is_some() {
             return Err(wrong("a request was answered twice"));

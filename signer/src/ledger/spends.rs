@@ -42,6 +42,8 @@ struct Spend {
     external: Amount,
     orders: Box<[OrderRef]>,
     set: usize,
+    /// Its signatures were given out.
+    released: bool,
 }
 
 /// A coin that was signed for. Nearly every coin is signed for once, so that `later` costs nothing.
@@ -111,7 +113,17 @@ impl Spends {
             external: Amount::from_units(entry.external),
             orders: orders.into_iter().collect(),
             set,
+            released: false,
         });
+        Ok(())
+    }
+
+    /// A reservation was signed.
+    pub(super) fn release(&mut self, request: RequestId) -> Result<(), FoldError> {
+        let number = self.by_request.get(&request);
+        let spend = number.and_then(|number| self.spends.get_mut(*number));
+        let spend = spend.ok_or_else(|| wrong("a transaction was signed that nobody allowed"))?;
+        spend.released = true;
         Ok(())
     }
 
@@ -244,15 +256,18 @@ impl Spends {
                 continue;
             }
             let (mut digests, mut conflicting, mut same_content) = (BTreeSet::new(), true, true);
+            let mut released = false;
             if let Some(paid) = self.orders.get(&reference) {
                 same_content = paid.same_content && paid.digest == *order.digest();
                 conflicting = paid.spends.iter().all(|number| conflicts.contains(number));
-                let spends = paid.spends.iter().filter_map(|number| self.spends.get(*number));
-                digests = spends.map(|spend| spend.digest).collect();
+                let spends = || paid.spends.iter().filter_map(|number| self.spends.get(*number));
+                digests = spends().map(|spend| spend.digest).collect();
+                released = spends().any(|spend| spend.released);
             }
             histories.push(OrderHistory {
                 order: reference,
                 versions: u32::try_from(digests.len()).unwrap_or(u32::MAX),
+                released,
                 conflicts_with_all: conflicting,
                 same_content,
             });

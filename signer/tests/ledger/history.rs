@@ -34,6 +34,8 @@ pub(crate) struct Ask {
 pub(crate) struct Reserved {
     pub(crate) ask: Ask,
     pub(crate) after: u64,
+    /// Answered then, if it was not before.
+    pub(crate) signed: bool,
 }
 
 pub(crate) fn ask() -> impl Strategy<Value = Ask> {
@@ -60,7 +62,11 @@ pub(crate) fn ask() -> impl Strategy<Value = Ask> {
 pub(crate) fn history() -> impl Strategy<Value = Vec<Reserved>> {
     // Mostly within the windows; now and then about a day later.
     let after = prop_oneof![8 => 0..60_u64, 1 => 86_395..86_405_u64, 1 => 20_000..50_000_u64];
-    let step = (ask(), after).prop_map(|(ask, after)| Reserved { ask, after });
+    let step = (ask(), after, any::<bool>()).prop_map(|(ask, after, signed)| Reserved {
+        ask,
+        after,
+        signed,
+    });
     proptest::collection::vec(step, 0..12).prop_map(|mut steps| {
         for at in 0..steps.len() {
             steps[at].ask.request %= 9;
@@ -189,7 +195,7 @@ pub(crate) fn entries(history: &[Reserved]) -> Vec<Entry> {
     };
     let mut unix_ms = 1_000_000_000;
     let mut entries = vec![Entry { unix_ms, event: opened }];
-    let mut admitted = Vec::new();
+    let (mut admitted, mut signed) = (Vec::new(), Vec::new());
     for step in history {
         unix_ms += step.after * 1000;
         if !admitted.contains(&step.ask.request) {
@@ -197,6 +203,11 @@ pub(crate) fn entries(history: &[Reserved]) -> Vec<Entry> {
             entries.push(Entry { unix_ms, event: step.ask.admitted() });
         }
         entries.push(Entry { unix_ms, event: step.ask.spend() });
+        if step.signed && !signed.contains(&step.ask.request) {
+            signed.push(step.ask.request);
+            let (request, transaction) = ([step.ask.request; 16], vec![1]);
+            entries.push(Entry { unix_ms, event: Event::Signed { request, transaction } });
+        }
     }
     entries
 }

@@ -13,6 +13,7 @@ use crate::history::{Ask, Reserved, lane, name, price, slot, verified};
 struct Signed {
     ask: Ask,
     unix: u64,
+    released: bool,
 }
 
 /// The same request twice is one transaction, at its later time.
@@ -22,8 +23,11 @@ fn signed(history: &[Reserved]) -> Vec<Signed> {
     for step in history {
         unix += step.after;
         match list.iter_mut().find(|earlier| earlier.ask.request == step.ask.request) {
-            Some(earlier) => earlier.unix = unix,
-            None => list.push(Signed { ask: step.ask.clone(), unix }),
+            Some(earlier) => {
+                earlier.unix = unix;
+                earlier.released |= step.signed;
+            }
+            None => list.push(Signed { ask: step.ask.clone(), unix, released: step.signed }),
         }
     }
     list
@@ -126,6 +130,7 @@ fn orders(list: &[Signed], ask: &Ask) -> Vec<OrderHistory> {
         OrderHistory {
             order: verified(*order).reference(),
             versions: u32::try_from(versions.len()).unwrap(),
+            released: versions.iter().any(|s| s.released),
             conflicts_with_all: versions.iter().all(|s| conflict(&s.ask, ask)),
             same_content: versions.iter().all(|s| s.ask.orders.contains(order)),
         }

@@ -50,6 +50,7 @@ proptest! {
                 change: None, cold: None, repriced: false,
             },
             after: 0,
+            signed: false,
         };
         let evidence =
             fold(&history).evidence(&stranger.ask.intent(), &[question], history::now(&history));

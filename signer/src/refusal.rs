@@ -164,11 +164,19 @@ pub struct Refusal {
     pub text: String,
 }
 
+/// Longest sentence, in characters. Some quote what was sent, and an entry has only so much room.
+pub const TEXT_CHARS_MAX: usize = 300;
+
 impl Refusal {
-    /// Puts reason and sentence together.
+    /// Puts reason and sentence together; a longer sentence is cut.
     #[must_use]
     pub fn new(reason: Reason, text: impl Into<String>) -> Self {
-        Self { reason, text: text.into() }
+        let mut text = text.into();
+        if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
+            text.truncate(end);
+            text.push('…');
+        }
+        Self { reason, text }
     }
 
     /// As the log keeps it.
@@ -195,6 +203,14 @@ impl std::error::Error for Refusal {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_sentences_are_cut_between_characters() {
+        let long = Refusal::new(Reason::BadPsbt, "é".repeat(TEXT_CHARS_MAX + 1));
+        assert_eq!(long.text, format!("{}…", "é".repeat(TEXT_CHARS_MAX)));
+        let whole = "é".repeat(TEXT_CHARS_MAX);
+        assert_eq!(Refusal::new(Reason::BadPsbt, whole.clone()).text, whole);
+    }
 
     #[test]
     fn every_code_is_explained_once() {

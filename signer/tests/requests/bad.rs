@@ -436,3 +436,20 @@ fn flipped_bytes_never_pass_as_the_same_request() {
         }
     }
 }
+
+/// The parser quotes a repeated key in hex. The log's entry must hold what is said of it.
+#[test]
+fn a_huge_unknown_key_is_refused_in_few_words() {
+    let case = changed(|c| {
+        let length = 400_000_u32;
+        let mut field = vec![0xfe];
+        field.extend(length.to_le_bytes());
+        field.extend(vec![0xf0; usize::try_from(length).unwrap()]);
+        field.push(0);
+        let (magic, rest) = c.header.psbt.split_at(5);
+        c.header.psbt = [magic, &field, &field, rest].concat();
+    });
+    let refusal = case.parse().unwrap_err();
+    assert_eq!(refusal.reason, Reason::BadPsbt);
+    assert!(refusal.text.len() < 400, "{} bytes are said", refusal.text.len());
+}

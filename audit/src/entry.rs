@@ -205,6 +205,14 @@ pub enum Event {
         /// RFC 6962 root over their bytes.
         digest: [u8; 32],
     },
+    /// A reserved spend was allowed once more for the same request, and counts from now on. Durable before any
+    /// signature is asked for.
+    SpendAgain {
+        /// Request id.
+        request: [u8; 16],
+        /// Policy version that allowed it.
+        policy: u64,
+    },
 }
 
 /// A stable code and a sentence.

@@ -110,6 +110,10 @@ fn vectors() -> Vec<(Event, &'static str)> {
             Event::TailSetAside { from: 300, count: 2, digest: [7; 32] },
             "01d2090eac02020707070707070707070707070707070707070707070707070707070707070707",
         ),
+        (
+            Event::SpendAgain { request, policy: 300 },
+            "01d2090f01010101010101010101010101010101ac02",
+        ),
     ]
 }
 
@@ -188,7 +192,7 @@ fn a_length_that_lies_costs_nothing() {
 proptest! {
     #[test]
     fn hostile_bytes_never_panic_and_decode_to_themselves(
-        body in prop::collection::vec(any::<u8>(), 0..300), kind in 0_u8..17,
+        body in prop::collection::vec(any::<u8>(), 0..300), kind in 0_u8..18,
     ) {
         let mut bytes = vec![1, 0, kind];
         bytes.extend(body);
@@ -199,7 +203,7 @@ proptest! {
 
     #[test]
     fn changed_entries_never_decode_to_the_same(
-        which in 0_usize..9, at in any::<prop::sample::Index>(), flip in 1_u8..,
+        which in 0_usize..10, at in any::<prop::sample::Index>(), flip in 1_u8..,
     ) {
         let entry = Entry { unix_ms: 1234, event: vectors().remove(which).0 };
         let mut bytes = entry.encode().unwrap();

@@ -16,7 +16,7 @@ use tonic::Status;
 
 use crate::app::App;
 use crate::ledger::{Answer, Ledger};
-use crate::log::{DurablePermit, Step};
+use crate::log::{DurablePermit, Fold as _, Step};
 use crate::receive::{Seen, late, open, receive};
 use crate::refusal::{Reason, Refusal};
 use crate::request::SigningRequest;
@@ -84,6 +84,12 @@ pub async fn sign(
     jobs: SigningJobs,
 ) -> Result<Outcome, Refusal> {
     let _turn = app.gate.turn(request.intent().request).await;
+    if let Some(problem) = app.token.problem()
+        && !app.log.read(|ledger| answered(ledger, request))
+    {
+        // Nothing could be signed: asking again and again must not fill the log with reservations.
+        return Err(Refusal::new(Reason::TokenUnavailable, problem));
+    }
     let (permit, verdict) = app.log.commit(|ledger| decide(app, ledger, request)).await?;
     match verdict {
         Verdict::Stored(answer) => stored(app, request, answer).await,
@@ -94,6 +100,13 @@ pub async fn sign(
             release(app, request, transaction).await
         }
     }
+}
+
+/// Whether the request's key decides the answer, whatever the token does.
+fn answered(ledger: &Ledger, request: &SigningRequest) -> bool {
+    let intent = request.intent();
+    let known = ledger.request(intent.request);
+    known.is_some_and(|known| known.answer.is_some() || known.digest != intent.digest)
 }
 
 /// What the step under the log's lock found.
@@ -122,7 +135,12 @@ fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict>
     }
     match weigh(app, ledger, request) {
         Ok(authorization) => {
-            events.push(Event::Spend(request.spend(authorization.granted())));
+            let granted = authorization.granted();
+            events.push(if ledger.spend_recorded(intent.request, &intent.digest) {
+                Event::SpendAgain { request: intent.request.0, policy: granted.policy_version }
+            } else {
+                Event::Spend(request.spend(granted))
+            });
             Step { events, grant: Some(authorization), out: Verdict::Allowed }
         }
         Err(denial) => {

@@ -16,6 +16,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Admitted(_) => "admitted",
         Event::Denied { .. } => "denied",
         Event::Spend(_) => "spend",
+        Event::SpendAgain { .. } => "spend again",
         Event::Signed { .. } => "signed",
         Event::Failed { .. } => "failed",
         Event::Attested(_) => "attested",
@@ -76,6 +77,9 @@ fn details(event: &Event) -> String {
                 btc(s.external),
                 btc(s.fee)
             ))
+        }
+        Event::SpendAgain { request, policy } => {
+            format!("{} by policy {policy}", hex::encode(request))
         }
         Event::Signed { request, transaction } => {
             format!("{} transaction of {} bytes", hex::encode(request), transaction.len())

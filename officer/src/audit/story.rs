@@ -91,6 +91,16 @@ impl Story {
             }
             Event::Denied { request, .. } => self.request(request).map(drop),
             Event::Spend(spend) => self.spend(spend),
+            Event::SpendAgain { request, policy } => {
+                if self.policy != Some(*policy) {
+                    return Err(format!("policy {policy} decided, which is not in force"));
+                }
+                let request = self.request(request)?;
+                match (request.spend, request.signed) {
+                    (Some(_), false) => Ok(()),
+                    _ => Err("a request was allowed again that waited for no signature".to_owned()),
+                }
+            }
             Event::Signed { request, transaction } => self.signed(request, transaction),
             Event::Failed { request, .. } => match self.request(request)?.spend {
                 Some(_) => Ok(()),

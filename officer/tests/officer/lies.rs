@@ -240,6 +240,12 @@ const LIES: &[Lie] = &[
         15,
         "other content",
     ),
+    (
+        "allowed again when signed",
+        |s| s.insert(9, Event::SpendAgain { request: [1; 16], policy: 1 }),
+        9,
+        "waited for no signature",
+    ),
     ("denied unasked", |s| drop(s.remove(14)), 14, "never admitted"),
     ("failed unallowed", |s| drop(s.remove(10)), 10, "never allowed"),
 ];
@@ -254,6 +260,10 @@ fn the_true_story_holds() {
     let mut again = story();
     again.insert(15, Event::Spend(spend(3, &[4, 6], &["invoice-1"])));
     audit(&again).unwrap();
+    // So is a request allowed once more before it is signed, by the policy in force.
+    let mut waiting = story();
+    waiting.insert(8, Event::SpendAgain { request: [1; 16], policy: 1 });
+    audit(&waiting).unwrap();
     // So is another service's order of the same id.
     let mut other = story();
     let mut paid = spend(3, &[5, 6], &["invoice-1"]);

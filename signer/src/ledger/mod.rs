@@ -198,6 +198,7 @@ impl Fold for Ledger {
                 let digest = self.admitted(RequestId(spend.request))?.digest;
                 self.spends.add(spend, digest, unix_s)
             }
+            Event::SpendAgain { request, .. } => self.spends.again(RequestId(*request), unix_s),
             Event::Signed { request, transaction } => self.answer(seq, *request, transaction),
             Event::Attested(attested) => {
                 let network = self.beginning.as_ref().map_or("", |beginning| &beginning.network);

@@ -118,6 +118,12 @@ impl Spends {
         Ok(())
     }
 
+    /// The same request was allowed again: it counts from now on.
+    pub(super) fn again(&mut self, request: RequestId, unix_s: u64) -> Result<(), FoldError> {
+        let number = self.by_request.get(&request).copied();
+        self.refresh(number.ok_or_else(|| wrong("a spend is missing"))?, unix_s)
+    }
+
     /// A reservation was signed.
     pub(super) fn release(&mut self, request: RequestId) -> Result<(), FoldError> {
         let number = self.by_request.get(&request);

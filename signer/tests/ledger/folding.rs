@@ -66,6 +66,10 @@ fn signed(request: u8) -> Event {
     Event::Signed { request: [request; 16], transaction: vec![1, 2, 3] }
 }
 
+fn again(request: u8) -> Event {
+    Event::SpendAgain { request: [request; 16], policy: 1 }
+}
+
 fn attested(claims: &[(u32, &str)]) -> Attested {
     let claims: Vec<Claim> = claims
         .iter()
@@ -165,6 +169,7 @@ fn entries_that_do_not_follow_are_refused() {
         ("fewer records", vec![imported(10, 5), imported(9, 5)]),
         ("admitted twice", vec![one.admitted(), one.admitted()]),
         ("spent without being admitted", vec![one.spend()]),
+        ("allowed again without a spend", vec![one.admitted(), again(1)]),
         ("signed without a spend", vec![one.admitted(), signed(1)]),
         ("signed twice", vec![one.admitted(), one.spend(), signed(1), signed(1)]),
         ("attested twice", vec![Event::Attested(two.clone()), Event::Attested(two)]),

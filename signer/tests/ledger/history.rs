@@ -195,14 +195,20 @@ pub(crate) fn entries(history: &[Reserved]) -> Vec<Entry> {
     };
     let mut unix_ms = 1_000_000_000;
     let mut entries = vec![Entry { unix_ms, event: opened }];
-    let (mut admitted, mut signed) = (Vec::new(), Vec::new());
+    let (mut admitted, mut signed, mut reserved) = (Vec::new(), Vec::new(), Vec::new());
     for step in history {
         unix_ms += step.after * 1000;
         if !admitted.contains(&step.ask.request) {
             admitted.push(step.ask.request);
             entries.push(Entry { unix_ms, event: step.ask.admitted() });
         }
-        entries.push(Entry { unix_ms, event: step.ask.spend() });
+        let event = if reserved.contains(&step.ask.request) && step.signed {
+            Event::SpendAgain { request: [step.ask.request; 16], policy: 1 }
+        } else {
+            step.ask.spend()
+        };
+        reserved.push(step.ask.request);
+        entries.push(Entry { unix_ms, event });
         if step.signed && !signed.contains(&step.ask.request) {
             signed.push(step.ask.request);
             let (request, transaction) = ([step.ask.request; 16], vec![1]);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use audit::entry::Event;
 use proto::StatusRequest;
 use signer::config::Limits;
 use sqlx::{Connection as _, SqliteConnection};
@@ -54,6 +55,12 @@ async fn a_token_that_goes_away_and_comes_back() {
     assert_eq!(said(&status), (Code::Unavailable, vec!["token-unavailable".to_owned()]));
     let app = house.app();
     until("the token's trouble to be noticed", || app.problem().is_some()).await;
+    // Asking again meanwhile costs one small line, not another reservation.
+    let before = house.log_size();
+    let status = house.sign(ask.clone(), &coins).await.unwrap_err();
+    assert_eq!(self::said(&status), (Code::Unavailable, vec!["token-unavailable".to_owned()]));
+    let added = house.entries(before).await;
+    assert!(matches!(&added[..], [e] if matches!(e.event, Event::Refused { .. })), "{added:?}");
     let mut client = house.client("watcher-1").await;
     let said = client.status(StatusRequest {}).await.unwrap().into_inner();
     assert!(!said.token_ready && !said.token_problem.is_empty());
@@ -145,10 +152,9 @@ async fn a_database_in_use_is_waited_for() {
     let other = signer::log::Store::open(&house.config.database_url()).await.unwrap();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let config = house.config.clone();
-    let serving =
-        tokio::spawn(
-            async move { signer::serve::serve(&config, false, async { drop(ended.await) }).await },
-        );
+    let serving = tokio::spawn(async move {
+        signer::serve::serve(&config, false, async { drop(ended.await) }).await
+    });
     let status = async || {
         let channel = house.channel_at(house.config.listen.port(), "watcher-1").await.ok()?;
         let mut client = proto::signer_client::SignerClient::new(channel);

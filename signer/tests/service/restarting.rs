@@ -62,7 +62,7 @@ async fn a_reservation_without_an_answer_is_taken_up_again() {
     assert!(!reply.stored);
     verify(&reply.transaction, &coins);
     let kinds: Vec<_> = house.entries(before).await.into_iter().map(|entry| entry.event).collect();
-    assert!(matches!(&kinds[..], [Event::Spend(_), Event::Signed { .. }]), "{kinds:?}");
+    assert!(matches!(&kinds[..], [Event::SpendAgain { .. }, Event::Signed { .. }]), "{kinds:?}");
     assert!(house.sign(ask(98_000), &coins).await.unwrap().stored);
 }
 

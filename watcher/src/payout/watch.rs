@@ -47,14 +47,15 @@ async fn moved(app: &Spender) -> Result<Vec<String>, StoreError> {
     Ok(ids.fetch_all(app.store.reader()).await?)
 }
 
-/// Unconfirmed payouts of which a coin was spent in a block by something that is no version of them.
+/// Unconfirmed payouts of which a coin is gone, or was spent in a block by something that is no version of them.
 async fn outrun(app: &Spender) -> Result<Vec<String>, StoreError> {
     let ids = sqlx::query_scalar(
         "SELECT DISTINCT p.id FROM payouts p
              JOIN payout_inputs i ON i.payout = p.id AND i.version = p.version
              JOIN coins c ON c.txid = i.txid AND c.vout = i.vout
-         WHERE p.state IN ('signed', 'broadcast') AND c.spent_height IS NOT NULL
-               AND c.spent_txid NOT IN (SELECT m.txid FROM made_transactions m WHERE m.kind = 'payout' AND m.object = p.id)",
+         WHERE p.state IN ('signed', 'broadcast')
+               AND (c.chain_state = 'gone' OR (c.spent_height IS NOT NULL AND c.spent_txid NOT IN (
+                   SELECT m.txid FROM made_transactions m WHERE m.kind = 'payout' AND m.object = p.id)))",
     );
     Ok(ids.fetch_all(app.store.reader()).await?)
 }

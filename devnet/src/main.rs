@@ -20,7 +20,7 @@ struct Arguments {
 enum Command {
     /// Plays the story. `./quickstart` builds what it needs and calls this.
     Quickstart {
-        /// Where everything goes; emptied first.
+        /// Where everything goes. What an earlier story left there is removed; any other folder must be empty.
         #[arg(long)]
         dir: PathBuf,
         /// Leaves everything running and prints how to call it.

@@ -3,12 +3,12 @@
 
 mod attacks;
 mod coins;
+mod folder;
 mod setup;
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::Stack;
 use crate::screen::Screen;
@@ -16,11 +16,9 @@ use crate::screen::Screen;
 /// Confirmations after which the demo's watcher credits a deposit.
 const DEPTH: u32 = 3;
 
-/// Plays the story in `dir`, which is emptied first.
+/// Plays the story in `dir`, which is emptied first; if an earlier story made it.
 pub async fn play(dir: &Path, stay: bool) -> Result<()> {
-    if dir.exists() {
-        fs::remove_dir_all(dir).with_context(|| format!("could not empty {}", dir.display()))?;
-    }
+    let _lock = folder::take(dir)?;
     let mut screen = Screen::new(10);
     let mut stack = setup::set_up(&mut screen, dir).await?;
     let customers = coins::issue(&mut screen, &stack).await?;

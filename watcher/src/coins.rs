@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use bitcoin::{Amount, Transaction, Txid};
+use proto::StatusReply;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row as _, SqliteExecutor};
 
@@ -97,6 +98,22 @@ pub(crate) async fn of_version(
     );
     let rows = sqlx::query(statement).bind(payout).bind(version).fetch_all(sql).await?;
     rows.iter().map(known).collect()
+}
+
+/// Marks what the signer could not sign for yet, so that no plan takes it.
+pub(crate) fn mark_unproven(coins: &mut [Coin], status: &StatusReply, wallet: &str) {
+    for coin in coins {
+        if coin.standing == Standing::Spendable && !is_proven(coin, status, wallet) {
+            coin.standing = Standing::NotProven;
+        }
+    }
+}
+
+/// Whether a coin's key is below the signer's watermark. Of a wallet it does not name, the signer itself will say.
+pub(crate) fn is_proven(coin: &Coin, status: &StatusReply, wallet: &str) -> bool {
+    status.wallets.iter().find(|known| known.name == wallet).is_none_or(|known| {
+        coin.index < if coin.change { known.change_proven } else { known.external_proven }
+    })
 }
 
 fn known(row: &SqliteRow) -> Result<Known, StoreError> {

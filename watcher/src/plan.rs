@@ -40,6 +40,8 @@ pub enum Standing {
     Leased,
     /// Screening holds it.
     Held,
+    /// The signer has not proven its key yet, and would refuse the whole transaction.
+    NotProven,
 }
 
 /// Why a coin was left out of a plan.
@@ -96,7 +98,7 @@ pub fn fee_of(rate: FeeRate, weight: u64) -> Amount {
 pub enum PlanError {
     /// Nothing to spend.
     #[error(
-        "no-coins: the wallet has no final, free and economic coin at {rate}: wait for confirmations or lower the feerate"
+        "no-coins: the wallet has no final, free, proven and economic coin at {rate}: wait for confirmations or lower the feerate"
     )]
     NoCoins {
         /// The feerate that was planned with.

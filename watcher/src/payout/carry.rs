@@ -91,6 +91,7 @@ async fn ask(
     match app.signer.sign(header, parents).await {
         SignOutcome::Signed(signed) => keep(app, payout, version, &signed).await,
         SignOutcome::Refused(refusal) => denied(app, payout, version, refusal, others).await,
+        SignOutcome::NotNow(refusal) => not_now(app, payout, version, refusal).await,
         SignOutcome::Unavailable(why) => {
             tracing::warn!(payout = payout.id, %why, "a payout waits for the signer");
             Ok(Next::Failed)
@@ -148,6 +149,28 @@ async fn denied(
         return drop_version(app, payout, version).await;
     }
     refuse(app, payout, asked_once.then_some(version), refusal.reasons).await
+}
+
+/// What the signer cannot do now is asked for again; but a version with coins whose keys are not proven is given up for
+/// one without them.
+async fn not_now(
+    app: &Spender,
+    payout: PayoutRow,
+    version: &Version,
+    refusal: Refusal,
+) -> Result<Next, Error> {
+    tracing::warn!(payout = payout.id, %refusal, "a payout waits for the signer");
+    if refusal.has("input-not-proven") {
+        let status = app.signer.status().await?;
+        let inputs = coins::of_version(app.store.reader(), &payout.id, version.number).await?;
+        if inputs.iter().any(|known| !coins::is_proven(&known.coin, &status, &payout.wallet)) {
+            return drop_version(app, payout, version).await;
+        }
+    }
+    if !Reason::same(&payout.reasons, &refusal.reasons) {
+        let _ = note(app, payout, refusal.reasons).await?;
+    }
+    Ok(Next::Failed)
 }
 
 /// The newest signed version that can still confirm.

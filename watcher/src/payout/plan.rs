@@ -7,6 +7,7 @@ use std::time::Duration;
 use asset::FeeRate;
 use bitcoin::{Amount, ScriptBuf};
 use order::Order;
+use proto::StatusReply;
 use serde_json::json;
 
 use crate::coins::{self, Known};
@@ -147,7 +148,7 @@ impl<'a> Wish<'a> {
     }
 
     async fn plan(&self, app: &Spender) -> Result<Planned, Error> {
-        let coins = coins::candidates(app.store.reader(), &self.wallet.name).await?;
+        let mut coins = coins::candidates(app.store.reader(), &self.wallet.name).await?;
         let rate = app.feerate("").await?;
         let limits = app.config.limits(0);
         let earlier = match self.replaced {
@@ -160,11 +161,14 @@ impl<'a> Wish<'a> {
         // Every change script is as long as the first: plan before the signer is asked for the index.
         let change = self.wallet.script(Branch::Change, 0)?;
         let payment = Payment { amount: self.amount, to: &self.to, change: &change };
+        let _ = payout(&coins, &payment, earlier, rate, &limits)?;
+        let status = app.signer.status().await?;
+        coins::mark_unproven(&mut coins, &status, &self.wallet.name);
         let plan = payout(&coins, &payment, earlier, rate, &limits)?;
         let mut outputs = vec![Output { value: self.amount, to: Payee::Other(self.to.clone()) }];
         let mut change_index = None;
         if let Some(value) = plan.change {
-            let index = next_change_index(app, self.wallet).await?;
+            let index = next_change_index(app, self.wallet, &status).await?;
             let to = Payee::Own(Box::new(self.wallet.derive(Branch::Change, index)?));
             outputs.push(Output { value, to });
             change_index = Some(index);
@@ -246,8 +250,11 @@ async fn survivors(app: &Spender, id: &str, versions: &[Version]) -> Result<Vec<
 }
 
 /// The lowest change index that nothing was signed for and nothing that may still be signed has.
-async fn next_change_index(app: &Spender, wallet: &Wallet) -> Result<u32, Error> {
-    let status = app.signer.status().await?;
+async fn next_change_index(
+    app: &Spender,
+    wallet: &Wallet,
+    status: &StatusReply,
+) -> Result<u32, Error> {
     let known = status.wallets.iter().find(|known| known.name == wallet.name).ok_or_else(|| {
         Error::refused(
             tonic::Code::FailedPrecondition,

@@ -13,6 +13,8 @@ pub enum SignOutcome {
     Signed(Signed),
     /// The signer said no to this request.
     Refused(Refusal),
+    /// The signer said why it cannot now: a watermark has to rise, a queue to empty. Ask again with the same key.
+    NotNow(Refusal),
     /// Nobody knows. Ask again with the same key.
     Unavailable(Unavailable),
 }
@@ -69,6 +71,12 @@ pub struct Unavailable {
 }
 
 impl Refusal {
+    /// Whether every reason has this code.
+    #[must_use]
+    pub fn is_only(&self, code: &str) -> bool {
+        self.reasons.iter().all(|reason| reason.code == code)
+    }
+
     /// Whether a reason has this code.
     #[must_use]
     pub fn has(&self, code: &str) -> bool {
@@ -83,6 +91,11 @@ impl Unavailable {
 }
 
 impl Reason {
+    /// Whether two lists say the same but for numbers in their sentences.
+    pub(crate) fn same(one: &[Self], other: &[Self]) -> bool {
+        one.iter().map(|reason| &reason.code).eq(other.iter().map(|reason| &reason.code))
+    }
+
     /// From a sentence that begins with its code, `code: text`, as all our errors do.
     #[must_use]
     pub fn from_sentence(sentence: &str) -> Self {
@@ -130,9 +143,7 @@ pub(super) fn sign_outcome(reply: Result<SignReply, Status>) -> SignOutcome {
         }),
         Err(status) => match Failure::from(status) {
             Failure::Refused(refusal) if refusal.is_last_word() => SignOutcome::Refused(refusal),
-            Failure::Refused(refusal) => {
-                SignOutcome::Unavailable(Unavailable { message: join(&refusal.reasons) })
-            }
+            Failure::Refused(refusal) => SignOutcome::NotNow(refusal),
             Failure::Unavailable(unavailable) => SignOutcome::Unavailable(unavailable),
         },
     }
@@ -207,8 +218,6 @@ mod tests {
             status(Code::Unavailable, &["token-unavailable"]),
             status(Code::DeadlineExceeded, &["late"]),
             status(Code::Internal, &["broken"]),
-            status(Code::ResourceExhausted, &["busy"]),
-            status(Code::FailedPrecondition, &["pin-latched"]),
             // A proxy, not the signer: no reasons.
             Status::permission_denied("403"),
             Status::unauthenticated("who"),
@@ -217,6 +226,17 @@ mod tests {
         ] {
             let outcome = sign_outcome(Err(status));
             assert!(matches!(outcome, SignOutcome::Unavailable(_)), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_no_last_word() {
+        for status in [
+            status(Code::ResourceExhausted, &["busy"]),
+            status(Code::FailedPrecondition, &["input-not-proven"]),
+        ] {
+            let outcome = sign_outcome(Err(status));
+            assert!(matches!(outcome, SignOutcome::NotNow(_)), "{outcome:?}");
         }
     }
 

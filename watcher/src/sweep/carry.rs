@@ -1,21 +1,26 @@
 //! Carries one sweep forward from the state its row is in: asks the signer, keeps the answer, sends the transaction.
 //! It never changes what was planned, and every step may be repeated after a crash at any point.
 
+use std::time::Duration;
+
 use bitcoin::{Psbt, Transaction};
 use proto::SignHeader;
 
-use crate::coins::StoredParents;
+use crate::coins::{self, StoredParents};
 use crate::error::Error;
 use crate::follow::Next;
 use crate::leases::{self, Holder};
 use crate::made;
 use crate::node::NodeError;
 use crate::progress::State;
-use crate::signer_client::{Reason, SignOutcome, Signed};
+use crate::signer_client::{Reason, Refusal, SignOutcome, Signed};
 use crate::spend::Spender;
 
 use super::row::{self, SweepRow};
 use super::watch;
+
+/// How often an index beyond the policy's window is asked for again.
+const WINDOW_PAUSE: Duration = Duration::from_secs(600);
 
 /// Sweeps that wait for us, not for the chain.
 pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
@@ -53,10 +58,18 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
     };
     match app.signer.sign(header, parents).await {
         SignOutcome::Signed(signed) => keep(app, sweep, &signed).await,
+        // The window moves on: the index that is too far today is not tomorrow.
+        SignOutcome::Refused(refusal)
+            if sweep.replaces.is_none() && refusal.is_only("index-window") =>
+        {
+            note(app, sweep, refusal.reasons).await?;
+            Ok(Next::After(WINDOW_PAUSE))
+        }
         SignOutcome::Refused(refusal) => {
             tracing::warn!(sweep = sweep.id, %refusal, "a sweep was refused");
             refuse(app, sweep, refusal.reasons).await
         }
+        SignOutcome::NotNow(refusal) => wait(app, sweep, refusal).await,
         SignOutcome::Unavailable(why) => {
             tracing::warn!(sweep = sweep.id, %why, "a sweep waits for the signer");
             Ok(Next::Failed)
@@ -69,11 +82,41 @@ async fn keep(app: &Spender, mut sweep: SweepRow, signed: &Signed) -> Result<Nex
     let mut tx = app.store.begin().await?;
     made::keep(&mut tx, "sweep", &sweep.id, &transaction).await?;
     sweep.state = State::Signed;
+    sweep.reasons = Vec::new();
     if sweep.change(&mut tx, &app.book, State::Planned, &["signed"]).await? {
         tx.commit().await?;
         tracing::info!(sweep = sweep.id, txid = %sweep.txid, tier = signed.tier, stored = signed.stored, "signed a sweep");
     }
     Ok(Next::Done)
+}
+
+/// What the signer cannot do now is asked for again; but a sweep with coins whose keys are not proven is given up
+/// for one without them.
+async fn wait(app: &Spender, mut sweep: SweepRow, refusal: Refusal) -> Result<Next, Error> {
+    tracing::warn!(sweep = sweep.id, %refusal, "a sweep waits for the signer");
+    if refusal.has("input-not-proven") {
+        let status = app.signer.status().await?;
+        let inputs = coins::of_sweep(app.store.reader(), &sweep.id).await?;
+        if inputs.iter().any(|known| !coins::is_proven(&known.coin, &status, &sweep.wallet)) {
+            sweep.reasons = refusal.reasons;
+            watch::give_way(app, sweep).await?;
+            return Ok(Next::Done);
+        }
+    }
+    note(app, sweep, refusal.reasons).await?;
+    Ok(Next::Failed)
+}
+
+/// Notes, once, what a sweep waits for.
+async fn note(app: &Spender, mut sweep: SweepRow, reasons: Vec<Reason>) -> Result<(), Error> {
+    if !Reason::same(&sweep.reasons, &reasons) {
+        sweep.reasons = reasons;
+        let mut tx = app.store.begin().await?;
+        if sweep.change(&mut tx, &app.book, State::Planned, &["waiting"]).await? {
+            tx.commit().await?;
+        }
+    }
+    Ok(())
 }
 
 /// A refusal is for good: the coins are free for another sweep, which may be re-cut as anybody likes. If it was to

@@ -2,6 +2,7 @@
 
 use asset::FeeRate;
 use bitcoin::{Amount, OutPoint, Script};
+use proto::StatusReply;
 use serde_json::{Value, json};
 
 use crate::book::bytes;
@@ -74,7 +75,9 @@ pub(super) async fn make(app: &Spender, wish: &Wish<'_>) -> Result<String, Error
     }
     // Every cold script is as long as the first: plan before the signer is asked for the index.
     let _ = wish.plan(&coins, &cold.script(Branch::External, 0)?)?;
-    let cold_index = next_cold_index(app, cold).await?;
+    let status = app.signer.status().await?;
+    coins::mark_unproven(&mut coins, &status, &wish.wallet.name);
+    let cold_index = next_cold_index(app, cold, &status).await?;
     let plan = wish.plan(&coins, &cold.script(Branch::External, cold_index)?)?;
     let psbt = write(wish.wallet, cold, cold_index, &plan)?;
     let sweep = SweepRow {
@@ -183,8 +186,7 @@ async fn insert_inputs(tx: &mut Tx, sweep: &str, inputs: &[Coin]) -> Result<(), 
 }
 
 /// The lowest index of cold storage that no sweep was signed for and none that may still be signed has.
-async fn next_cold_index(app: &Spender, cold: &Wallet) -> Result<u32, Error> {
-    let status = app.signer.status().await?;
+async fn next_cold_index(app: &Spender, cold: &Wallet, status: &StatusReply) -> Result<u32, Error> {
     let known = status.wallets.iter().find(|wallet| wallet.name == cold.name).ok_or_else(|| {
         Error::refused(
             tonic::Code::FailedPrecondition,
@@ -238,6 +240,7 @@ fn left_out(coins: &[(Coin, LeftOut)]) -> Value {
         "not_final": why(|w| matches!(w, LeftOut::Standing(Standing::NotFinal | Standing::Spendable))),
         "leased": why(|w| matches!(w, LeftOut::Standing(Standing::Leased))),
         "held": why(|w| matches!(w, LeftOut::Standing(Standing::Held))),
+        "not_proven": why(|w| matches!(w, LeftOut::Standing(Standing::NotProven))),
         "uneconomic": why(|w| matches!(w, LeftOut::Uneconomic)),
         "over_limit": why(|w| matches!(w, LeftOut::Limit)),
     })

@@ -116,22 +116,39 @@ pub(super) async fn replace_if_lost(app: &Spender, id: &str) -> Result<bool, Err
     if !unconfirmed || lost == 0 {
         return Ok(false);
     }
-    sweep.state = State::Replaced;
     sweep.block = None;
-    if !sweep.change(&mut tx, &app.book, from, &["replaced"]).await? {
+    if !free(app, &mut tx, sweep).await? {
         return Ok(false);
     }
-    sqlx::query("UPDATE sweeps SET recut = 'pending' WHERE id = $1")
-        .bind(id)
-        .execute(tx.sql())
-        .await?;
-    leases::release(&mut tx, &app.book, &Holder::sweep(id)).await?;
     tx.commit().await?;
     tracing::warn!(
         sweep = id,
         lost,
         "a sweep cannot confirm any more; what is left of it will be swept again"
     );
+    Ok(true)
+}
+
+/// Ends a sweep that the signer said it cannot sign: what it can sign of it is swept anew.
+pub(super) async fn give_way(app: &Spender, sweep: row::SweepRow) -> Result<(), Error> {
+    let mut tx = app.store.begin().await?;
+    if free(app, &mut tx, sweep).await? {
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Ends a sweep, frees its coins and marks it for a re-cut. False if somebody moved it meanwhile.
+async fn free(app: &Spender, tx: &mut Tx, mut sweep: row::SweepRow) -> Result<bool, StoreError> {
+    let from = std::mem::replace(&mut sweep.state, State::Replaced);
+    if !sweep.change(tx, &app.book, from, &["replaced"]).await? {
+        return Ok(false);
+    }
+    sqlx::query("UPDATE sweeps SET recut = 'pending' WHERE id = $1")
+        .bind(&sweep.id)
+        .execute(tx.sql())
+        .await?;
+    leases::release(tx, &app.book, &Holder::sweep(&sweep.id)).await?;
     Ok(true)
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv};
+use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpriv};
 use bitcoin::consensus::encode;
 use bitcoin::secp256k1::{Message, PublicKey, Secp256k1};
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
@@ -18,6 +18,8 @@ use proto::{
     WalletStatus,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
+
+type Paths = BTreeMap<PublicKey, (Fingerprint, DerivationPath)>;
 
 /// What the signer does with one of the next requests, instead of answering it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +43,9 @@ pub struct Ledger {
     /// Coins of every version that was allowed for an order.
     versions: HashMap<String, Vec<BTreeSet<OutPoint>>>,
     pub signed: Vec<Transaction>,
+    /// Keys from this index on are not proven yet, and since when `status` says so.
+    pub proven: Option<u32>,
+    pub proven_in_status: Option<u32>,
     next_cold: u32,
     last_change: u32,
 }
@@ -58,6 +63,12 @@ impl BookKeeper {
 
     pub fn expect_trouble(&self, trouble: Trouble) {
         self.ledger.lock().unwrap().trouble.push_back(trouble);
+    }
+
+    /// Keys below `really` are proven; the status says those below `said`.
+    pub fn prove(&self, really: u32, said: u32) {
+        let mut ledger = self.ledger.lock().unwrap();
+        (ledger.proven, ledger.proven_in_status) = (Some(really), Some(said));
     }
 
     /// How many different transactions were signed.
@@ -102,6 +113,10 @@ impl BookKeeper {
             _ => {}
         }
         let coins = check_parents(&psbt, parents)?;
+        let proven = ledger.proven.unwrap_or(u32::MAX);
+        if indexes(psbt.inputs.iter().map(|input| &input.bip32_derivation)).any(|i| i >= proven) {
+            return Err(with_reason(Code::FailedPrecondition, "input-not-proven", "not yet"));
+        }
         let _ = ledger.answers.insert(header.idempotency_key.clone(), (content, None));
         self.allow(ledger, header, &psbt)?;
         if trouble == Some(Trouble::FailInToken) {
@@ -219,14 +234,14 @@ fn check_parents(psbt: &Psbt, parents: &[Vec<u8>]) -> Result<Vec<TxOut>, Status>
 }
 
 fn own_outputs(psbt: &Psbt) -> Vec<u32> {
-    let last = |output: &bitcoin::psbt::Output| {
-        let (_, (_, path)) = output.bip32_derivation.first_key_value()?;
-        match path.into_iter().last() {
-            Some(ChildNumber::Normal { index }) => Some(*index),
-            _ => None,
-        }
-    };
-    psbt.outputs.iter().filter_map(last).collect()
+    indexes(psbt.outputs.iter().map(|output| &output.bip32_derivation)).collect()
+}
+
+fn indexes<'a>(paths: impl Iterator<Item = &'a Paths>) -> impl Iterator<Item = u32> {
+    paths.filter_map(|paths| match paths.first_key_value()?.1.1.into_iter().last() {
+        Some(ChildNumber::Normal { index }) => Some(*index),
+        _ => None,
+    })
 }
 
 fn address(output: &TxOut) -> String {
@@ -284,7 +299,7 @@ impl Signer for BookKeeper {
         let wallets = self.wallets.keys().map(|name| WalletStatus {
             name: (*name).into(),
             change_proven: 1_000,
-            external_proven: 1_000,
+            external_proven: ledger.proven_in_status.unwrap_or(1_000),
             next_cold_index: ledger.next_cold,
             last_change_index: ledger.last_change,
             ..WalletStatus::default()

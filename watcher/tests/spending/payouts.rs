@@ -143,6 +143,30 @@ async fn a_refused_payout_stays_refused_when_the_next_makes_its_transaction() {
 }
 
 #[tokio::test]
+async fn a_payout_takes_no_coin_of_an_unproven_key() {
+    let world = World::start().await;
+    world.fund(3, &[90_000, 200_000]).await;
+    // Found out only from the refusal: the largest coin was planned first.
+    world.signer.prove(1, 1_000);
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let waiting = world
+        .until("a reason", async || world.payout("o").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!(
+        (waiting.state.as_str(), waiting.reasons[0].code.as_str()),
+        ("accepted", "input-not-proven")
+    );
+    world.signer.prove(1, 1);
+    let _ = world.payout_in("o", "broadcast").await;
+    // Known beforehand.
+    let _ = world.submit(&order("big", 150_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let waiting = world
+        .until("a reason", async || world.payout("big").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!(waiting.reasons[0].code, "insufficient-coins");
+}
+
+#[tokio::test]
 async fn a_lost_answer_pays_once() {
     let world = World::start().await;
     world.fund(3, &[200_000]).await;

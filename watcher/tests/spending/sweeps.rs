@@ -83,6 +83,47 @@ async fn a_refused_sweep_stays_refused_when_the_next_makes_its_transaction() {
 }
 
 #[tokio::test]
+async fn coins_of_unproven_keys_are_left_out_and_block_nothing() {
+    let world = World::start().await;
+    world.fund(1, &[50_000, 60_000, 70_000]).await;
+    world.signer.prove(2, 2);
+    let first = world.create_sweep("a").await.unwrap();
+    assert_eq!(first.inputs, 2);
+    let _ = world.sweep_in(&first.id, "broadcast").await;
+    let error = world.create_sweep("b").await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::FailedPrecondition);
+    world.signer.prove(3, 3);
+    let rest = world.create_sweep("b").await.unwrap();
+    assert_eq!(world.sweep_in(&rest.id, "broadcast").await.inputs, 1);
+}
+
+#[tokio::test]
+async fn a_sweep_the_signer_cannot_prove_waits_and_gives_way() {
+    let world = World::start().await;
+    world.fund(1, &[50_000, 60_000, 70_000]).await;
+    // The watermark was lower than the status said: the sweep says what it waits for.
+    world.signer.prove(2, 1_000);
+    let first = world.create_sweep("a").await.unwrap();
+    assert_eq!(first.inputs, 3);
+    let waiting = world
+        .until("a reason", async || world.sweep(&first.id).await.filter(|s| !s.reasons.is_empty()))
+        .await;
+    assert_eq!(
+        (waiting.state.as_str(), waiting.reasons[0].code.as_str()),
+        ("planned", "input-not-proven")
+    );
+    // Known now: what can be signed is swept without the third. Its refusal brings nothing back that was never signed.
+    world.signer.expect_trouble(Trouble::Deny("fee-budget"));
+    world.signer.prove(2, 2);
+    let second = world.replaced_by(&first.id).await;
+    assert_eq!(world.sweep_in(&second, "refused").await.inputs, 2);
+    assert_eq!(world.sweep(&first.id).await.unwrap().state, "replaced");
+    assert!(world.leases().await.is_empty());
+    let third = world.create_sweep("b").await.unwrap();
+    assert_eq!(world.sweep_in(&third.id, "broadcast").await.inputs, 2);
+}
+
+#[tokio::test]
 async fn a_lost_answer_is_asked_for_again_and_signed_once() {
     let world = World::start().await;
     world.fund(1, &[50_000, 60_000]).await;

@@ -71,6 +71,11 @@ pub(crate) async fn note_sent(tx: &mut Tx, txid: Txid) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Whether the node does not take a transaction because it pays too little, by the words it says so with.
+pub(crate) fn pays_too_little(message: &str) -> bool {
+    message.contains("min fee not met") || message.contains("min relay fee not met")
+}
+
 /// Reads what the signer returned and holds it against the plan: nothing else is ever kept or sent.
 pub(crate) fn check(signed: &[u8], planned: Txid) -> Result<Transaction, Error> {
     let transaction: Transaction = encode::deserialize(signed).map_err(|error| {

@@ -22,6 +22,9 @@ use crate::wallets::{Wallet, Wallets};
 /// How long a status call waits for the signer.
 const SIGNER_WAIT: Duration = Duration::from_secs(3);
 
+/// How often a higher fee for one transaction is refused before it is no longer tried.
+const BUMPS_REFUSED_MAX: i64 = 5;
+
 /// Settings of sweeps and payouts; every one has a default.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -119,6 +122,17 @@ impl SpendConfig {
     pub(crate) fn overdue_before(&self, now_unix: i64) -> Option<i64> {
         let wait = i64::try_from(self.bump_seconds).ok().filter(|wait| *wait > 0)?;
         now_unix.checked_sub(wait)
+    }
+
+    /// When a higher fee may be tried again after so many refusals, the last at `last_unix`; `None` for never.
+    pub(crate) fn bump_again_unix(&self, refused: i64, last_unix: i64) -> Option<i64> {
+        if self.bump_seconds == 0 || refused >= BUMPS_REFUSED_MAX {
+            return None;
+        }
+        let doubled = 1_u64.checked_shl(u32::try_from(refused).ok()?)?;
+        let pause = self.bump_pause().as_secs().saturating_mul(doubled);
+        let pause = if refused == 0 { 0 } else { i64::try_from(pause).ok()? };
+        last_unix.checked_add(pause)
     }
 
     pub(crate) fn bump_pause(&self) -> Duration {
@@ -259,6 +273,16 @@ mod tests {
         {
             assert!(toml::from_str::<SpendConfig>(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn refused_bumps_come_less_and_less_often_and_end() {
+        let config = SpendConfig { bump_seconds: 600, ..SpendConfig::default() };
+        let after = |refused| config.bump_again_unix(refused, 1_000);
+        assert_eq!([after(0), after(1), after(4)], [Some(1_000), Some(2_200), Some(10_600)]);
+        assert_eq!(after(5), None);
+        let never = SpendConfig { bump_seconds: 0, ..config };
+        assert_eq!(never.bump_again_unix(0, 0), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::spend::Spender;
 
 pub(crate) use self::auto::due as auto_due;
 pub(crate) use self::auto::sweep as auto_sweep;
-pub(crate) use self::bump::{bump, fee_at, is_worth_it, overdue};
+pub(crate) use self::bump::{bump, fee_at, given_up, is_worth_it, overdue};
 pub(crate) use self::carry::{carry, due};
 pub(crate) use self::make::inputs;
 use self::make::{Choice, Wish};

@@ -281,6 +281,9 @@ async fn send(app: &Spender, mut payout: PayoutRow, version: &Version) -> Result
         }
         Err(NodeError::Refused { code, message, .. }) => {
             tracing::warn!(payout = payout.id, code, message, "the node does not take a payout");
+            if made::pays_too_little(&message) {
+                plan::at_once(app, &payout.id).await?;
+            }
             if watch::replan_if_lost(app, &payout.id).await? {
                 Ok(Next::Done)
             } else {

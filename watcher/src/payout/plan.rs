@@ -9,6 +9,7 @@ use bitcoin::{Amount, ScriptBuf};
 use order::Order;
 use proto::StatusReply;
 use serde_json::json;
+use sqlx::Row as _;
 
 use crate::coins::{self, Known};
 use crate::error::Error;
@@ -22,7 +23,7 @@ use crate::scan::Branch;
 use crate::signer_client::Reason;
 use crate::spend::Spender;
 use crate::store::now_unix;
-use crate::sweep::{fee_at, inputs, is_worth_it};
+use crate::sweep::{fee_at, given_up, inputs, is_worth_it};
 use crate::wallets::Wallet;
 
 use super::row::{self, InForce, PayoutRow, Version};
@@ -55,26 +56,50 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
     }
 }
 
-/// Payouts in the mempool whose transaction was signed long ago.
+/// Payouts in no block whose transaction was signed long ago: in the mempool, put out of it, or never taken.
 pub(crate) async fn overdue(app: &Spender) -> Result<Vec<String>, Error> {
     let Some(before) = app.config.overdue_before(now_unix()) else { return Ok(Vec::new()) };
     let ids = sqlx::query_scalar(
         "SELECT p.id FROM payouts p JOIN payout_versions v ON v.payout = p.id AND v.version = p.version
-             JOIN transactions t ON t.txid = v.txid JOIN made_transactions m ON m.txid = v.txid
-         WHERE p.state = 'broadcast' AND t.state = 'mempool' AND m.made_unix <= $1",
+             LEFT JOIN transactions t ON t.txid = v.txid
+             JOIN made_transactions m ON m.txid = v.txid AND m.kind = 'payout' AND m.object = p.id
+         WHERE p.state IN ('signed', 'broadcast') AND (t.state IS NULL OR t.state <> 'block') AND m.made_unix <= $1",
     );
     Ok(ids.bind(before).fetch_all(app.store.reader()).await?)
 }
 
 /// Plans another version of one of them, if it would pay a quarter more fee now.
 pub(crate) async fn bump(app: &Spender, id: &str) -> Result<Next, Error> {
+    try_higher(app, id, is_worth_it).await
+}
+
+/// Plans another version of one that the node does not take because it pays too little: whatever is more may help.
+pub(super) async fn at_once(app: &Spender, id: &str) -> Result<(), Error> {
+    try_higher(app, id, |before, now| now > before).await.map(drop)
+}
+
+async fn try_higher(
+    app: &Spender,
+    id: &str,
+    is_worth_it: fn(asset::Amount, asset::Amount) -> bool,
+) -> Result<Next, Error> {
     let _one_at_a_time = app.planning.lock().await;
     let pause = Next::After(app.config.bump_pause());
     let Some(payout) = row::load(app.store.reader(), id).await? else { return Ok(Next::Done) };
     let order = stored_order(&payout)?;
-    let Some(in_force) = payout.in_force.filter(|_| payout.state == State::Broadcast) else {
+    let waits = matches!(payout.state, State::Signed | State::Broadcast);
+    let Some(in_force) = payout.in_force.filter(|_| waits) else {
         return Ok(Next::Done);
     };
+    let (refused, last) = refusals(app, id).await?;
+    match app.config.bump_again_unix(refused, last) {
+        Some(at) if at <= now_unix() => {}
+        Some(_) => return Ok(pause),
+        None => {
+            note_end(app, payout, refused).await?;
+            return Ok(pause);
+        }
+    }
     if super::is_expired(&order) {
         return Ok(pause); // nobody may sign for it any more; what was signed goes on waiting
     }
@@ -99,6 +124,30 @@ pub(crate) async fn bump(app: &Spender, id: &str) -> Result<Next, Error> {
     tracing::info!(payout = id, rate = %planned.rate, "a payout waited for too long and is made again");
     store(app, payout, wish.wallet, planned, next(&versions)).await?;
     Ok(pause)
+}
+
+/// How often the signer refused a version after the one in force, and when that was planned last.
+async fn refusals(app: &Spender, id: &str) -> Result<(i64, i64), Error> {
+    let row = sqlx::query(
+        "SELECT COUNT(*), COALESCE(MAX(v.created_unix), 0) FROM payout_versions v JOIN payouts p ON p.id = v.payout
+         WHERE p.id = $1 AND v.version > p.version AND v.state IN ('asked', 'refused')",
+    );
+    let row = row.bind(id).fetch_one(app.store.reader()).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// Says, once, that no higher fee is tried any more.
+async fn note_end(app: &Spender, mut payout: PayoutRow, refused: i64) -> Result<(), Error> {
+    let reasons = given_up(refused);
+    if refused == 0 || Reason::same(&payout.reasons, &reasons) {
+        return Ok(());
+    }
+    payout.reasons = reasons;
+    let mut tx = app.store.begin().await?;
+    if payout.change(&mut tx, &app.book, payout.state, &["waiting"]).await? {
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 fn stored_order(payout: &PayoutRow) -> Result<Order, Error> {

@@ -4,35 +4,59 @@
 use asset::FeeRate;
 use bitcoin::{Psbt, Transaction};
 use sha2::{Digest as _, Sha256};
+use sqlx::Row as _;
 
 use crate::coins;
 use crate::error::Error;
 use crate::follow::Next;
 use crate::plan::{Coin, fee_of, size};
 use crate::progress::State;
+use crate::signer_client::Reason;
 use crate::spend::Spender;
 use crate::store::now_unix;
 
 use super::make::{self, Choice, Wish};
-use super::row;
+use super::row::{self, SweepRow};
 
-/// Sweeps in the mempool whose transaction was signed long ago.
+/// Sweeps in no block whose transaction was signed long ago: in the mempool, put out of it, or never taken.
 pub(crate) async fn overdue(app: &Spender) -> Result<Vec<String>, Error> {
     let Some(before) = app.config.overdue_before(now_unix()) else { return Ok(Vec::new()) };
     let ids = sqlx::query_scalar(
-        "SELECT s.id FROM sweeps s JOIN transactions t ON t.txid = s.txid
-             JOIN made_transactions m ON m.txid = s.txid
-         WHERE s.state = 'broadcast' AND t.state = 'mempool' AND m.made_unix <= $1",
+        "SELECT s.id FROM sweeps s LEFT JOIN transactions t ON t.txid = s.txid
+             JOIN made_transactions m ON m.txid = s.txid AND m.kind = 'sweep' AND m.object = s.id
+         WHERE s.state IN ('signed', 'broadcast') AND (t.state IS NULL OR t.state <> 'block') AND m.made_unix <= $1",
     );
     Ok(ids.bind(before).fetch_all(app.store.reader()).await?)
 }
 
 /// Makes one of them again, if it would pay a quarter more now.
 pub(crate) async fn bump(app: &Spender, id: &str) -> Result<Next, Error> {
+    try_higher(app, id, is_worth_it).await
+}
+
+/// Makes one again that the node does not take because it pays too little: whatever is more may help.
+pub(super) async fn at_once(app: &Spender, id: &str) -> Result<(), Error> {
+    try_higher(app, id, |before, now| now > before).await.map(drop)
+}
+
+async fn try_higher(
+    app: &Spender,
+    id: &str,
+    is_worth_it: fn(asset::Amount, asset::Amount) -> bool,
+) -> Result<Next, Error> {
     let pause = Next::After(app.config.bump_pause());
     let Some(sweep) = row::load(app.store.reader(), id).await? else { return Ok(Next::Done) };
-    if sweep.state != State::Broadcast {
+    if !matches!(sweep.state, State::Signed | State::Broadcast) {
         return Ok(Next::Done);
+    }
+    let (refused, last) = refusals(app, id).await?;
+    match app.config.bump_again_unix(refused, last) {
+        Some(at) if at <= now_unix() => {}
+        Some(_) => return Ok(pause),
+        None => {
+            note_end(app, sweep, refused).await?;
+            return Ok(pause);
+        }
     }
     let coins: Vec<Coin> = coins::of_sweep(app.store.reader(), id)
         .await?
@@ -67,6 +91,37 @@ pub(crate) async fn bump(app: &Spender, id: &str) -> Result<Next, Error> {
         Err(error) => return Err(error),
     }
     Ok(pause)
+}
+
+/// How often the signer refused a sweep in this one's place, and when that was planned last.
+async fn refusals(app: &Spender, id: &str) -> Result<(i64, i64), Error> {
+    let row = sqlx::query(
+        "SELECT COUNT(*), COALESCE(MAX(created_unix), 0) FROM sweeps WHERE replaces = $1 AND state = 'refused'",
+    );
+    let row = row.bind(id).fetch_one(app.store.reader()).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// Says, once, that no higher fee is tried any more.
+async fn note_end(app: &Spender, mut sweep: SweepRow, refused: i64) -> Result<(), Error> {
+    let reasons = given_up(refused);
+    if refused == 0 || Reason::same(&sweep.reasons, &reasons) {
+        return Ok(());
+    }
+    sweep.reasons = reasons;
+    let mut tx = app.store.begin().await?;
+    if sweep.change(&mut tx, &app.book, sweep.state, &["waiting"]).await? {
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Why a transaction goes on waiting at the fee it has.
+pub(crate) fn given_up(refused: i64) -> Vec<Reason> {
+    let text = format!(
+        "it waits for too long, and the signer refused it {refused} times at a higher fee; no more is tried"
+    );
+    vec![Reason { code: "bump-refused".into(), text }]
 }
 
 /// What a transaction would cost at a feerate, once it is signed.

@@ -16,6 +16,7 @@ use crate::progress::State;
 use crate::signer_client::{Reason, Refusal, SignOutcome, Signed};
 use crate::spend::Spender;
 
+use super::bump;
 use super::row::{self, SweepRow};
 use super::watch;
 
@@ -153,6 +154,9 @@ async fn send(app: &Spender, mut sweep: SweepRow) -> Result<Next, Error> {
         }
         Err(NodeError::Refused { code, message, .. }) => {
             tracing::warn!(sweep = sweep.id, code, message, "the node does not take a sweep");
+            if made::pays_too_little(&message) {
+                bump::at_once(app, &sweep.id).await?;
+            }
             if watch::replace_if_lost(app, &sweep.id).await? {
                 Ok(Next::Done)
             } else {

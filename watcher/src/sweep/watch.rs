@@ -70,6 +70,7 @@ async fn advance(app: &Spender, id: &str) -> Result<(), Error> {
         return Ok(());
     }
     sweep.block = progress.block();
+    sweep.reasons = Vec::new();
     if !sweep.change(&mut tx, &app.book, from, &events).await? {
         return Ok(());
     }

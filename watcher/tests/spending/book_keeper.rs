@@ -104,6 +104,10 @@ impl BookKeeper {
             Some((_, Some(transaction))) => return Ok(reply(transaction.clone(), true)),
             _ => {}
         }
+        let proven = ledger.proven.unwrap_or(u32::MAX);
+        if indexes(psbt.inputs.iter().map(|input| &input.bip32_derivation)).any(|i| i >= proven) {
+            return Err(with_reason(Code::FailedPrecondition, "input-not-proven", "not yet"));
+        }
         let trouble = ledger.trouble.pop_front();
         match trouble {
             Some(Trouble::Away) => return Err(Status::unavailable("away")),
@@ -113,10 +117,6 @@ impl BookKeeper {
             _ => {}
         }
         let coins = check_parents(&psbt, parents)?;
-        let proven = ledger.proven.unwrap_or(u32::MAX);
-        if indexes(psbt.inputs.iter().map(|input| &input.bip32_derivation)).any(|i| i >= proven) {
-            return Err(with_reason(Code::FailedPrecondition, "input-not-proven", "not yet"));
-        }
         let _ = ledger.answers.insert(header.idempotency_key.clone(), (content, None));
         self.allow(ledger, header, &psbt)?;
         if trouble == Some(Trouble::FailInToken) {

@@ -240,6 +240,25 @@ async fn payouts_at_once_share_no_coin() {
 }
 
 #[tokio::test]
+async fn a_payout_that_the_node_dropped_is_made_again_at_a_higher_fee() {
+    let mut world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let first = world.payout_in("o", "broadcast").await;
+    world.relay_fee_rises("0.0001").await;
+    world.estimates_rise().await;
+    let second = world
+        .until("another version", async || {
+            let payout = world.payout("o").await?;
+            (payout.state == "broadcast" && payout.txid != first.txid).then_some(payout)
+        })
+        .await;
+    world.mine(DEPTH).await;
+    assert_eq!(world.payout_in("o", "final").await.txid, second.txid);
+    assert_eq!(world.balance(STRANGER).await, 120_000);
+}
+
+#[tokio::test]
 async fn a_payout_that_waits_too_long_is_made_again_and_pays_once() {
     let mut world = World::start().await;
     world.fund(3, &[200_000, 90_000]).await;

@@ -267,6 +267,24 @@ async fn a_sweep_that_waits_too_long_is_made_again_at_a_higher_fee() {
 }
 
 #[tokio::test]
+async fn a_sweep_that_the_node_never_took_is_made_again_at_once() {
+    let mut world = World::start_with(|spend| {
+        spend.feerate_fallback = asset::FeeRate::from_sat_per_kvb(10_000);
+        spend.fee_share_max = asset::Percent::WHOLE;
+    })
+    .await;
+    world.fund(1, &[50_000]).await;
+    world.relay_fee_rises("0.00005").await;
+    // Planned at 2 sat/vB, long before it counts as late.
+    let first = world.create_sweep("a").await.unwrap();
+    let second = world.replaced_by(&first.id).await;
+    let _ = world.sweep_in(&second, "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.sweep_in(&second, "final").await;
+    assert!(!world.story(&first.id).await.contains(&"sweep.broadcast".to_owned()));
+}
+
+#[tokio::test]
 async fn a_sweep_that_was_replaced_and_confirms_all_the_same_is_seen() {
     let mut world = World::start().await;
     world.fund(1, &[50_000, 60_000]).await;

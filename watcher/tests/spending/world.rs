@@ -136,6 +136,16 @@ impl World {
         self.caught_up().await;
     }
 
+    /// From now on the node takes nothing that pays less, and has forgotten what it had.
+    pub async fn relay_fee_rises(&mut self, btc_per_kvb: &str) {
+        self.node.stop().unwrap();
+        let _ = std::fs::remove_file(self.node.dir().join("regtest").join("mempool.dat"));
+        let line = format!("minrelaytxfee={btc_per_kvb}\n");
+        std::fs::write(self.node.dir().join("bitcoin.conf"), line).unwrap();
+        self.node.start_again().await.unwrap();
+        self.caught_up().await;
+    }
+
     /// The sweep that took another's place.
     pub async fn replaced_by(&self, id: &str) -> String {
         self.until("a sweep in its place", async || {

@@ -1,7 +1,9 @@
 //! Signed transactions, kept before they are sent so that a crash loses none. It never signs or sends one.
 
 use bitcoin::consensus::encode;
-use bitcoin::{Transaction, Txid};
+use bitcoin::secp256k1::{Message, Secp256k1};
+use bitcoin::sighash::{EcdsaSighashType, SighashCache};
+use bitcoin::{CompressedPublicKey, Psbt, ScriptBuf, Transaction, Txid, Witness, ecdsa};
 use sqlx::SqliteExecutor;
 
 use crate::book::bytes;
@@ -76,8 +78,10 @@ pub(crate) fn pays_too_little(message: &str) -> bool {
     message.contains("min fee not met") || message.contains("min relay fee not met")
 }
 
-/// Reads what the signer returned and holds it against the plan: nothing else is ever kept or sent.
-pub(crate) fn check(signed: &[u8], planned: Txid) -> Result<Transaction, Error> {
+/// Reads what the signer returned and holds it against the plan, signature by signature: nothing else is ever kept or
+/// sent. The id does not cover signatures, and a transaction with a wrong one would wait for ever.
+pub(crate) fn check(signed: &[u8], plan: &Psbt) -> Result<Transaction, Error> {
+    let planned = plan.unsigned_tx.compute_txid();
     let transaction: Transaction = encode::deserialize(signed).map_err(|error| {
         Error::Broken(format!("the signer's transaction cannot be read: {error}"))
     })?;
@@ -85,8 +89,96 @@ pub(crate) fn check(signed: &[u8], planned: Txid) -> Result<Transaction, Error> 
         let found = transaction.compute_txid();
         return Err(Error::Broken(format!("the signer signed {found}, not the planned {planned}")));
     }
-    if transaction.input.iter().any(|input| input.witness.is_empty()) {
-        return Err(Error::Broken(format!("the signer left an input of {planned} unsigned")));
+    let secp = Secp256k1::verification_only();
+    let mut hashes = SighashCache::new(&plan.unsigned_tx);
+    for (n, (input, fields)) in transaction.input.iter().zip(&plan.inputs).enumerate() {
+        let right = fields.witness_utxo.as_ref().and_then(|coin| {
+            let (signature, key) = read_witness(&input.witness)?;
+            let ours = ScriptBuf::new_p2wpkh(&key.wpubkey_hash()) == coin.script_pubkey;
+            let all = signature.sighash_type == EcdsaSighashType::All;
+            let hash = hashes.p2wpkh_signature_hash(
+                n,
+                &coin.script_pubkey,
+                coin.value,
+                EcdsaSighashType::All,
+            );
+            let message = Message::from(hash.ok()?);
+            let signed = secp.verify_ecdsa(&message, &signature.signature, &key.0).is_ok();
+            (ours && all && signed).then_some(())
+        });
+        if right.is_none() {
+            return Err(Error::Broken(format!(
+                "the signer's signature for input {n} of {planned} is wrong"
+            )));
+        }
     }
     Ok(transaction)
+}
+
+fn read_witness(witness: &Witness) -> Option<(ecdsa::Signature, CompressedPublicKey)> {
+    let (Some(signature), Some(key), 2) = (witness.nth(0), witness.nth(1), witness.len()) else {
+        return None;
+    };
+    let signature = ecdsa::Signature::from_slice(signature).ok()?;
+    Some((signature, CompressedPublicKey::from_slice(key).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::hashes::Hash as _;
+    use bitcoin::secp256k1::SecretKey;
+    use bitcoin::{Amount, OutPoint, Sequence, TxIn, TxOut, absolute, transaction};
+
+    use super::*;
+
+    /// One coin of `key`, spent; signed by `by`, under `sighash`, as if it held `sat`.
+    fn signed(key: u8, by: u8, sighash: EcdsaSighashType, sat: u64) -> (Vec<u8>, Psbt) {
+        let secp = Secp256k1::new();
+        let public = |key| {
+            let secret = SecretKey::from_slice(&[key; 32]).unwrap();
+            (secret, CompressedPublicKey(secret.public_key(&secp)))
+        };
+        let script = ScriptBuf::new_p2wpkh(&public(key).1.wpubkey_hash());
+        let input = TxIn {
+            previous_output: OutPoint { txid: Txid::all_zeros(), vout: 0 },
+            sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+            ..TxIn::default()
+        };
+        let mut transaction = Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input: vec![input],
+            output: vec![TxOut { value: Amount::from_sat(900), script_pubkey: script.clone() }],
+        };
+        let mut psbt = Psbt::from_unsigned_tx(transaction.clone()).unwrap();
+        let coin = TxOut { value: Amount::from_sat(1_000), script_pubkey: script.clone() };
+        psbt.inputs[0].witness_utxo = Some(coin);
+        let hash = SighashCache::new(&transaction)
+            .p2wpkh_signature_hash(0, &script, Amount::from_sat(sat), sighash)
+            .unwrap();
+        let (secret, public) = public(by);
+        let signature = ecdsa::Signature {
+            signature: secp.sign_ecdsa(&Message::from(hash), &secret),
+            sighash_type: sighash,
+        };
+        transaction.input[0].witness = Witness::p2wpkh(&signature, &public.0);
+        (encode::serialize(&transaction), psbt)
+    }
+
+    #[test]
+    fn only_right_signatures_are_kept() {
+        let (raw, psbt) = signed(1, 1, EcdsaSighashType::All, 1_000);
+        assert!(check(&raw, &psbt).is_ok());
+        for (raw, psbt) in [
+            signed(1, 2, EcdsaSighashType::All, 1_000),
+            signed(1, 1, EcdsaSighashType::None, 1_000),
+            signed(1, 1, EcdsaSighashType::AllPlusAnyoneCanPay, 1_000),
+            signed(1, 1, EcdsaSighashType::All, 1_001),
+        ] {
+            assert!(check(&raw, &psbt).is_err());
+        }
+        let mut bare: Transaction = encode::deserialize(&raw).unwrap();
+        bare.input[0].witness = Witness::new();
+        assert!(check(&encode::serialize(&bare), &psbt).is_err());
+    }
 }

@@ -89,7 +89,7 @@ async fn ask(
         orders: vec![payout.signed.clone()],
     };
     match app.signer.sign(header, parents).await {
-        SignOutcome::Signed(signed) => keep(app, payout, version, &signed).await,
+        SignOutcome::Signed(signed) => keep(app, payout, version, &psbt, &signed).await,
         SignOutcome::Refused(refusal) => denied(app, payout, version, refusal, others).await,
         SignOutcome::NotNow(refusal) => not_now(app, payout, version, refusal).await,
         SignOutcome::Unavailable(why) => {
@@ -103,9 +103,10 @@ async fn keep(
     app: &Spender,
     mut payout: PayoutRow,
     version: &Version,
+    psbt: &Psbt,
     signed: &Signed,
 ) -> Result<Next, Error> {
-    let transaction = made::check(&signed.transaction, version.txid)?;
+    let transaction = made::check(&signed.transaction, psbt)?;
     let mut tx = app.store.begin().await?;
     made::keep(&mut tx, "payout", &payout.id, &transaction).await?;
     version.set(&mut tx, &payout.id, VersionState::Signed).await?;

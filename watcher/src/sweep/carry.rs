@@ -58,7 +58,7 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
         orders: Vec::new(),
     };
     match app.signer.sign(header, parents).await {
-        SignOutcome::Signed(signed) => keep(app, sweep, &signed).await,
+        SignOutcome::Signed(signed) => keep(app, sweep, &psbt, &signed).await,
         // The window moves on: the index that is too far today is not tomorrow.
         SignOutcome::Refused(refusal)
             if sweep.replaces.is_none() && refusal.is_only("index-window") =>
@@ -78,8 +78,13 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
     }
 }
 
-async fn keep(app: &Spender, mut sweep: SweepRow, signed: &Signed) -> Result<Next, Error> {
-    let transaction = made::check(&signed.transaction, sweep.txid)?;
+async fn keep(
+    app: &Spender,
+    mut sweep: SweepRow,
+    psbt: &Psbt,
+    signed: &Signed,
+) -> Result<Next, Error> {
+    let transaction = made::check(&signed.transaction, psbt)?;
     let mut tx = app.store.begin().await?;
     made::keep(&mut tx, "sweep", &sweep.id, &transaction).await?;
     sweep.state = State::Signed;

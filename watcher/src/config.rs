@@ -219,7 +219,19 @@ impl Config {
                 )));
             }
         }
-        self.wallets().map(drop)
+        let wallets = self.wallets()?;
+        for auto in &self.spend.auto_sweeps {
+            if auto.every_seconds == 0 {
+                return invalid("auto_sweeps: every_seconds is at least 1");
+            }
+            if wallets.find(&auto.wallet).is_none_or(|wallet| wallet.purpose == Purpose::Cold) {
+                return Err(ConfigError::Invalid(format!(
+                    "auto_sweeps: \"{}\" is no wallet here that can be swept",
+                    auto.wallet
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

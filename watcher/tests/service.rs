@@ -146,6 +146,11 @@ async fn a_check_names_what_is_missing() {
 async fn a_configuration_is_read_strictly() {
     let scene = Scene::set().await;
     assert!(scene.load(&scene.text).is_ok());
+    let auto = |wallet: &str, seconds: u32| {
+        format!(
+            "[[spend.auto_sweeps]]\nwallet = \"{wallet}\"\nevery_seconds = {seconds}\ntotal_min = \"1 BTC\"\n[[wallets]]"
+        )
+    };
     let cases = [
         ("network = \"regtest\"", "network = \"mainnet\"", "is not a network"),
         ("poll_ms = 20", "pol_ms = 20", "unknown field `pol_ms`"),
@@ -156,6 +161,8 @@ async fn a_configuration_is_read_strictly() {
         ("name = \"books\"", "name = \"shop\"", "there twice"),
         ("<0;1>/*", "<0;1>/7", "wallet \"deposits\""),
         ("/<0;1>/*", "/0/*", "two branches"),
+        ("[[wallets]]", &auto("deposits", 0), "every_seconds is at least 1"),
+        ("[[wallets]]", &auto("elsewhere", 60), "no wallet here that can be swept"),
         ("tpub", "xpub", "wallet \"deposits\""),
         ("network = \"regtest\"", "network = \"bitcoin\"", "not for bitcoin"),
     ];

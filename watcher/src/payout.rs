@@ -109,7 +109,8 @@ pub async fn find(app: &Spender, tenant: &str, id: &str) -> Result<Payout, Error
 async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout, Error> {
     let mut tx = app.store.begin().await?;
     // Two callers may have come this far with one order: the second finds the first's row.
-    if row::load(tx.sql(), &payout.id).await?.is_some() {
+    let known = row::load(tx.sql(), &payout.id).await?;
+    if known.is_some_and(|known| !known.is_void()) {
         drop(tx);
         let known = same_order(app, &payout.tenant, order, &payout.signed).await?;
         let known = known.ok_or_else(|| Error::Broken("a payout came and went".into()))?;
@@ -123,7 +124,8 @@ async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout
     Ok(payout.to_proto(&app.book))
 }
 
-/// The payout of this order, if it is known; an error if its id belongs to another order.
+/// The payout of this order, if it is known; an error if its id belongs to another order. An order that nobody signed,
+/// as the signer found, stands in nobody's way.
 async fn same_order(
     app: &Spender,
     tenant: &str,
@@ -133,6 +135,10 @@ async fn same_order(
     let Some(known) = row::load(app.store.reader(), order.id.as_str()).await? else {
         return Ok(None);
     };
+    let sent_again = known.tenant == tenant && known.signed == *signed;
+    if known.is_void() && !sent_again {
+        return Ok(None);
+    }
     let same = known.tenant == tenant
         && known.signed.order == signed.order
         && known.signed.signer == signed.signer;

@@ -139,6 +139,11 @@ async fn denied(
         // It was to take the place of one that only waited: that one goes on waiting.
         return fall_back(app, payout, asked_once.then_some(version), alive).await;
     }
+    let void = row::ORDER_FAULTS.iter().any(|code| refusal.has(code));
+    if others.is_empty() && void {
+        // Nothing is ever signed for it, however often it was asked.
+        return refuse(app, payout, Some(version), refusal.reasons).await;
+    }
     if !others.is_empty() || !(asked_once || expired) {
         return note(app, payout, refusal.reasons).await;
     }

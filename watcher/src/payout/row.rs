@@ -16,6 +16,9 @@ use crate::rows::{amount, block_ref, corrupt, txid, word};
 use crate::signer_client::Reason;
 use crate::store::{StoreError, Tx, now_unix};
 
+/// What the signer calls orders that nobody it knows has signed.
+pub(super) const ORDER_FAULTS: [&str; 3] = ["order-signature", "order-key", "order-format"];
+
 /// One payout.
 #[derive(Clone, Debug)]
 pub(super) struct PayoutRow {
@@ -188,11 +191,32 @@ impl PayoutRow {
         })
     }
 
+    /// Whether the signer found that nobody signed this order: then its id is anybody's who has it signed.
+    pub(super) fn is_void(&self) -> bool {
+        self.state == State::Refused
+            && self.reasons.iter().any(|reason| ORDER_FAULTS.contains(&reason.code.as_str()))
+    }
+
+    /// Adds the row, or takes the place of a void one. The versions of that one keep their numbers, since the signer
+    /// may know their keys, but nothing of them counts.
     pub(super) async fn insert(&self, tx: &mut Tx, book: &Book) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM payout_inputs WHERE payout = $1")
+            .bind(&self.id)
+            .execute(tx.sql())
+            .await?;
+        sqlx::query("UPDATE payout_versions SET state = 'refused' WHERE payout = $1")
+            .bind(&self.id)
+            .execute(tx.sql())
+            .await?;
         sqlx::query(
             "INSERT INTO payouts (id, tenant, wallet, order_bytes, order_signature, order_signer, asset, amount,
                  destination, expires_unix, state, created_unix)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+             ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, wallet = excluded.wallet,
+                 order_bytes = excluded.order_bytes, order_signature = excluded.order_signature,
+                 order_signer = excluded.order_signer, asset = excluded.asset, amount = excluded.amount,
+                 destination = excluded.destination, expires_unix = excluded.expires_unix,
+                 state = excluded.state, version = NULL, reasons = NULL, created_unix = excluded.created_unix",
         )
         .bind(&self.id)
         .bind(&self.tenant)

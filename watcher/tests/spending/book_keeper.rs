@@ -111,6 +111,9 @@ impl BookKeeper {
         let trouble = ledger.trouble.pop_front();
         match trouble {
             Some(Trouble::Away) => return Err(Status::unavailable("away")),
+            Some(Trouble::Deny(code)) if code.starts_with("order-s") => {
+                return Err(refuse(code, "not by that key"));
+            }
             Some(Trouble::Deny(code)) => {
                 return Err(with_reason(Code::PermissionDenied, code, "denied"));
             }

@@ -167,6 +167,30 @@ async fn a_payout_takes_no_coin_of_an_unproven_key() {
 }
 
 #[tokio::test]
+async fn an_order_nobody_signed_stands_in_nobodys_way() {
+    let world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    let order = order("o", 50_000, &address(STRANGER, 0, 0));
+    let other = crate::world::order("o", 60_000, &address(STRANGER, 0, 1));
+    // Somebody takes the id with an order nobody signed, even while the signer is away.
+    world.signer.expect_trouble(Trouble::Away);
+    world.signer.expect_trouble(Trouble::Deny("order-signature"));
+    let _ = world.submit_signed(&other, vec![1; 64]).await.unwrap();
+    let refused = world.payout_in("o", "refused").await;
+    assert_eq!(refused.reasons[0].code, "order-signature");
+    assert_eq!(world.submit_signed(&other, vec![1; 64]).await.unwrap().state, "refused");
+    // Then the right order comes, first damaged on the way.
+    world.signer.expect_trouble(Trouble::Deny("order-signature"));
+    let _ = world.submit_signed(&order, vec![8; 64]).await.unwrap();
+    let _ = world.payout_in("o", "refused").await;
+    assert_eq!(world.submit(&order).await.unwrap().state, "accepted");
+    let _ = world.payout_in("o", "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.payout_in("o", "final").await;
+    assert_eq!(world.balance(STRANGER).await, 50_000);
+}
+
+#[tokio::test]
 async fn a_lost_answer_pays_once() {
     let world = World::start().await;
     world.fund(3, &[200_000]).await;

@@ -92,7 +92,7 @@ impl Process {
         if let Some(status) = self.ended()? {
             return Ok(Some(status));
         }
-        Command::new("kill").arg(self.id().to_string()).status().context("could not run kill")?;
+        signal(self.id(), "TERM")?;
         let begun = Instant::now();
         while begun.elapsed() < deadline {
             if let Some(status) = self.ended()? {
@@ -117,6 +117,13 @@ impl Process {
     pub fn log_tail(&self) -> String {
         log_tail(&self.log)
     }
+}
+
+/// Sends a signal by name. The shell's own `kill` does it: a fresh machine has no other.
+pub fn signal(pid: u32, name: &str) -> Result<()> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"kill -s "$1" "$2""#, "kill", name, &pid.to_string()]);
+    shell.stderr(Stdio::null()).status().context("could not start sh").map(drop)
 }
 
 /// The last lines of a log file.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::process::{Process, log_tail};
+use crate::process::{Process, log_tail, signal};
 use crate::programs::Programs;
 
 /// How long a service may take to stop when asked.
@@ -70,10 +70,7 @@ impl Service {
             self.process.as_ref().with_context(|| format!("{} is not running", self.name))?;
         let workers = children(process.id(), "token-worker")?;
         for pid in &workers {
-            Command::new("kill")
-                .args(["-9", &pid.to_string()])
-                .status()
-                .context("could not run kill")?;
+            signal(*pid, "KILL")?;
         }
         Ok(workers.len())
     }

@@ -1,7 +1,7 @@
 //! Attests deposit addresses: derived here, remembered for ever, one token signature over a batch. It never attests
 //! an index twice for two references, and none whose key is not proven.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use audit::attestation::{self, check_reference, statement};
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use token_wire::StatementKey;
 
 use crate::app::{App, blocking};
-use crate::ledger::{Batch, Ledger};
+use crate::ledger::{Batch, Leaf, Ledger, Place};
 use crate::log::Step;
 use crate::refusal::{Reason, Refusal};
 use crate::request::signing::not_imported;
@@ -23,6 +23,9 @@ use crate::wallets::Wallet;
 
 /// Most claims in one call.
 pub const CLAIMS_MAX: usize = 1000;
+/// An index must be less than this above the number of the wallet's attested ones, so that a watcher gone wrong
+/// leaves no gaps that nobody can bridge.
+pub const INDEX_WINDOW: usize = 10_000;
 
 /// Attests a batch, or answers again what was attested before.
 ///
@@ -41,10 +44,13 @@ pub async fn attest(
     .await?;
     let step = |ledger: &Ledger| register(app, ledger, caller, &wallet, &claims);
     let (_, registered) = app.log.commit(step).await?;
+    let claims = Arc::new(claims);
     for root in registered? {
-        sign_root(app, &root).await?;
+        sign_root(app, &wallet, &claims, &root).await?;
     }
-    app.log.read(|ledger| reply(app, ledger, &wallet, &claims))
+    let found = app.log.read(|ledger| find(ledger, &wallet, &claims))?;
+    let app = Arc::clone(app);
+    blocking(move || reply(&app, &wallet, &claims, &found)).await
 }
 
 /// One claim with its address, which the signer derived.
@@ -155,11 +161,19 @@ fn sort<'a>(
 ) -> Result<(Vec<Hash>, Vec<&'a Derived>), Refusal> {
     let imported = ledger.imports().wallet(wallet.name());
     let below = imported.ok_or_else(|| not_imported(wallet.name()))?.proven(false);
+    let window = ledger.attested().count(wallet.name()).saturating_add(INDEX_WINDOW);
     let (mut unsigned, mut fresh) = (Vec::new(), Vec::new());
     for derived in claims {
         let index = derived.claim.index;
         let place = ledger.attested().place(wallet.name(), index);
         let Some(batch) = place.and_then(|place| ledger.attested().batch(place.batch)) else {
+            if usize::try_from(index).map_or(true, |index| index >= window) {
+                let text = format!(
+                    "index {index} of wallet \"{}\" is too far ahead, the next ones are below {window}: attest those first",
+                    wallet.name()
+                );
+                return Err(Refusal::new(Reason::AttestWindow, text));
+            }
             if index >= below {
                 let text = format!(
                     "index {index} of wallet \"{}\" is not proven yet, only those below {below} are: try again later, or import a larger bundle",
@@ -185,8 +199,26 @@ fn sort<'a>(
     Ok((unsigned, fresh))
 }
 
-/// Has the root signed and keeps the signature. Ed25519 gives the same one if two do this at once.
-async fn sign_root(app: &App, root: &Hash) -> Result<(), Refusal> {
+/// Has the root signed and keeps the signature, once every leaf below it was derived here again: what the log says
+/// is not enough. Ed25519 gives the same signature if two do this at once.
+async fn sign_root(
+    app: &Arc<App>,
+    wallet: &Arc<Wallet>,
+    claims: &Arc<Vec<Derived>>,
+    root: &Hash,
+) -> Result<(), Refusal> {
+    let batch = app.log.read(|ledger| ledger.attested().by_root(root).cloned());
+    let batch = batch.ok_or_else(|| missing(0))?;
+    let (parts, wanted) = ((Arc::clone(app), Arc::clone(wallet), Arc::clone(claims)), *root);
+    let ours = blocking(move || {
+        let (app, wallet, claims) = parts;
+        derived_root(&app, &wallet, &claims, &batch)
+    })
+    .await?;
+    if ours != wanted {
+        tracing::error!("a logged batch of attestations is not what this signer derives");
+        return Err(missing(0));
+    }
     let signature = app.token.statement(StatementKey::Attestation, &statement(root)).await?;
     let step = |ledger: &Ledger| match ledger.attested().by_root(root) {
         Some(Batch { signature: None, .. }) => {
@@ -199,23 +231,78 @@ async fn sign_root(app: &App, root: &Hash) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn reply(
+/// The root over a batch's leaves, each with the address derived here.
+fn derived_root(
     app: &App,
-    ledger: &Ledger,
     wallet: &Wallet,
     claims: &[Derived],
+    batch: &Batch,
+) -> Result<Hash, Refusal> {
+    // What this call derived already is not derived again.
+    let known: HashMap<u32, &str> =
+        claims.iter().map(|one| (one.claim.index, one.claim.address.as_str())).collect();
+    let hash = |kept: &Leaf| {
+        let address = match known.get(&kept.index) {
+            Some(address) => (*address).to_owned(),
+            None => {
+                let script = wallet.script(false, kept.index);
+                app.wallets.address_of(&script.ok_or_else(|| missing(kept.index))?)
+            }
+        };
+        let claim = entry::Claim {
+            index: kept.index,
+            address,
+            reference: kept.reference.to_string(),
+            expires_unix: kept.expires_unix,
+        };
+        let leaf = leaf(app, wallet, &claim).map_err(|_| missing(kept.index))?;
+        Ok(tree::leaf_hash(&leaf))
+    };
+    let hashes = batch.leaves.iter().map(hash).collect::<Result<Vec<_>, Refusal>>()?;
+    Ok(Tree::build(hashes).root())
+}
+
+/// What the ledger has of the claims: their places, and each batch once.
+struct Found {
+    kept: Vec<(Place, Leaf)>,
+    batches: BTreeMap<usize, Batch>,
+}
+
+fn find(ledger: &Ledger, wallet: &Wallet, claims: &[Derived]) -> Result<Found, Refusal> {
+    let mut found = Found { kept: Vec::with_capacity(claims.len()), batches: BTreeMap::new() };
+    for derived in claims {
+        let index = derived.claim.index;
+        let attested = ledger.attested();
+        let place = attested.place(wallet.name(), index).ok_or_else(|| missing(index))?;
+        let batch = attested.batch(place.batch).ok_or_else(|| missing(index))?;
+        let kept = batch.leaves.get(place.position).ok_or_else(|| missing(index))?;
+        found.kept.push((place, kept.clone()));
+        found.batches.entry(place.batch).or_insert_with(|| batch.clone());
+    }
+    Ok(found)
+}
+
+/// Puts the answer together, each batch's tree built once, away from the log's lock.
+fn reply(
+    app: &App,
+    wallet: &Wallet,
+    claims: &[Derived],
+    found: &Found,
 ) -> Result<AttestReply, Refusal> {
+    let tree = |batch: &Batch| Tree::build(batch.leaves.iter().map(|leaf| leaf.hash).collect());
+    let trees: BTreeMap<usize, Tree> =
+        found.batches.iter().map(|(number, batch)| (*number, tree(batch))).collect();
     let attestations = claims
         .iter()
-        .map(|derived| attestation(app, ledger, wallet, derived))
+        .zip(&found.kept)
+        .map(|(derived, (place, kept))| {
+            let batch = found.batches.get(&place.batch).zip(trees.get(&place.batch));
+            let (batch, tree) = batch.ok_or_else(|| missing(kept.index))?;
+            attestation(app, wallet, derived, (place.position, kept), (batch, tree))
+        })
         .collect::<Result<Vec<_>, _>>()?;
     // The newest batch: the one made now, if anything was new.
-    let newest = claims
-        .iter()
-        .filter_map(|derived| ledger.attested().place(wallet.name(), derived.claim.index))
-        .max_by_key(|place| place.batch)
-        .and_then(|place| ledger.attested().batch(place.batch));
-    let newest = newest.ok_or_else(|| missing(0))?;
+    let (_, newest) = found.batches.last_key_value().ok_or_else(|| missing(0))?;
     Ok(AttestReply {
         root: newest.root.to_vec(),
         signature: newest.signature.map(Vec::from).unwrap_or_default(),
@@ -226,14 +313,12 @@ fn reply(
 
 fn attestation(
     app: &App,
-    ledger: &Ledger,
     wallet: &Wallet,
     derived: &Derived,
+    (position, kept): (usize, &Leaf),
+    (batch, tree): (&Batch, &Tree),
 ) -> Result<Attestation, Refusal> {
     let index = derived.claim.index;
-    let place = ledger.attested().place(wallet.name(), index).ok_or_else(|| missing(index))?;
-    let batch = ledger.attested().batch(place.batch).ok_or_else(|| missing(index))?;
-    let kept = batch.leaves.get(place.position).ok_or_else(|| missing(index))?;
     // What was attested is answered, with the expiry of then.
     let claim = entry::Claim { expires_unix: kept.expires_unix, ..derived.claim.clone() };
     let leaf = if claim == derived.claim {
@@ -244,14 +329,13 @@ fn attestation(
     if tree::leaf_hash(&leaf) != kept.hash {
         return Err(missing(index));
     }
-    let tree = Tree::build(batch.leaves.iter().map(|leaf| leaf.hash).collect());
-    let path = tree.path(place.position).ok_or_else(|| missing(index))?;
+    let path = tree.path(position).ok_or_else(|| missing(index))?;
     let small = |number: usize| u32::try_from(number).map_err(|_| missing(index));
     Ok(Attestation {
         index,
         address: claim.address,
         leaf,
-        position: small(place.position)?,
+        position: small(position)?,
         tree_size: small(batch.leaves.len())?,
         path: path.into_iter().map(Vec::from).collect(),
         root: batch.root.to_vec(),

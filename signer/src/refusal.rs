@@ -131,6 +131,8 @@ reasons! {
     BadClaim = "bad-claim", Invalid;
     /// Only indexes below the wallet's proven watermark are attested.
     IndexNotProven = "index-not-proven", Precondition;
+    /// An index must be less than 10,000 above the number of the wallet's attested indexes.
+    AttestWindow = "attest-window", Precondition;
     /// An index is attested once, for one customer reference.
     AddressAlreadyAttested = "address-already-attested", Exists;
     /// The client must be granted the signer's status.

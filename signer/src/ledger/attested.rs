@@ -17,6 +17,7 @@ pub struct Attested {
     below: HashMap<WalletName, u32>,
     batches: Vec<Batch>,
     by_root: HashMap<Hash, usize>,
+    counts: HashMap<WalletName, usize>,
 }
 
 /// Where an address's attestation is.
@@ -77,6 +78,12 @@ impl Attested {
         self.batches.get(*self.by_root.get(root)?)
     }
 
+    /// How many of a wallet's addresses are attested.
+    #[must_use]
+    pub fn count(&self, wallet: &WalletName) -> usize {
+        self.counts.get(wallet).copied().unwrap_or_default()
+    }
+
     /// How many addresses are attested.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -121,6 +128,8 @@ impl Attested {
         if root != attested.root || leaves.is_empty() {
             return Err(wrong("an attested root is not that of its claims"));
         }
+        let count = self.counts.entry(wallet).or_default();
+        *count = count.saturating_add(leaves.len());
         self.by_root.insert(root, batch);
         self.batches.push(Batch { root, leaves, signature: None });
         Ok(())

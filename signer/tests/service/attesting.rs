@@ -110,3 +110,76 @@ async fn what_may_not_be_attested_is_refused() {
         assert_eq!(house.last_reasons().await, [reason]);
     }
 }
+
+/// What was attested before in several batches is answered with each batch's own tree, in the order asked for.
+#[tokio::test]
+async fn claims_of_several_batches_are_answered_together() {
+    let house = House::new().await;
+    let names: Vec<String> = (0..12).map(|index| format!("customer {index}")).collect();
+    let claims: Vec<(u32, &str)> = (0..).zip(names.iter().map(String::as_str)).collect();
+    for batch in claims.chunks(5) {
+        attest(&house, "watcher-1", "deposits", batch).await.unwrap();
+    }
+    let mut mixed = claims;
+    mixed.reverse();
+    let reply = attest(&house, "watcher-1", "deposits", &mixed).await.unwrap();
+    check(&house, &reply, &mixed);
+    assert_eq!(reply.root, reply.attestations[0].root, "the newest batch");
+}
+
+/// A batch that only the log claims, with an address that is not ours: its root is never signed.
+#[tokio::test]
+async fn a_root_over_what_was_not_derived_here_is_not_signed() {
+    use audit::attestation::Leaf;
+    use audit::entry::{Attested, Claim, Event};
+    let house = House::new().await;
+    let app = house.app();
+    let claim = Claim {
+        index: 2,
+        address: address(&crate::common::stranger(1)),
+        reference: "mallory".to_owned(),
+        expires_unix: 0,
+    };
+    let leaf = Leaf {
+        network: app.rules.network().chain_id().to_string(),
+        wallet: "deposits".to_owned(),
+        index: claim.index,
+        address: claim.address.clone(),
+        reference: claim.reference.clone(),
+        expires_unix: 0,
+    };
+    let root = audit::tree::Tree::build(vec![leaf.hash().unwrap()]).root();
+    let attested = Attested {
+        wallet: "deposits".to_owned(),
+        caller: "watcher-1".to_owned(),
+        root,
+        claims: vec![claim],
+    };
+    app.log
+        .commit(|_| signer::log::Step::write(vec![Event::Attested(attested)], ()))
+        .await
+        .unwrap();
+    let size = house.log_size();
+    let status = attest(&house, "watcher-1", "deposits", &[(2, "mallory")]).await.unwrap_err();
+    assert_eq!(said(&status), (Code::Internal, vec!["internal".to_owned()]));
+    let signed = |event: &Event| matches!(event, Event::AttestationSigned { .. });
+    assert!(house.entries(size).await.iter().all(|entry| !signed(&entry.event)));
+    assert!(app.log.read(|ledger| ledger.attested().by_root(&root).unwrap().signature.is_none()));
+}
+
+#[tokio::test]
+async fn an_index_far_ahead_of_the_attested_ones_is_refused() {
+    let house = House::new().await;
+    let reason = async |index: u32| {
+        let status = attest(&house, "watcher-1", "deposits", &[(index, "a")]).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        said(&status).1
+    };
+    assert_eq!(reason(9_999).await, ["index-not-proven"]);
+    assert_eq!(reason(10_000).await, ["attest-window"]);
+    assert_eq!(house.last_reasons().await, ["attest-window"]);
+    // Each attested one moves the window by one.
+    attest(&house, "watcher-1", "deposits", &[(0, "a")]).await.unwrap();
+    assert_eq!(reason(10_000).await, ["index-not-proven"]);
+    assert_eq!(reason(10_001).await, ["attest-window"]);
+}

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::TokenError;
-use super::latch::{read, remove};
 use super::keys::write_durably;
+use super::latch::{read, remove};
 
 /// The mark in one state directory.
 pub(crate) struct Distrust {

@@ -26,7 +26,7 @@ pub struct SigningJobs {
 impl SigningJobs {
     /// For the code that computed `jobs` from the very request whose canonical digest this is.
     #[must_use]
-    pub fn new(request_digest: [u8; 32], jobs: Vec<Job>) -> Self {
+    pub(crate) fn new(request_digest: [u8; 32], jobs: Vec<Job>) -> Self {
         Self { request_digest, jobs }
     }
 

@@ -1,10 +1,11 @@
 //! Remembers on disk that the PIN was refused, so that it is never tried again, by no worker and after no
 //! restart, until a person runs `signer pin clear`. It never holds the PIN or anything made from it.
 //!
-//! Before each login a note is written (`pin-attempt`); the token's answer removes it. A note left behind
-//! means that the signer or the worker died before the answer, and the try may have counted. One such try is
-//! enough to refuse the next, unless this same PIN file, unchanged, was accepted before (`pin-accepted`): then
-//! a few crashes in a row are allowed, far fewer than any token's limit.
+//! Before each login a note is written (`pin-attempt`); only the token's word on the PIN removes it. A note left
+//! behind means that signer or worker died before the answer, or that the answer was another error: the try may
+//! have counted. One such try is enough to refuse the next, unless this same PIN file, unchanged, was accepted
+//! before (`pin-accepted`): then a single one is forgiven. Where the signer cannot see the PIN file (workers
+//! behind a socket), it may have been changed at any time, and nothing is forgiven.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -14,8 +15,10 @@ use std::path::{Path, PathBuf};
 use super::TokenError;
 use super::keys::{sync_dir, write_durably};
 
-/// Unanswered logins in a row that are allowed with a PIN file that was accepted before.
-const UNANSWERED_MAX: u32 = 3;
+/// Logins in a row without the token's word that a PIN file may have cost before it is not tried again: one that
+/// was accepted before and did not change since, and any other.
+const KNOWN_TRIES_MAX: u32 = 2;
+const UNKNOWN_TRIES_MAX: u32 = 1;
 
 /// The latch of one state directory.
 pub(crate) struct Latch {
@@ -52,11 +55,12 @@ impl Latch {
         self.check()?;
         let pin_file = identity(pin_file);
         let unanswered = match read(&self.attempt)? {
-            Some(text) => text.trim().parse::<u32>().unwrap_or(UNANSWERED_MAX),
+            Some(text) => text.trim().parse::<u32>().unwrap_or(KNOWN_TRIES_MAX),
             None => 0,
         };
-        let known_good = read(&self.accepted)?.is_some_and(|text| text == pin_file);
-        let allowed = if known_good { UNANSWERED_MAX } else { 1 };
+        let known_good =
+            !pin_file.is_empty() && read(&self.accepted)?.is_some_and(|text| text == pin_file);
+        let allowed = if known_good { KNOWN_TRIES_MAX } else { UNKNOWN_TRIES_MAX };
         if unanswered >= allowed {
             let text = "an earlier login ended without the token's answer, so it may have counted as a wrong PIN";
             self.latch(text)?;
@@ -85,17 +89,16 @@ impl Attempt<'_> {
         if read(&self.latch.accepted)?.as_deref() != Some(self.pin_file.as_str()) {
             write_durably(&self.latch.accepted, self.pin_file.as_bytes())?;
         }
-        self.not_counted()
+        self.answered()
     }
 
     /// The token refused the PIN; it is never tried again.
     pub(crate) fn refused(self, text: &str) -> Result<(), TokenError> {
         self.latch.latch(text)?;
-        self.not_counted()
+        self.answered()
     }
 
-    /// The token answered something that says nothing about the PIN.
-    pub(crate) fn not_counted(self) -> Result<(), TokenError> {
+    fn answered(self) -> Result<(), TokenError> {
         remove(&self.latch.attempt).map(|_| ())
     }
 }
@@ -104,11 +107,13 @@ impl Attempt<'_> {
 fn identity(pin_file: Option<&Path>) -> String {
     match pin_file.map(fs::metadata) {
         Some(Ok(meta)) => format!(
-            "{}:{}:{}.{}:{}",
+            "{}:{}:{}.{}:{}.{}:{}",
             meta.dev(),
             meta.ino(),
             meta.mtime(),
             meta.mtime_nsec(),
+            meta.ctime(),
+            meta.ctime_nsec(),
             meta.size()
         ),
         _ => String::new(),
@@ -171,14 +176,12 @@ mod tests {
     }
 
     #[test]
-    fn a_known_pin_survives_a_few_crashes_in_a_row() {
+    fn a_known_pin_survives_one_crash_but_not_two_in_a_row() {
         let (_dir, latch, pin_file) = latch();
         latch.begin(Some(&pin_file)).unwrap().accepted().unwrap();
-        for _ in 0..2 {
-            drop(latch.begin(Some(&pin_file)).unwrap());
-        }
+        drop(latch.begin(Some(&pin_file)).unwrap());
         latch.begin(Some(&pin_file)).unwrap().accepted().unwrap();
-        for _ in 0..3 {
+        for _ in 0..2 {
             drop(latch.begin(Some(&pin_file)).unwrap());
         }
         assert!(is_latched(&latch.begin(Some(&pin_file))));
@@ -194,10 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_about_the_pin_counts_for_nothing() {
-        let (_dir, latch, pin_file) = latch();
-        for _ in 0..10 {
-            latch.begin(Some(&pin_file)).unwrap().not_counted().unwrap();
-        }
+    fn a_pin_file_that_cannot_be_seen_is_never_a_known_one() {
+        let (_dir, latch, _) = latch();
+        latch.begin(None).unwrap().accepted().unwrap();
+        drop(latch.begin(None).unwrap());
+        assert!(is_latched(&latch.begin(None)));
     }
 }

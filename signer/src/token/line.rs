@@ -155,10 +155,7 @@ impl Line {
                 attempt.refused(&fault.text)?;
                 Err(fault.into())
             }
-            Reply::Fault(fault) => {
-                attempt.not_counted()?;
-                Err(fault.into())
-            }
+            // The PIN may have been sent, and counted: the note stays.
             other => Err(unexpected(&other)),
         }
     }

@@ -218,14 +218,14 @@ impl Shared {
         self.status(|status| status.live = status.live.saturating_sub(1));
     }
 
-    /// A worker could not be started. When it was the last, nobody waits in vain.
-    pub(super) fn cannot_start(&self, why: &TokenError) {
+    /// A worker could not be started. When it was the last and is not tried `again` at once, nobody waits in vain.
+    pub(super) fn cannot_start(&self, why: &TokenError, again: bool) {
         tracing::error!("cannot start a token worker: {why}");
         let live = self.status(|status| {
             status.trouble = Some(why.to_string());
             status.live
         });
-        if live == 0 {
+        if live == 0 && !again {
             self.queue.set_down(why);
         }
     }

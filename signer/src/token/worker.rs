@@ -2,7 +2,7 @@
 //! another when it dies. It never passes a signature on that it has not verified.
 
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use token_wire::{Batch as WireBatch, Counters, Job as WireJob, Reply, Request};
 
@@ -16,6 +16,11 @@ use super::{Line, TokenError};
 const IDLE: Duration = Duration::from_secs(2);
 /// Wait before a worker is started again: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// Starts that a worker may fail in a row before the token is given up: one may have been killed while it started.
+const STARTS_MAX: u32 = 3;
+/// A start that failed after this long was no accident: the token hangs.
+const QUICK: Duration = Duration::from_secs(5);
 
 /// One thread and the worker process it keeps alive.
 pub(super) struct Worker {
@@ -41,9 +46,12 @@ impl Worker {
     /// Keeps the process alive and busy until the queue closes.
     pub(super) fn run(mut self, mut ready: Option<Line>) {
         let mut wait = BACK_OFF.0;
+        let mut failed = 0_u32;
         loop {
+            let began = Instant::now();
             match ready.take().map_or_else(|| self.shared.open(), Ok) {
                 Ok(mut line) => {
+                    failed = 0;
                     self.shared.up();
                     self.tried = None;
                     let ended = self.serve(&mut line, &mut wait);
@@ -54,7 +62,11 @@ impl Worker {
                     }
                 }
                 Err(why) => {
-                    self.shared.cannot_start(&why);
+                    failed = failed.saturating_add(1);
+                    let again = matches!(why, TokenError::Unavailable(_))
+                        && failed < STARTS_MAX
+                        && began.elapsed() < QUICK;
+                    self.shared.cannot_start(&why, again);
                     self.tried = None;
                 }
             }

@@ -79,15 +79,21 @@ async fn a_first_login_that_breaks_off_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_known_pin_survives_a_broken_login_but_not_many() {
+async fn a_known_pin_survives_a_broken_login_but_not_two() {
     let test = TestToken::bare_with_shim();
     test.init().await;
     let logins = test.calls("C_Login");
     test.fault("C_Login exit");
-    for _ in 0..6 {
+    test.refusal().await;
+    test.no_fault();
+    test.start().await.stop().await;
+    let started = test.calls("C_Login");
+    assert_eq!(started, logins + 3);
+    test.fault("C_Login exit");
+    for _ in 0..4 {
         test.refusal().await;
     }
-    assert_eq!(test.calls("C_Login"), logins + 3);
+    assert_eq!(test.calls("C_Login"), started + 2);
     test.no_fault();
     assert!(is_latched(&test.refusal().await));
     cleared(&test);
@@ -97,14 +103,20 @@ async fn a_known_pin_survives_a_broken_login_but_not_many() {
 }
 
 #[tokio::test]
-async fn a_locked_pin_is_a_refusal_and_a_lost_device_is_not() {
+async fn a_locked_pin_is_a_refusal_and_any_other_error_counts_as_a_try() {
     let test = TestToken::bare_with_shim();
     test.init().await;
     test.fault("C_Login 0x32");
-    for _ in 0..5 {
+    let logins = test.calls("C_Login");
+    for _ in 0..2 {
         let error = test.refusal().await;
         assert!(matches!(error, TokenError::Unavailable(_)), "{error}");
     }
+    for _ in 0..3 {
+        assert!(is_latched(&test.refusal().await));
+    }
+    assert_eq!(test.calls("C_Login"), logins + 2);
+    cleared(&test);
     test.fault("C_Login 0xa4");
     let error = test.refusal().await;
     assert!(is_latched(&error) && error.to_string().contains("locked"), "{error}");

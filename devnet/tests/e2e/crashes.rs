@@ -194,6 +194,13 @@ impl World<'_> {
                 .await
                 .unwrap();
                 stack.signer.check_running().unwrap();
+                // What dies again and again in the middle of a login is rightly not let near the token's counter.
+                until("the token to be back", PATIENCE, || async {
+                    let status = stack.signer_as("watcher-1")?.status(proto::StatusRequest {});
+                    Ok(status.await?.into_inner().token_ready.then_some(()))
+                })
+                .await
+                .unwrap();
             }
         }
     }

@@ -4,20 +4,21 @@
 //! Before each login a note is written (`pin-attempt`); only the token's word on the PIN removes it. A note left
 //! behind means that signer or worker died before the answer, or that the answer was another error: the try may
 //! have counted. One such try is enough to refuse the next, unless this same PIN file, unchanged, was accepted
-//! before (`pin-accepted`): then a single one is forgiven. Where the signer cannot see the PIN file (workers
+//! before (`pin-accepted`): then two are forgiven. Where the signer cannot see the PIN file (workers
 //! behind a socket), it may have been changed at any time, and nothing is forgiven.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::TokenError;
 use super::keys::{sync_dir, write_durably};
 
 /// Logins in a row without the token's word that a PIN file may have cost before it is not tried again: one that
 /// was accepted before and did not change since, and any other.
-const KNOWN_TRIES_MAX: u32 = 2;
+const KNOWN_TRIES_MAX: u32 = 3;
 const UNKNOWN_TRIES_MAX: u32 = 1;
 
 /// The latch of one state directory.
@@ -31,6 +32,10 @@ pub(crate) struct Latch {
 pub(crate) struct Attempt<'a> {
     latch: &'a Latch,
     pin_file: String,
+    /// Tries before this one that nobody answered.
+    unanswered: u32,
+    /// One login at a time: two workers that die together must not count as two tries in a row.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Latch {
@@ -52,6 +57,8 @@ impl Latch {
 
     /// Notes that a login is about to be tried with the PIN in this file.
     pub(crate) fn begin(&self, pin_file: Option<&Path>) -> Result<Attempt<'_>, TokenError> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
         let pin_file = identity(pin_file);
         let unanswered = match read(&self.attempt)? {
@@ -67,7 +74,7 @@ impl Latch {
             return Err(TokenError::PinLatched(text.to_owned()));
         }
         write_durably(&self.attempt, unanswered.saturating_add(1).to_string().as_bytes())?;
-        Ok(Attempt { latch: self, pin_file })
+        Ok(Attempt { latch: self, pin_file, unanswered, _alone: alone })
     }
 
     /// Forgets a refusal. For a person who has put the right PIN in place.
@@ -90,6 +97,14 @@ impl Attempt<'_> {
             write_durably(&self.latch.accepted, self.pin_file.as_bytes())?;
         }
         self.answered()
+    }
+
+    /// The worker was gone before it could be asked: the token never saw the PIN.
+    pub(crate) fn not_sent(self) -> Result<(), TokenError> {
+        match self.unanswered {
+            0 => self.answered(),
+            before => write_durably(&self.latch.attempt, before.to_string().as_bytes()),
+        }
     }
 
     /// The token refused the PIN; it is never tried again.
@@ -176,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_pin_survives_one_crash_but_not_two_in_a_row() {
+    fn a_known_pin_survives_two_crashes_but_not_three_in_a_row() {
         let (_dir, latch, pin_file) = latch();
         latch.begin(Some(&pin_file)).unwrap().accepted().unwrap();
         drop(latch.begin(Some(&pin_file)).unwrap());
@@ -184,6 +199,8 @@ mod tests {
         for _ in 0..2 {
             drop(latch.begin(Some(&pin_file)).unwrap());
         }
+        latch.begin(Some(&pin_file)).unwrap().not_sent().unwrap();
+        drop(latch.begin(Some(&pin_file)).unwrap());
         assert!(is_latched(&latch.begin(Some(&pin_file))));
     }
 

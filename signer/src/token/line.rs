@@ -148,7 +148,10 @@ impl Line {
     ) -> Result<(), TokenError> {
         let attempt = latch.begin(pin_file)?;
         // A broken line leaves the attempt's note on disk: nobody knows whether the token counted it.
-        self.send(&Request::Login, self.start_time)?;
+        if let Err(error) = self.send(&Request::Login, self.start_time) {
+            attempt.not_sent()?;
+            return Err(error);
+        }
         match self.receive(self.start_time)? {
             Reply::LoggedIn => attempt.accepted(),
             Reply::Fault(fault) if fault.code.refuses_pin() => {

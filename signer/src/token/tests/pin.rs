@@ -79,7 +79,7 @@ async fn a_first_login_that_breaks_off_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_known_pin_survives_a_broken_login_but_not_two() {
+async fn a_known_pin_survives_two_broken_logins_but_not_three() {
     let test = TestToken::bare_with_shim();
     test.init().await;
     let logins = test.calls("C_Login");
@@ -93,7 +93,7 @@ async fn a_known_pin_survives_a_broken_login_but_not_two() {
     for _ in 0..4 {
         test.refusal().await;
     }
-    assert_eq!(test.calls("C_Login"), started + 2);
+    assert_eq!(test.calls("C_Login"), started + 3);
     test.no_fault();
     assert!(is_latched(&test.refusal().await));
     cleared(&test);
@@ -108,14 +108,14 @@ async fn a_locked_pin_is_a_refusal_and_any_other_error_counts_as_a_try() {
     test.init().await;
     test.fault("C_Login 0x32");
     let logins = test.calls("C_Login");
-    for _ in 0..2 {
+    for _ in 0..3 {
         let error = test.refusal().await;
         assert!(matches!(error, TokenError::Unavailable(_)), "{error}");
     }
     for _ in 0..3 {
         assert!(is_latched(&test.refusal().await));
     }
-    assert_eq!(test.calls("C_Login"), logins + 2);
+    assert_eq!(test.calls("C_Login"), logins + 3);
     cleared(&test);
     test.fault("C_Login 0xa4");
     let error = test.refusal().await;

@@ -159,7 +159,7 @@ impl Store {
 
 /// One transaction: state and its events, durable together or not at all.
 ///
-/// ```ignore
+/// ```text
 /// let mut tx = store.begin().await?;
 /// sqlx::query("UPDATE sweeps SET state = $1 WHERE id = $2").bind("signed").bind(&id).execute(tx.sql()).await?;
 /// tx.event(&tenant, "sweep.signed", &id, &body).await?;

@@ -196,8 +196,9 @@ impl World<'_> {
                 stack.signer.check_running().unwrap();
                 // What dies again and again in the middle of a login is rightly not let near the token's counter.
                 until("the token to be back", PATIENCE, || async {
-                    let status = stack.signer_as("watcher-1")?.status(proto::StatusRequest {});
-                    Ok(status.await?.into_inner().token_ready.then_some(()))
+                    let mut client = stack.signer_as("watcher-1")?;
+                    let status = client.status(proto::StatusRequest {}).await?.into_inner();
+                    Ok(status.token_ready.then_some(()))
                 })
                 .await
                 .unwrap();

@@ -96,7 +96,7 @@ fn example_calls(stack: &Stack, dir: &Path) -> Result<Vec<String>> {
         let cookie = quoted(&stack.node.cookie_file());
         let body = format!(r#"{{"method": "{method}", "params": {params}}}"#);
         format!(
-            "curl -u \"$(cat {cookie})\" {}{path} \\\n         -d '{body}'",
+            "curl -s -u \"$(cat {cookie})\" {}{path} \\\n         -d '{body}'",
             stack.node.rpc_url()
         )
     };

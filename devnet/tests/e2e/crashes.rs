@@ -14,7 +14,8 @@ use crate::books::Books;
 
 const DEPOSIT: Amount = Amount::from_sat(10_000_000);
 const PAYOUT: Amount = Amount::from_sat(1_000_000);
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Workers that are killed again and again come back after up to 30 s each.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// How long after a call has begun its server is killed. A round takes the next few.
 const DELAYS_MS: [u64; 9] = [2, 25, 60, 8, 120, 0, 40, 15, 250];
 
@@ -197,7 +198,9 @@ impl World<'_> {
                     Ok((stack.signer.kill_workers()? > 0).then_some(()))
                 })
                 .await
-                .unwrap();
+                .unwrap_or_else(|error| {
+                    panic!("{error}; its log ends:\n{}", stack.signer.log_tail())
+                });
                 stack.signer.check_running().unwrap();
             }
         }

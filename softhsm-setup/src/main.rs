@@ -2,9 +2,11 @@
 //! directory of its own. It never touches the system's SoftHSM tokens, and SoftHSM is never an HSM: it keeps
 //! keys in files.
 //!
-//! Reading order: this file, [`place`] (the directory), [`token`] (PKCS#11).
+//! Reading order: this file, [`place`] (the directory), [`mend`] (what a killed
+//! SoftHSM leaves), [`token`] (PKCS#11).
 
 mod place;
+mod mend;
 mod token;
 
 use std::io::Write;
@@ -56,7 +58,15 @@ fn main() -> anyhow::Result<()> {
             .exec();
         bail!("cannot start again with SOFTHSM2_CONF set: {error}");
     }
+    let mended = mend::put_back(&place)?;
     let found = token::make_or_find(&module, &args.label, &place)?;
+    mend::keep(&place)?;
+    if mended > 0 {
+        writeln!(
+            std::io::stderr(),
+            "softhsm-setup: SoftHSM had emptied its token's description; put back from the copy"
+        )?;
+    }
     print_settings(&module, &args.label, &place, found)
 }
 

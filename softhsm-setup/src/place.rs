@@ -57,6 +57,11 @@ impl Place {
         &self.config
     }
 
+    /// Absolute path of SoftHSM's token directory.
+    pub(crate) fn tokens(&self) -> PathBuf {
+        self.dir.join("tokens")
+    }
+
     /// Absolute path of the user PIN's file.
     pub(crate) fn user_pin(&self) -> PathBuf {
         self.dir.join("user.pin")

@@ -79,6 +79,29 @@ fn makes_a_token_once_and_finds_it_ever_after() {
 }
 
 #[test]
+fn a_token_that_a_killed_softhsm_emptied_is_put_back() {
+    let temp = tempfile::tempdir().unwrap();
+    settings(&run(temp.path(), &[]));
+    let token = fs::read_dir(temp.path().join("tokens")).unwrap().next().unwrap().unwrap().path();
+    let description = token.join("token.object");
+    let whole = fs::read(&description).unwrap();
+    fs::write(&description, b"").unwrap();
+    let again = run(temp.path(), &[]);
+    settings(&again);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("found, its PIN works"));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("put back from the copy"));
+    // The first eight bytes count how often SoftHSM wrote it.
+    assert_eq!(fs::read(&description).unwrap()[8..], whole[8..]);
+
+    // Without the copy nothing is made up: a new token of that name would hide the old one's keys.
+    fs::write(&description, b"").unwrap();
+    fs::remove_file(token.join("token.kept")).unwrap();
+    let text = refusal(&run(temp.path(), &[]));
+    assert!(text.contains("is empty") && text.contains("backup"), "{text}");
+    assert_eq!(fs::read_dir(temp.path().join("tokens")).unwrap().count(), 1);
+}
+
+#[test]
 fn no_pin_is_printed_or_passed_to_a_process() {
     let temp = tempfile::tempdir().unwrap();
     let output = run(temp.path(), &[]);

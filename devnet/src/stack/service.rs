@@ -64,15 +64,20 @@ impl Service {
             .check_running()
     }
 
-    /// Kills the token workers that the service started, and says how many there were.
-    pub fn kill_workers(&self) -> Result<usize> {
+    /// Kills the token workers that the service started and says how many; none while `hands_off` says so. They are
+    /// halted first, so that what `hands_off` sees is still so when they die.
+    pub fn kill_workers(&self, hands_off: impl Fn() -> bool) -> Result<usize> {
         let process =
             self.process.as_ref().with_context(|| format!("{} is not running", self.name))?;
         let workers = children(process.id(), "token-worker")?;
         for pid in &workers {
-            signal(*pid, "KILL")?;
+            signal(*pid, "STOP")?;
         }
-        Ok(workers.len())
+        let spared = hands_off();
+        for pid in &workers {
+            signal(*pid, if spared { "CONT" } else { "KILL" })?;
+        }
+        Ok(if spared { 0 } else { workers.len() })
     }
 
     /// The last lines of its log.

@@ -197,10 +197,8 @@ impl World<'_> {
                         let config = stack.signer.config().display().to_string();
                         stack.run("signer", &["--config", &config, "pin", "clear"])?;
                     }
-                    if logging_in.exists() {
-                        return Ok(None);
-                    }
-                    Ok((stack.signer.kill_workers()? > 0).then_some(()))
+                    let killed = stack.signer.kill_workers(|| logging_in.exists())?;
+                    Ok((killed > 0).then_some(()))
                 })
                 .await
                 .unwrap_or_else(|error| {

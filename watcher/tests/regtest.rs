@@ -261,6 +261,10 @@ async fn a_node_that_is_behind_or_turned_too_far_takes_nothing_back() {
     let txid = node.pay(&address(0), COIN).await.unwrap();
     let mined = node.mine(4).await.unwrap();
     let _ = watch.reaches(txid, "final", "credited", "confirmed").await;
+    eventually("all four blocks are connected", || async {
+        watch.follower.status().tip.is_some_and(|tip| tip.hash == mined[3])
+    })
+    .await;
 
     // Behind: the same chain, only shorter.
     node.invalidate(mined[0]).await.unwrap();

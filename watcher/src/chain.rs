@@ -121,11 +121,12 @@ impl Follower {
             Some(cursor) => cursor,
             None => self.begin(memory, tip).await?,
         };
-        self.report(memory, Some(cursor), tip);
+        self.heard(memory, Some(cursor), tip);
         let fork = self.fork(cursor, tip).await?;
         if fork != cursor {
             return self.turn(memory, cursor, fork, tip).await;
         }
+        self.report(memory, Some(cursor), tip);
         let step = if cursor.hash == tip.hash {
             self.at_the_tip(memory, cursor).await?
         } else {
@@ -220,7 +221,23 @@ impl Follower {
             .transpose()
     }
 
+    /// Where we and the node stand, with nothing wrong but what keeps old blocks from being read.
     fn report(&self, memory: &Memory, tip: Option<BlockRef>, node: Tip) {
+        self.tell(memory, tip, node, |_| self.stuck.clone());
+    }
+
+    /// The same before the step is done: what was wrong stays said until a step shows that it is not any more.
+    fn heard(&self, memory: &Memory, tip: Option<BlockRef>, node: Tip) {
+        self.tell(memory, tip, node, |before| before.problem.clone());
+    }
+
+    fn tell(
+        &self,
+        memory: &Memory,
+        tip: Option<BlockRef>,
+        node: Tip,
+        problem: impl FnOnce(&Status) -> Option<String>,
+    ) {
         let _ = self.status.send_if_modified(|status| {
             let synced = status.synced && tip.is_some_and(|tip| tip.hash == node.hash);
             let new = Status {
@@ -229,7 +246,7 @@ impl Follower {
                 node_reachable: true,
                 synced,
                 watched: memory.set.scripts(),
-                problem: self.stuck.clone(),
+                problem: problem(status),
             };
             let changed = *status != new;
             *status = new;

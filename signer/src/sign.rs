@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use audit::entry::{self, Event};
+use bitcoin::Transaction;
 use policy::Finding;
 use policy::decide::{Decision, Denial};
 use policy::intent::RequestId;
@@ -15,6 +16,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use crate::app::App;
+use crate::ledger::nonces::Points;
 use crate::ledger::{Answer, Ledger};
 use crate::log::{DurablePermit, Fold as _, Step};
 use crate::receive::{Seen, late, open, receive};
@@ -173,44 +175,64 @@ async fn make(
     request: &SigningRequest,
     permit: Option<DurablePermit>,
     jobs: SigningJobs,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Transaction, Refusal> {
     let no_permit = || Refusal::new(Reason::Internal, "a spend was allowed without a permit");
     let permit = permit.ok_or_else(no_permit)?;
     let signed = app.token.sign(permit, jobs).await.map_err(Refusal::from);
     let finished = signed.and_then(|signatures| request.finish(&signatures));
     match finished {
-        Ok(transaction) => Ok(bitcoin::consensus::serialize(&transaction)),
+        Ok(transaction) => Ok(transaction),
         Err(refusal) => {
             // The reservation stays: whether a signature left the token, nobody can say.
-            let id = request.intent().request.0;
-            let failed = Event::Failed { request: id, reason: refusal.to_entry() };
-            app.log.note(|_| vec![failed]).await?;
+            app.log.note(|_| vec![failed(request, &refusal)]).await?;
             Err(refusal)
         }
     }
 }
 
-/// Decides once more, since signing takes time: limits, expiries and freezes hold when the answer leaves. Then
-/// the answer is written down, and only then given.
+/// Decides once more, since signing takes time: limits, expiries and freezes hold when the answer leaves, and no
+/// nonce signed anything else before. Then the answer is written down, and only then given.
 async fn release(
     app: &App,
     request: &SigningRequest,
-    transaction: Vec<u8>,
+    transaction: Transaction,
 ) -> Result<Outcome, Refusal> {
     let id = request.intent().request;
-    let step = |ledger: &Ledger| match weigh(app, ledger, request) {
-        Ok(_still) => {
-            let signed = Event::Signed { request: id.0, transaction: transaction.clone() };
-            Step::write(vec![signed], None)
+    let points = Points::of(&transaction);
+    let transaction = bitcoin::consensus::serialize(&transaction);
+    let step = |ledger: &Ledger| {
+        if ledger.nonces().reuses(&points) {
+            let refusal = Refusal::new(Reason::TokenDistrusted, NONCE_REUSED);
+            return Step::write(vec![failed(request, &refusal)], Held::NonceReused(refusal));
         }
-        Err(denial) => Step::write(vec![denied(app, request, &denial)], Some(denial.reasons)),
+        match weigh(app, ledger, request) {
+            Ok(_still) => {
+                let signed = Event::Signed { request: id.0, transaction: transaction.clone() };
+                Step::write(vec![signed], Held::Nothing)
+            }
+            Err(denial) => {
+                Step::write(vec![denied(app, request, &denial)], Held::Denied(denial.reasons))
+            }
+        }
     };
-    let (_, denied) = app.log.commit(step).await?;
-    Ok(match denied {
-        Some(reasons) => Outcome::Denied(id, reasons),
-        None => Outcome::Signed(signed(request, transaction, false)),
-    })
+    match app.log.commit(step).await?.1 {
+        Held::Nothing => Ok(Outcome::Signed(signed(request, transaction, false))),
+        Held::Denied(reasons) => Ok(Outcome::Denied(id, reasons)),
+        Held::NonceReused(refusal) => {
+            app.token.distrust(NONCE_REUSED);
+            Err(refusal)
+        }
+    }
 }
+
+/// What keeps a finished transaction here.
+enum Held {
+    Nothing,
+    Denied(Vec<Finding>),
+    NonceReused(Refusal),
+}
+
+const NONCE_REUSED: &str = "the token used a nonce twice, and two such signatures would give the keys away: nothing of this request left";
 
 /// The answer that an earlier call with the same key got.
 async fn stored(app: &App, request: &SigningRequest, answer: Answer) -> Result<Outcome, Refusal> {
@@ -249,6 +271,10 @@ fn denied(app: &App, request: &SigningRequest, denial: &Denial) -> Event {
         reasons: denial.reasons.iter().map(reason).collect(),
         trace: denial.trace.lines(),
     }
+}
+
+fn failed(request: &SigningRequest, refusal: &Refusal) -> Event {
+    Event::Failed { request: request.intent().request.0, reason: refusal.to_entry() }
 }
 
 fn other_content(request: &SigningRequest) -> Refusal {

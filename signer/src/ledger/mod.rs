@@ -3,12 +3,13 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, windows, payouts),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks).
+//! `attested` (addresses), `wallets` (imports and watermarks), [`nonces`] (no nonce signs twice).
 
 mod spends;
 mod indexes;
 mod attested;
 mod wallets;
+pub mod nonces;
 
 use std::collections::HashMap;
 
@@ -24,11 +25,12 @@ use crate::log::{Fold, FoldError};
 pub use attested::{Attested, Batch, Leaf, Place};
 pub use wallets::{Imported, Imports};
 
+use nonces::{Nonces, Points};
 use spends::Spends;
 
-/// The state. Memory grows with history, on purpose: an input costs about 100 bytes for ever, since the signer
+/// The state. Memory grows with history, on purpose: an input costs about 130 bytes for ever, since the signer
 /// never learns whether a transaction it signed still can confirm; a request about 100, an attested address
-/// about 150. Ten million coins and a million addresses fit in 1.5 GB.
+/// about 150. Ten million coins and a million addresses fit in 1.8 GB.
 #[derive(Debug, Default)]
 pub struct Ledger {
     beginning: Option<Beginning>,
@@ -37,6 +39,7 @@ pub struct Ledger {
     requests: HashMap<RequestId, Request>,
     spends: Spends,
     attested: Attested,
+    nonces: Nonces,
     latest_unix: u64,
 }
 
@@ -129,6 +132,12 @@ impl Ledger {
         &self.attested
     }
 
+    /// The nonce points of all released signatures.
+    #[must_use]
+    pub fn nonces(&self) -> &Nonces {
+        &self.nonces
+    }
+
     /// Highest index that a signed transaction paid to, on a wallet's change branch or a cold wallet's external.
     #[must_use]
     pub fn last_used(&self, wallet: &WalletName, change: bool) -> Option<u32> {
@@ -151,6 +160,9 @@ impl Ledger {
             return Err(wrong("a request was answered twice"));
         }
         request.answer = Some(Answer { seq, digest: Sha256::digest(transaction).into() });
+        if let Ok(transaction) = bitcoin::consensus::deserialize(transaction) {
+            self.nonces.learn(Points::of(&transaction));
+        }
         Ok(())
     }
 

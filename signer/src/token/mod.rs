@@ -136,6 +136,11 @@ impl Token {
         self.pool.problem()
     }
 
+    /// Asks the token for nothing more, also after a restart, until a person runs `signer token clear`.
+    pub fn distrust(&self, what: &str) {
+        self.pool.distrust(what);
+    }
+
     /// Workers that can do work now.
     #[cfg(test)]
     fn live(&self) -> usize {

@@ -140,6 +140,10 @@ impl Pool {
         self.shared.status(|status| status.wrong.clone().or_else(|| status.trouble.clone()))
     }
 
+    pub(super) fn distrust(&self, what: &str) {
+        self.shared.distrust(what);
+    }
+
     /// Workers that can do work now.
     #[cfg(test)]
     pub(super) fn live(&self) -> usize {

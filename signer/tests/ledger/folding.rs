@@ -3,8 +3,16 @@
 use audit::attestation;
 use audit::entry::{Attested, Claim, Entry, Event};
 use audit::tree::Tree;
+use bitcoin::absolute::LockTime;
+use bitcoin::consensus::serialize;
+use bitcoin::hashes::Hash as _;
+use bitcoin::transaction::Version;
+use bitcoin::{OutPoint, Transaction, TxIn, Txid, Witness};
 use policy::intent::RequestId;
+use secp256k1::ecdsa::Signature;
+use secp256k1::{Message, SECP256K1, SecretKey};
 use signer::ledger::Ledger;
+use signer::ledger::nonces::Points;
 use signer::log::{Fold as _, FoldError};
 
 use crate::history::{Ask, entries, name};
@@ -106,6 +114,36 @@ fn answers_are_found_by_request() {
     assert!(ledger.spend_recorded(RequestId([1; 16]), &one.digest()));
     assert!(!ledger.spend_recorded(RequestId([1; 16]), &[0; 32]));
     assert!(!ledger.spend_recorded(RequestId([2; 16]), &one.digest()));
+}
+
+#[test]
+fn a_released_signatures_nonce_is_remembered_over_all_keys_and_transactions() {
+    let transaction = |coin: u8, signature: &Signature| {
+        let signature = bitcoin::ecdsa::Signature::sighash_all(*signature);
+        let key = SecretKey::from_slice(&[coin; 32]).unwrap().public_key(SECP256K1);
+        let input = TxIn {
+            previous_output: OutPoint::new(Txid::from_byte_array([coin; 32]), 0),
+            witness: Witness::p2wpkh(&signature, &key),
+            ..TxIn::default()
+        };
+        let (version, lock_time) = (Version::TWO, LockTime::ZERO);
+        Transaction { version, lock_time, input: vec![input], output: vec![] }
+    };
+    let by = |key: u8| {
+        let secret = SecretKey::from_slice(&[key; 32]).unwrap();
+        SECP256K1.sign_ecdsa(&Message::from_digest([5; 32]), &secret)
+    };
+    let first = transaction(1, &by(1));
+    let answer = Event::Signed { request: [1; 16], transaction: serialize(&first) };
+    let one = ask(1, 1);
+    let ledger = all(vec![one.admitted(), one.spend(), answer]).unwrap();
+    let reuses = |transaction| ledger.nonces().reuses(&Points::of(&transaction));
+    assert!(!reuses(first), "the stored answer itself");
+    assert!(!reuses(transaction(2, &by(2))));
+    // Another key and another s; what counts is r.
+    let mut compact = by(1).serialize_compact();
+    compact[32..].copy_from_slice(&by(2).serialize_compact()[32..]);
+    assert!(reuses(transaction(2, &Signature::from_compact(&compact).unwrap())));
 }
 
 #[test]

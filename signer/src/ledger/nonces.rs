@@ -1,0 +1,162 @@
+//! The nonce point of every signature that was ever released. Two signatures by one nonce give away the key, and
+//! under one xpub its siblings' too, whichever of them signed. It forgets nothing, and keeps no signature whole.
+
+use std::collections::{HashMap, HashSet};
+
+use bitcoin::hashes::Hash as _;
+use bitcoin::script::Instruction;
+use bitcoin::{Transaction, TxIn};
+use sha2::{Digest as _, Sha256};
+
+/// The first 96 bits of an r: ten million of them share one by chance once in 2^50 logs.
+type Point = [u8; 12];
+/// Which input of which transaction, in short.
+type Place = [u8; 4];
+
+/// DER signatures with their sighash byte: the shortest and the longest.
+const ECDSA_LEN: std::ops::RangeInclusive<usize> = 9..=73;
+/// Schnorr signatures (BIP-341), without and with a sighash byte.
+const SCHNORR_LEN: std::ops::RangeInclusive<usize> = 64..=65;
+
+/// Every point seen.
+#[derive(Debug, Default)]
+pub struct Nonces {
+    seen: HashMap<Point, Place>,
+}
+
+/// The points of one transaction, in its inputs' order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Points(Vec<(Point, Place)>);
+
+impl Nonces {
+    /// Whether a nonce of the transaction was used before, in it or in another. The same input of the same
+    /// transaction signed again with the same nonce is one signature, as of tokens that follow RFC 6979.
+    #[must_use]
+    pub fn reuses(&self, points: &Points) -> bool {
+        let mut fresh = HashSet::with_capacity(points.0.len());
+        points.0.iter().any(|(point, place)| {
+            !fresh.insert(point) || self.seen.get(point).is_some_and(|before| before != place)
+        })
+    }
+
+    /// Remembers what is being released.
+    pub(super) fn learn(&mut self, points: Points) {
+        for (point, place) in points.0 {
+            self.seen.entry(point).or_insert(place);
+        }
+    }
+}
+
+impl Points {
+    /// Of every signature in the transaction's witnesses and scripts.
+    #[must_use]
+    pub fn of(transaction: &Transaction) -> Self {
+        let txid = transaction.compute_txid();
+        let of_input = |(position, input): (usize, &TxIn)| {
+            let place = place(txid.as_byte_array(), position);
+            points(input).into_iter().map(move |point| (point, place))
+        };
+        Self(transaction.input.iter().enumerate().flat_map(of_input).collect())
+    }
+}
+
+fn place(txid: &[u8; 32], position: usize) -> Place {
+    let position = u64::try_from(position).unwrap_or(u64::MAX).to_be_bytes();
+    let [a, b, c, d, ..] =
+        <[u8; 32]>::from(Sha256::new().chain_update(txid).chain_update(position).finalize());
+    [a, b, c, d]
+}
+
+fn points(input: &TxIn) -> Vec<Point> {
+    let alone = input.witness.len() == 1;
+    let witness = input.witness.iter().filter_map(move |item| {
+        if alone && SCHNORR_LEN.contains(&item.len()) { item.first_chunk() } else { None }
+            .copied()
+            .or_else(|| ecdsa(item))
+    });
+    let pushed = |part| match part {
+        Ok(Instruction::PushBytes(bytes)) => ecdsa(bytes.as_bytes()),
+        _ => None,
+    };
+    witness.chain(input.script_sig.instructions().filter_map(pushed)).collect()
+}
+
+fn ecdsa(item: &[u8]) -> Option<Point> {
+    if !ECDSA_LEN.contains(&item.len()) {
+        return None;
+    }
+    let signature = bitcoin::ecdsa::Signature::from_slice(item).ok()?;
+    signature.signature.serialize_compact().first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::absolute::LockTime;
+    use bitcoin::transaction::Version;
+    use bitcoin::{OutPoint, ScriptBuf, Sequence, Txid, Witness};
+    use secp256k1::{Message, SECP256K1, SecretKey};
+
+    use super::*;
+
+    fn signed(digest: u8, key: u8) -> Vec<u8> {
+        let secret = SecretKey::from_slice(&[key; 32]).unwrap();
+        let signature = SECP256K1.sign_ecdsa(&Message::from_digest([digest; 32]), &secret);
+        let mut bytes = signature.serialize_der().to_vec();
+        bytes.push(1);
+        bytes
+    }
+
+    fn transaction(coin: u8, witnesses: &[Vec<Vec<u8>>], script_sig: ScriptBuf) -> Transaction {
+        let input = |(at, items): (usize, &Vec<Vec<u8>>)| TxIn {
+            previous_output: OutPoint::new(
+                Txid::from_byte_array([coin; 32]),
+                u32::try_from(at).unwrap(),
+            ),
+            script_sig: script_sig.clone(),
+            sequence: Sequence::MAX,
+            witness: Witness::from_slice(items),
+        };
+        let input = witnesses.iter().enumerate().map(input).collect();
+        Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input, output: vec![] }
+    }
+
+    fn wpkh(digest: u8) -> Vec<Vec<u8>> {
+        vec![signed(digest, 7), vec![2; 33]]
+    }
+
+    #[test]
+    fn a_nonce_in_another_place_is_reuse_and_in_the_same_place_is_not() {
+        let mut nonces = Nonces::default();
+        let first = transaction(1, &[wpkh(1), wpkh(2)], ScriptBuf::new());
+        assert!(!nonces.reuses(&Points::of(&first)));
+        nonces.learn(Points::of(&first));
+        assert!(!nonces.reuses(&Points::of(&first)), "the same signatures again");
+        assert!(!nonces.reuses(&Points::of(&transaction(2, &[wpkh(3)], ScriptBuf::new()))));
+        assert!(nonces.reuses(&Points::of(&transaction(2, &[wpkh(2)], ScriptBuf::new()))));
+        let moved = transaction(1, &[wpkh(2), wpkh(1)], ScriptBuf::new());
+        assert!(nonces.reuses(&Points::of(&moved)), "another input is another digest");
+    }
+
+    #[test]
+    fn two_inputs_of_one_transaction_may_not_share_one() {
+        let twice = transaction(1, &[wpkh(1), wpkh(1)], ScriptBuf::new());
+        assert!(Nonces::default().reuses(&Points::of(&twice)));
+    }
+
+    #[test]
+    fn signatures_are_found_wherever_a_script_type_puts_them() {
+        let schnorr = vec![[signed(9, 7)[4..36].to_vec(), vec![5; 32]].concat()];
+        let multisig = vec![vec![], signed(1, 7), signed(2, 8), vec![0xac; 105]];
+        let mut legacy = bitcoin::script::PushBytesBuf::new();
+        legacy.extend_from_slice(&signed(4, 7)).unwrap();
+        let legacy = ScriptBuf::builder().push_slice(legacy).into_script();
+        let count = |witness: Vec<Vec<u8>>, script: ScriptBuf| {
+            Points::of(&transaction(1, &[witness], script)).0.len()
+        };
+        assert_eq!(count(wpkh(1), ScriptBuf::new()), 1);
+        assert_eq!(count(schnorr, ScriptBuf::new()), 1);
+        assert_eq!(count(multisig, ScriptBuf::new()), 2);
+        assert_eq!(count(vec![], legacy), 1);
+        assert_eq!(count(vec![vec![3; 33]], ScriptBuf::new()), 0);
+    }
+}

@@ -290,7 +290,8 @@ impl Node {
         command
     }
 
-    async fn faucet<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T> {
+    /// Calls any RPC of the faucet's wallet.
+    pub async fn faucet<T: DeserializeOwned>(&self, method: &str, params: Value) -> Result<T> {
         parse(method, self.rpc.call(&format!("/wallet/{FAUCET}"), method, params).await?)
     }
 

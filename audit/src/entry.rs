@@ -290,6 +290,8 @@ pub struct PaidOrder {
     pub id: String,
     /// SHA-256 of its signed bytes.
     pub digest: [u8; 32],
+    /// When it ends, Unix seconds: what was reserved for it and not given out by then never is.
+    pub expires_unix: u64,
 }
 
 /// A batch of attested addresses.

@@ -70,7 +70,12 @@ fn vectors() -> Vec<(Event, &'static str)> {
                 fee: 200,
                 external: u128::MAX,
                 slots: vec![SpentSlot { slot: vec![7; 2], amount: 1 }],
-                orders: vec![PaidOrder { key: [10; 32], id: "o".to_owned(), digest: [8; 32] }],
+                orders: vec![PaidOrder {
+                    key: [10; 32],
+                    id: "o".to_owned(),
+                    digest: [8; 32],
+                    expires_unix: 300,
+                }],
                 change_index: Some(3),
                 cold_index: Some(("cold".to_owned(), 4)),
                 transaction: vec![9],
@@ -79,7 +84,7 @@ fn vectors() -> Vec<(Event, &'static str)> {
             "01d209080101010101010101010101010101010101016c01770163c801\
              ffffffffffffffffffffffffffffffffffff030102070701\
              010a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a016f\
-             080808080808080808080808080808080808080808080808080808080808080801030104636f6c64040109010174",
+             0808080808080808080808080808080808080808080808080808080808080808ac0201030104636f6c64040109010174",
         ),
         (
             Event::Signed { request, transaction: vec![1, 2] },

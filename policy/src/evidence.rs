@@ -50,6 +50,9 @@ pub struct EarlierUse {
     pub lane: LaneName,
     /// Orders that transaction paid; none: everything stayed ours.
     pub orders: Vec<OrderRef>,
+    /// It was only reserved, and never can be given out any more: an order of it ended before any transaction
+    /// that pays that order was given out.
+    pub void: bool,
 }
 
 /// What the log knows about one order of the intent.
@@ -92,7 +95,7 @@ pub struct Evidence {
     pub(crate) indexes: Vec<IndexUse>,
     /// Slots whose proven amount differs from the amount first proven for them (CVE-2020-14199).
     pub(crate) repriced: Vec<SlotId>,
-    /// Most transactions, other than this very one, that were signed over one of the slots.
+    /// Most transactions, other than this very one and void ones, that were signed over one of the slots.
     pub(crate) most_versions: u32,
 }
 

@@ -1,5 +1,5 @@
 //! Coins that were signed before: allowed again only when at most one of the transactions can confirm and
-//! nothing new leaves. It never releases a coin; that needs people.
+//! nothing new leaves. It never releases a coin that a signature was given out for; that needs people.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -28,9 +28,12 @@ pub(crate) fn check(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
     let stays = intent.transfers.iter().all(|t| !matches!(t.to, Destination::External { .. }));
     let may_follow = |earlier: &&EarlierUse| {
         let same: BTreeSet<OrderRef> = earlier.orders.iter().cloned().collect();
+        // What never left and never can is no other way for the coin to go. Even if somebody had stolen its
+        // signatures, at most one of the two could confirm.
+        earlier.void
         // The same orders on both sides: either the same payouts again, or, with none, coins that stay ours.
         // A transaction may only stand for other orders if it were another transaction.
-        same == orders && (stays || !orders.is_empty())
+            || same == orders && (stays || !orders.is_empty())
     };
     let uses = evidence.uses.len();
     let refused = evidence.uses.iter().find(|earlier| !may_follow(earlier));

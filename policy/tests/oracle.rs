@@ -18,7 +18,7 @@ use common::{
     pays, rules, slot_id, used_before,
 };
 use policy::RuleId;
-use policy::evidence::{Answer, Measure};
+use policy::evidence::{Answer, EarlierUse, Measure};
 use policy::intent::{Destination, Intent, Transfer};
 use policy::names::{ClientName, LaneName, WalletName};
 use policy::order::{OrderRef, VerifiedOrder};
@@ -84,7 +84,7 @@ fn everywhere(knobs: &Knobs, intent: &Intent, facts: &Facts) -> Said {
         _ => said.push(("overflow", true)),
     }
     let wanted: BTreeSet<OrderRef> = intent.orders.iter().map(VerifiedOrder::reference).collect();
-    for earlier in &facts.uses {
+    for earlier in facts.uses.iter().filter(|earlier| !earlier.void) {
         let paid: BTreeSet<OrderRef> = earlier.orders.iter().cloned().collect();
         let leaves = intent.transfers.iter().any(is_external);
         said.push(("slot-signed", paid != wanted || (paid.is_empty() && leaves)));
@@ -400,7 +400,9 @@ fn turn(case: &mut Case, what: u8, which: u8, units: u128) {
         15 => intent.orders.push(order_by(rules, "other", 9, id, units.max(1), NOW)),
         16 => *now += u64::from(which) * 30,
         17 => facts.uses.push(used_before(0, "sweep", &[])),
-        18 => facts.uses.push(used_before(1, "withdraw", &ids)),
+        18 => facts
+            .uses
+            .push(EarlierUse { void: which.is_multiple_of(3), ..used_before(1, "withdraw", &ids) }),
         19 => facts.repriced.push(slot_id(which)),
         20 => facts.answers.truncate(pick(5)),
         21 => facts.answers.extend(facts.answers.first().cloned()),

@@ -14,7 +14,7 @@ use common::{
     Case, DAY, HOUR, Knobs, NOW, change, cold, foreign, order, order_by, pays, rules, slot_id,
     used_before,
 };
-use policy::evidence::Measure;
+use policy::evidence::{EarlierUse, Measure};
 use policy::names::{ClientName, LaneName, WalletName};
 use policy::{Decision, RuleId};
 
@@ -542,6 +542,16 @@ const ALLOWED: &[Sound] = &[
             other.order.key = [1; 32];
             (other.versions, other.conflicts_with_all, other.same_content) = (1, false, false);
             c.facts.orders.push(other);
+        })
+    }),
+    ("a coin reserved for a payout that was never given out and never can be", || {
+        withdraw(|c| {
+            c.facts.uses.push(EarlierUse { void: true, ..used_before(0, "withdraw", &["x"]) });
+        })
+    }),
+    ("a sweep of a coin reserved for such a payout", || {
+        sweep(|c| {
+            c.facts.uses.push(EarlierUse { void: true, ..used_before(0, "withdraw", &["x"]) });
         })
     }),
     ("the same payouts again, after one of them expired", || {

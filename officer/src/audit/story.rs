@@ -209,7 +209,7 @@ impl Story {
     /// An order may be paid again only by a transaction that cannot confirm beside any earlier one.
     fn pay(
         &mut self,
-        PaidOrder { key, id, digest }: &PaidOrder,
+        PaidOrder { key, id, digest, .. }: &PaidOrder,
         txid: Txid,
         slots: &HashSet<SlotBytes>,
     ) -> Result<(), String> {

@@ -110,7 +110,12 @@ pub(crate) fn spend(request: u8, coins: &[u8], orders: &[&str]) -> Spend {
     let fee = 1_000;
     let incoming = 100_000 * coins.len() as u64;
     let outgoing = incoming - fee;
-    let order = |id: &&str| PaidOrder { key: [4; 32], id: (*id).to_owned(), digest: [3; 32] };
+    let order = |id: &&str| PaidOrder {
+        key: [4; 32],
+        id: (*id).to_owned(),
+        digest: [3; 32],
+        expires_unix: 9,
+    };
     Spend {
         request: [request; 16],
         policy: 1,

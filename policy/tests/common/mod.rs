@@ -366,6 +366,7 @@ pub fn order_by(
 
 pub fn used_before(slot: u8, lane: &str, orders: &[&str]) -> EarlierUse {
     EarlierUse {
+        void: false,
         slot: slot_id(slot),
         lane: LaneName::parse(lane).unwrap(),
         orders: orders.iter().map(|id| by_shop(id)).collect(),

@@ -58,6 +58,8 @@ struct Coin {
 #[derive(Debug)]
 struct Paid {
     digest: [u8; 32],
+    /// The latest end of any text of it, Unix seconds.
+    expires_unix: u64,
     same_content: bool,
     spends: Vec<usize>,
 }
@@ -101,7 +103,7 @@ impl Spends {
             self.use_coin(id, amount, number);
         }
         for order in &entry.orders {
-            self.pay(order_ref(order)?, &order.digest, number);
+            self.pay(order_ref(order)?, order, number);
         }
         self.timeline.entry(lane.clone()).or_default().insert((unix_s, number));
         self.by_request.insert(request, number);
@@ -150,11 +152,11 @@ impl Spends {
         let answers = questions.iter().map(|question| self.sum(question, set, now_unix)).collect();
         Evidence::from_ledger(
             answers,
-            self.earlier_uses(intent, own),
+            self.earlier_uses(intent, own, now_unix),
             self.histories(intent, &conflicts),
             self.index_uses(intent, now_unix, change_proven),
             self.repriced(intent),
-            self.most_versions(intent),
+            self.most_versions(intent, now_unix),
         )
     }
 
@@ -175,13 +177,15 @@ impl Spends {
         });
     }
 
-    fn pay(&mut self, order: OrderRef, digest: &[u8; 32], number: usize) {
+    fn pay(&mut self, order: OrderRef, entry: &entry::PaidOrder, number: usize) {
         let paid = self.orders.entry(order).or_insert_with(|| Paid {
-            digest: *digest,
+            digest: entry.digest,
+            expires_unix: entry.expires_unix,
             same_content: true,
             spends: Vec::new(),
         });
-        paid.same_content &= paid.digest == *digest;
+        paid.same_content &= paid.digest == entry.digest;
+        paid.expires_unix = paid.expires_unix.max(entry.expires_unix);
         paid.spends.push(number);
     }
 
@@ -234,7 +238,7 @@ impl Spends {
     }
 
     /// One line for each earlier spend, with the first coin that it shares with the intent.
-    fn earlier_uses(&self, intent: &Intent, own: Option<usize>) -> Vec<EarlierUse> {
+    fn earlier_uses(&self, intent: &Intent, own: Option<usize>, now_unix: u64) -> Vec<EarlierUse> {
         let mut seen: BTreeSet<usize> = own.into_iter().collect();
         let mut uses = Vec::new();
         for slot in &intent.slots {
@@ -246,11 +250,25 @@ impl Spends {
                         slot: slot.id,
                         lane: spend.lane.clone(),
                         orders: spend.orders.to_vec(),
+                        void: self.is_void(spend, now_unix),
                     });
                 }
             }
         }
         uses
+    }
+
+    /// Whether a reservation can never be given out any more. An order that has ended is signed for again only
+    /// after a transaction that pays it was given out; with none given out, none ever will be, and the time that
+    /// decides never goes back.
+    fn is_void(&self, spend: &Spend, now_unix: u64) -> bool {
+        let released = |number: &usize| self.spends.get(*number).is_some_and(|s| s.released);
+        let ended = |order: &OrderRef| {
+            self.orders.get(order).is_some_and(|paid| {
+                now_unix > paid.expires_unix && !paid.spends.iter().any(released)
+            })
+        };
+        !spend.released && spend.orders.iter().any(ended)
     }
 
     fn histories(&self, intent: &Intent, conflicts: &BTreeSet<usize>) -> Vec<OrderHistory> {
@@ -307,10 +325,11 @@ impl Spends {
     }
 
     /// The same transaction under another key of the caller's is the same version.
-    fn most_versions(&self, intent: &Intent) -> u32 {
+    fn most_versions(&self, intent: &Intent, now_unix: u64) -> u32 {
         let versions = |coin: &Coin| {
             let spends = coin.spends().filter_map(|number| self.spends.get(number));
-            let others = spends.map(|spend| spend.digest).filter(|d| *d != intent.digest);
+            let live = spends.filter(|spend| !self.is_void(spend, now_unix));
+            let others = live.map(|spend| spend.digest).filter(|d| *d != intent.digest);
             others.collect::<BTreeSet<_>>().len()
         };
         let coins = intent.slots.iter().filter_map(|slot| self.coins.get(&slot.id));

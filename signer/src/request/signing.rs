@@ -131,5 +131,6 @@ fn spent(slot: &policy::intent::Slot) -> entry::SpentSlot {
 
 fn paid(order: &policy::order::VerifiedOrder) -> entry::PaidOrder {
     let policy::order::OrderRef { key, id } = order.reference();
-    entry::PaidOrder { key, id: id.to_string(), digest: *order.digest() }
+    let expires_unix = order.order().expires_unix;
+    entry::PaidOrder { key, id: id.to_string(), digest: *order.digest(), expires_unix }
 }

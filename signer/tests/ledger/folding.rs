@@ -161,6 +161,30 @@ fn another_services_order_of_the_same_id_is_another_order() {
 }
 
 #[test]
+fn a_coin_is_free_again_once_what_was_reserved_can_never_be_given_out() {
+    let ends = 1_000_150; // order 2's
+    let paying = Ask { orders: vec![(2, false)], ..ask(1, 1) };
+    let other = ask(2, 1).intent();
+    let void = |ledger: &Ledger, now| {
+        let text = format!("{:?}", ledger.evidence(&other, &[], now));
+        (text.contains("void: true"), text.contains("void: false"))
+    };
+    let reserved = all(vec![paying.admitted(), paying.spend()]).unwrap();
+    assert_eq!(void(&reserved, ends), (false, true), "it can still be given out");
+    assert_eq!(void(&reserved, ends + 1), (true, false));
+    let given_out = all(vec![paying.admitted(), paying.spend(), signed(1)]).unwrap();
+    assert_eq!(void(&given_out, ends + 1), (false, true), "it may confirm whenever it likes");
+    // Another transaction for the same order is out: this one may still be asked for in its place.
+    let version = Ask { orders: vec![(2, false)], ..ask(3, 5) };
+    let both = vec![version.admitted(), version.spend(), signed(3)];
+    let replaces = all([vec![paying.admitted(), paying.spend()], both].concat()).unwrap();
+    assert_eq!(void(&replaces, ends + 1), (false, true));
+    // A sweep ends never.
+    let sweep = all(vec![ask(1, 1).admitted(), ask(1, 1).spend()]).unwrap();
+    assert_eq!(void(&sweep, u64::MAX), (false, true));
+}
+
+#[test]
 fn watermarks_rise_up_to_the_first_failure() {
     let ledger = all(vec![imported(10, 5), proven(4), proven(7), failed(7)]).unwrap();
     let wallet = ledger.imports().wallet(&name("deposits")).unwrap();

@@ -70,11 +70,11 @@ pub(crate) fn evidence(
     });
     Evidence::from_ledger(
         answers,
-        uses(&list, ask, own),
+        uses(&list, ask, own, now),
         orders(&list, ask),
         indexes(history, ask, now),
         repriced.map(slot).collect(),
-        versions(&list, ask),
+        versions(&list, ask, now),
     )
 }
 
@@ -106,7 +106,7 @@ fn answer(
 }
 
 /// In the order in which the intent's coins meet them.
-fn uses(list: &[Signed], ask: &Ask, own: Option<usize>) -> Vec<EarlierUse> {
+fn uses(list: &[Signed], ask: &Ask, own: Option<usize>, now: u64) -> Vec<EarlierUse> {
     let mut seen = BTreeSet::new();
     let mut uses = Vec::new();
     for coin in &ask.coins {
@@ -116,11 +116,22 @@ fn uses(list: &[Signed], ask: &Ask, own: Option<usize>) -> Vec<EarlierUse> {
                 let mut orders: Vec<_> =
                     signed.ask.orders.iter().map(|o| verified(*o).reference()).collect();
                 orders.sort();
-                uses.push(EarlierUse { slot: slot(*coin), lane: lane(signed.ask.lane), orders });
+                let (slot, lane) = (slot(*coin), lane(signed.ask.lane));
+                uses.push(EarlierUse { slot, lane, orders, void: void(list, signed, now) });
             }
         }
     }
     uses
+}
+
+/// Never given out, and for an order that ended without anything given out for it.
+fn void(list: &[Signed], signed: &Signed, now: u64) -> bool {
+    let dead = |order: &(u8, bool)| {
+        let id = order.0;
+        let paying = list.iter().filter(|s| s.ask.orders.iter().any(|(other, _)| *other == id));
+        now > verified(*order).order().expires_unix && paying.filter(|s| s.released).count() == 0
+    };
+    !signed.released && signed.ask.orders.iter().any(dead)
 }
 
 fn orders(list: &[Signed], ask: &Ask) -> Vec<OrderHistory> {
@@ -162,10 +173,10 @@ fn indexes(history: &[Reserved], ask: &Ask, now: u64) -> Vec<IndexUse> {
 }
 
 /// Different requests are different transactions here.
-fn versions(list: &[Signed], ask: &Ask) -> u32 {
+fn versions(list: &[Signed], ask: &Ask, now: u64) -> u32 {
     let others = |coin: &u8| {
         let over = list.iter().filter(|s| s.ask.coins.contains(coin));
-        over.filter(|s| s.ask.request != ask.request).count()
+        over.filter(|s| s.ask.request != ask.request && !void(list, s, now)).count()
     };
     u32::try_from(ask.coins.iter().map(others).max().unwrap()).unwrap()
 }

@@ -76,7 +76,7 @@ fn units() -> impl Strategy<Value = u128> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(2_000)))]
 
     #[test]
     fn checked_arithmetic_is_school_arithmetic(a in units(), b in units()) {

@@ -441,7 +441,7 @@ fn the_decision_is_the_oracles() {
     const CASES: u32 = 6_000;
     let (allowed, denied) = (Cell::new(0_u32), Cell::new(0_u32));
     let seen = RefCell::new(BTreeSet::new());
-    let mut runner = TestRunner::new(Config::with_cases(CASES));
+    let mut runner = TestRunner::new(Config::with_cases(Config::default().cases.max(CASES)));
     let result = runner.run(&plans(), |plan| {
         let case = plan.case();
         let expected = oracle(&plan.knobs, &case);
@@ -460,7 +460,7 @@ fn the_decision_is_the_oracles() {
 }
 
 proptest! {
-    #![proptest_config(Config::with_cases(1_000))]
+    #![proptest_config(Config::with_cases(Config::default().cases.max(1_000)))]
 
     /// Neither the order of rules nor that of anything a request or the log lists changes an answer.
     #[test]

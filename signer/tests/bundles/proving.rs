@@ -19,7 +19,8 @@ use tempfile::TempDir;
 use crate::support::{House, ceremony, rules, wallet};
 use crate::token;
 
-const EXTERNAL: u32 = 50;
+/// Many enough that a look at the watermark comes before the last.
+const EXTERNAL: u32 = 300;
 const CHANGE: u32 = 10;
 
 /// A signer with a token and an imported wallet.

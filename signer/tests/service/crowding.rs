@@ -2,12 +2,13 @@
 
 use std::num::NonZeroU16;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signer::config::Limits;
 use tonic::Code;
 
 use crate::common::{Knobs, coin, header, own, psbt};
-use crate::house::{House, said};
+use crate::house::{House, said, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_at_once_never_exceed_the_fee_budget() {
@@ -48,8 +49,9 @@ async fn too_many_at_once_are_told_to_come_back() {
     let limits =
         Limits { concurrent: NonZeroU16::MIN, queue: NonZeroU16::MIN, ..Limits::default() };
     let house = Arc::new(House::with(&Knobs::default(), limits).await);
+    let turned_away = Arc::new(AtomicUsize::new(0));
     let ask = |number: u32| {
-        let house = Arc::clone(&house);
+        let (house, turned_away) = (Arc::clone(&house), Arc::clone(&turned_away));
         tokio::spawn(async move {
             let coins = [coin(
                 &house.descriptors.deposits,
@@ -61,10 +63,16 @@ async fn too_many_at_once_are_told_to_come_back() {
             )];
             let outs = [own(&house.descriptors.cold, false, 0, 49_500)];
             let ask = header(&format!("k{number}"), "sweep", "deposits", &psbt(&coins, &outs));
-            (house.sign(ask.clone(), &coins).await, ask, coins)
+            let result = house.sign(ask.clone(), &coins).await;
+            turned_away.fetch_add(usize::from(result.is_err()), Ordering::Relaxed);
+            (result, ask, coins)
         })
     };
+    // The one place is taken; of the twenty, one waits for it.
+    let place = house.app().gate.enter().await.unwrap();
     let tasks: Vec<_> = (0..20).map(ask).collect();
+    until("the others to be turned away", || turned_away.load(Ordering::Relaxed) == 19).await;
+    drop(place);
     let mut busy = Vec::new();
     for task in tasks {
         let (result, ask, coins) = task.await.unwrap();
@@ -73,7 +81,7 @@ async fn too_many_at_once_are_told_to_come_back() {
             busy.push((ask, coins));
         }
     }
-    assert!(!busy.is_empty(), "twenty at once were no crowd");
+    assert_eq!(busy.len(), 19);
     // The same keys work once the crowd is gone.
     for (ask, coins) in busy {
         house.sign(ask, &coins).await.unwrap();

@@ -79,9 +79,17 @@ async fn only_so_many_calls_are_inside_over_all_connections() {
     let mut open = Vec::new();
     for _ in 0..2 {
         let part = SignRequest { part: Some(Part::Header(ask.clone())) };
-        let never = tokio_stream::iter([part]).chain(tokio_stream::pending());
         let mut client = house.client("watcher-1").await;
-        open.push(tokio::spawn(async move { client.sign(never).await.map(drop) }));
+        // Until it has its place: the question below may have been in it.
+        open.push(tokio::spawn(async move {
+            loop {
+                let never = tokio_stream::iter([part.clone()]).chain(tokio_stream::pending());
+                match client.sign(never).await {
+                    Err(status) if status.code() == Code::ResourceExhausted => {}
+                    other => break other.map(drop),
+                }
+            }
+        }));
     }
     let mut client = house.client("watcher-1").await;
     let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
@@ -105,5 +113,5 @@ async fn only_so_many_calls_are_inside_over_all_connections() {
         assert!(std::time::Instant::now() < end);
         tokio::task::yield_now().await;
     }
-    until("the broken requests to be written", || app.log.status().head.size >= size).await;
+    until("the broken requests to be written", || app.log.status().head.size > size).await;
 }

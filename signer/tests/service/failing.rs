@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use audit::entry::Event;
 use proto::StatusRequest;
@@ -143,13 +143,19 @@ async fn a_log_that_cannot_be_written_signs_nothing() {
     until("health to follow", || app.problem().is_some()).await;
 }
 
+/// Below the range that the kernel takes outgoing ports from: freed and bound again, it is nobody else's meanwhile.
+fn free_address() -> std::net::SocketAddr {
+    let first = 16_500 + std::process::id() % 12_000;
+    let mut ports = (first..32_500).map(|port| u16::try_from(port).unwrap());
+    let free = ports.find_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok());
+    free.unwrap().local_addr().unwrap()
+}
+
 /// Another process has the log: callers are told, and once it is free the signer serves without being restarted.
 #[tokio::test]
 async fn a_database_in_use_is_waited_for() {
     let mut house = House::closed(&Knobs::default(), Limits::default()).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    house.config.listen = free.local_addr().unwrap();
-    drop(free);
+    house.config.listen = free_address();
     let other = signer::log::Store::open(&house.config.database_url()).await.unwrap();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let config = house.config.clone();
@@ -161,7 +167,10 @@ async fn a_database_in_use_is_waited_for() {
         let mut client = proto::signer_client::SignerClient::new(channel);
         Some(client.status(StatusRequest {}).await)
     };
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let patient = || assert!(Instant::now() < deadline && !serving.is_finished(), "in vain");
     let waiting = loop {
+        patient();
         match status().await {
             Some(Err(status)) if !status.details().is_empty() => break status,
             _ => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -171,6 +180,7 @@ async fn a_database_in_use_is_waited_for() {
     assert!(waiting.message().contains("in use by another process"), "{waiting}");
     other.close().await.unwrap();
     while !matches!(status().await, Some(Ok(_))) {
+        patient();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     end.send(()).unwrap();

@@ -6,18 +6,32 @@ use std::sync::Arc;
 use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
 
-/// One input to sign.
+/// One signature to make.
 #[derive(Clone)]
 pub struct Job {
-    /// The child key, wrapped for the token.
-    pub wrapped: Arc<[u8]>,
-    /// The input's sighash.
-    pub digest: [u8; 32],
-    /// The child's public key.
+    /// Where the private key is.
+    pub key: KeySource,
+    /// What it signs.
+    pub what: ToSign,
+    /// The public key that the signature must verify under.
     pub public_key: PublicKey,
 }
 
-/// Every input of one request, with the digest of the request they were made from.
+/// Where a job's private key is.
+#[derive(Clone)]
+pub enum KeySource {
+    /// A child key, wrapped for the token.
+    Wrapped(Arc<[u8]>),
+}
+
+/// What a job's key signs, and how.
+#[derive(Clone, Copy)]
+pub enum ToSign {
+    /// A digest, with ECDSA.
+    Ecdsa([u8; 32]),
+}
+
+/// Every signature of one request, with the digest of the request they were made from.
 pub struct SigningJobs {
     request_digest: [u8; 32],
     jobs: Vec<Job>,
@@ -63,7 +77,8 @@ impl ProofJob {
     }
 
     pub(super) fn into_job(self) -> Job {
-        Job { wrapped: self.wrapped, digest: self.digest, public_key: self.public_key }
+        let (key, what) = (KeySource::Wrapped(self.wrapped), ToSign::Ecdsa(self.digest));
+        Job { key, what, public_key: self.public_key }
     }
 }
 

@@ -27,7 +27,7 @@ use secp256k1::ecdsa::Signature;
 
 pub use config::TokenConfig;
 pub use error::TokenError;
-pub use jobs::{Job, ProofJob, SigningJobs};
+pub use jobs::{Job, KeySource, ProofJob, SigningJobs, ToSign};
 pub use keys::TokenKeys;
 pub use token_wire::{Counters, StatementKey, TokenInfo};
 

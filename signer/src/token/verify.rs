@@ -5,7 +5,7 @@ use secp256k1::ecdsa::Signature;
 use secp256k1::{Message, PublicKey, SECP256K1};
 use token_wire::{JobOutcome, RawSignature};
 
-use super::{Job, TokenError};
+use super::{Job, ToSign, TokenError};
 
 /// What came of one job.
 pub(super) enum Outcome {
@@ -22,7 +22,8 @@ impl Outcome {
     pub(super) fn judge(job: &Job, said: JobOutcome) -> Self {
         match said {
             JobOutcome::Signed(raw) => {
-                ecdsa(raw, job.digest, &job.public_key).map_or(Self::Wrong, Self::Signed)
+                let ToSign::Ecdsa(digest) = job.what;
+                ecdsa(raw, digest, &job.public_key).map_or(Self::Wrong, Self::Signed)
             }
             JobOutcome::Refused(fault) => Self::Refused(fault.text),
         }

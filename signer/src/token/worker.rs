@@ -10,7 +10,7 @@ use super::pool::{PING_TIME, Shared, stopped};
 use super::queue::Next;
 use super::verify::Outcome;
 use super::work::{Batch, Item, Lane, Work};
-use super::{Line, TokenError};
+use super::{KeySource, Line, ToSign, TokenError};
 
 /// How long a worker sits idle before it is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(2);
@@ -186,6 +186,9 @@ impl Worker {
 }
 
 fn wire_batch(batch: &Batch) -> WireBatch {
-    let job = |item: &Item| WireJob { wrapped: item.job.wrapped.to_vec(), digest: item.job.digest };
+    let job = |item: &Item| {
+        let (KeySource::Wrapped(wrapped), ToSign::Ecdsa(digest)) = (&item.job.key, item.job.what);
+        WireJob { wrapped: wrapped.to_vec(), digest }
+    };
     WireBatch { id: batch.id, permit: batch.request, jobs: batch.items.iter().map(job).collect() }
 }

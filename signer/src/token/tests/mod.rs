@@ -18,7 +18,10 @@ use rsa::pkcs8::DecodePublicKey;
 use secp256k1::{Message, SECP256K1, SecretKey};
 use serde::Deserialize;
 
-use super::{Job, ProofJob, SigningJobs, StatementKey, Token, TokenConfig, TokenError, TokenKeys};
+use super::{
+    Job, KeySource, ProofJob, SigningJobs, StatementKey, ToSign, Token, TokenConfig, TokenError,
+    TokenKeys,
+};
 use crate::log::DurablePermit;
 
 /// A SoftHSM token and a state directory, gone with this value.
@@ -139,7 +142,8 @@ impl TestChild {
 
     fn job(&self, digest: [u8; 32]) -> Job {
         let public_key = self.secret.public_key(SECP256K1);
-        Job { wrapped: Arc::clone(&self.wrapped), digest, public_key }
+        let key = KeySource::Wrapped(Arc::clone(&self.wrapped));
+        Job { key, what: ToSign::Ecdsa(digest), public_key }
     }
 
     fn proof(&self, index: u32) -> ProofJob {

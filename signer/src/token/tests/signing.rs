@@ -74,7 +74,7 @@ async fn a_bad_child_fails_its_request_by_position() {
     let children = TestChild::many(&keys, 40);
     let token = test.start().await;
     let mut jobs: Vec<Job> = children.iter().map(|child| child.job([3; 32])).collect();
-    jobs[33].wrapped = vec![1; 384].into();
+    jobs[33].key = KeySource::Wrapped(vec![1; 384].into());
     match token.sign(permit([2; 32]), SigningJobs::new([2; 32], jobs)).await {
         Err(TokenError::Refused { position: 33, reason }) => {
             assert!(reason.contains("C_UnwrapKey"))

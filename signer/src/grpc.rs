@@ -161,7 +161,7 @@ fn wallet_status(wallet: &Wallet, ledger: &Ledger) -> WalletStatus {
         name: name.to_string(),
         descriptor: wallet.descriptor().to_owned(),
         tier: wallet.tier().as_str().to_owned(),
-        script_type: wallet.script_type().to_owned(),
+        script_type: wallet.kind().to_string(),
         external_proven: number(|wallet| wallet.proven(false)),
         change_proven: number(|wallet| wallet.proven(true)),
         external_records: number(|wallet| wallet.records(false)),

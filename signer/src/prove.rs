@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::ledger::Ledger;
 use crate::log::{Log, LogError};
-use crate::records::RecordsError;
+use crate::records::{Records, RecordsError};
 use crate::token::{ProofJob, Token, TokenError};
 use crate::wallets::{Wallet, Wallets};
 
@@ -84,7 +84,7 @@ struct Branch {
 
 fn unfinished(log: &Log<Ledger>, wallets: &Wallets) -> VecDeque<Branch> {
     let start = |wallet: &Arc<Wallet>, change: bool| {
-        let bundle = wallet.records()?.digest();
+        let bundle = records(wallet)?.digest();
         log.read(|ledger| {
             let imported = ledger.imports().wallet(wallet.name())?;
             let same = imported.bundle == bundle && imported.descriptor == wallet.descriptor();
@@ -169,6 +169,10 @@ impl Branch {
     }
 }
 
+fn records(wallet: &Wallet) -> Option<&Records> {
+    wallet.own().first().map(|own| &own.records)
+}
+
 /// Reads records and derives their keys, up to the first that is none; the reason is a verdict on that one. What
 /// the disk says is no verdict.
 fn read(
@@ -179,7 +183,7 @@ fn read(
 ) -> Result<(Vec<ProofJob>, Option<String>), Trouble> {
     let mut jobs = Vec::new();
     for index in range {
-        let record = match wallet.records().map(|records| records.get(change, index)) {
+        let record = match records(wallet).map(|records| records.get(change, index)) {
             Some(Ok(record)) => record,
             Some(Err(RecordsError::Bundle {
                 source: source @ bundle::Error::Record { .. },

@@ -296,7 +296,7 @@ fn attach(log: &Log<Ledger>, config: &Config, wallets: &mut Wallets) -> Result<(
             return Err(StartError::OtherDescriptor(name));
         }
         let path = bundle_path(&config.state_dir, imported.bundle);
-        wallets.attach(&name, Records::open(&path, imported.bundle)?);
+        wallets.attach(&name, Records::open(&path, imported.bundle)?)?;
         tracing::info!(wallet = %name, tier = imported.tier, "wallet ready");
     }
     Ok(())

@@ -1,21 +1,30 @@
 //! The policy's wallets with their keys' public side: scripts and addresses derived here, from descriptors that
 //! officers signed. It never takes a script's ownership from a caller, and never holds a private key.
+//!
+//! Reading order: `script` (kinds), `branch` (what an index is), then the wallet here.
+
+mod script;
+mod branch;
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 use std::sync::Arc;
 
 use bitcoin::address::{Address, NetworkUnchecked};
-use bitcoin::bip32::{ChildNumber, Xpub};
-use bitcoin::{CompressedPublicKey, NetworkKind, Script, ScriptBuf};
+use bitcoin::bip32::{ChildNumber, KeySource};
+use bitcoin::{NetworkKind, Script, ScriptBuf};
 use miniscript::descriptor::{DescriptorPublicKey, Wildcard};
 use miniscript::{Descriptor, ForEachKey as _};
 use policy::Rules;
 use policy::names::WalletName;
 use policy::rules::Tier;
-use secp256k1::{PublicKey, SECP256K1};
+use secp256k1::SECP256K1;
 
 use crate::records::Records;
+
+use branch::Branch;
+pub use branch::Place;
+pub use script::ScriptKind;
 
 /// Every wallet of the policy.
 #[derive(Debug)]
@@ -30,9 +39,19 @@ pub struct Wallet {
     name: WalletName,
     tier: Tier,
     descriptor: String,
+    kind: ScriptKind,
     external: Branch,
     change: Option<Branch>,
-    records: Option<Records>,
+    own: Vec<OwnKey>,
+}
+
+/// A key of a wallet that is ours: its bundle was imported here.
+#[derive(Debug)]
+pub struct OwnKey {
+    /// Its place among the descriptor's keys.
+    pub position: usize,
+    /// Its wrapped children.
+    pub records: Records,
 }
 
 /// Why a wallet of the policy cannot be used, or an address cannot be read.
@@ -49,6 +68,9 @@ pub enum WalletError {
     /// Two wallets would own the same coins.
     #[error("wallets \"{0}\" and \"{1}\" have the same addresses")]
     Overlap(WalletName, WalletName),
+    /// A bundle of another account.
+    #[error("the bundle is of no key in the descriptor of wallet \"{0}\"")]
+    NoSuchKey(WalletName),
     /// Not an address at all.
     #[error("\"{0}\" is not a bitcoin address")]
     Address(String),
@@ -75,11 +97,18 @@ impl Wallets {
         Ok(Self { network, wallets })
     }
 
-    /// Gives an imported wallet its records. Wallets without stay unable to sign.
-    pub fn attach(&mut self, name: &WalletName, records: Records) {
-        if let Some(wallet) = self.wallets.get_mut(name).and_then(Arc::get_mut) {
-            wallet.records = Some(records);
-        }
+    /// Gives an imported wallet the records of one of its keys. Wallets without stay unable to sign.
+    ///
+    /// # Errors
+    /// [`WalletError::NoSuchKey`] when they are of no key in the wallet's descriptor.
+    pub fn attach(&mut self, name: &WalletName, records: Records) -> Result<(), WalletError> {
+        let none = || WalletError::NoSuchKey(name.clone());
+        let wallet = self.wallets.get_mut(name).and_then(Arc::get_mut).ok_or_else(none)?;
+        let position = wallet.position(records.header()).ok_or_else(none)?;
+        wallet.own.retain(|own| own.position != position);
+        wallet.own.push(OwnKey { position, records });
+        wallet.own.sort_by_key(|own| own.position);
+        Ok(())
     }
 
     /// The wallet of this name.
@@ -144,15 +173,14 @@ impl Wallet {
         else {
             return Err(wrong("it must have one branch or <external;change>".to_owned()));
         };
-        if pinned.tier == Tier::TokenHd {
-            let keyed = |branch: &Branch| matches!(branch, Branch::Wpkh(_));
-            if !keyed(&external) || !change.as_ref().is_some_and(keyed) {
-                let reason = "the tier token-hd needs wpkh([...]xpub/<0;1>/*)";
-                return Err(wrong(reason.to_owned()));
-            }
+        let kind = external.kind();
+        if pinned.tier == Tier::TokenHd && !(kind.is_ecdsa() && change.is_some()) {
+            let reason = "the tier token-hd needs wpkh, sh(wpkh), pkh or wsh(sortedmulti) of keys [...]xpub/<0;1>/*";
+            return Err(wrong(reason.to_owned()));
         }
         let (name, descriptor) = (pinned.name.clone(), pinned.descriptor.clone());
-        Ok(Self { name, tier: pinned.tier, descriptor, external, change, records: None })
+        let own = Vec::new();
+        Ok(Self { name, tier: pinned.tier, descriptor, kind, external, change, own })
     }
 
     /// Its name in the policy.
@@ -173,16 +201,16 @@ impl Wallet {
         &self.descriptor
     }
 
-    /// What its scripts are, e.g. `p2wpkh`; `other` for what only coins are sent to.
+    /// What its scripts are.
     #[must_use]
-    pub fn script_type(&self) -> &'static str {
-        if matches!(self.external, Branch::Wpkh(_)) { "p2wpkh" } else { "other" }
+    pub fn kind(&self) -> ScriptKind {
+        self.kind
     }
 
-    /// Its wrapped keys, once a bundle was imported.
+    /// Its keys that are ours, by their place in the descriptor; none before a bundle was imported.
     #[must_use]
-    pub fn records(&self) -> Option<&Records> {
-        self.records.as_ref()
+    pub fn own(&self) -> &[OwnKey] {
+        &self.own
     }
 
     /// The script at an index; `None` when there is no such branch or index.
@@ -191,12 +219,27 @@ impl Wallet {
         self.branch(change)?.script(index)
     }
 
-    /// Key and script at an index of a P2WPKH branch; `None` for any other.
+    /// Script, what satisfies it and keys at an index; `None` as above, and for kinds that are not signed with ECDSA.
     #[must_use]
-    pub fn key(&self, change: bool, index: u32) -> Option<(PublicKey, ScriptBuf)> {
-        let Branch::Wpkh(xpub) = self.branch(change)? else { return None };
-        let key = child(xpub, index)?;
-        Some((key, p2wpkh(key)))
+    pub fn place(&self, change: bool, index: u32) -> Option<Place> {
+        self.branch(change)?.place(index)
+    }
+
+    /// Where officers say that the key at `position` of the descriptor comes from.
+    #[must_use]
+    pub fn source(&self, change: bool, position: usize, index: u32) -> Option<KeySource> {
+        self.branch(change)?.source(position, index)
+    }
+
+    /// Which of the descriptor's keys a bundle holds the children of.
+    #[must_use]
+    pub fn position(&self, header: &bundle::Header) -> Option<usize> {
+        let of = |change: bool| {
+            let step = ChildNumber::Normal { index: u32::from(change) };
+            let xpub = header.fields().xpub.ckd_pub(SECP256K1, step).ok()?;
+            self.branch(change)?.position(&xpub)
+        };
+        of(false).filter(|position| of(true) == Some(*position))
     }
 
     fn branch(&self, change: bool) -> Option<&Branch> {
@@ -209,46 +252,6 @@ impl Wallet {
         let ours = firsts(self);
         firsts(other).iter().flatten().any(|script| ours.iter().flatten().any(|s| s == script))
     }
-}
-
-/// One branch, ready to derive. For P2WPKH the step down to the branch is done once, so that a child costs one
-/// HMAC and one point addition.
-#[derive(Clone, Debug)]
-enum Branch {
-    Wpkh(Box<Xpub>),
-    Other(Box<Descriptor<DescriptorPublicKey>>),
-}
-
-impl Branch {
-    fn new(descriptor: Descriptor<DescriptorPublicKey>) -> Result<Self, String> {
-        if let Descriptor::Wpkh(wpkh) = &descriptor
-            && let DescriptorPublicKey::XPub(key) = wpkh.as_inner()
-        {
-            let branch = key.xkey.derive_pub(SECP256K1, &key.derivation_path);
-            return branch.map(|xpub| Self::Wpkh(Box::new(xpub))).map_err(|e| e.to_string());
-        }
-        Ok(Self::Other(Box::new(descriptor)))
-    }
-
-    fn script(&self, index: u32) -> Option<ScriptBuf> {
-        match self {
-            Self::Wpkh(xpub) => child(xpub, index).map(p2wpkh),
-            Self::Other(descriptor) => {
-                descriptor.at_derivation_index(index).ok().map(|definite| definite.script_pubkey())
-            }
-        }
-    }
-}
-
-/// The public key that BIP-32 puts at `index` of a branch.
-fn child(branch: &Xpub, index: u32) -> Option<PublicKey> {
-    let step = ChildNumber::from_normal_idx(index).ok()?;
-    let (tweak, _) = branch.ckd_pub_tweak(step).ok()?;
-    branch.public_key.add_exp_tweak(SECP256K1, &tweak.into()).ok()
-}
-
-fn p2wpkh(key: PublicKey) -> ScriptBuf {
-    ScriptBuf::new_p2wpkh(&CompressedPublicKey(key).wpubkey_hash())
 }
 
 fn belongs(key: &DescriptorPublicKey, network: NetworkKind) -> bool {

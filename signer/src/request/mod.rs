@@ -3,12 +3,13 @@
 //! decides, and keeps no parent longer than it takes to read one output.
 //!
 //! Reading order: [`Draft`] (header, then parents, then the proof), `transaction` (what may be signed at all),
-//! `parents` (amounts), `own` (inputs and outputs), `orders`, [`signing`] (digests to sign, witnesses to add).
+//! `parents` (amounts), `own` (inputs and outputs), `orders`, `kinds` (what each kind of script asks for), [`signing`].
 
 mod transaction;
 mod parents;
 mod own;
 mod orders;
+mod kinds;
 pub mod signing;
 
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl Draft {
             |error: policy::names::NameError| Refusal::new(Reason::BadRequest, error.to_string());
         let lane = LaneName::parse(&header.lane).map_err(bad_name)?;
         let wallet = spendable(wallets, &header.wallet)?;
-        let psbt = transaction::read(&header.psbt, wallets.network())?;
+        let psbt = transaction::read(&header.psbt, wallets.network(), wallet.kind())?;
         let orders = orders::verify(&header.orders, rules, wallets)?;
         let parents = Parents::wanted(&psbt)?;
         let inputs =
@@ -167,7 +168,7 @@ impl Draft {
             fee: Fee {
                 asset,
                 amount: fee.to_sat().into(),
-                vsize: transaction::signed_vsize(&transaction),
+                vsize: transaction::signed_vsize(&transaction, wallet.kind()),
             },
             slots: slots.collect(),
         };

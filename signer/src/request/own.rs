@@ -12,7 +12,7 @@ use policy::rules::Tier;
 use secp256k1::PublicKey;
 
 use crate::refusal::{Reason, Refusal};
-use crate::wallets::{Wallet, Wallets};
+use crate::wallets::{Place, Wallet, Wallets};
 
 /// Where a caller says a key is: the last two steps of its path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,15 +26,15 @@ pub(super) struct Hint {
 pub(super) struct OwnedInput {
     pub(super) change: bool,
     pub(super) index: u32,
-    pub(super) key: PublicKey,
+    pub(super) place: Place,
     pub(super) prevout: TxOut,
 }
 
-/// An input must say where its key is, once.
+/// An input must say where its keys are.
 pub(super) fn input_hint((position, input): (usize, &Input)) -> Result<Hint, Refusal> {
     hint(&input.bip32_derivation).ok_or_else(|| {
         let text = format!(
-            "input {position} needs one bip32_derivation that ends in /branch/index of the wallet"
+            "input {position} needs a bip32_derivation that ends in /branch/index of the wallet"
         );
         Refusal::new(Reason::ForeignInput, text)
     })
@@ -57,9 +57,9 @@ pub(super) fn inputs(
 ) -> Result<Vec<OwnedInput>, Refusal> {
     let prove = |(position, (hint, prevout)): (usize, (&Hint, TxOut))| {
         let is_change = hint.branch == 1;
-        let derived = if hint.branch <= 1 { wallet.key(is_change, hint.index) } else { None };
+        let derived = if hint.branch <= 1 { wallet.place(is_change, hint.index) } else { None };
         let (branch, index) = (hint.branch, hint.index);
-        let Some((key, _)) = derived.filter(|(_, script)| *script == prevout.script_pubkey) else {
+        let Some(place) = derived.filter(|place| place.script == prevout.script_pubkey) else {
             let text = format!(
                 "input {position} does not pay to wallet \"{}\" at /{branch}/{index}",
                 wallet.name()
@@ -74,7 +74,7 @@ pub(super) fn inputs(
             );
             return Err(Refusal::new(Reason::InputNotProven, text));
         }
-        Ok(OwnedInput { change: is_change, index, key, prevout })
+        Ok(OwnedInput { change: is_change, index, place, prevout })
     };
     hints.iter().zip(prevouts).enumerate().map(prove).collect()
 }

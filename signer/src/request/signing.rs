@@ -3,69 +3,78 @@
 
 use audit::entry;
 use bitcoin::sighash::SighashCache;
-use bitcoin::{EcdsaSighashType, Transaction, Witness, ecdsa};
+use bitcoin::{ScriptBuf, Transaction, Witness};
 use policy::decide::Granted;
 use policy::intent::Destination;
+use secp256k1::PublicKey;
 use secp256k1::ecdsa::Signature;
 
-use super::SigningRequest;
+use super::own::OwnedInput;
+use super::{SigningRequest, kinds};
 use crate::refusal::{Reason, Refusal};
-use crate::token::{Job, SigningJobs};
+use crate::token::{Job, KeySource, SigningJobs, ToSign};
+use crate::wallets::OwnKey;
 
 impl SigningRequest {
-    /// One job per input: its wrapped key and its BIP-143 digest. Reads the wallet's records.
+    /// One job for each input and each key of ours: its wrapped key and the input's digest. Reads the wallet's records.
     ///
     /// # Errors
     /// [`Refusal`] when the wallet has no records or one is damaged.
     pub fn jobs(&self) -> Result<SigningJobs, Refusal> {
-        let records = self.wallet.records().ok_or_else(|| not_imported(self.wallet.name()))?;
+        if self.wallet.own().is_empty() {
+            return Err(not_imported(self.wallet.name()));
+        }
+        let kind = self.wallet.kind();
         let mut cache = SighashCache::new(&self.transaction);
         let mut jobs = Vec::with_capacity(self.inputs.len());
         for (position, input) in self.inputs.iter().enumerate() {
-            let fault = |text: String| Refusal::new(Reason::RecordsFault, text);
-            let record =
-                records.get(input.change, input.index).map_err(|error| fault(error.to_string()))?;
-            if record.public_key != input.key {
-                return Err(fault(format!("the record of input {position} is another key's")));
+            let digest = kinds::sighash(&mut cache, position, kind, input)?;
+            for own in self.wallet.own() {
+                let (wrapped, public_key) = record(own, position, input)?;
+                let key = KeySource::Wrapped(wrapped.into());
+                jobs.push(Job { key, what: ToSign::Ecdsa(digest), public_key });
             }
-            let sighash = cache
-                .p2wpkh_signature_hash(
-                    position,
-                    &input.prevout.script_pubkey,
-                    input.prevout.value,
-                    EcdsaSighashType::All,
-                )
-                .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
-            jobs.push(Job {
-                wrapped: record.wrapped.into(),
-                digest: *AsRef::<[u8; 32]>::as_ref(&sighash),
-                public_key: input.key,
-            });
         }
         Ok(SigningJobs::new(self.intent.digest, jobs))
     }
 
-    /// Puts the signatures into the transaction, in the inputs' order. Each was verified where it was made; here
-    /// the transaction is held against the one that was decided on.
+    /// Puts the signatures, in the jobs' order, into the transaction. Each was verified where it was made; here the
+    /// transaction is held against the one that was decided on.
     ///
     /// # Errors
     /// [`Refusal`] when signatures are missing or the transaction would not be the same any more.
     pub fn finish(&self, signatures: &[Signature]) -> Result<Transaction, Refusal> {
+        let internal = |text: String| Refusal::new(Reason::Internal, text);
+        let own = self.wallet.own();
+        let (inputs, made) = (self.inputs.len(), signatures.len());
+        if inputs.checked_mul(own.len()) != Some(made) || self.transaction.input.len() != inputs {
+            return Err(internal(format!("{made} signatures for {inputs} inputs")));
+        }
         let mut signed = self.transaction.clone();
-        if signatures.len() != self.inputs.len() || signed.input.len() != self.inputs.len() {
-            let text = format!("{} signatures for {} inputs", signatures.len(), self.inputs.len());
-            return Err(Refusal::new(Reason::Internal, text));
+        let pairs = self.inputs.iter().zip(signatures.chunks(own.len().max(1)));
+        for (input, (owned, signatures)) in signed.input.iter_mut().zip(pairs) {
+            let key = |own: &OwnKey| owned.place.keys.get(own.position).copied();
+            let signed: Option<Vec<_>> =
+                own.iter().zip(signatures).map(|(own, made)| Some((key(own)?, *made))).collect();
+            let signed = signed.unwrap_or_default();
+            if !kinds::satisfy(input, self.wallet.kind(), owned, &signed) {
+                return Err(internal(format!("{} signatures are not enough", signed.len())));
+            }
         }
-        let pairs = self.inputs.iter().zip(signatures);
-        for (input, (owned, signature)) in signed.input.iter_mut().zip(pairs) {
-            let signature =
-                ecdsa::Signature { signature: *signature, sighash_type: EcdsaSighashType::All };
-            input.witness = Witness::p2wpkh(&signature, &owned.key);
-        }
-        if signed.compute_txid() != self.transaction.compute_txid() {
-            return Err(Refusal::new(Reason::Internal, "signing changed the transaction"));
+        if Self::unsigned(&signed) != self.transaction {
+            return Err(internal("signing changed the transaction".to_owned()));
         }
         Ok(signed)
+    }
+
+    /// The transaction without what signing adds.
+    fn unsigned(signed: &Transaction) -> Transaction {
+        let mut bare = signed.clone();
+        for input in &mut bare.input {
+            input.script_sig = ScriptBuf::new();
+            input.witness = Witness::new();
+        }
+        bare
     }
 
     /// The request as the log admits it.
@@ -110,6 +119,21 @@ impl SigningRequest {
             transaction: bitcoin::consensus::serialize(&self.transaction),
             trace: granted.trace.lines(),
         }
+    }
+}
+
+/// The wrapped key of ours at an input, and its public key.
+fn record(
+    own: &OwnKey,
+    position: usize,
+    input: &OwnedInput,
+) -> Result<(Vec<u8>, PublicKey), Refusal> {
+    let fault = |text: String| Refusal::new(Reason::RecordsFault, text);
+    let record =
+        own.records.get(input.change, input.index).map_err(|error| fault(error.to_string()))?;
+    match input.place.keys.get(own.position) {
+        Some(key) if *key == record.public_key => Ok((record.wrapped, *key)),
+        _ => Err(fault(format!("the record of input {position} is another key's"))),
     }
 }
 

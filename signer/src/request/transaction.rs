@@ -8,17 +8,19 @@ use bitcoin::{Amount, EcdsaSighashType, NetworkKind, Transaction};
 
 use super::{HEADER_BYTES_MAX, INPUTS_MAX, OUTPUTS_MAX, WEIGHT_MAX};
 use crate::refusal::{Reason, Refusal};
+use crate::wallets::ScriptKind;
 
 /// Final; final but opting into lock time; replaceable (BIP-125). Anything lower would be a relative lock.
 const SEQUENCES: [u32; 3] = [0xffff_ffff, 0xffff_fffe, 0xffff_fffd];
-/// What a signature and its key add to an input, in weight units: the number of items, a signature of at most
-/// 71 bytes (low S) with its type, a key, and the length of both.
-const WITNESS_WEIGHT: u64 = 1 + 1 + 72 + 1 + 33;
 /// Marker and flag of a transaction with witnesses (BIP-144).
 const SEGWIT_WEIGHT: u64 = 2;
 
 /// Reads a PSBT and checks everything that its transaction alone can tell.
-pub(super) fn read(bytes: &[u8], network: bitcoin::Network) -> Result<Psbt, Refusal> {
+pub(super) fn read(
+    bytes: &[u8],
+    network: bitcoin::Network,
+    kind: ScriptKind,
+) -> Result<Psbt, Refusal> {
     if bytes.len() > HEADER_BYTES_MAX {
         let text =
             format!("the PSBT has {} bytes, at most {HEADER_BYTES_MAX} are read", bytes.len());
@@ -31,7 +33,7 @@ pub(super) fn read(bytes: &[u8], network: bitcoin::Network) -> Result<Psbt, Refu
         let text = format!("{} bytes follow the PSBT", rest.len());
         return Err(Refusal::new(Reason::BadPsbt, text));
     }
-    shape(&psbt.unsigned_tx)?;
+    shape(&psbt.unsigned_tx, kind)?;
     amounts(&psbt.unsigned_tx)?;
     fields(&psbt, NetworkKind::from(network))?;
     Ok(psbt)
@@ -58,18 +60,19 @@ pub(super) fn fee(
 }
 
 /// The largest virtual size the signed transaction can have.
-pub(super) fn signed_vsize(transaction: &Transaction) -> u64 {
-    signed_weight(transaction).div_ceil(4)
+pub(super) fn signed_vsize(transaction: &Transaction, kind: ScriptKind) -> u64 {
+    signed_weight(transaction, kind).div_ceil(4)
 }
 
-fn signed_weight(transaction: &Transaction) -> u64 {
+fn signed_weight(transaction: &Transaction, kind: ScriptKind) -> u64 {
     let inputs = u64::try_from(transaction.input.len()).unwrap_or(u64::MAX);
-    let witnesses = inputs.saturating_mul(WITNESS_WEIGHT).saturating_add(SEGWIT_WEIGHT);
-    transaction.weight().to_wu().saturating_add(witnesses)
+    let signed = inputs.saturating_mul(kind.signed_weight());
+    let frame = if kind.has_witness() { SEGWIT_WEIGHT } else { 0 };
+    transaction.weight().to_wu().saturating_add(signed).saturating_add(frame)
 }
 
 /// Version, lock time, sequences, counts, weight, no coin twice.
-fn shape(transaction: &Transaction) -> Result<(), Refusal> {
+fn shape(transaction: &Transaction, kind: ScriptKind) -> Result<(), Refusal> {
     let (inputs, outputs) = (transaction.input.len(), transaction.output.len());
     if !(1..=INPUTS_MAX).contains(&inputs) || !(1..=OUTPUTS_MAX).contains(&outputs) {
         let reason = if inputs == 0 || outputs == 0 { Reason::BadPsbt } else { Reason::Oversize };
@@ -78,7 +81,7 @@ fn shape(transaction: &Transaction) -> Result<(), Refusal> {
         );
         return Err(Refusal::new(reason, text));
     }
-    let weight = signed_weight(transaction);
+    let weight = signed_weight(transaction, kind);
     if weight > WEIGHT_MAX {
         let text = format!(
             "signed, the transaction would weigh {weight} units, at most {WEIGHT_MAX} may be: split it"

@@ -97,7 +97,7 @@ async fn a_bad_record_bounds_the_watermark_exactly() {
     let scene = Scene::new().await;
     let mut bytes = fs::read(scene.bundle()).unwrap();
     let header =
-        scene.wallets().wallet(&wallet("deposits")).unwrap().records().unwrap().header().clone();
+        scene.wallets().wallet(&wallet("deposits")).unwrap().own()[0].records.header().clone();
     // External 30 gets the wrapped key of 31, with a check that fits: only the token can tell.
     exchange_key(&header, &mut bytes, 30, 31);
     // One bit of change 5.

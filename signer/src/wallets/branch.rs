@@ -1,0 +1,170 @@
+//! One branch of a wallet, ready to derive: for an index its script, the scripts that satisfy it, and its public keys.
+//! It never holds a private key, and never says which of the keys are ours.
+
+use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, KeySource, Xpub};
+use bitcoin::opcodes::all::OP_CHECKMULTISIG;
+use bitcoin::script::Builder;
+use bitcoin::{CompressedPublicKey, ScriptBuf};
+use miniscript::descriptor::{DescriptorPublicKey, ShInner, WshInner};
+use miniscript::{Descriptor, ForEachKey as _};
+use secp256k1::{PublicKey, SECP256K1};
+
+use super::script::ScriptKind;
+
+/// What an index of a branch is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The output script.
+    pub script: ScriptBuf,
+    /// The redeem script, for P2SH.
+    pub redeem: Option<ScriptBuf>,
+    /// The witness script, for P2WSH.
+    pub witness: Option<ScriptBuf>,
+    /// Every public key, in the descriptor's order.
+    pub keys: Vec<PublicKey>,
+}
+
+/// One branch. The steps down to it are done once, so that a child costs one HMAC and one point addition a key.
+#[derive(Clone, Debug)]
+pub(super) struct Branch {
+    kind: ScriptKind,
+    keys: Vec<Chain>,
+    descriptor: Box<Descriptor<DescriptorPublicKey>>,
+}
+
+/// The keys of one cosigner on one branch.
+#[derive(Clone, Debug)]
+struct Chain {
+    xpub: Xpub,
+    master: Fingerprint,
+    path: DerivationPath,
+}
+
+impl Branch {
+    pub(super) fn new(descriptor: Descriptor<DescriptorPublicKey>) -> Result<Self, String> {
+        let kind = kind(&descriptor)?;
+        let mut keys = Vec::new();
+        if kind != ScriptKind::Other {
+            let mut failed = None;
+            let _all = descriptor.for_each_key(|key| match Chain::new(key) {
+                Ok(chain) => {
+                    keys.push(chain);
+                    true
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    false
+                }
+            });
+            failed.map_or(Ok(()), Err)?;
+        }
+        let branch = Self { kind, keys, descriptor: Box::new(descriptor) };
+        let mut first = branch.keys.iter().map(|chain| chain.xpub.public_key).collect::<Vec<_>>();
+        first.sort_unstable();
+        first.dedup();
+        if first.len() != branch.keys.len() {
+            return Err("it has one key twice".to_owned());
+        }
+        Ok(branch)
+    }
+
+    pub(super) fn kind(&self) -> ScriptKind {
+        self.kind
+    }
+
+    /// The output script at an index, of every kind.
+    pub(super) fn script(&self, index: u32) -> Option<ScriptBuf> {
+        if self.kind.is_ecdsa() {
+            return self.place(index).map(|place| place.script);
+        }
+        let definite = self.descriptor.at_derivation_index(index).ok()?;
+        Some(definite.script_pubkey())
+    }
+
+    /// Everything at an index, for kinds that are signed with ECDSA.
+    pub(super) fn place(&self, index: u32) -> Option<Place> {
+        let keys = self.keys.iter().map(|chain| chain.child(index)).collect::<Option<Vec<_>>>()?;
+        let single = |key: &PublicKey| CompressedPublicKey(*key);
+        let bare = |script| Some((script, None, None));
+        let (script, redeem, witness) = match (self.kind, &keys[..]) {
+            (ScriptKind::P2wpkh, [key]) => bare(ScriptBuf::new_p2wpkh(&single(key).wpubkey_hash())),
+            (ScriptKind::P2pkh, [key]) => bare(ScriptBuf::new_p2pkh(&single(key).pubkey_hash())),
+            (ScriptKind::P2shP2wpkh, [key]) => {
+                let redeem = ScriptBuf::new_p2wpkh(&single(key).wpubkey_hash());
+                Some((redeem.to_p2sh(), Some(redeem), None))
+            }
+            (ScriptKind::P2wshSortedMulti { needed, .. }, _) => {
+                let witness = sorted_multi(needed, &keys);
+                Some((witness.to_p2wsh(), None, Some(witness)))
+            }
+            _ => None,
+        }?;
+        Some(Place { script, redeem, witness, keys })
+    }
+
+    /// Which of the descriptor's keys this extended key, at the branch, is.
+    pub(super) fn position(&self, xpub: &Xpub) -> Option<usize> {
+        self.keys.iter().position(|chain| chain.xpub == *xpub)
+    }
+
+    /// Where the descriptor says that the key at `position` and `index` comes from.
+    pub(super) fn source(&self, position: usize, index: u32) -> Option<KeySource> {
+        let chain = self.keys.get(position)?;
+        let step = ChildNumber::from_normal_idx(index).ok()?;
+        Some((chain.master, chain.path.child(step)))
+    }
+}
+
+impl Chain {
+    fn new(key: &DescriptorPublicKey) -> Result<Self, String> {
+        let DescriptorPublicKey::XPub(key) = key else {
+            return Err("it has a key that is not an extended one".to_owned());
+        };
+        let xpub = key.xkey.derive_pub(SECP256K1, &key.derivation_path);
+        let xpub = xpub.map_err(|error| error.to_string())?;
+        let (master, path) = match &key.origin {
+            Some((master, path)) => (*master, path.extend(&key.derivation_path)),
+            None => (key.xkey.fingerprint(), key.derivation_path.clone()),
+        };
+        Ok(Self { xpub, master, path })
+    }
+
+    /// The public key that BIP-32 puts at `index`.
+    fn child(&self, index: u32) -> Option<PublicKey> {
+        let step = ChildNumber::from_normal_idx(index).ok()?;
+        let (tweak, _) = self.xpub.ckd_pub_tweak(step).ok()?;
+        self.xpub.public_key.add_exp_tweak(SECP256K1, &tweak.into()).ok()
+    }
+}
+
+fn kind(descriptor: &Descriptor<DescriptorPublicKey>) -> Result<ScriptKind, String> {
+    Ok(match descriptor {
+        Descriptor::Wpkh(_) => ScriptKind::P2wpkh,
+        Descriptor::Pkh(_) => ScriptKind::P2pkh,
+        Descriptor::Sh(sh) if matches!(sh.as_inner(), ShInner::Wpkh(_)) => ScriptKind::P2shP2wpkh,
+        Descriptor::Wsh(wsh) => match wsh.as_inner() {
+            WshInner::SortedMulti(multi) => {
+                let small =
+                    |n: usize| u8::try_from(n).map_err(|_| "it has too many keys".to_owned());
+                ScriptKind::P2wshSortedMulti { needed: small(multi.k())?, keys: small(multi.n())? }
+            }
+            WshInner::Ms(_) => ScriptKind::Other,
+        },
+        Descriptor::Tr(tr) if tr.tap_tree().is_none() => ScriptKind::P2tr,
+        _ => ScriptKind::Other,
+    })
+}
+
+/// BIP-67: keys in the order of their bytes.
+fn sorted_multi(needed: u8, keys: &[PublicKey]) -> ScriptBuf {
+    let mut bytes: Vec<[u8; 33]> = keys.iter().map(PublicKey::serialize).collect();
+    bytes.sort_unstable();
+    let begun = Builder::new().push_int(i64::from(needed));
+    let count = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+    bytes
+        .iter()
+        .fold(begun, |script, key| script.push_slice(key))
+        .push_int(count)
+        .push_opcode(OP_CHECKMULTISIG)
+        .into_script()
+}

@@ -3,7 +3,8 @@
 use bitcoin::bip32::{Fingerprint, Xpub};
 
 use crate::Error;
-use crate::header::{CURVE, Fields, MAGIC, SCHEME, VERSION};
+use crate::header::{CURVE, Fields, MAGIC, VERSION};
+use crate::kind::{Kind, Scheme, Script};
 use crate::network::Network;
 use crate::record::RECORD_OVERHEAD;
 
@@ -13,7 +14,8 @@ pub(crate) const BODY_MAX: u32 = 1024;
 /// The whole header as it stands in the file.
 pub(crate) fn encode(fields: &Fields, path: &str, descriptor: &str) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
-    for text in [SCHEME, CURVE, fields.network.caip2(), path, descriptor] {
+    let scheme = fields.kind.scheme.name();
+    for text in [scheme, CURVE, fields.network.caip2(), path, descriptor] {
         let len = u16::try_from(text.len()).map_err(|_| Error::Header("it is too long"))?;
         body.extend_from_slice(&len.to_be_bytes());
         body.extend_from_slice(text.as_bytes());
@@ -36,17 +38,21 @@ pub(crate) fn encode(fields: &Fields, path: &str, descriptor: &str) -> Result<Ve
 /// over here: the caller builds it again and compares.
 pub(crate) fn decode(body: &[u8]) -> Result<Fields, Error> {
     let mut rest = Rest(body);
-    require(rest.text()? == SCHEME.as_bytes(), "its wrapping scheme is not known here")?;
+    let scheme = Scheme::from_name(rest.text()?)
+        .ok_or(Error::Header("its wrapping scheme is not known here"))?;
     require(rest.text()? == CURVE.as_bytes(), "its curve is not known here")?;
     let network = std::str::from_utf8(rest.text()?)
         .ok()
         .and_then(Network::from_caip2)
         .ok_or(Error::Header("its network is not known here"))?;
-    let (_path, _descriptor) = (rest.text()?, rest.text()?);
+    let script =
+        Script::from_path(rest.text()?).ok_or(Error::Header("its path is not known here"))?;
+    let _descriptor = rest.text()?;
     let account = u32::from_be_bytes(rest.array()?);
     let xpub = Xpub::decode(&rest.array::<78>()?)
         .map_err(|_| Error::Header("its account key is not an extended public key"))?;
     let fields = Fields {
+        kind: Kind { scheme, script },
         network,
         account,
         xpub,

@@ -9,7 +9,8 @@ use sha2::Digest as _;
 
 use crate::branch::Branch;
 use crate::encoding::{BODY_MAX, decode, encode, require};
-use crate::network::{Network, account_path};
+use crate::kind::{Kind, Scheme, Script};
+use crate::network::Network;
 use crate::record::RECORD_OVERHEAD;
 use crate::seal::TRAILER_LEN;
 use crate::{Error, tagged};
@@ -18,28 +19,28 @@ use crate::{Error, tagged};
 pub const MAGIC: [u8; 16] = *b"cofferdam-bundle";
 /// The format's version.
 pub const VERSION: u16 = 1;
-/// How children are wrapped: PKCS#8 with the public key, RSA-OAEP with SHA-1 and MGF1-SHA-1.
-pub const SCHEME: &str = "rsa-oaep-sha1";
 /// The children's curve.
 pub const CURVE: &str = "secp256k1";
 /// Records a branch can hold: BIP-32 has 2^31 children that are not hardened.
 pub const BRANCH_MAX: u32 = 1 << 31;
 
-/// RSA-2048 to RSA-8192.
-const BLOB_LEN: std::ops::RangeInclusive<u16> = 256..=1024;
+/// The bytes of RSA-2048 and of RSA-8192.
+const RSA_LEN: [u16; 2] = [256, 1024];
 
 /// The facts a header is made of; everything else in it follows from them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fields {
+    /// How its keys are kept, and what its addresses are.
+    pub kind: Kind,
     /// The chain.
     pub network: Network,
-    /// BIP-84 account number, without the hardening bit.
+    /// Account number, without the hardening bit.
     pub account: u32,
     /// The account's extended public key.
     pub xpub: Xpub,
     /// Fingerprint of the master key.
     pub master: Fingerprint,
-    /// SHA-256 of the wrapping key's SubjectPublicKeyInfo.
+    /// SHA-256 of the SubjectPublicKeyInfo of the token's wrapping key, or of its sealing key.
     pub wrapping: [u8; 32],
     /// Records on the external branch.
     pub external: u32,
@@ -65,7 +66,9 @@ impl Header {
     /// # Errors
     /// [`Error::Header`] when they do not fit together or are out of bounds.
     pub fn new(fields: Fields) -> Result<Self, Error> {
-        let path = account_path(fields.network, fields.account)
+        let Kind { scheme, script } = fields.kind;
+        let path = script
+            .account_path(fields.network, fields.account)
             .ok_or(Error::Header("the account number is 2^31 or more"))?;
         let [_, _, account] = path;
         let xpub = &fields.xpub;
@@ -79,10 +82,22 @@ impl Header {
             "the external count is out of bounds",
         )?;
         require(fields.change <= BRANCH_MAX, "the change count is out of bounds")?;
-        require(BLOB_LEN.contains(&fields.blob_len), "the blob length is no RSA key's")?;
+        let [least, most] = RSA_LEN.map(|rsa| scheme.blob_len(rsa));
+        require((least..=most).contains(&fields.blob_len), "the blob length is no RSA key's")?;
+        match scheme {
+            // PKCS#11 has no Schnorr signatures.
+            Scheme::RsaOaepSha1 => require(
+                script != Script::Tr,
+                "a token cannot sign for taproot: such accounts are sealed",
+            )?,
+            Scheme::SealedAesGcm => require(
+                (fields.external, fields.change) == (1, 0),
+                "a sealed account is one record",
+            )?,
+        }
 
         let steps = path.map(|step| format!("/{step:#}")).concat();
-        let body = format!("wpkh([{}{steps}]{xpub}/<0;1>/*)", fields.master);
+        let body = format!("{}([{}{steps}]{xpub}/<0;1>/*)", script.name(), fields.master);
         let descriptor = with_checksum(&body)?;
         let path = format!("m{steps}");
         let bytes = encode(&fields, &path, &descriptor)?;
@@ -150,6 +165,15 @@ impl Header {
     #[must_use]
     pub fn count(&self, change: bool) -> u32 {
         if change { self.fields.change } else { self.fields.external }
+    }
+
+    /// Keys that the bundle gives on a branch: below this index there is one. A sealed account gives them all.
+    #[must_use]
+    pub fn keys(&self, change: bool) -> u32 {
+        match self.fields.kind.scheme {
+            Scheme::RsaOaepSha1 => self.count(change),
+            Scheme::SealedAesGcm => BRANCH_MAX,
+        }
     }
 
     /// Records on both branches.

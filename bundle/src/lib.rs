@@ -1,4 +1,5 @@
-//! The file a ceremony writes and a signer reads: child keys wrapped for one token, signed by the account key.
+//! The file a ceremony writes and a signer reads: child keys wrapped for one token, or one account sealed for it,
+//! signed by the account key.
 //! It never opens a file and never sees a key in clear; what it reads is hostile until the signature holds.
 //!
 //! ```text
@@ -12,6 +13,7 @@
 //! the officers' signed policy pins. Reading order: [`header`], [`record`], [`seal`], [`writer`], [`reader`].
 
 pub mod network;
+mod kind;
 pub mod header;
 mod encoding;
 mod branch;
@@ -22,6 +24,7 @@ pub mod reader;
 
 pub use branch::Branch;
 pub use header::{Fields, Header};
+pub use kind::{Kind, Scheme, Script};
 pub use network::Network;
 pub use reader::{Bundle, Verifier};
 pub use record::Record;

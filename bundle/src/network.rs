@@ -1,7 +1,6 @@
 //! The chains a bundle can be for, and their names. It never guesses: an unknown name is no chain.
 
 use bitcoin::NetworkKind;
-use bitcoin::bip32::ChildNumber;
 
 /// A Bitcoin chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,16 +64,6 @@ impl Network {
     pub fn kind(self) -> NetworkKind {
         if self == Self::Bitcoin { NetworkKind::Main } else { NetworkKind::Test }
     }
-}
-
-/// The three hardened steps of BIP-84: `m/84h/coin'h/account'h`. `None` when `account` is 2^31 or more.
-#[must_use]
-pub fn account_path(network: Network, account: u32) -> Option<[ChildNumber; 3]> {
-    Some([
-        ChildNumber::from_hardened_idx(84).ok()?,
-        ChildNumber::from_hardened_idx(network.coin_type()).ok()?,
-        ChildNumber::from_hardened_idx(account).ok()?,
-    ])
 }
 
 #[cfg(test)]

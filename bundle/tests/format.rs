@@ -10,7 +10,9 @@ use std::io::Cursor;
 
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
-use bundle::{Bundle, Error, Fields, Header, Network, Record, Verifier, Writer};
+use bundle::{
+    Bundle, Error, Fields, Header, Kind, Network, Record, Scheme, Script, Verifier, Writer,
+};
 use proptest::prelude::*;
 use secp256k1::{Keypair, Message, SECP256K1};
 
@@ -27,6 +29,7 @@ fn account(seed: u8) -> Account {
     let path: DerivationPath = "m/84h/1h/7h".parse().unwrap();
     let key = master.derive_priv(SECP256K1, &path).unwrap();
     let header = Header::new(Fields {
+        kind: Kind::TOKEN_HD,
         network: Network::Regtest,
         account: 7,
         xpub: Xpub::from_priv(SECP256K1, &key),
@@ -104,6 +107,61 @@ fn the_descriptor_is_the_account() {
         let hash = bitcoin::CompressedPublicKey(key).wpubkey_hash();
         assert_eq!(script, bitcoin::ScriptBuf::new_p2wpkh(&hash));
     }
+}
+
+/// A sealed taproot account: one record that stands for all.
+fn sealed() -> (Xpriv, Header) {
+    let master = Xpriv::new_master(NetworkKind::Test, &[9; 32]).unwrap();
+    let path: DerivationPath = "m/86h/1h/7h".parse().unwrap();
+    let key = master.derive_priv(SECP256K1, &path).unwrap();
+    let header = Header::new(Fields {
+        kind: Kind { scheme: Scheme::SealedAesGcm, script: Script::Tr },
+        xpub: Xpub::from_priv(SECP256K1, &key),
+        master: master.fingerprint(SECP256K1),
+        external: 1,
+        change: 0,
+        blob_len: Scheme::SealedAesGcm.blob_len(384),
+        ..account(1).header.fields().clone()
+    })
+    .unwrap();
+    (key, header)
+}
+
+#[test]
+fn a_sealed_account_is_one_record_that_gives_every_index() {
+    let (key, header) = sealed();
+    assert_eq!(header.path(), "m/86h/1h/7h");
+    assert!(header.descriptor().starts_with("tr(["), "{}", header.descriptor());
+    assert_eq!((header.total(), header.keys(false), header.keys(true)), (1, 1 << 31, 1 << 31));
+    let public_key = header.branch(false).unwrap().public_key(0).unwrap();
+    let record = Record { change: false, index: 0, public_key, wrapped: vec![3; 384 + 92] };
+    let mut writer = Writer::new(Vec::new(), header.clone()).unwrap();
+    writer.push(&record).unwrap();
+    let (bytes, digest) = writer.finish(|digest| sign(&key, digest)).unwrap();
+    let mut file = Cursor::new(&bytes);
+    let opened = Bundle::open(&mut file).unwrap();
+    assert_eq!((opened.header(), opened.digest()), (&header, digest));
+    assert_eq!(opened.read(&mut file, false, 0).unwrap(), record);
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        assert!(verified(&damaged).is_err(), "byte {at}");
+    }
+
+    let good = header.fields().clone();
+    let wrapped = Kind { scheme: Scheme::RsaOaepSha1, script: Script::Tr };
+    let other_path = Kind { scheme: Scheme::SealedAesGcm, script: Script::Wpkh };
+    for bad in [
+        Fields { external: 2, ..good.clone() },
+        Fields { change: 1, ..good.clone() },
+        Fields { blob_len: 347, ..good.clone() },
+        Fields { kind: wrapped, ..good.clone() },
+    ] {
+        assert!(matches!(Header::new(bad.clone()), Err(Error::Header(_))), "{bad:?}");
+    }
+    // The same xpub as P2WPKH is another account in name and path.
+    let other = Header::new(Fields { kind: other_path, ..good }).unwrap();
+    assert_ne!(other.descriptor(), header.descriptor());
 }
 
 #[test]

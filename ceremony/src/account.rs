@@ -2,19 +2,19 @@
 //! ceremony.
 
 use bitcoin::bip32::{ChildNumber, Fingerprint, Xpub};
-use bundle::Network;
-use bundle::network::account_path;
+use bundle::{Network, Script};
 use secp256k1::{Keypair, Message, SECP256K1, schnorr};
 
 use crate::Error;
 use crate::derive::ExtendedKey;
 use crate::secret::{Guarded, Secret};
 
-/// `m/84h/coin'h/account'h`, with its private key.
+/// `m/purpose'h/coin'h/account'h`, with its private key.
 #[derive(Debug)]
 pub struct Account {
     key: ExtendedKey,
     master: Fingerprint,
+    script: Script,
     network: Network,
     number: u32,
 }
@@ -24,14 +24,19 @@ impl Account {
     ///
     /// # Errors
     /// [`Error::Entropy`], [`Error::NoKey`].
-    pub fn generate(network: Network, account: u32) -> Result<Self, Error> {
-        Self::from_seed(Secret::<32>::from_os()?.as_ref(), network, account)
+    pub fn generate(script: Script, network: Network, account: u32) -> Result<Self, Error> {
+        Self::from_seed(Secret::<32>::from_os()?.as_ref(), script, network, account)
     }
 
-    pub(crate) fn from_seed(seed: &[u8], network: Network, number: u32) -> Result<Self, Error> {
+    pub(crate) fn from_seed(
+        seed: &[u8],
+        script: Script,
+        network: Network,
+        number: u32,
+    ) -> Result<Self, Error> {
         let master = ExtendedKey::master(seed)?;
-        let key = master.descend(account_path(network, number).ok_or(Error::NoKey)?)?;
-        Ok(Self { key, master: master.fingerprint(), network, number })
+        let key = master.descend(script.account_path(network, number).ok_or(Error::NoKey)?)?;
+        Ok(Self { key, master: master.fingerprint(), script, network, number })
     }
 
     /// The account's extended public key.
@@ -44,6 +49,15 @@ impl Account {
     #[must_use]
     pub fn master_fingerprint(&self) -> Fingerprint {
         self.master
+    }
+
+    pub(crate) fn script(&self) -> Script {
+        self.script
+    }
+
+    /// Private key and chain code, to be sealed.
+    pub(crate) fn plain(&self) -> Secret<64> {
+        Secret::of([&self.key.secret().as_ref()[..], self.key.chain().as_ref()])
     }
 
     pub(crate) fn network(&self) -> Network {

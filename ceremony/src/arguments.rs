@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bundle::Network;
+use bundle::{Network, Scheme, Script};
 use clap::{Args, Parser, Subcommand};
 use slip39::Group;
 
@@ -43,6 +43,8 @@ pub(crate) enum Command {
 pub(crate) struct Create {
     #[command(flatten)]
     pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) tier: Tier,
     #[command(flatten)]
     pub(crate) range: Range,
     #[command(flatten)]
@@ -92,6 +94,8 @@ pub(crate) struct Restore {
     #[command(flatten)]
     pub(crate) place: Place,
     #[command(flatten)]
+    pub(crate) tier: Tier,
+    #[command(flatten)]
     pub(crate) range: Range,
     #[command(flatten)]
     pub(crate) output: Output,
@@ -125,26 +129,38 @@ pub(crate) struct Place {
     /// regtest, signet, testnet4 or bitcoin.
     #[arg(long, value_parser = network)]
     pub(crate) network: Network,
-    /// BIP-84 account number: m/84h/coin'h/NUMBER'h.
+    /// Account number: m/84h/coin'h/NUMBER'h, with 86h for taproot.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) wallet_account: u32,
+    /// What its addresses are: wpkh, or tr (taproot, tier sealed-hd alone).
+    #[arg(long, value_parser = script, default_value = "wpkh")]
+    pub(crate) script: Script,
+}
+
+/// How the token holds its keys.
+#[derive(Args)]
+pub(crate) struct Tier {
+    /// token-hd (every child wrapped for the token) or sealed-hd (the account sealed for it).
+    #[arg(long, value_parser = tier, default_value = "token-hd")]
+    pub(crate) tier: Scheme,
 }
 
 /// Which children.
 #[derive(Args)]
 pub(crate) struct Range {
-    /// Children on the external branch (customers' addresses).
+    /// Children on the external branch (customers' addresses); tier token-hd.
     #[arg(long, value_name = "N")]
-    pub(crate) external: u32,
-    /// Children on the change branch.
+    pub(crate) external: Option<u32>,
+    /// Children on the change branch; tier token-hd.
     #[arg(long, value_name = "M")]
-    pub(crate) change: u32,
+    pub(crate) change: Option<u32>,
 }
 
 /// For which token, and where to.
 #[derive(Args)]
 pub(crate) struct Output {
-    /// The token's public wrapping key, as `signer wrapping-key` writes it.
+    /// The token's public wrapping key, as `signer wrapping-key` writes it; for sealed-hd its sealing key
+    /// (`signer wrapping-key --sealing`).
     #[arg(long, value_name = "PEM")]
     pub(crate) wrapping_key: PathBuf,
     /// Its fingerprint as the signer's screen shows it; asked for when not given.
@@ -180,6 +196,17 @@ pub(crate) struct Shares {
 
 fn network(name: &str) -> Result<Network, String> {
     Network::from_name(name).ok_or_else(|| "use regtest, signet, testnet4 or bitcoin".to_owned())
+}
+
+fn script(name: &str) -> Result<Script, String> {
+    Script::from_name(name).ok_or_else(|| "use wpkh or tr".to_owned())
+}
+
+fn tier(name: &str) -> Result<Scheme, String> {
+    [Scheme::RsaOaepSha1, Scheme::SealedAesGcm]
+        .into_iter()
+        .find(|scheme| scheme.tier() == name)
+        .ok_or_else(|| "use token-hd or sealed-hd".to_owned())
 }
 
 fn group(text: &str) -> Result<Group, String> {

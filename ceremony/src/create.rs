@@ -4,7 +4,7 @@
 use std::io::{BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
-use bundle::{Fields, Header, Network, Verifier, Writer};
+use bundle::{Fields, Header, Kind, Network, Scheme, Verifier, Writer};
 
 use slip39::Mnemonic;
 
@@ -14,18 +14,20 @@ use crate::inspect::Description;
 use crate::new_file::NewFile;
 use crate::transcript::Transcript;
 use crate::wrapping::Confirmed;
-use crate::{Error, children};
+use crate::{Error, children, sealing};
 
 /// What is to be made.
 #[derive(Debug)]
 pub struct Plan {
+    /// How keys are kept, and what addresses are.
+    pub kind: Kind,
     /// The chain.
     pub network: Network,
-    /// BIP-84 account number.
+    /// Account number.
     pub account: u32,
-    /// Records on the external branch.
+    /// Records on the external branch; 1 for a sealed account.
     pub external: u32,
-    /// Records on the change branch.
+    /// Records on the change branch; 0 for a sealed account.
     pub change: u32,
     /// The token's key.
     pub wrapping: Confirmed,
@@ -58,7 +60,8 @@ pub fn create(plan: &Plan, on_record: impl FnMut()) -> Result<Made, Error> {
     }
     let mut transcript = Transcript::of("create");
     transcript.note("shares", "none: this account cannot be recovered");
-    make(plan, transcript, || Ok((Account::generate(plan.network, plan.account)?, None)), on_record)
+    let born = || Account::generate(plan.kind.script, plan.network, plan.account);
+    make(plan, transcript, || Ok((born()?, None)), on_record)
 }
 
 /// Makes an account, shares of its seed, and its bundle. `hand_over` gives the shares to people or files before
@@ -79,7 +82,10 @@ pub fn create_with_shares(
     backup.describe(&mut transcript);
     let born = || {
         let (seed, shares) = backup.make()?;
-        let account = Account::from_seed(seed.as_ref(), plan.network, plan.account)?;
+        let account = {
+            let script = plan.kind.script;
+            Account::from_seed(seed.as_ref(), script, plan.network, plan.account)?
+        };
         Ok((account, Some(hand_over(&shares)?)))
     };
     make(plan, transcript, born, on_record)
@@ -97,6 +103,7 @@ pub(crate) fn make(
 
     let (account, shares) = account()?;
     let header = Header::new(Fields {
+        kind: plan.kind,
         network: plan.network,
         account: plan.account,
         xpub: account.xpub(),
@@ -104,15 +111,21 @@ pub(crate) fn make(
         wrapping: plan.wrapping.fingerprint(),
         external: plan.external,
         change: plan.change,
-        blob_len: plan.wrapping.blob_len(),
+        blob_len: plan.kind.scheme.blob_len(plan.wrapping.rsa_len()),
     })?;
 
     let mut writer = Writer::new(BufWriter::new(out.file()), header.clone())?;
-    children::for_each(&account, &plan.wrapping, &header, plan.threads, |record| {
+    let mut write = |record| {
         writer.push(&record)?;
         on_record();
         Ok(())
-    })?;
+    };
+    match plan.kind.scheme {
+        Scheme::RsaOaepSha1 => {
+            children::for_each(&account, &plan.wrapping, &header, plan.threads, write)?;
+        }
+        Scheme::SealedAesGcm => write(sealing::record(&account, &plan.wrapping, &header)?)?,
+    }
     let (_, digest) = writer.finish(|digest| account.sign(digest))?;
     transcript.text(&Description(&header).to_string());
     transcript.note("bundle", &hex::encode(digest));

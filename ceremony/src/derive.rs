@@ -91,6 +91,10 @@ impl ExtendedKey {
     pub(crate) fn secret(&self) -> &Secret<32> {
         &self.key
     }
+
+    pub(crate) fn chain(&self) -> &Secret<32> {
+        &self.chain
+    }
 }
 
 fn halves(node: &Secret<64>) -> (Secret<32>, Secret<32>) {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use bundle::{Bundle, Header, Verifier, header};
+use bundle::{Bundle, Header, Scheme, Verifier, header};
 
 use crate::Error;
 use crate::new_file::file_error;
@@ -43,13 +43,23 @@ impl fmt::Display for Description<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields = self.0.fields();
         writeln!(f, "network       {} ({})", fields.network.name(), fields.network.caip2())?;
-        writeln!(f, "scheme        {}, {}", header::SCHEME, header::CURVE)?;
+        let scheme = fields.kind.scheme;
+        writeln!(f, "tier          {}", scheme.tier())?;
+        writeln!(f, "scheme        {}, {}", scheme.name(), header::CURVE)?;
         writeln!(f, "account       {} of master {}", self.0.path(), fields.master)?;
         writeln!(f, "xpub          {}", fields.xpub)?;
         writeln!(f, "descriptor    {}", self.0.descriptor())?;
-        writeln!(f, "wrapping key  {}", hex::encode(fields.wrapping))?;
-        writeln!(f, "external      {} records", fields.external)?;
-        writeln!(f, "change        {} records", fields.change)?;
+        match scheme {
+            Scheme::RsaOaepSha1 => {
+                writeln!(f, "wrapping key  {}", hex::encode(fields.wrapping))?;
+                writeln!(f, "external      {} records", fields.external)?;
+                writeln!(f, "change        {} records", fields.change)?;
+            }
+            Scheme::SealedAesGcm => {
+                writeln!(f, "sealing key   {}", hex::encode(fields.wrapping))?;
+                writeln!(f, "indexes       all, from one sealed account")?;
+            }
+        }
         write!(f, "length        {} bytes", self.0.file_len())
     }
 }

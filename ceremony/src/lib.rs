@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`create`] (the story), [`entropy`], [`backup`] (shares of the seed), [`wrapping`] (whose key the
 //! children are wrapped to, and that people compared it), [`account`], [`mod@derive`], `children` (many at once, in
-//! order), [`restore`] (from shares: drill, extend, reseal), [`inspect`], [`transcript`].
+//! order), `sealing` (the whole account for the tier sealed-hd), [`restore`] (from shares: drill, extend, reseal), [`inspect`], [`transcript`].
 
 pub mod create;
 pub mod entropy;
@@ -12,6 +12,7 @@ pub mod wrapping;
 pub mod account;
 pub mod derive;
 mod children;
+mod sealing;
 mod pkcs8;
 mod hmac;
 mod secret;
@@ -112,6 +113,12 @@ pub enum Error {
     /// No key at a place in the tree (one in 2^127), or a place that BIP-32 does not have.
     #[error("no key can be derived there; run the ceremony again")]
     NoKey,
+    /// AES-GCM refused.
+    #[error("the account could not be sealed")]
+    Seal,
+    /// A range for an account that has every index, or none for one that has not.
+    #[error("{0}")]
+    Range(&'static str),
     /// RSA refused.
     #[error("a child could not be wrapped: {0}")]
     Wrap(rsa::Error),

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::bail;
-use bundle::{Header, Network};
+use bundle::{Header, Kind, Network, Scheme as Keeping};
 use ceremony::account::Account;
 use ceremony::backup::{Backup, HandedOver};
 use ceremony::create::{Made, Plan, create, create_with_shares};
@@ -53,7 +53,8 @@ fn run_create(arguments: &Create) -> anyhow::Result<()> {
         if arguments.place.network == Network::Bitcoin {
             bail!(ceremony::Error::Mainnet);
         }
-        let plan = plan(&arguments.place, &arguments.range, &arguments.output)?;
+        let plan =
+            plan(arguments.tier.tier, &arguments.place, &arguments.range, &arguments.output)?;
         wrap(&plan, transcript, |each| create(&plan, each))?;
         writeln!(
             io::stdout(),
@@ -67,7 +68,7 @@ fn run_create(arguments: &Create) -> anyhow::Result<()> {
         bail!("nobody is here to read the shares: give --share-out once for each");
     }
     let backup = backup(arguments)?;
-    let plan = plan(&arguments.place, &arguments.range, &arguments.output)?;
+    let plan = plan(arguments.tier.tier, &arguments.place, &arguments.range, &arguments.output)?;
     let hand_over = |shares: &[Vec<Mnemonic>]| {
         if arguments.share_out.is_empty() {
             Keys::stdin()
@@ -139,7 +140,7 @@ fn run_drill(arguments: &Drill) -> anyhow::Result<()> {
 fn run_restore(arguments: &Restore) -> anyhow::Result<()> {
     let transcript = arguments.output.transcript.as_deref();
     let expected = read_text(&arguments.descriptor)?;
-    let plan = plan(&arguments.place, &arguments.range, &arguments.output)?;
+    let plan = plan(arguments.tier.tier, &arguments.place, &arguments.range, &arguments.output)?;
     let account = restored(&arguments.shares, &arguments.place)?;
     drill(&account, &expected)?;
     wrap(&plan, transcript, |each| rebuild(&plan, account, each))
@@ -149,12 +150,14 @@ fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
     let transcript = arguments.output.transcript.as_deref();
     let before = verified(&arguments.bundle)?;
     let fields = before.fields();
-    let place = Place { network: fields.network, wallet_account: fields.account };
+    let (scheme, script) = (fields.kind.scheme, fields.kind.script);
+    let place = Place { network: fields.network, wallet_account: fields.account, script };
+    let given = |count| (scheme == Keeping::RsaOaepSha1).then_some(count);
     let range = Range {
-        external: arguments.external.unwrap_or(fields.external),
-        change: arguments.change.unwrap_or(fields.change),
+        external: arguments.external.or(given(fields.external)),
+        change: arguments.change.or(given(fields.change)),
     };
-    let plan = plan(&place, &range, &arguments.output)?;
+    let plan = plan(scheme, &place, &range, &arguments.output)?;
     let account = restored(&arguments.shares, &place)?;
     wrap(&plan, transcript, |each| {
         if other_token {
@@ -169,22 +172,41 @@ fn restored(shares: &Shares, place: &Place) -> anyhow::Result<Account> {
     let recovery = screens::gather(&shares.share)?;
     let file = shares.passphrase_file.as_deref();
     let passphrase = screens::passphrase(shares.passphrase, file, false)?;
-    Ok(Account::restore(&recovery, &passphrase, place.network, place.wallet_account)?)
+    Ok({
+        let Place { network, wallet_account, script } = *place;
+        Account::restore(&recovery, &passphrase, script, network, wallet_account)?
+    })
 }
 
-fn plan(place: &Place, range: &Range, output: &Output) -> anyhow::Result<Plan> {
+fn plan(scheme: Keeping, place: &Place, range: &Range, output: &Output) -> anyhow::Result<Plan> {
+    let (external, change) = counts(scheme, range)?;
     let wrapping = compared(&output.wrapping_key, output.fingerprint.as_deref())?;
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(Plan {
+        kind: Kind { scheme, script: place.script },
         network: place.network,
         account: place.wallet_account,
-        external: range.external,
-        change: range.change,
+        external,
+        change,
         wrapping,
         out: output.out.clone(),
         descriptor_out: output.descriptor_out.clone(),
         threads: output.threads.unwrap_or_else(cores),
     })
+}
+
+/// Records of both branches. A sealed account is one, and gives every index.
+fn counts(scheme: Keeping, range: &Range) -> Result<(u32, u32), ceremony::Error> {
+    match (scheme, range.external, range.change) {
+        (Keeping::RsaOaepSha1, Some(external), Some(change)) => Ok((external, change)),
+        (Keeping::RsaOaepSha1, ..) => Err(ceremony::Error::Range(
+            "say with --external and --change how many children to wrap",
+        )),
+        (Keeping::SealedAesGcm, None, None) => Ok((1, 0)),
+        (Keeping::SealedAesGcm, ..) => Err(ceremony::Error::Range(
+            "a sealed account gives every index: leave --external and --change out",
+        )),
+    }
 }
 
 /// Makes a bundle behind a bar and says what it holds.

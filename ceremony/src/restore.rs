@@ -3,7 +3,8 @@
 
 use bitcoin::bip32::ChildNumber;
 use bitcoin::{Address, CompressedPublicKey, KnownHrp};
-use bundle::{Fields, Header, Network};
+use bundle::{Fields, Header, Kind, Network, Scheme, Script};
+use secp256k1::SECP256K1;
 use slip39::{Passphrase, Recovery};
 
 use crate::Error;
@@ -22,10 +23,11 @@ impl Account {
     pub fn restore(
         shares: &Recovery,
         passphrase: &Passphrase,
+        script: Script,
         network: Network,
         account: u32,
     ) -> Result<Self, Error> {
-        Self::from_seed(&shares.recover(passphrase)?, network, account)
+        Self::from_seed(&shares.recover(passphrase)?, script, network, account)
     }
 
     /// The account's watch-only descriptor.
@@ -38,7 +40,9 @@ impl Account {
 
     /// A header of this account for no token in particular.
     fn facts(&self) -> Result<Header, Error> {
+        let scheme = Scheme::SealedAesGcm;
         Ok(Header::new(Fields {
+            kind: Kind { scheme, script: self.script() },
             network: self.network(),
             account: self.number(),
             xpub: self.xpub(),
@@ -46,7 +50,7 @@ impl Account {
             wrapping: [0; 32],
             external: 1,
             change: 0,
-            blob_len: 384,
+            blob_len: scheme.blob_len(384),
         })?)
     }
 }
@@ -98,7 +102,11 @@ fn addresses(account: &Account, header: &Header, change: bool) -> Result<Vec<Str
         if public.public_key(index)? != key {
             return Err(Error::SelfCheck { change, index });
         }
-        addresses.push(Address::p2wpkh(&CompressedPublicKey(key), hrp).to_string());
+        let address = match account.script() {
+            Script::Wpkh => Address::p2wpkh(&CompressedPublicKey(key), hrp),
+            Script::Tr => Address::p2tr(SECP256K1, key.x_only_public_key().0, None, hrp),
+        };
+        addresses.push(address.to_string());
     }
     Ok(addresses)
 }
@@ -122,6 +130,9 @@ pub fn extend(
     on_record: impl FnMut(),
 ) -> Result<Made, Error> {
     let old = before.fields();
+    if old.kind.scheme == Scheme::SealedAesGcm {
+        return Err(Error::NotAnExtension("a sealed account has every index already"));
+    }
     if plan.wrapping.fingerprint() != old.wrapping {
         return Err(Error::NotAnExtension("the wrapping key is of another token: use reseal"));
     }

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn every_altered_letter_is_noticed() {
-        let account = Account::generate(Network::Regtest, 0).unwrap();
+        let account = Account::generate(bundle::Script::Wpkh, Network::Regtest, 0).unwrap();
         let mut transcript = Transcript::of("test");
         transcript.note("xpub", &account.xpub().to_string());
         let text = transcript.sign(&account).unwrap();

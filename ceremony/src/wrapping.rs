@@ -1,4 +1,4 @@
-//! The token's wrapping key: read from a file, compared by people, then used to wrap children. It never wraps
+//! The token's wrapping or sealing key: read from a file, compared by people, then used to wrap children. It never wraps
 //! anything before the comparison: only [`Confirmed`] can.
 
 use base64::Engine as _;
@@ -92,23 +92,26 @@ impl Confirmed {
         self.0.fingerprint
     }
 
-    /// Bytes of a wrapped child.
+    /// Bytes of whatever is encrypted to it.
     #[must_use]
-    pub fn blob_len(&self) -> u16 {
+    pub fn rsa_len(&self) -> u16 {
         u16::try_from(self.0.key.size()).unwrap_or(u16::MAX)
     }
 
     /// Wraps a child's PKCS#8 with RSA-OAEP (SHA-1, MGF1-SHA-1).
     pub(crate) fn wrap(&self, child: &ExtendedKey, header: &Header) -> Result<Vec<u8>, Error> {
         let plain = pkcs8::encode(child.secret(), &child.public_key());
-        let padding = Oaep::new::<Sha1>();
-        let wrapped =
-            self.0.key.encrypt(&mut OsRng, padding, plain.as_ref()).map_err(Error::Wrap)?;
+        let wrapped = self.encrypt(plain.as_ref())?;
         if wrapped.len() == usize::from(header.fields().blob_len) {
             Ok(wrapped)
         } else {
             Err(Error::Wrap(rsa::Error::Internal))
         }
+    }
+
+    /// RSA-OAEP (SHA-1, MGF1-SHA-1).
+    pub(crate) fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>, Error> {
+        self.0.key.encrypt(&mut OsRng, Oaep::new::<Sha1>(), plain).map_err(Error::Wrap)
     }
 }
 

@@ -50,7 +50,17 @@ fn plan(out: &Path, external: u32, change: u32, threads: usize) -> Plan {
     let wrapping = WrappingKey::from_pem(&token_pem()).unwrap().confirm(&fingerprint()).unwrap();
     let (network, account) = (Network::Regtest, 3);
     let (out, descriptor_out) = (out.to_path_buf(), None);
-    Plan { network, account, external, change, wrapping, out, descriptor_out, threads }
+    Plan {
+        kind: bundle::Kind::TOKEN_HD,
+        network,
+        account,
+        external,
+        change,
+        wrapping,
+        out,
+        descriptor_out,
+        threads,
+    }
 }
 
 fn make(folder: &Path, external: u32, change: u32, threads: usize) -> (PathBuf, Made) {
@@ -232,4 +242,64 @@ fn the_command_line() {
     let refused = ceremony(&real);
     assert!(!refused.status.success());
     assert!(said(&refused).1.contains("refused: no ceremony for bitcoin mainnet"));
+}
+
+/// What the token does with a sealed account: opens it, and only whole.
+fn open_sealed(bundle: &Bundle, blob: &[u8]) -> Option<Vec<u8>> {
+    use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
+    let (wrapped, sealed) = blob.split_at(384);
+    let key = token().decrypt(Oaep::new::<sha1::Sha1>(), wrapped).ok()?;
+    let cipher = aes_gcm::Aes256Gcm::new_from_slice(&key).ok()?;
+    let header = bundle.header().digest();
+    let payload = Payload { msg: &sealed[12..], aad: &header };
+    let nonce: [u8; 12] = sealed[..12].try_into().unwrap();
+    cipher.decrypt((&nonce).into(), payload).ok()
+}
+
+#[test]
+fn a_sealed_account_opens_to_the_addresses_and_only_whole() {
+    use bitcoin::bip32::{ChainCode, ChildNumber, Fingerprint, Xpriv};
+    let folder = tempfile::tempdir().unwrap();
+    for script in [bundle::Script::Tr, bundle::Script::Wpkh] {
+        let out = folder.path().join(script.name());
+        let kind = bundle::Kind { scheme: bundle::Scheme::SealedAesGcm, script };
+        let made = create(&Plan { kind, ..plan(&out, 1, 0, 1) }, || ()).unwrap();
+        assert!(made.transcript.contains("tier          sealed-hd"), "{}", made.transcript);
+        let mut file = File::open(&out).unwrap();
+        let bundle = inspect(&out, |_| (), || ()).unwrap();
+        assert_eq!(bundle.digest(), made.digest);
+        let blob = bundle.read(&mut file, false, 0).unwrap().wrapped;
+        let plain = open_sealed(&bundle, &blob).unwrap();
+        for at in 0..blob.len() {
+            let mut altered = blob.clone();
+            altered[at] ^= 1;
+            assert_eq!(open_sealed(&bundle, &altered), None, "byte {at}");
+        }
+        let account = Xpriv {
+            network: bitcoin::NetworkKind::Test,
+            depth: 3,
+            parent_fingerprint: Fingerprint::default(),
+            child_number: ChildNumber::Hardened { index: 3 },
+            private_key: SecretKey::from_slice(&plain[..32]).unwrap(),
+            chain_code: ChainCode::from(<[u8; 32]>::try_from(&plain[32..]).unwrap()),
+        };
+        let branches = bundle_descriptor(made.header.descriptor()).into_single_descriptors();
+        for (change, branch) in branches.unwrap().iter().enumerate() {
+            let steps =
+                [u32::try_from(change).unwrap(), 5].map(|index| ChildNumber::Normal { index });
+            let child = account.derive_priv(SECP256K1, &steps).unwrap();
+            let key = PublicKey::from_secret_key(SECP256K1, &child.private_key);
+            let expected = match script {
+                bundle::Script::Tr => {
+                    let internal = key.x_only_public_key().0;
+                    bitcoin::ScriptBuf::new_p2tr(SECP256K1, internal, None)
+                }
+                bundle::Script::Wpkh => {
+                    let hash = bitcoin::CompressedPublicKey(key).wpubkey_hash();
+                    bitcoin::ScriptBuf::new_p2wpkh(&hash)
+                }
+            };
+            assert_eq!(branch.at_derivation_index(5).unwrap().script_pubkey(), expected);
+        }
+    }
 }

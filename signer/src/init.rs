@@ -32,7 +32,7 @@ pub async fn init(
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     writeln!(out, "token         {} ({}, serial {})", info.label, info.model, info.serial)?;
-    for name in ["wrapping", "attestation", "checkpoint"] {
+    for name in ["wrapping", "sealing", "attestation", "checkpoint"] {
         let state = if made.iter().any(|made| made == name) { "made now" } else { "was there" };
         writeln!(out, "{name:<13} {state}")?;
     }
@@ -54,14 +54,40 @@ pub async fn wrapping_key(
     pem: Option<&Path>,
     out: &mut impl Write,
 ) -> anyhow::Result<TokenKeys> {
+    show_for_ceremony(config, state_dir, |keys| Ok(keys.wrapping_pem()), pem, out).await
+}
+
+/// `signer wrapping-key --sealing`: the same with the sealing key, which accounts of the tier sealed-hd are sealed for.
+///
+/// # Errors
+/// As for [`wrapping_key`], and when the token has no sealing key.
+pub async fn sealing_key(
+    config: &TokenConfig,
+    state_dir: &Path,
+    pem: Option<&Path>,
+    out: &mut impl Write,
+) -> anyhow::Result<TokenKeys> {
+    let none = "this token has no sealing key yet: `signer init` makes one beside the keys it has";
+    let sealing = |keys: &TokenKeys| keys.sealing_pem().context(none);
+    show_for_ceremony(config, state_dir, sealing, pem, out).await
+}
+
+async fn show_for_ceremony(
+    config: &TokenConfig,
+    state_dir: &Path,
+    text: impl FnOnce(&TokenKeys) -> anyhow::Result<String>,
+    pem: Option<&Path>,
+    out: &mut impl Write,
+) -> anyhow::Result<TokenKeys> {
     let keys = {
         let (config, state_dir) = (config.clone(), state_dir.to_path_buf());
         tokio::task::spawn_blocking(move || find_keys(&config, &state_dir)).await??
     };
+    let text = text(&keys)?;
     match pem {
-        Some(path) => std::fs::write(path, keys.wrapping_pem())
+        Some(path) => std::fs::write(path, text)
             .with_context(|| format!("cannot write {}", path.display()))?,
-        None => out.write_all(keys.wrapping_pem().as_bytes())?,
+        None => out.write_all(text.as_bytes())?,
     }
     show_keys(&keys, out)?;
     Ok(keys)
@@ -110,22 +136,36 @@ fn show_keys(keys: &TokenKeys, out: &mut impl Write) -> std::io::Result<()> {
     {
         writeln!(out, "{name:<13} {line}")?;
     }
+    for sealing in keys.sealing_fingerprint() {
+        for (line, name) in fingerprint_lines(&sealing).iter().zip(["sealing key", "", "", ""]) {
+            writeln!(out, "{name:<13} {line}")?;
+        }
+    }
     writeln!(out, "attestation   {}", hex::encode(keys.attestation))?;
     writeln!(out, "checkpoint    {}", hex::encode(keys.checkpoint))
 }
 
-/// With keys written down before, the token must hold exactly those: no second set is ever made.
+/// With keys written down before, the token must hold exactly those: no second set is ever made. A sealing key alone is
+/// made beside them, for a token from before there were any.
 fn make_keys(
     config: &TokenConfig,
     state_dir: &Path,
 ) -> anyhow::Result<(TokenKeys, Vec<String>, TokenInfo)> {
     let file = KeyFile::in_dir(state_dir);
     let known = file.read()?;
-    let mut line = Line::open(config, &Latch::in_dir(state_dir), known.is_none())?;
+    let complete = known.as_ref().is_some_and(|known| known.sealing_spki.is_some());
+    let mut line = Line::open(config, &Latch::in_dir(state_dir), !complete)?;
     let (keys, made) = match known {
-        Some(keys) => {
+        Some(keys) if complete => {
             line.bind(&keys)?;
             (keys, Vec::new())
+        }
+        Some(known) => {
+            let (keys, made) = line.init()?;
+            let others = TokenKeys { sealing_spki: None, ..keys.clone() };
+            anyhow::ensure!(others == known, "the token holds other keys than those written down");
+            file.write(&keys)?;
+            (keys, made)
         }
         None => {
             let (keys, made) = line.init()?;

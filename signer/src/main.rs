@@ -34,6 +34,9 @@ enum Command {
     },
     /// Shows the wrapping key and its fingerprint, for a ceremony.
     WrappingKey {
+        /// The sealing key instead, for accounts of the tier sealed-hd.
+        #[arg(long)]
+        sealing: bool,
         /// Writes the PEM here instead of showing it.
         #[arg(long)]
         pem: Option<PathBuf>,
@@ -98,8 +101,13 @@ async fn main() -> anyhow::Result<()> {
                 init::init(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
             begin_log(&config, &keys).await
         }
-        Command::WrappingKey { pem } => {
-            init::wrapping_key(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
+        Command::WrappingKey { sealing, pem } => {
+            let (token, state, pem) = (&config.token, &config.state_dir, pem.as_deref());
+            if sealing {
+                init::sealing_key(token, state, pem, &mut out).await?;
+            } else {
+                init::wrapping_key(token, state, pem, &mut out).await?;
+            }
             Ok(())
         }
         Command::Import { bundle, wallet, clock_is_right } => {
@@ -156,7 +164,7 @@ async fn import_bundle(
         (hex::encode(imported.digest), imported.external, imported.change);
     writeln!(
         std::io::stdout(),
-        "{wallet}: {said}, {external} external and {change} change records, bundle {digest}"
+        "{wallet}: {said}, {external} external and {change} change keys, bundle {digest}"
     )?;
     Ok(())
 }

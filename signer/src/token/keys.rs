@@ -22,6 +22,8 @@ pub struct TokenKeys {
     pub attestation: [u8; 32],
     /// Raw Ed25519 key that signs checkpoints.
     pub checkpoint: [u8; 32],
+    /// SubjectPublicKeyInfo (DER) of the RSA sealing key; none until `signer init` made one.
+    pub sealing_spki: Option<Vec<u8>>,
 }
 
 impl TokenKeys {
@@ -31,11 +33,27 @@ impl TokenKeys {
         Sha256::digest(&self.wrapping_spki).into()
     }
 
+    /// SHA-256 of the sealing key's SubjectPublicKeyInfo, if there is one.
+    #[must_use]
+    pub fn sealing_fingerprint(&self) -> Option<[u8; 32]> {
+        self.sealing_spki.as_ref().map(|spki| Sha256::digest(spki).into())
+    }
+
     /// The wrapping key as PEM.
     #[must_use]
     pub fn wrapping_pem(&self) -> String {
+        Self::pem(&self.wrapping_spki)
+    }
+
+    /// The sealing key as PEM, if there is one.
+    #[must_use]
+    pub fn sealing_pem(&self) -> Option<String> {
+        self.sealing_spki.as_deref().map(Self::pem)
+    }
+
+    fn pem(spki: &[u8]) -> String {
         let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
-        let text = BASE64.encode(&self.wrapping_spki);
+        let text = BASE64.encode(spki);
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let (line, after) = rest.split_at_checked(64).unwrap_or((rest, ""));
@@ -52,6 +70,7 @@ impl TokenKeys {
             wrapping_spki: self.wrapping_spki.clone(),
             attestation: self.attestation,
             checkpoint: self.checkpoint,
+            sealing_spki: self.sealing_spki.clone(),
         }
     }
 
@@ -60,6 +79,7 @@ impl TokenKeys {
             wrapping_spki: keys.wrapping_spki,
             attestation: keys.attestation,
             checkpoint: keys.checkpoint,
+            sealing_spki: keys.sealing_spki,
         }
     }
 }
@@ -76,6 +96,8 @@ struct Stored {
     wrapping_spki: String,
     attestation: String,
     checkpoint: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealing_spki: Option<String>,
 }
 
 impl KeyFile {
@@ -106,6 +128,10 @@ impl KeyFile {
                 .map_err(|error| damaged(error.to_string()))?,
             attestation: raw(&stored.attestation)?,
             checkpoint: raw(&stored.checkpoint)?,
+            sealing_spki: stored
+                .sealing_spki
+                .map(|spki| hex::decode(spki).map_err(|error| damaged(error.to_string())))
+                .transpose()?,
         }))
     }
 
@@ -125,6 +151,7 @@ impl KeyFile {
             wrapping_spki: hex::encode(&keys.wrapping_spki),
             attestation: hex::encode(keys.attestation),
             checkpoint: hex::encode(keys.checkpoint),
+            sealing_spki: keys.sealing_spki.as_ref().map(hex::encode),
         };
         let text = toml::to_string(&stored)
             .map_err(|error| TokenError::state("write", &self.path, &error))?;
@@ -156,24 +183,30 @@ pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
+    fn keys(wrapping_spki: Vec<u8>) -> TokenKeys {
+        let (attestation, checkpoint) = ([1; 32], [2; 32]);
+        TokenKeys { wrapping_spki, attestation, checkpoint, sealing_spki: None }
+    }
+
     #[test]
     fn keys_are_read_back_as_written() {
         let dir = tempfile::tempdir().unwrap();
         let file = KeyFile::in_dir(dir.path());
         assert!(file.read().unwrap().is_none());
         assert!(file.require().unwrap_err().to_string().contains("signer init"));
-        let keys =
-            TokenKeys { wrapping_spki: vec![7; 422], attestation: [1; 32], checkpoint: [2; 32] };
-        file.write(&keys).unwrap();
-        assert_eq!(file.require().unwrap(), keys);
+        let mut keys = keys(vec![7; 422]);
+        for sealing in [None, Some(vec![8; 422])] {
+            keys.sealing_spki = sealing;
+            file.write(&keys).unwrap();
+            assert_eq!(file.require().unwrap(), keys);
+        }
         fs::write(dir.path().join("token-keys.toml"), "attestation = \"00\"").unwrap();
         assert!(file.read().unwrap_err().to_string().contains("damaged"));
     }
 
     #[test]
     fn pem_has_lines_of_64() {
-        let keys =
-            TokenKeys { wrapping_spki: vec![0xab; 422], attestation: [1; 32], checkpoint: [2; 32] };
+        let keys = keys(vec![0xab; 422]);
         let pem = keys.wrapping_pem();
         let lines: Vec<&str> = pem.lines().collect();
         let (body, last) = lines[1..lines.len() - 1].split_at(lines.len() - 3);

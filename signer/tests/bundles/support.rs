@@ -57,7 +57,17 @@ pub(crate) fn ceremony(
     let (account, descriptor_out, threads) = (0, None, 2);
     let (path, made) = (
         out.clone(),
-        Plan { network, account, external, change, wrapping, out, descriptor_out, threads },
+        Plan {
+            kind: bundle::Kind::TOKEN_HD,
+            network,
+            account,
+            external,
+            change,
+            wrapping,
+            out,
+            descriptor_out,
+            threads,
+        },
     );
     let made = create(&made, || ()).unwrap();
     Made { path, digest: made.digest, descriptor: made.header.descriptor().to_owned() }

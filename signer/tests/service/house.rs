@@ -61,6 +61,7 @@ impl Foundation {
             let key = WrappingKey::from_pem(&keys.wrapping_pem()).unwrap();
             let typed = hex::encode(key.fingerprint());
             let plan = Plan {
+                kind: bundle::Kind::TOKEN_HD,
                 network: bundle::Network::Regtest,
                 account: 0,
                 external: EXTERNAL,

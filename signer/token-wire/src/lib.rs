@@ -9,7 +9,7 @@
 //! Login -> LoggedIn   the PIN was sent to the token once
 //! Init  -> Bound      keys made where missing (`signer init` only), then as Bind
 //! Bind  -> Bound      the keys with these public keys were found, their attributes hold, the canary held
-//! Sign, Statement, Counters, Shutdown
+//! Sign, Sealed, Statement, Counters, Shutdown
 //! ```
 //!
 //! Any question may be answered with [`Reply::Fault`] instead.
@@ -20,17 +20,20 @@ mod message;
 pub use frame::{FrameError, read, write};
 pub use message::{
     Batch, Binding, BindingProofs, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, Keys,
-    RawSignature, Reply, Request, StatementKey, TokenInfo,
+    RawSignature, Reply, Request, SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey,
+    TokenInfo,
 };
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.
 pub const BATCH_JOBS_MAX: usize = 512;
 /// Longest wrapped key, in bytes (RSA-8192).
 pub const WRAPPED_BYTES_MAX: usize = 1024;
+/// Longest sealed account, in bytes: a wrapped key, a nonce, 64 bytes, a tag.
+pub const SEALED_BYTES_MAX: usize = WRAPPED_BYTES_MAX + 12 + 64 + 16;
 /// Longest statement, in bytes.
 pub const STATEMENT_BYTES_MAX: usize = 64 * 1024;
 /// Public key of the canary: a child key everybody may know, wrapped and unwrapped at every start to see how

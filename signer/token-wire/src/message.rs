@@ -40,6 +40,8 @@ pub enum Request {
     Counters,
     /// Log out and end.
     Shutdown,
+    /// Open a sealed account, derive, sign, once for each job.
+    Sealed(SealedBatch),
 }
 
 /// What the worker answers.
@@ -65,7 +67,7 @@ pub enum Reply {
         /// Names of the keys that were made just now (`Init` only).
         made: Vec<String>,
     },
-    /// To `Sign`: one outcome per job, in order.
+    /// To `Sign` and `Sealed`: one outcome per job, in order.
     Signed {
         /// The batch's id.
         id: u64,
@@ -91,6 +93,8 @@ pub struct Keys {
     pub attestation: [u8; 32],
     /// Raw Ed25519 key that signs checkpoints.
     pub checkpoint: [u8; 32],
+    /// SubjectPublicKeyInfo (DER) of the RSA key that accounts are sealed for; tokens of older signers have none.
+    pub sealing_spki: Option<Vec<u8>>,
 }
 
 /// Which keys to find, and what their proofs sign.
@@ -167,6 +171,56 @@ impl fmt::Debug for Job {
     }
 }
 
+/// Jobs of one permit with the children of one sealed account, done in order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SealedBatch {
+    /// Chosen by the signer, repeated in the answer.
+    pub id: u64,
+    /// As [`Batch::permit`].
+    pub permit: [u8; 16],
+    /// Whose children sign.
+    pub account: SealedAccount,
+    /// At most [`crate::BATCH_JOBS_MAX`].
+    pub jobs: Vec<SealedJob>,
+}
+
+/// An account's private key and chain code, sealed for the token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedAccount {
+    /// Digest of the bundle's header: the sealing's additional data.
+    pub header: [u8; 32],
+    /// An AES key by RSA-OAEP, then nonce, ciphertext and tag of AES-256-GCM; see the bundle format.
+    pub blob: Vec<u8>,
+}
+
+impl fmt::Debug for SealedAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedAccount({} sealed bytes)", self.blob.len())
+    }
+}
+
+/// One signature to make with a child of a sealed account.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SealedJob {
+    /// True for the change branch.
+    pub change: bool,
+    /// Index on the branch.
+    pub index: u32,
+    /// How to sign.
+    pub how: SigningWay,
+    /// What is signed.
+    pub digest: [u8; 32],
+}
+
+/// How a child of a sealed account signs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum SigningWay {
+    /// ECDSA by the child itself.
+    Ecdsa,
+    /// BIP-340 by the child tweaked as BIP-341 says for an output without scripts.
+    TaprootKey,
+}
+
 /// What came of one job.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum JobOutcome {
@@ -183,7 +237,7 @@ pub struct JobFault {
     pub text: String,
 }
 
-/// Two 32-byte halves as PKCS#11 gives them: r and s of ECDSA, R and S of Ed25519.
+/// Two 32-byte halves as PKCS#11 gives them: r and s of ECDSA and BIP-340, R and S of Ed25519.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RawSignature {
     /// First half.
@@ -251,6 +305,8 @@ pub struct Counters {
     pub statements: u64,
     /// Canary children unwrapped or refused, at start and after a refused job.
     pub canaries: u64,
+    /// `C_DecryptInit` with `C_Decrypt` for sealed accounts.
+    pub decrypts: u64,
 }
 
 impl Counters {
@@ -265,6 +321,7 @@ impl Counters {
             destroys: self.destroys.saturating_add(other.destroys),
             statements: self.statements.saturating_add(other.statements),
             canaries: self.canaries.saturating_add(other.canaries),
+            decrypts: self.decrypts.saturating_add(other.decrypts),
         }
     }
 }

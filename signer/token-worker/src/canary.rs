@@ -1,6 +1,7 @@
 //! The canary: a child key everybody may know is wrapped and unwrapped to see how this token really holds
-//! children. Every bad way of unwrapping it and every way of reading it is tried, and one that works condemns
-//! the token for this use. It never touches another key, and leaves nothing behind.
+//! children; `sealing` tries a sealed account's key in the same way. Every bad way of unwrapping it and every way of
+//! reading it is tried, and one that works condemns the token for this use. It never touches another key, and
+//! leaves nothing behind.
 
 use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
@@ -28,10 +29,10 @@ pub(crate) const CANARY_PKCS8: [u8; 135] = [
     0x45, 0x4b, 0xc6, 0x22, 0x5f, 0x3a, 0xbf, 0xd8, 0xaf, 0x17, 0xdd, 0x38, 0xa8, 0xf3, 0x84,
 ];
 
-/// Wraps the canary for the wrapping key, as a ceremony wraps children.
-pub(crate) fn wrap(session: &Session, spki: &[u8]) -> Result<Vec<u8>, Fault> {
+/// Wraps a canary for the wrapping or the sealing key, as a ceremony does.
+pub(crate) fn wrap(session: &Session, spki: &[u8], canary: &[u8]) -> Result<Vec<u8>, Fault> {
     let modulus = der::rsa_modulus(spki).ok_or_else(|| {
-        Fault::new(FaultCode::KeyUnsafe, "the wrapping key is not RSA with exponent 65537")
+        Fault::new(FaultCode::KeyUnsafe, "a key that unwraps is not RSA with exponent 65537")
     })?;
     let public = [
         Attribute::Class(ObjectClass::PUBLIC_KEY),
@@ -44,141 +45,185 @@ pub(crate) fn wrap(session: &Session, spki: &[u8]) -> Result<Vec<u8>, Fault> {
     ];
     let failed = |error: &Error| fault::token("wrap the canary", error);
     let key = session.create_object(&public).map_err(|error| failed(&error))?;
-    let wrapped = session.encrypt(&oaep(), key, &CANARY_PKCS8);
+    let wrapped = session.encrypt(&oaep(), key, canary);
     session.destroy_object(key).map_err(|error| failed(&error))?;
     wrapped.map_err(|error| failed(&error))
 }
 
-/// Tries everything on the canary; the first thing that works is the fault.
+/// Tries everything on the canary child; the first thing that works is the fault.
 pub(crate) fn try_everything(
     session: &Session,
     wrapping: ObjectHandle,
     wrapped: &[u8],
 ) -> Result<(), Fault> {
-    for (what, template) in bad_templates() {
-        if let Ok(key) = session.unwrap_key(&oaep(), wrapping, wrapped, &template) {
-            // It must not stay, least of all as a token object.
-            let _ = session.destroy_object(key);
-            return Err(broken(&format!("unwraps a child {what}")));
-        }
-    }
-    for template in double_templates() {
-        // A token may take one word of two, but only the right one.
-        if let Ok(key) = session.unwrap_key(&oaep(), wrapping, wrapped, &template) {
-            let checked = check_child(session, key);
-            let _ = session.destroy_object(key);
-            checked?;
-        }
-    }
-    let key = session
-        .unwrap_key(&oaep(), wrapping, wrapped, &child())
-        .map_err(|error| fault::token("unwrap the canary", &error))?;
-    let tried = check_child(session, key).and_then(|()| try_reading(session, key));
-    session.destroy_object(key).map_err(|error| fault::token("destroy the canary", &error))?;
-    tried
+    children().run(session, wrapping, wrapped)
 }
 
-/// Templates that differ from the right one in one attribute.
-fn bad_templates() -> Vec<(&'static str, Vec<Attribute>)> {
-    let changes = [
-        ("as a secret key", Attribute::Class(ObjectClass::SECRET_KEY)),
-        ("as another type of key", Attribute::KeyType(KeyType::GENERIC_SECRET)),
-        ("into the token", Attribute::Token(true)),
-        ("for all to see", Attribute::Private(false)),
-        ("not sensitive", Attribute::Sensitive(false)),
-        ("extractable", Attribute::Extractable(true)),
-        ("for deriving", Attribute::Derive(true)),
-        ("for decrypting", Attribute::Decrypt(true)),
-        ("for unwrapping", Attribute::Unwrap(true)),
-        ("copyable", Attribute::Copyable(true)),
-        ("modifiable", Attribute::Modifiable(true)),
-    ];
-    let changed = |change: Attribute| {
-        let kind = change.attribute_type();
-        let mut template = child();
-        for attribute in &mut template {
-            if attribute.attribute_type() == kind {
-                *attribute = change.clone();
+/// What is tried on one kind of unwrapped key.
+pub(crate) struct Trial {
+    /// What the key is, for people.
+    pub(crate) what: &'static str,
+    /// The tier that a token failing this must not carry.
+    pub(crate) tier: &'static str,
+    /// The one template it may be unwrapped by.
+    pub(crate) right: Vec<Attribute>,
+    /// What it must be then.
+    pub(crate) check: fn(&Session, ObjectHandle) -> Result<(), Fault>,
+    /// Ways of differing from that template, and their names.
+    pub(crate) changes: Vec<(&'static str, Attribute)>,
+}
+
+fn children() -> Trial {
+    Trial {
+        what: "a child",
+        tier: "token-hd",
+        right: child(),
+        check: check_child,
+        changes: vec![
+            ("as a secret key", Attribute::Class(ObjectClass::SECRET_KEY)),
+            ("as another type of key", Attribute::KeyType(KeyType::GENERIC_SECRET)),
+            ("into the token", Attribute::Token(true)),
+            ("for all to see", Attribute::Private(false)),
+            ("not sensitive", Attribute::Sensitive(false)),
+            ("extractable", Attribute::Extractable(true)),
+            ("for deriving", Attribute::Derive(true)),
+            ("for decrypting", Attribute::Decrypt(true)),
+            ("for unwrapping", Attribute::Unwrap(true)),
+            ("copyable", Attribute::Copyable(true)),
+            ("modifiable", Attribute::Modifiable(true)),
+        ],
+    }
+}
+
+impl Trial {
+    pub(crate) fn run(
+        &self,
+        session: &Session,
+        unwrapping: ObjectHandle,
+        wrapped: &[u8],
+    ) -> Result<(), Fault> {
+        for (how, template) in self.bad_templates() {
+            if let Ok(key) = session.unwrap_key(&oaep(), unwrapping, wrapped, &template) {
+                // It must not stay, least of all as a token object.
+                let _ = session.destroy_object(key);
+                return Err(self.broken(&format!("unwraps {} {how}", self.what)));
             }
         }
-        template
-    };
-    changes.into_iter().map(|(what, change)| (what, changed(change))).collect()
-}
-
-/// Templates that say an attribute twice, wrongly before or after the right word.
-fn double_templates() -> Vec<Vec<Attribute>> {
-    let mut doubled = Vec::new();
-    for wrong in [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Token(true)]
-    {
-        let (mut before, mut after) = (vec![wrong.clone()], child());
-        before.extend(child());
-        after.push(wrong);
-        doubled.extend([before, after]);
-    }
-    doubled
-}
-
-/// Every way PKCS#11 has of getting a key's value out, or of making it gettable.
-fn try_reading(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
-    if let Ok(found) = session.get_attributes(key, &[AttributeType::Value])
-        && found.iter().any(|value| matches!(value, Attribute::Value(bytes) if !bytes.is_empty()))
-    {
-        return Err(broken("shows a child's private key"));
-    }
-    for change in
-        [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Token(true)]
-    {
-        let kind = change.attribute_type();
-        if session.update_attributes(key, std::slice::from_ref(&change)).is_ok() {
-            return Err(broken(&format!("lets a child's {kind} be changed")));
+        for template in self.double_templates() {
+            // A token may take one word of two, but only the right one.
+            if let Ok(key) = session.unwrap_key(&oaep(), unwrapping, wrapped, &template) {
+                let checked = (self.check)(session, key);
+                let _ = session.destroy_object(key);
+                checked?;
+            }
         }
-        if let Ok(copy) = session.copy_object(key, &[change]) {
-            let _ = session.destroy_object(copy);
-            return Err(broken(&format!("copies a child with another {kind}")));
+        let key = session
+            .unwrap_key(&oaep(), unwrapping, wrapped, &self.right)
+            .map_err(|error| fault::token("unwrap the canary", &error))?;
+        let tried = (self.check)(session, key).and_then(|()| self.try_reading(session, key));
+        session.destroy_object(key).map_err(|error| fault::token("destroy the canary", &error))?;
+        tried
+    }
+
+    /// Templates that differ from the right one in one attribute.
+    pub(crate) fn bad_templates(&self) -> Vec<(&'static str, Vec<Attribute>)> {
+        let changed = |change: &Attribute| {
+            let kind = change.attribute_type();
+            let mut template = self.right.clone();
+            for attribute in &mut template {
+                if attribute.attribute_type() == kind {
+                    *attribute = change.clone();
+                }
+            }
+            template
+        };
+        self.changes.iter().map(|(what, change)| (*what, changed(change))).collect()
+    }
+
+    /// Templates that say an attribute twice, wrongly before or after the right word.
+    fn double_templates(&self) -> Vec<Vec<Attribute>> {
+        let mut doubled = Vec::new();
+        for wrong in
+            [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Token(true)]
+        {
+            let (mut before, mut after) = (vec![wrong.clone()], self.right.clone());
+            before.extend(self.right.clone());
+            after.push(wrong);
+            doubled.extend([before, after]);
         }
+        doubled
     }
-    try_wrapping(session, key)?;
-    let point = CANARY_PKCS8.get(70..).unwrap_or_default();
-    let ecdh = Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), point));
-    let derived = [
-        Attribute::Class(ObjectClass::SECRET_KEY),
-        Attribute::KeyType(KeyType::GENERIC_SECRET),
-        Attribute::Token(false),
-        Attribute::Sensitive(false),
-        Attribute::Extractable(true),
-        Attribute::ValueLen(32.into()),
-    ];
-    if let Ok(secret) = session.derive_key(&ecdh, key, &derived) {
-        let _ = session.destroy_object(secret);
-        return Err(broken("derives from a child"));
+
+    /// Every way PKCS#11 has of getting a key's value out, or of making it gettable.
+    fn try_reading(&self, session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+        let what = self.what;
+        if let Ok(found) = session.get_attributes(key, &[AttributeType::Value])
+            && found
+                .iter()
+                .any(|value| matches!(value, Attribute::Value(bytes) if !bytes.is_empty()))
+        {
+            return Err(self.broken(&format!("shows the value of {what}")));
+        }
+        for change in
+            [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Token(true)]
+        {
+            let kind = change.attribute_type();
+            if session.update_attributes(key, std::slice::from_ref(&change)).is_ok() {
+                return Err(self.broken(&format!("lets the {kind} of {what} be changed")));
+            }
+            if let Ok(copy) = session.copy_object(key, &[change]) {
+                let _ = session.destroy_object(copy);
+                return Err(self.broken(&format!("copies {what} with another {kind}")));
+            }
+        }
+        self.try_wrapping(session, key)?;
+        let point = CANARY_PKCS8.get(70..).unwrap_or_default();
+        let ecdh = Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), point));
+        let derived = [
+            Attribute::Class(ObjectClass::SECRET_KEY),
+            Attribute::KeyType(KeyType::GENERIC_SECRET),
+            Attribute::Token(false),
+            Attribute::Sensitive(false),
+            Attribute::Extractable(true),
+            Attribute::ValueLen(32.into()),
+        ];
+        if let Ok(secret) = session.derive_key(&ecdh, key, &derived) {
+            let _ = session.destroy_object(secret);
+            return Err(self.broken(&format!("derives from {what}")));
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// A session AES key that may wrap. Where the token makes none, nothing can be wrapped by one.
-fn try_wrapping(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
-    let template = [
-        Attribute::Token(false),
-        Attribute::Wrap(true),
-        Attribute::Encrypt(true),
-        Attribute::ValueLen(32.into()),
-    ];
-    let Ok(aes) = session.generate_key(&Mechanism::AesKeyGen, &template) else { return Ok(()) };
-    let wrapped = [Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad]
-        .iter()
-        .any(|mechanism| session.wrap_key(mechanism, aes, key).is_ok());
-    session.destroy_object(aes).map_err(|error| fault::token("destroy a session key", &error))?;
-    if wrapped { Err(broken("wraps a child for taking out")) } else { Ok(()) }
-}
+    /// A session AES key that may wrap. Where the token makes none, nothing can be wrapped by one.
+    fn try_wrapping(&self, session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+        let template = [
+            Attribute::Token(false),
+            Attribute::Wrap(true),
+            Attribute::Encrypt(true),
+            Attribute::ValueLen(32.into()),
+        ];
+        let Ok(aes) = session.generate_key(&Mechanism::AesKeyGen, &template) else { return Ok(()) };
+        let wrapped = [Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad]
+            .iter()
+            .any(|mechanism| session.wrap_key(mechanism, aes, key).is_ok());
+        session
+            .destroy_object(aes)
+            .map_err(|error| fault::token("destroy a session key", &error))?;
+        if wrapped {
+            return Err(self.broken(&format!("wraps {} for taking out", self.what)));
+        }
+        Ok(())
+    }
 
-fn broken(what: &str) -> Fault {
-    Fault::new(
-        FaultCode::KeyUnsafe,
-        format!(
-            "this token {what}: it does not hold children back and must not carry token-hd wallets"
-        ),
-    )
+    fn broken(&self, what: &str) -> Fault {
+        Fault::new(
+            FaultCode::KeyUnsafe,
+            format!(
+                "this token {what}: it does not hold keys back and must not carry {} wallets",
+                self.tier
+            ),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -199,11 +244,11 @@ mod tests {
 
     #[test]
     fn each_bad_template_differs_from_the_right_one() {
-        for (what, template) in bad_templates() {
+        for (what, template) in children().bad_templates() {
             assert_ne!(template, child(), "{what}");
         }
         assert_eq!(
-            bad_templates().len(),
+            children().bad_templates().len(),
             child().len() - 1,
             "all but CKA_SIGN, which gives nothing away"
         );

@@ -11,11 +11,13 @@ use token_wire::{Fault, FaultCode};
 use crate::fault;
 use crate::unwrap_template::{UNWRAP_TEMPLATE, WRAPPING_MECHANISM, bytes_expected};
 
-/// The wrapping key: born in the token, never out of it, and good for unwrapping alone.
+/// The wrapping or the sealing key: born in the token, never out of it, and good for unwrapping alone, what comes
+/// out being as `template` says.
 pub(crate) fn check_wrapping(
     session: &Session,
     key: ObjectHandle,
     name: &str,
+    template: &[Attribute],
 ) -> Result<(), Fault> {
     let mut expected = born_in_token(KeyType::RSA, MechanismType::RSA_PKCS_KEY_PAIR_GEN);
     expected.extend([
@@ -29,7 +31,7 @@ pub(crate) fn check_wrapping(
         .get_attribute_info(key, &[UNWRAP_TEMPLATE])
         .map_err(|error| fault::token("read a key's unwrap template", &error))?;
     match info.as_slice() {
-        [AttributeInfo::Available(bytes)] if *bytes == bytes_expected() => Ok(()),
+        [AttributeInfo::Available(bytes)] if *bytes == bytes_expected(template) => Ok(()),
         other => Err(unsafe_key(name, "CKA_UNWRAP_TEMPLATE", &format!("{other:?}"), "complete")),
     }
 }
@@ -52,6 +54,11 @@ pub(crate) fn check_statement(
 /// A child as it must be once unwrapped, whatever was asked for.
 pub(crate) fn check_child(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
     check(session, key, "an unwrapped child", &crate::unwrap_template::child())
+}
+
+/// The AES key of a sealed account as it must be once unwrapped, whatever was asked for.
+pub(crate) fn check_opener(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+    check(session, key, "a sealed account's key", &crate::unwrap_template::opener())
 }
 
 fn born_in_token(kind: KeyType, made_by: MechanismType) -> Vec<Attribute> {

@@ -10,18 +10,47 @@ use token_wire::{Counters, Fault, FaultCode, Keys, StatementKey};
 use crate::der;
 use crate::expect::{bytes, check_statement, check_wrapping};
 use crate::fault;
-use crate::unwrap_template::{WRAPPING_MECHANISM, with_attribute};
+use crate::unwrap_template::{WRAPPING_MECHANISM, child, opener, with_attribute};
 
-/// Bits of a wrapping key; see DESIGN for what other sizes cost.
+/// Bits of a key that unwraps.
 const WRAPPING_BITS: u64 = 3072;
-/// Label of the wrapping key; the other keys' labels follow the same form.
-const WRAPPING_LABEL: &str = "cofferdam wrapping 1";
+
+/// The two RSA keys that unwrap.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unwrapping {
+    /// Children of `token-hd` accounts.
+    Wrapping,
+    /// The AES keys of `sealed-hd` accounts.
+    Sealing,
+}
+
+impl Unwrapping {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Wrapping => "wrapping",
+            Self::Sealing => "sealing",
+        }
+    }
+
+    fn label(self) -> String {
+        format!("cofferdam {} 1", self.name())
+    }
+
+    fn template(self) -> Vec<Attribute> {
+        match self {
+            Self::Wrapping => child(),
+            Self::Sealing => opener(),
+        }
+    }
+}
 
 /// Handles of the keys, found once, and their public halves.
 pub(crate) struct KeyRing {
     pub(crate) wrapping: ObjectHandle,
     pub(crate) attestation: ObjectHandle,
     pub(crate) checkpoint: ObjectHandle,
+    /// Tokens that an older signer initialised have none.
+    pub(crate) sealing: Option<ObjectHandle>,
     pub(crate) public: Keys,
 }
 
@@ -34,13 +63,20 @@ pub(crate) struct Finder<'a> {
 impl Finder<'_> {
     /// Finds exactly these keys and checks them.
     pub(crate) fn bind(&mut self, keys: &Keys) -> Result<KeyRing, Fault> {
+        let sealing = keys.sealing_spki.as_deref();
         let ring = KeyRing {
-            wrapping: self.wrapping_with(&keys.wrapping_spki)?,
+            wrapping: self.unwrapping_with(Unwrapping::Wrapping, &keys.wrapping_spki)?,
+            sealing: sealing
+                .map(|spki| self.unwrapping_with(Unwrapping::Sealing, spki))
+                .transpose()?,
             attestation: self.statement_with(StatementKey::Attestation, &keys.attestation)?,
             checkpoint: self.statement_with(StatementKey::Checkpoint, &keys.checkpoint)?,
             public: keys.clone(),
         };
-        check_wrapping(self.session, ring.wrapping, "wrapping key")?;
+        check_wrapping(self.session, ring.wrapping, "wrapping key", &child())?;
+        if let Some(sealing) = ring.sealing {
+            check_wrapping(self.session, sealing, "sealing key", &opener())?;
+        }
         check_statement(self.session, ring.attestation, "attestation key")?;
         check_statement(self.session, ring.checkpoint, "checkpoint key")?;
         Ok(ring)
@@ -49,9 +85,11 @@ impl Finder<'_> {
     /// Makes the keys whose labels the token lacks, then binds to whatever has the labels. Names those made.
     pub(crate) fn init(&mut self) -> Result<(KeyRing, Vec<String>), Fault> {
         let mut made = Vec::new();
-        if self.labelled(WRAPPING_LABEL)?.is_none() {
-            self.make_wrapping()?;
-            made.push("wrapping".to_owned());
+        for key in [Unwrapping::Wrapping, Unwrapping::Sealing] {
+            if self.labelled(&key.label())?.is_none() {
+                self.make_unwrapping(key)?;
+                made.push(key.name().to_owned());
+            }
         }
         for key in [StatementKey::Attestation, StatementKey::Checkpoint] {
             if self.labelled(&label(key))?.is_none() {
@@ -60,7 +98,8 @@ impl Finder<'_> {
             }
         }
         let public = Keys {
-            wrapping_spki: self.labelled_spki()?,
+            wrapping_spki: self.labelled_spki(Unwrapping::Wrapping)?,
+            sealing_spki: Some(self.labelled_spki(Unwrapping::Sealing)?),
             attestation: self.labelled_point(StatementKey::Attestation)?,
             checkpoint: self.labelled_point(StatementKey::Checkpoint)?,
         };
@@ -68,7 +107,7 @@ impl Finder<'_> {
     }
 
     /// The one private RSA key with this public half.
-    fn wrapping_with(&mut self, spki: &[u8]) -> Result<ObjectHandle, Fault> {
+    fn unwrapping_with(&mut self, which: Unwrapping, spki: &[u8]) -> Result<ObjectHandle, Fault> {
         let all = self.find(&[
             Attribute::Class(ObjectClass::PRIVATE_KEY),
             Attribute::KeyType(KeyType::RSA),
@@ -80,7 +119,7 @@ impl Finder<'_> {
                 matching.push(key);
             }
         }
-        only(&matching, "wrapping key")
+        only(&matching, &format!("{} key", which.name()))
     }
 
     /// The one private Ed25519 key that belongs to the one public key with this point. Private keys do not
@@ -113,8 +152,8 @@ impl Finder<'_> {
         only(&private, &format!("{key} key"))
     }
 
-    fn make_wrapping(&mut self) -> Result<(), Fault> {
-        let (id, label) = (self.new_id()?, WRAPPING_LABEL.as_bytes().to_vec());
+    fn make_unwrapping(&mut self, key: Unwrapping) -> Result<(), Fault> {
+        let (id, label) = (self.new_id()?, key.label().into_bytes());
         let public = [
             Attribute::Token(true),
             Attribute::Private(false),
@@ -128,7 +167,7 @@ impl Finder<'_> {
             Attribute::Destroyable(false),
             Attribute::Modifiable(false),
         ];
-        with_attribute(|unwrap_template| {
+        with_attribute(&key.template(), |unwrap_template| {
             let mut private = private_template(id, label, WRAPPING_MECHANISM);
             private.extend([
                 Attribute::Sign(false),
@@ -138,7 +177,7 @@ impl Finder<'_> {
             ]);
             self.session
                 .generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)
-                .map_err(|error| fault::token("make the wrapping key", &error))
+                .map_err(|error| fault::token(&format!("make the {} key", key.name()), &error))
         })?;
         Ok(())
     }
@@ -177,8 +216,9 @@ impl Finder<'_> {
         if found.is_empty() { Ok(None) } else { only(&found, label).map(Some) }
     }
 
-    fn labelled_spki(&mut self) -> Result<Vec<u8>, Fault> {
-        let key = self.labelled(WRAPPING_LABEL)?.ok_or_else(|| missing("wrapping key"))?;
+    fn labelled_spki(&mut self, which: Unwrapping) -> Result<Vec<u8>, Fault> {
+        let name = || missing(&format!("{} key", which.name()));
+        let key = self.labelled(&which.label())?.ok_or_else(name)?;
         self.spki(key)
     }
 

@@ -3,7 +3,8 @@
 //! It never decides, never listens, and touches no file or network but the PIN file and the module's own.
 //!
 //! Reading order: [`serve`] (question and answer), [`token`] (module, session, login), [`keys`] (found by
-//! public key, made, checked), [`unwrap_template`], [`canary`] (how the token holds children), [`sign`].
+//! public key, made, checked), [`unwrap_template`], [`canary`] (how the token holds children), [`sign`]; for sealed
+//! accounts [`sealing`] (opened by the token), [`secret`] (where their keys are), [`derive`], [`sealed`].
 
 mod serve;
 mod token;
@@ -14,6 +15,10 @@ mod der;
 mod unwrap_template;
 mod canary;
 mod sign;
+mod sealing;
+mod secret;
+mod derive;
+mod sealed;
 mod fault;
 mod harden;
 mod watchdog;

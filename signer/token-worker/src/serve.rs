@@ -4,12 +4,16 @@
 use std::os::unix::net::UnixStream;
 
 use anyhow::Context as _;
+use cryptoki::object::ObjectHandle;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Binding, BindingProofs, Counters, Fault, FaultCode, Reply, Request, StatementKey, VERSION,
+    Binding, BindingProofs, Counters, Fault, FaultCode, Reply, Request, SealedAccount, SealedBatch,
+    StatementKey, VERSION,
 };
 
 use crate::keys::{Finder, KeyRing};
+use crate::sealed::Open;
+use crate::sealing::Sealing;
 use crate::sign::{self, Children};
 use crate::token::Token;
 use crate::watchdog::Watchdog;
@@ -18,11 +22,13 @@ use crate::{Args, canary};
 /// Answers until the signer closes the socket or says goodbye.
 pub(crate) fn serve(socket: &mut UnixStream, args: &Args) -> anyhow::Result<()> {
     let watchdog = Watchdog::start(args.seconds_max.into())?;
-    let mut worker = Worker { args, token: None, ready: None, counters: Counters::default() };
+    let counters = Counters::default();
+    let mut worker = Worker { args, token: None, ready: None, open: Open::default(), counters };
     while let Some(question) = token_wire::read::<Request>(socket).context("bad question")? {
         let last = question == Request::Shutdown;
         let answer = watchdog.watch(|| worker.answer(question));
         token_wire::write(socket, &answer).context("cannot answer")?;
+        worker.open.wait_or_wipe(socket);
         if last {
             break;
         }
@@ -34,6 +40,7 @@ struct Worker<'a> {
     args: &'a Args,
     token: Option<LoggedIn>,
     ready: Option<Ready>,
+    open: Open,
     counters: Counters,
 }
 
@@ -47,6 +54,8 @@ struct LoggedIn {
 struct Ready {
     keys: KeyRing,
     canary: Vec<u8>,
+    /// Sealing key and sealed canary, where the token has that key.
+    sealing: Option<(ObjectHandle, SealedAccount)>,
 }
 
 impl Worker<'_> {
@@ -60,9 +69,11 @@ impl Worker<'_> {
             Request::Init { challenge } => self.bind(None, &challenge),
             Request::Bind(Binding { keys, challenge }) => self.bind(Some(&keys), &challenge),
             Request::Sign(batch) => self.sign(&batch),
+            Request::Sealed(batch) => self.sealed(&batch),
             Request::Statement { key, message } => self.statement(key, &message),
             Request::Counters => Ok(Reply::Counters(self.counters)),
             Request::Shutdown => {
+                self.open.wipe();
                 (self.ready, self.token) = (None, None);
                 Ok(Reply::Bye)
             }
@@ -103,7 +114,7 @@ impl Worker<'_> {
             Some(wanted) => (finder.bind(wanted)?, Vec::new()),
             None => finder.init()?,
         };
-        let wrapped = canary::wrap(session, &keys.public.wrapping_spki)?;
+        let wrapped = canary::wrap(session, &keys.public.wrapping_spki, &canary::CANARY_PKCS8)?;
         canary::try_everything(session, keys.wrapping, &wrapped)?;
         let statement = Binding::statement(challenge);
         let digest: [u8; 32] = Sha256::digest(challenge).into();
@@ -114,8 +125,14 @@ impl Worker<'_> {
             checkpoint: sign::statement(session, keys.checkpoint, &statement, counters)?,
             canary: children.canary(&digest, counters)?,
         };
+        let sealing = match (keys.sealing, &keys.public.sealing_spki) {
+            (Some(key), Some(spki)) => {
+                Some((key, Sealing::new(session, key).try_everything(spki, counters)?))
+            }
+            _ => None,
+        };
         let public = keys.public.clone();
-        self.ready = Some(Ready { keys, canary: wrapped });
+        self.ready = Some(Ready { keys, canary: wrapped, sealing });
         Ok(Reply::Bound { keys: public, proofs: Box::new(proofs), made })
     }
 
@@ -123,6 +140,16 @@ impl Worker<'_> {
         let (token, ready) = ready(&self.token, &self.ready)?;
         let children = Children::new(token.session(), ready.keys.wrapping, &ready.canary);
         let outcomes = children.batch(batch, &mut self.counters)?;
+        Ok(Reply::Signed { id: batch.id, outcomes })
+    }
+
+    fn sealed(&mut self, batch: &SealedBatch) -> Result<Reply, Fault> {
+        let (token, ready) = ready(&self.token, &self.ready)?;
+        let (key, canary) = ready.sealing.as_ref().ok_or_else(|| {
+            Fault::new(FaultCode::KeyMissing, "the token has no sealing key: run `signer init`")
+        })?;
+        let sealing = Sealing::new(token.session(), *key);
+        let outcomes = self.open.batch(&sealing, canary, batch, &mut self.counters)?;
         Ok(Reply::Signed { id: batch.id, outcomes })
     }
 

@@ -1,6 +1,6 @@
-//! `CKA_UNWRAP_TEMPLATE`: what the token forces upon every child key that the wrapping key unwraps. It is
-//! complete on purpose: with a shorter one, whoever holds the PIN could unwrap a child as a public, persistent
-//! object. It never leaves this file as anything but an attribute within one call.
+//! `CKA_UNWRAP_TEMPLATE`: what the token forces upon every child key that the wrapping key unwraps, and upon every
+//! AES key that the sealing key does. It is complete on purpose: with a shorter one, whoever holds the PIN could
+//! unwrap a key as a public, persistent object. It never leaves this file as anything but an attribute within one call.
 //!
 //! `cryptoki` has no such attribute. `Attribute::VendorDefined` carries any type with any bytes, and the bytes
 //! that PKCS#11 wants here are an array of `CK_ATTRIBUTE`, each `{ type, address of value, length }`. No keyword
@@ -40,17 +40,39 @@ pub(crate) fn child() -> Vec<Attribute> {
     ]
 }
 
+/// What every AES key is that an account was sealed under: good for opening it and nothing else.
+pub(crate) fn opener() -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::AES),
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Decrypt(true),
+        Attribute::Encrypt(false),
+        Attribute::Sign(false),
+        Attribute::Verify(false),
+        Attribute::Wrap(false),
+        Attribute::Unwrap(false),
+        Attribute::Derive(false),
+        Attribute::Copyable(false),
+        Attribute::Modifiable(false),
+    ]
+}
+
 /// How many bytes a token that kept the whole template says it has.
-pub(crate) fn bytes_expected() -> usize {
-    child().len().saturating_mul(ENTRY_BYTES)
+pub(crate) fn bytes_expected(template: &[Attribute]) -> usize {
+    template.len().saturating_mul(ENTRY_BYTES)
 }
 
 /// Calls `make` with the template as an attribute. The attribute must not outlive the call.
 pub(crate) fn with_attribute<T>(
+    template: &[Attribute],
     make: impl FnOnce(Attribute) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    let values: Vec<(c_ulong, Vec<u8>)> = child().iter().map(raw).collect::<Result<_, _>>()?;
-    let mut array: Vec<u8> = Vec::with_capacity(bytes_expected());
+    let values: Vec<(c_ulong, Vec<u8>)> = template.iter().map(raw).collect::<Result<_, _>>()?;
+    let mut array: Vec<u8> = Vec::with_capacity(bytes_expected(template));
     for (kind, value) in &values {
         let length = c_ulong::try_from(value.len()).map_err(|_| broken())?;
         array.extend_from_slice(&kind.to_ne_bytes());
@@ -58,7 +80,9 @@ pub(crate) fn with_attribute<T>(
         array.extend_from_slice(&value.as_ptr().expose_provenance().to_ne_bytes());
         array.extend_from_slice(&length.to_ne_bytes());
     }
-    if array.len() != bytes_expected() || array.as_ptr().align_offset(align_of::<c_ulong>()) != 0 {
+    if array.len() != bytes_expected(template)
+        || array.as_ptr().align_offset(align_of::<c_ulong>()) != 0
+    {
         return Err(broken());
     }
     let result = make(Attribute::VendorDefined((UNWRAP_TEMPLATE, array)));
@@ -77,8 +101,11 @@ fn raw(attribute: &Attribute) -> Result<(c_ulong, Vec<u8>), Fault> {
         | Attribute::Sensitive(flag)
         | Attribute::Extractable(flag)
         | Attribute::Sign(flag)
+        | Attribute::Verify(flag)
         | Attribute::Derive(flag)
+        | Attribute::Encrypt(flag)
         | Attribute::Decrypt(flag)
+        | Attribute::Wrap(flag)
         | Attribute::Unwrap(flag)
         | Attribute::Copyable(flag)
         | Attribute::Modifiable(flag) => vec![u8::from(*flag)],
@@ -91,5 +118,5 @@ fn broken() -> Fault {
     Fault::new(FaultCode::BadRequest, "the unwrap template cannot be laid out on this platform")
 }
 
-/// What the wrapping key may do at all.
+/// What the wrapping and the sealing key may do at all.
 pub(crate) const WRAPPING_MECHANISM: MechanismType = MechanismType::RSA_PKCS_OAEP;

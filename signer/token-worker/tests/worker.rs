@@ -42,7 +42,7 @@ fn keys_are_made_once_and_found_ever_after() {
     else {
         panic!("not bound")
     };
-    assert_eq!(made, ["wrapping", "attestation", "checkpoint"]);
+    assert_eq!(made, ["wrapping", "sealing", "attestation", "checkpoint"]);
     assert_eq!(keys.wrapping_spki.len(), 422, "RSA-3072");
     let statement = Binding::statement(&[7; 32]);
     assert!(ed25519_verifies(&keys.attestation, &statement, proofs.attestation.to_bytes()));

@@ -1,0 +1,120 @@
+//! What an account's addresses are, and how its keys reach the token. It knows names and paths, and no key.
+
+use bitcoin::bip32::ChildNumber;
+
+use crate::network::Network;
+
+/// Scheme and script of an account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kind {
+    /// How keys are kept.
+    pub scheme: Scheme,
+    /// What addresses are.
+    pub script: Script,
+}
+
+impl Kind {
+    /// Children wrapped one by one, P2WPKH: the tier `token-hd`.
+    pub const TOKEN_HD: Self = Self { scheme: Scheme::RsaOaepSha1, script: Script::Wpkh };
+}
+
+/// How a bundle holds keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// Children, each as PKCS#8 with the public key, by RSA-OAEP with SHA-1 and MGF1-SHA-1: one record each.
+    RsaOaepSha1,
+    /// The account's private key and chain code by AES-256-GCM, the header's digest as additional data; the AES key
+    /// by RSA-OAEP as above. One record, which stands for every index: its place and public key are those of the
+    /// first external child.
+    SealedAesGcm,
+}
+
+impl Scheme {
+    /// Nonce, private key, chain code, tag.
+    pub const SEALED_LEN: u16 = 12 + 64 + 16;
+
+    const ALL: [Self; 2] = [Self::RsaOaepSha1, Self::SealedAesGcm];
+
+    /// The name in headers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RsaOaepSha1 => "rsa-oaep-sha1",
+            Self::SealedAesGcm => "sealed-aes-gcm",
+        }
+    }
+
+    /// The tier whose wallets have such bundles.
+    #[must_use]
+    pub fn tier(self) -> &'static str {
+        match self {
+            Self::RsaOaepSha1 => "token-hd",
+            Self::SealedAesGcm => "sealed-hd",
+        }
+    }
+
+    /// Bytes of a record's blob for an RSA key of so many bytes.
+    #[must_use]
+    pub fn blob_len(self, rsa: u16) -> u16 {
+        match self {
+            Self::RsaOaepSha1 => rsa,
+            Self::SealedAesGcm => rsa.saturating_add(Self::SEALED_LEN),
+        }
+    }
+
+    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.name().as_bytes() == name)
+    }
+}
+
+/// What an account's addresses are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Script {
+    /// P2WPKH (BIP-84).
+    Wpkh,
+    /// P2TR, key path alone (BIP-86).
+    Tr,
+}
+
+impl Script {
+    const ALL: [Self; 2] = [Self::Wpkh, Self::Tr];
+
+    /// The name in descriptors.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wpkh => "wpkh",
+            Self::Tr => "tr",
+        }
+    }
+
+    /// From that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|script| script.name() == name)
+    }
+
+    /// The path's first step, without the hardening bit.
+    fn purpose(self) -> u32 {
+        match self {
+            Self::Wpkh => 84,
+            Self::Tr => 86,
+        }
+    }
+
+    /// The three hardened steps: `m/purpose'h/coin'h/account'h`. `None` when `account` is 2^31 or more.
+    #[must_use]
+    pub fn account_path(self, network: Network, account: u32) -> Option<[ChildNumber; 3]> {
+        Some([
+            ChildNumber::from_hardened_idx(self.purpose()).ok()?,
+            ChildNumber::from_hardened_idx(network.coin_type()).ok()?,
+            ChildNumber::from_hardened_idx(account).ok()?,
+        ])
+    }
+
+    /// From a path as text; what follows the first step is not looked at.
+    pub(crate) fn from_path(path: &[u8]) -> Option<Self> {
+        let of = |script: &Self| path.starts_with(format!("m/{}h/", script.purpose()).as_bytes());
+        Self::ALL.into_iter().find(of)
+    }
+}

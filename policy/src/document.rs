@@ -51,10 +51,13 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
     }
     let wallets = wallets(&reader, &raw.wallet)?;
     let order_keys = order_keys(&reader, &raw.order_key)?;
-    let named = |tier| wallets.iter().filter(move |w| w.tier == tier).map(|w| w.name.clone());
+    let named = |cold| {
+        let fits = move |w: &&Wallet| (w.tier == Tier::Cold) == cold;
+        wallets.iter().filter(fits).map(|w| w.name.clone())
+    };
     let defined = Defined {
-        spendable: named(Tier::TokenHd).collect(),
-        cold: named(Tier::Cold).collect(),
+        spendable: named(false).collect(),
+        cold: named(true).collect(),
         order_keys: order_keys.iter().map(|key| key.name.clone()).collect(),
         clients: reader.definitions(raw.client.iter().map(|c| &c.name), ClientName::parse)?,
         wallets,
@@ -201,10 +204,10 @@ fn windows(
 }
 
 fn tier(text: &str) -> Result<Tier, &'static str> {
-    [Tier::TokenHd, Tier::Cold]
+    [Tier::TokenHd, Tier::SealedHd, Tier::Cold]
         .into_iter()
         .find(|tier| tier.as_str() == text)
-        .ok_or("a tier is \"token-hd\" or \"cold\"")
+        .ok_or("a tier is \"token-hd\", \"sealed-hd\" or \"cold\"")
 }
 
 fn descriptor(text: &str) -> Result<String, String> {

@@ -37,6 +37,8 @@ pub(crate) struct Document {
 pub enum Tier {
     /// Children wrapped for the token.
     TokenHd,
+    /// One account sealed for the token, opened in memory while it signs.
+    SealedHd,
     /// Nowhere near this machine: coins go there, nothing here spends them.
     Cold,
 }
@@ -47,6 +49,7 @@ impl Tier {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TokenHd => "token-hd",
+            Self::SealedHd => "sealed-hd",
             Self::Cold => "cold",
         }
     }

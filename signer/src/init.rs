@@ -136,7 +136,7 @@ fn show_keys(keys: &TokenKeys, out: &mut impl Write) -> std::io::Result<()> {
     {
         writeln!(out, "{name:<13} {line}")?;
     }
-    for sealing in keys.sealing_fingerprint() {
+    if let Some(sealing) = keys.sealing_fingerprint() {
         for (line, name) in fingerprint_lines(&sealing).iter().zip(["sealing key", "", "", ""]) {
             writeln!(out, "{name:<13} {line}")?;
         }

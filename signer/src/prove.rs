@@ -15,12 +15,14 @@ use crate::ledger::Ledger;
 use crate::log::{Log, LogError};
 use crate::records::{Records, RecordsError};
 use crate::token::{ProofJob, Token, TokenError};
-use crate::wallets::{Wallet, Wallets};
+use crate::wallets::{ScriptKind, Wallet, Wallets};
 
 /// Records proven in one go: few, so that a request never waits long behind them.
 const BATCH: u32 = 16;
 /// A branch's watermark is written at most this often, except at the first batch and at the end.
 const COMMIT_EVERY: Duration = Duration::from_secs(2);
+/// Children of a sealed account's branch that sign: the first ones, one in the middle, the last.
+const PROBES: [u32; 4] = [0, 1, 1 << 30, (1 << 31) - 1];
 /// Wait after the token or the disk failed: the first, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -114,6 +116,14 @@ impl Branch {
     async fn step(&mut self, token: &Token) -> Result<(), Trouble> {
         let (wallet, bundle, change) = (Arc::clone(&self.wallet), self.bundle, self.change);
         let range = self.below..self.count.min(self.below.saturating_add(BATCH));
+        if let Some(probes) = probes(&wallet, &bundle, change)? {
+            let verdicts = token.prove(probes).await?;
+            match verdicts.into_iter().find_map(Result::err) {
+                None => self.below = self.count,
+                Some(reason) => self.failed = Some(reason),
+            }
+            return Ok(());
+        }
         let reading = move || read(&wallet, &bundle, change, range);
         let (jobs, damaged) = tokio::task::spawn_blocking(reading).await??;
         for proof in token.prove(jobs).await? {
@@ -171,6 +181,32 @@ impl Branch {
 
 fn records(wallet: &Wallet) -> Option<&Records> {
     wallet.own().first().map(|own| &own.records)
+}
+
+/// A sealed account has no records to prove one by one: every child follows from the account key, as every public key
+/// from the xpub. Children far apart, whose signatures verify under keys that the xpub gave, show that the two belong
+/// together. `None` for any other wallet.
+fn probes(
+    wallet: &Wallet,
+    bundle: &[u8; 32],
+    change: bool,
+) -> Result<Option<Vec<ProofJob>>, Trouble> {
+    let Some((records, account)) =
+        records(wallet).and_then(|records| Some((records, records.sealed()?)))
+    else {
+        return Ok(None);
+    };
+    let taproot = wallet.kind() == ScriptKind::P2tr;
+    let probe = |index: u32| {
+        let (_, key) = records.key(change, index)?;
+        Ok(ProofJob::sealed(bundle, (change, index), Arc::clone(account), taproot, key))
+    };
+    PROBES
+        .into_iter()
+        .map(probe)
+        .collect::<Result<_, RecordsError>>()
+        .map(Some)
+        .map_err(Trouble::from)
 }
 
 /// Reads records and derives their keys, up to the first that is none; the reason is a verdict on that one. What

@@ -1,11 +1,15 @@
-//! The wrapped children of one imported wallet, read one at a time by position. It never hands out a record whose
+//! The wrapped children of one imported wallet, read one at a time by position, or its sealed account. It never hands out a record whose
 //! public key is not the one the account key has at that place, and never writes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bundle::{Branch, Bundle, Header, Record};
+use bundle::{Branch, Bundle, Header, Record, Scheme};
+use secp256k1::PublicKey;
+
+use crate::token::{KeySource, SealedAccount};
 
 /// Why records cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,8 @@ pub struct Records {
     bundle: Bundle,
     external: Branch,
     change: Branch,
+    /// The account, if it is sealed as a whole.
+    sealed: Option<Arc<SealedAccount>>,
 }
 
 impl Records {
@@ -72,7 +78,15 @@ impl Records {
         }
         let external = bundle.header().branch(false).map_err(wrong)?;
         let change = bundle.header().branch(true).map_err(wrong)?;
-        Ok(Self { path: path.to_path_buf(), file, bundle, external, change })
+        let path = path.to_path_buf();
+        let mut records = Self { path, file, bundle, external, change, sealed: None };
+        if records.header().fields().kind.scheme == Scheme::SealedAesGcm {
+            // Its one record's key is compared with the account's like any other's.
+            let blob = records.get(false, 0)?.wrapped;
+            let header = records.header().digest();
+            records.sealed = Some(Arc::new(SealedAccount { header, blob }));
+        }
+        Ok(records)
     }
 
     /// Reads one record: one positional read, its check verified, its public key compared with the account's.
@@ -82,6 +96,28 @@ impl Records {
     pub fn get(&self, change: bool, index: u32) -> Result<Record, RecordsError> {
         self.read(change, index)
             .map_err(|source| RecordsError::Bundle { path: self.path.clone(), source })
+    }
+
+    /// The sealed account, if the bundle holds one instead of children.
+    #[must_use]
+    pub fn sealed(&self) -> Option<&Arc<SealedAccount>> {
+        self.sealed.as_ref()
+    }
+
+    /// Where the private key of a place is, and its public key, which the account's xpub gave.
+    ///
+    /// # Errors
+    /// As [`Records::get`].
+    pub fn key(&self, change: bool, index: u32) -> Result<(KeySource, PublicKey), RecordsError> {
+        let Some(account) = &self.sealed else {
+            let record = self.get(change, index)?;
+            return Ok((KeySource::Wrapped(record.wrapped.into()), record.public_key));
+        };
+        let public_key = self
+            .branch(change)
+            .public_key(index)
+            .map_err(|source| RecordsError::Bundle { path: self.path.clone(), source })?;
+        Ok((KeySource::Sealed { account: Arc::clone(account), change, index }, public_key))
     }
 
     /// What the records are.
@@ -101,8 +137,7 @@ impl Records {
         let mut bytes = vec![0; usize::from(self.header().record_len())];
         self.file.read_exact_at(&mut bytes, offset)?;
         let record = self.bundle.decode(change, index, &bytes)?;
-        let branch = if change { &self.change } else { &self.external };
-        if branch.public_key(index)? != record.public_key {
+        if self.branch(change).public_key(index)? != record.public_key {
             return Err(bundle::Error::Record {
                 change,
                 index,
@@ -110,6 +145,10 @@ impl Records {
             });
         }
         Ok(record)
+    }
+
+    fn branch(&self, change: bool) -> &Branch {
+        if change { &self.change } else { &self.external }
     }
 }
 

@@ -178,6 +178,11 @@ impl Wallet {
             let reason = "the tier token-hd needs wpkh, sh(wpkh), pkh or wsh(sortedmulti) of keys [...]xpub/<0;1>/*";
             return Err(wrong(reason.to_owned()));
         }
+        let sealable = matches!(kind, ScriptKind::P2wpkh | ScriptKind::P2tr);
+        if pinned.tier == Tier::SealedHd && !(sealable && change.is_some()) {
+            let reason = "the tier sealed-hd needs tr or wpkh of a key [...]xpub/<0;1>/*";
+            return Err(wrong(reason.to_owned()));
+        }
         let (name, descriptor) = (pinned.name.clone(), pinned.descriptor.clone());
         let own = Vec::new();
         Ok(Self { name, tier: pinned.tier, descriptor, kind, external, change, own })
@@ -219,7 +224,7 @@ impl Wallet {
         self.branch(change)?.script(index)
     }
 
-    /// Script, what satisfies it and keys at an index; `None` as above, and for kinds that are not signed with ECDSA.
+    /// Script, what satisfies it and keys at an index; `None` as above, and for kinds that nothing here spends.
     #[must_use]
     pub fn place(&self, change: bool, index: u32) -> Option<Place> {
         self.branch(change)?.place(index)

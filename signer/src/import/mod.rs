@@ -15,6 +15,7 @@ use policy::rules::Tier;
 
 use crate::ledger::Ledger;
 use crate::log::{Log, LogError, Step};
+use crate::token::{KeyFile, TokenError};
 use copy::copy_verified;
 
 /// What an import did.
@@ -22,9 +23,9 @@ use copy::copy_verified;
 pub struct Imported {
     /// The bundle's digest.
     pub digest: [u8; 32],
-    /// Records on the external branch.
+    /// Keys on the external branch.
     pub external: u32,
-    /// Records on the change branch.
+    /// Keys on the change branch.
     pub change: u32,
     /// False when the same bundle had been imported before.
     pub new: bool,
@@ -40,12 +41,22 @@ pub enum ImportError {
     )]
     UnknownWallet(WalletName),
     /// The wallet's keys are elsewhere.
-    #[error("wallet \"{wallet}\" has tier {}: only token-hd wallets have bundles", tier.as_str())]
+    #[error("wallet \"{wallet}\" has tier {}: only token-hd and sealed-hd wallets have bundles", tier.as_str())]
     Tier {
         /// Which wallet.
         wallet: WalletName,
         /// Its tier.
         tier: Tier,
+    },
+    /// The bundle keeps its keys in another way than officers signed for.
+    #[error("the bundle is of the tier {found}, and wallet \"{wallet}\" has tier {}", expected.as_str())]
+    BundleTier {
+        /// Which wallet.
+        wallet: WalletName,
+        /// Of the bundle.
+        found: &'static str,
+        /// Of the wallet.
+        expected: Tier,
     },
     /// The file is not what a ceremony wrote.
     #[error("{}: {source}", path.display())]
@@ -75,8 +86,8 @@ pub enum ImportError {
     },
     /// No key of this token opens it.
     #[error(
-        "the bundle is wrapped for another token: its wrapping key is {found}, this token's is {expected}; make a bundle \
-         for this one (`signer wrapping-key`)"
+        "the bundle is wrapped for another token: its wrapping or sealing key is {found}, this token's is {expected}; \
+         make a bundle for this one (`signer wrapping-key`)"
     )]
     WrappingKey {
         /// Fingerprint in the bundle, hex.
@@ -110,6 +121,12 @@ pub enum ImportError {
     /// The log did not take the entry.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The token's keys are not written down.
+    #[error(transparent)]
+    Keys(#[from] TokenError),
+    /// A token from before there were sealing keys.
+    #[error("this token has no sealing key yet: `signer init` makes one beside the keys it has")]
+    NoSealingKey,
     /// The log was not begun.
     #[error("the log does not say which network and token it belongs to: run `signer init` first")]
     NotBegun,
@@ -127,7 +144,7 @@ pub async fn import(
     wallet: &WalletName,
     file: &Path,
 ) -> Result<Imported, ImportError> {
-    let expected = Expected::new(log, rules, wallet)?;
+    let expected = Expected::new(log, rules, state_dir, wallet)?;
     let (kept, bundle) = {
         let (state_dir, file) = (state_dir.to_path_buf(), file.to_path_buf());
         let copied = tokio::task::spawn_blocking(move || copy_verified(&state_dir, &file)).await;
@@ -139,32 +156,46 @@ pub async fn import(
 
     let (_, new) = log.commit(|ledger| register(ledger, wallet, &bundle)).await?;
     let new = new?;
-    let (external, change) = (bundle.header().count(false), bundle.header().count(true));
+    let (external, change) = (bundle.header().keys(false), bundle.header().keys(true));
     Ok(Imported { digest: bundle.digest(), external, change, new })
 }
 
 /// What the bundle must be, from what officers signed and what the log began with.
 struct Expected {
     wallet: WalletName,
+    tier: Tier,
     descriptor: String,
     network: String,
     wrapping: [u8; 32],
 }
 
 impl Expected {
-    fn new(log: &Log<Ledger>, rules: &Rules, wallet: &WalletName) -> Result<Self, ImportError> {
+    fn new(
+        log: &Log<Ledger>,
+        rules: &Rules,
+        state_dir: &Path,
+        wallet: &WalletName,
+    ) -> Result<Self, ImportError> {
         let pinned =
             rules.wallet(wallet).ok_or_else(|| ImportError::UnknownWallet(wallet.clone()))?;
-        if pinned.tier != Tier::TokenHd {
-            return Err(ImportError::Tier { wallet: wallet.clone(), tier: pinned.tier });
-        }
         let beginning =
             log.read(|ledger| ledger.beginning().cloned()).ok_or(ImportError::NotBegun)?;
+        let wrapping = match pinned.tier {
+            Tier::TokenHd => beginning.wrapping_fingerprint,
+            Tier::SealedHd => KeyFile::in_dir(state_dir)
+                .require()?
+                .sealing_fingerprint()
+                .ok_or(ImportError::NoSealingKey)?,
+            tier @ Tier::Cold => {
+                return Err(ImportError::Tier { wallet: wallet.clone(), tier });
+            }
+        };
         Ok(Self {
             wallet: wallet.clone(),
+            tier: pinned.tier,
             descriptor: pinned.descriptor.clone(),
             network: beginning.network,
-            wrapping: beginning.wrapping_fingerprint,
+            wrapping,
         })
     }
 
@@ -181,6 +212,11 @@ impl Expected {
                 wallet: self.wallet.clone(),
                 found: bundle.header().descriptor().to_owned(),
             });
+        }
+        let found = fields.kind.scheme.tier();
+        if found != self.tier.as_str() {
+            let (wallet, expected) = (self.wallet.clone(), self.tier);
+            return Err(ImportError::BundleTier { wallet, found, expected });
         }
         if fields.wrapping != self.wrapping {
             return Err(ImportError::WrappingKey {
@@ -223,10 +259,10 @@ fn register(
             let event = Event::WalletImported {
                 wallet: wallet.as_str().to_owned(),
                 descriptor: bundle.header().descriptor().to_owned(),
-                tier: Tier::TokenHd.as_str().to_owned(),
+                tier: bundle.header().fields().kind.scheme.tier().to_owned(),
                 bundle: bundle.digest(),
-                external: bundle.header().count(false),
-                change: bundle.header().count(true),
+                external: bundle.header().keys(false),
+                change: bundle.header().keys(true),
             };
             Step::write(vec![event], Ok(true))
         }

@@ -2,18 +2,40 @@
 //! It never signs, and knows no amount but the proven one.
 
 use bitcoin::script::{Builder, PushBytesBuf};
-use bitcoin::sighash::SighashCache;
-use bitcoin::{EcdsaSighashType, ScriptBuf, Transaction, TxIn, Witness, ecdsa};
+use bitcoin::sighash::{Prevouts, SighashCache};
+use bitcoin::{
+    EcdsaSighashType, ScriptBuf, TapSighashType, Transaction, TxIn, TxOut, Witness, ecdsa, taproot,
+};
 use secp256k1::PublicKey;
-use secp256k1::ecdsa::Signature;
 
 use super::own::OwnedInput;
 use crate::refusal::{Reason, Refusal};
+use crate::token::{Signature, ToSign};
 use crate::wallets::ScriptKind;
 
-/// The digest that every key of an input signs, with SIGHASH_ALL. BIP-143 covers the amount; the digest of P2PKH does
+/// What every key of an input signs. BIP-341 covers all amounts and scripts being spent; everything else is signed as
+/// [`sighash`] says.
+pub(super) fn to_sign(
+    cache: &mut SighashCache<&Transaction>,
+    position: usize,
+    kind: ScriptKind,
+    inputs: &[OwnedInput],
+    input: &OwnedInput,
+) -> Result<ToSign, Refusal> {
+    if kind != ScriptKind::P2tr {
+        return sighash(cache, position, kind, input).map(ToSign::Ecdsa);
+    }
+    let prevouts: Vec<&TxOut> = inputs.iter().map(|input| &input.prevout).collect();
+    let default = TapSighashType::Default;
+    cache
+        .taproot_key_spend_signature_hash(position, &Prevouts::All(&prevouts), default)
+        .map(|hash| ToSign::TaprootKey(*AsRef::<[u8; 32]>::as_ref(&hash)))
+        .map_err(|error| Refusal::new(Reason::Internal, error.to_string()))
+}
+
+/// The digest that an input's keys sign with ECDSA and SIGHASH_ALL. BIP-143 covers the amount; the digest of P2PKH does
 /// not, which is why every input's parent is asked for.
-pub(super) fn sighash(
+fn sighash(
     cache: &mut SighashCache<&Transaction>,
     position: usize,
     kind: ScriptKind,
@@ -50,12 +72,24 @@ pub(super) fn satisfy(
     owned: &OwnedInput,
     signatures: &[(PublicKey, Signature)],
 ) -> bool {
+    if let (ScriptKind::P2tr, [(_, Signature::Schnorr(signature))]) = (kind, signatures) {
+        let (signature, sighash_type) = (*signature, TapSighashType::Default);
+        input.witness = Witness::p2tr_key_spend(&taproot::Signature { signature, sighash_type });
+        return true;
+    }
+    let ecdsa = |(key, signature): &(PublicKey, Signature)| match signature {
+        Signature::Ecdsa(signature) => Some((*key, *signature)),
+        Signature::Schnorr(_) => None,
+    };
+    let Some(signatures) = signatures.iter().map(ecdsa).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
     let place = &owned.place;
-    let all = |signature: &Signature| ecdsa::Signature {
+    let all = |signature: &secp256k1::ecdsa::Signature| ecdsa::Signature {
         signature: *signature,
         sighash_type: EcdsaSighashType::All,
     };
-    match (kind, signatures, &place.redeem, &place.witness) {
+    match (kind, &signatures[..], &place.redeem, &place.witness) {
         (ScriptKind::P2wpkh, [(key, signature)], ..) => {
             input.witness = Witness::p2wpkh(&all(signature), key);
             true

@@ -32,9 +32,10 @@ pub(super) struct OwnedInput {
 
 /// An input must say where its keys are.
 pub(super) fn input_hint((position, input): (usize, &Input)) -> Result<Hint, Refusal> {
-    hint(&input.bip32_derivation).ok_or_else(|| {
+    let taproot = || common(input.tap_key_origins.values().map(|(_, source)| source));
+    hint(&input.bip32_derivation).or_else(taproot).ok_or_else(|| {
         let text = format!(
-            "input {position} needs a bip32_derivation that ends in /branch/index of the wallet"
+            "input {position} needs a bip32_derivation (taproot: a key origin) that ends in /branch/index of the wallet"
         );
         Refusal::new(Reason::ForeignInput, text)
     })

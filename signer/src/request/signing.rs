@@ -7,16 +7,15 @@ use bitcoin::{ScriptBuf, Transaction, Witness};
 use policy::decide::Granted;
 use policy::intent::Destination;
 use secp256k1::PublicKey;
-use secp256k1::ecdsa::Signature;
 
 use super::own::OwnedInput;
 use super::{SigningRequest, kinds};
 use crate::refusal::{Reason, Refusal};
-use crate::token::{Job, KeySource, SigningJobs, ToSign};
+use crate::token::{Job, KeySource, Signature, SigningJobs};
 use crate::wallets::OwnKey;
 
 impl SigningRequest {
-    /// One job for each input and each key of ours: its wrapped key and the input's digest. Reads the wallet's records.
+    /// One job for each input and each key of ours: where the key is and the input's digest. Reads the wallet's records.
     ///
     /// # Errors
     /// [`Refusal`] when the wallet has no records or one is damaged.
@@ -28,11 +27,10 @@ impl SigningRequest {
         let mut cache = SighashCache::new(&self.transaction);
         let mut jobs = Vec::with_capacity(self.inputs.len());
         for (position, input) in self.inputs.iter().enumerate() {
-            let digest = kinds::sighash(&mut cache, position, kind, input)?;
+            let what = kinds::to_sign(&mut cache, position, kind, &self.inputs, input)?;
             for own in self.wallet.own() {
-                let (wrapped, public_key) = record(own, position, input)?;
-                let key = KeySource::Wrapped(wrapped.into());
-                jobs.push(Job { key, what: ToSign::Ecdsa(digest), public_key });
+                let (key, public_key) = key(own, position, input)?;
+                jobs.push(Job { key, what, public_key });
             }
         }
         Ok(SigningJobs::new(self.intent.digest, jobs))
@@ -122,17 +120,17 @@ impl SigningRequest {
     }
 }
 
-/// The wrapped key of ours at an input, and its public key.
-fn record(
+/// Where the key of ours at an input is, and its public key.
+fn key(
     own: &OwnKey,
     position: usize,
     input: &OwnedInput,
-) -> Result<(Vec<u8>, PublicKey), Refusal> {
+) -> Result<(KeySource, PublicKey), Refusal> {
     let fault = |text: String| Refusal::new(Reason::RecordsFault, text);
-    let record =
-        own.records.get(input.change, input.index).map_err(|error| fault(error.to_string()))?;
+    let (source, public_key) =
+        own.records.key(input.change, input.index).map_err(|error| fault(error.to_string()))?;
     match input.place.keys.get(own.position) {
-        Some(key) if *key == record.public_key => Ok((record.wrapped, *key)),
+        Some(key) if *key == public_key => Ok((source, *key)),
         _ => Err(fault(format!("the record of input {position} is another key's"))),
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use bitcoin::psbt::{Input, Psbt};
-use bitcoin::{Amount, EcdsaSighashType, NetworkKind, Transaction};
+use bitcoin::{Amount, EcdsaSighashType, NetworkKind, TapSighashType, Transaction};
 
 use super::{HEADER_BYTES_MAX, INPUTS_MAX, OUTPUTS_MAX, WEIGHT_MAX};
 use crate::refusal::{Reason, Refusal};
@@ -35,7 +35,7 @@ pub(super) fn read(
     }
     shape(&psbt.unsigned_tx, kind)?;
     amounts(&psbt.unsigned_tx)?;
-    fields(&psbt, NetworkKind::from(network))?;
+    fields(&psbt, NetworkKind::from(network), kind)?;
     Ok(psbt)
 }
 
@@ -147,7 +147,7 @@ fn output_sum(transaction: &Transaction) -> Option<Amount> {
 
 /// Only what asks for a plain signature. Fields nobody here knows are refused, not ignored: whoever set them
 /// wanted something that would not happen.
-fn fields(psbt: &Psbt, network: NetworkKind) -> Result<(), Refusal> {
+fn fields(psbt: &Psbt, network: NetworkKind, kind: ScriptKind) -> Result<(), Refusal> {
     let refuse = |place: String, what: &str| {
         Err(Refusal::new(Reason::PsbtField, format!("{place} has {what}: send it without")))
     };
@@ -159,8 +159,8 @@ fn fields(psbt: &Psbt, network: NetworkKind) -> Result<(), Refusal> {
         return Err(Refusal::new(Reason::WrongNetwork, text));
     }
     for (position, input) in psbt.inputs.iter().enumerate() {
-        sighash(position, input)?;
-        if let Some(what) = unwanted(input) {
+        sighash(position, input, kind)?;
+        if let Some(what) = unwanted(input, kind) {
             return refuse(format!("input {position}"), what);
         }
     }
@@ -172,38 +172,47 @@ fn fields(psbt: &Psbt, network: NetworkKind) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn sighash(position: usize, input: &Input) -> Result<(), Refusal> {
+fn sighash(position: usize, input: &Input, kind: ScriptKind) -> Result<(), Refusal> {
     let Some(wanted) = input.sighash_type else { return Ok(()) };
-    if wanted.ecdsa_hash_ty() == Ok(EcdsaSighashType::All) {
+    let (signed, right) = if kind == ScriptKind::P2tr {
+        ("SIGHASH_DEFAULT", wanted.taproot_hash_ty() == Ok(TapSighashType::Default))
+    } else {
+        ("SIGHASH_ALL", wanted.ecdsa_hash_ty() == Ok(EcdsaSighashType::All))
+    };
+    if right {
         return Ok(());
     }
-    let text = format!("input {position} asks for {wanted}; only SIGHASH_ALL is signed");
+    let text = format!("input {position} asks for {wanted}; only {signed} is signed");
     Err(Refusal::new(Reason::UnknownSighash, text))
 }
 
-fn unwanted(input: &Input) -> Option<&'static str> {
+fn unwanted(input: &Input, kind: ScriptKind) -> Option<&'static str> {
     let hashes = [
         input.ripemd160_preimages.is_empty(),
         input.sha256_preimages.is_empty(),
         input.hash160_preimages.is_empty(),
         input.hash256_preimages.is_empty(),
     ];
-    let taproot = [
-        input.tap_key_sig.is_none(),
+    let scripts = [
         input.tap_script_sigs.is_empty(),
         input.tap_scripts.is_empty(),
-        input.tap_key_origins.is_empty(),
-        input.tap_internal_key.is_none(),
         input.tap_merkle_root.is_none(),
     ];
+    // The internal key is a hint like a key's origin: the output key is derived here and compared.
+    let taproot = [input.tap_key_origins.is_empty(), input.tap_internal_key.is_none()];
+    let is_taproot = kind == ScriptKind::P2tr;
     let checks = [
-        (input.partial_sigs.is_empty(), "signatures already"),
+        (input.partial_sigs.is_empty() && input.tap_key_sig.is_none(), "signatures already"),
         (input.final_script_sig.is_none(), "a final script already"),
         (input.final_script_witness.is_none(), "a final witness already"),
         (input.redeem_script.is_none(), "a redeem script, and only P2WPKH is signed"),
         (input.witness_script.is_none(), "a witness script, and only P2WPKH is signed"),
         (hashes.iter().all(|empty| *empty), "hash preimages, and only P2WPKH is signed"),
-        (taproot.iter().all(|empty| *empty), "taproot fields, and only P2WPKH is signed"),
+        (scripts.iter().all(|empty| *empty), "taproot scripts, and none is signed"),
+        (
+            is_taproot || taproot.iter().all(|empty| *empty),
+            "taproot fields, and the wallet's inputs are none",
+        ),
         (input.unknown.is_empty(), "fields this signer does not know"),
         (input.proprietary.is_empty(), "fields this signer does not know"),
     ];

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
+use token_wire::SealedAccount;
 
 /// One signature to make.
 #[derive(Clone)]
@@ -22,6 +23,15 @@ pub struct Job {
 pub enum KeySource {
     /// A child key, wrapped for the token.
     Wrapped(Arc<[u8]>),
+    /// A child of an account that is sealed for the token.
+    Sealed {
+        /// The account.
+        account: Arc<SealedAccount>,
+        /// True for the change branch.
+        change: bool,
+        /// Index on the branch.
+        index: u32,
+    },
 }
 
 /// What a job's key signs, and how.
@@ -29,6 +39,9 @@ pub enum KeySource {
 pub enum ToSign {
     /// A digest, with ECDSA.
     Ecdsa([u8; 32]),
+    /// A digest, with BIP-340 by the key tweaked for an output without scripts (BIP-341). The job's public key is the
+    /// one before the tweak.
+    TaprootKey([u8; 32]),
 }
 
 /// Every signature of one request, with the digest of the request they were made from.
@@ -57,11 +70,7 @@ impl SigningJobs {
 
 /// One record of a bundle to prove.
 #[derive(Clone)]
-pub struct ProofJob {
-    wrapped: Arc<[u8]>,
-    digest: [u8; 32],
-    public_key: PublicKey,
-}
+pub struct ProofJob(Job);
 
 impl ProofJob {
     /// The record at `index` of a branch; `public_key` is derived from the xpub, never read from the record.
@@ -73,16 +82,31 @@ impl ProofJob {
         wrapped: Arc<[u8]>,
         public_key: PublicKey,
     ) -> Self {
-        Self { wrapped, digest: proof_digest(bundle, change, index), public_key }
+        let what = ToSign::Ecdsa(proof_digest(bundle, change, index));
+        Self(Job { key: KeySource::Wrapped(wrapped), what, public_key })
+    }
+
+    /// A child of the sealed account, signing as the wallet's inputs do; `public_key` is derived from the xpub.
+    #[must_use]
+    pub fn sealed(
+        bundle: &[u8; 32],
+        (change, index): (bool, u32),
+        account: Arc<SealedAccount>,
+        taproot: bool,
+        public_key: PublicKey,
+    ) -> Self {
+        let digest = proof_digest(bundle, change, index);
+        let what = if taproot { ToSign::TaprootKey(digest) } else { ToSign::Ecdsa(digest) };
+        Self(Job { key: KeySource::Sealed { account, change, index }, what, public_key })
     }
 
     pub(super) fn into_job(self) -> Job {
-        let (key, what) = (KeySource::Wrapped(self.wrapped), ToSign::Ecdsa(self.digest));
-        Job { key, what, public_key: self.public_key }
+        self.0
     }
 }
 
-/// A single SHA-256 over a text of its own; a sighash is a double SHA-256, so none can be asked for as a proof.
+/// A single SHA-256 over a text of its own; a sighash is a double SHA-256 or tagged (BIP-341), so none can be asked for
+/// as a proof.
 fn proof_digest(bundle: &[u8; 32], change: bool, index: u32) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(b"cofferdam-proof-v1");

@@ -23,13 +23,12 @@ mod tests;
 
 use std::path::Path;
 
-use secp256k1::ecdsa::Signature;
-
 pub use config::TokenConfig;
 pub use error::TokenError;
 pub use jobs::{Job, KeySource, ProofJob, SigningJobs, ToSign};
 pub use keys::TokenKeys;
-pub use token_wire::{Counters, StatementKey, TokenInfo};
+pub use token_wire::{Counters, SealedAccount, StatementKey, TokenInfo};
+pub use verify::Signature;
 
 pub(crate) use distrust::Distrust;
 pub(crate) use keys::KeyFile;

@@ -1,15 +1,24 @@
 //! Signatures from the token become signatures the signer stands for: low-S, and verified. It never trusts the
 //! token's word.
 
-use secp256k1::ecdsa::Signature;
-use secp256k1::{Message, PublicKey, SECP256K1};
+use bitcoin::key::TapTweak as _;
+use secp256k1::{Message, PublicKey, SECP256K1, ecdsa, schnorr};
 use token_wire::{JobOutcome, RawSignature};
 
 use super::{Job, ToSign, TokenError};
 
+/// A signature that was verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signature {
+    /// ECDSA, low-S.
+    Ecdsa(ecdsa::Signature),
+    /// BIP-340 by a taproot output's key.
+    Schnorr(schnorr::Signature),
+}
+
 /// What came of one job.
 pub(super) enum Outcome {
-    /// A low-S signature that verifies.
+    /// A signature that verifies.
     Signed(Signature),
     /// A signature that does not.
     Wrong,
@@ -22,8 +31,15 @@ impl Outcome {
     pub(super) fn judge(job: &Job, said: JobOutcome) -> Self {
         match said {
             JobOutcome::Signed(raw) => {
-                let ToSign::Ecdsa(digest) = job.what;
-                ecdsa(raw, digest, &job.public_key).map_or(Self::Wrong, Self::Signed)
+                let signature = match job.what {
+                    ToSign::Ecdsa(digest) => {
+                        ecdsa(raw, digest, &job.public_key).map(Signature::Ecdsa)
+                    }
+                    ToSign::TaprootKey(digest) => {
+                        taproot(raw, digest, &job.public_key).map(Signature::Schnorr)
+                    }
+                };
+                signature.map_or(Self::Wrong, Self::Signed)
             }
             JobOutcome::Refused(fault) => Self::Refused(fault.text),
         }
@@ -49,10 +65,32 @@ impl Outcome {
 }
 
 /// Normalises to low-S (BIP-146; tokens do not) and verifies.
-pub(super) fn ecdsa(raw: RawSignature, digest: [u8; 32], key: &PublicKey) -> Option<Signature> {
-    let mut signature = Signature::from_compact(&raw.to_bytes()).ok()?;
+pub(super) fn ecdsa(
+    raw: RawSignature,
+    digest: [u8; 32],
+    key: &PublicKey,
+) -> Option<ecdsa::Signature> {
+    let mut signature = ecdsa::Signature::from_compact(&raw.to_bytes()).ok()?;
     signature.normalize_s();
     SECP256K1.verify_ecdsa(&Message::from_digest(digest), &signature, key).ok()?;
+    Some(signature)
+}
+
+/// Verifies a BIP-340 signature under the output key that BIP-341 makes of `key` when there are no scripts.
+fn taproot(raw: RawSignature, digest: [u8; 32], key: &PublicKey) -> Option<schnorr::Signature> {
+    let (internal, _parity) = key.x_only_public_key();
+    let (output, _parity) = internal.tap_tweak(SECP256K1, None);
+    schnorr(raw, digest, &output.to_x_only_public_key())
+}
+
+/// Verifies a BIP-340 signature.
+fn schnorr(
+    raw: RawSignature,
+    digest: [u8; 32],
+    key: &secp256k1::XOnlyPublicKey,
+) -> Option<schnorr::Signature> {
+    let signature = schnorr::Signature::from_slice(&raw.to_bytes()).ok()?;
+    SECP256K1.verify_schnorr(&signature, &Message::from_digest(digest), key).ok()?;
     Some(signature)
 }
 
@@ -72,7 +110,7 @@ mod tests {
     /// The curve's order.
     const ORDER: &str = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
 
-    fn raw(signature: &Signature) -> RawSignature {
+    fn raw(signature: &ecdsa::Signature) -> RawSignature {
         RawSignature::from_slice(&signature.serialize_compact()).unwrap()
     }
 
@@ -114,5 +152,43 @@ mod tests {
             bytes[byte] ^= 1;
             assert_eq!(ecdsa(RawSignature::from_slice(&bytes).unwrap(), [9; 32], &key), None);
         }
+    }
+
+    #[test]
+    fn bip340_verification_vectors() {
+        let (mut counted, mut other_lengths) = (0, 0);
+        let vectors = include_str!("../../token-worker/tests/vectors/bip340.csv");
+        for line in vectors.lines().skip(1) {
+            let fields: Vec<&str> = line.splitn(8, ',').collect();
+            let bytes = |at: usize| hex::decode(fields[at]).unwrap();
+            // Only digests are ever verified here.
+            let Ok(message) = <[u8; 32]>::try_from(bytes(4)) else {
+                other_lengths += 1;
+                continue;
+            };
+            let raw = RawSignature::from_slice(&bytes(5)).unwrap();
+            let key = secp256k1::XOnlyPublicKey::from_slice(&bytes(2));
+            let valid = key.is_ok_and(|key| schnorr(raw, message, &key).is_some());
+            assert_eq!(valid, fields[6] == "TRUE", "{line}");
+            counted += 1;
+        }
+        assert_eq!((counted, other_lengths), (15, 4));
+        println!("vectors: BIP-340 verification {counted}");
+    }
+
+    #[test]
+    fn a_taproot_signature_is_by_the_output_key() {
+        let pair = secp256k1::Keypair::from_seckey_slice(SECP256K1, &[7; 32]).unwrap();
+        let digest = Message::from_digest([9; 32]);
+        let sign = |pair: &secp256k1::Keypair| {
+            let signature = SECP256K1.sign_schnorr_no_aux_rand(&digest, pair);
+            RawSignature::from_slice(&signature.serialize()).unwrap()
+        };
+        let tweaked = pair.tap_tweak(SECP256K1, None).to_keypair();
+        let (good, untweaked) = (sign(&tweaked), sign(&pair));
+        assert!(taproot(good, [9; 32], &pair.public_key()).is_some());
+        assert!(taproot(untweaked, [9; 32], &pair.public_key()).is_none());
+        assert!(taproot(good, [8; 32], &pair.public_key()).is_none());
+        assert!(taproot(good, [9; 32], &tweaked.public_key()).is_none());
     }
 }

@@ -4,13 +4,16 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use token_wire::{Batch as WireBatch, Counters, Job as WireJob, Reply, Request};
+use token_wire::{
+    Batch as WireBatch, Counters, Job as WireJob, Reply, Request, SealedAccount, SealedBatch,
+    SealedJob, SigningWay,
+};
 
 use super::pool::{PING_TIME, Shared, stopped};
 use super::queue::Next;
 use super::verify::Outcome;
 use super::work::{Batch, Item, Lane, Work};
-use super::{KeySource, Line, ToSign, TokenError};
+use super::{Job, KeySource, Line, ToSign, TokenError};
 
 /// How long a worker sits idle before it is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(2);
@@ -145,7 +148,7 @@ impl Worker {
 
     fn send(&self, line: &mut Line, work: &Work) -> Result<(), TokenError> {
         let question = match work {
-            Work::Sign(batch) => Request::Sign(wire_batch(batch)),
+            Work::Sign(batch) => question(batch),
             Work::Statement(statement) => {
                 Request::Statement { key: statement.key, message: statement.message.clone() }
             }
@@ -185,10 +188,31 @@ impl Worker {
     }
 }
 
-fn wire_batch(batch: &Batch) -> WireBatch {
-    let job = |item: &Item| {
-        let (KeySource::Wrapped(wrapped), ToSign::Ecdsa(digest)) = (&item.job.key, item.job.what);
-        WireJob { wrapped: wrapped.to_vec(), digest }
+/// All jobs of a batch are of one request and so of one wallet, whose keys are all kept in the same way. Should they
+/// ever not be, the question is short of jobs, and so is the answer, which fails the request.
+fn question(batch: &Batch) -> Request {
+    let (id, permit) = (batch.id, batch.request);
+    let jobs = || batch.items.iter().map(|item| &item.job);
+    if let Some(KeySource::Sealed { account, .. }) = jobs().next().map(|job| &job.key) {
+        let jobs = jobs().filter_map(|job| sealed(job, account)).collect();
+        let account = SealedAccount::clone(account);
+        return Request::Sealed(SealedBatch { id, permit, account, jobs });
+    }
+    let wrapped = |job: &Job| match (&job.key, job.what) {
+        (KeySource::Wrapped(wrapped), ToSign::Ecdsa(digest)) => {
+            Some(WireJob { wrapped: wrapped.to_vec(), digest })
+        }
+        _ => None,
     };
-    WireBatch { id: batch.id, permit: batch.request, jobs: batch.items.iter().map(job).collect() }
+    Request::Sign(WireBatch { id, permit, jobs: jobs().filter_map(wrapped).collect() })
+}
+
+fn sealed(job: &Job, of: &Arc<SealedAccount>) -> Option<SealedJob> {
+    let KeySource::Sealed { account, change, index } = &job.key else { return None };
+    let (how, digest) = match job.what {
+        ToSign::Ecdsa(digest) => (SigningWay::Ecdsa, digest),
+        ToSign::TaprootKey(digest) => (SigningWay::TaprootKey, digest),
+    };
+    let (change, index) = (*change, *index);
+    (account == of).then_some(SealedJob { change, index, how, digest })
 }

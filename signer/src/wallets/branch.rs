@@ -74,14 +74,14 @@ impl Branch {
 
     /// The output script at an index, of every kind.
     pub(super) fn script(&self, index: u32) -> Option<ScriptBuf> {
-        if self.kind.is_ecdsa() {
+        if self.kind != ScriptKind::Other {
             return self.place(index).map(|place| place.script);
         }
         let definite = self.descriptor.at_derivation_index(index).ok()?;
         Some(definite.script_pubkey())
     }
 
-    /// Everything at an index, for kinds that are signed with ECDSA.
+    /// Everything at an index, for kinds that can be signed.
     pub(super) fn place(&self, index: u32) -> Option<Place> {
         let keys = self.keys.iter().map(|chain| chain.child(index)).collect::<Option<Vec<_>>>()?;
         let single = |key: &PublicKey| CompressedPublicKey(*key);
@@ -92,6 +92,9 @@ impl Branch {
             (ScriptKind::P2shP2wpkh, [key]) => {
                 let redeem = ScriptBuf::new_p2wpkh(&single(key).wpubkey_hash());
                 Some((redeem.to_p2sh(), Some(redeem), None))
+            }
+            (ScriptKind::P2tr, [key]) => {
+                bare(ScriptBuf::new_p2tr(SECP256K1, key.x_only_public_key().0, None))
             }
             (ScriptKind::P2wshSortedMulti { needed, .. }, _) => {
                 let witness = sorted_multi(needed, &keys);

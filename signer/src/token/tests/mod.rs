@@ -180,6 +180,7 @@ async fn sign_all(token: &Token, children: &[TestChild]) -> Result<(), TokenErro
     for (at, (signature, child)) in signatures.iter().zip(children).enumerate() {
         let public = child.secret.public_key(SECP256K1);
         // libsecp256k1 refuses high-S.
+        let super::Signature::Ecdsa(signature) = signature else { panic!("{signature:?}") };
         SECP256K1.verify_ecdsa(&Message::from_digest(digest(at)), signature, &public).unwrap();
     }
     Ok(())

@@ -16,7 +16,7 @@ use proto::watcher_client::WatcherClient;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
-pub use keys::{Children, Descriptors};
+pub use keys::{Children, Descriptors, Tier};
 use keys::{fill, text};
 pub use people::Wish;
 pub use service::Service;
@@ -36,11 +36,13 @@ pub struct Options {
     pub children: Children,
     /// Confirmations after which a deposit counts.
     pub depth: u32,
+    /// Tier of the wallets that the token signs for.
+    pub tier: Tier,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { children: Children { external: 100, change: 50 }, depth: 3 }
+        Self { children: Children { external: 100, change: 50 }, depth: 3, tier: Tier::TokenHd }
     }
 }
 
@@ -70,7 +72,7 @@ impl Stack {
     /// The same, but the watcher does not run yet.
     pub async fn start_without_watcher(options: Options) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("cofferdam-stack-").tempdir()?;
-        let mut stage = Stage::prepare(temporary.path())?;
+        let mut stage = Stage::prepare(temporary.path(), options.tier)?;
         let node = Node::start_in(&temporary.path().join("node")).await?;
         let signer_port = ports::free()?;
         stage.make_token(signer_port)?;

@@ -1,9 +1,11 @@
 //! Signed transactions, kept before they are sent so that a crash loses none. It never signs or sends one.
 
 use bitcoin::consensus::encode;
-use bitcoin::secp256k1::{Message, Secp256k1};
-use bitcoin::sighash::{EcdsaSighashType, SighashCache};
-use bitcoin::{CompressedPublicKey, Psbt, ScriptBuf, Transaction, Txid, Witness, ecdsa};
+use bitcoin::secp256k1::{Message, Secp256k1, XOnlyPublicKey, schnorr};
+use bitcoin::sighash::{EcdsaSighashType, Prevouts, SighashCache, TapSighashType};
+use bitcoin::{
+    CompressedPublicKey, Psbt, Script, ScriptBuf, Transaction, TxOut, Txid, Witness, ecdsa,
+};
 use sqlx::SqliteExecutor;
 
 use crate::book::bytes;
@@ -91,8 +93,18 @@ pub(crate) fn check(signed: &[u8], plan: &Psbt) -> Result<Transaction, Error> {
     }
     let secp = Secp256k1::verification_only();
     let mut hashes = SighashCache::new(&plan.unsigned_tx);
+    let coins: Option<Vec<&TxOut>> =
+        plan.inputs.iter().map(|input| input.witness_utxo.as_ref()).collect();
+    let coins = coins.unwrap_or_default();
     for (n, (input, fields)) in transaction.input.iter().zip(&plan.inputs).enumerate() {
         let right = fields.witness_utxo.as_ref().and_then(|coin| {
+            if coin.script_pubkey.is_p2tr() {
+                let (signature, key) = read_taproot(&input.witness, &coin.script_pubkey)?;
+                let prevouts = Prevouts::All(&coins);
+                let default = TapSighashType::Default;
+                let hash = hashes.taproot_key_spend_signature_hash(n, &prevouts, default).ok()?;
+                return secp.verify_schnorr(&signature, &Message::from(hash), &key).ok();
+            }
             let (signature, key) = read_witness(&input.witness)?;
             let ours = ScriptBuf::new_p2wpkh(&key.wpubkey_hash()) == coin.script_pubkey;
             let all = signature.sighash_type == EcdsaSighashType::All;
@@ -123,11 +135,22 @@ fn read_witness(witness: &Witness) -> Option<(ecdsa::Signature, CompressedPublic
     Some((signature, CompressedPublicKey::from_slice(key).ok()?))
 }
 
+/// The one signature of a key path spend, of SIGHASH_DEFAULT, and the output key.
+fn read_taproot(
+    witness: &Witness,
+    script: &Script,
+) -> Option<(schnorr::Signature, XOnlyPublicKey)> {
+    let (Some(signature), 1) = (witness.nth(0), witness.len()) else { return None };
+    let key = XOnlyPublicKey::from_slice(script.as_bytes().get(2..)?).ok()?;
+    Some((schnorr::Signature::from_slice(signature).ok()?, key))
+}
+
 #[cfg(test)]
 mod tests {
     use bitcoin::hashes::Hash as _;
+    use bitcoin::key::TapTweak as _;
     use bitcoin::secp256k1::SecretKey;
-    use bitcoin::{Amount, OutPoint, Sequence, TxIn, TxOut, absolute, transaction};
+    use bitcoin::{Amount, OutPoint, Sequence, TxIn, absolute, transaction};
 
     use super::*;
 
@@ -180,5 +203,42 @@ mod tests {
         let mut bare: Transaction = encode::deserialize(&raw).unwrap();
         bare.input[0].witness = Witness::new();
         assert!(check(&encode::serialize(&bare), &psbt).is_err());
+    }
+
+    #[test]
+    fn taproot_signatures_cover_every_coin() {
+        let secp = Secp256k1::new();
+        let pair = bitcoin::key::Keypair::from_seckey_slice(&secp, &[7; 32]).unwrap();
+        let (internal, _) = pair.x_only_public_key();
+        let script = ScriptBuf::new_p2tr(&secp, internal, None);
+        let coin = |sat| TxOut { value: Amount::from_sat(sat), script_pubkey: script.clone() };
+        let (_, mut psbt) = signed(1, 1, EcdsaSighashType::All, 1_000);
+        let second = TxIn {
+            previous_output: OutPoint { txid: Txid::all_zeros(), vout: 1 },
+            ..psbt.unsigned_tx.input[0].clone()
+        };
+        psbt.unsigned_tx.input.push(second);
+        psbt.inputs.push(bitcoin::psbt::Input::default());
+        for input in &mut psbt.inputs {
+            input.witness_utxo = Some(coin(1_000));
+        }
+        let sign = |amounts: [u64; 2], sighash: TapSighashType| {
+            let mut transaction = psbt.unsigned_tx.clone();
+            for n in 0..2 {
+                let coins = amounts.map(coin);
+                let hash = SighashCache::new(&psbt.unsigned_tx)
+                    .taproot_key_spend_signature_hash(n, &Prevouts::All(&coins), sighash)
+                    .unwrap();
+                let key = pair.tap_tweak(&secp, None).to_keypair();
+                let signature = secp.sign_schnorr_no_aux_rand(&Message::from(hash), &key);
+                let signature = bitcoin::taproot::Signature { signature, sighash_type: sighash };
+                transaction.input[n].witness = Witness::p2tr_key_spend(&signature);
+            }
+            encode::serialize(&transaction)
+        };
+        assert!(check(&sign([1_000; 2], TapSighashType::Default), &psbt).is_ok());
+        assert!(check(&sign([1_000; 2], TapSighashType::All), &psbt).is_err());
+        assert!(check(&sign([1_000, 1_001], TapSighashType::Default), &psbt).is_err());
+        assert!(check(&encode::serialize(&psbt.unsigned_tx), &psbt).is_err());
     }
 }

@@ -60,6 +60,8 @@ pub enum LeftOut {
 pub struct Limits {
     /// Most inputs.
     pub inputs_max: usize,
+    /// Weight of one signed input of the wallet at its largest.
+    pub input_weight: u64,
     /// Most weight units (BIP-141); 400,000 is what nodes relay.
     pub weight_max: u64,
     /// Most bytes of all parents together, each counted once.
@@ -160,6 +162,12 @@ pub enum PlanError {
 }
 
 impl Limits {
+    /// The same for a wallet whose scripts are like this one.
+    #[must_use]
+    pub fn for_inputs_like(self, script: &bitcoin::Script) -> Self {
+        Self { input_weight: size::input_weight(script), ..self }
+    }
+
     fn check_rate(&self, rate: FeeRate) -> Result<(), PlanError> {
         if rate < self.rate_min || rate > self.rate_max {
             return Err(PlanError::Rate { rate, least: self.rate_min, most: self.rate_max });
@@ -176,10 +184,10 @@ impl Limits {
         Ok(())
     }
 
-    /// How many P2WPKH inputs fit beside these outputs.
+    /// How many inputs fit beside these outputs.
     fn inputs_that_fit(&self, outputs: &[&bitcoin::Script]) -> usize {
         let mut most = self.inputs_max;
-        while most > 0 && size::weight(most, outputs) > self.weight_max {
+        while most > 0 && size::weight_of(most, self.input_weight, outputs) > self.weight_max {
             most = most.saturating_sub(1);
         }
         most
@@ -187,8 +195,12 @@ impl Limits {
 }
 
 /// Splits coins into those worth spending at `rate`, largest first (ties by outpoint), and the rest with reasons.
-fn worth_spending(coins: &[Coin], rate: FeeRate) -> (Vec<Coin>, Vec<(Coin, LeftOut)>) {
-    let cost = fee_of(rate, size::INPUT_WEIGHT);
+fn worth_spending(
+    coins: &[Coin],
+    rate: FeeRate,
+    input_weight: u64,
+) -> (Vec<Coin>, Vec<(Coin, LeftOut)>) {
+    let cost = fee_of(rate, input_weight);
     let mut good = Vec::new();
     let mut rest = Vec::new();
     for coin in coins {

@@ -14,7 +14,7 @@ use crate::chain::Handle;
 use crate::config::Purpose;
 use crate::error::Error;
 use crate::node::Node;
-use crate::plan::{INPUTS_MAX, Limits, PARENT_BYTES_MAX, PlanError, WEIGHT_MAX};
+use crate::plan::{INPUTS_MAX, Limits, PARENT_BYTES_MAX, PlanError, WEIGHT_MAX, size};
 use crate::signer_client::{Reason, SignerClient};
 use crate::store::Store;
 use crate::wallets::{Wallet, Wallets};
@@ -100,13 +100,14 @@ impl Default for SpendConfig {
 }
 
 impl SpendConfig {
-    /// The caps for one plan, with at most `inputs_max` inputs if that is fewer and not zero.
+    /// The caps for one plan of P2WPKH coins, with at most `inputs_max` inputs if that is fewer and not zero.
     #[must_use]
     pub fn limits(&self, inputs_max: u32) -> Limits {
         let asked = usize::try_from(inputs_max).unwrap_or(usize::MAX);
         let own = self.inputs_max.min(INPUTS_MAX);
         Limits {
             inputs_max: if asked == 0 { own } else { own.min(asked) },
+            input_weight: size::INPUT_WEIGHT,
             weight_max: WEIGHT_MAX,
             parent_bytes_max: PARENT_BYTES_MAX,
             fee_max: self.fee_max,

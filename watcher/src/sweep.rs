@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::Purpose;
 use crate::error::Error;
 use crate::list::{page_size, page_start};
+use crate::scan::Branch;
 use crate::spend::Spender;
 
 pub(crate) use self::auto::due as auto_due;
@@ -51,6 +52,7 @@ pub async fn create(
     }
     let rate = app.feerate(&request.feerate).await?;
     let limits = app.config.limits(request.max_inputs);
+    let limits = limits.for_inputs_like(&wallet.script(Branch::External, 0)?);
     let key = request.idempotency_key.clone();
     let id =
         make::make(app, &Wish { wallet, key, digest, rate, limits, choice: Choice::All }).await?;

@@ -22,6 +22,25 @@ pub struct Children {
     pub change: u32,
 }
 
+/// How the token holds the keys of the wallets it signs for, and what their addresses are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Children wrapped for it; P2WPKH.
+    TokenHd,
+    /// The account sealed for it; taproot.
+    SealedHd,
+}
+
+impl Tier {
+    /// The name in the policy.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TokenHd => "token-hd",
+            Self::SealedHd => "sealed-hd",
+        }
+    }
+}
+
 /// The three wallets' watch-only descriptors.
 #[derive(Debug, Clone, Default)]
 pub struct Descriptors {
@@ -33,38 +52,38 @@ pub struct Descriptors {
     pub cold: String,
 }
 
-/// Wraps the children of one account for the token and returns its descriptor.
+/// Wraps the children of one account for the token, or seals it, and returns its descriptor.
 pub(super) fn ceremony(
     programs: &Programs,
     dir: &Path,
     wallet: &str,
     account: u32,
-    children: Children,
+    (tier, children): (Tier, Children),
     fingerprint: &str,
 ) -> Result<String> {
     let bundle = bundle(dir, wallet);
     let descriptor = dir.join("ceremony").join(format!("{wallet}.descriptor"));
-    programs.run(
-        "ceremony",
-        &[
-            "create",
-            "--network=regtest",
-            "--wallet-account",
-            &account.to_string(),
-            "--external",
-            &children.external.to_string(),
-            "--change",
-            &children.change.to_string(),
-            "--wrapping-key",
-            text(&dir.join("ceremony").join("wrapping-key.pem"))?,
-            "--fingerprint",
-            fingerprint,
-            "--out",
-            text(&bundle)?,
-            "--descriptor-out",
-            text(&descriptor)?,
-        ],
-    )?;
+    let (external, change) = (children.external.to_string(), children.change.to_string());
+    let mut arguments = vec!["create", "--network=regtest", "--tier", tier.name()];
+    match tier {
+        Tier::TokenHd => arguments.extend(["--external", &external, "--change", &change]),
+        Tier::SealedHd => arguments.extend(["--script", "tr"]),
+    }
+    let account = account.to_string();
+    let key = dir.join("ceremony").join("wrapping-key.pem");
+    arguments.extend([
+        "--wallet-account",
+        &account,
+        "--wrapping-key",
+        text(&key)?,
+        "--fingerprint",
+        fingerprint,
+        "--out",
+        text(&bundle)?,
+        "--descriptor-out",
+        text(&descriptor)?,
+    ]);
+    programs.run("ceremony", &arguments)?;
     let descriptor = fs::read_to_string(&descriptor)
         .with_context(|| format!("the ceremony left no {}", descriptor.display()))?;
     Ok(descriptor.trim().to_owned())

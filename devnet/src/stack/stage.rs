@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::keys::{self, Children, Descriptors, fill, text};
+use super::keys::{self, Children, Descriptors, Tier, fill, text};
 use super::{CLIENTS, people};
 use crate::programs::Programs;
 use crate::{Credential, Pki};
@@ -19,6 +19,7 @@ pub struct Stage {
     pub(super) credentials: BTreeMap<String, Credential>,
     pub(super) descriptors: Descriptors,
     pub(super) token: TokenFacts,
+    tier: Tier,
 }
 
 /// What the signer says of its token's keys.
@@ -26,6 +27,8 @@ pub struct Stage {
 pub struct TokenFacts {
     /// The wrapping key's fingerprint, in the lines that people compare.
     pub fingerprint: Vec<String>,
+    /// The sealing key's.
+    pub sealing: Vec<String>,
     /// Public key that attests addresses, in hex.
     pub attestation: String,
     /// Public key that signs the log's checkpoints, in hex.
@@ -34,7 +37,7 @@ pub struct TokenFacts {
 
 impl Stage {
     /// Makes the folders, the certificates, and the officer's and the shop's keys.
-    pub fn prepare(dir: &Path) -> Result<Self> {
+    pub fn prepare(dir: &Path, tier: Tier) -> Result<Self> {
         let programs = Programs::find()?;
         for folder in ["ceremony", "officer", "signer", "watcher"] {
             let folder = dir.join(folder);
@@ -50,7 +53,7 @@ impl Stage {
         }
         credentials.insert("stranger".to_owned(), pki.stranger("watcher-1")?);
         let (descriptors, token) = (Descriptors::default(), TokenFacts::default());
-        Ok(Self { dir: dir.to_owned(), programs, credentials, descriptors, token })
+        Ok(Self { dir: dir.to_owned(), programs, credentials, descriptors, token, tier })
     }
 
     /// Makes the token and, born in it, the wrapping, attestation and checkpoint keys.
@@ -65,14 +68,21 @@ impl Stage {
         let pem = self.dir.join("ceremony").join("wrapping-key.pem");
         let said = self.signer(&["init", "--pem", text(&pem)?])?;
         self.token = TokenFacts::read(&said)?;
+        if self.tier == Tier::SealedHd {
+            self.signer(&["wrapping-key", "--sealing", "--pem", text(&pem)?])?;
+        }
         Ok(&self.token)
     }
 
     /// Makes the accounts of `deposits` and `hot`, their children wrapped for the token, and the cold wallet.
     pub fn hold_ceremony(&mut self, children: Children) -> Result<&Descriptors> {
-        let fingerprint = self.token.fingerprint.concat();
+        let fingerprint = match self.tier {
+            Tier::TokenHd => self.token.fingerprint.concat(),
+            Tier::SealedHd => self.token.sealing.concat(),
+        };
+        let kept = (self.tier, children);
         let hold = |wallet, account| {
-            keys::ceremony(&self.programs, &self.dir, wallet, account, children, &fingerprint)
+            keys::ceremony(&self.programs, &self.dir, wallet, account, kept, &fingerprint)
         };
         self.descriptors = Descriptors {
             deposits: hold("deposits", 0)?,
@@ -86,8 +96,14 @@ impl Stage {
     pub fn sign_policy(&self) -> Result<PathBuf> {
         let shop = people::make_key(&self.programs, &self.dir, "shop")?;
         let Descriptors { deposits, hot, cold } = &self.descriptors;
-        let values =
-            [("deposits", deposits.as_str()), ("hot", hot), ("cold", cold), ("shop", &shop)];
+        let tier = self.tier.name();
+        let values = [
+            ("deposits", deposits.as_str()),
+            ("hot", hot),
+            ("cold", cold),
+            ("shop", &shop),
+            ("tier", tier),
+        ];
         let policy = self.dir.join("signer").join("policy.toml");
         fs::write(&policy, fill(include_str!("policy.toml"), &values)?)?;
         people::sign_policy(&self.programs, &self.dir, "alice", &policy)?;
@@ -131,12 +147,14 @@ impl TokenFacts {
             let value = value.trim().to_owned();
             match name {
                 "fingerprint" => facts.fingerprint.push(value),
+                "sealing key" => facts.sealing.push(value),
                 "attestation" if value.len() == 64 => facts.attestation = value,
                 "checkpoint" if value.len() == 64 => facts.checkpoint = value,
                 _ => {}
             }
         }
         let whole = facts.fingerprint.len() == 4
+            && facts.sealing.len() == 4
             && facts.attestation.len() == 64
             && facts.checkpoint.len() == 64;
         whole

@@ -8,16 +8,16 @@ use anyhow::{Context as _, Result};
 
 use super::DEPTH;
 use crate::screen::Screen;
-use crate::stack::{Children, Options, Stage};
+use crate::stack::{Children, Options, Stage, Tier};
 use crate::{Node, Stack, ports};
 
 /// Makes and starts everything.
 pub(super) async fn set_up(screen: &mut Screen, dir: &Path) -> Result<Stack> {
     let children = Children { external: 200, change: 100 };
-    let options = Options { children, depth: DEPTH };
+    let options = Options { children, depth: DEPTH, tier: Tier::TokenHd };
 
     screen.step("A token is made; its keys are born in it")?;
-    let mut stage = Stage::prepare(dir)?;
+    let mut stage = Stage::prepare(dir, options.tier)?;
     let signer_port = ports::free()?;
     let facts = stage.make_token(signer_port)?.clone();
     screen.fact("token", "SoftHSM, a PKCS#11 token in software, for development")?;

@@ -11,4 +11,5 @@ mod books;
 mod crashes;
 mod outages;
 mod reorgs;
+mod sealed;
 mod signing;

@@ -10,3 +10,4 @@ mod support;
 mod token;
 mod importing;
 mod proving;
+mod sealed;

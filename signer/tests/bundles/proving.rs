@@ -57,7 +57,7 @@ impl Scene {
     fn wallets(&self) -> Arc<Wallets> {
         let mut wallets = Wallets::new(&self.rules).unwrap();
         let records = Records::open(&self.bundle(), self.digest).unwrap();
-        wallets.attach(&wallet("deposits"), records);
+        wallets.attach(&wallet("deposits"), records).unwrap();
         Arc::new(wallets)
     }
 

@@ -79,20 +79,25 @@ pub(crate) fn wallet(name: &str) -> WalletName {
 
 /// The example policy with another descriptor for one of its wallets, signed.
 pub(crate) fn rules(name: &str, descriptor: &str) -> Rules {
+    signed(name, &[("descriptor", descriptor)])
+}
+
+/// The example policy with other values for one of its wallets, signed.
+pub(crate) fn signed(name: &str, values: &[(&str, &str)]) -> Rules {
     let example = include_str!("../../../policy/examples/policy.toml");
     let mut ours = false;
     let lines = example.lines().map(|line| {
         if line.starts_with("name = ") {
             ours = line == format!("name = {name:?}");
         }
-        if ours && line.starts_with("descriptor = ") {
-            format!("descriptor = {descriptor:?}\n")
-        } else {
-            format!("{line}\n")
+        let named = |(key, _): &&(&str, &str)| line.starts_with(&format!("{key} = "));
+        match values.iter().find(named) {
+            Some((key, value)) if ours => format!("{key} = {value:?}\n"),
+            _ => format!("{line}\n"),
         }
     });
     let text: String = lines.collect();
-    assert!(text.contains(descriptor));
+    assert!(values.iter().all(|(_, value)| text.contains(value)));
     let officer = SigningKey::from_bytes(&[8; 32]);
     let alice = KeyName::parse("alice").unwrap();
     let signature = officer.sign(&sign_message(&text)).to_bytes();

@@ -118,7 +118,7 @@ async fn try_higher(
         }
         Err(error) => return Err(error),
     };
-    if !is_worth_it(in_force.fee, fee_at(planned.rate, &planned.psbt.unsigned_tx)) {
+    if !is_worth_it(in_force.fee, fee_at(planned.rate, &planned.psbt)) {
         return Ok(pause);
     }
     tracing::info!(payout = id, rate = %planned.rate, "a payout waited for too long and is made again");
@@ -199,7 +199,6 @@ impl<'a> Wish<'a> {
     async fn plan(&self, app: &Spender) -> Result<Planned, Error> {
         let mut coins = coins::candidates(app.store.reader(), &self.wallet.name).await?;
         let rate = app.feerate("").await?;
-        let limits = app.config.limits(0);
         let earlier = match self.replaced {
             None => None,
             Some(fee) => {
@@ -209,6 +208,7 @@ impl<'a> Wish<'a> {
         };
         // Every change script is as long as the first: plan before the signer is asked for the index.
         let change = self.wallet.script(Branch::Change, 0)?;
+        let limits = app.config.limits(0).for_inputs_like(&change);
         let payment = Payment { amount: self.amount, to: &self.to, change: &change };
         let _ = payout(&coins, &payment, earlier, rate, &limits)?;
         let status = app.signer.status().await?;

@@ -56,7 +56,7 @@ pub fn payout(
         return Err(PlanError::Dust { amount: payment.amount, least });
     }
     let mut inputs = earlier.map(|e| e.inputs.to_vec()).unwrap_or_default();
-    let (mut spare, _) = worth_spending(coins, rate);
+    let (mut spare, _) = worth_spending(coins, rate, limits.input_weight);
     spare.retain(|coin| inputs.iter().all(|taken| taken.outpoint != coin.outpoint));
     let _too_heavy = split_by_parents(&mut spare, limits.parent_bytes_max);
     let fits = limits.inputs_that_fit(&[payment.to, payment.change]);
@@ -93,13 +93,14 @@ fn settle(
     limits: &Limits,
 ) -> Result<(Option<Amount>, Amount), PlanError> {
     let available = total(inputs)?;
-    let lean = fee_for(size::weight(inputs.len(), &[payment.to]), rate, replaced)?;
+    let weight = |outputs: &[&Script]| size::weight_of(inputs.len(), limits.input_weight, outputs);
+    let lean = fee_for(weight(&[payment.to]), rate, replaced)?;
     let needed = payment.amount.checked_add(lean).ok_or(PlanError::Overflow)?;
     let rest = match available.checked_sub(payment.amount) {
         Some(rest) if !inputs.is_empty() && rest >= lean => rest,
         _ => return Err(PlanError::Insufficient { needed, available }),
     };
-    let full = fee_for(size::weight(inputs.len(), &[payment.to, payment.change]), rate, replaced)?;
+    let full = fee_for(weight(&[payment.to, payment.change]), rate, replaced)?;
     let (change, fee) = match rest.checked_sub(full) {
         Some(change) if change >= least_change(payment.change, rate) => (Some(change), full),
         _ => (None, rest),
@@ -110,7 +111,7 @@ fn settle(
 
 /// Less than this is dropped to the fee: nodes would not relay it, or spending it would cost more than it holds.
 fn least_change(change: &Script, rate: FeeRate) -> Amount {
-    change.minimal_non_dust().max(fee_of(rate, size::INPUT_WEIGHT))
+    change.minimal_non_dust().max(fee_of(rate, size::input_weight(change)))
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ proptest! {
         let limits = Limits { inputs_max: 100, fee_max: Amount::MAX_MONEY, ..limits(1_000_000) };
         let (to, change, amount) = (script(22), script(22), Amount::from_sat(sat));
         let payment = Payment { amount, to: &to, change: &change };
-        let (good, _) = worth_spending(&coins, rate);
+        let (good, _) = worth_spending(&coins, rate, size::INPUT_WEIGHT);
         let sum: u128 = good.iter().map(|c| u128::from(c.value.to_sat())).sum();
         let needed = u128::from((amount + fee_of(rate, size::weight(good.len(), &[&to]))).to_sat());
         let enough = !good.is_empty() && sum >= needed;
@@ -88,6 +88,7 @@ proptest! {
 fn limits(millionths: u32) -> Limits {
     Limits {
         inputs_max: 10,
+        input_weight: size::INPUT_WEIGHT,
         weight_max: 400_000,
         parent_bytes_max: u64::MAX,
         fee_max: Amount::from_sat(100_000),

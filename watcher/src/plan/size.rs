@@ -1,4 +1,4 @@
-//! How large a transaction of P2WPKH inputs can get at most, in weight units (BIP-141). It never builds one.
+//! How large a transaction of inputs of one kind can get at most, in weight units (BIP-141). It never builds one.
 
 use bitcoin::Script;
 
@@ -6,10 +6,26 @@ use bitcoin::Script;
 /// two items: a low-S DER signature with its sighash byte (72 bytes at most) and a compressed key.
 pub const INPUT_WEIGHT: u64 = 41 * 4 + 1 + 1 + 72 + 1 + 33;
 
+/// One signed P2TR input by key path, always of this size: 41 bytes as above and a signature of 64 bytes without a
+/// sighash byte (57.5 vbytes).
+pub const TAPROOT_INPUT_WEIGHT: u64 = 41 * 4 + 1 + 1 + 64;
+
+/// The largest weight of a signed input that spends this script.
+#[must_use]
+pub fn input_weight(script: &Script) -> u64 {
+    if script.is_p2tr() { TAPROOT_INPUT_WEIGHT } else { INPUT_WEIGHT }
+}
+
 /// The largest weight of a signed transaction with so many P2WPKH inputs and these outputs.
 #[must_use]
 pub fn weight(inputs: usize, outputs: &[&Script]) -> u64 {
-    let inputs_wu = wide(inputs).saturating_mul(INPUT_WEIGHT);
+    weight_of(inputs, INPUT_WEIGHT, outputs)
+}
+
+/// The largest weight of a signed transaction with so many inputs of `each` weight and these outputs.
+#[must_use]
+pub fn weight_of(inputs: usize, each: u64, outputs: &[&Script]) -> u64 {
+    let inputs_wu = wide(inputs).saturating_mul(each);
     let outputs_bytes = outputs.iter().fold(0_u64, |sum, script| {
         let length = wide(script.len());
         sum.saturating_add(8).saturating_add(count(length)).saturating_add(length)
@@ -48,10 +64,21 @@ mod tests {
 
     #[test]
     fn equals_the_weight_of_a_built_transaction() {
+        let witnesses = [
+            (INPUT_WEIGHT, Witness::from_slice(&[vec![1; 72], vec![2; 33]])),
+            (TAPROOT_INPUT_WEIGHT, Witness::from_slice(&[vec![1; 64]])),
+        ];
+        for (each, witness) in witnesses {
+            equals(each, &witness);
+        }
+        assert_eq!(TAPROOT_INPUT_WEIGHT, 230, "57.5 vbytes");
+    }
+
+    fn equals(each: u64, witness: &Witness) {
         let scripts = [ScriptBuf::from_bytes(vec![0; 22]), ScriptBuf::from_bytes(vec![0; 34])];
         for inputs in [1, 2, 252, 253, 1_400] {
             for outputs in 1..=2 {
-                let witness = Witness::from_slice(&[vec![1; 72], vec![2; 33]]);
+                let witness = witness.clone();
                 let input = TxIn { witness, sequence: Sequence::MAX, ..TxIn::default() };
                 let output = scripts[..outputs].iter().map(|script_pubkey| TxOut {
                     value: Amount::ONE_BTC,
@@ -64,7 +91,7 @@ mod tests {
                     output: output.collect(),
                 };
                 let refs: Vec<&Script> = scripts[..outputs].iter().map(|s| s.as_script()).collect();
-                assert_eq!(weight(inputs, &refs), built.weight().to_wu());
+                assert_eq!(weight_of(inputs, each, &refs), built.weight().to_wu());
             }
         }
     }

@@ -32,7 +32,7 @@ pub fn sweep(
     limits: &Limits,
 ) -> Result<SweepPlan, PlanError> {
     limits.check_rate(rate)?;
-    let (mut inputs, mut left_out) = worth_spending(coins, rate);
+    let (mut inputs, mut left_out) = worth_spending(coins, rate, limits.input_weight);
     if inputs.is_empty() {
         return Err(PlanError::NoCoins { rate });
     }
@@ -80,7 +80,7 @@ fn settle(
     limits: &Limits,
 ) -> Result<(Amount, Amount), PlanError> {
     let available = total(inputs)?;
-    let fee = fee_for(size::weight(inputs.len(), &[cold]), rate, replaced)?;
+    let fee = fee_for(size::weight_of(inputs.len(), limits.input_weight, &[cold]), rate, replaced)?;
     let least = cold.minimal_non_dust();
     let to_cold = available.checked_sub(fee).unwrap_or(Amount::ZERO);
     if to_cold < least {

@@ -41,6 +41,7 @@ pub(crate) fn any_limits() -> impl Strategy<Value = Limits> {
     (1_usize..40, 1_000_u64..20_000, 200_u64..200_000, 100_u32..=1_000_000).prop_map(
         |(inputs_max, weight_max, fee_sat, share)| Limits {
             inputs_max,
+            input_weight: size::INPUT_WEIGHT,
             weight_max,
             parent_bytes_max: weight_max / 2,
             fee_max: Amount::from_sat(fee_sat),
@@ -137,6 +138,7 @@ proptest! {
 fn roomy() -> Limits {
     Limits {
         inputs_max: crate::plan::INPUTS_MAX,
+        input_weight: size::INPUT_WEIGHT,
         weight_max: WEIGHT_MAX,
         parent_bytes_max: PARENT_BYTES_MAX,
         fee_max: Amount::from_sat(10_000_000),
@@ -189,4 +191,22 @@ fn a_replacement_spends_the_same_coins_and_pays_the_relay_increment() {
     assert_eq!(second.inputs, first.inputs);
     let vsize = size::weight(2, &[&script(22)]).div_ceil(4);
     assert_eq!(second.fee.to_sat(), first.fee.to_sat() + vsize);
+}
+
+#[test]
+fn taproot_coins_pay_for_what_they_weigh() {
+    let rate = FeeRate::from_sat_per_kvb(10_000);
+    let limits = roomy().for_inputs_like(&script_like_taproot());
+    let plan = sweep(&[coin(100_000, 0), coin(100_000, 1)], &script(22), rate, &limits).unwrap();
+    // 42 weight units of frame, 31 bytes of output, 2 inputs of 57.5 vbytes.
+    assert_eq!(plan.fee.to_sat(), 10 * (42_u64 + 31 * 4 + 2 * 230).div_ceil(4));
+    // At its own cost a coin is not worth spending; P2WPKH would not even be at 680.
+    let poor = sweep(&[coin(575, 0)], &script(22), rate, &limits);
+    assert!(matches!(poor, Err(crate::plan::PlanError::NoCoins { .. })), "{poor:?}");
+}
+
+fn script_like_taproot() -> ScriptBuf {
+    let mut bytes = vec![0x51, 0x20];
+    bytes.extend([7; 32]);
+    ScriptBuf::from_bytes(bytes)
 }

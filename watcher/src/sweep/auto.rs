@@ -9,6 +9,7 @@ use crate::coins;
 use crate::error::Error;
 use crate::follow::Next;
 use crate::plan::Standing;
+use crate::scan::Branch;
 use crate::spend::{AutoSweep, Spender};
 use crate::store::now_unix;
 
@@ -58,7 +59,7 @@ pub(crate) async fn sweep(app: &Spender, name: &str) -> Result<Next, Error> {
         key: format!("auto/{name}/{number}"),
         digest: Sha256::digest(format!("auto-v1\n{name}\n{number}\n")).into(),
         rate: app.feerate("").await?,
-        limits: app.config.limits(0),
+        limits: app.config.limits(0).for_inputs_like(&wallet.script(Branch::External, 0)?),
         choice: Choice::All,
     };
     match make::make(app, &wish).await {

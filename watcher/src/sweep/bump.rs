@@ -2,7 +2,7 @@
 //! little more: every try spends of the signer's fee budget.
 
 use asset::FeeRate;
-use bitcoin::{Psbt, Transaction};
+use bitcoin::Psbt;
 use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 
@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::follow::Next;
 use crate::plan::{Coin, fee_of, size};
 use crate::progress::State;
+use crate::scan::Branch;
 use crate::signer_client::Reason;
 use crate::spend::Spender;
 use crate::store::now_unix;
@@ -65,20 +66,21 @@ async fn try_higher(
         .collect();
     let rate = app.feerate("").await?;
     let psbt = Psbt::deserialize(&sweep.psbt).map_err(|error| Error::Broken(error.to_string()))?;
-    if !is_worth_it(sweep.fee, fee_at(rate, &psbt.unsigned_tx)) {
+    if !is_worth_it(sweep.fee, fee_at(rate, &psbt)) {
         return Ok(pause);
     }
     let earlier: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sweeps WHERE replaces = $1")
         .bind(id)
         .fetch_one(app.store.reader())
         .await?;
+    let wallet = app.wallet(&sweep.tenant, &sweep.wallet)?;
     let wish = Wish {
-        wallet: app.wallet(&sweep.tenant, &sweep.wallet)?,
+        wallet,
         // No caller's key has a slash.
         key: format!("bump/{id}/{earlier}"),
         digest: Sha256::digest(format!("bump-v1\n{id}\n")).into(),
         rate,
-        limits: app.config.limits(0),
+        limits: app.config.limits(0).for_inputs_like(&wallet.script(Branch::External, 0)?),
         choice: Choice::Again { of: &sweep, coins: &coins },
     };
     match make::make(app, &wish).await {
@@ -125,10 +127,14 @@ pub(crate) fn given_up(refused: i64) -> Vec<Reason> {
 }
 
 /// What a transaction would cost at a feerate, once it is signed.
-pub(crate) fn fee_at(rate: FeeRate, unsigned: &Transaction) -> asset::Amount {
+pub(crate) fn fee_at(rate: FeeRate, plan: &Psbt) -> asset::Amount {
+    let unsigned = &plan.unsigned_tx;
     let outputs: Vec<_> =
         unsigned.output.iter().map(|output| output.script_pubkey.as_script()).collect();
-    fee_of(rate, size::weight(unsigned.input.len(), &outputs)).to_sat().into()
+    // All inputs are of one wallet.
+    let coin = plan.inputs.first().and_then(|input| input.witness_utxo.as_ref());
+    let each = coin.map_or(size::INPUT_WEIGHT, |coin| size::input_weight(&coin.script_pubkey));
+    fee_of(rate, size::weight_of(unsigned.input.len(), each, &outputs)).to_sat().into()
 }
 
 /// Whether a fee is at least a quarter higher than before.

@@ -11,6 +11,7 @@ use crate::deposit::Chain;
 use crate::error::Error;
 use crate::follow::Next;
 use crate::plan::Standing;
+use crate::scan::Branch;
 use crate::spend::Spender;
 
 use super::make::{self, Choice, Wish};
@@ -42,13 +43,14 @@ pub(crate) async fn recut(app: &Spender, id: &str) -> Result<Next, Error> {
         .bind(id)
         .fetch_one(app.store.reader())
         .await?;
+    let wallet = app.wallet(&sweep.tenant, &sweep.wallet)?;
     let wish = Wish {
-        wallet: app.wallet(&sweep.tenant, &sweep.wallet)?,
+        wallet,
         // No caller's key has a slash.
         key: format!("recut/{id}/{earlier}"),
         digest: Sha256::digest(format!("recut-v1\n{id}\n")).into(),
         rate: app.feerate("").await?,
-        limits: app.config.limits(0),
+        limits: app.config.limits(0).for_inputs_like(&wallet.script(Branch::External, 0)?),
         choice: Choice::Rest { of: id, coins: &survivors },
     };
     match make::make(app, &wish).await {

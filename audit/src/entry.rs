@@ -213,6 +213,17 @@ pub enum Event {
         /// Policy version that allowed it.
         policy: u64,
     },
+    /// A person at the signer's machine said what may be done with a wallet's keys.
+    KeyState {
+        /// Wallet name.
+        wallet: String,
+        /// Key tier.
+        tier: String,
+        /// `active`, `suspended`, `retired` or `compromised`.
+        state: String,
+        /// Why, in their words.
+        reason: String,
+    },
 }
 
 /// A stable code and a sentence.

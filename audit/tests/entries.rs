@@ -119,6 +119,15 @@ fn vectors() -> Vec<(Event, &'static str)> {
             Event::SpendAgain { request, policy: 300 },
             "01d2090f01010101010101010101010101010101ac02",
         ),
+        (
+            Event::KeyState {
+                wallet: "hot".to_owned(),
+                tier: "token-hd".to_owned(),
+                state: "suspended".to_owned(),
+                reason: "PIN seen".to_owned(),
+            },
+            "01d2091003686f7408746f6b656e2d68640973757370656e6465640850494e207365656e",
+        ),
     ]
 }
 

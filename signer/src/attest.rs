@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use token_wire::StatementKey;
 
 use crate::app::{App, blocking};
+use crate::keys::may_attest;
 use crate::ledger::{Batch, Leaf, Ledger, Place};
 use crate::log::Step;
 use crate::refusal::{Reason, Refusal};
@@ -162,6 +163,7 @@ fn sort<'a>(
     let imported = ledger.imports().wallet(wallet.name());
     let below = imported.ok_or_else(|| not_imported(wallet.name()))?.proven(false);
     let window = ledger.attested().count(wallet.name()).saturating_add(INDEX_WINDOW);
+    may_attest(ledger, wallet.name())?;
     let (mut unsigned, mut fresh) = (Vec::new(), Vec::new());
     for derived in claims {
         let index = derived.claim.index;

@@ -169,6 +169,7 @@ fn wallet_status(wallet: &Wallet, ledger: &Ledger) -> WalletStatus {
         next_cold_index: if cold { next_cold } else { 0 },
         last_change_index: ledger.last_used(name, true).unwrap_or(0),
         attested_below: ledger.attested().below(name),
+        key_state: if cold { String::new() } else { ledger.key_state(name).to_string() },
     }
 }
 

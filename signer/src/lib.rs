@@ -25,5 +25,6 @@ pub mod attest;
 pub mod log;
 pub mod token;
 pub mod init;
+pub mod keys;
 pub mod import;
 pub mod prove;

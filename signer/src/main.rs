@@ -8,9 +8,11 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use policy::Rules;
 use policy::names::WalletName;
+use policy::rules::Tier;
 use signer::config::Config;
+use signer::ledger::KeyState;
 use signer::log::{Clock, LogError, Store, begin};
-use signer::{import, init, serve, start};
+use signer::{import, init, keys, serve, start};
 use tracing_subscriber::EnvFilter;
 
 /// The isolated signer.
@@ -59,6 +61,11 @@ enum Command {
         #[arg(long)]
         clock_is_right: bool,
     },
+    /// About a wallet's keys: which state they are in, as NIST SP 800-57 has it. The signer must be down.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
     /// About the token's PIN.
     Pin {
         #[command(subcommand)]
@@ -69,6 +76,29 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Shows every wallet with keys, its tier and their state.
+    List,
+    /// Nothing is signed or attested with them until they are activated again.
+    Suspend(KeyOf),
+    /// Suspended ones are used again.
+    Activate(KeyOf),
+    /// They are only swept out from now on. For ever.
+    Retire(KeyOf),
+    /// Somebody else may have them: nothing is signed or attested any more. For ever.
+    Compromised(KeyOf),
+}
+
+#[derive(clap::Args)]
+struct KeyOf {
+    /// The wallet's name in the policy.
+    wallet: String,
+    /// Why; written to the log.
+    #[arg(long)]
+    reason: String,
 }
 
 #[derive(Subcommand)]
@@ -118,6 +148,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Serve { clock_is_right } => {
             Ok(serve::serve(&config, clock_is_right, told_to_end()?).await?)
         }
+        Command::Key { command } => run_key(&config, command).await,
         Command::Pin { command: PinCommand::Clear } => init::clear_pin(&config.state_dir, &mut out),
         Command::Token { command: TokenCommand::Clear } => {
             init::clear_token(&config.state_dir, &mut out)
@@ -167,6 +198,38 @@ async fn import_bundle(
         "{wallet}: {said}, {external} external and {change} change keys, bundle {digest}"
     )?;
     Ok(())
+}
+
+async fn run_key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
+    let rules = config.rules()?;
+    let token_config =
+        signer::token::TokenConfig { workers: Some(NonZeroU8::MIN), ..config.token.clone() };
+    let token = start::open_token(config, token_config).await?;
+    let log = start::open_log(config, &token, Clock::system()).await?;
+    start::activate(&log, &rules).await?;
+    let change = match command {
+        KeyCommand::List => None,
+        KeyCommand::Suspend(of) => Some((of, KeyState::Suspended)),
+        KeyCommand::Activate(of) => Some((of, KeyState::Active)),
+        KeyCommand::Retire(of) => Some((of, KeyState::Retired)),
+        KeyCommand::Compromised(of) => Some((of, KeyState::Compromised)),
+    };
+    let done = match change {
+        None => Ok(()),
+        Some((KeyOf { wallet, reason }, state)) => match WalletName::parse(&wallet) {
+            Ok(wallet) => keys::set_state(&log, &rules, &wallet, state, &reason)
+                .await
+                .map_err(anyhow::Error::from),
+            Err(error) => Err(error.into()),
+        },
+    };
+    let mut out = std::io::stdout();
+    for wallet in rules.wallets().iter().filter(|wallet| wallet.tier != Tier::Cold) {
+        let state = log.read(|ledger| ledger.key_state(&wallet.name));
+        writeln!(out, "{:<20} {:<10} {state}", wallet.name.as_str(), wallet.tier.as_str())?;
+    }
+    log.close().await?;
+    done
 }
 
 /// The policy's wallet with the bundle's descriptor.

@@ -79,6 +79,12 @@ reasons! {
     WalletWithoutKeys = "wallet-without-keys", Invalid;
     /// The wallet's bundle must have been imported.
     WalletNotImported = "wallet-not-imported", Precondition;
+    /// Suspended keys sign and attest nothing until somebody activates them again.
+    KeySuspended = "key-suspended", Precondition;
+    /// Retired keys are only swept out: no payouts, no new addresses.
+    KeyRetired = "key-retired", Precondition;
+    /// Compromised keys sign and attest nothing any more.
+    KeyCompromised = "key-compromised", Precondition;
     /// Requests have bounded bytes, inputs, outputs, weight and parents.
     Oversize = "oversize", Exhausted;
     /// The transaction comes as a readable BIP-174 version 0 PSBT, with nothing behind it.

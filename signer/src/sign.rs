@@ -16,6 +16,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use crate::app::App;
+use crate::keys;
 use crate::ledger::nonces::Points;
 use crate::ledger::{Answer, Ledger};
 use crate::log::{DurablePermit, Fold as _, Step};
@@ -96,6 +97,7 @@ pub async fn sign(
     match verdict {
         Verdict::Stored(answer) => stored(app, request, answer).await,
         Verdict::OtherContent => Err(other_content(request)),
+        Verdict::KeyState(refusal) => Err(refusal),
         Verdict::Denied(reasons) => Ok(Outcome::Denied(request.intent().request, reasons)),
         Verdict::Allowed => {
             let transaction = make(app, request, permit, jobs).await?;
@@ -115,6 +117,7 @@ fn answered(ledger: &Ledger, request: &SigningRequest) -> bool {
 enum Verdict {
     Stored(Answer),
     OtherContent,
+    KeyState(Refusal),
     Denied(Vec<Finding>),
     Allowed,
 }
@@ -123,6 +126,9 @@ enum Verdict {
 /// allowed before and never answered (a crash, a token away) is decided again; its reservation counts once.
 fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict> {
     let intent = request.intent();
+    if let Err(refusal) = keys::may_sign(ledger, &app.rules, &intent.wallet, &intent.lane) {
+        return Step::nothing(Verdict::KeyState(refusal));
+    }
     let mut events = Vec::new();
     match ledger.request(intent.request) {
         Some(known) if known.digest != intent.digest => {

@@ -23,6 +23,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::AttestationSigned { .. } => "attestation signed",
         Event::Service { .. } => "service",
         Event::TailSetAside { .. } => "tail set aside",
+        Event::KeyState { .. } => "key state",
         _ => "unknown",
     }
 }
@@ -98,6 +99,9 @@ fn details(event: &Event) -> String {
         Event::Service { state, version } => words(&format!("{state}, version {version}")),
         Event::TailSetAside { from, count, digest } => {
             format!("{count} uncovered entries from {from} on, root {}", hex::encode(digest))
+        }
+        Event::KeyState { wallet, tier, state, reason } => {
+            words(&format!("keys of {wallet} ({tier}) {state}: {reason}"))
         }
         _ => String::new(),
     }

@@ -116,7 +116,11 @@ impl Story {
             Event::TailSetAside { from, count, .. } if *from != seq || *count == 0 => {
                 Err("it does not stand where what it set aside began".to_owned())
             }
-            Event::Refused { .. } | Event::Service { .. } | Event::TailSetAside { .. } => Ok(()),
+            // Which state may follow which is the signer's to keep; it folds this log by the same rule.
+            Event::Refused { .. }
+            | Event::Service { .. }
+            | Event::TailSetAside { .. }
+            | Event::KeyState { .. } => Ok(()),
             _ => Err("this program does not know what it says: use a newer one".to_owned()),
         }
     }

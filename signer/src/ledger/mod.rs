@@ -9,6 +9,7 @@ mod spends;
 mod indexes;
 mod attested;
 mod wallets;
+mod states;
 pub mod nonces;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 use crate::log::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
+pub use states::KeyState;
 pub use wallets::{Imported, Imports};
 
 use nonces::{Nonces, Points};
@@ -36,6 +38,7 @@ pub struct Ledger {
     beginning: Option<Beginning>,
     policy: Option<ActivePolicy>,
     imports: Imports,
+    key_states: states::KeyStates,
     requests: HashMap<RequestId, Request>,
     spends: Spends,
     attested: Attested,
@@ -118,6 +121,12 @@ impl Ledger {
     #[must_use]
     pub fn imports(&self) -> &Imports {
         &self.imports
+    }
+
+    /// What may be done with a wallet's keys.
+    #[must_use]
+    pub fn key_state(&self, wallet: &WalletName) -> KeyState {
+        self.key_states.of(wallet)
     }
 
     /// A request that was readable.
@@ -217,6 +226,7 @@ impl Fold for Ledger {
                 self.attested.add(network, attested)
             }
             Event::AttestationSigned { root, signature } => self.attested.sign(root, signature),
+            Event::KeyState { wallet, state, .. } => self.key_states.set(wallet, state),
             // These change nothing that a decision asks about.
             Event::Refused { .. } | Event::Service { .. } | Event::TailSetAside { .. } => Ok(()),
             _ => Err(wrong(

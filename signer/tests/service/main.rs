@@ -16,6 +16,7 @@ mod common;
 mod token;
 mod pki;
 mod house;
+mod states;
 mod sweeping;
 mod ungranted;
 mod paying;

@@ -1,5 +1,5 @@
 //! The token through real workers and the real SoftHSM, with everything that can go wrong between. What SoftHSM
-//! would never do by itself (hang, lie, break off) a small module between worker and SoftHSM does: `shim.c`.
+//! would never do by itself (hang, lie, break off) a module between worker and SoftHSM does: `faulty-hsm`.
 
 mod queue;
 mod signing;
@@ -50,13 +50,16 @@ impl TestToken {
         Self { dir, config }
     }
 
-    /// The same with the shim between worker and SoftHSM.
-    fn bare_with_shim() -> Self {
+    /// The same with the faulty module between worker and SoftHSM.
+    fn bare_faulty() -> Self {
         let mut token = Self::bare();
-        let module = token.config.module.replace(SHIM.clone()).unwrap();
+        let faulty = PROGRAMS.join("libfaulty_hsm.so");
+        let module = token.config.module.replace(faulty).unwrap();
+        let dir = token.dir.path().join("faulty");
+        fs::create_dir(&dir).unwrap();
         let env = &mut token.config.env;
-        env.insert("SHIM_MODULE".into(), module.to_str().unwrap().into());
-        env.insert("SHIM_DIR".into(), token.dir.path().to_str().unwrap().into());
+        env.insert("FAULTY_MODULE".into(), module.to_str().unwrap().into());
+        env.insert("FAULTY_DIR".into(), dir.to_str().unwrap().into());
         token
     }
 
@@ -86,19 +89,31 @@ impl TestToken {
 
     /// Calls of this name that reached the module.
     fn calls(&self, name: &str) -> usize {
-        let calls = fs::read_to_string(self.dir.path().join("calls")).unwrap_or_default();
-        calls.lines().filter(|line| *line == name).count()
+        self.noted("calls").iter().filter(|line| *line == name).count()
     }
 
-    /// Makes the module misbehave from now on; see `shim.c`.
-    fn fault(&self, text: &str) {
-        let (new, place) = (self.dir.path().join("fault.new"), self.dir.path().join("fault"));
-        fs::write(&new, text).unwrap();
-        fs::rename(new, place).unwrap();
+    /// Faults that truly happened, as `C_Sign CKR_DEVICE_ERROR`.
+    fn faults(&self) -> Vec<String> {
+        self.noted("faults")
+    }
+
+    fn noted(&self, file: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.faulty(file)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Makes the module misbehave from now on; see `faulty-hsm`'s rules.
+    fn fault(&self, rules: &str) {
+        fs::write(self.faulty("rules.new"), rules).unwrap();
+        fs::rename(self.faulty("rules.new"), self.faulty("rules")).unwrap();
     }
 
     fn no_fault(&self) {
-        let _ = fs::remove_file(self.dir.path().join("fault"));
+        let _ = fs::remove_file(self.faulty("rules"));
+    }
+
+    fn faulty(&self, file: &str) -> PathBuf {
+        self.dir.path().join("faulty").join(file)
     }
 
     /// Process ids of this token's workers, from their arguments.
@@ -200,23 +215,10 @@ static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let own = std::env::current_exe().unwrap();
     let folder = own.parent().and_then(Path::parent).unwrap().to_owned();
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "-q", "--bins", "-p", "softhsm-setup", "-p", "token-worker"]);
+    build.args(["build", "-q", "-p", "softhsm-setup", "-p", "token-worker", "-p", "faulty-hsm"]);
     if folder.ends_with("release") {
         build.arg("--release");
     }
     assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
     folder
-});
-
-/// The shim, compiled.
-static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("token-worker/tests/shim.c");
-    let new = PROGRAMS.join(format!("shim-{}.so", std::process::id()));
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-o"]).arg(&new).arg(source).arg("-ldl");
-    assert!(compiler.status().unwrap().success());
-    // Several test processes may be at it; each puts a whole file there.
-    let module = PROGRAMS.join("shim.so");
-    fs::rename(new, &module).unwrap();
-    module
 });

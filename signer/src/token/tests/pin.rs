@@ -14,7 +14,7 @@ fn is_latched(error: &TokenError) -> bool {
 
 #[tokio::test]
 async fn a_wrong_pin_is_tried_exactly_once_whatever_happens() {
-    let mut test = TestToken::bare_with_shim();
+    let mut test = TestToken::bare_faulty();
     test.init().await;
     let logins = test.calls("C_Login");
     let right = fs::read(test.pin_file()).unwrap();
@@ -41,7 +41,7 @@ async fn a_wrong_pin_is_tried_exactly_once_whatever_happens() {
 
 #[tokio::test]
 async fn a_pin_changed_under_a_running_signer_costs_one_try() {
-    let mut test = TestToken::bare_with_shim();
+    let mut test = TestToken::bare_faulty();
     test.config.workers = std::num::NonZeroU8::new(3);
     let keys = test.init().await;
     let children = TestChild::many(&keys, 10);
@@ -61,12 +61,12 @@ async fn a_pin_changed_under_a_running_signer_costs_one_try() {
 
 #[tokio::test]
 async fn a_first_login_that_breaks_off_is_not_repeated() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     test.init().await;
     // As if this PIN file had never been accepted.
     cleared(&test);
     let logins = test.calls("C_Login");
-    test.fault("C_Login exit");
+    test.fault("C_Login always exit");
     let error = test.refusal().await;
     assert!(matches!(error, TokenError::Unavailable(_)), "{error}");
     test.no_fault();
@@ -80,16 +80,16 @@ async fn a_first_login_that_breaks_off_is_not_repeated() {
 
 #[tokio::test]
 async fn a_known_pin_survives_two_broken_logins_but_not_three() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     test.init().await;
     let logins = test.calls("C_Login");
-    test.fault("C_Login exit");
+    test.fault("C_Login always exit");
     test.refusal().await;
     test.no_fault();
     test.start().await.stop().await;
     let started = test.calls("C_Login");
     assert_eq!(started, logins + 3);
-    test.fault("C_Login exit");
+    test.fault("C_Login always exit");
     for _ in 0..4 {
         test.refusal().await;
     }
@@ -97,16 +97,16 @@ async fn a_known_pin_survives_two_broken_logins_but_not_three() {
     test.no_fault();
     assert!(is_latched(&test.refusal().await));
     cleared(&test);
-    test.fault("C_Login !exit");
+    test.fault("C_Login once exit");
     assert!(matches!(test.refusal().await, TokenError::Unavailable(_)));
     assert!(is_latched(&test.refusal().await), "after clear the PIN file is not a known one");
 }
 
 #[tokio::test]
 async fn a_locked_pin_is_a_refusal_and_any_other_error_counts_as_a_try() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     test.init().await;
-    test.fault("C_Login 0x32");
+    test.fault("C_Login always 0x32");
     let logins = test.calls("C_Login");
     for _ in 0..3 {
         let error = test.refusal().await;
@@ -117,7 +117,7 @@ async fn a_locked_pin_is_a_refusal_and_any_other_error_counts_as_a_try() {
     }
     assert_eq!(test.calls("C_Login"), logins + 3);
     cleared(&test);
-    test.fault("C_Login 0xa4");
+    test.fault("C_Login always 0xa4");
     let error = test.refusal().await;
     assert!(is_latched(&error) && error.to_string().contains("locked"), "{error}");
     test.no_fault();
@@ -127,7 +127,7 @@ async fn a_locked_pin_is_a_refusal_and_any_other_error_counts_as_a_try() {
 #[tokio::test]
 async fn a_bad_pin_file_is_never_sent() {
     use std::os::unix::fs::PermissionsExt;
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     test.init().await;
     let logins = test.calls("C_Login");
     fs::set_permissions(test.pin_file(), fs::Permissions::from_mode(0o644)).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn signs_200_children_with_exactly_their_calls() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     let keys = test.init().await;
     let children = TestChild::many(&keys, 200);
     let token = test.start().await;
@@ -86,7 +86,7 @@ async fn a_bad_child_fails_its_request_by_position() {
 
 #[tokio::test]
 async fn statements_are_verified_before_they_leave() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     let keys = test.init().await;
     let token = test.start().await;
     let message = b"cofferdam/test\n1\nAAAA\n";
@@ -101,7 +101,7 @@ async fn statements_are_verified_before_they_leave() {
     let long = vec![0; token_wire::STATEMENT_BYTES_MAX + 1];
     let refused = token.statement(StatementKey::Checkpoint, &long).await;
     assert_eq!(refused, Err(TokenError::StatementTooLong(long.len())));
-    test.fault("C_Sign !flip");
+    test.fault("C_Sign once flip");
     let lie = token.statement(StatementKey::Checkpoint, message).await;
     assert_eq!(lie, Err(TokenError::WrongStatement(StatementKey::Checkpoint)));
     assert!(token.problem().unwrap().contains("checkpoint key"));

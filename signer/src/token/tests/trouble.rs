@@ -32,13 +32,13 @@ async fn workers_killed_again_and_again_lose_nothing() {
 
 #[tokio::test]
 async fn a_worker_killed_while_it_starts_is_no_lost_token() {
-    let mut test = TestToken::bare_with_shim();
+    let mut test = TestToken::bare_faulty();
     test.config.workers = std::num::NonZeroU8::new(1);
     let keys = test.init().await;
     let children = TestChild::many(&keys, 10);
     let token = test.start().await;
     // The only worker is killed, and its successor dies before it has found its keys.
-    test.fault("C_FindObjectsInit !exit");
+    test.fault("C_FindObjectsInit once exit");
     for pid in test.workers() {
         TestToken::signal(pid, "-KILL");
     }
@@ -82,11 +82,11 @@ async fn a_hung_worker_is_killed_at_its_deadline() {
 
 #[tokio::test]
 async fn a_worker_that_dies_over_every_batch_is_not_asked_for_ever() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     let keys = test.init().await;
     let children = TestChild::many(&keys, 4);
     let token = test.start().await;
-    test.fault("C_DestroyObject exit");
+    test.fault("C_DestroyObject always exit");
     let error = sign_all(&token, &children).await.unwrap_err();
     assert!(matches!(error, TokenError::Unavailable(_)), "{error}");
     test.no_fault();
@@ -100,12 +100,12 @@ async fn a_worker_that_dies_over_every_batch_is_not_asked_for_ever() {
 
 #[tokio::test]
 async fn a_token_that_signed_wrongly_is_not_used_again_until_a_person_says_so() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     let keys = test.init().await;
     let children = TestChild::many(&keys, 30);
     let token = test.start().await;
     assert_eq!(token.problem(), None);
-    test.fault("C_Sign !flip");
+    test.fault("C_Sign once flip");
     let error = sign_all(&token, &children).await.unwrap_err();
     // What waits is failed first.
     let (wrong, left) = (
@@ -144,10 +144,10 @@ async fn a_token_that_signed_wrongly_is_not_used_again_until_a_person_says_so() 
 
 #[tokio::test]
 async fn a_wrong_statement_is_not_released_either() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     test.init().await;
     let token = test.start().await;
-    test.fault("C_Sign !flip");
+    test.fault("C_Sign once flip");
     let error = token.statement(StatementKey::Checkpoint, b"x\n").await.unwrap_err();
     assert_eq!(error, TokenError::WrongStatement(StatementKey::Checkpoint));
     let error = token.statement(StatementKey::Checkpoint, b"x\n").await.unwrap_err();
@@ -158,14 +158,14 @@ async fn a_wrong_statement_is_not_released_either() {
 
 #[tokio::test]
 async fn a_record_gets_a_second_look() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     let keys = test.init().await;
     let children = TestChild::many(&keys, 30);
     let token = test.start().await;
     // A record is condemned by two wrong signatures, not by one.
-    test.fault("C_Sign !flip");
+    test.fault("C_Sign once flip");
     assert_eq!(token.prove(vec![children[0].proof(0)]).await, Ok(vec![Ok(())]));
-    test.fault("C_Sign flip");
+    test.fault("C_Sign always flip");
     assert!(token.prove(vec![children[0].proof(0)]).await.unwrap()[0].is_err());
     test.no_fault();
     // It may be the record's fault as well: the token is not.
@@ -175,20 +175,21 @@ async fn a_record_gets_a_second_look() {
 
 #[tokio::test]
 async fn a_passing_error_of_the_token_fails_no_request_and_no_record() {
-    let test = TestToken::bare_with_shim();
+    let test = TestToken::bare_faulty();
     let keys = test.init().await;
     let children = TestChild::many(&keys, 30);
     let token = test.start().await;
     // CKR_DEVICE_REMOVED, CKR_SESSION_HANDLE_INVALID, CKR_GENERAL_ERROR, CKR_HOST_MEMORY: once each.
     for error in ["0x32", "0xb3", "0x5", "0x2"] {
         for call in ["C_UnwrapKey", "C_SignInit", "C_Sign", "C_DestroyObject"] {
-            test.fault(&format!("{call} !{error}"));
+            test.fault(&format!("{call} once {error}"));
             sign_all(&token, &children).await.unwrap();
             assert_eq!(token.prove(vec![children[0].proof(0)]).await, Ok(vec![Ok(())]));
         }
     }
+    assert_eq!(test.faults().len(), 16, "each fault happened, once");
     // For good: the request fails, and the sentence names the call.
-    test.fault("C_UnwrapKey 0x32");
+    test.fault("C_UnwrapKey always 0x32");
     let error = sign_all(&token, &children).await.unwrap_err();
     assert!(matches!(error, TokenError::Unavailable(_)), "{error}");
 }

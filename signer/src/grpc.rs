@@ -145,7 +145,7 @@ fn status(app: &App) -> StatusReply {
         log_size: log.head.size,
         log_root: log.head.root.to_vec(),
         token_ready: app.problem().is_none(),
-        token_problem: app.problem().unwrap_or_default(),
+        token_problem: app.problem().or_else(|| app.token.warning()).unwrap_or_default(),
         attestation_key: keys.attestation.to_vec(),
         checkpoint_key: keys.checkpoint.to_vec(),
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenInfo, TokenKeys};
+use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenInfo, TokenKeys, state_dirs};
 
 /// `signer init`: makes the keys that the token lacks, checks those it has, writes their public halves to
 /// `state_dir` and, when asked, the wrapping key's PEM to `pem`. Running it again changes nothing.
@@ -93,12 +93,17 @@ async fn show_for_ceremony(
     Ok(keys)
 }
 
-/// `signer pin clear`: allows one more login after the PIN was refused. Put the right PIN in place first.
+/// `signer pin clear`: allows one more login after the PIN was refused, and with `last_try` also one that locks the
+/// PIN when it is wrong. Put the right PIN in place first.
 ///
 /// # Errors
 /// When the state directory cannot be written.
-pub fn clear_pin(state_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
-    if Latch::in_dir(state_dir).clear()? {
+pub fn clear_pin(state_dir: &Path, last_try: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut cleared = last_try;
+    for dir in state_dirs(state_dir) {
+        cleared |= Latch::in_dir(&dir).clear(last_try)?;
+    }
+    if cleared {
         writeln!(out, "cleared: the next login tries the PIN in the PIN file once")?;
     } else {
         writeln!(out, "nothing to clear: no login was refused")?;
@@ -111,7 +116,11 @@ pub fn clear_pin(state_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
 /// # Errors
 /// When the state directory cannot be written.
 pub fn clear_token(state_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
-    if Distrust::in_dir(state_dir).clear()? {
+    let mut cleared = false;
+    for dir in state_dirs(state_dir) {
+        cleared |= Distrust::in_dir(&dir).clear()?;
+    }
+    if cleared {
         writeln!(out, "cleared: restart the signer, which then uses the token again")?;
     } else {
         writeln!(out, "nothing to clear: no wrong signature was seen")?;

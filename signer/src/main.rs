@@ -104,7 +104,11 @@ struct KeyOf {
 #[derive(Subcommand)]
 enum PinCommand {
     /// Allows one more login after the PIN was refused. Put the right PIN in place first.
-    Clear,
+    Clear {
+        /// Also when the token says that one more wrong PIN locks it.
+        #[arg(long)]
+        last_try: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -149,7 +153,9 @@ async fn main() -> anyhow::Result<()> {
             Ok(serve::serve(&config, clock_is_right, told_to_end()?).await?)
         }
         Command::Key { command } => run_key(&config, command).await,
-        Command::Pin { command: PinCommand::Clear } => init::clear_pin(&config.state_dir, &mut out),
+        Command::Pin { command: PinCommand::Clear { last_try } } => {
+            init::clear_pin(&config.state_dir, last_try, &mut out)
+        }
         Command::Token { command: TokenCommand::Clear } => {
             init::clear_token(&config.state_dir, &mut out)
         }
@@ -182,8 +188,11 @@ async fn import_bundle(
         None => wallet_of(&rules, bundle)?,
     };
     // One worker is enough for a checkpoint.
-    let token_config =
-        signer::token::TokenConfig { workers: Some(NonZeroU8::MIN), ..config.token.clone() };
+    let token_config = signer::token::TokenConfig {
+        workers: Some(NonZeroU8::MIN),
+        standby: Default::default(),
+        ..config.token.clone()
+    };
     let token = start::open_token(config, token_config).await?;
     let log = start::open_log(config, &token, clock).await?;
     start::activate(&log, &rules).await?;

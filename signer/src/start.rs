@@ -159,9 +159,12 @@ pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
 /// # Errors
 /// [`StartError::Token`], [`StartError::SoftHsm`].
 pub async fn open_token(config: &Config, token: TokenConfig) -> Result<Arc<Token>, StartError> {
-    let token = Token::start(token, &config.state_dir).await?;
     let mainnet = config.network == asset::Network::Bitcoin;
-    if mainnet && token.info().is_softhsm() && !config.i_understand_that_softhsm_is_not_an_hsm {
+    let refuse_softhsm = mainnet && !config.i_understand_that_softhsm_is_not_an_hsm;
+    // A standby may come up later: its workers are held against this when they start.
+    let token = TokenConfig { refuse_softhsm, ..token };
+    let token = Token::start(token, &config.state_dir).await?;
+    if refuse_softhsm && token.info().is_softhsm() {
         token.stop().await;
         return Err(StartError::SoftHsm);
     }

@@ -1,7 +1,7 @@
 //! The `[token]` section of the signer's configuration. It never holds the PIN, only where it lies.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +36,15 @@ pub struct TokenConfig {
     pub start_seconds_max: Option<NonZeroU8>,
     /// Most signatures that may wait, of requests and of proofs each.
     pub queue_jobs_max: Option<u32>,
+    /// How often the keys' attributes are looked at again; 180 seconds when not given.
+    pub check_seconds: Option<NonZeroU16>,
+    /// Other tokens that hold the very same keys (by the vendor's cloning), by names of their own: all are used, and
+    /// any of them does the others' work.
+    #[serde(default)]
+    pub standby: BTreeMap<String, TokenConfig>,
+    /// Set by the signer: a standby must not be SoftHSM.
+    #[serde(skip)]
+    pub refuse_softhsm: bool,
 }
 
 /// Where workers come from.
@@ -67,6 +76,17 @@ impl TokenConfig {
 
     /// Where workers come from.
     pub(crate) fn source(&self) -> Result<Source, TokenError> {
+        let plain = |name: &String| {
+            !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+        };
+        if !self.standby.keys().all(plain)
+            || self.standby.values().any(|standby| !standby.standby.is_empty())
+        {
+            return Err(TokenError::Config(
+                "a standby's name is letters, digits and hyphens, and it has no standby itself"
+                    .into(),
+            ));
+        }
         match (&self.socket, &self.module, &self.label, &self.pin_file) {
             (Some(socket), None, None, None) => Ok(Source::Connect { socket: socket.clone() }),
             (None, Some(module), Some(label), Some(pin_file)) => Ok(Source::Spawn {
@@ -96,6 +116,11 @@ impl TokenConfig {
     /// Time for each step of a start.
     pub(crate) fn start_time(&self) -> Duration {
         Duration::from_secs(self.start_seconds_max.map_or(60, |seconds| seconds.get().into()))
+    }
+
+    /// Time from one look at the keys' attributes to the next.
+    pub(crate) fn check_time(&self) -> Duration {
+        Duration::from_secs(self.check_seconds.map_or(180, |seconds| seconds.get().into()))
     }
 
     /// Most signatures waiting in a lane.

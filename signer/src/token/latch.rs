@@ -1,7 +1,7 @@
 //! Remembers on disk that the PIN was refused, so that it is never tried again, by no worker and after no
 //! restart, until a person runs `signer pin clear`. It never holds the PIN or anything made from it.
 //!
-//! Before each login a note is written (`pin-attempt`); only the token's word on the PIN removes it. A note left
+//! The worker says when it sends the PIN, so that one that ended before has cost no try. Before each login a note is written (`pin-attempt`); only the token's word on the PIN removes it. A note left
 //! behind means that signer or worker died before the answer, or that the answer was another error: the try may
 //! have counted. One such try is enough to refuse the next, unless this same PIN file, unchanged, was accepted
 //! before (`pin-accepted`): then two are forgiven. Where the signer cannot see the PIN file (workers
@@ -21,11 +21,16 @@ use super::keys::{sync_dir, write_durably};
 const KNOWN_TRIES_MAX: u32 = 3;
 const UNKNOWN_TRIES_MAX: u32 = 1;
 
+/// A person's word that covers the last try too.
+const LAST_TRY: &str = "even the last try";
+
 /// The latch of one state directory.
 pub(crate) struct Latch {
     refused: PathBuf,
     attempt: PathBuf,
     accepted: PathBuf,
+    /// A person's word that the PIN is right, good for one try.
+    word: PathBuf,
 }
 
 /// A login that has begun. Dropped without an answer, its note stays.
@@ -44,6 +49,7 @@ impl Latch {
             refused: state_dir.join("pin-refused"),
             attempt: state_dir.join("pin-attempt"),
             accepted: state_dir.join("pin-accepted"),
+            word: state_dir.join("pin-word"),
         }
     }
 
@@ -55,8 +61,18 @@ impl Latch {
         }
     }
 
-    /// Notes that a login is about to be tried with the PIN in this file.
-    pub(crate) fn begin(&self, pin_file: Option<&Path>) -> Result<Attempt<'_>, TokenError> {
+    /// Whether a person allowed the last try before the token locks the PIN.
+    pub(crate) fn last_try_allowed(&self) -> Result<bool, TokenError> {
+        Ok(read(&self.word)?.is_some_and(|word| word == LAST_TRY))
+    }
+
+    /// Notes that a login is about to be tried with the PIN in this file. `wrong_before` says that the token has seen
+    /// a wrong PIN since its last login: then only a known PIN is tried, or one that a person has given a word for.
+    pub(crate) fn begin(
+        &self,
+        pin_file: Option<&Path>,
+        wrong_before: bool,
+    ) -> Result<Attempt<'_>, TokenError> {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
@@ -67,6 +83,11 @@ impl Latch {
         };
         let known_good =
             !pin_file.is_empty() && read(&self.accepted)?.is_some_and(|text| text == pin_file);
+        if wrong_before && !known_good && read(&self.word)?.is_none() {
+            return Err(TokenError::PinLatched(
+                "the token has seen a wrong PIN since the last login, and this PIN file was never accepted".into(),
+            ));
+        }
         let allowed = if known_good { KNOWN_TRIES_MAX } else { UNKNOWN_TRIES_MAX };
         if unanswered >= allowed {
             let text = "an earlier login ended without the token's answer, so it may have counted as a wrong PIN";
@@ -74,11 +95,13 @@ impl Latch {
             return Err(TokenError::PinLatched(text.to_owned()));
         }
         write_durably(&self.attempt, unanswered.saturating_add(1).to_string().as_bytes())?;
+        remove(&self.word)?;
         Ok(Attempt { latch: self, pin_file, unanswered, _alone: alone })
     }
 
-    /// Forgets a refusal. For a person who has put the right PIN in place.
-    pub(crate) fn clear(&self) -> Result<bool, TokenError> {
+    /// Forgets a refusal. For a person who has put the right PIN in place, and who may allow even the last try.
+    pub(crate) fn clear(&self, last_try: bool) -> Result<bool, TokenError> {
+        write_durably(&self.word, if last_try { LAST_TRY } else { "once" }.as_bytes())?;
         let was_refused = remove(&self.refused)?;
         let was_left = remove(&self.attempt)?;
         remove(&self.accepted)?;
@@ -170,54 +193,72 @@ mod tests {
     #[test]
     fn a_refusal_outlives_everything_but_clear() {
         let (dir, latch, pin_file) = latch();
-        latch.begin(Some(&pin_file)).unwrap().refused("the token said so").unwrap();
-        assert!(is_latched(&latch.begin(Some(&pin_file))));
+        latch.begin(Some(&pin_file), false).unwrap().refused("the token said so").unwrap();
+        assert!(is_latched(&latch.begin(Some(&pin_file), false)));
         let again = Latch::in_dir(dir.path());
         let refused = again.check().unwrap_err().to_string();
         assert!(refused.contains("the token said so") && refused.contains("signer pin clear"));
         fs::write(&pin_file, "another PIN").unwrap();
-        assert!(is_latched(&again.begin(Some(&pin_file))));
-        assert!(again.clear().unwrap());
-        assert!(!again.clear().unwrap());
-        again.begin(Some(&pin_file)).unwrap().accepted().unwrap();
+        assert!(is_latched(&again.begin(Some(&pin_file), false)));
+        assert!(again.clear(false).unwrap());
+        assert!(!again.clear(false).unwrap());
+        again.begin(Some(&pin_file), false).unwrap().accepted().unwrap();
     }
 
     #[test]
     fn a_first_login_without_an_answer_is_not_repeated() {
         let (_dir, latch, pin_file) = latch();
-        drop(latch.begin(Some(&pin_file)).unwrap());
-        assert!(is_latched(&latch.begin(Some(&pin_file))));
+        drop(latch.begin(Some(&pin_file), false).unwrap());
+        assert!(is_latched(&latch.begin(Some(&pin_file), false)));
         assert!(is_latched(&latch.check()));
     }
 
     #[test]
     fn a_known_pin_survives_two_crashes_but_not_three_in_a_row() {
         let (_dir, latch, pin_file) = latch();
-        latch.begin(Some(&pin_file)).unwrap().accepted().unwrap();
-        drop(latch.begin(Some(&pin_file)).unwrap());
-        latch.begin(Some(&pin_file)).unwrap().accepted().unwrap();
+        latch.begin(Some(&pin_file), false).unwrap().accepted().unwrap();
+        drop(latch.begin(Some(&pin_file), false).unwrap());
+        latch.begin(Some(&pin_file), false).unwrap().accepted().unwrap();
         for _ in 0..2 {
-            drop(latch.begin(Some(&pin_file)).unwrap());
+            drop(latch.begin(Some(&pin_file), false).unwrap());
         }
-        latch.begin(Some(&pin_file)).unwrap().not_sent().unwrap();
-        drop(latch.begin(Some(&pin_file)).unwrap());
-        assert!(is_latched(&latch.begin(Some(&pin_file))));
+        latch.begin(Some(&pin_file), false).unwrap().not_sent().unwrap();
+        drop(latch.begin(Some(&pin_file), false).unwrap());
+        assert!(is_latched(&latch.begin(Some(&pin_file), false)));
     }
 
     #[test]
     fn a_changed_pin_file_is_not_a_known_one() {
         let (_dir, latch, pin_file) = latch();
-        latch.begin(Some(&pin_file)).unwrap().accepted().unwrap();
+        latch.begin(Some(&pin_file), false).unwrap().accepted().unwrap();
         fs::write(&pin_file, "longer than before").unwrap();
-        drop(latch.begin(Some(&pin_file)).unwrap());
-        assert!(is_latched(&latch.begin(Some(&pin_file))));
+        drop(latch.begin(Some(&pin_file), false).unwrap());
+        assert!(is_latched(&latch.begin(Some(&pin_file), false)));
     }
 
     #[test]
     fn a_pin_file_that_cannot_be_seen_is_never_a_known_one() {
         let (_dir, latch, _) = latch();
-        latch.begin(None).unwrap().accepted().unwrap();
-        drop(latch.begin(None).unwrap());
-        assert!(is_latched(&latch.begin(None)));
+        latch.begin(None, false).unwrap().accepted().unwrap();
+        drop(latch.begin(None, false).unwrap());
+        assert!(is_latched(&latch.begin(None, false)));
+    }
+
+    #[test]
+    fn where_the_token_saw_a_wrong_pin_only_a_known_one_or_a_word_will_do() {
+        let (_dir, latch, pin_file) = latch();
+        assert!(is_latched(&latch.begin(Some(&pin_file), true)));
+        assert!(latch.check().is_ok(), "no try was made, so none is remembered");
+        latch.clear(false).unwrap();
+        assert!(!latch.last_try_allowed().unwrap());
+        // The word is good for one try.
+        latch.begin(Some(&pin_file), true).unwrap().accepted().unwrap();
+        latch.begin(Some(&pin_file), true).unwrap().accepted().unwrap();
+        fs::write(&pin_file, "another PIN").unwrap();
+        assert!(is_latched(&latch.begin(Some(&pin_file), true)));
+        latch.clear(true).unwrap();
+        assert!(latch.last_try_allowed().unwrap());
+        latch.begin(Some(&pin_file), true).unwrap().not_sent().unwrap();
+        assert!(!latch.last_try_allowed().unwrap());
     }
 }

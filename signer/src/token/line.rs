@@ -90,6 +90,14 @@ impl Line {
         }
     }
 
+    /// The bound keys are there and as they must be, still.
+    pub(super) fn check(&mut self) -> Result<(), TokenError> {
+        match self.ask(&Request::Check, self.start_time)? {
+            Reply::Checked => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// The token, as it described itself.
     pub(crate) fn info(&self) -> &TokenInfo {
         &self.info
@@ -146,19 +154,39 @@ impl Line {
         latch: &Latch,
         pin_file: Option<&std::path::Path>,
     ) -> Result<(), TokenError> {
-        let attempt = latch.begin(pin_file)?;
-        // A broken line leaves the attempt's note on disk: nobody knows whether the token counted it.
-        if let Err(error) = self.send(&Request::Login, self.start_time) {
-            attempt.not_sent()?;
-            return Err(error);
+        let question = Request::Pin { last_try: latch.last_try_allowed()? };
+        let state = match self.ask(&question, self.start_time)? {
+            Reply::Pin(state) => state,
+            other => return Err(unexpected(&other)),
+        };
+        let attempt = latch.begin(pin_file, state.wrong_before)?;
+        let said = self
+            .send(&Request::Login, self.start_time)
+            .and_then(|()| self.receive(self.start_time));
+        match said {
+            Ok(Reply::SendingPin) => {}
+            // Whatever happened, the token has not seen the PIN.
+            Ok(Reply::Fault(fault)) if fault.code.refuses_pin() => {
+                attempt.refused(&fault.text)?;
+                return Err(fault.into());
+            }
+            Ok(other) => {
+                attempt.not_sent()?;
+                return Err(unexpected(&other));
+            }
+            Err(error) => {
+                attempt.not_sent()?;
+                return Err(error);
+            }
         }
+        // From here on a broken line leaves the attempt's note on disk: nobody knows whether the token counted it.
         match self.receive(self.start_time)? {
             Reply::LoggedIn => attempt.accepted(),
             Reply::Fault(fault) if fault.code.refuses_pin() => {
                 attempt.refused(&fault.text)?;
                 Err(fault.into())
             }
-            // The PIN may have been sent, and counted: the note stays.
+            // The PIN was sent, and may have been counted: the note stays.
             other => Err(unexpected(&other)),
         }
     }

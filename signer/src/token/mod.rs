@@ -1,7 +1,8 @@
 //! The token as the rest of the signer sees it: signatures for permits, proofs of records, statements. It never
 //! loads vendor code, never holds a PIN, and never signs a transaction's digest without a permit.
 //!
-//! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `worker` (a thread for each
+//! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `member` and `breaker`
+//! (one of several tokens with the same keys), `worker` (a thread for each
 //! process), `queue` and `work` (who gets what next), `line` and `spawn` (one process), `latch` (a refused PIN is
 //! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`.
 
@@ -10,6 +11,8 @@ mod error;
 mod jobs;
 mod keys;
 mod pool;
+mod member;
+mod breaker;
 mod worker;
 mod queue;
 mod work;
@@ -34,6 +37,7 @@ pub(crate) use distrust::Distrust;
 pub(crate) use keys::KeyFile;
 pub(crate) use latch::Latch;
 pub(crate) use line::Line;
+pub(crate) use member::state_dirs;
 
 use crate::log::DurablePermit;
 use pool::Pool;
@@ -138,6 +142,12 @@ impl Token {
     /// Asks the token for nothing more, also after a restart, until a person runs `signer token clear`.
     pub fn distrust(&self, what: &str) {
         self.pool.distrust(what);
+    }
+
+    /// What is wrong with one of the tokens, also while another does its work.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.pool.warning()
     }
 
     /// Workers that can do work now.

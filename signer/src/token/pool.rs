@@ -1,19 +1,20 @@
-//! The workers together: started one after another, asked through one queue, reported on as one token. It never
-//! logs two workers in at once, and never lets a statement out that it has not verified.
+//! The workers of all tokens together: started one after another, asked through one queue, reported on as one
+//! token. It never logs two workers of a token in at once.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use token_wire::{Counters, StatementKey, TokenInfo};
 
 use super::config::TokenConfig;
+use super::member::Member;
 use super::queue::Queue;
-use super::verify::{self, Outcome};
+use super::verify::Outcome;
 use super::work::Lane;
 use super::worker::Worker;
-use super::{Distrust, Job, KeyFile, Latch, Line, TokenError, TokenKeys};
+use super::{Job, KeyFile, Line, TokenError, TokenKeys};
 
 /// How long a worker may take to say what costs it nothing.
 pub(super) const PING_TIME: Duration = Duration::from_secs(10);
@@ -27,50 +28,38 @@ pub(super) struct Pool {
 
 /// What the workers' threads share.
 pub(super) struct Shared {
-    pub(super) config: TokenConfig,
-    state_dir: PathBuf,
-    keys: TokenKeys,
+    pub(super) keys: TokenKeys,
     pub(super) queue: Queue,
-    status: Mutex<Status>,
-    /// Held from a worker's start to the token's answer to its login.
-    login: Mutex<()>,
-}
-
-#[derive(Default)]
-struct Status {
-    /// Workers that can do work now.
-    live: usize,
-    /// Why a worker could not be started; forgotten once one is.
-    trouble: Option<String>,
-    /// A wrong signature; never forgotten.
-    wrong: Option<String>,
+    members: Vec<Arc<Member>>,
 }
 
 impl Pool {
-    /// Starts the first worker, then the others, and returns when each has been tried once.
+    /// Starts the first worker of the first token that can be used, then all others, and returns when each has been
+    /// tried once.
     pub(super) fn start(config: &TokenConfig, state_dir: &Path) -> Result<Self, TokenError> {
-        Distrust::in_dir(state_dir).check()?;
-        let workers = config.workers();
+        let members = Member::all(config, state_dir)?.into_iter().map(Arc::new).collect::<Vec<_>>();
+        let workers = members.iter().map(|member| member.config.workers()).sum();
         let shared = Arc::new(Shared {
-            config: config.clone(),
-            state_dir: state_dir.to_path_buf(),
             keys: KeyFile::in_dir(state_dir).require()?,
             queue: Queue::new(workers, config.queue_jobs_max()),
-            status: Mutex::default(),
-            login: Mutex::new(()),
+            members,
         });
-        let first = shared.open()?;
-        let mut pool = Self { info: first.info().clone(), shared, threads: Vec::new() };
+        let mut first = shared.first_line()?;
+        let info = first.1.as_ref().map(|line| line.info().clone()).ok_or_else(stopped)?;
+        let mut pool = Self { info, shared, threads: Vec::new() };
         let (tried, tries) = mpsc::channel();
-        let mut first = Some(first);
-        for index in 0..workers {
-            let worker = Worker::new(Arc::clone(&pool.shared), index, tried.clone());
-            let line = first.take();
-            let thread = std::thread::Builder::new()
-                .name(format!("token-{index}"))
-                .spawn(move || worker.run(line))
-                .map_err(|error| TokenError::Unavailable(format!("no thread: {error}")))?;
-            pool.threads.push(thread);
+        for member in &pool.shared.members {
+            for _ in 0..member.config.workers() {
+                let index = pool.threads.len();
+                let line = first.take(member);
+                let (shared, member) = (Arc::clone(&pool.shared), Arc::clone(member));
+                let worker = Worker::new(shared, member, index, tried.clone());
+                let thread = std::thread::Builder::new()
+                    .name(format!("token-{index}"))
+                    .spawn(move || worker.run(line))
+                    .map_err(|error| TokenError::Unavailable(format!("no thread: {error}")))?;
+                pool.threads.push(thread);
+            }
         }
         drop(tried);
         // Nothing is ever sent: this ends when every worker has dropped its end, having been tried.
@@ -95,7 +84,7 @@ impl Pool {
         results.into_iter().map(|result| result.ok_or_else(stopped)).collect()
     }
 
-    /// Signs one statement and verifies it.
+    /// Signs one statement; the worker's thread has verified it.
     pub(super) async fn statement(
         &self,
         key: StatementKey,
@@ -105,16 +94,7 @@ impl Pool {
             return Err(TokenError::StatementTooLong(message.len()));
         }
         let answer = self.shared.queue.push_statement(key, message.to_vec())?;
-        let raw = answer.await.map_err(|_| stopped())??;
-        let public = match key {
-            StatementKey::Attestation => &self.shared.keys.attestation,
-            StatementKey::Checkpoint => &self.shared.keys.checkpoint,
-        };
-        if !verify::ed25519(raw, message, public) {
-            self.shared.distrust(&format!("a signature by its {key} key did not verify"));
-            return Err(TokenError::WrongStatement(key));
-        }
-        Ok(raw.to_bytes())
+        Ok(answer.await.map_err(|_| stopped())??.to_bytes())
     }
 
     /// Calls made by all workers, each asked.
@@ -136,12 +116,26 @@ impl Pool {
         &self.info
     }
 
+    /// Why nothing can be done now, if so.
     pub(super) fn problem(&self) -> Option<String> {
-        self.shared.status(|status| status.wrong.clone().or_else(|| status.trouble.clone()))
+        if self.shared.members.iter().any(|member| member.live() > 0 && member.wrong().is_none()) {
+            return None;
+        }
+        self.warning()
     }
 
+    /// What is wrong with any of the tokens.
+    pub(super) fn warning(&self) -> Option<String> {
+        let troubles: Vec<String> =
+            self.shared.members.iter().filter_map(|member| member.trouble()).collect();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
+    }
+
+    /// Nobody can say which token did it: none is used again.
     pub(super) fn distrust(&self, what: &str) {
-        self.shared.distrust(what);
+        for member in &self.shared.members {
+            self.shared.distrust(member, what);
+        }
     }
 
     /// Workers that can do work now.
@@ -150,7 +144,6 @@ impl Pool {
         self.shared.live()
     }
 
-    /// Signatures that wait to be handed out.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.shared.queue.waiting()
@@ -175,63 +168,65 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    /// Starts a worker, logs it in and lets it find the keys.
-    pub(super) fn open(&self) -> Result<Line, TokenError> {
-        let latch = Latch::in_dir(&self.state_dir);
-        let mut line = {
-            let _one_at_a_time = self.login.lock().unwrap_or_else(PoisonError::into_inner);
-            Line::open(&self.config, &latch, false)?
-        };
-        line.bind(&self.keys)?;
-        Ok(line)
+    /// The first worker that can be started, token by token; or why the first token's cannot.
+    fn first_line(&self) -> Result<First, TokenError> {
+        let mut first = None;
+        for member in &self.members {
+            let opened = match member.wrong() {
+                None => member.open(&self.keys),
+                Some(wrong) => Err(wrong),
+            };
+            match opened {
+                Ok(line) => return Ok(First(Arc::clone(member), Some(line))),
+                Err(why) => {
+                    tracing::error!(token = member.name(), "{why}");
+                    first.get_or_insert(why);
+                }
+            }
+        }
+        Err(first.unwrap_or_else(stopped))
     }
 
     /// Workers that can do work now.
     pub(super) fn live(&self) -> usize {
-        self.status(|status| status.live)
+        self.members.iter().map(|member| member.live()).sum()
     }
 
-    fn status<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
-        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Whether another token than this one may still be asked.
+    pub(super) fn others_trusted(&self, member: &Arc<Member>) -> bool {
+        self.members.iter().any(|other| !Arc::ptr_eq(other, member) && other.wrong().is_none())
     }
 
     /// The token signed wrongly: it is asked for nothing more until a person has looked, not even after a restart.
-    pub(super) fn distrust(&self, what: &str) {
-        let why = TokenError::Distrusted(what.to_owned());
-        tracing::error!("{why}");
-        self.status(|status| {
-            status.wrong.get_or_insert_with(|| why.to_string());
-        });
-        if let Err(error) = Distrust::in_dir(&self.state_dir).set(what) {
-            tracing::error!("a restart will not know that the token cannot be trusted: {error}");
+    pub(super) fn distrust(&self, member: &Arc<Member>, what: &str) {
+        let why = member.distrust(what);
+        if !self.others_trusted(member) {
+            self.queue.distrust(&why);
         }
-        self.queue.distrust(&why);
     }
 
-    /// A worker can do work.
-    pub(super) fn up(&self) {
-        self.status(|status| {
-            status.live = status.live.saturating_add(1);
-            status.trouble = None;
-        });
-        self.queue.set_up();
-    }
-
-    /// A worker was lost; the others, or its successor, do its work.
-    pub(super) fn lost(&self) {
-        self.status(|status| status.live = status.live.saturating_sub(1));
-    }
-
-    /// A worker could not be started. When it was the last and is not tried `again` at once, nobody waits in vain.
-    pub(super) fn cannot_start(&self, why: &TokenError, again: bool) {
-        tracing::error!("cannot start a token worker: {why}");
-        let live = self.status(|status| {
-            status.trouble = Some(why.to_string());
-            status.live
-        });
-        if live == 0 && !again {
+    /// The token's keys are not what they must be. When no other token can work, nobody waits in vain.
+    pub(super) fn doubt(&self, member: &Member, why: &TokenError) {
+        member.doubt(why);
+        if self.live() == member.live() {
             self.queue.set_down(why);
         }
+    }
+
+    /// A worker could not be started. When it was the last and this was no accident, nobody waits in vain.
+    pub(super) fn cannot_start(&self, member: &Member, why: &TokenError, accident: bool) {
+        if member.cannot_start(why, accident) && self.live() == 0 {
+            self.queue.set_down(why);
+        }
+    }
+}
+
+/// The worker that was started first, and whose it is.
+struct First(Arc<Member>, Option<Line>);
+
+impl First {
+    fn take(&mut self, member: &Arc<Member>) -> Option<Line> {
+        if Arc::ptr_eq(&self.0, member) { self.1.take() } else { None }
     }
 }
 

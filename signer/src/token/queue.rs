@@ -184,10 +184,23 @@ impl Queue {
         if work.missed() >= tries_max || state.down.is_some() {
             return work.fail(TokenError::Unavailable(why.to_owned()));
         }
-        match work {
-            Work::Sign(batch) => state.lane(batch.lane).push_front(batch),
-            Work::Statement(statement) => state.statements.push_front(statement),
+        // In halves, so that a fault that hits one call in a few does not hit every try.
+        if let Work::Sign(batch) = &mut work
+            && let Some(half) = batch.halve()
+        {
+            state.lane(half.lane).push_front(half);
         }
+        state.put_back(work);
+        self.shared.changed.notify_all();
+    }
+
+    /// Puts work back in front that a worker may not do; no try of its own.
+    pub(super) fn put_back(&self, work: Work) {
+        let mut state = self.lock();
+        if let Some(why) = state.distrusted.as_ref().or(state.down.as_ref()) {
+            return work.fail(why.clone());
+        }
+        state.put_back(work);
         self.shared.changed.notify_all();
     }
 
@@ -208,6 +221,11 @@ impl Queue {
     /// A worker reached the token.
     pub(super) fn set_up(&self) {
         self.lock().down = None;
+    }
+
+    /// Whether it was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Signatures that wait to be handed out.
@@ -246,6 +264,13 @@ impl State {
         match lane {
             Lane::Requests => &mut self.requests,
             Lane::Proofs => &mut self.proofs,
+        }
+    }
+
+    fn put_back(&mut self, work: Work) {
+        match work {
+            Work::Sign(batch) => self.lane(batch.lane).push_front(batch),
+            Work::Statement(statement) => self.statements.push_front(statement),
         }
     }
 

@@ -73,7 +73,16 @@ impl Batch {
     /// towards the end, so that no worker is left with eight jobs while the others have none.
     pub(super) fn split(&mut self, workers: usize) -> Option<Self> {
         let share = self.items.len().checked_div(workers.saturating_mul(2)).unwrap_or(1);
-        let items = self.items.split_off(share.clamp(1, BATCH_JOBS).min(self.items.len()));
+        self.keep(share.clamp(1, BATCH_JOBS))
+    }
+
+    /// Keeps half of the jobs and returns the others.
+    pub(super) fn halve(&mut self) -> Option<Self> {
+        self.keep(self.items.len().div_ceil(2))
+    }
+
+    fn keep(&mut self, count: usize) -> Option<Self> {
+        let items = self.items.split_off(count.min(self.items.len()));
         let (request, lane, attempts) = (self.request, self.lane, self.attempts);
         (!items.is_empty()).then(|| Self {
             id: 0,

@@ -6,19 +6,20 @@ use std::time::{Duration, Instant};
 
 use token_wire::{
     Batch as WireBatch, Counters, Job as WireJob, Reply, Request, SealedAccount, SealedBatch,
-    SealedJob, SigningWay,
+    SealedJob, SigningWay, StatementKey,
 };
 
+use super::member::Member;
 use super::pool::{PING_TIME, Shared, stopped};
 use super::queue::Next;
-use super::verify::Outcome;
+use super::verify::{self, Outcome};
 use super::work::{Batch, Item, Lane, Work};
 use super::{Job, KeySource, Line, ToSign, TokenError};
 
 /// How long a worker sits idle before it is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(2);
-/// Wait before a worker is started again: the first, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+/// Wait before a worker is started again; a token whose breaker is open is left alone for longer.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Starts that a worker may fail in a row before the token is given up: one may have been killed while it started.
 const STARTS_MAX: u32 = 3;
@@ -28,6 +29,7 @@ const QUICK: Duration = Duration::from_secs(5);
 /// One thread and the worker process it keeps alive.
 pub(super) struct Worker {
     shared: Arc<Shared>,
+    member: Arc<Member>,
     index: usize,
     /// Dropped once the first start was tried.
     tried: Option<mpsc::Sender<()>>,
@@ -42,60 +44,99 @@ enum Ended {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, index: usize, tried: mpsc::Sender<()>) -> Self {
-        Self { shared, index, tried: Some(tried) }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        member: Arc<Member>,
+        index: usize,
+        tried: mpsc::Sender<()>,
+    ) -> Self {
+        Self { shared, member, index, tried: Some(tried) }
     }
 
     /// Keeps the process alive and busy until the queue closes.
     pub(super) fn run(mut self, mut ready: Option<Line>) {
-        let mut wait = BACK_OFF.0;
         let mut failed = 0_u32;
-        loop {
-            let began = Instant::now();
-            match ready.take().map_or_else(|| self.shared.open(), Ok) {
+        while !self.is_retired() {
+            let (began, doubts) = (Instant::now(), self.member.doubts());
+            match ready.take().map_or_else(|| self.member.open(&self.shared.keys), Ok) {
                 Ok(mut line) => {
                     failed = 0;
-                    self.shared.up();
+                    self.member.up();
+                    self.shared.queue.set_up();
                     self.tried = None;
-                    let ended = self.serve(&mut line, &mut wait);
-                    self.shared.lost();
-                    match ended {
-                        Ended::Closed => return line.close(),
-                        Ended::Lost(why) => tracing::warn!(worker = self.index, "{why}"),
+                    let mut worked = false;
+                    match self.serve(&mut line, doubts, &mut worked) {
+                        Ended::Closed => {
+                            self.member.closed();
+                            return line.close();
+                        }
+                        Ended::Lost(why) => {
+                            if !self.member.lost(worked, &why) && self.shared.live() == 0 {
+                                self.shared.queue.set_down(&why);
+                            }
+                        }
                     }
                 }
                 Err(why) => {
                     failed = failed.saturating_add(1);
-                    let again = matches!(why, TokenError::Unavailable(_))
+                    let accident = matches!(why, TokenError::Unavailable(_))
                         && failed < STARTS_MAX
                         && began.elapsed() < QUICK;
-                    self.shared.cannot_start(&why, again);
+                    self.shared.cannot_start(&self.member, &why, accident);
                     self.tried = None;
                 }
             }
-            if self.shared.queue.pause(wait) {
+            if self.wait_for_turn() {
                 break;
             }
-            wait = wait.saturating_mul(2).min(BACK_OFF.1);
         }
+        self.tried = None;
         // The queue closed while this worker was down; without another one, nobody does what still waits.
-        if self.shared.live() == 0 {
+        if self.shared.live() == 0 && self.shared.queue.is_closed() {
             self.shared.queue.set_down(&stopped());
         }
     }
 
+    /// Waits until the breaker lets this worker try; true if the queue closed.
+    fn wait_for_turn(&self) -> bool {
+        let mut wait = PAUSE;
+        loop {
+            if self.shared.queue.pause(wait) {
+                return true;
+            }
+            match self.member.may_try() {
+                Ok(()) => return false,
+                Err(left) => wait = left,
+            }
+        }
+    }
+
+    /// A token that signed wrongly has no workers any more, where another token does the work.
+    fn is_retired(&self) -> bool {
+        self.member.wrong().is_some() && self.shared.others_trusted(&self.member)
+    }
+
     /// Does work until the queue closes or the process is lost. The next batch is sent before the last one is
     /// judged, so that the token signs while we verify.
-    fn serve(&self, line: &mut Line, wait: &mut Duration) -> Ended {
+    fn serve(&self, line: &mut Line, doubts: u64, worked: &mut bool) -> Ended {
         let mut answered: Option<(Work, Reply)> = None;
         loop {
             let next = match answered {
+                Some(_) if self.member.check_is_due() => None,
                 Some(_) => self.shared.queue.try_take(self.index),
-                None => match self.wait_for_work(line) {
+                None => match self.wait_for_work(line, doubts, worked) {
                     Ok(work) => Some(work),
                     Err(ended) => return ended,
                 },
             };
+            if let (Some(why), true) = (self.barred(doubts), next.is_some() || answered.is_none()) {
+                // What was answered before is judged all the same.
+                if let Some((work, reply)) = answered.take() {
+                    let _ = self.deliver(work, reply);
+                }
+                next.into_iter().for_each(|work| self.shared.queue.put_back(work));
+                return Ended::Lost(why);
+            }
             let sent = next.as_ref().map(|work| self.send(line, work));
             if let Some((work, reply)) = answered.take() {
                 if let Err(why) = self.deliver(work, reply) {
@@ -104,11 +145,11 @@ impl Worker {
                     }
                     return Ended::Lost(why);
                 }
-                *wait = BACK_OFF.0;
+                self.has_worked(worked);
             }
             let Some(work) = next else { continue };
             let reply = match sent {
-                Some(Ok(())) | None => line.receive(self.shared.config.batch_time()),
+                Some(Ok(())) | None => line.receive(self.member.config.batch_time()),
                 Some(Err(why)) => Err(why),
             };
             match reply {
@@ -121,9 +162,37 @@ impl Worker {
         }
     }
 
-    /// Waits for something to do, making sure meanwhile that the worker still lives.
-    fn wait_for_work(&self, line: &mut Line) -> Result<Work, Ended> {
+    /// Why this worker may do nothing more: its token signed wrongly while another works, or its keys changed since.
+    fn barred(&self, doubts: u64) -> Option<TokenError> {
+        if self.is_retired() {
+            return self.member.wrong();
+        }
+        let text = "its token's keys must be looked at anew";
+        (self.member.doubts() != doubts).then(|| TokenError::Unavailable(text.into()))
+    }
+
+    fn has_worked(&self, worked: &mut bool) {
+        if !std::mem::replace(worked, true) {
+            self.member.worked();
+        }
+    }
+
+    /// Waits for something to do, making sure meanwhile that the worker still lives and that the keys are still what
+    /// they must be.
+    fn wait_for_work(
+        &self,
+        line: &mut Line,
+        doubts: u64,
+        worked: &mut bool,
+    ) -> Result<Work, Ended> {
         loop {
+            if let Some(why) = self.barred(doubts) {
+                return Err(Ended::Lost(why));
+            }
+            if self.member.claim_check() {
+                self.check(line)?;
+                self.has_worked(worked);
+            }
             match self.shared.queue.take(self.index, IDLE) {
                 Next::Work(work) => return Ok(work),
                 Next::Closed => return Err(Ended::Closed),
@@ -136,6 +205,16 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Looks at every attribute of the keys. One that changed is a doubt about the token, whoever asks it.
+    fn check(&self, line: &mut Line) -> Result<(), Ended> {
+        line.check().map_err(|why| {
+            if matches!(why, TokenError::Keys(_)) {
+                self.shared.doubt(&self.member, &why);
+            }
+            Ended::Lost(why)
+        })
     }
 
     fn count(&self, line: &mut Line) -> Result<Counters, Ended> {
@@ -153,7 +232,7 @@ impl Worker {
                 Request::Statement { key: statement.key, message: statement.message.clone() }
             }
         };
-        line.send(&question, self.shared.config.batch_time())
+        line.send(&question, self.member.config.batch_time())
     }
 
     /// Judges an answer and passes it on. An error means that the worker is of no use any more; its work has
@@ -165,13 +244,33 @@ impl Worker {
                 let outcomes: Vec<Outcome> = batch.items.iter().zip(outcomes).map(judge).collect();
                 let wrong = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Wrong));
                 if wrong && batch.lane == Lane::Requests {
-                    self.shared.distrust("a signature did not verify under its public key");
+                    let what = "a signature did not verify under its public key";
+                    self.shared.distrust(&self.member, what);
+                    if self.is_retired() {
+                        self.shared.queue.give_back(Work::Sign(batch), what);
+                        return Err(TokenError::Distrusted(what.into()));
+                    }
                 }
                 batch.answer(outcomes);
                 Ok(())
             }
             (Work::Statement(statement), Reply::Stated(raw)) => {
-                statement.answer(Ok(raw));
+                let key = statement.key;
+                let public = match key {
+                    StatementKey::Attestation => &self.shared.keys.attestation,
+                    StatementKey::Checkpoint => &self.shared.keys.checkpoint,
+                };
+                if verify::ed25519(raw, &statement.message, public) {
+                    statement.answer(Ok(raw));
+                    return Ok(());
+                }
+                let what = format!("a signature by its {key} key did not verify");
+                self.shared.distrust(&self.member, &what);
+                if self.is_retired() {
+                    self.shared.queue.give_back(Work::Statement(statement), &what);
+                    return Err(TokenError::Distrusted(what));
+                }
+                statement.answer(Err(TokenError::WrongStatement(key)));
                 Ok(())
             }
             (work, Reply::Fault(fault)) => {

@@ -92,7 +92,7 @@ async fn a_wrong_pin_is_told_to_callers_and_not_tried_again() {
         house.close().await;
     }
     fs::write(&pin_file, right).unwrap();
-    signer::init::clear_pin(&house.config.state_dir, &mut Vec::new()).unwrap();
+    signer::init::clear_pin(&house.config.state_dir, false, &mut Vec::new()).unwrap();
     house.open().await;
     assert!(house.running().app().is_some());
 }

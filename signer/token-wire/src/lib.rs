@@ -6,10 +6,11 @@
 //! ```text
 //! Hello -> Hello      versions agree
 //! Open  -> Opened     module loaded, the one token with the label found, session open; not logged in
-//! Login -> LoggedIn   the PIN was sent to the token once
+//! Pin   -> Pin        what the token says about its PIN
+//! Login -> SendingPin, then LoggedIn   the PIN was sent to the token once
 //! Init  -> Bound      keys made where missing (`signer init` only), then as Bind
 //! Bind  -> Bound      the keys with these public keys were found, their attributes hold, the canary held
-//! Sign, Sealed, Statement, Counters, Shutdown
+//! Sign, Sealed, Statement, Check, Counters, Shutdown
 //! ```
 //!
 //! Any question may be answered with [`Reply::Fault`] instead.
@@ -20,8 +21,8 @@ mod message;
 pub use frame::{FrameError, read, write};
 pub use message::{
     Batch, Binding, BindingProofs, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, Keys,
-    RawSignature, Reply, Request, SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey,
-    TokenInfo,
+    PinState, RawSignature, Reply, Request, SealedAccount, SealedBatch, SealedJob, SigningWay,
+    StatementKey, TokenInfo,
 };
 
 /// The protocol's version; both sides must speak the same one.

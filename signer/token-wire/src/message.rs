@@ -42,6 +42,13 @@ pub enum Request {
     Shutdown,
     /// Open a sealed account, derive, sign, once for each job.
     Sealed(SealedBatch),
+    /// What does the token say about its PIN?
+    Pin {
+        /// Whether a person allowed the last try before it is locked.
+        last_try: bool,
+    },
+    /// Find the bound keys once more and check every attribute.
+    Check,
 }
 
 /// What the worker answers.
@@ -82,6 +89,19 @@ pub enum Reply {
     Bye,
     /// Instead of any other answer.
     Fault(Fault),
+    /// To `Pin`.
+    Pin(PinState),
+    /// To `Login`, the moment before the PIN is sent; the answer follows.
+    SendingPin,
+    /// To `Check`.
+    Checked,
+}
+
+/// What the token says about its PIN.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PinState {
+    /// A wrong PIN was tried since the last login that succeeded.
+    pub wrong_before: bool,
 }
 
 /// The keys a signer was initialised with, by their public halves.

@@ -7,11 +7,11 @@ use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::elliptic_curve::{EcKdf, Ecdh1DeriveParams};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
 use token_wire::{Fault, FaultCode};
 
 use crate::expect::check_child;
 use crate::keys::oaep;
+use crate::session::Session;
 use crate::unwrap_template::child;
 use crate::{der, fault};
 

@@ -5,10 +5,10 @@ use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{
     Attribute, AttributeInfo, AttributeType, KeyType, ObjectClass, ObjectHandle,
 };
-use cryptoki::session::Session;
 use token_wire::{Fault, FaultCode};
 
 use crate::fault;
+use crate::session::Session;
 use crate::unwrap_template::{UNWRAP_TEMPLATE, WRAPPING_MECHANISM, bytes_expected};
 
 /// The wrapping or the sealing key: born in the token, never out of it, and good for unwrapping alone, what comes

@@ -1,6 +1,7 @@
 //! PKCS#11 errors as faults: a code for the signer, a sentence for people. They never carry a PIN, a key or a
 //! digest.
 
+use cryptoki::context::Function;
 use cryptoki::error::{Error, RvError};
 use token_wire::{Fault, FaultCode};
 
@@ -19,6 +20,42 @@ pub(crate) fn short(error: &Error) -> String {
 pub(crate) fn token(doing: &str, error: &Error) -> Fault {
     let code = if is_gone(error) { FaultCode::TokenGone } else { FaultCode::Token };
     Fault::new(code, format!("the token failed to {doing} ({})", short(error)))
+}
+
+/// Whether the same call may well succeed later, or in another session: the token or the session is at fault, not
+/// what was asked.
+pub(crate) fn passes(error: &Error) -> bool {
+    is_gone(error)
+        || matches!(
+            error,
+            Error::Pkcs11(
+                RvError::GeneralError
+                    | RvError::FunctionFailed
+                    | RvError::FunctionCanceled
+                    | RvError::HostMemory
+                    | RvError::ObjectHandleInvalid
+                    | RvError::KeyHandleInvalid
+                    | RvError::UnwrappingKeyHandleInvalid
+                    | RvError::OperationActive
+                    | RvError::OperationNotInitialized
+                    | RvError::SessionCount
+                    | RvError::MutexBad
+                    | RvError::CantLock
+                    | RvError::FunctionRejected,
+                _
+            )
+        )
+}
+
+/// Whether a wrapped key that is no key for this token may be to blame: an error of the unwrapping itself that does
+/// not say that token, session or handle failed. Tokens differ in what they say (SoftHSM: a general error).
+pub(crate) fn blames_key(error: &Error) -> bool {
+    let vague = matches!(error, Error::Pkcs11(RvError::GeneralError | RvError::FunctionFailed, _));
+    match error {
+        Error::Pkcs11(_, Function::UnwrapKey | Function::Decrypt) => vague || !passes(error),
+        Error::Pkcs11(..) => !passes(error),
+        _ => true,
+    }
 }
 
 /// Errors that say the token, not the call, is at fault.

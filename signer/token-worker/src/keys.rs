@@ -4,12 +4,12 @@
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
 use token_wire::{Counters, Fault, FaultCode, Keys, StatementKey};
 
 use crate::der;
 use crate::expect::{bytes, check_statement, check_wrapping};
 use crate::fault;
+use crate::session::Session;
 use crate::unwrap_template::{WRAPPING_MECHANISM, child, opener, with_attribute};
 
 /// Bits of a key that unwraps.
@@ -54,6 +54,18 @@ pub(crate) struct KeyRing {
     pub(crate) public: Keys,
 }
 
+impl KeyRing {
+    /// Every attribute is still what it must be.
+    pub(crate) fn check(&self, session: &Session) -> Result<(), Fault> {
+        check_wrapping(session, self.wrapping, "wrapping key", &child())?;
+        if let Some(sealing) = self.sealing {
+            check_wrapping(session, sealing, "sealing key", &opener())?;
+        }
+        check_statement(session, self.attestation, "attestation key")?;
+        check_statement(session, self.checkpoint, "checkpoint key")
+    }
+}
+
 /// Finds and makes keys in one session, counting its searches.
 pub(crate) struct Finder<'a> {
     pub(crate) session: &'a Session,
@@ -73,12 +85,7 @@ impl Finder<'_> {
             checkpoint: self.statement_with(StatementKey::Checkpoint, &keys.checkpoint)?,
             public: keys.clone(),
         };
-        check_wrapping(self.session, ring.wrapping, "wrapping key", &child())?;
-        if let Some(sealing) = ring.sealing {
-            check_wrapping(self.session, sealing, "sealing key", &opener())?;
-        }
-        check_statement(self.session, ring.attestation, "attestation key")?;
-        check_statement(self.session, ring.checkpoint, "checkpoint key")?;
+        ring.check(self.session)?;
         Ok(ring)
     }
 

@@ -2,12 +2,14 @@
 //! signer asks over one socket, its standard input, one question at a time, and ends when the socket closes.
 //! It never decides, never listens, and touches no file or network but the PIN file and the module's own.
 //!
-//! Reading order: [`serve`] (question and answer), [`token`] (module, session, login), [`keys`] (found by
-//! public key, made, checked), [`unwrap_template`], [`canary`] (how the token holds children), [`sign`]; for sealed
-//! accounts [`sealing`] (opened by the token), [`secret`] (where their keys are), [`derive`], [`sealed`].
+//! Reading order: [`serve`] (question and answer), [`token`] (module, login), [`session`] (replaced when it breaks),
+//! [`keys`] (found by public key, made, checked), [`unwrap_template`], [`canary`] (how the token holds children),
+//! [`sign`]; for sealed accounts [`sealing`] (opened by the token), [`secret`] (where their keys are), [`derive`],
+//! [`sealed`].
 
 mod serve;
 mod token;
+mod session;
 mod pin;
 mod keys;
 mod expect;

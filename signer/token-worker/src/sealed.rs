@@ -91,6 +91,9 @@ impl Open {
                         .map_err(|_| fault::token("open a sealed account", &first))?;
                     match sealing.open(wanted, counters) {
                         Ok(plain) => plain,
+                        Err(error) if !fault::blames_key(&error) => {
+                            return Err(fault::token("open a sealed account", &error));
+                        }
                         Err(error) => return Ok(Err(fault::short(&error))),
                     }
                 }

@@ -6,13 +6,13 @@ use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
 use token_wire::{Counters, Fault, FaultCode, SealedAccount};
 use zeroize::Zeroizing;
 
 use crate::canary::{Trial, wrap};
 use crate::expect::check_opener;
 use crate::fault;
+use crate::session::Session;
 use crate::unwrap_template::opener;
 
 /// Private key and chain code.

@@ -4,7 +4,6 @@
 use std::os::unix::net::UnixStream;
 
 use anyhow::Context as _;
-use cryptoki::object::ObjectHandle;
 use sha2::{Digest, Sha256};
 use token_wire::{
     Binding, BindingProofs, Counters, Fault, FaultCode, Reply, Request, SealedAccount, SealedBatch,
@@ -15,7 +14,7 @@ use crate::keys::{Finder, KeyRing};
 use crate::sealed::Open;
 use crate::sealing::Sealing;
 use crate::sign::{self, Children};
-use crate::token::Token;
+use crate::token::{TRIES_MAX, Token};
 use crate::watchdog::Watchdog;
 use crate::{Args, canary};
 
@@ -26,7 +25,7 @@ pub(crate) fn serve(socket: &mut UnixStream, args: &Args) -> anyhow::Result<()> 
     let mut worker = Worker { args, token: None, ready: None, open: Open::default(), counters };
     while let Some(question) = token_wire::read::<Request>(socket).context("bad question")? {
         let last = question == Request::Shutdown;
-        let answer = watchdog.watch(|| worker.answer(question));
+        let answer = watchdog.watch(|| worker.answer(question, socket));
         token_wire::write(socket, &answer).context("cannot answer")?;
         worker.open.wait_or_wipe(socket);
         if last {
@@ -51,26 +50,42 @@ struct LoggedIn {
 }
 
 /// Keys found and checked.
-struct Ready {
-    keys: KeyRing,
-    canary: Vec<u8>,
-    /// Sealing key and sealed canary, where the token has that key.
-    sealing: Option<(ObjectHandle, SealedAccount)>,
+pub(crate) struct Ready {
+    pub(crate) keys: KeyRing,
+    pub(crate) canary: Vec<u8>,
+    /// The sealed canary, where the token has a sealing key.
+    sealing: Option<SealedAccount>,
+}
+
+impl Ready {
+    /// A fresh session, and the same keys found and checked in it: the old handles may be worth nothing.
+    pub(crate) fn renew(
+        &mut self,
+        token: &mut Token,
+        counters: &mut Counters,
+    ) -> Result<(), Fault> {
+        token.renew()?;
+        let public = self.keys.public.clone();
+        self.keys = token.steadily(|session| Finder { session, counters }.bind(&public))?;
+        Ok(())
+    }
 }
 
 impl Worker<'_> {
-    fn answer(&mut self, question: Request) -> Reply {
+    fn answer(&mut self, question: Request, socket: &mut UnixStream) -> Reply {
         let answer = match question {
             Request::Hello { .. } => {
                 Ok(Reply::Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").to_owned() })
             }
             Request::Open { write } => self.open(write),
-            Request::Login => self.log_in(),
+            Request::Pin { last_try } => self.pin_state(last_try),
+            Request::Login => self.log_in(socket),
             Request::Init { challenge } => self.bind(None, &challenge),
             Request::Bind(Binding { keys, challenge }) => self.bind(Some(&keys), &challenge),
             Request::Sign(batch) => self.sign(&batch),
             Request::Sealed(batch) => self.sealed(&batch),
             Request::Statement { key, message } => self.statement(key, &message),
+            Request::Check => self.check(),
             Request::Counters => Ok(Reply::Counters(self.counters)),
             Request::Shutdown => {
                 self.open.wipe();
@@ -90,10 +105,19 @@ impl Worker<'_> {
         Ok(Reply::Opened(info))
     }
 
-    fn log_in(&mut self) -> Result<Reply, Fault> {
+    fn pin_state(&mut self, last_try: bool) -> Result<Reply, Fault> {
+        let token = self.token.as_mut().ok_or_else(out_of_order)?;
+        token.token.pin_state(last_try).map(Reply::Pin)
+    }
+
+    /// The signer hears of it the moment before: a worker that ends earlier has cost no try.
+    fn log_in(&mut self, socket: &mut UnixStream) -> Result<Reply, Fault> {
         let token = self.token.as_mut().ok_or_else(out_of_order)?;
         self.counters.logins = self.counters.logins.saturating_add(1);
-        token.token.log_in()?;
+        token.token.log_in(|| {
+            token_wire::write(socket, &Reply::SendingPin)
+                .map_err(|error| Fault::new(FaultCode::BadRequest, error.to_string()))
+        })?;
         token.yes = true;
         Ok(Reply::LoggedIn)
     }
@@ -105,30 +129,34 @@ impl Worker<'_> {
         wanted: Option<&token_wire::Keys>,
         challenge: &[u8; 32],
     ) -> Result<Reply, Fault> {
-        let session = match &self.token {
-            Some(LoggedIn { token, yes: true }) if self.ready.is_none() => token.session(),
+        let token = match &mut self.token {
+            Some(LoggedIn { token, yes: true }) if self.ready.is_none() => token,
             _ => return Err(out_of_order()),
         };
-        let mut finder = Finder { session, counters: &mut self.counters };
+        let counters = &mut self.counters;
+        // What is made is made once: only looking is repeated.
         let (keys, made) = match wanted {
-            Some(wanted) => (finder.bind(wanted)?, Vec::new()),
-            None => finder.init()?,
+            Some(wanted) => {
+                (token.steadily(|session| Finder { session, counters }.bind(wanted))?, Vec::new())
+            }
+            None => Finder { session: token.session(), counters }.init()?,
         };
-        let wrapped = canary::wrap(session, &keys.public.wrapping_spki, &canary::CANARY_PKCS8)?;
-        canary::try_everything(session, keys.wrapping, &wrapped)?;
+        let wrapped =
+            token.steadily(|session| canary::wrap(session, &keys.public.wrapping_spki, &canary::CANARY_PKCS8))?;
+        token.steadily(|session| canary::try_everything(session, keys.wrapping, &wrapped))?;
         let statement = Binding::statement(challenge);
         let digest: [u8; 32] = Sha256::digest(challenge).into();
-        let children = Children::new(session, keys.wrapping, &wrapped);
-        let counters = &mut self.counters;
-        let proofs = BindingProofs {
-            attestation: sign::statement(session, keys.attestation, &statement, counters)?,
-            checkpoint: sign::statement(session, keys.checkpoint, &statement, counters)?,
-            canary: children.canary(&digest, counters)?,
-        };
+        let mut prove =
+            |key| token.steadily(|session| sign::statement(session, key, &statement, counters));
+        let (attestation, checkpoint) = (prove(keys.attestation)?, prove(keys.checkpoint)?);
+        let canary = token.steadily(|session| {
+            Children::new(session, keys.wrapping, &wrapped).canary(&digest, counters)
+        })?;
+        let proofs = BindingProofs { attestation, checkpoint, canary };
         let sealing = match (keys.sealing, &keys.public.sealing_spki) {
-            (Some(key), Some(spki)) => {
-                Some((key, Sealing::new(session, key).try_everything(spki, counters)?))
-            }
+            (Some(key), Some(spki)) => Some(token.steadily(|session| {
+                Sealing::new(session, key).try_everything(spki, counters)
+            })?),
             _ => None,
         };
         let public = keys.public.clone();
@@ -137,39 +165,66 @@ impl Worker<'_> {
     }
 
     fn sign(&mut self, batch: &token_wire::Batch) -> Result<Reply, Fault> {
-        let (token, ready) = ready(&self.token, &self.ready)?;
-        let children = Children::new(token.session(), ready.keys.wrapping, &ready.canary);
-        let outcomes = children.batch(batch, &mut self.counters)?;
+        let (token, ready, counters) = self.ready()?;
+        let outcomes = sign::batch(token, ready, batch, counters)?;
         Ok(Reply::Signed { id: batch.id, outcomes })
     }
 
+    /// As with children: after an error of the token in a fresh session, with the keys found anew.
     fn sealed(&mut self, batch: &SealedBatch) -> Result<Reply, Fault> {
-        let (token, ready) = ready(&self.token, &self.ready)?;
-        let (key, canary) = ready.sealing.as_ref().ok_or_else(|| {
-            Fault::new(FaultCode::KeyMissing, "the token has no sealing key: run `signer init`")
-        })?;
-        let sealing = Sealing::new(token.session(), *key);
-        let outcomes = self.open.batch(&sealing, canary, batch, &mut self.counters)?;
+        let (Some(LoggedIn { token, .. }), Some(ready)) = (&mut self.token, &mut self.ready) else {
+            return Err(out_of_order());
+        };
+        let mut tried = 1;
+        let outcomes = loop {
+            let (Some(key), Some(canary)) = (ready.keys.sealing, &ready.sealing) else {
+                let text = "the token has no sealing key: run `signer init`";
+                return Err(Fault::new(FaultCode::KeyMissing, text));
+            };
+            let sealing = Sealing::new(token.session(), key);
+            match self.open.batch(&sealing, canary, batch, &mut self.counters) {
+                Err(Fault { code: FaultCode::Token | FaultCode::TokenGone, .. })
+                    if tried < TRIES_MAX =>
+                {
+                    tried = tried.saturating_add(1);
+                    ready.renew(token, &mut self.counters)?;
+                }
+                answer => break answer?,
+            }
+        };
         Ok(Reply::Signed { id: batch.id, outcomes })
     }
 
     fn statement(&mut self, key: StatementKey, message: &[u8]) -> Result<Reply, Fault> {
-        let (token, ready) = ready(&self.token, &self.ready)?;
-        let handle = match key {
+        let (token, ready, counters) = self.ready()?;
+        let handle = |ready: &Ready| match key {
             StatementKey::Attestation => ready.keys.attestation,
             StatementKey::Checkpoint => ready.keys.checkpoint,
         };
-        sign::statement(token.session(), handle, message, &mut self.counters).map(Reply::Stated)
+        let first = sign::statement(token.session(), handle(ready), message, counters);
+        let signed = match first {
+            Err(fault) if fault.code != FaultCode::BadRequest => {
+                ready.renew(token, counters)?;
+                token.steadily(|session| sign::statement(session, handle(ready), message, counters))
+            }
+            first => first,
+        };
+        signed.map(Reply::Stated)
     }
-}
 
-fn ready<'a>(
-    token: &'a Option<LoggedIn>,
-    ready: &'a Option<Ready>,
-) -> Result<(&'a Token, &'a Ready), Fault> {
-    match (token, ready) {
-        (Some(LoggedIn { token, .. }), Some(ready)) => Ok((token, ready)),
-        _ => Err(out_of_order()),
+    /// The keys are there and as they must be, still.
+    fn check(&mut self) -> Result<Reply, Fault> {
+        let (token, ready, counters) = self.ready()?;
+        let public = ready.keys.public.clone();
+        ready.keys = token.steadily(|session| Finder { session, counters }.bind(&public))?;
+        Ok(Reply::Checked)
+    }
+
+    fn ready(&mut self) -> Result<(&mut Token, &mut Ready, &mut Counters), Fault> {
+        match (&mut self.token, &mut self.ready) {
+            (Some(LoggedIn { token, .. }), Some(ready)) => Ok((token, ready, &mut self.counters)),
+            _ => Err(out_of_order()),
+        }
     }
 }
 

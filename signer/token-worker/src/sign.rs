@@ -7,7 +7,6 @@ use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::object::{Attribute, ObjectHandle};
-use cryptoki::session::Session;
 use token_wire::{
     BATCH_JOBS_MAX, Batch, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, RawSignature,
     STATEMENT_BYTES_MAX, WRAPPED_BYTES_MAX,
@@ -15,7 +14,63 @@ use token_wire::{
 
 use crate::fault;
 use crate::keys::oaep;
+use crate::serve::Ready;
+use crate::session::Session;
+use crate::token::{TRIES_MAX, Token};
 use crate::unwrap_template::child;
+
+/// Times in a row that a token must refuse a wrapped key, while it takes the canary, until it is believed.
+const REFUSALS: u32 = 3;
+
+/// Does the jobs in order. A job that fails while the canary works is refused; one that fails together with the
+/// canary is the token's fault, and ends the batch.
+pub(crate) fn batch(
+    token: &mut Token,
+    ready: &mut Ready,
+    batch: &Batch,
+    counters: &mut Counters,
+) -> Result<Vec<JobOutcome>, Fault> {
+    let too_long = batch.jobs.iter().any(|job| job.wrapped.len() > WRAPPED_BYTES_MAX);
+    if batch.jobs.len() > BATCH_JOBS_MAX || too_long {
+        return Err(Fault::new(FaultCode::BadRequest, "a batch beyond its limits"));
+    }
+    batch.jobs.iter().map(|job| self::job(token, ready, job, counters)).collect()
+}
+
+/// Once, as a rule. After an error it is done again in a fresh session, with the keys found anew. An error that the
+/// wrapped key may be to blame for is believed after the third in a row and with the canary's word, since a refusal
+/// may be written down for good.
+fn job(
+    token: &mut Token,
+    ready: &mut Ready,
+    job: &Job,
+    counters: &mut Counters,
+) -> Result<JobOutcome, Fault> {
+    let (mut blamed, mut tried) = (0, 0_u32);
+    loop {
+        let children = Children::new(token.session(), ready.keys.wrapping, &ready.canary);
+        let error = match children.unwrap_sign_destroy(&job.wrapped, &job.digest, counters) {
+            Ok(signature) => return Ok(JobOutcome::Signed(signature)),
+            Err(error) => error,
+        };
+        tried = tried.saturating_add(1);
+        blamed = if fault::blames_key(&error) { u32::saturating_add(blamed, 1) } else { 0 };
+        if blamed >= REFUSALS {
+            let text = fault::short(&error);
+            token.steadily(|session| {
+                let children = Children::new(session, ready.keys.wrapping, &ready.canary);
+                children.canary(&[0x5a; 32], counters)
+            })?;
+            return Ok(JobOutcome::Refused(JobFault { text }));
+        }
+        if tried >= TRIES_MAX {
+            return Err(fault::token("sign with a child", &error));
+        }
+        if blamed == 0 {
+            ready.renew(token, counters)?;
+        }
+    }
+}
 
 /// Unwraps children and signs with them.
 pub(crate) struct Children<'a> {
@@ -31,20 +86,6 @@ impl<'a> Children<'a> {
         Self { session, wrapping, canary, template: child() }
     }
 
-    /// Does the jobs in order. A job that fails while the canary works is refused; one that fails together with
-    /// the canary is the token's fault, and ends the batch.
-    pub(crate) fn batch(
-        &self,
-        batch: &Batch,
-        counters: &mut Counters,
-    ) -> Result<Vec<JobOutcome>, Fault> {
-        let too_long = batch.jobs.iter().any(|job| job.wrapped.len() > WRAPPED_BYTES_MAX);
-        if batch.jobs.len() > BATCH_JOBS_MAX || too_long {
-            return Err(Fault::new(FaultCode::BadRequest, "a batch beyond its limits"));
-        }
-        batch.jobs.iter().map(|job| self.job(job, counters)).collect()
-    }
-
     /// A signature by the canary over `digest`.
     pub(crate) fn canary(
         &self,
@@ -55,23 +96,6 @@ impl<'a> Children<'a> {
         let mut apart = Counters::default();
         self.unwrap_sign_destroy(self.canary, digest, &mut apart)
             .map_err(|error| fault::token("sign with the canary", &error))
-    }
-
-    /// Once, as a rule. After an error the canary is asked, and the job once more, since a refusal may be
-    /// written down for good.
-    fn job(&self, job: &Job, counters: &mut Counters) -> Result<JobOutcome, Fault> {
-        let once =
-            |counters: &mut Counters| self.unwrap_sign_destroy(&job.wrapped, &job.digest, counters);
-        let first = match once(counters) {
-            Ok(signature) => return Ok(JobOutcome::Signed(signature)),
-            Err(error) => error,
-        };
-        self.canary(&[0x5a; 32], counters)
-            .map_err(|_| fault::token("sign with a child", &first))?;
-        Ok(match once(counters) {
-            Ok(signature) => JobOutcome::Signed(signature),
-            Err(error) => JobOutcome::Refused(JobFault { text: fault::short(&error) }),
-        })
     }
 
     fn unwrap_sign_destroy(

@@ -3,11 +3,12 @@
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::UserType;
 use cryptoki::slot::{Slot, TokenInfo as P11TokenInfo};
 use cryptoki::types::AuthPin;
-use token_wire::{Fault, FaultCode, TokenInfo};
+use token_wire::{Fault, FaultCode, PinState, TokenInfo};
 
+use crate::session::{Session, again};
 use crate::{Args, fault, pin};
 
 /// A session with the token, logged in or not yet.
@@ -17,6 +18,8 @@ pub(crate) struct Token {
     session: Session,
     /// Taken by the one login.
     pin: Option<AuthPin>,
+    /// Whether a person allowed the last try before the PIN is locked.
+    last_try: bool,
 }
 
 impl Token {
@@ -26,29 +29,35 @@ impl Token {
         let pin = pin::read(&args.pin_file)?;
         let pkcs11 = load(args)?;
         let (slot, info) = find(&pkcs11, &args.token_label)?;
-        let opened =
-            if write { pkcs11.open_rw_session(slot) } else { pkcs11.open_ro_session(slot) };
-        let session = opened.map_err(|error| fault::token("open a session", &error))?;
+        let session = Session::open(&pkcs11, slot, write)?;
         let described = TokenInfo {
             label: info.label().to_owned(),
             serial: info.serial_number().to_owned(),
             manufacturer: info.manufacturer_id().to_owned(),
             model: info.model().to_owned(),
         };
-        Ok((Self { pkcs11, slot, session, pin: Some(pin) }, described))
+        Ok((Self { pkcs11, slot, session, pin: Some(pin), last_try: false }, described))
     }
 
-    /// Sends the PIN to the token. Works once.
-    pub(crate) fn log_in(&mut self) -> Result<(), Fault> {
+    /// What the token says about its PIN; it is asked again right before the login.
+    pub(crate) fn pin_state(&mut self, last_try: bool) -> Result<PinState, Fault> {
+        self.last_try = last_try;
+        let info = self.info()?;
+        refuse_last_try(&info, last_try)?;
+        Ok(PinState { wrong_before: info.user_pin_count_low() })
+    }
+
+    /// Sends the PIN to the token, right after `announce` said so. Works once.
+    pub(crate) fn log_in(
+        &mut self,
+        announce: impl FnOnce() -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         let pin = self
             .pin
             .take()
             .ok_or_else(|| Fault::new(FaultCode::BadRequest, "a login was tried before"))?;
-        let info = self
-            .pkcs11
-            .get_token_info(self.slot)
-            .map_err(|error| fault::token("describe itself", &error))?;
-        refuse_last_try(&info)?;
+        refuse_last_try(&self.info()?, self.last_try)?;
+        announce()?;
         match self.session.login(UserType::User, Some(&pin)) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(Error::Pkcs11(
@@ -67,17 +76,47 @@ impl Token {
     pub(crate) fn session(&self) -> &Session {
         &self.session
     }
+
+    /// Does something in the session, and once more in a fresh one when the token failed, not the question. More
+    /// than a few times it is not asked: then another process must.
+    pub(crate) fn steadily<T>(
+        &mut self,
+        mut work: impl FnMut(&Session) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        for _ in 1..TRIES_MAX {
+            match work(&self.session) {
+                Err(fault) if matches!(fault.code, FaultCode::Token | FaultCode::TokenGone) => {
+                    self.session.renew()?;
+                }
+                answer => return answer,
+            }
+        }
+        work(&self.session)
+    }
+
+    /// A fresh session in the old one's place.
+    pub(crate) fn renew(&mut self) -> Result<(), Fault> {
+        self.session.renew()
+    }
+
+    fn info(&self) -> Result<P11TokenInfo, Fault> {
+        again(|| self.pkcs11.get_token_info(self.slot))
+            .map_err(|error| fault::token("describe itself", &error))
+    }
 }
 
-/// Where one more wrong try would lock the token, a person should try, not a machine.
-fn refuse_last_try(info: &P11TokenInfo) -> Result<(), Fault> {
+/// Times that something is done, each time in a fresh session, before the token is given up.
+pub(crate) const TRIES_MAX: u32 = 8;
+
+/// Where one more wrong try would lock the token, a person should say so, not a machine.
+fn refuse_last_try(info: &P11TokenInfo, allowed: bool) -> Result<(), Fault> {
     if info.user_pin_locked() {
         return Err(Fault::new(FaultCode::PinLocked, "the token says that the PIN is locked"));
     }
-    if info.user_pin_final_try() {
+    if info.user_pin_final_try() && !allowed {
         return Err(Fault::new(
             FaultCode::PinLocked,
-            "the token says that one more wrong PIN locks it, so it was not tried; log in once with the vendor's tool",
+            "the token says that one more wrong PIN locks it, so it was not tried; log in once with the vendor's tool, or run `signer pin clear --last-try`",
         ));
     }
     Ok(())
@@ -97,19 +136,18 @@ fn load(args: &Args) -> Result<Pkcs11, Fault> {
         Fault::new(FaultCode::Module, format!("PKCS#11 module {name}: {}", fault::short(error)))
     };
     let pkcs11 = Pkcs11::new(&args.module).map_err(|error| failed(&error))?;
-    pkcs11
-        .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
+    again(|| pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)))
         .map_err(|error| failed(&error))?;
     Ok(pkcs11)
 }
 
 fn find(pkcs11: &Pkcs11, label: &str) -> Result<(Slot, P11TokenInfo), Fault> {
     let mut found = None;
-    let slots =
-        pkcs11.get_slots_with_token().map_err(|error| fault::token("list its slots", &error))?;
+    let slots = again(|| pkcs11.get_slots_with_token())
+        .map_err(|error| fault::token("list its slots", &error))?;
     for slot in slots {
-        let info =
-            pkcs11.get_token_info(slot).map_err(|error| fault::token("describe itself", &error))?;
+        let info = again(|| pkcs11.get_token_info(slot))
+            .map_err(|error| fault::token("describe itself", &error))?;
         if !info.token_initialized() || info.label() != label {
             continue;
         }

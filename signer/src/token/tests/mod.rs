@@ -5,6 +5,8 @@ mod queue;
 mod signing;
 mod trouble;
 mod pin;
+mod faults;
+mod standby;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use super::*;
 
 fn cleared(test: &TestToken) -> String {
     let mut said = Vec::new();
-    crate::init::clear_pin(&test.state(), &mut said).unwrap();
+    crate::init::clear_pin(&test.state(), false, &mut said).unwrap();
     String::from_utf8(said).unwrap()
 }
 
@@ -135,5 +135,64 @@ async fn a_bad_pin_file_is_never_sent() {
     assert!(matches!(&error, TokenError::Config(text) if text.contains("chmod 600")), "{error}");
     fs::set_permissions(test.pin_file(), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(test.calls("C_Login"), logins);
+    test.start().await.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_before_it_sends_the_pin_has_cost_no_try() {
+    let test = TestToken::bare_faulty();
+    test.init().await;
+    // A PIN file that was never accepted gets one try: a single one counted would show.
+    cleared(&test);
+    let logins = test.calls("C_Login");
+    let mut died = 0;
+    for number in 1..=8 {
+        test.fault(&format!("C_GetTokenInfo #{number} exit"));
+        if let Ok(token) = Token::start(test.config.clone(), &test.state()).await {
+            // The start needs fewer such calls than that.
+            token.stop().await;
+            break;
+        }
+        died += 1;
+        assert_eq!(test.calls("C_Login"), logins);
+    }
+    assert!((3..8).contains(&died), "{died}: once at least after the question about the PIN");
+    assert!(test.calls("C_Login") > logins);
+}
+
+#[tokio::test]
+async fn the_last_try_is_a_persons_to_allow() {
+    let mut test = TestToken::bare_faulty();
+    test.config.workers = std::num::NonZeroU8::new(1);
+    test.init().await;
+    test.fault("C_GetTokenInfo always flags=count-low,final-try");
+    let logins = test.calls("C_Login");
+    for _ in 0..2 {
+        let error = test.refusal().await;
+        assert!(is_latched(&error) && error.to_string().contains("--last-try"), "{error}");
+        cleared(&test);
+    }
+    assert_eq!(test.calls("C_Login"), logins);
+    crate::init::clear_pin(&test.state(), true, &mut Vec::new()).unwrap();
+    test.start().await.stop().await;
+    assert_eq!(test.calls("C_Login"), logins + 1);
+    assert!(is_latched(&test.refusal().await), "the word was good for one try");
+}
+
+#[tokio::test]
+async fn where_the_token_saw_a_wrong_pin_an_unknown_one_is_not_tried() {
+    let mut test = TestToken::bare_faulty();
+    test.config.workers = std::num::NonZeroU8::new(1);
+    test.init().await;
+    test.fault("C_GetTokenInfo always flags=count-low");
+    // The PIN file that the token took before is tried all the same.
+    test.start().await.stop().await;
+    fs::remove_file(test.state().join("pin-accepted")).unwrap();
+    let logins = test.calls("C_Login");
+    for _ in 0..2 {
+        assert!(is_latched(&test.refusal().await));
+    }
+    assert_eq!(test.calls("C_Login"), logins);
+    cleared(&test);
     test.start().await.stop().await;
 }

@@ -85,7 +85,13 @@ impl Worker {
 
     pub(crate) fn ask(&mut self, question: &Request) -> Reply {
         token_wire::write(&mut self.socket, question).unwrap();
-        token_wire::read(&mut self.socket).unwrap().expect("the worker closed the line")
+        loop {
+            let reply = token_wire::read(&mut self.socket).unwrap();
+            // Said the moment before the login's own answer.
+            if reply != Some(Reply::SendingPin) {
+                return reply.expect("the worker closed the line");
+            }
+        }
     }
 
     pub(crate) fn open(&mut self, write: bool) {

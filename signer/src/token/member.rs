@@ -1,0 +1,247 @@
+//! One of the tokens that hold the signer's keys: how to reach it, how it is, whether it may be asked. What one
+//! token did wrong is never held against another.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::breaker::Breaker;
+use super::config::TokenConfig;
+use super::{Distrust, Latch, Line, TokenError, TokenKeys};
+
+/// One token.
+pub(super) struct Member {
+    /// None for the token that the configuration names first.
+    name: Option<String>,
+    pub(super) config: TokenConfig,
+    state_dir: PathBuf,
+    status: Mutex<Status>,
+    /// Held from a worker's start to the token's answer to its login.
+    login: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Status {
+    /// Workers that can do work now.
+    live: usize,
+    /// Why a worker could not be started; forgotten once one is.
+    trouble: Option<String>,
+    /// A wrong signature; never forgotten.
+    wrong: Option<String>,
+    breaker: Breaker,
+    /// Last workers lost in a row that had done no work.
+    fruitless: u32,
+    /// Workers bound earlier than the newest doubt about the keys do nothing more.
+    doubts: u64,
+    /// When the keys' attributes are looked at again.
+    next_check: Option<Instant>,
+}
+
+impl Member {
+    /// The first token and its standbys, each with its state in a folder of its own.
+    pub(super) fn all(config: &TokenConfig, state_dir: &Path) -> Result<Vec<Self>, TokenError> {
+        let mut members = vec![Self::new(None, config.clone(), state_dir.to_path_buf())?];
+        for (name, standby) in &config.standby {
+            let standby = TokenConfig { refuse_softhsm: config.refuse_softhsm, ..standby.clone() };
+            let dir = standby_dir(state_dir).join(name);
+            std::fs::create_dir_all(&dir)
+                .map_err(|error| TokenError::state("make", &dir, &error))?;
+            members.push(Self::new(Some(name.clone()), standby, dir)?);
+        }
+        Ok(members)
+    }
+
+    fn new(name: Option<String>, config: TokenConfig, dir: PathBuf) -> Result<Self, TokenError> {
+        config.source()?;
+        let wrong = match Distrust::in_dir(&dir).check() {
+            Ok(()) => None,
+            Err(TokenError::Distrusted(text)) => Some(text),
+            Err(other) => return Err(other),
+        };
+        let status = Mutex::new(Status { wrong, ..Status::default() });
+        Ok(Self { name, config, state_dir: dir, status, login: Mutex::new(()) })
+    }
+
+    /// Starts a worker, logs it in and lets it find the keys.
+    pub(super) fn open(&self, keys: &TokenKeys) -> Result<Line, TokenError> {
+        let latch = Latch::in_dir(&self.state_dir);
+        let mut line = {
+            let _one_at_a_time = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+            Line::open(&self.config, &latch, false)?
+        };
+        if self.config.refuse_softhsm && self.name.is_some() && line.info().is_softhsm() {
+            return Err(TokenError::Config("SoftHSM is not for the main network".into()));
+        }
+        line.bind(keys)?;
+        Ok(line)
+    }
+
+    /// Whether it signed wrongly, now or before the last restart.
+    pub(super) fn wrong(&self) -> Option<TokenError> {
+        self.status(|status| status.wrong.clone().map(TokenError::Distrusted))
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.status(|status| status.live)
+    }
+
+    /// Number of doubts about its keys; a worker bound before the newest does nothing more.
+    pub(super) fn doubts(&self) -> u64 {
+        self.status(|status| status.doubts)
+    }
+
+    /// What people should know, if anything: which token, what, and where its breaker stands.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let (text, breaker) = self.status(|status| match &status.wrong {
+            Some(wrong) => Some((TokenError::Distrusted(wrong.clone()).to_string(), None)),
+            None => {
+                let breaker = status.breaker.describe(Instant::now()).to_string();
+                status.trouble.clone().map(|text| (text, Some(breaker)))
+            }
+        })?;
+        let whose = self.name.as_ref().map_or(String::new(), |name| format!("standby {name}: "));
+        Some(match breaker {
+            Some(breaker) => format!("{whose}{text} ({breaker})"),
+            None => format!("{whose}{text}"),
+        })
+    }
+
+    /// For the log.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("first")
+    }
+
+    /// It signed wrongly. The first word stays, also on disk.
+    pub(super) fn distrust(&self, what: &str) -> TokenError {
+        let why = TokenError::Distrusted(what.to_owned());
+        tracing::error!(token = self.name(), "{why}");
+        self.status(|status| {
+            status.wrong.get_or_insert_with(|| what.to_owned());
+        });
+        if let Err(error) = Distrust::in_dir(&self.state_dir).set(what) {
+            tracing::error!("a restart will not know that the token cannot be trusted: {error}");
+        }
+        why
+    }
+
+    /// Its keys are not what they must be: nothing is asked of it until a worker has found them right again.
+    pub(super) fn doubt(&self, why: &TokenError) {
+        tracing::error!(token = self.name(), "{why}");
+        self.status(|status| {
+            status.trouble = Some(why.to_string());
+            status.doubts = status.doubts.saturating_add(1);
+        });
+    }
+
+    /// A worker can do work.
+    pub(super) fn up(&self) {
+        self.change_breaker(|status| {
+            status.live = status.live.saturating_add(1);
+            status.trouble = None;
+            status.breaker.bound();
+        });
+    }
+
+    /// A worker did some work.
+    pub(super) fn worked(&self) {
+        self.change_breaker(|status| {
+            status.fruitless = 0;
+            status.breaker.worked();
+        });
+    }
+
+    /// A worker was lost; the others, or its successor, do its work. False when the token has been failing for so
+    /// long that nobody should wait for it.
+    pub(super) fn lost(&self, worked: bool, why: &TokenError) -> bool {
+        tracing::warn!(token = self.name(), "{why}");
+        self.change_breaker(|status| {
+            status.live = status.live.saturating_sub(1);
+            if status.live > 0 || worked {
+                return true;
+            }
+            status.fruitless = status.fruitless.saturating_add(1);
+            // One may have been killed by accident.
+            if status.fruitless > 1 {
+                status.breaker.failed(Instant::now());
+            }
+            if !status.breaker.is_patient() {
+                status.trouble.get_or_insert_with(|| why.to_string());
+            }
+            status.breaker.is_patient()
+        })
+    }
+
+    /// A worker ended in good order.
+    pub(super) fn closed(&self) {
+        self.status(|status| status.live = status.live.saturating_sub(1));
+    }
+
+    /// A worker could not be started, perhaps by accident. True when nobody should wait for this token now.
+    pub(super) fn cannot_start(&self, why: &TokenError, accident: bool) -> bool {
+        tracing::error!(token = self.name(), "cannot start a token worker: {why}");
+        self.change_breaker(|status| {
+            status.trouble = Some(why.to_string());
+            let closed = status.breaker.describe(Instant::now()).is_closed();
+            let down = status.live == 0 && !(accident && closed);
+            if down {
+                status.breaker.failed(Instant::now());
+            }
+            down
+        })
+    }
+
+    /// Whether a worker may be started now, or how long to wait.
+    pub(super) fn may_try(&self) -> Result<(), Duration> {
+        self.change_breaker(|status| status.breaker.may_try(Instant::now()))
+    }
+
+    /// Whether it is time to look at the keys' attributes.
+    pub(super) fn check_is_due(&self) -> bool {
+        self.status(|status| status.next_check.is_none_or(|next| Instant::now() >= next))
+    }
+
+    /// True for the one worker that looks now.
+    pub(super) fn claim_check(&self) -> bool {
+        let every = self.config.check_time();
+        self.status(|status| {
+            let now = Instant::now();
+            let due =
+                *status.next_check.get_or_insert(now.checked_add(every).unwrap_or(now)) <= now;
+            if due {
+                status.next_check = now.checked_add(every);
+            }
+            due
+        })
+    }
+
+    /// Says so when the breaker goes from one state to another.
+    fn change_breaker<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
+        self.status(|status| {
+            let before = status.breaker.describe(Instant::now()).kind();
+            let done = change(status);
+            let now = status.breaker.describe(Instant::now());
+            if now.kind() != before {
+                tracing::info!(token = self.name(), "{now}");
+            }
+            done
+        })
+    }
+
+    fn status<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Where the standbys' folders are.
+pub(crate) fn standby_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("standby")
+}
+
+/// Every folder that holds a latch and a mark of distrust.
+pub(crate) fn state_dirs(state_dir: &Path) -> Vec<PathBuf> {
+    let mut dirs = vec![state_dir.to_path_buf()];
+    if let Ok(entries) = std::fs::read_dir(standby_dir(state_dir)) {
+        dirs.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
+    }
+    dirs
+}

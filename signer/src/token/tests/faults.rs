@@ -1,0 +1,267 @@
+//! Everything that an HSM does wrong, injected call by call: requests complete, nothing wrong leaves, the PIN is
+//! safe. Each test asserts that the faults happened, so that it cannot pass by refusing everything.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    reason = "a test counts and says what it counted"
+)]
+
+use super::*;
+
+/// What tokens say when they are in trouble; the same call may succeed a moment later.
+const PASSING: [&str; 10] = [
+    "CKR_DEVICE_ERROR",
+    "CKR_GENERAL_ERROR",
+    "CKR_FUNCTION_FAILED",
+    "CKR_SESSION_HANDLE_INVALID",
+    "CKR_OPERATION_ACTIVE",
+    "CKR_OBJECT_HANDLE_INVALID",
+    "CKR_DEVICE_REMOVED",
+    "CKR_TOKEN_NOT_PRESENT",
+    "CKR_HOST_MEMORY",
+    "CKR_USER_NOT_LOGGED_IN",
+];
+
+/// More of them, among them some that make no sense where they come.
+const CODES: [&str; 22] = [
+    "CKR_DEVICE_MEMORY",
+    "CKR_SESSION_CLOSED",
+    "CKR_SESSION_COUNT",
+    "CKR_TOKEN_NOT_RECOGNIZED",
+    "CKR_CRYPTOKI_NOT_INITIALIZED",
+    "CKR_OPERATION_NOT_INITIALIZED",
+    "CKR_KEY_HANDLE_INVALID",
+    "CKR_UNWRAPPING_KEY_HANDLE_INVALID",
+    "CKR_FUNCTION_CANCELED",
+    "CKR_FUNCTION_REJECTED",
+    "CKR_FUNCTION_NOT_SUPPORTED",
+    "CKR_SLOT_ID_INVALID",
+    "CKR_ARGUMENTS_BAD",
+    "CKR_DATA_LEN_RANGE",
+    "CKR_KEY_TYPE_INCONSISTENT",
+    "CKR_MECHANISM_INVALID",
+    "CKR_TEMPLATE_INCONSISTENT",
+    "CKR_WRAPPED_KEY_INVALID",
+    "CKR_BUFFER_TOO_SMALL",
+    "CKR_MUTEX_BAD",
+    "CKR_TOKEN_WRITE_PROTECTED",
+    "CKR_VENDOR_DEFINED",
+];
+
+/// How many times as long as usual.
+fn rounds() -> usize {
+    std::env::var("COFFERDAM_FAULT_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// Signs many requests, a few at a time, and says how many were completed. Whatever is completed has been verified;
+/// whatever is not was refused with a word that says so.
+async fn completed(token: &Arc<Token>, children: &[TestChild], requests: usize) -> usize {
+    const AT_ONCE: usize = 6;
+    let mut signing = tokio::task::JoinSet::new();
+    let (mut begun, mut done) = (0, 0);
+    while begun < requests || !signing.is_empty() {
+        if begun < requests && signing.len() < AT_ONCE {
+            let (token, children) = (Arc::clone(token), children.to_vec());
+            signing.spawn(async move { sign_all(&token, &children).await });
+            begun += 1;
+            continue;
+        }
+        match signing.join_next().await.unwrap().unwrap() {
+            Ok(()) => done += 1,
+            Err(TokenError::Unavailable(_)) => {
+                // As a client does: not again at once.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    done
+}
+
+/// Faults at this share of all calls there are, and now and then a crash or a hang.
+async fn storm(hundredths_of_percent: usize, least_percent: usize) {
+    let mut test = TestToken::bare_faulty();
+    test.config.batch_seconds_max = std::num::NonZeroU8::new(4);
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 10);
+    let token = Arc::new(test.start().await);
+    let each = format!("{}.{:03}%", hundredths_of_percent / 1000, hundredths_of_percent % 1000);
+    let mut rules = format!("seed {hundredths_of_percent}\n");
+    for code in PASSING {
+        rules += &format!("* {each} {code}\n");
+    }
+    let (crash, hang) = (hundredths_of_percent * 2, hundredths_of_percent / 2);
+    rules += &format!("C_Sign 0.{crash:04}% crash\nC_UnwrapKey 0.{hang:04}% hang\n");
+    let calls = test.noted("calls").len();
+    test.fault(&rules);
+    let requests = 150 * rounds();
+    let done = completed(&token, &children, requests).await;
+    let (calls, faults) = (test.noted("calls").len() - calls, test.faults());
+    let died = faults.iter().filter(|fault| fault.ends_with("crash") || fault.ends_with("hang"));
+    println!(
+        "{done} of {requests} requests of 10 signatures completed; {} faults in {calls} calls, {} of them deadly",
+        faults.len(),
+        died.count()
+    );
+    assert!(done * 100 >= requests * least_percent, "{done} of {requests}: {:?}", token.problem());
+    // Ten codes at `each`, a ten-thousandth each time: at least half of what is to be expected.
+    assert!(faults.len() * 2 * 10_000 >= calls * hundredths_of_percent, "{}", faults.len());
+    assert!(calls > requests * 10 * 4);
+    test.no_fault();
+    // And nothing of it is left.
+    until("all is well", || token.problem().is_none()).await;
+    sign_all(&token, &children).await.unwrap();
+    assert_eq!(token.warning(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_one_percent_of_faults_99_percent_of_requests_complete() {
+    storm(100, 99).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_ten_percent_of_faults_90_percent_of_requests_complete() {
+    storm(1000, 90).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_code_at_every_call_is_recovered_from_within_five_seconds() {
+    let mut test = TestToken::bare_faulty();
+    test.config.workers = std::num::NonZeroU8::new(1);
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 2);
+    let token = test.start().await;
+    let (mut cells, mut at_once, mut slowest) = (0, 0, Duration::ZERO);
+    for code in PASSING.iter().chain(&CODES) {
+        for call in [
+            "C_UnwrapKey",
+            "C_SignInit",
+            "C_Sign",
+            "C_DestroyObject",
+            "C_OpenSession",
+            "C_GetSessionInfo",
+            "C_FindObjectsInit",
+            "C_GetAttributeValue",
+        ] {
+            // The last four are called where a session is replaced.
+            let before = test.faults().len();
+            test.fault(&format!(
+                "{call} once {code}\nC_SignInit once CKR_SESSION_HANDLE_INVALID\n"
+            ));
+            let began = Instant::now();
+            cells += 1;
+            match sign_all(&token, &children).await {
+                Ok(()) => at_once += 1,
+                Err(TokenError::Unavailable(_) | TokenError::Keys(_)) => {
+                    while sign_all(&token, &children).await.is_err() {
+                        assert!(began.elapsed() < Duration::from_secs(20), "{call} {code}");
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+                Err(other) => panic!("{call} {code}: {other}"),
+            }
+            slowest = slowest.max(began.elapsed());
+            let happened = test.faults().split_off(before);
+            assert!(happened.contains(&format!("{call} {code}")), "{call} {code}: {happened:?}");
+        }
+    }
+    println!(
+        "{cells} faults, {at_once} of them unnoticed by the caller; the slowest took {slowest:?}"
+    );
+    assert!(cells >= 30 * 8 && at_once * 100 >= cells * 95, "{at_once} of {cells}");
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    assert_eq!(token.warning(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_pass_by_itself_is_recovered_from() {
+    let mut test = TestToken::bare_faulty();
+    test.config.workers = std::num::NonZeroU8::new(1);
+    test.config.batch_seconds_max = std::num::NonZeroU8::new(2);
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 6);
+    let token = test.start().await;
+    let signing = "C_UnwrapKey,C_SignInit,C_Sign,C_DestroyObject";
+    for (rule, same_process) in [
+        ("once CKR_SESSION_HANDLE_INVALID until=C_OpenSession", true),
+        ("once CKR_SESSION_CLOSED until=C_OpenSession", true),
+        ("once CKR_OPERATION_ACTIVE until=C_OpenSession", true),
+        ("once CKR_OBJECT_HANDLE_INVALID until=C_FindObjectsInit", true),
+        ("once CKR_USER_NOT_LOGGED_IN until=C_Login", false),
+        ("once CKR_DEVICE_REMOVED until=C_Initialize", false),
+        ("once CKR_TOKEN_NOT_PRESENT until=C_Initialize", false),
+        ("once CKR_DEVICE_ERROR until=C_Initialize", false),
+        ("once crash", false),
+        ("once crash-after", false),
+        ("once abort", false),
+        ("once hang", false),
+    ] {
+        sign_all(&token, &children).await.unwrap();
+        let (process, logins, before) =
+            (test.workers(), test.calls("C_Login"), test.faults().len());
+        test.fault(&format!("{signing} {rule}\n"));
+        sign_all(&token, &children).await.unwrap_or_else(|error| panic!("{rule}: {error}"));
+        assert!(test.faults().len() > before, "{rule}");
+        assert_eq!(test.workers() == process, same_process, "{rule}");
+        assert_eq!(test.calls("C_Login") - logins, usize::from(!same_process), "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn an_attribute_that_changes_stops_the_token_until_it_is_right_again() {
+    let mut test = TestToken::bare_faulty();
+    test.config.check_seconds = std::num::NonZeroU16::new(1);
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 4);
+    let token = test.start().await;
+    let named = |text: String| text.contains("wrapping key: ") && text.contains("EXTRACTABLE");
+    // The wrapping key says that it is extractable (CKA_EXTRACTABLE).
+    test.fault("C_GetAttributeValue always lie=0x162");
+    until("it is noticed", || token.problem().is_some_and(named)).await;
+    let error = sign_all(&token, &children).await.unwrap_err();
+    assert!(matches!(&error, TokenError::Keys(text) if named(text.clone())), "{error}");
+    assert!(token.statement(StatementKey::Checkpoint, b"x\n").await.is_err());
+    assert!(matches!(test.refusal().await, TokenError::Keys(_)), "not after a restart either");
+    test.no_fault();
+    until("it is used again", || token.problem().is_none()).await;
+    sign_all(&token, &children).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signature_given_twice_is_a_wrong_one() {
+    let test = TestToken::bare_faulty();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 10);
+    let token = test.start().await;
+    sign_all(&token, &children).await.unwrap();
+    test.fault("C_Sign once replay");
+    let error = sign_all(&token, &children).await.unwrap_err();
+    assert!(
+        matches!(error, TokenError::WrongSignature { .. } | TokenError::Distrusted(_)),
+        "{error}"
+    );
+    assert!(matches!(sign_all(&token, &children).await, Err(TokenError::Distrusted(_))));
+}
+
+#[tokio::test]
+async fn the_breaker_says_where_it_stands() {
+    let test = TestToken::bare_faulty();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 4);
+    let token = test.start().await;
+    test.fault("C_Initialize always CKR_DEVICE_REMOVED");
+    for pid in test.workers() {
+        TestToken::signal(pid, "-KILL");
+    }
+    let open = |text: String| text.contains("breaker open, next try within");
+    until("it opens", || token.problem().is_some_and(open)).await;
+    let initialised = test.calls("C_Initialize");
+    // While it is open nobody tries, and nobody waits.
+    let began = Instant::now();
+    assert!(matches!(sign_all(&token, &children).await, Err(TokenError::Unavailable(_))));
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(initialised < 40, "{initialised}: six for each try");
+    test.no_fault();
+    until("it closes", || token.problem().is_none()).await;
+    sign_all(&token, &children).await.unwrap();
+}

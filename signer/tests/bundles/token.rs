@@ -33,18 +33,19 @@ pub(crate) async fn start(config: &TokenConfig, state_dir: &Path) -> Token {
 }
 
 /// Where the programs are that these tests run. Built first: cargo builds only the tested package's own.
-static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
+pub(crate) static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let own = std::env::current_exe().unwrap();
     let folder = own.parent().and_then(Path::parent).unwrap().to_owned();
     let mut build = Command::new(env!("CARGO"));
     build.args([
         "build",
         "--quiet",
-        "--bins",
         "--package",
         "softhsm-setup",
         "--package",
         "token-worker",
+        "--package",
+        "faulty-hsm",
     ]);
     if folder.ends_with("release") {
         build.arg("--release");

@@ -25,4 +25,5 @@ mod refusing;
 mod crowding;
 mod restarting;
 mod failing;
+mod faulty;
 mod door;

@@ -1,0 +1,119 @@
+//! The whole signer on a token that fails now and then, and on one that signs wrongly.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use audit::entry::Event;
+use signer::config::Limits;
+use tonic::Code;
+
+use crate::common::{Coin, Knobs, coin, header, own, psbt};
+use crate::house::{House, said, until};
+use crate::sweeping::verify;
+use crate::token::PROGRAMS;
+
+const COINS: u64 = 5;
+
+/// A house whose module is the faulty one, and the folder of its rules.
+async fn faulty() -> (House, PathBuf) {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    let folder = house.folder().join("faulty");
+    fs::create_dir(&folder).unwrap();
+    let token = &mut house.config.token;
+    let real = token.module.replace(PROGRAMS.join("libfaulty_hsm.so")).unwrap();
+    token.env.insert("FAULTY_MODULE".into(), real.to_str().unwrap().into());
+    token.env.insert("FAULTY_DIR".into(), folder.to_str().unwrap().into());
+    house.open().await;
+    (house, folder)
+}
+
+fn rule(folder: &std::path::Path, text: &str) {
+    fs::write(folder.join("rules.new"), text).unwrap();
+    fs::rename(folder.join("rules.new"), folder.join("rules")).unwrap();
+}
+
+/// Coins that no other number has.
+fn coins(house: &House, number: u64) -> Vec<Coin> {
+    let one = |at| {
+        let index = u32::try_from(at).unwrap();
+        coin(&house.descriptors.deposits, false, index, 50_000, number * COINS + at, 2)
+    };
+    (0..COINS).map(one).collect()
+}
+
+async fn sweep(house: &House, number: u64) -> Result<(), tonic::Status> {
+    let coins = coins(house, number);
+    let outs = [own(&house.descriptors.cold, false, 0, COINS * 50_000 - 1_500)];
+    let ask = header(&format!("k{number}"), "sweep", "deposits", &psbt(&coins, &outs));
+    let reply = house.sign(ask, &coins).await?;
+    verify(&reply.transaction, &coins);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_one_percent_of_faults_sweeps_complete_and_what_does_not_can_be_asked_again() {
+    const SWEEPS: u64 = 120;
+    let (house, folder) = faulty().await;
+    let codes = [
+        "CKR_DEVICE_ERROR",
+        "CKR_SESSION_HANDLE_INVALID",
+        "CKR_GENERAL_ERROR",
+        "CKR_OPERATION_ACTIVE",
+    ];
+    let rules = codes.map(|code| format!("* 0.25% {code}\n")).concat();
+    rule(&folder, &format!("seed 11\n{rules}C_Sign 0.05% crash\n"));
+    let house = Arc::new(house);
+    let mut refused = Vec::new();
+    for first in (0..SWEEPS).step_by(4) {
+        let mut four = tokio::task::JoinSet::new();
+        for number in first..first + 4 {
+            let house = Arc::clone(&house);
+            four.spawn(async move { (number, sweep(&house, number).await) });
+        }
+        for (number, answer) in four.join_all().await {
+            if let Err(status) = answer {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+                refused.push(number);
+            }
+        }
+    }
+    let faults = fs::read_to_string(folder.join("faults")).unwrap().lines().count();
+    println!("{} of {SWEEPS} sweeps refused; {faults} faults", refused.len());
+    assert!(refused.len() as u64 * 100 <= SWEEPS, "{refused:?}");
+    // Each signature takes four calls, and each statement two.
+    assert!(faults as u64 >= SWEEPS * COINS * 4 / 200, "{faults}");
+    fs::remove_file(folder.join("rules")).unwrap();
+    let app = house.app();
+    until("the token is well", || app.problem().is_none()).await;
+    for number in refused {
+        sweep(&house, number).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_signature_is_caught_logged_and_suspends_the_token() {
+    let (mut house, folder) = faulty().await;
+    sweep(&house, 0).await.unwrap();
+    // Each worker's first signature may be the checkpoint's.
+    rule(&folder, "C_Sign #2 flip");
+    let before = house.log_size();
+    let status = sweep(&house, 1).await.unwrap_err();
+    let reason = said(&status).1;
+    assert!(reason == ["token-fault"] || reason == ["token-distrusted"], "{status}");
+    let entries = house.entries(before).await;
+    let failed = entries.iter().any(|entry| matches!(&entry.event, Event::Failed { .. }));
+    assert!(failed, "{entries:?}");
+    assert!(!entries.iter().any(|entry| matches!(&entry.event, Event::Signed { .. })));
+    fs::remove_file(folder.join("rules")).unwrap();
+    let suspended = |problem: Option<String>| problem.unwrap().contains("signer token clear");
+    assert!(suspended(house.app().problem()));
+    assert!(sweep(&house, 1).await.is_err());
+    house.close().await;
+    house.open().await;
+    assert!(house.running().app().is_none(), "not after a restart either");
+    house.close().await;
+    signer::init::clear_token(&house.config.state_dir, &mut Vec::new()).unwrap();
+    house.open().await;
+    sweep(&house, 1).await.unwrap();
+}

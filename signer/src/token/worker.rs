@@ -275,6 +275,9 @@ impl Worker {
             }
             (work, Reply::Fault(fault)) => {
                 let why = TokenError::from(fault);
+                if matches!(why, TokenError::Keys(_)) {
+                    self.shared.doubt(&self.member, &why);
+                }
                 self.shared.queue.give_back(work, &why.to_string());
                 Err(why)
             }

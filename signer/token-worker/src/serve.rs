@@ -65,8 +65,20 @@ impl Ready {
         counters: &mut Counters,
     ) -> Result<(), Fault> {
         token.renew()?;
+        self.find_again(token, counters)
+    }
+
+    /// The same keys, found and checked once more. Where they were and are not any more, the token went away.
+    fn find_again(&mut self, token: &mut Token, counters: &mut Counters) -> Result<(), Fault> {
         let public = self.keys.public.clone();
-        self.keys = token.steadily(|session| Finder { session, counters }.bind(&public))?;
+        let found = token.steadily(|session| Finder { session, counters }.bind(&public));
+        self.keys = found.map_err(|fault| match fault.code {
+            FaultCode::KeyMissing => Fault::new(
+                FaultCode::TokenGone,
+                "the token does not show its keys any more: it was taken away or changed",
+            ),
+            _ => fault,
+        })?;
         Ok(())
     }
 }
@@ -215,8 +227,7 @@ impl Worker<'_> {
     /// The keys are there and as they must be, still.
     fn check(&mut self) -> Result<Reply, Fault> {
         let (token, ready, counters) = self.ready()?;
-        let public = ready.keys.public.clone();
-        ready.keys = token.steadily(|session| Finder { session, counters }.bind(&public))?;
+        ready.find_again(token, counters)?;
         Ok(Reply::Checked)
     }
 

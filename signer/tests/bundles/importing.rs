@@ -60,6 +60,24 @@ async fn what_officers_did_not_sign_for_is_refused() {
     assert!(house.kept().is_empty(), "{:?}", house.kept());
 }
 
+/// Whoever has the wrapping key's public half can wrap children of a seed of their own for this token, and sign the
+/// bundle. Only the officers' signed policy says whose seed it is.
+#[tokio::test]
+async fn a_bundle_from_a_foreign_seed_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let (ours, foreign) = (made(&folder), made(&folder));
+    assert_ne!(ours.descriptor, foreign.descriptor);
+    let house = House::new(&PEM).await;
+    let log = house.open().await;
+    let rules = rules("deposits", &ours.descriptor);
+    let error = house.import(&log, &rules, "deposits", &foreign.path).await.unwrap_err();
+    assert!(
+        matches!(&error, ImportError::Descriptor { found, .. } if *found == foreign.descriptor)
+    );
+    assert_eq!(log.status().head.size, 1);
+    assert!(house.import(&log, &rules, "deposits", &ours.path).await.unwrap().new);
+}
+
 #[tokio::test]
 async fn bundles_for_another_chain_or_token_are_refused() {
     let folder = TempDir::new().unwrap();

@@ -13,75 +13,15 @@
 
 mod support;
 
-use std::process::Command;
-
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::Session;
 use secp256k1::SecretKey;
+use support::attacker::{
+    as_pin_holder, attacker, find, honest, honest_but, make_rsa, no_way_out, oaep, plant_template,
+};
 use support::{TestToken, wrap};
 use token_wire::{FaultCode, Reply, Request};
-
-/// Runs the test function `name` of this file in another process, logged in to the token.
-fn as_pin_holder(token: &TestToken, name: &str, wrapped: &[u8]) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env("SOFTHSM2_CONF", token.config())
-        .env("ATTACK_MODULE", &token.module)
-        .env("ATTACK_PIN", std::fs::read_to_string(token.pin_file()).unwrap())
-        .env("ATTACK_WRAPPED", support::to_hex(wrapped))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("attacker was in"), "{said}");
-}
-
-/// The attacker's session and the stolen wrapped child; `None` in the ordinary run of these functions.
-fn attacker() -> Option<(Session, Vec<u8>)> {
-    let module = std::env::var("ATTACK_MODULE").ok()?;
-    let pkcs11 = Pkcs11::new(module).unwrap();
-    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
-    let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
-    let session = pkcs11.open_rw_session(slot).unwrap();
-    session.login(UserType::User, Some(&std::env::var("ATTACK_PIN").unwrap().into())).unwrap();
-    println!("attacker was in");
-    Some((session, support::hex(&std::env::var("ATTACK_WRAPPED").unwrap())))
-}
-
-fn find(session: &Session, class: ObjectClass, kind: KeyType) -> Vec<ObjectHandle> {
-    session
-        .find_objects(&[Attribute::Class(class), Attribute::KeyType(kind), Attribute::Token(true)])
-        .unwrap()
-}
-
-fn oaep() -> Mechanism<'static> {
-    Mechanism::RsaPkcsOaep(PkcsOaepParams::new(
-        MechanismType::SHA1,
-        PkcsMgfType::MGF1_SHA1,
-        PkcsOaepSource::empty(),
-    ))
-}
-
-/// The only template that must work.
-fn honest() -> Vec<Attribute> {
-    vec![
-        Attribute::Class(ObjectClass::PRIVATE_KEY),
-        Attribute::KeyType(KeyType::EC),
-        Attribute::Token(false),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Sign(true),
-        Attribute::Derive(false),
-        Attribute::Decrypt(false),
-        Attribute::Unwrap(false),
-        Attribute::Copyable(false),
-        Attribute::Modifiable(false),
-    ]
-}
 
 #[test]
 fn a_pin_holder_gets_no_key_out() {
@@ -183,45 +123,6 @@ fn attack_the_keys() {
             assert!(session.destroy_object(key).is_err());
             assert!(session.update_attributes(key, &[Attribute::Id(vec![1])]).is_err());
         }
-    }
-}
-
-/// Every way a key's value could leave.
-fn no_way_out(session: &Session, key: ObjectHandle) {
-    for kind in [
-        AttributeType::Value,
-        AttributeType::PrivateExponent,
-        AttributeType::Prime1,
-        AttributeType::Prime2,
-        AttributeType::Exponent1,
-        AttributeType::Coefficient,
-    ] {
-        let shown = session.get_attributes(key, &[kind]).unwrap_or_default();
-        assert!(shown.is_empty(), "{kind}");
-    }
-    for change in
-        [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Private(false)]
-    {
-        assert!(
-            session.update_attributes(key, std::slice::from_ref(&change)).is_err(),
-            "{change:?}"
-        );
-        assert!(session.copy_object(key, std::slice::from_ref(&change)).is_err(), "{change:?}");
-    }
-    assert!(session.copy_object(key, &[]).is_err());
-    assert!(session.copy_object(key, &[Attribute::Token(true)]).is_err());
-    let aes = [
-        Attribute::Token(false),
-        Attribute::Wrap(true),
-        Attribute::Encrypt(true),
-        Attribute::ValueLen(32.into()),
-    ];
-    let aes = session.generate_key(&Mechanism::AesKeyGen, &aes).unwrap();
-    for mechanism in [Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad] {
-        assert!(session.wrap_key(&mechanism, aes, key).is_err());
-    }
-    for public in find(session, ObjectClass::PUBLIC_KEY, KeyType::RSA) {
-        assert!(session.wrap_key(&oaep(), public, key).is_err());
     }
 }
 
@@ -330,52 +231,17 @@ fn a_whole_but_wrong_template_is_found_by_the_canary() {
 
 #[test]
 fn plant_template_that_extracts() {
-    plant_template(5, &Attribute::Extractable(true));
+    plant_template(&honest_but(Attribute::Extractable(true)));
 }
 
 #[test]
 fn plant_template_that_shows() {
-    plant_template(4, &Attribute::Sensitive(false));
+    plant_template(&honest_but(Attribute::Sensitive(false)));
 }
 
 #[test]
 fn plant_template_that_derives() {
-    plant_template(7, &Attribute::Derive(true));
-}
-
-/// The honest template but for one entry. The addresses in it must stay valid: the values are leaked.
-fn plant_template(at: usize, wrong: &Attribute) {
-    let raw = |attribute: &Attribute| -> Vec<u8> {
-        match attribute {
-            Attribute::Class(class) => u64::from(*class).to_ne_bytes().to_vec(),
-            Attribute::KeyType(kind) => u64::from(*kind).to_ne_bytes().to_vec(),
-            Attribute::Private(flag)
-            | Attribute::Token(flag)
-            | Attribute::Sensitive(flag)
-            | Attribute::Extractable(flag)
-            | Attribute::Sign(flag)
-            | Attribute::Derive(flag)
-            | Attribute::Decrypt(flag)
-            | Attribute::Unwrap(flag)
-            | Attribute::Copyable(flag)
-            | Attribute::Modifiable(flag) => vec![u8::from(*flag)],
-            other => panic!("{other:?}"),
-        }
-    };
-    let mut template = honest();
-    template[at] = wrong.clone();
-    let mut array = Vec::new();
-    for attribute in &template {
-        let value: &'static [u8] = raw(attribute).leak();
-        array.extend_from_slice(&u64::from(attribute.attribute_type()).to_ne_bytes());
-        array.extend_from_slice(&value.as_ptr().expose_provenance().to_ne_bytes());
-        array.extend_from_slice(&value.len().to_ne_bytes());
-    }
-    let kind = AttributeType::VendorDefined(0x4000_0212);
-    plant(|private| {
-        private.insert(0, Attribute::KeyType(KeyType::RSA));
-        private.insert(0, Attribute::VendorDefined((kind, array.clone())));
-    });
+    plant_template(&honest_but(Attribute::Derive(true)));
 }
 
 /// Two keys under one label, or two objects that claim one public key: nobody can say which is meant.
@@ -428,35 +294,4 @@ fn plant_second_public_half() {
 fn plant(change: impl Fn(&mut Vec<Attribute>)) {
     let Some((session, _)) = attacker() else { return };
     make_rsa(&session, b"cofferdam wrapping 1", change);
-}
-
-fn make_rsa(
-    session: &Session,
-    label: &[u8],
-    change: impl Fn(&mut Vec<Attribute>),
-) -> (ObjectHandle, ObjectHandle) {
-    let public = [
-        Attribute::Token(true),
-        Attribute::ModulusBits(3072.into()),
-        Attribute::PublicExponent(vec![1, 0, 1]),
-        Attribute::Encrypt(true),
-    ];
-    let mut private = vec![
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::Decrypt(false),
-        Attribute::Sign(false),
-        Attribute::SignRecover(false),
-        Attribute::Derive(false),
-        Attribute::Unwrap(true),
-        Attribute::AllowedMechanisms(vec![MechanismType::RSA_PKCS_OAEP]),
-        Attribute::Label(label.to_vec()),
-        Attribute::Copyable(false),
-        Attribute::Destroyable(false),
-        Attribute::Modifiable(false),
-    ];
-    change(&mut private);
-    session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private).unwrap()
 }

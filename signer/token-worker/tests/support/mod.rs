@@ -2,6 +2,8 @@
 //! wrapping in miniature.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod attacker;
+
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

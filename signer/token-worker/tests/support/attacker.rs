@@ -1,0 +1,221 @@
+//! The attacker of these tests: another process that holds the PIN, the module and a stolen wrapped child, and goes
+//! past the worker.
+
+use std::process::Command;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+
+use token_wire::{Binding, Reply, Request};
+
+use super::TestToken;
+
+/// Runs the test function `name` of this file in another process, logged in to the token.
+pub(crate) fn as_pin_holder(token: &TestToken, name: &str, wrapped: &[u8]) {
+    let pin = std::fs::read_to_string(token.pin_file()).unwrap();
+    run(process(token, name, wrapped).env("ATTACK_PIN", pin));
+}
+
+/// The same without a login.
+pub(crate) fn without_login(token: &TestToken, name: &str, wrapped: &[u8]) {
+    run(&mut process(token, name, wrapped));
+}
+
+fn process(token: &TestToken, name: &str, wrapped: &[u8]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", name, "--nocapture"])
+        .env("SOFTHSM2_CONF", token.config())
+        .env("ATTACK_MODULE", &token.module)
+        .env("ATTACK_WRAPPED", super::to_hex(wrapped));
+    command
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("attacker was in"), "{said}");
+}
+
+/// One attack, whole: `test`, the name of the test that calls this, makes a token and a wrapped child, then runs itself
+/// as the PIN holder. What was attacked must be as it was before.
+pub(crate) fn attack(test: &str, act: impl FnOnce(&Session, ObjectHandle, &[u8])) {
+    if let Some((session, wrapped)) = attacker() {
+        let wrapping = find(&session, ObjectClass::PRIVATE_KEY, KeyType::RSA)[0];
+        return act(&session, wrapping, &wrapped);
+    }
+    let token = TestToken::new();
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    let child = secp256k1::SecretKey::new(&mut rand::thread_rng());
+    as_pin_holder(&token, test, &super::wrap(&keys, &child));
+    let mut worker = token.worker();
+    worker.open(false);
+    assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+    let bound = worker.ask(&Request::Bind(Binding { keys, challenge: [1; 32] }));
+    assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
+}
+
+/// The attacker's session and the stolen wrapped child; `None` in the ordinary run of these functions.
+pub(crate) fn attacker() -> Option<(Session, Vec<u8>)> {
+    let module = std::env::var("ATTACK_MODULE").ok()?;
+    let pkcs11 = Pkcs11::new(module).unwrap();
+    pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+    let slot = pkcs11.get_slots_with_initialized_token().unwrap()[0];
+    let session = pkcs11.open_rw_session(slot).unwrap();
+    if let Ok(pin) = std::env::var("ATTACK_PIN") {
+        session.login(UserType::User, Some(&pin.into())).unwrap();
+    }
+    println!("attacker was in");
+    Some((session, super::hex(&std::env::var("ATTACK_WRAPPED").unwrap())))
+}
+
+pub(crate) fn find(session: &Session, class: ObjectClass, kind: KeyType) -> Vec<ObjectHandle> {
+    session
+        .find_objects(&[Attribute::Class(class), Attribute::KeyType(kind), Attribute::Token(true)])
+        .unwrap()
+}
+
+pub(crate) fn oaep() -> Mechanism<'static> {
+    Mechanism::RsaPkcsOaep(PkcsOaepParams::new(
+        MechanismType::SHA1,
+        PkcsMgfType::MGF1_SHA1,
+        PkcsOaepSource::empty(),
+    ))
+}
+
+/// The only template that must work.
+pub(crate) fn honest() -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::Token(false),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::Derive(false),
+        Attribute::Decrypt(false),
+        Attribute::Unwrap(false),
+        Attribute::Copyable(false),
+        Attribute::Modifiable(false),
+    ]
+}
+
+/// Every way a key's value could leave.
+pub(crate) fn no_way_out(session: &Session, key: ObjectHandle) {
+    for kind in [
+        AttributeType::Value,
+        AttributeType::PrivateExponent,
+        AttributeType::Prime1,
+        AttributeType::Prime2,
+        AttributeType::Exponent1,
+        AttributeType::Coefficient,
+    ] {
+        let shown = session.get_attributes(key, &[kind]).unwrap_or_default();
+        assert!(shown.is_empty(), "{kind}");
+    }
+    for change in
+        [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Private(false)]
+    {
+        assert!(
+            session.update_attributes(key, std::slice::from_ref(&change)).is_err(),
+            "{change:?}"
+        );
+        assert!(session.copy_object(key, std::slice::from_ref(&change)).is_err(), "{change:?}");
+    }
+    assert!(session.copy_object(key, &[]).is_err());
+    assert!(session.copy_object(key, &[Attribute::Token(true)]).is_err());
+    let aes = [
+        Attribute::Token(false),
+        Attribute::Wrap(true),
+        Attribute::Encrypt(true),
+        Attribute::ValueLen(32.into()),
+    ];
+    let aes = session.generate_key(&Mechanism::AesKeyGen, &aes).unwrap();
+    for mechanism in [Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad] {
+        assert!(session.wrap_key(&mechanism, aes, key).is_err());
+    }
+    for public in find(session, ObjectClass::PUBLIC_KEY, KeyType::RSA) {
+        assert!(session.wrap_key(&oaep(), public, key).is_err());
+    }
+}
+
+pub(crate) fn make_rsa(
+    session: &Session,
+    label: &[u8],
+    change: impl Fn(&mut Vec<Attribute>),
+) -> (ObjectHandle, ObjectHandle) {
+    let public = [
+        Attribute::Token(true),
+        Attribute::ModulusBits(3072.into()),
+        Attribute::PublicExponent(vec![1, 0, 1]),
+        Attribute::Encrypt(true),
+    ];
+    let mut private = vec![
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Decrypt(false),
+        Attribute::Sign(false),
+        Attribute::SignRecover(false),
+        Attribute::Derive(false),
+        Attribute::Unwrap(true),
+        Attribute::AllowedMechanisms(vec![MechanismType::RSA_PKCS_OAEP]),
+        Attribute::Label(label.to_vec()),
+        Attribute::Copyable(false),
+        Attribute::Destroyable(false),
+        Attribute::Modifiable(false),
+    ];
+    change(&mut private);
+    session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private).unwrap()
+}
+
+/// The honest template with one attribute changed.
+pub(crate) fn honest_but(changed: Attribute) -> Vec<Attribute> {
+    let kind = changed.attribute_type();
+    let mut template = honest();
+    let at = template.iter().position(|attribute| attribute.attribute_type() == kind).unwrap();
+    template[at] = changed;
+    template
+}
+
+/// Makes a wrapping key of our name with this unwrap template, if this is the attacker's process. The addresses in
+/// the template must stay valid: the values are leaked.
+pub(crate) fn plant_template(template: &[Attribute]) {
+    let Some((session, _)) = attacker() else { return };
+    let raw = |attribute: &Attribute| -> Vec<u8> {
+        match attribute {
+            Attribute::Class(class) => u64::from(*class).to_ne_bytes().to_vec(),
+            Attribute::KeyType(kind) => u64::from(*kind).to_ne_bytes().to_vec(),
+            Attribute::Private(flag)
+            | Attribute::Token(flag)
+            | Attribute::Sensitive(flag)
+            | Attribute::Extractable(flag)
+            | Attribute::Sign(flag)
+            | Attribute::Derive(flag)
+            | Attribute::Decrypt(flag)
+            | Attribute::Unwrap(flag)
+            | Attribute::Copyable(flag)
+            | Attribute::Modifiable(flag) => vec![u8::from(*flag)],
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut array = Vec::new();
+    for attribute in template {
+        let value: &'static [u8] = raw(attribute).leak();
+        array.extend_from_slice(&u64::from(attribute.attribute_type()).to_ne_bytes());
+        array.extend_from_slice(&value.as_ptr().expose_provenance().to_ne_bytes());
+        array.extend_from_slice(&value.len().to_ne_bytes());
+    }
+    let kind = AttributeType::VendorDefined(0x4000_0212);
+    make_rsa(&session, b"cofferdam wrapping 1", |private| {
+        private.insert(0, Attribute::KeyType(KeyType::RSA));
+        private.insert(0, Attribute::VendorDefined((kind, array.clone())));
+    });
+}

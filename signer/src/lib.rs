@@ -26,5 +26,6 @@ pub mod log;
 pub mod token;
 pub mod init;
 pub mod keys;
+pub mod conformance;
 pub mod import;
 pub mod prove;

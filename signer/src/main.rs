@@ -10,6 +10,7 @@ use policy::Rules;
 use policy::names::WalletName;
 use policy::rules::Tier;
 use signer::config::Config;
+use signer::conformance::{self, Form, TierName};
 use signer::ledger::KeyState;
 use signer::log::{Clock, LogError, Store, begin};
 use signer::{import, init, keys, serve, start};
@@ -66,6 +67,9 @@ enum Command {
         #[command(subcommand)]
         command: KeyCommand,
     },
+    /// Holds any PKCS#11 module against the signer's needs, on a scratch token; needs no configuration. Keys stay behind
+    /// in the token: initialise it again afterwards. Fails when the tier asked for cannot be carried.
+    Conformance(Conformance),
     /// About the token's PIN.
     Pin {
         #[command(subcommand)]
@@ -76,6 +80,34 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+}
+
+#[derive(clap::Args)]
+struct Conformance {
+    /// The PKCS#11 module.
+    #[arg(long)]
+    module: PathBuf,
+    /// Label of the scratch token.
+    #[arg(long)]
+    token_label: String,
+    /// File with its user PIN, readable by its owner alone.
+    #[arg(long)]
+    pin_file: PathBuf,
+    /// The tier that the token must be able to carry.
+    #[arg(long, default_value = "token-hd")]
+    tier: TierName,
+    /// As Markdown, to send to a vendor.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    /// The token-worker program, if it is not beside this one.
+    #[arg(long)]
+    worker: Option<PathBuf>,
+    /// Longest time for all of it.
+    #[arg(long, default_value_t = 600)]
+    seconds_max: u32,
 }
 
 #[derive(Subcommand)]
@@ -127,9 +159,13 @@ async fn main() -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         .init();
-    let config = Config::load(&arguments.config)?;
     let mut out = std::io::stdout();
+    if let Command::Conformance(asked) = arguments.command {
+        return hold_against_needs(asked, &mut out);
+    }
+    let config = Config::load(&arguments.config)?;
     match arguments.command {
+        Command::Conformance(_) => Ok(()), // done above, without a configuration
         Command::Init { pem } => {
             let keys =
                 init::init(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
@@ -160,6 +196,19 @@ async fn main() -> anyhow::Result<()> {
             init::clear_token(&config.state_dir, &mut out)
         }
     }
+}
+
+fn hold_against_needs(asked: Conformance, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    let Conformance { module, token_label, pin_file, worker, seconds_max, .. } = asked;
+    let plan = conformance::Plan { module, token_label, pin_file, worker, seconds_max };
+    let report = conformance::run(&plan)?;
+    let form = match (asked.markdown, asked.json) {
+        (true, _) => Form::Markdown,
+        (_, true) => Form::Json,
+        _ => Form::Text,
+    };
+    out.write_all(report.show(form).as_bytes())?;
+    report.carries(asked.tier)
 }
 
 async fn begin_log(config: &Config, keys: &signer::token::TokenKeys) -> anyhow::Result<()> {

@@ -129,18 +129,23 @@ impl TokenConfig {
     }
 
     fn program(&self) -> Result<PathBuf, TokenError> {
-        if let Some(program) = &self.worker {
-            return Ok(program.clone());
-        }
-        let own = std::env::current_exe()
-            .map_err(|error| TokenError::Config(format!("cannot tell where I am: {error}")))?;
-        let beside = own.with_file_name("token-worker");
-        if beside.is_file() {
-            return Ok(beside);
-        }
-        Err(TokenError::Config(format!(
-            "no token-worker beside the signer ({}); set `worker` to its path",
-            beside.display()
-        )))
+        worker_program(self.worker.as_deref())
     }
+}
+
+/// The `token-worker` program: the one given, or the one beside this.
+pub(crate) fn worker_program(given: Option<&Path>) -> Result<PathBuf, TokenError> {
+    if let Some(program) = given {
+        return Ok(program.to_path_buf());
+    }
+    let own = std::env::current_exe()
+        .map_err(|error| TokenError::Config(format!("cannot tell where I am: {error}")))?;
+    let beside = own.with_file_name("token-worker");
+    if beside.is_file() {
+        return Ok(beside);
+    }
+    Err(TokenError::Config(format!(
+        "no token-worker beside the signer ({}); set `worker` to its path",
+        beside.display()
+    )))
 }

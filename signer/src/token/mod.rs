@@ -33,11 +33,13 @@ pub use keys::TokenKeys;
 pub use token_wire::{Counters, SealedAccount, StatementKey, TokenInfo};
 pub use verify::Signature;
 
+pub(crate) use config::worker_program;
 pub(crate) use distrust::Distrust;
 pub(crate) use keys::KeyFile;
 pub(crate) use latch::Latch;
 pub(crate) use line::Line;
 pub(crate) use member::state_dirs;
+pub(crate) use verify::{ecdsa, ed25519};
 
 use crate::log::DurablePermit;
 use pool::Pool;

@@ -65,7 +65,7 @@ impl Outcome {
 }
 
 /// Normalises to low-S (BIP-146; tokens do not) and verifies.
-pub(super) fn ecdsa(
+pub(crate) fn ecdsa(
     raw: RawSignature,
     digest: [u8; 32],
     key: &PublicKey,
@@ -95,7 +95,7 @@ fn schnorr(
 }
 
 /// Verifies an Ed25519 signature strictly (no small-order keys, no malleable encodings).
-pub(super) fn ed25519(raw: RawSignature, message: &[u8], key: &[u8; 32]) -> bool {
+pub(crate) fn ed25519(raw: RawSignature, message: &[u8], key: &[u8; 32]) -> bool {
     let Ok(key) = ed25519_dalek::VerifyingKey::from_bytes(key) else { return false };
     let signature = ed25519_dalek::Signature::from_bytes(&raw.to_bytes());
     key.verify_strict(message, &signature).is_ok()

@@ -8,6 +8,7 @@
 
 mod support;
 mod token;
+mod conformance;
 mod importing;
 mod proving;
 mod sealed;

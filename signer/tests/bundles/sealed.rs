@@ -74,8 +74,7 @@ async fn every_index_of_a_sealed_account_is_proven_by_a_few_signatures() {
     let offline = TempDir::new().unwrap();
     for script in [Script::Tr, Script::Wpkh] {
         let (house, config, keys) = house().await;
-        let (path, descriptor) =
-            made(offline.path(), &keys.sealing_pem().unwrap(), script);
+        let (path, descriptor) = made(offline.path(), &keys.sealing_pem().unwrap(), script);
         let rules = rules(&descriptor, "sealed-hd");
         let log = house.open().await;
         let imported = house.import(&log, &rules, "deposits", &path).await.unwrap();

@@ -15,6 +15,13 @@ struct Settings {
 
 /// Makes a token under `state_dir` and the signer's keys in it.
 pub(crate) async fn make(state_dir: &Path) -> (TokenConfig, TokenKeys) {
+    let config = empty(state_dir);
+    let keys = init(&config, state_dir, None, &mut Vec::new()).await.unwrap();
+    (config, keys)
+}
+
+/// Makes a token under `state_dir`, or finds the one made before.
+pub(crate) fn empty(state_dir: &Path) -> TokenConfig {
     let setup = Command::new(PROGRAMS.join("softhsm-setup"))
         .arg("--dir")
         .arg(state_dir.join("softhsm"))
@@ -24,8 +31,7 @@ pub(crate) async fn make(state_dir: &Path) -> (TokenConfig, TokenKeys) {
     let settings: Settings = toml::from_str(std::str::from_utf8(&setup.stdout).unwrap()).unwrap();
     let mut config = settings.token;
     config.worker = Some(PROGRAMS.join("token-worker"));
-    let keys = init(&config, state_dir, None, &mut Vec::new()).await.unwrap();
-    (config, keys)
+    config
 }
 
 pub(crate) async fn start(config: &TokenConfig, state_dir: &Path) -> Token {

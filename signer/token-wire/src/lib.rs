@@ -15,6 +15,7 @@
 //!
 //! Any question may be answered with [`Reply::Fault`] instead.
 
+pub mod conformance;
 mod frame;
 mod message;
 

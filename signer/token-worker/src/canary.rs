@@ -29,8 +29,21 @@ pub(crate) const CANARY_PKCS8: [u8; 135] = [
     0x45, 0x4b, 0xc6, 0x22, 0x5f, 0x3a, 0xbf, 0xd8, 0xaf, 0x17, 0xdd, 0x38, 0xa8, 0xf3, 0x84,
 ];
 
+/// Where the private key is in it.
+const SECRET: std::ops::Range<usize> = 33..65;
+
 /// Wraps a canary for the wrapping or the sealing key, as a ceremony does.
 pub(crate) fn wrap(session: &Session, spki: &[u8], canary: &[u8]) -> Result<Vec<u8>, Fault> {
+    wrap_by(session, spki, &oaep(), canary)
+}
+
+/// The same by any mechanism of RSA.
+pub(crate) fn wrap_by(
+    session: &Session,
+    spki: &[u8],
+    mechanism: &Mechanism,
+    canary: &[u8],
+) -> Result<Vec<u8>, Fault> {
     let modulus = der::rsa_modulus(spki).ok_or_else(|| {
         Fault::new(FaultCode::KeyUnsafe, "a key that unwraps is not RSA with exponent 65537")
     })?;
@@ -45,7 +58,7 @@ pub(crate) fn wrap(session: &Session, spki: &[u8], canary: &[u8]) -> Result<Vec<
     ];
     let failed = |error: &Error| fault::token("wrap the canary", error);
     let key = session.create_object(&public).map_err(|error| failed(&error))?;
-    let wrapped = session.encrypt(&oaep(), key, canary);
+    let wrapped = session.encrypt(mechanism, key, canary);
     session.destroy_object(key).map_err(|error| failed(&error))?;
     wrapped.map_err(|error| failed(&error))
 }
@@ -58,6 +71,11 @@ pub(crate) fn try_everything(
 ) -> Result<(), Fault> {
     children().run(session, wrapping, wrapped)
 }
+
+/// Unwraps the canary by a template.
+pub(crate) type Unwrap<'a> = &'a dyn Fn(&[Attribute]) -> Result<ObjectHandle, Error>;
+/// Takes each thing tried and what came of it; an error ends the trials.
+pub(crate) type Each<'a> = &'a mut dyn FnMut(&str, Result<(), Fault>) -> Result<(), Fault>;
 
 /// What is tried on one kind of unwrapped key.
 pub(crate) struct Trial {
@@ -73,7 +91,7 @@ pub(crate) struct Trial {
     pub(crate) changes: Vec<(&'static str, Attribute)>,
 }
 
-fn children() -> Trial {
+pub(crate) fn children() -> Trial {
     Trial {
         what: "a child",
         tier: "token-hd",
@@ -96,31 +114,42 @@ fn children() -> Trial {
 }
 
 impl Trial {
+    /// Tries everything; the first thing that works is the fault.
     pub(crate) fn run(
         &self,
         session: &Session,
         unwrapping: ObjectHandle,
         wrapped: &[u8],
     ) -> Result<(), Fault> {
+        let unwrap =
+            |template: &[Attribute]| session.unwrap_key(&oaep(), unwrapping, wrapped, template);
+        self.each(session, &unwrap, &mut |_, outcome| outcome)
+    }
+
+    /// Tries everything, one thing after another.
+    pub(crate) fn each(&self, session: &Session, unwrap: Unwrap, each: Each) -> Result<(), Fault> {
+        let what = self.what;
         for (how, template) in self.bad_templates() {
-            if let Ok(key) = session.unwrap_key(&oaep(), unwrapping, wrapped, &template) {
+            let tried = unwrap(&template).map_or(Ok(()), |key| {
                 // It must not stay, least of all as a token object.
                 let _ = session.destroy_object(key);
-                return Err(self.broken(&format!("unwraps {} {how}", self.what)));
-            }
+                Err(self.broken(&format!("unwraps {what} {how}")))
+            });
+            each(&format!("unwrap {what} {how}"), tried)?;
         }
-        for template in self.double_templates() {
+        for (how, template) in self.double_templates() {
             // A token may take one word of two, but only the right one.
-            if let Ok(key) = session.unwrap_key(&oaep(), unwrapping, wrapped, &template) {
+            let tried = unwrap(&template).map_or(Ok(()), |key| {
                 let checked = (self.check)(session, key);
                 let _ = session.destroy_object(key);
-                checked?;
-            }
+                checked
+            });
+            each(&format!("unwrap {what} with two words on {how}"), tried)?;
         }
-        let key = session
-            .unwrap_key(&oaep(), unwrapping, wrapped, &self.right)
-            .map_err(|error| fault::token("unwrap the canary", &error))?;
-        let tried = (self.check)(session, key).and_then(|()| self.try_reading(session, key));
+        let key = unwrap(&self.right).map_err(|error| fault::token("unwrap the canary", &error))?;
+        let checked = (self.check)(session, key);
+        let tried = each(&format!("unwrap {what} that is not as its template says"), checked)
+            .and_then(|()| self.try_reading(session, key, each));
         session.destroy_object(key).map_err(|error| fault::token("destroy the canary", &error))?;
         tried
     }
@@ -141,42 +170,59 @@ impl Trial {
     }
 
     /// Templates that say an attribute twice, wrongly before or after the right word.
-    fn double_templates(&self) -> Vec<Vec<Attribute>> {
+    fn double_templates(&self) -> Vec<(String, Vec<Attribute>)> {
         let mut doubled = Vec::new();
         for wrong in
             [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Token(true)]
         {
+            let kind = wrong.attribute_type();
             let (mut before, mut after) = (vec![wrong.clone()], self.right.clone());
             before.extend(self.right.clone());
             after.push(wrong);
-            doubled.extend([before, after]);
+            doubled.push((format!("{kind}, the wrong one first"), before));
+            doubled.push((format!("{kind}, the wrong one last"), after));
         }
         doubled
     }
 
     /// Every way PKCS#11 has of getting a key's value out, or of making it gettable.
-    fn try_reading(&self, session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+    fn try_reading(&self, session: &Session, key: ObjectHandle, each: Each) -> Result<(), Fault> {
         let what = self.what;
-        if let Ok(found) = session.get_attributes(key, &[AttributeType::Value])
-            && found
-                .iter()
-                .any(|value| matches!(value, Attribute::Value(bytes) if !bytes.is_empty()))
-        {
-            return Err(self.broken(&format!("shows the value of {what}")));
-        }
+        each(&format!("read the value of {what}"), self.try_value(session, key))?;
         for change in
             [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Token(true)]
         {
             let kind = change.attribute_type();
-            if session.update_attributes(key, std::slice::from_ref(&change)).is_ok() {
-                return Err(self.broken(&format!("lets the {kind} of {what} be changed")));
-            }
-            if let Ok(copy) = session.copy_object(key, &[change]) {
+            let changed = session.update_attributes(key, std::slice::from_ref(&change));
+            let tried = changed.map_or(Ok(()), |()| {
+                Err(self.broken(&format!("lets the {kind} of {what} be changed")))
+            });
+            each(&format!("change the {kind} of {what}"), tried)?;
+            let tried = session.copy_object(key, &[change]).map_or(Ok(()), |copy| {
                 let _ = session.destroy_object(copy);
-                return Err(self.broken(&format!("copies {what} with another {kind}")));
+                Err(self.broken(&format!("copies {what} with another {kind}")))
+            });
+            each(&format!("copy {what} with another {kind}"), tried)?;
+        }
+        each(&format!("wrap {what} for taking out"), self.try_wrapping(session, key))?;
+        each(&format!("derive from {what}"), self.try_deriving(session, key))
+    }
+
+    fn try_value(&self, session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+        let found = session.get_attributes(key, &[AttributeType::Value]).unwrap_or_default();
+        for value in found {
+            if let Attribute::Value(bytes) = value
+                && !bytes.is_empty()
+            {
+                let secret = CANARY_PKCS8.get(SECRET).unwrap_or_default();
+                let whole = if bytes == secret { ", the very one that was wrapped" } else { "" };
+                return Err(self.broken(&format!("shows the value of {}{whole}", self.what)));
             }
         }
-        self.try_wrapping(session, key)?;
+        Ok(())
+    }
+
+    fn try_deriving(&self, session: &Session, key: ObjectHandle) -> Result<(), Fault> {
         let point = CANARY_PKCS8.get(70..).unwrap_or_default();
         let ecdh = Mechanism::Ecdh1Derive(Ecdh1DeriveParams::new(EcKdf::null(), point));
         let derived = [
@@ -187,11 +233,10 @@ impl Trial {
             Attribute::Extractable(true),
             Attribute::ValueLen(32.into()),
         ];
-        if let Ok(secret) = session.derive_key(&ecdh, key, &derived) {
+        session.derive_key(&ecdh, key, &derived).map_or(Ok(()), |secret| {
             let _ = session.destroy_object(secret);
-            return Err(self.broken(&format!("derives from {what}")));
-        }
-        Ok(())
+            Err(self.broken(&format!("derives from {}", self.what)))
+        })
     }
 
     /// A session AES key that may wrap. Where the token makes none, nothing can be wrapped by one.
@@ -240,6 +285,7 @@ mod tests {
         assert!(info.private_key.windows(32).any(|bytes| bytes == secret));
         let x = &token_wire::CANARY_PUBLIC_KEY[1..];
         assert_eq!(&CANARY_PKCS8[71..103], x);
+        assert_eq!(CANARY_PKCS8[SECRET], secret);
     }
 
     #[test]

@@ -19,14 +19,28 @@ pub(crate) fn check_wrapping(
     name: &str,
     template: &[Attribute],
 ) -> Result<(), Fault> {
+    check(session, key, name, &wrapping())?;
+    check_unwrap_template(session, key, name, template)
+}
+
+/// What a key that unwraps must be, but for its unwrap template.
+pub(crate) fn wrapping() -> Vec<Attribute> {
     let mut expected = born_in_token(KeyType::RSA, MechanismType::RSA_PKCS_KEY_PAIR_GEN);
     expected.extend([
         Attribute::Unwrap(true),
         Attribute::Sign(false),
         Attribute::AllowedMechanisms(vec![WRAPPING_MECHANISM]),
     ]);
-    check(session, key, name, &expected)?;
-    // The entries cannot be read back through cryptoki: their number is checked here, each of them by canary.
+    expected
+}
+
+/// The entries cannot be read back through cryptoki: their number is checked here, each of them by canary.
+pub(crate) fn check_unwrap_template(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+    template: &[Attribute],
+) -> Result<(), Fault> {
     let info = session
         .get_attribute_info(key, &[UNWRAP_TEMPLATE])
         .map_err(|error| fault::token("read a key's unwrap template", &error))?;
@@ -42,13 +56,27 @@ pub(crate) fn check_statement(
     key: ObjectHandle,
     name: &str,
 ) -> Result<(), Fault> {
-    let mut expected = born_in_token(KeyType::EC_EDWARDS, MechanismType::ECC_EDWARDS_KEY_PAIR_GEN);
+    check(session, key, name, &statement())
+}
+
+/// What a key that signs statements must be.
+pub(crate) fn statement() -> Vec<Attribute> {
+    signing(KeyType::EC_EDWARDS, MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA)
+}
+
+/// What a signing key that was born in the token must be.
+pub(crate) fn signing(
+    kind: KeyType,
+    made_by: MechanismType,
+    signs_by: MechanismType,
+) -> Vec<Attribute> {
+    let mut expected = born_in_token(kind, made_by);
     expected.extend([
         Attribute::Unwrap(false),
         Attribute::Sign(true),
-        Attribute::AllowedMechanisms(vec![MechanismType::EDDSA]),
+        Attribute::AllowedMechanisms(vec![signs_by]),
     ]);
-    check(session, key, name, &expected)
+    expected
 }
 
 /// A child as it must be once unwrapped, whatever was asked for.
@@ -83,38 +111,49 @@ fn born_in_token(kind: KeyType, made_by: MechanismType) -> Vec<Attribute> {
     ]
 }
 
+/// Every attribute that is not as expected, for people.
+pub(crate) fn differences(
+    session: &Session,
+    key: ObjectHandle,
+    expected: &[Attribute],
+) -> Vec<String> {
+    let differs = |wanted| check_one(session, key, "", wanted).err();
+    expected.iter().filter_map(|wanted| Some((wanted, differs(wanted)?))).map(tell).collect()
+}
+
+fn tell((wanted, fault): (&Attribute, Fault)) -> String {
+    match fault.code {
+        FaultCode::KeyUnsafe => format!("not {wanted:?}"),
+        _ => format!("{}: {}", wanted.attribute_type(), fault.text),
+    }
+}
+
 fn check(
     session: &Session,
     key: ObjectHandle,
     name: &str,
     expected: &[Attribute],
 ) -> Result<(), Fault> {
-    for wanted in expected {
-        let kind = wanted.attribute_type();
-        let found = session
-            .get_attributes(key, &[kind])
-            .map_err(|error| fault::token("read a key's attributes", &error))?;
-        match found.as_slice() {
-            [found] if found == wanted => {}
-            [found] => {
-                return Err(unsafe_key(
-                    name,
-                    &kind.to_string(),
-                    &format!("{found:?}"),
-                    &format!("{wanted:?}"),
-                ));
-            }
-            _ => {
-                return Err(unsafe_key(
-                    name,
-                    &kind.to_string(),
-                    "not shown",
-                    &format!("{wanted:?}"),
-                ));
-            }
-        }
+    expected.iter().try_for_each(|wanted| check_one(session, key, name, wanted))
+}
+
+fn check_one(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+    wanted: &Attribute,
+) -> Result<(), Fault> {
+    let kind = wanted.attribute_type();
+    let unsafe_key =
+        |found: &str| unsafe_key(name, &kind.to_string(), found, &format!("{wanted:?}"));
+    let found = session
+        .get_attributes(key, &[kind])
+        .map_err(|error| fault::token("read a key's attributes", &error))?;
+    match found.as_slice() {
+        [found] if found == wanted => Ok(()),
+        [found] => Err(unsafe_key(&format!("{found:?}"))),
+        _ => Err(unsafe_key("not shown")),
     }
-    Ok(())
 }
 
 fn unsafe_key(name: &str, attribute: &str, found: &str, wanted: &str) -> Fault {

@@ -17,7 +17,7 @@ const WRAPPING_BITS: u64 = 3072;
 
 /// The two RSA keys that unwrap.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Unwrapping {
+pub(crate) enum Unwrapping {
     /// Children of `token-hd` accounts.
     Wrapping,
     /// The AES keys of `sealed-hd` accounts.
@@ -36,7 +36,7 @@ impl Unwrapping {
         format!("cofferdam {} 1", self.name())
     }
 
-    fn template(self) -> Vec<Attribute> {
+    pub(crate) fn template(self) -> Vec<Attribute> {
         match self {
             Self::Wrapping => child(),
             Self::Sealing => opener(),
@@ -160,57 +160,11 @@ impl Finder<'_> {
     }
 
     fn make_unwrapping(&mut self, key: Unwrapping) -> Result<(), Fault> {
-        let (id, label) = (self.new_id()?, key.label().into_bytes());
-        let public = [
-            Attribute::Token(true),
-            Attribute::Private(false),
-            Attribute::ModulusBits(WRAPPING_BITS.into()),
-            Attribute::PublicExponent(der::EXPONENT.to_vec()),
-            Attribute::Encrypt(false),
-            Attribute::Verify(false),
-            Attribute::Wrap(true),
-            Attribute::Id(id.clone()),
-            Attribute::Label(label.clone()),
-            Attribute::Destroyable(false),
-            Attribute::Modifiable(false),
-        ];
-        with_attribute(&key.template(), |unwrap_template| {
-            let mut private = private_template(id, label, WRAPPING_MECHANISM);
-            private.extend([
-                Attribute::Sign(false),
-                Attribute::Unwrap(true),
-                unwrap_template,
-                Attribute::Modifiable(false),
-            ]);
-            self.session
-                .generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &private)
-                .map_err(|error| fault::token(&format!("make the {} key", key.name()), &error))
-        })?;
-        Ok(())
+        make_unwrapping(self.session, key, &key.label(), &[]).map(drop)
     }
 
     fn make_statement(&mut self, key: StatementKey) -> Result<(), Fault> {
-        let (id, label) = (self.new_id()?, label(key).into_bytes());
-        let public = [
-            Attribute::Token(true),
-            Attribute::Private(false),
-            Attribute::EcParams(der::ED25519_OID.to_vec()),
-            Attribute::Verify(true),
-            Attribute::Id(id.clone()),
-            Attribute::Label(label.clone()),
-            Attribute::Destroyable(false),
-            Attribute::Modifiable(false),
-        ];
-        let mut private = private_template(id, label, MechanismType::EDDSA);
-        private.extend([
-            Attribute::Sign(true),
-            Attribute::Unwrap(false),
-            Attribute::Modifiable(false),
-        ]);
-        self.session
-            .generate_key_pair(&Mechanism::EccEdwardsKeyPairGen, &public, &private)
-            .map_err(|error| fault::token(&format!("make the {key} key"), &error))?;
-        Ok(())
+        make_statement(self.session, &label(key), &[]).map(drop)
     }
 
     /// The private key with this label, if there is one.
@@ -249,18 +203,103 @@ impl Finder<'_> {
             .ok_or_else(|| Fault::new(FaultCode::KeyUnsafe, "an Ed25519 key has no 32-byte point"))
     }
 
-    fn new_id(&self) -> Result<Vec<u8>, Fault> {
-        self.session
-            .generate_random_vec(16)
-            .map_err(|error| fault::token("make random bytes", &error))
-    }
-
     fn find(&mut self, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
         self.counters.finds = self.counters.finds.saturating_add(1);
         self.session
             .find_objects(template)
             .map_err(|error| fault::token("search its objects", &error))
     }
+}
+
+/// A public and a private key.
+pub(crate) type Pair = (ObjectHandle, ObjectHandle);
+
+/// Makes a key that unwraps. `without` leaves attributes out, to see what a token wants; such a key passes no check.
+pub(crate) fn make_unwrapping(
+    session: &Session,
+    key: Unwrapping,
+    label: &str,
+    without: &[AttributeType],
+) -> Result<Pair, Fault> {
+    let (id, label) = (new_id(session)?, label.as_bytes().to_vec());
+    let public = vec![
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::ModulusBits(WRAPPING_BITS.into()),
+        Attribute::PublicExponent(der::EXPONENT.to_vec()),
+        Attribute::Encrypt(false),
+        Attribute::Verify(false),
+        Attribute::Wrap(true),
+        Attribute::Id(id.clone()),
+        Attribute::Label(label.clone()),
+        Attribute::Destroyable(false),
+        Attribute::Modifiable(false),
+    ];
+    with_attribute(&key.template(), |unwrap_template| {
+        let mut private = private_template(id, label, WRAPPING_MECHANISM);
+        private.extend([
+            Attribute::Sign(false),
+            Attribute::Unwrap(true),
+            unwrap_template,
+            Attribute::Modifiable(false),
+        ]);
+        make_pair(session, &Mechanism::RsaPkcsKeyPairGen, [public, private], without)
+    })
+}
+
+/// Makes an Ed25519 key for statements; `without` as in [`make_unwrapping`].
+pub(crate) fn make_statement(
+    session: &Session,
+    label: &str,
+    without: &[AttributeType],
+) -> Result<Pair, Fault> {
+    let curve = der::ED25519_OID.to_vec();
+    let (made_by, signs_by) = (Mechanism::EccEdwardsKeyPairGen, MechanismType::EDDSA);
+    make_signing(session, label, curve, &made_by, signs_by, without)
+}
+
+/// Makes a key that only signs, on any curve.
+pub(crate) fn make_signing(
+    session: &Session,
+    label: &str,
+    curve: Vec<u8>,
+    made_by: &Mechanism,
+    signs_by: MechanismType,
+    without: &[AttributeType],
+) -> Result<Pair, Fault> {
+    let (id, label) = (new_id(session)?, label.as_bytes().to_vec());
+    let public = vec![
+        Attribute::Token(true),
+        Attribute::Private(false),
+        Attribute::EcParams(curve),
+        Attribute::Verify(true),
+        Attribute::Id(id.clone()),
+        Attribute::Label(label.clone()),
+        Attribute::Destroyable(false),
+        Attribute::Modifiable(false),
+    ];
+    let mut private = private_template(id, label, signs_by);
+    private.extend([Attribute::Sign(true), Attribute::Unwrap(false), Attribute::Modifiable(false)]);
+    make_pair(session, made_by, [public, private], without)
+}
+
+fn make_pair(
+    session: &Session,
+    mechanism: &Mechanism,
+    mut templates: [Vec<Attribute>; 2],
+    without: &[AttributeType],
+) -> Result<Pair, Fault> {
+    for template in &mut templates {
+        template.retain(|attribute| !without.contains(&attribute.attribute_type()));
+    }
+    let [public, private] = templates;
+    session
+        .generate_key_pair(mechanism, &public, &private)
+        .map_err(|error| fault::token("make a key", &error))
+}
+
+fn new_id(session: &Session) -> Result<Vec<u8>, Fault> {
+    session.generate_random_vec(16).map_err(|error| fault::token("make random bytes", &error))
 }
 
 /// `CKM_RSA_PKCS_OAEP` as SoftHSM has it: SHA-1, MGF1 with SHA-1, no label.

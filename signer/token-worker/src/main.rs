@@ -5,7 +5,7 @@
 //! Reading order: [`serve`] (question and answer), [`token`] (module, login), [`session`] (replaced when it breaks),
 //! [`keys`] (found by public key, made, checked), [`unwrap_template`], [`canary`] (how the token holds children),
 //! [`sign`]; for sealed accounts [`sealing`] (opened by the token), [`secret`] (where their keys are), [`derive`],
-//! [`sealed`].
+//! [`sealed`]; [`conformance`] apart.
 
 mod serve;
 mod token;
@@ -21,6 +21,7 @@ mod sealing;
 mod secret;
 mod derive;
 mod sealed;
+mod conformance;
 mod fault;
 mod harden;
 mod watchdog;
@@ -50,11 +51,17 @@ struct Args {
     /// Ends when one question takes longer than this many seconds: the module hangs.
     #[arg(long, default_value_t = 120)]
     seconds_max: u32,
+    /// Holds a scratch token against the signer's needs instead, and says what it finds on standard output.
+    #[arg(long)]
+    conformance: bool,
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     harden::harden()?;
+    if args.conformance {
+        return conformance::run(&args);
+    }
     let socket = io::stdin().as_fd().try_clone_to_owned().context("no standard input")?;
     let mut socket = UnixStream::from(socket);
     socket.peer_addr().context("standard input is not a socket: the signer starts this program")?;

@@ -72,6 +72,18 @@ impl Token {
         }
     }
 
+    /// Another session of this login.
+    pub(crate) fn another_session(&self) -> Result<Session, Fault> {
+        self.pkcs11
+            .open_rw_session(self.slot)
+            .map_err(|error| fault::token("open another session", &error))
+    }
+
+    /// The module and the slot, for questions about them.
+    pub(crate) fn module(&self) -> (&Pkcs11, Slot) {
+        (&self.pkcs11, self.slot)
+    }
+
     /// The session, for the calls that keys and signatures need.
     pub(crate) fn session(&self) -> &Session {
         &self.session

@@ -114,8 +114,12 @@ fn under_a_short_template_a_child_stays_to_sign_without_login() {
         as_pin_holder(&token, "plant_short_template", &[]);
         let spki = spki_of_the_only_wrapping_key(&token);
         let secret = SecretKey::new(&mut rand::thread_rng());
-        let keys =
-            token_wire::Keys { wrapping_spki: spki, attestation: [0; 32], checkpoint: [0; 32] };
+        let keys = token_wire::Keys {
+            wrapping_spki: spki,
+            attestation: [0; 32],
+            checkpoint: [0; 32],
+            sealing_spki: None,
+        };
         let wrapped = wrap(&keys, &secret);
         as_pin_holder(&token, "plant_a_child_that_stays_under_a_short_template", &wrapped);
         without_login(&token, "sign_without_login", &[]);

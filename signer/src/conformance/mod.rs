@@ -1,0 +1,130 @@
+//! `signer conformance`: holds any PKCS#11 module against what the signer needs of a token, on a scratch token, and says
+//! which tiers it could carry. It never loads the module itself: a token worker does, with the same templates, checks and
+//! canary as in service. Signatures are verified here.
+
+mod tiers;
+mod show;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use token_wire::RawSignature;
+use token_wire::conformance::{ModuleInfo, Need, Outcome, Proof, Said};
+
+use crate::token::{ecdsa, ed25519, worker_program};
+pub use show::Form;
+pub use tiers::{TierName, Verdict, verdicts};
+
+/// What is to be tried.
+#[derive(Debug)]
+pub struct Plan {
+    /// The module.
+    pub module: PathBuf,
+    /// Label of the scratch token.
+    pub token_label: String,
+    /// File with its user PIN.
+    pub pin_file: PathBuf,
+    /// The `token-worker` program; beside the signer's own when not given.
+    pub worker: Option<PathBuf>,
+    /// All of it must be done within this time.
+    pub seconds_max: u32,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Report {
+    /// Module and token, if they came so far.
+    pub module: Option<ModuleInfo>,
+    /// Needs, in the order in which they were tried.
+    pub needs: Vec<Need>,
+    /// Why it ended before everything was tried.
+    pub cut_short: Option<String>,
+}
+
+impl Report {
+    /// The report in one of its forms, verdicts and all.
+    #[must_use]
+    pub fn show(&self, form: Form) -> String {
+        show::show(self, form)
+    }
+
+    /// Whether a tier can be carried, and if not, why.
+    ///
+    /// # Errors
+    /// With the needs that are not met.
+    pub fn carries(&self, tier: TierName) -> anyhow::Result<()> {
+        let verdict = verdicts(self).into_iter().find(|verdict| verdict.tier == tier);
+        match verdict {
+            Some(verdict) if verdict.unmet.is_empty() => Ok(()),
+            Some(verdict) => {
+                bail!("this token must not carry {tier}: {}", verdict.unmet.join(", "))
+            }
+            None => bail!("nothing is known about {tier}"),
+        }
+    }
+}
+
+/// Runs a worker over the scratch token. It inherits this command's environment, which is where modules look for their
+/// settings.
+///
+/// # Errors
+/// When no worker could be started. What a module does is no error but part of the report.
+pub fn run(plan: &Plan) -> anyhow::Result<Report> {
+    let program = worker_program(plan.worker.as_deref())?;
+    let mut child = Command::new(&program)
+        .arg("--conformance")
+        .arg("--module")
+        .arg(&plan.module)
+        .args(["--token-label", &plan.token_label, "--pin-file"])
+        .arg(&plan.pin_file)
+        .args(["--seconds-max", &plan.seconds_max.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))?;
+    let report = listen(&mut child, &program)?;
+    let _ = child.kill();
+    child.wait().context("cannot wait for the token worker")?;
+    Ok(report)
+}
+
+fn listen(child: &mut Child, program: &Path) -> anyhow::Result<Report> {
+    let mut from = child.stdout.take().with_context(|| program.display().to_string())?;
+    let mut report = Report { module: None, needs: Vec::new(), cut_short: None };
+    loop {
+        match token_wire::read::<Said>(&mut from) {
+            Ok(Some(Said::Module(module))) => report.module = Some(module),
+            Ok(Some(Said::Need(need))) => report.needs.push(verified(need)),
+            Ok(Some(Said::Fault(fault))) => report.cut_short = Some(fault.text),
+            Ok(Some(Said::End)) => return Ok(report),
+            Ok(None) | Err(_) => {
+                let last = report.needs.last().map_or("its start", |need| need.what.as_str());
+                let why = format!("the module crashed or hung after: {last}");
+                report.cut_short.get_or_insert(why);
+                return Ok(report);
+            }
+        }
+    }
+}
+
+/// A need that rests on a signature is met only by a good one.
+fn verified(mut need: Need) -> Need {
+    let holds = match &need.proof {
+        None => return need,
+        Some(Proof::Secp256k1 { key, digest, signature }) => RawSignature::from_slice(signature)
+            .zip(secp256k1::PublicKey::from_slice(key).ok())
+            .and_then(|(raw, key)| ecdsa(raw, *digest, &key))
+            .is_some(),
+        Some(Proof::Ed25519 { key, message, signature }) => {
+            RawSignature::from_slice(signature).is_some_and(|raw| ed25519(raw, message, key))
+        }
+    };
+    if holds {
+        need.seen = "verified".to_owned();
+    } else {
+        need.outcome = Outcome::Unmet;
+        need.seen = "the signature does not verify".to_owned();
+    }
+    need
+}

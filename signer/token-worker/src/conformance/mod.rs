@@ -1,0 +1,75 @@
+//! Holds a scratch token against everything the signer needs of one, and says what came of each need. It never runs on a
+//! token that holds a signer's keys, and leaves a few keys behind that cannot be destroyed: initialise the token again.
+//!
+//! It is a mode of the worker, so that what is tried is what the worker does: the same templates, checks and canary.
+
+mod table;
+mod mechanisms;
+mod keys;
+mod children;
+mod sessions;
+
+use std::io;
+
+use cryptoki::object::{Attribute, ObjectClass};
+use cryptoki::session::Session;
+use token_wire::conformance::{ModuleInfo, Said};
+use token_wire::{Fault, FaultCode};
+
+use crate::token::Token;
+use crate::watchdog::Watchdog;
+use crate::{Args, fault};
+use table::Table;
+
+/// Tries everything and says what it finds, to the end or to the first thing without which nothing more can be tried.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let watchdog = Watchdog::start(args.seconds_max.into())?;
+    let mut table = Table::new(io::stdout());
+    let ended = watchdog.watch(|| everything(args, &mut table));
+    table.say(&ended.map_or_else(Said::Fault, |()| Said::End))
+}
+
+fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
+    let (mut token, info) = Token::open(args, true)?;
+    let (pkcs11, slot) = token.module();
+    let failed = |error: &_| fault::token("describe itself", error);
+    let library = pkcs11.get_library_info().map_err(|error| failed(&error))?;
+    let firmware = pkcs11.get_token_info(slot).map_err(|error| failed(&error))?.firmware_version();
+    table.tell(&Said::Module(ModuleInfo {
+        manufacturer: library.manufacturer_id().to_owned(),
+        description: library.library_description().to_owned(),
+        library: library.library_version().to_string(),
+        cryptoki: library.cryptoki_version().to_string(),
+        firmware: firmware.to_string(),
+        token: info,
+    }))?;
+    mechanisms::try_all(&token, table)?;
+    token.log_in()?;
+    let session = token.session();
+    refuse_signers_token(session)?;
+    let wrapping = keys::try_wrapping(session, table)?;
+    keys::try_statements(session, table)?;
+    keys::try_coin_key(session, table)?;
+    keys::try_sealing(session, table)?;
+    let child = children::try_all(session, wrapping, table)?;
+    sessions::try_all(&token, child.as_ref(), table)
+}
+
+/// A token with keys of a signer's is no scratch token.
+fn refuse_signers_token(session: &Session) -> Result<(), Fault> {
+    for label in ["cofferdam wrapping 1", "cofferdam attestation 1", "cofferdam checkpoint 1"] {
+        let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(label.into())];
+        let found = session
+            .find_objects(&template)
+            .map_err(|error| fault::token("search its objects", &error))?;
+        if !found.is_empty() {
+            return Err(Fault::new(
+                FaultCode::BadRequest,
+                format!(
+                    "this token holds a signer's key (\"{label}\"): conformance is for a scratch token"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}

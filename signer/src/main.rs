@@ -105,6 +105,9 @@ struct Conformance {
     /// The token-worker program, if it is not beside this one.
     #[arg(long)]
     worker: Option<PathBuf>,
+    /// The number at which the module has AES key wrap with padding (RFC 5649): 0x210a, or a vendor's own.
+    #[arg(long, default_value = "0x210a")]
+    kwp_mechanism: String,
     /// Longest time for all of it.
     #[arg(long, default_value_t = 600)]
     seconds_max: u32,
@@ -199,8 +202,10 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn hold_against_needs(asked: Conformance, out: &mut impl std::io::Write) -> anyhow::Result<()> {
-    let Conformance { module, token_label, pin_file, worker, seconds_max, .. } = asked;
-    let plan = conformance::Plan { module, token_label, pin_file, worker, seconds_max };
+    let Conformance { module, token_label, pin_file, worker, kwp_mechanism, seconds_max, .. } =
+        asked;
+    let plan =
+        conformance::Plan { module, token_label, pin_file, worker, kwp_mechanism, seconds_max };
     let report = conformance::run(&plan)?;
     let form = match (asked.markdown, asked.json) {
         (true, _) => Form::Markdown,

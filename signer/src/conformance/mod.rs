@@ -27,6 +27,8 @@ pub struct Plan {
     pub pin_file: PathBuf,
     /// The `token-worker` program; beside the signer's own when not given.
     pub worker: Option<PathBuf>,
+    /// The number at which the module has AES key wrap with padding (RFC 5649).
+    pub kwp_mechanism: String,
     /// All of it must be done within this time.
     pub seconds_max: u32,
 }
@@ -78,6 +80,7 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
         .arg(&plan.module)
         .args(["--token-label", &plan.token_label, "--pin-file"])
         .arg(&plan.pin_file)
+        .args(["--kwp-mechanism", &plan.kwp_mechanism])
         .args(["--seconds-max", &plan.seconds_max.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

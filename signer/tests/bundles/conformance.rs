@@ -41,6 +41,12 @@ fn softhsm_can_carry_every_tier() {
     // Once more, as programs and vendors read it.
     let json = String::from_utf8(run(folder.path(), &["--json"]).stdout).unwrap();
     assert!(json.contains("\"token-hd\": {\"carried\": true, \"unmet\": []}"), "{json}");
+    // A number that the module does not have is said to be missing, and takes nothing else away.
+    let more = ["--json", "--kwp-mechanism", "0x80000171"];
+    let elsewhere = String::from_utf8(run(folder.path(), &more).stdout).unwrap();
+    let line = elsewhere.lines().find(|line| line.contains("mechanism:aes-kwp")).unwrap();
+    assert!(line.contains("UNMET") && line.contains("MechanismInvalid"), "{line}");
+    assert!(elsewhere.contains("\"token-hd\": {\"carried\": true, \"unmet\": []}"), "{elsewhere}");
     let markdown = String::from_utf8(run(folder.path(), &["--markdown"]).stdout).unwrap();
     assert!(markdown.contains("| token-hd | can be carried |"), "{markdown}");
 }

@@ -54,6 +54,9 @@ struct Args {
     /// Holds a scratch token against the signer's needs instead, and says what it finds on standard output.
     #[arg(long)]
     conformance: bool,
+    /// With `--conformance`: the number at which the module has AES key wrap with padding (RFC 5649).
+    #[arg(long, default_value = "0x210a", value_parser = conformance::number)]
+    kwp_mechanism: u64,
 }
 
 fn main() -> anyhow::Result<()> {

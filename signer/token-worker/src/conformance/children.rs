@@ -12,6 +12,7 @@ use token_wire::conformance::Proof;
 use token_wire::{CANARY_PUBLIC_KEY, Fault};
 
 use super::keys::DIGEST;
+use super::kwp;
 use super::table::Table;
 use crate::unwrap_template::{child, with_attribute};
 use crate::{canary, fault};
@@ -72,6 +73,7 @@ impl Way {
 pub(super) fn try_all(
     session: &Session,
     wrapping: Option<(ObjectHandle, Vec<u8>)>,
+    kwp: u64,
     table: &mut Table,
 ) -> Result<Option<Way>, Fault> {
     let mut ways = Vec::new();
@@ -88,7 +90,7 @@ pub(super) fn try_all(
         });
         ways.extend(try_way(session, id, way, table)?);
     }
-    ways.extend(try_kek(session, table)?);
+    ways.extend(try_kek(session, kwp, table)?);
     let way = ways.into_iter().next();
     match &way {
         Some(way) => {
@@ -110,8 +112,8 @@ pub(super) fn try_all(
     Ok(way)
 }
 
-/// Under a key-encryption key at 0x210a, whatever the module means by it.
-fn try_kek(session: &Session, table: &mut Table) -> Result<Option<Way>, Fault> {
+/// Under a key-encryption key by the mechanism at that number, whatever the module means by it.
+fn try_kek(session: &Session, kwp: u64, table: &mut Table) -> Result<Option<Way>, Fault> {
     let kek = with_attribute(&child(), |unwrap_template| {
         let template = [
             Attribute::Class(ObjectClass::SECRET_KEY),
@@ -134,8 +136,8 @@ fn try_kek(session: &Session, table: &mut Table) -> Result<Option<Way>, Fault> {
     });
     let kek = kek.map_err(|fault| fault.text);
     let way = |wrapped: &[u8]| {
-        let (mechanism, wrapped) = (Mechanism::AesKeyWrapPad, wrapped.to_vec());
-        kek.clone().map(|key| Way { mechanism, key, wrapped })
+        let (_, mechanism) = kwp::at(kwp)?;
+        kek.clone().map(|key| Way { mechanism, key, wrapped: wrapped.to_vec() })
     };
     let standard = try_way(session, "aes-kwp", way(&BY_KWP), table)?;
     if standard.is_some() {
@@ -145,8 +147,8 @@ fn try_kek(session: &Session, table: &mut Table) -> Result<Option<Way>, Fault> {
     if other.unwrap(session, &child()).and_then(|key| session.destroy_object(key)).is_err() {
         return Ok(None);
     }
-    let what = "0x210a pads as PKCS#7 here; the attacks below use that";
-    table.measured("note:aes-key-wrap-pkcs7", what, "no scheme of ours".to_owned())?;
+    let what = format!("{kwp:#x} pads as PKCS#7 here; the attacks below use that");
+    table.measured("note:aes-key-wrap-pkcs7", &what, "no scheme of ours".to_owned())?;
     Ok(Some(other))
 }
 

@@ -3,6 +3,7 @@
 use cryptoki::mechanism::{MechanismInfo, MechanismType};
 use token_wire::Fault;
 
+use super::kwp;
 use super::table::Table;
 use crate::fault;
 use crate::token::Token;
@@ -16,11 +17,10 @@ const SIGN: Use = ("signing", MechanismInfo::sign);
 const UNWRAP: Use = ("unwrapping", MechanismInfo::unwrap);
 const ENCRYPT: Use = ("encrypting", MechanismInfo::encrypt);
 
-pub(super) fn try_all(token: &Token, table: &mut Table) -> Result<(), Fault> {
+pub(super) fn try_all(token: &Token, kwp: u64, table: &mut Table) -> Result<(), Fault> {
     for (name, mechanism, (use_name, is_for)) in [
         ("CKM_RSA_PKCS_KEY_PAIR_GEN", MechanismType::RSA_PKCS_KEY_PAIR_GEN, PAIR),
         ("CKM_RSA_PKCS_OAEP", MechanismType::RSA_PKCS_OAEP, UNWRAP),
-        ("CKM_AES_KEY_WRAP_PAD (0x210a)", MechanismType::AES_KEY_WRAP_PAD, UNWRAP),
         ("CKM_EC_KEY_PAIR_GEN", MechanismType::ECC_KEY_PAIR_GEN, PAIR),
         ("CKM_ECDSA", MechanismType::ECDSA, SIGN),
         ("CKM_EC_EDWARDS_KEY_PAIR_GEN", MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, PAIR),
@@ -28,16 +28,22 @@ pub(super) fn try_all(token: &Token, table: &mut Table) -> Result<(), Fault> {
         ("CKM_AES_KEY_GEN", MechanismType::AES_KEY_GEN, KEY),
         ("CKM_AES_GCM", MechanismType::AES_GCM, ENCRYPT),
     ] {
-        let (pkcs11, slot) = token.module();
-        let tried = match pkcs11.get_mechanism_info(slot, mechanism) {
-            Ok(info) if is_for(&info) => {
-                Ok(format!("{} to {}", info.min_key_size(), info.max_key_size()))
-            }
-            Ok(_) => Err(format!("not for {use_name}")),
-            Err(error) => Err(fault::short(&error)),
-        };
-        let id = name.split(' ').next().unwrap_or(name);
-        table.need(&format!("mechanism:{id}"), &format!("{name} for {use_name}"), tried)?;
+        let tried = ask(token, mechanism, (use_name, is_for));
+        let id = format!("mechanism:{name}");
+        table.need(&id, &format!("{name} for {use_name}"), tried)?;
     }
-    Ok(())
+    let tried = kwp::at(kwp).and_then(|(mechanism, _)| ask(token, mechanism, UNWRAP));
+    let what = format!("AES key wrap with padding, {kwp:#x}, for unwrapping");
+    table.need("mechanism:aes-kwp", &what, tried)
+}
+
+fn ask(token: &Token, mechanism: MechanismType, (use_name, is_for): Use) -> Result<String, String> {
+    let (pkcs11, slot) = token.module();
+    match pkcs11.get_mechanism_info(slot, mechanism) {
+        Ok(info) if is_for(&info) => {
+            Ok(format!("{} to {}", info.min_key_size(), info.max_key_size()))
+        }
+        Ok(_) => Err(format!("not for {use_name}")),
+        Err(error) => Err(fault::short(&error)),
+    }
 }

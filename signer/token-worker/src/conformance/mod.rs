@@ -4,6 +4,7 @@
 //! It is a mode of the worker, so that what is tried is what the worker does: the same templates, checks and canary.
 
 mod table;
+mod kwp;
 mod mechanisms;
 mod keys;
 mod children;
@@ -19,6 +20,7 @@ use token_wire::{Fault, FaultCode};
 use crate::token::Token;
 use crate::watchdog::Watchdog;
 use crate::{Args, fault};
+pub(crate) use kwp::number;
 use table::Table;
 
 /// Tries everything and says what it finds, to the end or to the first thing without which nothing more can be tried.
@@ -43,7 +45,7 @@ fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
         firmware: firmware.to_string(),
         token: info,
     }))?;
-    mechanisms::try_all(&token, table)?;
+    mechanisms::try_all(&token, args.kwp_mechanism, table)?;
     token.log_in()?;
     let session = token.session();
     refuse_signers_token(session)?;
@@ -51,7 +53,7 @@ fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
     keys::try_statements(session, table)?;
     keys::try_coin_key(session, table)?;
     keys::try_sealing(session, table)?;
-    let child = children::try_all(session, wrapping, table)?;
+    let child = children::try_all(session, wrapping, args.kwp_mechanism, table)?;
     sessions::try_all(&token, child.as_ref(), table)
 }
 

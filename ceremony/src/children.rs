@@ -11,6 +11,7 @@ use bundle::{Branch, Header, Record};
 use crate::Error;
 use crate::account::Account;
 use crate::derive::ExtendedKey;
+use crate::earlier::Earlier;
 use crate::wrapping::Confirmed;
 
 /// Records a thread makes before it hands them over.
@@ -20,16 +21,17 @@ const AHEAD: usize = 2;
 
 type Chunk = Result<Vec<Record>, Error>;
 
-/// Makes every record of `header` and gives them to `each` in the file's order.
+/// Makes every record of `header` and gives them to `each` in the file's order. What `kept` holds is taken from there.
 pub(crate) fn for_each(
     account: &Account,
     wrapping: &Confirmed,
     header: &Header,
     threads: usize,
+    kept: Option<&Earlier>,
     mut each: impl FnMut(Record) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let threads = threads.max(1);
-    let maker = Maker::new(account, wrapping, header)?;
+    let maker = Maker::new(account, wrapping, header, kept)?;
     let maker = &maker;
     thread::scope(|scope| {
         // Thread t makes chunks t, t + threads, ...; reading the channels in turn restores the order.
@@ -54,15 +56,22 @@ pub(crate) fn for_each(
 struct Maker<'a> {
     wrapping: &'a Confirmed,
     header: &'a Header,
+    kept: Option<&'a Earlier>,
     private: [ExtendedKey; 2],
     public: [Branch; 2],
 }
 
 impl<'a> Maker<'a> {
-    fn new(account: &Account, wrapping: &'a Confirmed, header: &'a Header) -> Result<Self, Error> {
+    fn new(
+        account: &Account,
+        wrapping: &'a Confirmed,
+        header: &'a Header,
+        kept: Option<&'a Earlier>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             wrapping,
             header,
+            kept,
             private: [account.branch(false)?, account.branch(true)?],
             public: [header.branch(false)?, header.branch(true)?],
         })
@@ -94,7 +103,14 @@ impl<'a> Maker<'a> {
         if public.public_key(index)? != public_key {
             return Err(Error::SelfCheck { change, index });
         }
-        Ok(Record { change, index, public_key, wrapped: self.wrapping.wrap(&child, self.header)? })
+        match self.kept.map(|kept| kept.record(change, index)).transpose()?.flatten() {
+            Some(kept) if kept.public_key == public_key => Ok(kept),
+            Some(_) => Err(Error::SelfCheck { change, index }),
+            None => {
+                let wrapped = self.wrapping.wrap(&child, self.header)?;
+                Ok(Record { change, index, public_key, wrapped })
+            }
+        }
     }
 }
 

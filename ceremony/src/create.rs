@@ -10,6 +10,7 @@ use slip39::Mnemonic;
 
 use crate::account::Account;
 use crate::backup::{Backup, HandedOver};
+use crate::earlier::Earlier;
 use crate::inspect::Description;
 use crate::new_file::NewFile;
 use crate::transcript::Transcript;
@@ -60,8 +61,8 @@ pub fn create(plan: &Plan, on_record: impl FnMut()) -> Result<Made, Error> {
     }
     let mut transcript = Transcript::of("create");
     transcript.note("shares", "none: this account cannot be recovered");
-    let born = || Account::generate(plan.kind.script, plan.network, plan.account);
-    make(plan, transcript, || Ok((born()?, None)), on_record)
+    let born = || Ok((Account::generate(plan.kind.script, plan.network, plan.account)?, None));
+    make(plan, transcript, born, None, on_record)
 }
 
 /// Makes an account, shares of its seed, and its bundle. `hand_over` gives the shares to people or files before
@@ -88,14 +89,16 @@ pub fn create_with_shares(
         };
         Ok((account, Some(hand_over(&shares)?)))
     };
-    make(plan, transcript, born, on_record)
+    make(plan, transcript, born, None, on_record)
 }
 
-/// Wraps an account's children into a new bundle. The account is made once the files are begun.
+/// Wraps an account's children into a new bundle, but for those that `kept` has wrapped already. The account is made
+/// once the files are begun.
 pub(crate) fn make(
     plan: &Plan,
     mut transcript: Transcript,
     account: impl FnOnce() -> Result<(Account, Option<HandedOver>), Error>,
+    kept: Option<&Earlier>,
     mut on_record: impl FnMut(),
 ) -> Result<Made, Error> {
     let out = NewFile::create(&plan.out)?;
@@ -122,7 +125,7 @@ pub(crate) fn make(
     };
     match plan.kind.scheme {
         Scheme::RsaOaepSha1 => {
-            children::for_each(&account, &plan.wrapping, &header, plan.threads, write)?;
+            children::for_each(&account, &plan.wrapping, &header, plan.threads, kept, write)?;
         }
         Scheme::SealedAesGcm => write(sealing::record(&account, &plan.wrapping, &header)?)?,
     }

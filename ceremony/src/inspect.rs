@@ -20,9 +20,18 @@ use crate::new_file::file_error;
 pub fn inspect(
     path: &Path,
     on_start: impl FnOnce(u64),
-    mut on_record: impl FnMut(),
+    on_record: impl FnMut(),
 ) -> Result<Bundle, Error> {
     let file = File::open(path).map_err(|error| file_error(path, error))?;
+    inspect_file(&file, on_start, on_record)
+}
+
+/// [`inspect`] for a file that is open, from its beginning.
+pub(crate) fn inspect_file(
+    file: &File,
+    on_start: impl FnOnce(u64),
+    mut on_record: impl FnMut(),
+) -> Result<Bundle, Error> {
     let mut verifier = Verifier::new(BufReader::new(file))?;
     let (external, change) = (verifier.header().branch(false)?, verifier.header().branch(true)?);
     on_start(verifier.header().total());

@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`create`] (the story), [`entropy`], [`backup`] (shares of the seed), [`wrapping`] (whose key the
 //! children are wrapped to, and that people compared it), [`account`], [`mod@derive`], `children` (many at once, in
-//! order), `sealing` (the whole account for the tier sealed-hd), [`restore`] (from shares: drill, extend, reseal), [`inspect`], [`transcript`].
+//! order), `sealing` (the whole account for the tier sealed-hd), [`restore`] (from shares: drill, extend, reseal),
+//! [`earlier`], [`inspect`], [`transcript`].
 
 pub mod create;
 pub mod entropy;
@@ -13,6 +14,7 @@ pub mod account;
 pub mod derive;
 mod children;
 mod sealing;
+pub mod earlier;
 mod pkcs8;
 mod hmac;
 mod secret;

@@ -12,10 +12,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::bail;
-use bundle::{Header, Kind, Network, Scheme as Keeping};
+use bundle::{Kind, Network, Scheme as Keeping};
 use ceremony::account::Account;
 use ceremony::backup::{Backup, HandedOver};
 use ceremony::create::{Made, Plan, create, create_with_shares};
+use ceremony::earlier::Earlier;
 use ceremony::entropy::{Pool, Sources};
 use ceremony::inspect::{Description, inspect};
 use ceremony::restore::{drill, extend, rebuild, reseal};
@@ -149,7 +150,7 @@ fn run_restore(arguments: &Restore) -> anyhow::Result<()> {
 fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
     let transcript = arguments.output.transcript.as_deref();
     let before = verified(&arguments.bundle)?;
-    let fields = before.fields();
+    let fields = before.header().fields();
     let (scheme, script) = (fields.kind.scheme, fields.kind.script);
     let place = Place { network: fields.network, wallet_account: fields.account, script };
     let given = |count| (scheme == Keeping::RsaOaepSha1).then_some(count);
@@ -253,11 +254,11 @@ fn run_transcript(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn verified(file: &Path) -> anyhow::Result<Header> {
+fn verified(file: &Path) -> anyhow::Result<Earlier> {
     let bar = bar(0, "verifying");
-    let bundle = inspect(file, |total| bar.set_length(total), || bar.inc(1))?;
+    let earlier = Earlier::open(file, |total| bar.set_length(total), || bar.inc(1))?;
     bar.finish_and_clear();
-    Ok(bundle.header().clone())
+    Ok(earlier)
 }
 
 fn run_inspect(file: &Path) -> anyhow::Result<()> {

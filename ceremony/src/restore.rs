@@ -10,6 +10,7 @@ use slip39::{Passphrase, Recovery};
 use crate::Error;
 use crate::account::Account;
 use crate::create::{Made, Plan, make};
+use crate::earlier::Earlier;
 use crate::transcript::Transcript;
 
 /// Children of a branch whose addresses a drill derives both ways.
@@ -116,19 +117,21 @@ fn addresses(account: &Account, header: &Header, change: bool) -> Result<Vec<Str
 /// # Errors
 /// [`Error`]; then no file is left behind.
 pub fn rebuild(plan: &Plan, account: Account, on_record: impl FnMut()) -> Result<Made, Error> {
-    make(plan, Transcript::of("restore"), || Ok((account, None)), on_record)
+    make(plan, Transcript::of("restore"), || Ok((account, None)), None, on_record)
 }
 
-/// [`rebuild`] for the same token with more children than the bundle before.
+/// [`rebuild`] for the same token with more children than the bundle before, whose records are taken over as they
+/// are: what the token has proven of them stays proven.
 ///
 /// # Errors
 /// [`Error::NotAnExtension`] for another token or fewer children, [`Error::OtherAccount`], and as [`rebuild`].
 pub fn extend(
     plan: &Plan,
-    before: &Header,
+    earlier: &Earlier,
     account: Account,
     on_record: impl FnMut(),
 ) -> Result<Made, Error> {
+    let before = earlier.header();
     let old = before.fields();
     if old.kind.scheme == Scheme::SealedAesGcm {
         return Err(Error::NotAnExtension("a sealed account has every index already"));
@@ -143,7 +146,7 @@ pub fn extend(
         return Err(Error::NotAnExtension("it would hold as many children as the bundle before"));
     }
     require_same(before, &account)?;
-    make(plan, replacing("extend", before), || Ok((account, None)), on_record)
+    make(plan, replacing("extend", earlier), || Ok((account, None)), Some(earlier), on_record)
 }
 
 /// [`rebuild`] for another token.
@@ -152,10 +155,11 @@ pub fn extend(
 /// [`Error::NotAReseal`] for the same token or fewer children, [`Error::OtherAccount`], and as [`rebuild`].
 pub fn reseal(
     plan: &Plan,
-    before: &Header,
+    earlier: &Earlier,
     account: Account,
     on_record: impl FnMut(),
 ) -> Result<Made, Error> {
+    let before = earlier.header();
     let old = before.fields();
     if plan.wrapping.fingerprint() == old.wrapping {
         return Err(Error::NotAReseal("the wrapping key is the same token's: use extend"));
@@ -164,17 +168,18 @@ pub fn reseal(
         return Err(Error::NotAReseal("it would hold fewer children than the bundle before"));
     }
     require_same(before, &account)?;
-    make(plan, replacing("reseal", before), || Ok((account, None)), on_record)
+    make(plan, replacing("reseal", earlier), || Ok((account, None)), None, on_record)
 }
 
 fn require_same(before: &Header, account: &Account) -> Result<(), Error> {
     drill(account, before.descriptor()).map(|_| ())
 }
 
-fn replacing(what: &str, before: &Header) -> Transcript {
+fn replacing(what: &str, earlier: &Earlier) -> Transcript {
     let mut transcript = Transcript::of(what);
-    let fields = before.fields();
+    let fields = earlier.header().fields();
     let counts = format!("{} external, {} change children", fields.external, fields.change);
     transcript.note("before", &format!("{counts}, wrapped for {}", hex::encode(fields.wrapping)));
+    transcript.note("bundle before", &hex::encode(earlier.digest()));
     transcript
 }

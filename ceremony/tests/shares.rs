@@ -121,6 +121,13 @@ fn opens(room: &Room, name: &str, token: &RsaPrivateKey) {
     }
 }
 
+fn wrapped(room: &Room, name: &str, change: bool) -> Vec<Vec<u8>> {
+    let mut file = File::open(room.path(name)).unwrap();
+    let bundle = Bundle::open(&mut file).unwrap();
+    let count = bundle.header().count(change);
+    (0..count).map(|index| bundle.read(&mut file, change, index).unwrap().wrapped).collect()
+}
+
 #[test]
 fn drills_restores_extends_and_reseals() {
     let room = Room::new();
@@ -154,6 +161,10 @@ fn drills_restores_extends_and_reseals() {
     assert_eq!((extended.fields().external, extended.fields().change), (9, 2));
     assert_eq!(extended.descriptor(), original.descriptor());
     opens(&room, "e.bundle", &tokens()[0]);
+    // What was wrapped before is taken over byte for byte, so that what a token proved stays proven.
+    let old = [wrapped(&room, "w.bundle", false), wrapped(&room, "w.bundle", true)];
+    assert_eq!(wrapped(&room, "e.bundle", false)[..4], old[0]);
+    assert_eq!(wrapped(&room, "e.bundle", true), old[1]);
 
     room.ok(&format!("reseal --bundle e.bundle --out other.bundle @1 {pair}"));
     let resealed = room.header("other.bundle");

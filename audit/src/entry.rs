@@ -224,6 +224,23 @@ pub enum Event {
         /// Why, in their words.
         reason: String,
     },
+    /// Another bundle of the same keys took the place of a wallet's: one with more records, or wrapped anew.
+    RecordsReplaced {
+        /// Wallet name.
+        wallet: String,
+        /// SHA-256 of the bundle before.
+        before: [u8; 32],
+        /// SHA-256 of the bundle now.
+        bundle: [u8; 32],
+        /// Records on the external branch.
+        external: u32,
+        /// Records on the change branch.
+        change: u32,
+        /// External records below this were proven, and are the same bytes now.
+        external_proven: u32,
+        /// Change records below this were proven, and are the same bytes now.
+        change_proven: u32,
+    },
 }
 
 /// A stable code and a sentence.

@@ -253,13 +253,25 @@ async fn import_bundle(
     let imported = import::import(&log, &rules, &config.state_dir, &wallet, bundle).await;
     log.close().await?;
     let imported = imported?;
-    let said = if imported.new { "imported" } else { "was imported before" };
+    let said = match (imported.new, imported.replaced) {
+        (false, _) => "was imported before",
+        (true, None) => "imported",
+        (true, Some(_)) => "imported in place of the bundle before",
+    };
     let (digest, external, change) =
         (hex::encode(imported.digest), imported.external, imported.change);
     writeln!(
         std::io::stdout(),
         "{wallet}: {said}, {external} external and {change} change keys, bundle {digest}"
     )?;
+    if let (true, Some(before)) = (imported.new, imported.replaced) {
+        let path = signer::records::bundle_path(&config.state_dir, before);
+        writeln!(
+            std::io::stdout(),
+            "{} is not used any more: remove it once `signer serve` has started with the new one",
+            path.display()
+        )?;
+    }
     Ok(())
 }
 

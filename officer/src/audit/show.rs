@@ -10,6 +10,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Opened { .. } => "opened",
         Event::PolicyActivated { .. } => "policy activated",
         Event::WalletImported { .. } => "wallet imported",
+        Event::RecordsReplaced { .. } => "records replaced",
         Event::Proven { .. } => "proven",
         Event::ProofFailed { .. } => "proof failed",
         Event::Refused { .. } => "refused",
@@ -103,8 +104,28 @@ fn details(event: &Event) -> String {
         Event::KeyState { wallet, tier, state, reason } => {
             words(&format!("keys of {wallet} ({tier}) {state}: {reason}"))
         }
-        _ => String::new(),
+        _ => replaced(event),
     }
+}
+
+fn replaced(event: &Event) -> String {
+    let Event::RecordsReplaced {
+        wallet,
+        bundle,
+        external,
+        change,
+        external_proven,
+        change_proven,
+        ..
+    } = event
+    else {
+        return String::new();
+    };
+    words(&format!(
+        "{wallet}: {external} external and {change} change records, the first {external_proven} and {change_proven} \
+         proven before, bundle {}",
+        hex::encode(bundle)
+    ))
 }
 
 fn branch(change: bool) -> &'static str {

@@ -30,7 +30,7 @@ pub struct Story {
 
 #[derive(Debug)]
 struct Imported {
-    descriptor: String,
+    bundle: [u8; 32],
     records: [u32; 2],
     proven: [u32; 2],
     failed: [Option<u32>; 2],
@@ -78,9 +78,10 @@ impl Story {
             Event::PolicyActivated { version, digest, text, officers } => {
                 self.activate(*version, digest, text, officers)
             }
-            Event::WalletImported { wallet, descriptor, external, change, .. } => {
-                self.import(wallet, descriptor, [*external, *change])
+            Event::WalletImported { wallet, bundle, external, change, .. } => {
+                self.import(wallet, *bundle, [*external, *change])
             }
+            Event::RecordsReplaced { .. } => self.replace(&entry.event),
             Event::Proven { wallet, change, below } => self.prove(wallet, *change, *below),
             Event::ProofFailed { wallet, change, index, .. } => self.fail(wallet, *change, *index),
             Event::Admitted(admitted) => {
@@ -145,17 +146,40 @@ impl Story {
         Ok(())
     }
 
-    /// A wallet may be imported again with the same keys and no fewer of them; its proofs then begin again.
-    fn import(&mut self, wallet: &str, descriptor: &str, records: [u32; 2]) -> Result<(), String> {
-        if let Some(earlier) = self.wallets.get(wallet) {
-            let fewer = earlier.records.iter().zip(records).any(|(before, now)| now < *before);
-            if earlier.descriptor != descriptor || fewer {
-                return Err(format!("another wallet was imported over \"{wallet}\""));
-            }
+    fn import(&mut self, wallet: &str, bundle: [u8; 32], records: [u32; 2]) -> Result<(), String> {
+        let imported = Imported { bundle, records, proven: [0, 0], failed: [None, None] };
+        match self.wallets.insert(wallet.to_owned(), imported) {
+            None => Ok(()),
+            Some(_) => Err(format!("another wallet was imported over \"{wallet}\"")),
         }
-        let descriptor = descriptor.to_owned();
-        let imported = Imported { descriptor, records, proven: [0, 0], failed: [None, None] };
-        self.wallets.insert(wallet.to_owned(), imported);
+    }
+
+    /// Another bundle of the same keys: no fewer records, and proven only where it was proven already.
+    fn replace(&mut self, event: &Event) -> Result<(), String> {
+        let Event::RecordsReplaced {
+            wallet,
+            before,
+            bundle,
+            external,
+            change,
+            external_proven,
+            change_proven,
+        } = event
+        else {
+            return Ok(());
+        };
+        let (records, proven) = ([*external, *change], [*external_proven, *change_proven]);
+        let imported = self.wallet(wallet)?;
+        if imported.bundle != *before || bundle == before {
+            return Err(format!("a bundle that \"{wallet}\" does not have was replaced"));
+        }
+        if imported.records.iter().zip(records).any(|(before, now)| now < *before) {
+            return Err(format!("\"{wallet}\" has fewer records than before"));
+        }
+        if imported.proven.iter().zip(proven).any(|(before, now)| now > *before) {
+            return Err(format!("\"{wallet}\" is proven further than it was"));
+        }
+        *imported = Imported { bundle: *bundle, records, proven, failed: [None, None] };
         Ok(())
     }
 

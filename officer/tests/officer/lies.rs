@@ -32,6 +32,18 @@ fn spend_of(event: &mut Event) -> &mut audit::entry::Spend {
     }
 }
 
+fn replaced(before: u8, external: u32, external_proven: u32) -> Event {
+    Event::RecordsReplaced {
+        wallet: "deposits".to_owned(),
+        before: [before; 32],
+        bundle: [9; 32],
+        external,
+        change: 5,
+        external_proven,
+        change_proven: 0,
+    }
+}
+
 fn attested_of(event: &mut Event) -> &mut audit::entry::Attested {
     match event {
         Event::Attested(attested) => attested,
@@ -87,7 +99,11 @@ const LIES: &[Lie] = &[
         3,
         "another wallet",
     ),
-    ("imported again, not proven again", |s| s.insert(4, s[2].clone()), 5, "before it was proven"),
+    ("imported again", |s| s.insert(4, s[2].clone()), 4, "another wallet"),
+    ("replaced, not proven again", |s| s.insert(4, replaced(4, 10, 0)), 5, "before it was proven"),
+    ("another bundle replaced", |s| s.insert(4, replaced(3, 10, 3)), 4, "does not have"),
+    ("replaced by fewer records", |s| s.insert(4, replaced(4, 9, 3)), 4, "fewer records"),
+    ("proven by being replaced", |s| s.insert(4, replaced(4, 10, 4)), 4, "further than it was"),
     (
         "proven past a failure",
         |s| {

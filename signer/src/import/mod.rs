@@ -1,7 +1,9 @@
 //! `signer import`: takes a ceremony's bundle in once it is proven to be the wallet that officers signed for, made
-//! for this token. It never changes a bundle that was imported, and never trusts the file it was given twice:
-//! what is verified is what is copied.
+//! for this token: a first one, or one of the same keys with more records or wrapped anew. It never changes a bundle
+//! that was imported, and never trusts the file it was given twice: what is verified is what is copied. The entry in
+//! the log alone says which bundle a wallet has, so that a crash leaves the one before or the new one, whole.
 
+mod compare;
 mod copy;
 
 use std::io;
@@ -13,9 +15,10 @@ use policy::Rules;
 use policy::names::WalletName;
 use policy::rules::Tier;
 
-use crate::ledger::Ledger;
+use crate::ledger::{self, Ledger};
 use crate::log::{Log, LogError, Step};
 use crate::token::{KeyFile, TokenError};
+use compare::{Kept, compare};
 use copy::copy_verified;
 
 /// What an import did.
@@ -29,6 +32,8 @@ pub struct Imported {
     pub change: u32,
     /// False when the same bundle had been imported before.
     pub new: bool,
+    /// The bundle whose place it took, if it did.
+    pub replaced: Option<[u8; 32]>,
 }
 
 /// Why a bundle was not imported.
@@ -95,16 +100,43 @@ pub enum ImportError {
         /// Fingerprint of our token's key, hex.
         expected: String,
     },
-    /// Another bundle is there already.
+    /// Other keys than the wallet has.
     #[error(
-        "wallet \"{wallet}\" has a bundle already ({digest}); this version cannot replace or extend it"
+        "wallet \"{wallet}\" was imported with other keys, {descriptor}: coins may be there; new keys are a wallet of \
+         their own"
     )]
-    Second {
+    OtherKeys {
         /// Which wallet.
         wallet: WalletName,
-        /// Digest of what is there, hex.
-        digest: String,
+        /// The descriptor it was imported with.
+        descriptor: String,
     },
+    /// The same keys, kept in another way.
+    #[error("wallet \"{wallet}\" was imported with tier {before}, this bundle is {now}")]
+    OtherTier {
+        /// Which wallet.
+        wallet: WalletName,
+        /// The tier it was imported with.
+        before: String,
+        /// The bundle's.
+        now: &'static str,
+    },
+    /// Fewer records than the wallet has.
+    #[error(
+        "wallet \"{wallet}\" has {before} records and this bundle {now}, external and change: a bundle may only be \
+         replaced by one with no fewer"
+    )]
+    Fewer {
+        /// Which wallet.
+        wallet: WalletName,
+        /// What it has.
+        before: String,
+        /// What the bundle has.
+        now: String,
+    },
+    /// Another import came between.
+    #[error("wallet \"{0}\" was imported by somebody else at the same moment: try again")]
+    Raced(WalletName),
     /// The same keys under another name.
     #[error(
         "these keys are imported already as wallet \"{0}\": two names for one set of addresses would be used twice"
@@ -133,7 +165,8 @@ pub enum ImportError {
 }
 
 /// Verifies the bundle in `file` for `wallet`, keeps a durable copy in `state_dir` and writes the import to the
-/// log. The same import again changes nothing, but restores the copy if it is gone.
+/// log. The same import again changes nothing, but restores the copy if it is gone. Another bundle of the same keys
+/// takes the place of the one before: what was proven of records that are the same bytes stays proven.
 ///
 /// # Errors
 /// [`ImportError`]; then nothing was imported.
@@ -147,17 +180,31 @@ pub async fn import(
     let expected = Expected::new(log, rules, state_dir, wallet)?;
     let (kept, bundle) = {
         let (state_dir, file) = (state_dir.to_path_buf(), file.to_path_buf());
-        let copied = tokio::task::spawn_blocking(move || copy_verified(&state_dir, &file)).await;
-        copied.map_err(|error| file_error(Path::new("bundle"), io::Error::other(error)))??
+        blocking(move || copy_verified(&state_dir, &file)).await?
     };
     expected.check(&bundle)?;
-    log.read(|ledger| earlier(ledger, wallet, &bundle))?;
+    let found = log.read(|ledger| earlier(ledger, wallet, &bundle))?;
     kept.keep(state_dir, bundle.digest())?;
+    let kept = match found {
+        Earlier::Another(before) => {
+            let (state_dir, bundle) = (state_dir.to_path_buf(), bundle.clone());
+            Some(blocking(move || compare(&state_dir, before, &bundle)).await?)
+        }
+        Earlier::Nothing | Earlier::Same => None,
+    };
 
-    let (_, new) = log.commit(|ledger| register(ledger, wallet, &bundle)).await?;
+    let (_, new) = log.commit(|ledger| register(ledger, wallet, &bundle, kept)).await?;
     let new = new?;
-    let (external, change) = (bundle.header().keys(false), bundle.header().keys(true));
-    Ok(Imported { digest: bundle.digest(), external, change, new })
+    let [external, change] = counts(&bundle);
+    let replaced = kept.map(|kept| kept.before);
+    Ok(Imported { digest: bundle.digest(), external, change, new, replaced })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImportError> + Send + 'static,
+) -> Result<T, ImportError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| file_error(Path::new("bundle"), io::Error::other(error)))?
 }
 
 /// What the bundle must be, from what officers signed and what the log began with.
@@ -228,23 +275,59 @@ impl Expected {
     }
 }
 
-/// Whether this very bundle is imported already; an error when anything else is in its place.
-fn earlier(ledger: &Ledger, wallet: &WalletName, bundle: &Bundle) -> Result<bool, ImportError> {
+/// What the log has for a wallet.
+enum Earlier {
+    /// No bundle yet.
+    Nothing,
+    /// This very bundle.
+    Same,
+    /// Another one of the same keys, with this digest.
+    Another([u8; 32]),
+}
+
+/// What the bundle would join or replace; an error when it may not.
+fn earlier(ledger: &Ledger, wallet: &WalletName, bundle: &Bundle) -> Result<Earlier, ImportError> {
     if let Some(there) = ledger.imports().wallet(wallet) {
         return if there.bundle == bundle.digest() {
-            Ok(true)
+            Ok(Earlier::Same)
         } else {
-            let digest = hex::encode(there.bundle);
-            Err(ImportError::Second { wallet: wallet.clone(), digest })
+            replaceable(there, wallet, bundle).map(|()| Earlier::Another(there.bundle))
         };
     }
-    let same_keys = |(_, imported): &(&WalletName, &crate::ledger::Imported)| {
+    let same_keys = |(_, imported): &(&WalletName, &ledger::Imported)| {
         imported.descriptor == bundle.header().descriptor()
     };
     match ledger.imports().iter().find(same_keys) {
         Some((name, _)) => Err(ImportError::OtherName(name.clone())),
-        None => Ok(false),
+        None => Ok(Earlier::Nothing),
     }
+}
+
+fn replaceable(
+    there: &ledger::Imported,
+    wallet: &WalletName,
+    bundle: &Bundle,
+) -> Result<(), ImportError> {
+    if there.descriptor != bundle.header().descriptor() {
+        let (wallet, descriptor) = (wallet.clone(), there.descriptor.clone());
+        return Err(ImportError::OtherKeys { wallet, descriptor });
+    }
+    let (before, now) = (&there.tier, bundle.header().fields().kind.scheme.tier());
+    if before != now {
+        let (wallet, before) = (wallet.clone(), before.clone());
+        return Err(ImportError::OtherTier { wallet, before, now });
+    }
+    let [before, now] = [[false, true].map(|change| there.records(change)), counts(bundle)];
+    if now.iter().zip(before).any(|(now, before)| *now < before) {
+        let text = |[external, change]: [u32; 2]| format!("{external} and {change}");
+        let (before, now) = (text(before), text(now));
+        return Err(ImportError::Fewer { wallet: wallet.clone(), before, now });
+    }
+    Ok(())
+}
+
+fn counts(bundle: &Bundle) -> [u32; 2] {
+    [false, true].map(|change| bundle.header().keys(change))
 }
 
 /// The step that makes it so: decided again under the log's lock.
@@ -252,22 +335,41 @@ fn register(
     ledger: &Ledger,
     wallet: &WalletName,
     bundle: &Bundle,
+    kept: Option<Kept>,
 ) -> Step<Result<bool, ImportError>> {
-    match earlier(ledger, wallet, bundle) {
-        Ok(true) => Step::nothing(Ok(false)),
-        Ok(false) => {
-            let event = Event::WalletImported {
-                wallet: wallet.as_str().to_owned(),
-                descriptor: bundle.header().descriptor().to_owned(),
-                tier: bundle.header().fields().kind.scheme.tier().to_owned(),
-                bundle: bundle.digest(),
-                external: bundle.header().keys(false),
-                change: bundle.header().keys(true),
+    let ([external, change], name) = (counts(bundle), wallet.as_str().to_owned());
+    let event = match (earlier(ledger, wallet, bundle), kept) {
+        (Err(error), _) => return Step::nothing(Err(error)),
+        (Ok(Earlier::Same), _) => return Step::nothing(Ok(false)),
+        (Ok(Earlier::Nothing), _) => Event::WalletImported {
+            wallet: name,
+            descriptor: bundle.header().descriptor().to_owned(),
+            tier: bundle.header().fields().kind.scheme.tier().to_owned(),
+            bundle: bundle.digest(),
+            external,
+            change,
+        },
+        (Ok(Earlier::Another(before)), Some(Kept { before: compared, below: [of, on] }))
+            if before == compared =>
+        {
+            let proven = |change| {
+                ledger.imports().wallet(wallet).map_or(0, |imported| imported.proven(change))
             };
-            Step::write(vec![event], Ok(true))
+            Event::RecordsReplaced {
+                wallet: name,
+                before,
+                bundle: bundle.digest(),
+                external,
+                change,
+                external_proven: proven(false).min(of),
+                change_proven: proven(true).min(on),
+            }
         }
-        Err(error) => Step::nothing(Err(error)),
-    }
+        (Ok(Earlier::Another(_)), _) => {
+            return Step::nothing(Err(ImportError::Raced(wallet.clone())));
+        }
+    };
+    Step::write(vec![event], Ok(true))
 }
 
 fn file_error(path: &Path, source: io::Error) -> ImportError {

@@ -29,6 +29,7 @@ pub use wallets::{Imported, Imports};
 
 use nonces::{Nonces, Points};
 use spends::Spends;
+use wallets::Replaced;
 
 /// The state. Memory grows with history, on purpose: an input costs about 130 bytes for ever, since the signer
 /// never learns whether a transaction it signed still can confirm; a request about 100, an attested address
@@ -206,6 +207,19 @@ impl Fold for Ledger {
             Event::PolicyActivated { version, digest, .. } => self.activate(*version, *digest),
             Event::WalletImported { wallet, descriptor, tier, bundle, external, change } => {
                 self.imports.import(wallet, descriptor, tier, *bundle, [*external, *change])
+            }
+            Event::RecordsReplaced {
+                wallet,
+                before,
+                bundle,
+                external,
+                change,
+                external_proven,
+                change_proven,
+            } => {
+                let external = Replaced { records: *external, proven: *external_proven };
+                let change = Replaced { records: *change, proven: *change_proven };
+                self.imports.replace(wallet, *before, *bundle, [external, change])
             }
             Event::Proven { wallet, change, below } => self.imports.prove(wallet, *change, *below),
             Event::ProofFailed { wallet, change, index, reason } => {

@@ -26,6 +26,13 @@ pub struct Imported {
     change: Branch,
 }
 
+/// What a branch has in a bundle that took another's place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replaced {
+    pub(super) records: u32,
+    pub(super) proven: u32,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Branch {
     records: u32,
@@ -45,8 +52,7 @@ impl Imports {
         self.wallets.iter()
     }
 
-    /// A bundle was accepted. A second one for the same wallet must have the same keys and no fewer of them;
-    /// its records are other bytes, so that their proofs begin again.
+    /// A wallet's first bundle was accepted.
     pub(super) fn import(
         &mut self,
         wallet: &str,
@@ -56,11 +62,8 @@ impl Imports {
         [external, change]: [u32; 2],
     ) -> Result<(), FoldError> {
         let wallet = name(WalletName::parse(wallet))?;
-        if let Some(earlier) = self.wallets.get(&wallet) {
-            let fewer = external < earlier.records(false) || change < earlier.records(true);
-            if earlier.descriptor != descriptor || fewer {
-                return Err(wrong(format!("another bundle was imported over wallet \"{wallet}\"")));
-            }
+        if self.wallets.contains_key(&wallet) {
+            return Err(wrong(format!("wallet \"{wallet}\" was imported twice")));
         }
         let branch = |records| Branch { records, proven: 0, failed: None };
         let imported = Imported {
@@ -71,6 +74,40 @@ impl Imports {
             change: branch(change),
         };
         self.wallets.insert(wallet, imported);
+        Ok(())
+    }
+
+    /// Another bundle of the same keys took the place of the one before: no fewer records, and proven only where it
+    /// was proven already. A record that failed may be a good one now.
+    pub(super) fn replace(
+        &mut self,
+        wallet: &str,
+        before: [u8; 32],
+        bundle: [u8; 32],
+        branches: [Replaced; 2],
+    ) -> Result<(), FoldError> {
+        let parsed = name(WalletName::parse(wallet))?;
+        let imported = self.wallets.get_mut(&parsed);
+        let imported =
+            imported.ok_or_else(|| wrong(format!("wallet \"{wallet}\" is not imported")))?;
+        if imported.bundle != before || bundle == before {
+            return Err(wrong(format!("a bundle that \"{wallet}\" does not have was replaced")));
+        }
+        for ((old, now), what) in [&imported.external, &imported.change]
+            .into_iter()
+            .zip(&branches)
+            .zip(["external", "change"])
+        {
+            if now.records < old.records || now.proven > old.proven {
+                let text = format!(
+                    "{what} records of \"{wallet}\" were replaced by fewer or unproven ones"
+                );
+                return Err(wrong(text));
+            }
+        }
+        let [external, change] =
+            branches.map(|now| Branch { records: now.records, proven: now.proven, failed: None });
+        (imported.bundle, imported.external, imported.change) = (bundle, external, change);
         Ok(())
     }
 

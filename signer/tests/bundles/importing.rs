@@ -129,7 +129,7 @@ async fn damaged_files_are_refused() {
 }
 
 #[tokio::test]
-async fn a_wallet_keeps_its_first_bundle_and_its_name() {
+async fn a_wallet_keeps_its_keys_and_its_name() {
     let folder = TempDir::new().unwrap();
     let (one, other) = (made(&folder), made(&folder));
     let house = House::new(&PEM).await;
@@ -139,7 +139,7 @@ async fn a_wallet_keeps_its_first_bundle_and_its_name() {
 
     let second = rules("deposits", &other.descriptor);
     let error = house.import(&log, &second, "deposits", &other.path).await.unwrap_err();
-    assert!(matches!(error, ImportError::Second { .. }), "{error}");
+    assert!(matches!(error, ImportError::OtherKeys { .. }), "{error}");
     let renamed = rules("hot", &one.descriptor);
     let error = house.import(&log, &renamed, "hot", &one.path).await.unwrap_err();
     assert!(matches!(error, ImportError::OtherName(_)), "{error}");

@@ -10,5 +10,6 @@ mod support;
 mod token;
 mod conformance;
 mod importing;
+mod replacing;
 mod proving;
 mod sealed;

@@ -16,7 +16,7 @@ use signer::token::TokenConfig;
 use signer::wallets::Wallets;
 use tempfile::TempDir;
 
-use crate::support::{House, ceremony, rules, wallet};
+use crate::support::{House, Made, ceremony, extended, rewrapped, rules, wallet};
 use crate::token;
 
 /// Many enough that a look at the watermark comes before the last.
@@ -28,8 +28,9 @@ struct Scene {
     house: House,
     config: TokenConfig,
     rules: Rules,
-    digest: [u8; 32],
-    _ceremony: TempDir,
+    made: Made,
+    pem: String,
+    offline: TempDir,
 }
 
 impl Scene {
@@ -43,11 +44,11 @@ impl Scene {
         let log = house.open().await;
         house.import(&log, &rules, "deposits", &made.path).await.unwrap();
         log.close().await.unwrap();
-        Self { house, config, rules, digest: made.digest, _ceremony: offline }
+        Self { house, config, rules, made, pem, offline }
     }
 
     fn bundle(&self) -> std::path::PathBuf {
-        bundle_path(self.state_dir(), self.digest)
+        bundle_path(self.state_dir(), self.made.digest)
     }
 
     fn state_dir(&self) -> &Path {
@@ -56,7 +57,7 @@ impl Scene {
 
     fn wallets(&self) -> Arc<Wallets> {
         let mut wallets = Wallets::new(&self.rules).unwrap();
-        let records = Records::open(&self.bundle(), self.digest).unwrap();
+        let records = Records::open(&self.bundle(), self.made.digest).unwrap();
         wallets.attach(&wallet("deposits"), records).unwrap();
         Arc::new(wallets)
     }
@@ -120,6 +121,27 @@ async fn a_bad_record_bounds_the_watermark_exactly() {
     assert_eq!(state(&log), proven);
     assert_eq!(scene.prove(&log).await, 0);
     assert_eq!(state(&log), proven);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_extension_only_what_is_new_goes_through_the_token() {
+    let mut scene = Scene::new().await;
+    let log = Arc::new(scene.house.open().await);
+    scene.prove(&log).await;
+    let more = [EXTERNAL + 20, CHANGE + 5];
+    scene.made = extended(scene.offline.path(), &scene.made, &scene.pem, more);
+    let imported = scene.house.import(&log, &scene.rules, "deposits", &scene.made.path).await;
+    assert!(imported.unwrap().replaced.is_some());
+    assert_eq!((state(&log).proven(false), state(&log).proven(true)), (EXTERNAL, CHANGE));
+    assert_eq!(scene.prove(&log).await, 25);
+    assert_eq!((state(&log).proven(false), state(&log).proven(true)), (more[0], more[1]));
+
+    // Wrapped anew, nothing of it was in the token yet.
+    scene.made = rewrapped(scene.offline.path(), &scene.made, &scene.pem, more);
+    scene.house.import(&log, &scene.rules, "deposits", &scene.made.path).await.unwrap();
+    assert_eq!((state(&log).proven(false), state(&log).proven(true)), (0, 0));
+    assert_eq!(scene.prove(&log).await, u64::from(more[0] + more[1]));
+    assert_eq!((state(&log).proven(false), state(&log).proven(true)), (more[0], more[1]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

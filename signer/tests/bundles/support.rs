@@ -11,7 +11,12 @@ use asset::Network;
 use audit::entry::Event;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ceremony::create::{Plan, create};
+use ceremony::account::Account;
+use ceremony::backup::{Backup, HandedOver};
+use ceremony::create::{Plan, create_with_shares};
+use ceremony::earlier::Earlier;
+use ceremony::entropy::{Pool, Sources};
+use ceremony::restore::{extend, rebuild};
 use ceremony::wrapping::WrappingKey;
 use ed25519_dalek::{Signer as _, SigningKey};
 use policy::names::{KeyName, WalletName};
@@ -21,6 +26,7 @@ use rsa::pkcs8::EncodePublicKey as _;
 use signer::import::{ImportError, Imported, import};
 use signer::ledger::Ledger;
 use signer::log::{CheckpointSigner, Clock, Log, Settings, Store, begin};
+use slip39::{Group, Mnemonic, Passphrase, Recovery, Scheme};
 use tempfile::TempDir;
 
 pub(crate) const REGTEST: &str = "bip122:0f9188f13cb7b2c71f2a335e3a4fc328";
@@ -40,6 +46,8 @@ pub(crate) struct Made {
     pub(crate) path: PathBuf,
     pub(crate) digest: [u8; 32],
     pub(crate) descriptor: String,
+    /// The one share of its seed.
+    share: String,
 }
 
 /// Runs a ceremony.
@@ -47,30 +55,61 @@ pub(crate) fn ceremony(
     folder: &Path,
     network: bundle::Network,
     pem: &str,
-    [external, change]: [u32; 2],
+    counts: [u32; 2],
 ) -> Made {
+    let backup = Backup {
+        scheme: Scheme::single(Group { threshold: 1, count: 1 }).unwrap(),
+        passphrase: Passphrase::none(),
+        pool: Pool::gather(Sources::default()).unwrap(),
+    };
+    let plan = plan(folder, network, pem, counts);
+    let mut share = String::new();
+    let hand_over = |shares: &[Vec<Mnemonic>]| {
+        share = shares[0][0].to_words().to_string();
+        Ok(HandedOver::to_people())
+    };
+    let made = create_with_shares(&plan, backup, hand_over, || ()).unwrap();
+    let descriptor = made.header.descriptor().to_owned();
+    Made { path: plan.out, digest: made.digest, descriptor, share }
+}
+
+/// The same account with more children for the same token: what was wrapped stays as it is.
+pub(crate) fn extended(folder: &Path, before: &Made, pem: &str, counts: [u32; 2]) -> Made {
+    let plan = plan(folder, bundle::Network::Regtest, pem, counts);
+    let earlier = Earlier::open(&before.path, |_| (), || ()).unwrap();
+    let made = extend(&plan, &earlier, before.account(), || ()).unwrap();
+    before.now(plan.out, made.digest)
+}
+
+/// The same account from shares alone, every child wrapped anew.
+pub(crate) fn rewrapped(folder: &Path, before: &Made, pem: &str, counts: [u32; 2]) -> Made {
+    let plan = plan(folder, bundle::Network::Regtest, pem, counts);
+    let made = rebuild(&plan, before.account(), || ()).unwrap();
+    before.now(plan.out, made.digest)
+}
+
+impl Made {
+    fn account(&self) -> Account {
+        let mut recovery = Recovery::new();
+        recovery.add(Mnemonic::parse(&self.share).unwrap()).unwrap();
+        let (script, regtest) = (bundle::Kind::TOKEN_HD.script, bundle::Network::Regtest);
+        Account::restore(&recovery, &Passphrase::none(), script, regtest, 0).unwrap()
+    }
+
+    fn now(&self, path: PathBuf, digest: [u8; 32]) -> Self {
+        Self { path, digest, descriptor: self.descriptor.clone(), share: self.share.clone() }
+    }
+}
+
+fn plan(folder: &Path, network: bundle::Network, pem: &str, [external, change]: [u32; 2]) -> Plan {
     let key = WrappingKey::from_pem(pem).unwrap();
     let typed = hex::encode(key.fingerprint());
     let name = format!("{}.bundle", fs::read_dir(folder).unwrap().count());
     let out = folder.join(name);
     let wrapping = key.confirm(&typed).unwrap();
     let (account, descriptor_out, threads) = (0, None, 2);
-    let (path, made) = (
-        out.clone(),
-        Plan {
-            kind: bundle::Kind::TOKEN_HD,
-            network,
-            account,
-            external,
-            change,
-            wrapping,
-            out,
-            descriptor_out,
-            threads,
-        },
-    );
-    let made = create(&made, || ()).unwrap();
-    Made { path, digest: made.digest, descriptor: made.header.descriptor().to_owned() }
+    let kind = bundle::Kind::TOKEN_HD;
+    Plan { kind, network, account, external, change, wrapping, out, descriptor_out, threads }
 }
 
 pub(crate) fn wallet(name: &str) -> WalletName {
@@ -134,7 +173,7 @@ impl House {
     /// The same in a folder that holds things already.
     pub(crate) async fn in_folder(folder: TempDir, pem: &str) -> Self {
         let house = Self { folder };
-        let key = house.checkpoint_key().verifying_key().to_bytes();
+        let key = checkpoint_key().verifying_key().to_bytes();
         let opened = Event::Opened {
             origin: audit::checkpoint::origin(&key),
             network: REGTEST.to_owned(),
@@ -142,21 +181,13 @@ impl House {
             attestation_key: [2; 32],
             wrapping_fingerprint: WrappingKey::from_pem(pem).unwrap().fingerprint(),
         };
-        let mut store = Store::open(&house.url()).await.unwrap();
+        let mut store = Store::open(&url(house.folder.path())).await.unwrap();
         begin(&mut store, opened, &Clock::system(), house.folder.path()).await.unwrap();
         house
     }
 
     pub(crate) async fn open(&self) -> Log<Ledger> {
-        let store = Store::open(&self.url()).await.unwrap();
-        let settings = Settings {
-            checkpoint_key: self.checkpoint_key().verifying_key().to_bytes(),
-            state_dir: self.folder.path().to_owned(),
-            signer: Arc::new(Software(self.checkpoint_key())),
-            clock: Clock::system(),
-            checkpoint_retry: Duration::from_secs(1),
-        };
-        Log::open(store, Ledger::new(), settings).await.unwrap()
+        open_in(self.folder.path()).await
     }
 
     pub(crate) async fn import(
@@ -174,12 +205,25 @@ impl House {
         let Ok(files) = fs::read_dir(self.folder.path().join("bundles")) else { return Vec::new() };
         files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
     }
+}
 
-    fn url(&self) -> String {
-        format!("sqlite:{}", self.folder.path().join("log.sqlite").display())
-    }
+/// Opens the log of a house, which another process may have made.
+pub(crate) async fn open_in(folder: &Path) -> Log<Ledger> {
+    let store = Store::open(&url(folder)).await.unwrap();
+    let settings = Settings {
+        checkpoint_key: checkpoint_key().verifying_key().to_bytes(),
+        state_dir: folder.to_owned(),
+        signer: Arc::new(Software(checkpoint_key())),
+        clock: Clock::system(),
+        checkpoint_retry: Duration::from_secs(1),
+    };
+    Log::open(store, Ledger::new(), settings).await.unwrap()
+}
 
-    fn checkpoint_key(&self) -> SigningKey {
-        SigningKey::from_bytes(&[1; 32])
-    }
+fn url(folder: &Path) -> String {
+    format!("sqlite:{}", folder.join("log.sqlite").display())
+}
+
+fn checkpoint_key() -> SigningKey {
+    SigningKey::from_bytes(&[1; 32])
 }

@@ -58,6 +58,18 @@ fn imported(external: u32, change: u32) -> Event {
     }
 }
 
+fn replaced(from: u8, external: u32, external_proven: u32) -> Event {
+    Event::RecordsReplaced {
+        wallet: "deposits".into(),
+        before: [from; 32],
+        bundle: [from + 1; 32],
+        external,
+        change: 5,
+        external_proven,
+        change_proven: 0,
+    }
+}
+
 fn proven(below: u32) -> Event {
     Event::Proven { wallet: "deposits".into(), change: false, below }
 }
@@ -194,6 +206,19 @@ fn watermarks_rise_up_to_the_first_failure() {
 }
 
 #[test]
+fn a_bundle_that_takes_anothers_place_keeps_what_it_says_was_proven() {
+    let before = [imported(10, 5), proven(4), failed(7)];
+    let ledger = all([&before[..], &[replaced(1, 12, 4)]].concat()).unwrap();
+    let wallet = ledger.imports().wallet(&name("deposits")).unwrap();
+    assert_eq!((wallet.bundle, wallet.records(false), wallet.proven(false)), ([2; 32], 12, 4));
+    assert_eq!(wallet.failed(false), None);
+    let next = [replaced(1, 10, 0), proven(9), replaced(2, 10, 9)];
+    let ledger = all([&before[..], &next[..]].concat()).unwrap();
+    let wallet = ledger.imports().wallet(&name("deposits")).unwrap();
+    assert_eq!((wallet.bundle, wallet.records(false), wallet.proven(false)), ([3; 32], 10, 9));
+}
+
+#[test]
 fn attestations_are_found_again() {
     let batch = attested(&[(3, "alice"), (4, "bob")]);
     let root = batch.root;
@@ -228,7 +253,13 @@ fn entries_that_do_not_follow_are_refused() {
         ("a watermark that falls", vec![imported(10, 5), proven(4), proven(3)]),
         ("proven past a failure", vec![imported(10, 5), failed(2), proven(3)]),
         ("a proven record that fails", vec![imported(10, 5), proven(4), failed(3)]),
-        ("fewer records", vec![imported(10, 5), imported(9, 5)]),
+        ("imported twice", vec![imported(10, 5), imported(10, 5)]),
+        ("fewer records", vec![imported(10, 5), replaced(1, 9, 0)]),
+        ("replaced without an import", vec![replaced(1, 9, 0)]),
+        ("another bundle replaced", vec![imported(10, 5), replaced(2, 10, 0)]),
+        ("replaced twice", vec![imported(10, 5), replaced(1, 10, 0), replaced(1, 10, 0)]),
+        ("proven by being replaced", vec![imported(10, 5), proven(4), replaced(1, 12, 5)]),
+        ("proven past the new end", vec![imported(10, 5), replaced(1, 12, 0), proven(13)]),
         ("admitted twice", vec![one.admitted(), one.admitted()]),
         ("spent without being admitted", vec![one.spend()]),
         ("allowed again without a spend", vec![one.admitted(), again(1)]),

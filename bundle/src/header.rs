@@ -237,7 +237,10 @@ impl Header {
 }
 
 /// A descriptor with its BIP-380 checksum.
-fn with_checksum(body: &str) -> Result<String, Error> {
+///
+/// # Errors
+/// [`Error::Header`] for letters that no descriptor has.
+pub fn with_checksum(body: &str) -> Result<String, Error> {
     let mut engine = checksum::Engine::new();
     engine.input(body).map_err(|_| Error::Header("the descriptor has a foreign character"))?;
     Ok(format!("{body}#{}", engine.checksum()))

@@ -68,6 +68,11 @@ impl Account {
         self.number
     }
 
+    /// The private key.
+    pub(crate) fn secret(&self) -> &Secret<32> {
+        self.key.secret()
+    }
+
     /// The external or the change branch.
     pub(crate) fn branch(&self, change: bool) -> Result<ExtendedKey, Error> {
         self.key.child(ChildNumber::Normal { index: u32::from(change) })

@@ -20,10 +20,7 @@ pub(crate) enum Command {
     Create(Create),
     /// Verify a bundle to its last byte and show what it holds.
     #[command(visible_alias = "verify")]
-    Inspect {
-        /// The bundle.
-        file: PathBuf,
-    },
+    Inspect(Inspect),
     /// Check that a transcript is as its account signed it.
     Transcript {
         /// The transcript.
@@ -31,6 +28,8 @@ pub(crate) enum Command {
     },
     /// Prove that shares give an account, writing nothing.
     Drill(Drill),
+    /// Write the account's private descriptor to a file, for Bitcoin Core or another wallet.
+    Exit(Exit),
     /// Make the bundle of an account again, from shares alone.
     Restore(Restore),
     /// Wrap more children of an account for the same token.
@@ -73,6 +72,40 @@ pub(crate) struct Create {
     /// In a rehearsal, write the system's part of the entropy here, to follow the formula by hand; not on bitcoin.
     #[arg(long, value_name = "FILE", requires = "shares")]
     pub(crate) os_entropy_out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Inspect {
+    /// The bundle.
+    pub(crate) file: PathBuf,
+    /// The file with the descriptor that it must have.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) descriptor: Option<PathBuf>,
+    /// How many addresses of each branch to show, to be compared with software elsewhere.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) addresses: u32,
+    /// Where to write the signed transcript; never overwritten. The shares are needed for it: they sign.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transcript: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) shares: Shares,
+}
+
+#[derive(Args)]
+pub(crate) struct Exit {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) shares: Shares,
+    /// The file with the descriptor that the shares must give.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) descriptor: PathBuf,
+    /// Where to write the private descriptor (0600); never overwritten. Whoever reads it has the coins.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Where to write the signed transcript; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transcript: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -1,5 +1,5 @@
-//! BIP-32 private derivation with keys that are wiped. It never encodes a private key as text: there is no xprv
-//! to copy.
+//! BIP-32 private derivation with keys that are wiped. It never encodes a private key as text: only `exit`
+//! does, which is told to.
 
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{ChainCode, ChildNumber, Fingerprint, Xpub};

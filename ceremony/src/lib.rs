@@ -4,7 +4,7 @@
 //! Reading order: [`create`] (the story), [`entropy`], [`backup`] (shares of the seed), [`wrapping`] (whose key the
 //! children are wrapped to, and that people compared it), [`account`], [`mod@derive`], `children` (many at once, in
 //! order), `sealing` (the whole account for the tier sealed-hd), [`restore`] (from shares: drill, extend, reseal),
-//! [`earlier`], [`inspect`], [`transcript`].
+//! [`earlier`], [`mod@exit`] (without this program), [`inspect`], [`addresses`], [`transcript`].
 
 pub mod create;
 pub mod entropy;
@@ -20,7 +20,9 @@ mod hmac;
 mod secret;
 mod new_file;
 pub mod restore;
+pub mod exit;
 pub mod inspect;
+pub mod addresses;
 pub mod transcript;
 
 use std::path::PathBuf;

@@ -14,17 +14,21 @@ use std::time::Instant;
 use anyhow::bail;
 use bundle::{Kind, Network, Scheme as Keeping};
 use ceremony::account::Account;
+use ceremony::addresses::first;
 use ceremony::backup::{Backup, HandedOver};
 use ceremony::create::{Made, Plan, create, create_with_shares};
 use ceremony::earlier::Earlier;
 use ceremony::entropy::{Pool, Sources};
+use ceremony::exit::exit;
 use ceremony::inspect::{Description, inspect};
-use ceremony::restore::{drill, extend, rebuild, reseal};
+use ceremony::restore::{attest_verified, drill, extend, rebuild, reseal};
 use ceremony::transcript;
 use clap::Parser as _;
 use slip39::{Mnemonic, Scheme};
 
-use arguments::{Again, Cli, Command, Create, Drill, Output, Place, Range, Restore, Shares};
+use arguments::{
+    Again, Cli, Command, Create, Drill, Exit, Inspect, Output, Place, Range, Restore, Shares,
+};
 use comparing::{compared, read_text};
 use keys::Keys;
 use progress::{bar, rate};
@@ -32,9 +36,10 @@ use progress::{bar, rate};
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Create(arguments) => run_create(&arguments),
-        Command::Inspect { file } => run_inspect(&file),
+        Command::Inspect(arguments) => run_inspect(&arguments),
         Command::Transcript { file } => run_transcript(&file),
         Command::Drill(arguments) => run_drill(&arguments),
+        Command::Exit(arguments) => run_exit(&arguments),
         Command::Restore(arguments) => run_restore(&arguments),
         Command::Extend(arguments) => run_again(&arguments, false),
         Command::Reseal(arguments) => run_again(&arguments, true),
@@ -261,17 +266,55 @@ fn verified(file: &Path) -> anyhow::Result<Earlier> {
     Ok(earlier)
 }
 
-fn run_inspect(file: &Path) -> anyhow::Result<()> {
+fn run_inspect(arguments: &Inspect) -> anyhow::Result<()> {
+    let transcript = arguments.transcript.as_deref();
+    absent(transcript)?;
     let (bar, began) = (bar(0, "verifying"), Instant::now());
-    let bundle = inspect(file, |total| bar.set_length(total), || bar.inc(1))?;
+    let bundle = inspect(&arguments.file, |total| bar.set_length(total), || bar.inc(1))?;
     bar.finish_and_clear();
+    let header = bundle.header();
+    if let Some(path) = &arguments.descriptor {
+        let expected = read_text(path)?.trim().to_owned();
+        if header.descriptor() != expected {
+            bail!("the bundle is of another account: its descriptor is {}", header.descriptor());
+        }
+    }
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", Description(bundle.header()))?;
+    writeln!(out, "{}", Description(header))?;
     writeln!(out, "bundle        {}", hex::encode(bundle.digest()))?;
+    for (branch, addresses) in
+        ["external", "change"].iter().zip(first(header, arguments.addresses)?)
+    {
+        for (index, address) in addresses.iter().enumerate() {
+            writeln!(out, "{branch:<8} {index:>4} {address}")?;
+        }
+    }
     writeln!(
         out,
         "verified      every record, its public key, and the account's signature{}",
-        rate(bundle.header().total(), began)
+        rate(header.total(), began)
     )?;
+    drop(out);
+    if transcript.is_some() {
+        let fields = header.fields();
+        let (network, script) = (fields.network, fields.kind.script);
+        let place = Place { network, wallet_account: fields.account, script };
+        let account = restored(&arguments.shares, &place)?;
+        keep(transcript, &attest_verified(&account, &bundle)?)?;
+    }
     Ok(())
+}
+
+fn run_exit(arguments: &Exit) -> anyhow::Result<()> {
+    let transcript = arguments.transcript.as_deref();
+    absent(transcript)?;
+    let expected = read_text(&arguments.descriptor)?;
+    let account = restored(&arguments.shares, &arguments.place)?;
+    let text = exit(&account, &expected, &arguments.out)?;
+    writeln!(
+        io::stdout(),
+        "written       {}\n\nWhoever reads that file has the coins. Import it (docs/exit.md), move them, destroy it.",
+        arguments.out.display()
+    )?;
+    keep(transcript, &text)
 }

@@ -3,14 +3,16 @@
 
 use bitcoin::bip32::ChildNumber;
 use bitcoin::{Address, CompressedPublicKey, KnownHrp};
-use bundle::{Fields, Header, Kind, Network, Scheme, Script};
+use bundle::{Bundle, Fields, Header, Kind, Network, Scheme, Script};
 use secp256k1::SECP256K1;
 use slip39::{Passphrase, Recovery};
 
 use crate::Error;
 use crate::account::Account;
+use crate::addresses::first;
 use crate::create::{Made, Plan, make};
 use crate::earlier::Earlier;
+use crate::inspect::Description;
 use crate::transcript::Transcript;
 
 /// Children of a branch whose addresses a drill derives both ways.
@@ -110,6 +112,26 @@ fn addresses(account: &Account, header: &Header, change: bool) -> Result<Vec<Str
         addresses.push(address.to_string());
     }
     Ok(addresses)
+}
+
+/// What `ceremony verify` found, signed by the account that shares gave back: proof that whoever holds them looked at
+/// this very bundle.
+///
+/// # Errors
+/// [`Error::OtherAccount`] when the shares are of another account than the bundle.
+pub fn attest_verified(account: &Account, verified: &Bundle) -> Result<String, Error> {
+    let header = verified.header();
+    require_same(header, account)?;
+    let mut transcript = Transcript::of("verify");
+    transcript.text(&Description(header).to_string());
+    transcript.note("bundle", &hex::encode(verified.digest()));
+    for (branch, addresses) in ["external", "change"].iter().zip(first(header, 3)?) {
+        for (index, address) in addresses.iter().enumerate() {
+            transcript.note(&format!("{branch} {index}"), address);
+        }
+    }
+    transcript.note("verified", "every record, its public key, and the account's signature");
+    transcript.sign(account)
 }
 
 /// Writes a bundle of an account restored from shares, as the plan says.

@@ -199,12 +199,29 @@ fn every_run_leaves_a_signed_transcript() {
     room.ok(&format!("drill {PLACE} --descriptor w.descriptor {pair} --transcript t2"));
     room.ok(&format!("extend --bundle w.bundle --external 3 --out e @0 {pair} --transcript t3"));
     room.ok(&format!("reseal --bundle w.bundle --out r @1 {pair} --transcript t4"));
+    room.ok(&format!("restore {PLACE} --external 4 --change 1 --descriptor w.descriptor --out b @0 {pair} --transcript t5"));
+    room.ok(&format!("verify w.bundle {pair} --transcript t6"));
+    room.ok(&format!(
+        "exit {PLACE} --descriptor w.descriptor --out private {pair} --transcript t7"
+    ));
     let header = room.header("w.bundle");
+    let digest = |name: &str| {
+        hex::encode(Bundle::open(&mut File::open(room.path(name)).unwrap()).unwrap().digest())
+    };
+    for (file, bundle) in
+        [("t1", "w.bundle"), ("t3", "e"), ("t4", "r"), ("t5", "b"), ("t6", "w.bundle")]
+    {
+        assert!(room.words(file).contains(&digest(bundle)), "{file}");
+    }
+    assert!(!room.words("t7").contains("tprv"));
     for (file, parts) in [
         ("t1", ["what          create", "system, 120 rolls of a die", "1: 2 of 2"]),
         ("t2", ["what          drill", "20 addresses", "descriptor"]),
         ("t3", ["what          extend", "2 external, 1 change", "3 records"]),
         ("t4", ["what          reseal", "before", "2 records"]),
+        ("t5", ["what          restore", "wrapping key", "4 records"]),
+        ("t6", ["what          verify", "every record", "bcrt1q"]),
+        ("t7", ["what          exit", "written", "private descriptor"]),
     ] {
         let text = room.words(file);
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
@@ -217,6 +234,72 @@ fn every_run_leaves_a_signed_transcript() {
     let taken = format!("reseal --bundle w.bundle --out x @1 {pair} --transcript t4");
     assert!(room.refused(&taken).contains("never overwritten"));
     assert!(!room.path("x").exists());
+}
+
+#[test]
+fn verifies_a_bundle_and_says_so_by_its_exit_code() {
+    let room = Room::new();
+    create_2of3(&room);
+    let shown = room.ok("verify w.bundle --descriptor w.descriptor --addresses 3");
+    let other: miniscript::Descriptor<miniscript::DescriptorPublicKey> =
+        room.words("w.descriptor").trim().parse().unwrap();
+    let branches = other.into_single_descriptors().unwrap();
+    for (branch, count, name) in [(0, 3, "external"), (1, 2, "change")] {
+        let lines = shown.lines().filter(|line| line.starts_with(name) && line.contains("bcrt1q"));
+        assert_eq!(lines.count(), count, "{shown}");
+        for index in 0..3.min(u32::try_from(count).unwrap()) {
+            let definite = branches[branch].at_derivation_index(index).unwrap();
+            let address = definite.address(bitcoin::Network::Regtest).unwrap().to_string();
+            assert!(shown.contains(&format!("{index} {address}")), "{shown}");
+        }
+    }
+    assert!(shown.contains("verified"));
+
+    let mut bytes = fs::read(room.path("w.bundle")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(room.path("damaged"), bytes).unwrap();
+    fs::write(room.path("foreign"), "wpkh(other)\n").unwrap();
+    for (line, code, reason) in [
+        ("verify damaged", 1, "its check does not match"),
+        ("verify w.descriptor", 1, "not a"),
+        ("verify absent", 1, "No such file"),
+        ("verify w.bundle --descriptor foreign", 1, "another account"),
+        ("verify", 2, "required"),
+    ] {
+        let output = room.run(line, "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{line}: {said}");
+        assert!(said.contains(reason), "{line}: {said}");
+    }
+    // Shares of another account cannot sign what was found.
+    room.ok(&format!(
+        "create {PLACE} --external 1 --change 1 --out o.bundle @0 --shares 1of1 --share-out o1"
+    ));
+    let other = room.refused("verify w.bundle --share o1 --transcript t");
+    assert!(other.contains("do not give this account") && !room.path("t").exists(), "{other}");
+}
+
+#[test]
+fn the_way_out_is_a_private_descriptor_in_a_private_file() {
+    let room = Room::new();
+    create_2of3(&room);
+    let exit = format!("exit {PLACE} --descriptor w.descriptor --share s1 --share s3");
+    let shown = room.ok(&format!("{exit} --out private"));
+    assert!(!shown.contains("tprv"), "{shown}");
+    assert_eq!(fs::metadata(room.path("private")).unwrap().permissions().mode() & 0o777, 0o600);
+    // Another implementation reads it, checksum and all, and gets the public descriptor from it.
+    let (public, keys) =
+        miniscript::Descriptor::parse_descriptor(SECP256K1, room.words("private").trim()).unwrap();
+    assert_eq!(keys.len(), 1);
+    let body = |text: &str| text.trim().split('#').next().unwrap().replace('\'', "h");
+    assert_eq!(body(&public.to_string()), body(&room.words("w.descriptor")));
+    assert!(room.refused(&format!("{exit} --out private")).contains("never overwritten"));
+    let few = format!("exit {PLACE} --descriptor w.descriptor --share s1 --out x");
+    assert!(room.refused(&few).contains("1 of 2") && !room.path("x").exists());
+    let place = "--network regtest --wallet-account 4 --descriptor w.descriptor";
+    let other = room.refused(&format!("exit {place} --share s1 --share s3 --out x"));
+    assert!(other.contains("do not give this account") && !room.path("x").exists());
 }
 
 #[test]
@@ -251,6 +334,16 @@ fn groups_a_passphrase_and_dice_on_mainnet() {
     let drill = format!("drill {place} --descriptor w.descriptor --share b2 --share a1 --share b1");
     let shown = room.ok(&format!("{drill} --passphrase-file pass"));
     assert!(shown.contains("bc1q") && shown.contains("84'/0'/0'") | shown.contains("84h/0h/0h"));
+
+    // Both groups and the passphrase make the bundle again, and show the same addresses.
+    let restore = format!(
+        "restore {place} --external 3 --change 1 --descriptor w.descriptor --out r.bundle @1"
+    );
+    let groups = "--share a1 --share b1 --share b2";
+    room.ok(&format!("{restore} {groups} --passphrase-file pass"));
+    opens(&room, "r.bundle", &tokens()[1]);
+    assert_eq!(room.header("r.bundle").descriptor(), room.header("w.bundle").descriptor());
+    assert!(room.refused(&format!("{restore} {groups}")).contains("do not give this account"));
 
     // Without the passphrase the shares give another account, and the drill tells.
     let other = room.refused(&drill);

@@ -92,6 +92,16 @@ impl Node {
         parse(method, self.rpc.call("", method, params).await?)
     }
 
+    /// Calls any RPC of one of the node's wallets.
+    pub async fn wallet_rpc<T: DeserializeOwned>(
+        &self,
+        wallet: &str,
+        method: &str,
+        params: Value,
+    ) -> Result<T> {
+        parse(method, self.rpc.call(&format!("/wallet/{wallet}"), method, params).await?)
+    }
+
     /// Mines `blocks` blocks with what is in the mempool.
     pub async fn mine(&self, blocks: u32) -> Result<Vec<BlockHash>> {
         self.rpc("generatetoaddress", json!([blocks, self.miner])).await

@@ -18,7 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use keys::{Children, Descriptors, Tier};
 use keys::{fill, text};
-pub use people::Wish;
+pub use people::{Wish, address_json};
 pub use service::Service;
 pub use stage::{Stage, TokenFacts};
 
@@ -131,6 +131,26 @@ impl Stack {
     /// The certificate of one of [`CLIENTS`], or the `stranger`'s.
     pub fn credential(&self, name: &str) -> Result<&Credential> {
         self.stage.credentials.get(name).with_context(|| format!("no certificate for {name}"))
+    }
+
+    /// Runs a command of the signer's, which must be down.
+    pub fn run_signer(&self, arguments: &[&str]) -> Result<String> {
+        self.stage.signer(arguments)
+    }
+
+    /// The bundle that the first ceremony made for a wallet.
+    pub fn bundle(&self, wallet: &str) -> PathBuf {
+        keys::bundle(&self.stage.dir, wallet)
+    }
+
+    /// One of the three shares of a wallet's seed, any two of which give it back.
+    pub fn share(&self, wallet: &str, number: u8) -> PathBuf {
+        keys::share(&self.stage.dir, wallet, number)
+    }
+
+    /// Takes the token and all that the signer knows away for good, and gives it a new token and an empty log.
+    pub fn lose_token(&mut self) -> Result<()> {
+        self.stage.lose_token()
     }
 
     /// Runs one of the programs and returns what it printed.

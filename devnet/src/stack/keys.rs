@@ -1,5 +1,5 @@
 //! The wallets' keys: a ceremony for those the token signs for, and a cold wallet whose seed is forgotten at once.
-//! Never keeps a private key of any of them.
+//! Never keeps a private key of any of them, but for the shares that the ceremony hands over.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,11 @@ pub(super) fn ceremony(
         Tier::TokenHd => arguments.extend(["--external", &external, "--change", &change]),
         Tier::SealedHd => arguments.extend(["--script", "tr"]),
     }
+    let shares = [1, 2, 3].map(|number| share(dir, wallet, number));
+    arguments.push("--shares=2of3");
+    for share in &shares {
+        arguments.extend(["--share-out", text(share)?]);
+    }
     let account = account.to_string();
     let key = dir.join("ceremony").join("wrapping-key.pem");
     arguments.extend([
@@ -92,6 +97,11 @@ pub(super) fn ceremony(
 /// Where a wallet's bundle lies.
 pub(super) fn bundle(dir: &Path, wallet: &str) -> PathBuf {
     dir.join("ceremony").join(format!("{wallet}.bundle"))
+}
+
+/// Where one of a wallet's three shares lies.
+pub(super) fn share(dir: &Path, wallet: &str, number: u8) -> PathBuf {
+    dir.join("ceremony").join(format!("{wallet}.share{number}"))
 }
 
 /// A cold wallet whose private keys nobody has: its seed is gone when this returns.

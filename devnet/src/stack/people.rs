@@ -108,7 +108,10 @@ pub(super) fn sign_policy(
 }
 
 /// An address as grpcurl would print it.
-fn address_json(issued: &Address) -> Result<String> {
+///
+/// # Errors
+/// When it came without a proof.
+pub fn address_json(issued: &Address) -> Result<String> {
     let proof = issued.proof.as_ref().context("the address came without a proof")?;
     let path: Vec<String> = proof.path.iter().map(|hash| STANDARD.encode(hash)).collect();
     let json = json!({

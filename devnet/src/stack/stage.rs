@@ -118,6 +118,21 @@ impl Stage {
         Ok(())
     }
 
+    /// The token's and the signer's folder are gone; a new token gets its keys, and the same configuration names it.
+    pub(super) fn lose_token(&mut self) -> Result<()> {
+        fs::remove_dir_all(self.dir.join("token"))?;
+        fs::remove_dir_all(self.dir.join("signer").join("state"))?;
+        let section =
+            self.programs.run("softhsm-setup", &["--dir", text(&self.dir.join("token"))?])?;
+        let config = fs::read_to_string(self.signer_config())?;
+        let (ours, _) = config.split_once("[token]").context("no token is configured")?;
+        fs::write(self.signer_config(), format!("{ours}{section}"))?;
+        let pem = self.dir.join("ceremony").join("wrapping-key.pem");
+        let said = self.signer(&["init", "--pem", text(&pem)?])?;
+        self.token = TokenFacts::read(&said)?;
+        Ok(())
+    }
+
     pub(super) fn signer_config(&self) -> PathBuf {
         self.dir.join("signer").join("signer.toml")
     }
@@ -126,7 +141,7 @@ impl Stage {
         self.dir.join("watcher").join("watcher.toml")
     }
 
-    fn signer(&self, arguments: &[&str]) -> Result<String> {
+    pub(super) fn signer(&self, arguments: &[&str]) -> Result<String> {
         let config = self.signer_config();
         let mut all = vec!["--config", text(&config)?];
         all.extend(arguments);

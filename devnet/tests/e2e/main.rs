@@ -8,6 +8,7 @@
 )]
 
 mod books;
+mod keys;
 mod crashes;
 mod outages;
 mod reorgs;

@@ -1,0 +1,210 @@
+//! A wallet's life after its ceremony: it grows by an extension, outlives its token, and in the end everything is
+//! taken out with shares, descriptors and the node's own wallet alone.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
+use bitcoin::secp256k1::Secp256k1;
+use bitcoin::{Amount, NetworkKind};
+use devnet::Stack;
+use devnet::stack::{Children, Options};
+use devnet::wait::until;
+use serde_json::{Value, json};
+use slip39::{Mnemonic, Passphrase, Recovery};
+
+const COIN: Amount = Amount::from_sat(5_000_000);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_grows_outlives_its_token_and_can_be_left() {
+    let children = Children { external: 4, change: 3 };
+    let mut stack = Stack::start(Options { children, ..Options::default() }).await.unwrap();
+    let first = extended(&mut stack).await;
+    let second = resealed(&mut stack, &first).await;
+    left(stack, &[first, second]).await;
+}
+
+/// Up to the watermark addresses are issued, beyond it not before the extension is imported; a sweep signs there.
+async fn extended(stack: &mut Stack) -> String {
+    for index in 0..4 {
+        let issued = stack.issue("deposits", &format!("a{index}"), "customer").await.unwrap();
+        assert_eq!(issued.index, index);
+    }
+    let refused = format!("{:#}", stack.issue("deposits", "a4", "customer").await.unwrap_err());
+    assert!(refused.contains("not proven"), "{refused}");
+
+    stack.signer.stop().unwrap();
+    let bundle = stack.dir().join("ceremony").join("extended.bundle");
+    let old = stack.bundle("deposits");
+    again(stack, "extend", "deposits", &old, &bundle, &["--external", "9", "--change", "5"]);
+    let said = stack.run_signer(&["import", text(&bundle)]).unwrap();
+    assert!(said.contains("in place of the bundle before, 9 external and 5 change"), "{said}");
+    stack.start_signer().await.unwrap();
+
+    let issued = until("an address beyond the first bundle", Duration::from_secs(60), || async {
+        Ok(Some(stack.issue("deposits", "a4", "customer").await?))
+    });
+    let issued = issued.await.unwrap();
+    assert_eq!(issued.index, 4);
+    stack.verify_address(&issued, "customer").unwrap();
+    pay_and_sweep(stack, std::slice::from_ref(&issued.address), "extended").await;
+    issued.address
+}
+
+/// The token is lost with everything the signer knew. A new one signs for the same addresses.
+async fn resealed(stack: &mut Stack, earlier: &str) -> String {
+    stack.signer.stop().unwrap();
+    let audited = stack.verify_log().unwrap();
+    assert!(audited.contains("records replaced"), "{audited}");
+    let attested_by = stack.token().attestation.clone();
+    stack.lose_token().unwrap();
+    assert_ne!(stack.token().attestation, attested_by);
+    let folder = stack.dir().join("ceremony");
+    for (wallet, old) in
+        [("deposits", folder.join("extended.bundle")), ("hot", stack.bundle("hot"))]
+    {
+        let bundle = folder.join(format!("{wallet}.resealed"));
+        again(stack, "reseal", wallet, &old, &bundle, &[]);
+        let foreign = stack.run_signer(&["import", text(&old)]).unwrap_err().to_string();
+        assert!(foreign.contains("wrapped for another token"), "{foreign}");
+        let said = stack.run_signer(&["import", text(&bundle)]).unwrap();
+        assert!(said.contains(": imported, "), "{said}");
+    }
+    stack.start_signer().await.unwrap();
+
+    // The same key is the same address; a new one goes on above, attested by the new token.
+    let same = stack.issue("deposits", "a4", "customer").await.unwrap();
+    assert_eq!(same.address, earlier);
+    let issued = until("an address by the new token", Duration::from_secs(60), || async {
+        Ok(Some(stack.issue("deposits", "a5", "customer").await?))
+    });
+    let issued = issued.await.unwrap();
+    assert_eq!(issued.index, 5);
+    stack.verify_address(&issued, "customer").unwrap();
+    let addresses = [earlier.to_owned(), issued.address.clone()];
+    pay_and_sweep(stack, &addresses, "resealed").await;
+    issued.address
+}
+
+/// No signer, no token, no watcher: shares, descriptors and the node's wallet give every coin back.
+async fn left(mut stack: Stack, deposits: &[String]) {
+    let hot = stack.issue("hot", "hot", "").await.unwrap();
+    for address in deposits.iter().chain([&hot.address]) {
+        stack.node.pay(address, COIN).await.unwrap();
+    }
+    stack.node.mine(1).await.unwrap();
+    stack.watcher.stop().unwrap();
+    stack.signer.stop().unwrap();
+
+    let folder = stack.dir().join("ceremony");
+    let by_program = folder.join("deposits.private");
+    let (one, two) = (stack.share("deposits", 3), stack.share("deposits", 1));
+    let descriptor = folder.join("deposits.descriptor");
+    let exit = [
+        "exit",
+        "--network=regtest",
+        "--wallet-account=0",
+        "--share",
+        text(&one),
+        "--share",
+        text(&two),
+        "--descriptor",
+        text(&descriptor),
+        "--out",
+        text(&by_program),
+    ];
+    stack.run("ceremony", &exit).unwrap();
+    let deposits_private = std::fs::read_to_string(&by_program).unwrap().trim().to_owned();
+    let hot_private = by_hand(&stack, "hot", 1, &stack.descriptors().hot).await;
+
+    for (wallet, private, coins) in [("deposits", deposits_private, 2), ("hot", hot_private, 1)] {
+        let amount = spent_by_node(&stack, wallet, &private).await;
+        assert_eq!(amount, COIN * coins, "{wallet}");
+    }
+}
+
+/// The private descriptor without our program: seed from shares, BIP-32 by another library, checksum by the node.
+async fn by_hand(stack: &Stack, wallet: &str, account: u32, descriptor: &str) -> String {
+    let mut recovery = Recovery::new();
+    for number in [2, 3] {
+        let words = std::fs::read_to_string(stack.share(wallet, number)).unwrap();
+        recovery.add(Mnemonic::parse(words.trim()).unwrap()).unwrap();
+    }
+    let seed = recovery.recover(&Passphrase::none()).unwrap();
+    let path: DerivationPath = format!("m/84h/1h/{account}h").parse().unwrap();
+    let secp = Secp256k1::new();
+    let master = Xpriv::new_master(NetworkKind::Test, &seed).unwrap();
+    let key = master.derive_priv(&secp, &path).unwrap();
+    let (body, _) = descriptor.split_once('#').unwrap();
+    let private = body.replace(&Xpub::from_priv(&secp, &key).to_string(), &key.to_string());
+    assert_ne!(private, body, "the shares give the descriptor's key");
+    let info: Value = stack.node.rpc("getdescriptorinfo", json!([private])).await.unwrap();
+    format!("{private}#{}", info["checksum"].as_str().unwrap())
+}
+
+/// Imports a private descriptor into a new wallet of the node's, scans the chain and spends all it finds.
+async fn spent_by_node(stack: &Stack, wallet: &str, private: &str) -> Amount {
+    let node = &stack.node;
+    let blank = json!([format!("exit-{wallet}"), false, true]);
+    let _: Value = node.rpc("createwallet", blank).await.unwrap();
+    let wallet = format!("exit-{wallet}");
+    let import = json!([[{ "desc": private, "timestamp": 0, "range": [0, 1000], "active": true }]]);
+    let done: Value = node.wallet_rpc(&wallet, "importdescriptors", import).await.unwrap();
+    assert_eq!(done[0]["success"], json!(true), "{done}");
+    let balance: f64 = node.wallet_rpc(&wallet, "getbalance", json!([])).await.unwrap();
+    let out = node.new_address().await.unwrap();
+    let sent: Value = node.wallet_rpc(&wallet, "sendall", json!([[out]])).await.unwrap();
+    assert_eq!(sent["complete"], json!(true), "{sent}");
+    node.mine(1).await.unwrap();
+    let txid = sent["txid"].as_str().unwrap().parse().unwrap();
+    assert_eq!(node.confirmations(txid).await.unwrap(), Some(1));
+    let left: f64 = node.wallet_rpc(&wallet, "getbalance", json!([])).await.unwrap();
+    assert_eq!(Amount::from_btc(left).unwrap(), Amount::ZERO);
+    Amount::from_btc(balance).unwrap()
+}
+
+async fn pay_and_sweep(stack: &Stack, addresses: &[String], key: &str) {
+    for address in addresses {
+        stack.node.pay(address, COIN).await.unwrap();
+    }
+    stack.node.mine(3).await.unwrap();
+    for address in addresses {
+        stack.deposit_in(address, "final").await.unwrap();
+    }
+    let before = stack.node.balance(&stack.descriptors().cold, 100).await.unwrap();
+    let sweep = stack.create_sweep(key).await.unwrap();
+    stack.sweep_in(&sweep.id, "broadcast").await.unwrap();
+    stack.node.mine(3).await.unwrap();
+    stack.sweep_in(&sweep.id, "final").await.unwrap();
+    let cold = stack.node.balance(&stack.descriptors().cold, 100).await.unwrap() - before;
+    let coins = u64::try_from(addresses.len()).unwrap();
+    assert!(cold > COIN * coins - Amount::from_sat(10_000), "{cold}");
+}
+
+/// `ceremony extend` or `reseal` with two of the wallet's shares and the token's wrapping key as it is now.
+fn again(stack: &Stack, what: &str, wallet: &str, old: &Path, new: &Path, more: &[&str]) {
+    let key = stack.dir().join("ceremony").join("wrapping-key.pem");
+    let fingerprint = stack.token().fingerprint.concat();
+    let (one, two) = (stack.share(wallet, 1), stack.share(wallet, 2));
+    let mut arguments = vec![
+        what,
+        "--bundle",
+        text(old),
+        "--out",
+        text(new),
+        "--wrapping-key",
+        text(&key),
+        "--fingerprint",
+        &fingerprint,
+        "--share",
+        text(&one),
+        "--share",
+        text(&two),
+    ];
+    arguments.extend(more);
+    stack.run("ceremony", &arguments).unwrap();
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::signer_client::{Failure, SignerClient, Unavailable};
 
 /// Claims in one call; the signer takes no more.
-const BATCH_MAX: usize = 1000;
+pub(crate) const BATCH_MAX: usize = 1000;
 /// Claims that may wait; more callers wait their turn.
 const QUEUE: usize = 4096;
 
@@ -101,6 +101,18 @@ impl Attestations {
         let waiting = Waiting { wallet: wallet.to_owned(), claim, answer };
         self.queue.send(waiting).await.map_err(|_| odd("the attestation task has ended"))?;
         answered.await.map_err(|_| odd("the attestation task has ended"))?
+    }
+
+    /// Attests all claims in one call, at most [`BATCH_MAX`], or none.
+    ///
+    /// # Errors
+    /// [`Failure`] as the signer gave it for all of them.
+    pub(crate) async fn attest_all(
+        &self,
+        wallet: &str,
+        claims: Vec<AddressClaim>,
+    ) -> Result<Vec<Attestation>, Failure> {
+        self.attester.attest(wallet.to_owned(), claims).await
     }
 
     /// The lowest index of the wallet above every one the signer attested.

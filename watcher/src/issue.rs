@@ -2,6 +2,7 @@
 //! anybody sees it. It never gives one index to two callers, whatever was restored from a backup: before it takes a
 //! new index it asks the signer how far it has attested.
 
+mod anew;
 mod entry;
 mod resume;
 

@@ -35,6 +35,8 @@ struct Memory {
     attested: BTreeMap<u32, String>,
     proven: u32,
     silent: bool,
+    /// What its token signs with.
+    key: u8,
     away: bool,
     calls: usize,
 }
@@ -88,11 +90,12 @@ impl Signer {
         for claim in claims {
             let _ = memory.attested.insert(claim.index, claim.customer_reference.clone());
         }
+        let key = memory.key;
         let attestation = |claim: &AddressClaim| Attestation {
             index: claim.index,
             address: wallet.address(Branch::External, claim.index).unwrap().to_string(),
             tier: "token-hd".into(),
-            signature: vec![7; 64],
+            signature: vec![key; 64],
             ..Attestation::default()
         };
         Ok(claims.iter().map(attestation).collect())
@@ -131,7 +134,10 @@ async fn desk(dir: &std::path::Path, signer: Signer) -> Desk {
 
 fn signer(proven: u32) -> Signer {
     let signer = Signer::default();
-    signer.0.lock().unwrap().proven = proven;
+    {
+        let mut memory = signer.0.lock().unwrap();
+        (memory.proven, memory.key) = (proven, 7);
+    }
     signer
 }
 
@@ -307,6 +313,40 @@ async fn equal_or_empty_references_get_addresses_of_their_own_after_a_restore() 
         let waited = desk.issuer.issue("default", &request("waits", "")).await.unwrap();
         assert_eq!(waited.index, 2, "an index taken before the backup stays with its key");
     }
+}
+
+#[tokio::test]
+async fn a_signer_with_a_new_token_attests_what_was_issued_before_anything_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut desk = desk(dir.path(), signer(100)).await;
+    for number in 0..5 {
+        let reference = format!("customer {number}");
+        desk.issuer.issue("default", &request(&format!("k{number}"), &reference)).await.unwrap();
+    }
+    // Another token with an empty log, of which it has proven too little at first; the watcher starts again.
+    {
+        let mut memory = desk.signer.0.lock().unwrap();
+        memory.attested.clear();
+        (memory.key, memory.proven) = (9, 3);
+    }
+    desk.issuer.resumed = Resumed::default();
+    let early = desk.issuer.issue("default", &request("k5", "new")).await.unwrap_err();
+    assert_eq!(code(early).1, "index-not-proven");
+    desk.signer.0.lock().unwrap().proven = 100;
+    let new = desk.issuer.issue("default", &request("k5", "new")).await.unwrap();
+    assert_eq!(new.index, 5);
+    for number in 0..5 {
+        let reference = format!("customer {number}");
+        let same = desk.issuer.issue("default", &request(&format!("k{number}"), &reference)).await;
+        let same = same.unwrap();
+        assert_eq!((same.index, same.proof.unwrap().signature), (number, vec![9; 64]));
+        assert_eq!(desk.signer.0.lock().unwrap().attested[&number], reference);
+    }
+    // Once a start: a signer that knows them is asked for the new ones alone.
+    let calls = desk.signer.0.lock().unwrap().calls;
+    desk.issuer.resumed = Resumed::default();
+    desk.issuer.issue("default", &request("k6", "newer")).await.unwrap();
+    assert_eq!(desk.signer.0.lock().unwrap().calls, calls + 1);
 }
 
 #[tokio::test]

@@ -71,6 +71,7 @@ async fn resealed(stack: &mut Stack, earlier: &str) -> String {
         assert!(said.contains(": imported, "), "{said}");
     }
     stack.start_signer().await.unwrap();
+    stack.crash_watcher().await.unwrap();
 
     // The same key is the same address; a new one goes on above, attested by the new token.
     let same = stack.issue("deposits", "a4", "customer").await.unwrap();
@@ -81,6 +82,10 @@ async fn resealed(stack: &mut Stack, earlier: &str) -> String {
     let issued = issued.await.unwrap();
     assert_eq!(issued.index, 5);
     stack.verify_address(&issued, "customer").unwrap();
+    // What the old token attested, the new one attested again before anything new.
+    let same = stack.issue("deposits", "a4", "customer").await.unwrap();
+    assert_eq!(same.address, earlier);
+    stack.verify_address(&same, "customer").unwrap();
     let addresses = [earlier.to_owned(), issued.address.clone()];
     pay_and_sweep(stack, &addresses, "resealed").await;
     issued.address

@@ -33,6 +33,7 @@ impl Issuer {
         }
         let below = self.attestations.attested_below(&wallet.name).await?;
         self.go_above(wallet, below).await?;
+        self.attest_anew(wallet, below).await?;
         let _ = resumed.insert(wallet.name.clone());
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! The attacker of these tests: another process that holds the PIN, the module and a stolen wrapped child, and goes
 //! past the worker.
 
+#![allow(clippy::print_stdout, reason = "the attacker's process tells the test that it was in")]
+
 use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};

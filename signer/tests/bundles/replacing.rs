@@ -216,7 +216,7 @@ fn kill_at(child: &mut Child, round: u32, folder: &Path, next: &Made) {
         assert!(Instant::now() < deadline, "the import neither came this far nor ended");
         std::thread::yield_now();
     }
-    if matches!(round % 5, 1 | 2 | 3) {
+    if matches!(round % 5, 1..=3) {
         // From one step to the next it is milliseconds: spread over them.
         let until = Instant::now() + Duration::from_millis(u64::from(round) * 2);
         while Instant::now() < until {

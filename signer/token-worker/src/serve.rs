@@ -153,8 +153,9 @@ impl Worker<'_> {
             }
             None => Finder { session: token.session(), counters }.init()?,
         };
-        let wrapped =
-            token.steadily(|session| canary::wrap(session, &keys.public.wrapping_spki, &canary::CANARY_PKCS8))?;
+        let wrapped = token.steadily(|session| {
+            canary::wrap(session, &keys.public.wrapping_spki, &canary::CANARY_PKCS8)
+        })?;
         token.steadily(|session| canary::try_everything(session, keys.wrapping, &wrapped))?;
         let statement = Binding::statement(challenge);
         let digest: [u8; 32] = Sha256::digest(challenge).into();
@@ -165,12 +166,13 @@ impl Worker<'_> {
             Children::new(session, keys.wrapping, &wrapped).canary(&digest, counters)
         })?;
         let proofs = BindingProofs { attestation, checkpoint, canary };
-        let sealing = match (keys.sealing, &keys.public.sealing_spki) {
-            (Some(key), Some(spki)) => Some(token.steadily(|session| {
-                Sealing::new(session, key).try_everything(spki, counters)
-            })?),
-            _ => None,
-        };
+        let sealing =
+            match (keys.sealing, &keys.public.sealing_spki) {
+                (Some(key), Some(spki)) => Some(token.steadily(|session| {
+                    Sealing::new(session, key).try_everything(spki, counters)
+                })?),
+                _ => None,
+            };
         let public = keys.public.clone();
         self.ready = Some(Ready { keys, canary: wrapped, sealing });
         Ok(Reply::Bound { keys: public, proofs: Box::new(proofs), made })

@@ -74,9 +74,7 @@ impl Token {
 
     /// Another session of this login.
     pub(crate) fn another_session(&self) -> Result<Session, Fault> {
-        self.pkcs11
-            .open_rw_session(self.slot)
-            .map_err(|error| fault::token("open another session", &error))
+        Session::open(&self.pkcs11, self.slot, true)
     }
 
     /// The module and the slot, for questions about them.

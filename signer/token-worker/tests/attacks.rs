@@ -19,6 +19,7 @@ use cryptoki::session::Session;
 use secp256k1::SecretKey;
 use support::attacker::{
     as_pin_holder, attacker, find, honest, honest_but, make_rsa, no_way_out, oaep, plant_template,
+    wrapping_key,
 };
 use support::{TestToken, wrap};
 use token_wire::{FaultCode, Reply, Request};
@@ -40,7 +41,7 @@ fn a_pin_holder_gets_no_key_out() {
 #[test]
 fn attack_unwrapping() {
     let Some((session, wrapped)) = attacker() else { return };
-    let wrapping = find(&session, ObjectClass::PRIVATE_KEY, KeyType::RSA)[0];
+    let wrapping = wrapping_key(&session);
     let unwrap = |template: &[Attribute]| session.unwrap_key(&oaep(), wrapping, &wrapped, template);
     // Where a token has an answer of its own (a default, or the last word of two), the child must still be
     // what the template says.
@@ -80,10 +81,11 @@ fn attributes(session: &Session, child: ObjectHandle) -> Vec<Attribute> {
 #[test]
 fn attack_the_keys() {
     let Some((session, wrapped)) = attacker() else { return };
-    let wrapping = find(&session, ObjectClass::PRIVATE_KEY, KeyType::RSA);
+    let unwrapping = find(&session, ObjectClass::PRIVATE_KEY, KeyType::RSA);
     let signing = find(&session, ObjectClass::PRIVATE_KEY, KeyType::EC_EDWARDS);
-    assert_eq!((wrapping.len(), signing.len()), (1, 2));
-    for key in wrapping.iter().chain(&signing) {
+    // The wrapping and the sealing key; attestation and checkpoint.
+    assert_eq!((unwrapping.len(), signing.len()), (2, 2));
+    for key in unwrapping.iter().chain(&signing) {
         no_way_out(&session, *key);
         assert!(session.destroy_object(*key).is_err());
         for change in [
@@ -104,7 +106,7 @@ fn attack_the_keys() {
             );
         }
     }
-    let key = wrapping[0];
+    let key = wrapping_key(&session);
     // The child's PKCS#8 in the clear would be the answer.
     for mechanism in [oaep(), Mechanism::RsaPkcs, Mechanism::RsaX509] {
         assert!(session.decrypt(&mechanism, key, &wrapped).is_err());

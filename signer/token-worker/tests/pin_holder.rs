@@ -19,7 +19,7 @@ use secp256k1::SecretKey;
 use sha2::{Digest as _, Sha256};
 use support::attacker::{
     as_pin_holder, attack, attacker, find, honest, honest_but, make_rsa, oaep, plant_template,
-    without_login,
+    without_login, wrapping_key,
 };
 use support::{TestToken, wrap};
 use token_wire::{Binding, FaultCode, Reply, Request};
@@ -133,7 +133,7 @@ const STAYING: [&[Attribute]; 3] = [
 ];
 
 fn unwrap_to_stay(session: &Session, wrapped: &[u8], staying: &[Attribute]) -> bool {
-    let wrapping = find(session, ObjectClass::PRIVATE_KEY, KeyType::RSA)[0];
+    let wrapping = wrapping_key(session);
     let mut template = honest();
     for change in staying {
         let kind = change.attribute_type();

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::session::Session;
 use cryptoki::error::Error;
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
 use token_wire::conformance::Proof;
 use token_wire::{CANARY_PUBLIC_KEY, Fault};
 

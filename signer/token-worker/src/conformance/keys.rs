@@ -1,10 +1,10 @@
 //! Keys born in the token: the wrapping key with its unwrap template, the keys that sign statements and coins, the one
 //! that seals. It never takes a weaker key for a good one: what a token would not have of a template is named.
 
+use crate::session::Session;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
-use cryptoki::session::Session;
 use token_wire::conformance::Proof;
 use token_wire::{Counters, Fault};
 

@@ -12,8 +12,8 @@ mod sessions;
 
 use std::io;
 
+use crate::session::Session;
 use cryptoki::object::{Attribute, ObjectClass};
-use cryptoki::session::Session;
 use token_wire::conformance::{ModuleInfo, Said};
 use token_wire::{Fault, FaultCode};
 
@@ -46,7 +46,7 @@ fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
         token: info,
     }))?;
     mechanisms::try_all(&token, args.kwp_mechanism, table)?;
-    token.log_in()?;
+    token.log_in(|| Ok(()))?;
     let session = token.session();
     refuse_signers_token(session)?;
     let wrapping = keys::try_wrapping(session, table)?;

@@ -1,8 +1,8 @@
 //! How sessions behave: what a worker relies on when it was killed, when a call failed, when it is one of several. It
 //! never looks at how long a call takes.
 
+use crate::session::Session;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::session::Session;
 use token_wire::Fault;
 
 use super::children::Way;

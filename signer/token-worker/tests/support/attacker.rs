@@ -47,7 +47,7 @@ fn run(command: &mut Command) {
 /// as the PIN holder. What was attacked must be as it was before.
 pub(crate) fn attack(test: &str, act: impl FnOnce(&Session, ObjectHandle, &[u8])) {
     if let Some((session, wrapped)) = attacker() {
-        let wrapping = find(&session, ObjectClass::PRIVATE_KEY, KeyType::RSA)[0];
+        let wrapping = wrapping_key(&session);
         return act(&session, wrapping, &wrapped);
     }
     let token = TestToken::new();
@@ -74,6 +74,12 @@ pub(crate) fn attacker() -> Option<(Session, Vec<u8>)> {
     }
     println!("attacker was in");
     Some((session, super::hex(&std::env::var("ATTACK_WRAPPED").unwrap())))
+}
+
+/// Not the sealing key, which is RSA too.
+pub(crate) fn wrapping_key(session: &Session) -> ObjectHandle {
+    let label = Attribute::Label(b"cofferdam wrapping 1".to_vec());
+    session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY), label]).unwrap()[0]
 }
 
 pub(crate) fn find(session: &Session, class: ObjectClass, kind: KeyType) -> Vec<ObjectHandle> {

@@ -94,7 +94,7 @@ async fn storm(hundredths_of_percent: usize, least_percent: usize) {
     rules += &format!("C_Sign 0.{crash:04}% crash\nC_UnwrapKey 0.{hang:04}% hang\n");
     let calls = test.noted("calls").len();
     test.fault(&rules);
-    let requests = 150 * rounds();
+    let requests = 100 * rounds();
     let done = completed(&token, &children, requests).await;
     let (calls, faults) = (test.noted("calls").len() - calls, test.faults());
     let died = faults.iter().filter(|fault| fault.ends_with("crash") || fault.ends_with("hang"));

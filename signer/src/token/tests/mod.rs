@@ -7,6 +7,7 @@ mod trouble;
 mod pin;
 mod faults;
 mod standby;
+mod wycheproof;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -15,3 +15,4 @@ mod history;
 mod oracle;
 mod folding;
 mod properties;
+mod nonces;

@@ -17,6 +17,7 @@ mod crash;
 mod groups;
 mod grants;
 mod lifecycle;
+mod nonces;
 mod support;
 mod tampering;
 
@@ -74,5 +75,6 @@ on_both! {
     grants::a_permit_follows_a_durable_spend,
     grants::no_spend_no_permit,
     grants::no_checkpoint_no_permit,
+    nonces::a_nonce_used_before_a_restart_is_refused_after_it,
     crash::killed_writers_lose_nothing_they_acknowledged,
 }

@@ -11,7 +11,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use bitcoin::address::{Address, NetworkUnchecked};
-use bitcoin::bip32::{ChildNumber, KeySource};
+use bitcoin::bip32::{ChildNumber, Fingerprint, KeySource, Xpub};
 use bitcoin::{NetworkKind, Script, ScriptBuf};
 use miniscript::descriptor::{DescriptorPublicKey, Wildcard};
 use miniscript::{Descriptor, ForEachKey as _};
@@ -159,7 +159,7 @@ impl Wallet {
         let kind = NetworkKind::from(network);
         if !parsed.for_each_key(|key| belongs(key, kind)) {
             let reason =
-                "every key must be an extended key of this network ending in an unhardened *";
+                "every key must be a valid extended key of this network ending in an unhardened *";
             return Err(wrong(reason.to_owned()));
         }
         let mut branches = parsed
@@ -262,13 +262,20 @@ impl Wallet {
 fn belongs(key: &DescriptorPublicKey, network: NetworkKind) -> bool {
     match key {
         DescriptorPublicKey::XPub(key) => {
-            key.wildcard == Wildcard::Unhardened && key.xkey.network == network
+            key.wildcard == Wildcard::Unhardened && is_sound(&key.xkey, network)
         }
         DescriptorPublicKey::MultiXPub(key) => {
-            key.wildcard == Wildcard::Unhardened && key.xkey.network == network
+            key.wildcard == Wildcard::Unhardened && is_sound(&key.xkey, network)
         }
         DescriptorPublicKey::Single(_) => false,
     }
+}
+
+/// BIP-32: a master key has no parent. The library reads one that claims to have.
+fn is_sound(key: &Xpub, network: NetworkKind) -> bool {
+    let parentless = key.parent_fingerprint == Fingerprint::default()
+        && key.child_number == ChildNumber::Normal { index: 0 };
+    key.network == network && (key.depth > 0 || parentless)
 }
 
 /// The same network in the words of the bitcoin library.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use bitcoin::bip32::{ChildNumber, Fingerprint, Xpub};
 use bitcoin::{Address, Network, NetworkKind, ScriptBuf};
 use miniscript::descriptor::{DefiniteDescriptorKey, DescriptorPublicKey};
 use miniscript::{Descriptor, ForEachKey as _};
@@ -126,12 +127,12 @@ impl Wallet {
         descriptor.sanity_check().map_err(|e| format!("the descriptor is not sane: {e}"))?;
         let kind = NetworkKind::from(network);
         let right_network = descriptor.for_each_key(|key| match key {
-            DescriptorPublicKey::XPub(key) => key.xkey.network == kind,
-            DescriptorPublicKey::MultiXPub(key) => key.xkey.network == kind,
+            DescriptorPublicKey::XPub(key) => is_sound(&key.xkey, kind),
+            DescriptorPublicKey::MultiXPub(key) => is_sound(&key.xkey, kind),
             DescriptorPublicKey::Single(_) => true,
         });
         if !right_network {
-            return Err(format!("the descriptor's key is not for {network}"));
+            return Err(format!("the descriptor's key is not a valid one for {network}"));
         }
         let text = descriptor.to_string();
         let branches = descriptor.into_single_descriptors().map_err(|e| e.to_string())?;
@@ -289,6 +290,13 @@ impl Wallet {
         }
         Ok(())
     }
+}
+
+/// BIP-32: a master key has no parent. The library reads one that claims to have.
+fn is_sound(key: &Xpub, network: NetworkKind) -> bool {
+    let parentless = key.parent_fingerprint == Fingerprint::default()
+        && key.child_number == ChildNumber::Normal { index: 0 };
+    key.network == network && (key.depth > 0 || parentless)
 }
 
 fn mismatch(wallet: &str, reason: &str) -> StoreError {

@@ -1,0 +1,134 @@
+//! The log's entries, checkpoints and attested leaves: each has one spelling.
+
+use audit::attestation::Leaf;
+use audit::checkpoint::{Checkpoint, origin};
+use audit::entry::{Admitted, Attested, Claim, Entry, Event, PaidOrder, Reason, Spend, SpentSlot};
+use audit::note;
+use ed25519_dalek::{Signer as _, SigningKey};
+
+pub(crate) fn entry(data: &[u8]) {
+    let with_version = [&[audit::entry::VERSION], data].concat();
+    for bytes in [data, &with_version] {
+        if let Ok(entry) = Entry::decode(bytes) {
+            assert_eq!(entry.encode().unwrap(), bytes);
+        }
+    }
+}
+
+/// The first byte chooses: a whole note, or a text that the pinned key signs here.
+pub(crate) fn checkpoint(data: &[u8]) {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let public = key.verifying_key().to_bytes();
+    let name = origin(&public);
+    let Some((mode, rest)) = data.split_first() else { return };
+    let given = String::from_utf8_lossy(rest);
+    let text = match mode % 3 {
+        0 => given.clone().into_owned(),
+        1 => format!("{given}\n"),
+        _ => format!("{name}\n{given}"),
+    };
+    let signed = note::assemble(&text, &name, &public, &key.sign(text.as_bytes()).to_bytes());
+    for note in [given.as_ref(), &signed] {
+        let Ok(checkpoint) = Checkpoint::open(note, &name, &public) else { continue };
+        assert_eq!(checkpoint.origin, name);
+        // Only extension lines may stand below what we would write, and only other signatures.
+        let text = note::open(note, &name, &public).unwrap();
+        assert!(text.starts_with(&checkpoint.text()), "{text:?}");
+        let again = key.sign(checkpoint.text().as_bytes()).to_bytes();
+        let again = checkpoint.note(&public, &again);
+        assert_eq!(Checkpoint::open(&again, &name, &public), Ok(checkpoint));
+        assert!(Checkpoint::open(note, &name, &[0x42; 32]).is_err(), "another key's");
+    }
+}
+
+pub(crate) fn leaf(data: &[u8]) {
+    if let Ok(leaf) = Leaf::decode(data) {
+        assert_eq!(leaf.encode().unwrap(), data);
+        leaf.hash().unwrap();
+    }
+}
+
+pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
+    let text = || "t".to_owned();
+    let reason = || Reason { code: "fee-cap".to_owned(), text: text() };
+    let claim = Claim { index: 300, address: text(), reference: String::new(), expires_unix: 1 };
+    let (request, root, digest) = ([1; 16], [2; 32], [3; 32]);
+    let spend = Spend {
+        request,
+        policy: 1,
+        lane: text(),
+        wallet: text(),
+        caller: text(),
+        fee: 200,
+        external: u128::MAX,
+        slots: vec![SpentSlot { slot: vec![7; 36], amount: 1 }],
+        orders: vec![PaidOrder { key: [10; 32], id: text(), digest, expires_unix: 300 }],
+        change_index: Some(3),
+        cold_index: Some((text(), 4)),
+        transaction: vec![9; 60],
+        trace: vec![text()],
+    };
+    let admitted =
+        Admitted { request, caller: text(), key: text(), lane: text(), wallet: text(), digest };
+    let events = [
+        Event::Opened {
+            origin: text(),
+            network: text(),
+            checkpoint_key: root,
+            attestation_key: root,
+            wrapping_fingerprint: root,
+        },
+        Event::PolicyActivated { version: 1, digest, text: text(), officers: vec![text()] },
+        Event::WalletImported {
+            wallet: text(),
+            descriptor: text(),
+            tier: text(),
+            bundle: root,
+            external: 9,
+            change: 9,
+        },
+        Event::Proven { wallet: text(), change: true, below: 300 },
+        Event::ProofFailed { wallet: text(), change: false, index: 1, reason: text() },
+        Event::Refused { request: Some(request), caller: text(), digest, reasons: vec![reason()] },
+        Event::Admitted(admitted),
+        Event::Denied { request, policy: 1, reasons: vec![reason()], trace: vec![text()] },
+        Event::Spend(spend),
+        Event::Signed { request, transaction: vec![9; 60] },
+        Event::Failed { request, reason: reason() },
+        Event::Attested(Attested { wallet: text(), caller: text(), root, claims: vec![claim] }),
+        Event::AttestationSigned { root, signature: vec![4; 64] },
+        Event::Service { state: text(), version: text() },
+        Event::TailSetAside { from: 300, count: 2, digest },
+        Event::SpendAgain { request, policy: 2 },
+    ];
+    let encoded = |event| Entry { unix_ms: 1_700_000_000_000, event }.encode().unwrap();
+    events.into_iter().map(encoded).collect()
+}
+
+pub(crate) fn checkpoint_seeds() -> Vec<Vec<u8>> {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let public = key.verifying_key().to_bytes();
+    let checkpoint = Checkpoint { origin: origin(&public), size: 70_000, root: [5; 32] };
+    let text = checkpoint.text();
+    let note = checkpoint.note(&public, &key.sign(text.as_bytes()).to_bytes());
+    let below = text.split_once('\n').unwrap().1;
+    vec![
+        format!("\0{note}").into(),
+        format!("\0{text}").into(),
+        format!("\x01{}", text.trim_end()).into(),
+        format!("\x02{below}").into(),
+        format!("\x02{below}extension\n").into(),
+    ]
+}
+
+pub(crate) fn leaf_seeds() -> Vec<Vec<u8>> {
+    let leaf = |reference: &str, expires_unix| Leaf {
+        network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".to_owned(),
+        wallet: "deposits".to_owned(),
+        index: 3,
+        address: "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".to_owned(),
+        reference: reference.to_owned(),
+        expires_unix,
+    };
+    [leaf("", 0), leaf("Kunde 7 \u{e4}", u64::MAX)].map(|leaf| leaf.encode().unwrap()).to_vec()
+}

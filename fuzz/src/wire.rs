@@ -1,0 +1,91 @@
+//! What signer and token worker say to each other: a frame that is read can be said again and means the same.
+
+use core::fmt::Debug;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use token_wire::{
+    Batch, Binding, BindingProofs, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, Keys,
+    RawSignature, Reply, Request, StatementKey, TokenInfo,
+};
+
+pub(crate) fn question(data: &[u8]) {
+    frames::<Request>(data);
+}
+
+pub(crate) fn answer(data: &[u8]) {
+    frames::<Reply>(data);
+}
+
+/// The bytes as a stream of frames, and as the body of one.
+fn frames<M: Serialize + DeserializeOwned + PartialEq + Debug>(data: &[u8]) {
+    let mut stream = data;
+    while let Ok(Some(message)) = token_wire::read::<M>(&mut stream) {
+        again(&message, data.len());
+    }
+    let length = u32::try_from(data.len()).unwrap();
+    let frame = [&length.to_le_bytes(), data].concat();
+    if let Ok(Some(message)) = token_wire::read::<M>(&mut frame.as_slice()) {
+        again(&message, frame.len());
+        if let Some((_, cut)) = frame.split_last() {
+            assert!(token_wire::read::<M>(&mut &*cut).is_err(), "read past its frame");
+        }
+    }
+}
+
+fn again<M: Serialize + DeserializeOwned + PartialEq + Debug>(message: &M, most: usize) {
+    let mut bytes = Vec::new();
+    token_wire::write(&mut bytes, message).expect("what was read can be written");
+    assert!(bytes.len() <= most, "it grew from {most} to {} bytes", bytes.len());
+    assert_eq!(token_wire::read::<M>(&mut bytes.as_slice()).unwrap().as_ref(), Some(message));
+    assert!(!format!("{message:?}").is_empty());
+}
+
+/// With and without the frame around it.
+fn said<M: Serialize>(messages: &[M]) -> Vec<Vec<u8>> {
+    let mut seeds: Vec<_> = messages.iter().map(|m| postcard::to_allocvec(m).unwrap()).collect();
+    let mut stream = Vec::new();
+    for message in messages {
+        token_wire::write(&mut stream, message).unwrap();
+    }
+    seeds.push(stream);
+    seeds
+}
+
+fn keys() -> Keys {
+    Keys { wrapping_spki: vec![0x30; 40], attestation: [1; 32], checkpoint: [2; 32] }
+}
+
+pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
+    let job = |at| Job { wrapped: vec![at; 24], digest: [at; 32] };
+    said(&[
+        Request::Hello { version: token_wire::VERSION },
+        Request::Open { write: true },
+        Request::Login,
+        Request::Init { challenge: [3; 32] },
+        Request::Bind(Binding { keys: keys(), challenge: [4; 32] }),
+        Request::Sign(Batch { id: 300, permit: [5; 16], jobs: vec![job(1), job(2)] }),
+        Request::Statement { key: StatementKey::Checkpoint, message: b"text\n".to_vec() },
+        Request::Counters,
+        Request::Shutdown,
+    ])
+}
+
+pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
+    let raw = RawSignature { r: [6; 32], s: [7; 32] };
+    let text = || "a".to_owned();
+    let refused = JobOutcome::Refused(JobFault { text: "C_UnwrapKey".to_owned() });
+    let info = TokenInfo { label: text(), serial: text(), manufacturer: text(), model: text() };
+    let proofs = BindingProofs { attestation: raw, checkpoint: raw, canary: raw };
+    said(&[
+        Reply::Hello { version: token_wire::VERSION, program: text() },
+        Reply::Opened(info),
+        Reply::LoggedIn,
+        Reply::Bound { keys: keys(), proofs: Box::new(proofs), made: vec![text()] },
+        Reply::Signed { id: 300, outcomes: vec![JobOutcome::Signed(raw), refused] },
+        Reply::Stated(raw),
+        Reply::Counters(Counters { finds: 3, logins: 1, unwraps: 70_000, ..Counters::default() }),
+        Reply::Bye,
+        Reply::Fault(Fault::new(FaultCode::PinLocked, "no")),
+    ])
+}

@@ -12,8 +12,7 @@
 
 use bitcoin::bip32::{ChildNumber, DerivationPath, Xpub};
 use bitcoin::{Address, CompressedPublicKey, NetworkKind, ScriptBuf};
-use bundle::network::account_path;
-use bundle::{Fields, Header, Network};
+use bundle::{Fields, Header, Kind, Network, Script};
 use ceremony::derive::ExtendedKey;
 use ed25519_dalek::{Signer as _, SigningKey};
 use miniscript::descriptor::checksum;
@@ -199,8 +198,9 @@ fn bip32_invalid_keys_are_refused_wherever_keys_are_read() {
 /// A bundle's header for BIP-84's account.
 fn header() -> Header {
     let master = ExtendedKey::master(&hex(SEED)).unwrap();
-    let account = master.descend(account_path(Network::Bitcoin, 0).unwrap()).unwrap();
+    let account = master.descend(Script::Wpkh.account_path(Network::Bitcoin, 0).unwrap()).unwrap();
     let fields = Fields {
+        kind: Kind::TOKEN_HD,
         network: Network::Bitcoin,
         account: 0,
         xpub: account.xpub(NetworkKind::Main),

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
-use bundle::{Bundle, Error, Fields, Header, Network, Record, Verifier, Writer};
+use bundle::{Bundle, Error, Fields, Header, Kind, Network, Record, Verifier, Writer};
 use secp256k1::{Keypair, Message, PublicKey, SECP256K1, schnorr};
 use sha2::{Digest as _, Sha256};
 
@@ -59,6 +59,7 @@ fn rewritten(bytes: &[u8], bundle: &Bundle) -> Vec<u8> {
 fn header(external: u32, change: u32, blob_len: u16, wrapping: [u8; 32]) -> Header {
     let (master, account) = &*ACCOUNT;
     let fields = Fields {
+        kind: Kind::TOKEN_HD,
         network: Network::Regtest,
         account: 7,
         xpub: Xpub::from_priv(SECP256K1, account),

@@ -100,6 +100,7 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
         Event::Service { state: text(), version: text() },
         Event::TailSetAside { from: 300, count: 2, digest },
         Event::SpendAgain { request, policy: 2 },
+        Event::KeyState { wallet: text(), tier: text(), state: text(), reason: text() },
     ];
     let encoded = |event| Entry { unix_ms: 1_700_000_000_000, event }.encode().unwrap();
     events.into_iter().map(encoded).collect()

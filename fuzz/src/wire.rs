@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use token_wire::{
     Batch, Binding, BindingProofs, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, Keys,
-    RawSignature, Reply, Request, StatementKey, TokenInfo,
+    RawSignature, Reply, Request, SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey,
+    TokenInfo,
 };
 
 pub(crate) fn question(data: &[u8]) {
@@ -53,10 +54,16 @@ fn said<M: Serialize>(messages: &[M]) -> Vec<Vec<u8>> {
 }
 
 fn keys() -> Keys {
-    Keys { wrapping_spki: vec![0x30; 40], attestation: [1; 32], checkpoint: [2; 32] }
+    Keys {
+        wrapping_spki: vec![0x30; 40],
+        attestation: [1; 32],
+        checkpoint: [2; 32],
+        sealing_spki: Some(vec![0x31; 40]),
+    }
 }
 
 pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
+    let sealed = |how| SealedJob { change: true, index: 300, how, digest: [8; 32] };
     let job = |at| Job { wrapped: vec![at; 24], digest: [at; 32] };
     said(&[
         Request::Hello { version: token_wire::VERSION },
@@ -65,6 +72,12 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
         Request::Init { challenge: [3; 32] },
         Request::Bind(Binding { keys: keys(), challenge: [4; 32] }),
         Request::Sign(Batch { id: 300, permit: [5; 16], jobs: vec![job(1), job(2)] }),
+        Request::Sealed(SealedBatch {
+            id: 301,
+            permit: [5; 16],
+            account: SealedAccount { header: [6; 32], blob: vec![7; 60] },
+            jobs: vec![sealed(SigningWay::Ecdsa), sealed(SigningWay::TaprootKey)],
+        }),
         Request::Statement { key: StatementKey::Checkpoint, message: b"text\n".to_vec() },
         Request::Counters,
         Request::Shutdown,

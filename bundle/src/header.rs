@@ -70,11 +70,11 @@ impl Header {
         let path = script
             .account_path(fields.network, fields.account)
             .ok_or(Error::Header("the account number is 2^31 or more"))?;
-        let [_, _, account] = path;
+        let depth = u8::try_from(path.len()).map_err(|_| Error::Header("its path is too long"))?;
         let xpub = &fields.xpub;
         require(xpub.network == fields.network.kind(), "the account key is of another network")?;
         require(
-            xpub.depth == 3 && xpub.child_number == account,
+            xpub.depth == depth && path.last() == Some(&xpub.child_number),
             "the account key is not at the account's place in the tree",
         )?;
         require(
@@ -96,9 +96,12 @@ impl Header {
             )?,
         }
 
-        let steps = path.map(|step| format!("/{step:#}")).concat();
-        let body = format!("{}([{}{steps}]{xpub}/<0;1>/*)", script.name(), fields.master);
-        let descriptor = with_checksum(&body)?;
+        let steps: String = path.iter().map(|step| format!("/{step:#}")).collect();
+        let key = format!("[{}{steps}]{xpub}/<0;1>/*", fields.master);
+        let descriptor = match script.descriptor(&key) {
+            Some(body) => with_checksum(&body)?,
+            None => key,
+        };
         let path = format!("m{steps}");
         let bytes = encode(&fields, &path, &descriptor)?;
         let digest = tagged("cofferdam/bundle/header/1").chain_update(&bytes).finalize().into();
@@ -143,7 +146,8 @@ impl Header {
         &self.path
     }
 
-    /// The watch-only multipath descriptor with its checksum.
+    /// The watch-only multipath descriptor with its checksum; of a cosigner its key expression alone, which others put
+    /// beside theirs.
     #[must_use]
     pub fn descriptor(&self) -> &str {
         &self.descriptor

@@ -72,19 +72,28 @@ impl Scheme {
 pub enum Script {
     /// P2WPKH (BIP-84).
     Wpkh,
+    /// P2WPKH in P2SH (BIP-49).
+    ShWpkh,
+    /// P2PKH (BIP-44).
+    Pkh,
     /// P2TR, key path alone (BIP-86).
     Tr,
+    /// One key of a P2WSH multisig (BIP-48): it has no addresses before the others' keys are beside it.
+    WshCosigner,
 }
 
 impl Script {
-    const ALL: [Self; 2] = [Self::Wpkh, Self::Tr];
+    const ALL: [Self; 5] = [Self::Wpkh, Self::ShWpkh, Self::Pkh, Self::Tr, Self::WshCosigner];
 
-    /// The name in descriptors.
+    /// The name on command lines.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Wpkh => "wpkh",
+            Self::ShWpkh => "sh-wpkh",
+            Self::Pkh => "pkh",
             Self::Tr => "tr",
+            Self::WshCosigner => "wsh-cosigner",
         }
     }
 
@@ -94,22 +103,36 @@ impl Script {
         Self::ALL.into_iter().find(|script| script.name() == name)
     }
 
+    /// The descriptor of a key expression, without checksum; `None` where the key alone makes none.
+    #[must_use]
+    pub(crate) fn descriptor(self, key: &str) -> Option<String> {
+        match self {
+            Self::Wpkh => Some(format!("wpkh({key})")),
+            Self::ShWpkh => Some(format!("sh(wpkh({key}))")),
+            Self::Pkh => Some(format!("pkh({key})")),
+            Self::Tr => Some(format!("tr({key})")),
+            Self::WshCosigner => None,
+        }
+    }
+
     /// The path's first step, without the hardening bit.
     fn purpose(self) -> u32 {
         match self {
             Self::Wpkh => 84,
+            Self::ShWpkh => 49,
+            Self::Pkh => 44,
             Self::Tr => 86,
+            Self::WshCosigner => 48,
         }
     }
 
-    /// The three hardened steps: `m/purpose'h/coin'h/account'h`. `None` when `account` is 2^31 or more.
+    /// The hardened steps: `m/purpose'h/coin'h/account'h`, and `/2h` for a cosigner (BIP-48's number for P2WSH). `None`
+    /// when `account` is 2^31 or more.
     #[must_use]
-    pub fn account_path(self, network: Network, account: u32) -> Option<[ChildNumber; 3]> {
-        Some([
-            ChildNumber::from_hardened_idx(self.purpose()).ok()?,
-            ChildNumber::from_hardened_idx(network.coin_type()).ok()?,
-            ChildNumber::from_hardened_idx(account).ok()?,
-        ])
+    pub fn account_path(self, network: Network, account: u32) -> Option<Vec<ChildNumber>> {
+        let mut steps = vec![self.purpose(), network.coin_type(), account];
+        steps.extend((self == Self::WshCosigner).then_some(2));
+        steps.into_iter().map(|step| ChildNumber::from_hardened_idx(step).ok()).collect()
     }
 
     /// From a path as text; what follows the first step is not looked at.

@@ -35,7 +35,7 @@ impl Account {
         number: u32,
     ) -> Result<Self, Error> {
         let master = ExtendedKey::master(seed)?;
-        let key = master.descend(script.account_path(network, number).ok_or(Error::NoKey)?)?;
+        let key = master.descend(&script.account_path(network, number).ok_or(Error::NoKey)?)?;
         Ok(Self { key, master: master.fingerprint(), script, network, number })
     }
 

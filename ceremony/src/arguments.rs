@@ -162,10 +162,11 @@ pub(crate) struct Place {
     /// regtest, signet, testnet4 or bitcoin.
     #[arg(long, value_parser = network)]
     pub(crate) network: Network,
-    /// Account number: m/84h/coin'h/NUMBER'h, with 86h for taproot.
+    /// Account number: m/84h/coin'h/NUMBER'h, and 49h, 44h, 86h or 48h by script.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) wallet_account: u32,
-    /// What its addresses are: wpkh, or tr (taproot, tier sealed-hd alone).
+    /// What its addresses are: wpkh, sh-wpkh, pkh, tr (taproot, tier sealed-hd alone), or wsh-cosigner for one key of a
+    /// P2WSH multisig.
     #[arg(long, value_parser = script, default_value = "wpkh")]
     pub(crate) script: Script,
 }
@@ -232,7 +233,7 @@ fn network(name: &str) -> Result<Network, String> {
 }
 
 fn script(name: &str) -> Result<Script, String> {
-    Script::from_name(name).ok_or_else(|| "use wpkh or tr".to_owned())
+    Script::from_name(name).ok_or_else(|| "use wpkh, sh-wpkh, pkh, tr or wsh-cosigner".to_owned())
 }
 
 fn tier(name: &str) -> Result<Scheme, String> {

@@ -58,9 +58,9 @@ impl ExtendedKey {
     ///
     /// # Errors
     /// As [`child`](Self::child).
-    pub fn descend(&self, steps: [ChildNumber; 3]) -> Result<Self, Error> {
-        let [purpose, coin, account] = steps;
-        self.child(purpose)?.child(coin)?.child(account)
+    pub fn descend(&self, steps: &[ChildNumber]) -> Result<Self, Error> {
+        let (first, rest) = steps.split_first().ok_or(Error::NoKey)?;
+        rest.iter().try_fold(self.child(*first)?, |key, step| key.child(*step))
     }
 
     /// The public key.

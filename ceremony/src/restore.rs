@@ -97,6 +97,7 @@ fn addresses(account: &Account, header: &Header, change: bool) -> Result<Vec<Str
         Network::Testnet4 | Network::Signet => KnownHrp::Testnets,
         Network::Regtest => KnownHrp::Regtest,
     };
+    let kind = header.fields().network.kind();
     let (private, public) = (account.branch(change)?, header.branch(change)?);
     let mut addresses = Vec::new();
     for index in 0..TRIED {
@@ -105,11 +106,17 @@ fn addresses(account: &Account, header: &Header, change: bool) -> Result<Vec<Str
         if public.public_key(index)? != key {
             return Err(Error::SelfCheck { change, index });
         }
-        let address = match account.script() {
-            Script::Wpkh => Address::p2wpkh(&CompressedPublicKey(key), hrp),
-            Script::Tr => Address::p2tr(SECP256K1, key.x_only_public_key().0, None, hrp),
-        };
-        addresses.push(address.to_string());
+        let single = CompressedPublicKey(key);
+        addresses.push(match account.script() {
+            Script::Wpkh => Address::p2wpkh(&single, hrp).to_string(),
+            Script::ShWpkh => Address::p2shwpkh(&single, kind).to_string(),
+            Script::Pkh => Address::p2pkh(single, kind).to_string(),
+            Script::Tr => {
+                Address::p2tr(SECP256K1, key.x_only_public_key().0, None, hrp).to_string()
+            }
+            // Its addresses hang on the other cosigners' keys as well; its own keys can be compared.
+            Script::WshCosigner => single.to_string(),
+        });
     }
     Ok(addresses)
 }

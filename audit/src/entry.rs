@@ -241,6 +241,13 @@ pub enum Event {
         /// Change records below this were proven, and are the same bytes now.
         change_proven: u32,
     },
+    /// Our signatures were made and verified, and other cosigners have to add theirs. Holds the answer.
+    PartlySigned {
+        /// Request id.
+        request: [u8; 16],
+        /// The PSBT with every signature so far, BIP-174 version 0.
+        psbt: Vec<u8>,
+    },
 }
 
 /// A stable code and a sentence.

@@ -142,6 +142,10 @@ fn vectors() -> Vec<(Event, &'static str)> {
              0101010101010101010101010101010101010101010101010101010101010101\
              0202020202020202020202020202020202020202020202020202020202020202ac0203c80102",
         ),
+        (
+            Event::PartlySigned { request, psbt: vec![0x70, 0x73] },
+            "01d2091201010101010101010101010101010101027073",
+        ),
     ]
 }
 
@@ -220,7 +224,7 @@ fn a_length_that_lies_costs_nothing() {
 proptest! {
     #[test]
     fn hostile_bytes_never_panic_and_decode_to_themselves(
-        body in prop::collection::vec(any::<u8>(), 0..300), kind in 0_u8..20,
+        body in prop::collection::vec(any::<u8>(), 0..300), kind in 0_u8..21,
     ) {
         let mut bytes = vec![1, 0, kind];
         bytes.extend(body);

@@ -298,8 +298,36 @@ fn a_sealed_account_opens_to_the_addresses_and_only_whole() {
                     let hash = bitcoin::CompressedPublicKey(key).wpubkey_hash();
                     bitcoin::ScriptBuf::new_p2wpkh(&hash)
                 }
+                other => panic!("{other:?} is not tried here"),
             };
             assert_eq!(branch.at_derivation_index(5).unwrap().script_pubkey(), expected);
         }
+    }
+}
+
+#[test]
+fn every_script_that_a_token_signs_has_its_path_and_descriptor() {
+    let folder = tempfile::tempdir().unwrap();
+    let scripts = [
+        (bundle::Script::Wpkh, "m/84h/1h/3h", "wpkh(["),
+        (bundle::Script::ShWpkh, "m/49h/1h/3h", "sh(wpkh(["),
+        (bundle::Script::Pkh, "m/44h/1h/3h", "pkh(["),
+        (bundle::Script::WshCosigner, "m/48h/1h/3h/2h", "["),
+    ];
+    for (script, path, begins) in scripts {
+        assert_eq!(bundle::Script::from_name(script.name()), Some(script));
+        let out = folder.path().join(script.name());
+        let kind = bundle::Kind { scheme: bundle::Scheme::RsaOaepSha1, script };
+        let made = create(&Plan { kind, ..plan(&out, 2, 1, 1) }, || ()).unwrap();
+        let bundle = inspect(&out, |_| (), || ()).unwrap();
+        assert_eq!((bundle.digest(), bundle.header().path()), (made.digest, path));
+        let descriptor = bundle.header().descriptor();
+        assert!(descriptor.starts_with(begins), "{descriptor}");
+        // Of a cosigner it is a key alone; with another beside it, it is a descriptor.
+        let whole = match script {
+            bundle::Script::WshCosigner => format!("wsh(sortedmulti(1,{descriptor}))"),
+            _ => descriptor.to_owned(),
+        };
+        bundle_descriptor(&whole).sanity_check().unwrap();
     }
 }

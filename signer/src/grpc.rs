@@ -82,6 +82,7 @@ impl Signer for SignerService {
                 txid: signed.txid.to_string(),
                 stored: signed.stored,
                 tier: signed.tier.to_owned(),
+                psbt: signed.psbt,
             })),
             Ok(Outcome::Denied(request, reasons)) => Err(status_of_denial(request, &reasons)),
             Err((request, refusal)) => Err(status_of(request, &refusal)),

@@ -87,10 +87,16 @@ reasons! {
     KeyCompromised = "key-compromised", Precondition;
     /// Requests have bounded bytes, inputs, outputs, weight and parents.
     Oversize = "oversize", Exhausted;
-    /// The transaction comes as a readable BIP-174 version 0 PSBT, with nothing behind it.
+    /// The transaction comes as a readable PSBT of version 0 or 2, with nothing behind it.
     BadPsbt = "bad-psbt", Invalid;
-    /// A PSBT to sign carries no signatures, scripts or fields that this signer does not know.
+    /// A PSBT to sign carries no fields that its wallet's kind of script has no use for.
     PsbtField = "psbt-field", Invalid;
+    /// Redeem and witness scripts are the wallet's own.
+    WrongScript = "wrong-script", Invalid;
+    /// Keys that a PSBT names are the wallet's, from where its descriptor says.
+    WrongOrigin = "wrong-origin", Invalid;
+    /// Signatures that are there already are by the wallet's keys, over everything, and verify.
+    WrongSignature = "wrong-signature", Invalid;
     /// Only SIGHASH_ALL is signed.
     UnknownSighash = "unknown-sighash", Invalid;
     /// The transaction's version is 1 or 2.

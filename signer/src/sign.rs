@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use audit::entry::{self, Event};
-use bitcoin::Transaction;
+use bitcoin::{Psbt, Transaction};
 use policy::Finding;
 use policy::decide::{Decision, Denial};
 use policy::intent::RequestId;
@@ -22,7 +22,8 @@ use crate::ledger::{Answer, Ledger};
 use crate::log::{DurablePermit, Fold as _, Step};
 use crate::receive::{Seen, late, open, receive};
 use crate::refusal::{Reason, Refusal};
-use crate::request::SigningRequest;
+use crate::request::signing::Finished;
+use crate::request::{SigningRequest, psbt};
 use crate::token::SigningJobs;
 
 /// What came of a request that could be read.
@@ -34,13 +35,15 @@ pub enum Outcome {
     Denied(RequestId, Vec<Finding>),
 }
 
-/// A signed transaction.
+/// A signed transaction, or what other cosigners have to sign as well.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Signed {
     /// The request.
     pub request: RequestId,
-    /// Consensus encoding.
+    /// Consensus encoding; empty when others have to sign as well.
     pub transaction: Vec<u8>,
+    /// The PSBT that goes to them, in the version that was sent; empty otherwise.
+    pub psbt: Vec<u8>,
     /// Its id.
     pub txid: bitcoin::Txid,
     /// Made by an earlier call with the same key.
@@ -100,8 +103,8 @@ pub async fn sign(
         Verdict::KeyState(refusal) => Err(refusal),
         Verdict::Denied(reasons) => Ok(Outcome::Denied(request.intent().request, reasons)),
         Verdict::Allowed => {
-            let transaction = make(app, request, permit, jobs).await?;
-            release(app, request, transaction).await
+            let finished = make(app, request, permit, jobs).await?;
+            release(app, request, finished).await
         }
     }
 }
@@ -181,13 +184,13 @@ async fn make(
     request: &SigningRequest,
     permit: Option<DurablePermit>,
     jobs: SigningJobs,
-) -> Result<Transaction, Refusal> {
+) -> Result<Finished, Refusal> {
     let no_permit = || Refusal::new(Reason::Internal, "a spend was allowed without a permit");
     let permit = permit.ok_or_else(no_permit)?;
     let signed = app.token.sign(permit, jobs).await.map_err(Refusal::from);
     let finished = signed.and_then(|signatures| request.finish(&signatures));
     match finished {
-        Ok(transaction) => Ok(transaction),
+        Ok(finished) => Ok(finished),
         Err(refusal) => {
             // The reservation stays: whether a signature left the token, nobody can say.
             app.log.note(|_| vec![failed(request, &refusal)]).await?;
@@ -201,28 +204,34 @@ async fn make(
 async fn release(
     app: &App,
     request: &SigningRequest,
-    transaction: Transaction,
+    finished: Finished,
 ) -> Result<Outcome, Refusal> {
     let id = request.intent().request;
-    let points = Points::of(&transaction);
-    let transaction = bitcoin::consensus::serialize(&transaction);
+    let (points, answer) = match finished {
+        Finished::Complete(transaction) => {
+            let points = Points::of(&transaction);
+            let transaction = bitcoin::consensus::serialize(&transaction);
+            (points, Event::Signed { request: id.0, transaction })
+        }
+        Finished::Shared(psbt) => {
+            let points = Points::of_psbt(&psbt);
+            (points, Event::PartlySigned { request: id.0, psbt: psbt.serialize() })
+        }
+    };
     let step = |ledger: &Ledger| {
         if ledger.nonces().reuses(&points) {
             let refusal = Refusal::new(Reason::TokenDistrusted, NONCE_REUSED);
             return Step::write(vec![failed(request, &refusal)], Held::NonceReused(refusal));
         }
         match weigh(app, ledger, request) {
-            Ok(_still) => {
-                let signed = Event::Signed { request: id.0, transaction: transaction.clone() };
-                Step::write(vec![signed], Held::Nothing)
-            }
+            Ok(_still) => Step::write(vec![answer.clone()], Held::Nothing),
             Err(denial) => {
                 Step::write(vec![denied(app, request, &denial)], Held::Denied(denial.reasons))
             }
         }
     };
     match app.log.commit(step).await?.1 {
-        Held::Nothing => Ok(Outcome::Signed(signed(request, transaction, false))),
+        Held::Nothing => signed(request, answer, false).map(Outcome::Signed),
         Held::Denied(reasons) => Ok(Outcome::Denied(id, reasons)),
         Held::NonceReused(refusal) => {
             app.token.distrust(NONCE_REUSED);
@@ -243,11 +252,12 @@ const NONCE_REUSED: &str = "the token used a nonce twice, and two such signature
 /// The answer that an earlier call with the same key got.
 async fn stored(app: &App, request: &SigningRequest, answer: Answer) -> Result<Outcome, Refusal> {
     let entry = app.log.entry(answer.seq).await?;
-    match entry.event {
-        Event::Signed { transaction, .. }
-            if <[u8; 32]>::from(Sha256::digest(&transaction)) == answer.digest =>
+    let written = |bytes: &[u8]| <[u8; 32]>::from(Sha256::digest(bytes)) == answer.digest;
+    match &entry.event {
+        Event::Signed { transaction: bytes, .. } | Event::PartlySigned { psbt: bytes, .. }
+            if written(bytes) =>
         {
-            Ok(Outcome::Signed(signed(request, transaction, true)))
+            signed(request, entry.event, true).map(Outcome::Signed)
         }
         _ => {
             let text = "the stored answer is not what was written: the database was edited while this signer runs";
@@ -256,14 +266,25 @@ async fn stored(app: &App, request: &SigningRequest, answer: Answer) -> Result<O
     }
 }
 
-fn signed(request: &SigningRequest, transaction: Vec<u8>, stored: bool) -> Signed {
-    Signed {
-        request: request.intent().request,
-        transaction,
-        txid: request.transaction().compute_txid(),
-        stored,
-        tier: request.wallet().tier().as_str(),
-    }
+/// The answer that an entry holds, as the caller gets it.
+fn signed(request: &SigningRequest, answer: Event, stored: bool) -> Result<Signed, Refusal> {
+    let internal = |text: String| Refusal::new(Reason::Internal, text);
+    let (transaction, psbt, txid) = match answer {
+        Event::Signed { transaction, .. } => {
+            // Not the unsigned one's: scripts of inputs without witness are part of the id.
+            let read: Transaction = bitcoin::consensus::deserialize(&transaction)
+                .map_err(|error| internal(error.to_string()))?;
+            (transaction, Vec::new(), read.compute_txid())
+        }
+        Event::PartlySigned { psbt, .. } => {
+            let read = Psbt::deserialize(&psbt).map_err(|error| internal(error.to_string()))?;
+            let written = psbt::write(&read, request.version()).map_err(internal)?;
+            (Vec::new(), written, read.unsigned_tx.compute_txid())
+        }
+        _ => return Err(internal("this entry holds no answer".to_owned())),
+    };
+    let (id, tier) = (request.intent().request, request.wallet().tier().as_str());
+    Ok(Signed { request: id, transaction, psbt, txid, stored, tier })
 }
 
 fn denied(app: &App, request: &SigningRequest, denial: &Denial) -> Event {

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 
 use audit::entry::Spend;
 use bitcoin::hashes::Hash as _;
-use bitcoin::secp256k1::{Message, Secp256k1, VerifyOnly};
 use bitcoin::sighash::SighashCache;
-use bitcoin::{Amount, EcdsaSighashType, ScriptBuf, Transaction, TxIn, Txid};
+use bitcoin::{Amount, Psbt, ScriptBuf, Transaction, TxIn, Txid};
+
+use super::signatures;
 
 /// An outpoint as entries write it: txid in wire order, output number little-endian.
 pub(super) type SlotBytes = [u8; 36];
@@ -52,45 +53,44 @@ pub(super) fn check_spend(spend: &Spend) -> Result<Coins, String> {
 /// Checks that a signed transaction is the allowed one and that every signature in it verifies; how many there are.
 pub(super) fn check_signed(bytes: &[u8], spend: &Spend) -> Result<u64, String> {
     let signed = read(bytes)?;
-    if signed.compute_txid() != read(&spend.transaction)?.compute_txid() {
+    let mut bare = signed.clone();
+    for input in &mut bare.input {
+        input.witness.clear();
+        input.script_sig = ScriptBuf::new();
+    }
+    if bare != read(&spend.transaction)? {
         return Err("another transaction was signed than was allowed".to_owned());
     }
-    let mut cache = SighashCache::new(&signed);
-    let curve = Secp256k1::verification_only();
+    let mut cache = SighashCache::new(&bare);
     let mut verified = 0_u64;
     for (number, (input, slot)) in signed.input.iter().zip(&spend.slots).enumerate() {
-        check_input(&curve, &mut cache, number, input, slot.amount)
+        let found = signatures::of(input)
+            .and_then(|found| found.verify(&mut cache, number, amount(slot.amount)?))
             .map_err(|why| format!("input {number}: {why}"))?;
-        verified = verified.saturating_add(1);
+        verified = verified.saturating_add(found);
     }
     Ok(verified)
 }
 
-/// One P2WPKH input: the signature must be by the key beside it, over everything and over the logged amount.
-fn check_input(
-    curve: &Secp256k1<VerifyOnly>,
-    cache: &mut SighashCache<&Transaction>,
-    number: usize,
-    input: &TxIn,
-    amount: u128,
-) -> Result<(), String> {
-    let witness: Vec<&[u8]> = input.witness.iter().collect();
-    let [signature, key] = *witness else { return Err("it has no signature and key".to_owned()) };
-    let signature =
-        bitcoin::ecdsa::Signature::from_slice(signature).map_err(|error| error.to_string())?;
-    if signature.sighash_type != EcdsaSighashType::All {
-        return Err("its signature does not cover everything (SIGHASH_ALL)".to_owned());
+/// The same of a PSBT that other cosigners have to sign as well.
+pub(super) fn check_partly_signed(bytes: &[u8], spend: &Spend) -> Result<u64, String> {
+    let psbt = Psbt::deserialize(bytes).map_err(|error| format!("it holds no PSBT: {error}"))?;
+    if psbt.unsigned_tx != read(&spend.transaction)? {
+        return Err("another transaction was signed than was allowed".to_owned());
     }
-    let key = bitcoin::CompressedPublicKey::from_slice(key).map_err(|error| error.to_string())?;
-    let script = ScriptBuf::new_p2wpkh(&key.wpubkey_hash());
-    let value = u64::try_from(amount).map_err(|_| "its amount cannot be".to_owned())?;
-    let hash = cache
-        .p2wpkh_signature_hash(number, &script, Amount::from_sat(value), EcdsaSighashType::All)
-        .map_err(|error| error.to_string())?;
-    let message = Message::from_digest(hash.to_byte_array());
-    curve
-        .verify_ecdsa(&message, &signature.signature, &key.0)
-        .map_err(|_| "its signature does not verify".to_owned())
+    let mut cache = SighashCache::new(&psbt.unsigned_tx);
+    let mut verified = 0_u64;
+    for (number, (input, slot)) in psbt.inputs.iter().zip(&spend.slots).enumerate() {
+        let found = signatures::of_fields(input)
+            .and_then(|found| found.verify(&mut cache, number, amount(slot.amount)?))
+            .map_err(|why| format!("input {number}: {why}"))?;
+        verified = verified.saturating_add(found);
+    }
+    Ok(verified)
+}
+
+fn amount(units: u128) -> Result<Amount, String> {
+    u64::try_from(units).map(Amount::from_sat).map_err(|_| "its amount cannot be".to_owned())
 }
 
 /// An outpoint of an entry.

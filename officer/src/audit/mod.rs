@@ -7,6 +7,7 @@
 pub mod source;
 pub mod story;
 mod coins;
+mod signatures;
 mod show;
 
 use std::collections::BTreeMap;

@@ -19,6 +19,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Spend(_) => "spend",
         Event::SpendAgain { .. } => "spend again",
         Event::Signed { .. } => "signed",
+        Event::PartlySigned { .. } => "signed in part",
         Event::Failed { .. } => "failed",
         Event::Attested(_) => "attested",
         Event::AttestationSigned { .. } => "attestation signed",
@@ -83,9 +84,8 @@ fn details(event: &Event) -> String {
         Event::SpendAgain { request, policy } => {
             format!("{} by policy {policy}", hex::encode(request))
         }
-        Event::Signed { request, transaction } => {
-            format!("{} transaction of {} bytes", hex::encode(request), transaction.len())
-        }
+        Event::Signed { request, transaction } => made(request, "transaction", transaction),
+        Event::PartlySigned { request, psbt } => made(request, "PSBT for other cosigners", psbt),
         Event::Failed { request, reason } => {
             format!("{}: {}", hex::encode(request), list(std::slice::from_ref(reason)))
         }
@@ -126,6 +126,10 @@ fn replaced(event: &Event) -> String {
          proven before, bundle {}",
         hex::encode(bundle)
     ))
+}
+
+fn made(request: &[u8; 16], what: &str, bytes: &[u8]) -> String {
+    format!("{} {what} of {} bytes", hex::encode(request), bytes.len())
 }
 
 fn branch(change: bool) -> &'static str {

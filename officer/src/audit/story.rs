@@ -102,7 +102,12 @@ impl Story {
                     _ => Err("a request was allowed again that waited for no signature".to_owned()),
                 }
             }
-            Event::Signed { request, transaction } => self.signed(request, transaction),
+            Event::Signed { request, transaction } => {
+                self.signed(request, |spend| coins::check_signed(transaction, spend))
+            }
+            Event::PartlySigned { request, psbt } => {
+                self.signed(request, |spend| coins::check_partly_signed(psbt, spend))
+            }
             Event::Failed { request, .. } => match self.request(request)?.spend {
                 Some(_) => Ok(()),
                 None => Err("a request failed that was never allowed".to_owned()),
@@ -261,14 +266,18 @@ impl Story {
         Ok(())
     }
 
-    fn signed(&mut self, request: &[u8; 16], transaction: &[u8]) -> Result<(), String> {
+    fn signed(
+        &mut self,
+        request: &[u8; 16],
+        check: impl FnOnce(&Spend) -> Result<u64, String>,
+    ) -> Result<(), String> {
         let request = self.request(request)?;
         if request.signed {
             return Err("this request was signed before".to_owned());
         }
         let spend = request.spent.take().ok_or("a transaction was signed that nobody allowed")?;
         request.signed = true;
-        let verified = coins::check_signed(transaction, &spend)?;
+        let verified = check(&spend)?;
         self.signatures = self.signatures.saturating_add(verified);
         Ok(())
     }

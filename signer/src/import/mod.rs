@@ -8,9 +8,10 @@ mod copy;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use audit::entry::Event;
-use bundle::Bundle;
+use bundle::{Bundle, Header, Script};
 use policy::Rules;
 use policy::names::WalletName;
 use policy::rules::Tier;
@@ -18,6 +19,7 @@ use policy::rules::Tier;
 use crate::ledger::{self, Ledger};
 use crate::log::{Log, LogError, Step};
 use crate::token::{KeyFile, TokenError};
+use crate::wallets::{Wallet, WalletError, Wallets};
 use compare::{Kept, compare};
 use copy::copy_verified;
 
@@ -142,6 +144,9 @@ pub enum ImportError {
         "these keys are imported already as wallet \"{0}\": two names for one set of addresses would be used twice"
     )]
     OtherName(WalletName),
+    /// The policy's wallets are not ones.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     File {
@@ -183,7 +188,8 @@ pub async fn import(
         blocking(move || copy_verified(&state_dir, &file)).await?
     };
     expected.check(&bundle)?;
-    let found = log.read(|ledger| earlier(ledger, wallet, &bundle))?;
+    let descriptor = expected.descriptor.as_str();
+    let found = log.read(|ledger| earlier(ledger, wallet, descriptor, &bundle))?;
     kept.keep(state_dir, bundle.digest())?;
     let kept = match found {
         Earlier::Another(before) => {
@@ -193,7 +199,7 @@ pub async fn import(
         Earlier::Nothing | Earlier::Same => None,
     };
 
-    let (_, new) = log.commit(|ledger| register(ledger, wallet, &bundle, kept)).await?;
+    let (_, new) = log.commit(|ledger| register(ledger, wallet, descriptor, &bundle, kept)).await?;
     let new = new?;
     let [external, change] = counts(&bundle);
     let replaced = kept.map(|kept| kept.before);
@@ -212,6 +218,7 @@ struct Expected {
     wallet: WalletName,
     tier: Tier,
     descriptor: String,
+    keys: Arc<Wallet>,
     network: String,
     wrapping: [u8; 32],
 }
@@ -227,6 +234,9 @@ impl Expected {
             rules.wallet(wallet).ok_or_else(|| ImportError::UnknownWallet(wallet.clone()))?;
         let beginning =
             log.read(|ledger| ledger.beginning().cloned()).ok_or(ImportError::NotBegun)?;
+        let wallets = Wallets::new(rules)?;
+        let keys = wallets.wallet(wallet).map(Arc::clone);
+        let keys = keys.ok_or_else(|| ImportError::UnknownWallet(wallet.clone()))?;
         let wrapping = match pinned.tier {
             Tier::TokenHd => beginning.wrapping_fingerprint,
             Tier::SealedHd => KeyFile::in_dir(state_dir)
@@ -241,9 +251,18 @@ impl Expected {
             wallet: wallet.clone(),
             tier: pinned.tier,
             descriptor: pinned.descriptor.clone(),
+            keys,
             network: beginning.network,
             wrapping,
         })
+    }
+
+    /// Whether the bundle is of this wallet: of the whole descriptor, or of one of a multisig's keys.
+    fn has(&self, header: &Header) -> bool {
+        if header.fields().kind.script != Script::WshCosigner {
+            return header.descriptor() == self.descriptor;
+        }
+        self.keys.position(header).is_some()
     }
 
     fn check(&self, bundle: &Bundle) -> Result<(), ImportError> {
@@ -254,7 +273,7 @@ impl Expected {
                 expected: self.network.clone(),
             });
         }
-        if bundle.header().descriptor() != self.descriptor {
+        if !self.has(bundle.header()) {
             return Err(ImportError::Descriptor {
                 wallet: self.wallet.clone(),
                 found: bundle.header().descriptor().to_owned(),
@@ -286,7 +305,12 @@ enum Earlier {
 }
 
 /// What the bundle would join or replace; an error when it may not.
-fn earlier(ledger: &Ledger, wallet: &WalletName, bundle: &Bundle) -> Result<Earlier, ImportError> {
+fn earlier(
+    ledger: &Ledger,
+    wallet: &WalletName,
+    descriptor: &str,
+    bundle: &Bundle,
+) -> Result<Earlier, ImportError> {
     if let Some(there) = ledger.imports().wallet(wallet) {
         return if there.bundle == bundle.digest() {
             Ok(Earlier::Same)
@@ -295,7 +319,7 @@ fn earlier(ledger: &Ledger, wallet: &WalletName, bundle: &Bundle) -> Result<Earl
         };
     }
     let same_keys = |(_, imported): &(&WalletName, &ledger::Imported)| {
-        imported.descriptor == bundle.header().descriptor()
+        imported.descriptor == descriptor || imported.bundle == bundle.digest()
     };
     match ledger.imports().iter().find(same_keys) {
         Some((name, _)) => Err(ImportError::OtherName(name.clone())),
@@ -334,16 +358,17 @@ fn counts(bundle: &Bundle) -> [u32; 2] {
 fn register(
     ledger: &Ledger,
     wallet: &WalletName,
+    descriptor: &str,
     bundle: &Bundle,
     kept: Option<Kept>,
 ) -> Step<Result<bool, ImportError>> {
     let ([external, change], name) = (counts(bundle), wallet.as_str().to_owned());
-    let event = match (earlier(ledger, wallet, bundle), kept) {
+    let event = match (earlier(ledger, wallet, descriptor, bundle), kept) {
         (Err(error), _) => return Step::nothing(Err(error)),
         (Ok(Earlier::Same), _) => return Step::nothing(Ok(false)),
         (Ok(Earlier::Nothing), _) => Event::WalletImported {
             wallet: name,
-            descriptor: bundle.header().descriptor().to_owned(),
+            descriptor: descriptor.to_owned(),
             tier: bundle.header().fields().kind.scheme.tier().to_owned(),
             bundle: bundle.digest(),
             external,

@@ -162,17 +162,21 @@ impl Ledger {
         }
     }
 
-    fn answer(&mut self, seq: u64, id: [u8; 16], transaction: &[u8]) -> Result<(), FoldError> {
+    fn answer(
+        &mut self,
+        seq: u64,
+        id: [u8; 16],
+        answer: &[u8],
+        points: Option<Points>,
+    ) -> Result<(), FoldError> {
         let id = RequestId(id);
         self.spends.release(id)?;
         let request = self.admitted(id)?;
         if request.answer.is_some() {
             return Err(wrong("a request was answered twice"));
         }
-        request.answer = Some(Answer { seq, digest: Sha256::digest(transaction).into() });
-        if let Ok(transaction) = bitcoin::consensus::deserialize(transaction) {
-            self.nonces.learn(Points::of(&transaction));
-        }
+        request.answer = Some(Answer { seq, digest: Sha256::digest(answer).into() });
+        self.nonces.learn(points.unwrap_or_default());
         Ok(())
     }
 
@@ -234,7 +238,16 @@ impl Fold for Ledger {
                 self.spends.add(spend, digest, unix_s)
             }
             Event::SpendAgain { request, .. } => self.spends.again(RequestId(*request), unix_s),
-            Event::Signed { request, transaction } => self.answer(seq, *request, transaction),
+            Event::Signed { request, transaction } => {
+                let read = bitcoin::consensus::deserialize(transaction).ok();
+                let points = read.map(|transaction| Points::of(&transaction));
+                self.answer(seq, *request, transaction, points)
+            }
+            Event::PartlySigned { request, psbt } => {
+                let points = bitcoin::Psbt::deserialize(psbt).ok();
+                let points = points.map(|psbt| Points::of_psbt(&psbt));
+                self.answer(seq, *request, psbt, points)
+            }
             Event::Attested(attested) => {
                 let network = self.beginning.as_ref().map_or("", |beginning| &beginning.network);
                 self.attested.add(network, attested)

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::script::Instruction;
-use bitcoin::{Transaction, TxIn};
+use bitcoin::{Psbt, Transaction, TxIn};
 use sha2::{Digest as _, Sha256};
 
 /// The first 96 bits of an r: ten million of them share one by chance once in 2^50 logs.
@@ -57,6 +57,20 @@ impl Points {
             points(input).into_iter().map(move |point| (point, place))
         };
         Self(transaction.input.iter().enumerate().flat_map(of_input).collect())
+    }
+}
+
+impl Points {
+    /// Of every signature that a PSBT carries so far.
+    #[must_use]
+    pub fn of_psbt(psbt: &Psbt) -> Self {
+        let txid = psbt.unsigned_tx.compute_txid();
+        let of_input = |(position, input): (usize, &bitcoin::psbt::Input)| {
+            let place = place(txid.as_byte_array(), position);
+            let made: Vec<_> = input.partial_sigs.values().map(|made| made.to_vec()).collect();
+            made.into_iter().filter_map(move |made| Some((ecdsa(&made)?, place)))
+        };
+        Self(psbt.inputs.iter().enumerate().flat_map(of_input).collect())
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn to_sign(
 
 /// The digest that an input's keys sign with ECDSA and SIGHASH_ALL. BIP-143 covers the amount; the digest of P2PKH does
 /// not, which is why every input's parent is asked for.
-fn sighash(
+pub(super) fn sighash(
     cache: &mut SighashCache<&Transaction>,
     position: usize,
     kind: ScriptKind,

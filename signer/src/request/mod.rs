@@ -3,13 +3,16 @@
 //! decides, and keeps no parent longer than it takes to read one output.
 //!
 //! Reading order: [`Draft`] (header, then parents, then the proof), `transaction` (what may be signed at all),
-//! `parents` (amounts), `own` (inputs and outputs), `orders`, `kinds` (what each kind of script asks for), [`signing`].
+//! `parents` (amounts), [`psbt`] (versions 0 and 2), `own` (inputs and outputs), `claims` (what is said of inputs), `orders`, `kinds` (what each kind of script asks for), [`signing`].
 
 mod transaction;
 mod parents;
+pub mod psbt;
 mod own;
+mod claims;
 mod orders;
 mod kinds;
+mod shared;
 pub mod signing;
 
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use sha2::{Digest as _, Sha256};
 use crate::refusal::{Reason, Refusal};
 use crate::wallets::{Wallet, Wallets};
 
+use claims::Claims;
 use own::{Hint, OwnedInput};
 use parents::Parents;
 
@@ -58,8 +62,9 @@ pub struct Draft {
     wallet: Arc<Wallet>,
     orders: Vec<VerifiedOrder>,
     transaction: Transaction,
-    inputs: Vec<Hint>,
-    outputs: Vec<Option<Hint>>,
+    inputs: Vec<Claims>,
+    outputs: Vec<bitcoin::psbt::Output>,
+    version: psbt::Version,
     parents: Parents,
 }
 
@@ -71,6 +76,9 @@ pub struct SigningRequest {
     wallet: Arc<Wallet>,
     transaction: Transaction,
     inputs: Vec<OwnedInput>,
+    /// For wallets that others sign for too: the PSBT they get, with the signatures that came.
+    shared: Option<bitcoin::Psbt>,
+    version: psbt::Version,
 }
 
 /// A retry has the same id: it is made of the caller's name and the caller's key alone.
@@ -112,14 +120,12 @@ impl Draft {
             |error: policy::names::NameError| Refusal::new(Reason::BadRequest, error.to_string());
         let lane = LaneName::parse(&header.lane).map_err(bad_name)?;
         let wallet = spendable(wallets, &header.wallet)?;
-        let psbt = transaction::read(&header.psbt, wallets.network(), wallet.kind())?;
+        let (psbt, version) = transaction::read(&header.psbt, wallets.network(), wallet.kind())?;
         let orders = orders::verify(&header.orders, rules, wallets)?;
         let parents = Parents::wanted(&psbt)?;
-        let inputs =
-            psbt.inputs.iter().enumerate().map(own::input_hint).collect::<Result<_, _>>()?;
-        let outputs = psbt.outputs.iter().map(own::output_hint).collect();
-        let transaction = psbt.unsigned_tx;
-        Ok(Self { asked, lane, wallet, orders, transaction, inputs, outputs, parents })
+        let inputs = psbt.inputs.iter().enumerate().map(Claims::of).collect::<Result<_, _>>()?;
+        let (transaction, outputs) = (psbt.unsigned_tx, psbt.outputs);
+        Ok(Self { asked, lane, wallet, orders, transaction, inputs, outputs, version, parents })
     }
 
     /// The wallet being spent.
@@ -146,12 +152,14 @@ impl Draft {
         wallets: &Wallets,
         proven: [u32; 2],
     ) -> Result<SigningRequest, Refusal> {
-        let Self { asked, lane, wallet, orders, transaction, inputs, outputs, parents } = self;
-        let prevouts = parents.finish()?;
-        let inputs = own::inputs(&wallet, &inputs, prevouts, proven)?;
+        let Self { asked, lane, wallet, orders, transaction, inputs: claims, outputs, .. } = self;
+        let prevouts = self.parents.finish()?;
+        let inputs = own::inputs(&wallet, &claims, prevouts, proven)?;
+        let others = claims::check(&claims, &wallet, &transaction, &inputs)?;
         let fee = transaction::fee(&transaction, inputs.iter().map(|input| input.prevout.value))?;
         let asset = rules.network().asset_id();
-        let mut transfers = own::transfers(&transaction, &outputs, &wallet, wallets, &asset);
+        let hints: Vec<Option<Hint>> = outputs.iter().map(own::output_hint).collect();
+        let mut transfers = own::transfers(&transaction, &hints, &wallet, wallets, &asset);
         orders::attach(&orders, &mut transfers, wallets)?;
         let slots = transaction.input.iter().zip(&inputs).map(|(input, owned)| Slot {
             id: slot_id(&input.previous_output),
@@ -172,7 +180,13 @@ impl Draft {
             },
             slots: slots.collect(),
         };
-        Ok(SigningRequest { key: asked.key, intent, wallet, transaction, inputs })
+        let shared = if wallet.kind().is_shared() {
+            Some(shared::psbt(&wallet, &transaction, &inputs, &others, outputs)?)
+        } else {
+            None
+        };
+        let (key, version) = (asked.key, self.version);
+        Ok(SigningRequest { key, intent, wallet, transaction, inputs, shared, version })
     }
 }
 
@@ -193,6 +207,12 @@ impl SigningRequest {
     #[must_use]
     pub fn key(&self) -> &IdempotencyKey {
         &self.key
+    }
+
+    /// The version its PSBT came in.
+    #[must_use]
+    pub fn version(&self) -> psbt::Version {
+        self.version
     }
 
     /// The unsigned transaction.

@@ -11,6 +11,7 @@ use policy::intent::{Destination, Transfer};
 use policy::rules::Tier;
 use secp256k1::PublicKey;
 
+use super::claims::Claims;
 use crate::refusal::{Reason, Refusal};
 use crate::wallets::{Place, Wallet, Wallets};
 
@@ -31,7 +32,7 @@ pub(super) struct OwnedInput {
 }
 
 /// An input must say where its keys are.
-pub(super) fn input_hint((position, input): (usize, &Input)) -> Result<Hint, Refusal> {
+pub(super) fn input_hint(position: usize, input: &Input) -> Result<Hint, Refusal> {
     let taproot = || common(input.tap_key_origins.values().map(|(_, source)| source));
     hint(&input.bip32_derivation).or_else(taproot).ok_or_else(|| {
         let text = format!(
@@ -52,11 +53,12 @@ pub(super) fn output_hint(output: &Output) -> Option<Hint> {
 /// Proves inputs against their outputs. `proven` bounds the indexes, external then change.
 pub(super) fn inputs(
     wallet: &Wallet,
-    hints: &[Hint],
+    claims: &[Claims],
     prevouts: Vec<TxOut>,
     [external, change]: [u32; 2],
 ) -> Result<Vec<OwnedInput>, Refusal> {
-    let prove = |(position, (hint, prevout)): (usize, (&Hint, TxOut))| {
+    let prove = |(position, (claims, prevout)): (usize, (&Claims, TxOut))| {
+        let hint = claims.hint;
         let is_change = hint.branch == 1;
         let derived = if hint.branch <= 1 { wallet.place(is_change, hint.index) } else { None };
         let (branch, index) = (hint.branch, hint.index);
@@ -77,7 +79,7 @@ pub(super) fn inputs(
         }
         Ok(OwnedInput { change: is_change, index, place, prevout })
     };
-    hints.iter().zip(prevouts).enumerate().map(prove).collect()
+    claims.iter().zip(prevouts).enumerate().map(prove).collect()
 }
 
 /// Every output, as what it is: cold storage, change, or somebody else's.

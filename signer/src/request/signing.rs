@@ -3,13 +3,13 @@
 
 use audit::entry;
 use bitcoin::sighash::SighashCache;
-use bitcoin::{ScriptBuf, Transaction, Witness};
+use bitcoin::{Psbt, ScriptBuf, Transaction, Witness};
 use policy::decide::Granted;
 use policy::intent::Destination;
 use secp256k1::PublicKey;
 
 use super::own::OwnedInput;
-use super::{SigningRequest, kinds};
+use super::{SigningRequest, kinds, shared};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{Job, KeySource, Signature, SigningJobs};
 use crate::wallets::OwnKey;
@@ -36,33 +36,36 @@ impl SigningRequest {
         Ok(SigningJobs::new(self.intent.digest, jobs))
     }
 
-    /// Puts the signatures, in the jobs' order, into the transaction. Each was verified where it was made; here the
-    /// transaction is held against the one that was decided on.
+    /// Puts the signatures, in the jobs' order, into the transaction, or into the PSBT that goes on when others have to
+    /// sign as well. Each was verified where it was made; here the transaction is held against the one that was
+    /// decided on.
     ///
     /// # Errors
     /// [`Refusal`] when signatures are missing or the transaction would not be the same any more.
-    pub fn finish(&self, signatures: &[Signature]) -> Result<Transaction, Refusal> {
+    pub fn finish(&self, signatures: &[Signature]) -> Result<Finished, Refusal> {
         let internal = |text: String| Refusal::new(Reason::Internal, text);
         let own = self.wallet.own();
         let (inputs, made) = (self.inputs.len(), signatures.len());
         if inputs.checked_mul(own.len()) != Some(made) || self.transaction.input.len() != inputs {
             return Err(internal(format!("{made} signatures for {inputs} inputs")));
         }
-        let mut signed = self.transaction.clone();
+        let (mut signed, mut shared) = (self.transaction.clone(), self.shared.clone());
+        let mut complete = true;
         let pairs = self.inputs.iter().zip(signatures.chunks(own.len().max(1)));
-        for (input, (owned, signatures)) in signed.input.iter_mut().zip(pairs) {
-            let key = |own: &OwnKey| owned.place.keys.get(own.position).copied();
-            let signed: Option<Vec<_>> =
-                own.iter().zip(signatures).map(|(own, made)| Some((key(own)?, *made))).collect();
-            let signed = signed.unwrap_or_default();
-            if !kinds::satisfy(input, self.wallet.kind(), owned, &signed) {
-                return Err(internal(format!("{} signatures are not enough", signed.len())));
+        for (position, (input, (owned, made))) in signed.input.iter_mut().zip(pairs).enumerate() {
+            let fields = shared.as_mut().and_then(|psbt| psbt.inputs.get_mut(position));
+            let all = gather(own, owned, made, fields)
+                .ok_or_else(|| internal(format!("a key of input {position} is not here")))?;
+            complete &= kinds::satisfy(input, self.wallet.kind(), owned, &all);
+        }
+        match shared {
+            Some(psbt) if !complete => Ok(Finished::Shared(Box::new(psbt))),
+            _ if !complete => Err(internal("the signatures are not enough".to_owned())),
+            _ if Self::unsigned(&signed) != self.transaction => {
+                Err(internal("signing changed the transaction".to_owned()))
             }
+            _ => Ok(Finished::Complete(signed)),
         }
-        if Self::unsigned(&signed) != self.transaction {
-            return Err(internal("signing changed the transaction".to_owned()));
-        }
-        Ok(signed)
     }
 
     /// The transaction without what signing adds.
@@ -118,6 +121,34 @@ impl SigningRequest {
             trace: granted.trace.lines(),
         }
     }
+}
+
+/// What came of a request's signatures.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finished {
+    /// A transaction that can be sent.
+    Complete(Transaction),
+    /// Other cosigners have to sign this as well.
+    Shared(Box<Psbt>),
+}
+
+/// Every signature of an input with its key: ours, and those that came, which are in `fields` and take ours as well.
+fn gather(
+    own: &[OwnKey],
+    input: &OwnedInput,
+    made: &[Signature],
+    fields: Option<&mut bitcoin::psbt::Input>,
+) -> Option<Vec<(PublicKey, Signature)>> {
+    let key = |own: &OwnKey| input.place.keys.get(own.position).copied();
+    let ours = own.iter().zip(made).map(|(own, made)| Some((key(own)?, *made)));
+    let ours = ours.collect::<Option<Vec<_>>>()?;
+    let Some(fields) = fields else { return Some(ours) };
+    for (key, signature) in &ours {
+        let Signature::Ecdsa(signature) = signature else { return None };
+        shared::add(fields, key, signature);
+    }
+    let all = fields.partial_sigs.iter();
+    Some(all.map(|(key, made)| (key.inner, Signature::Ecdsa(made.signature))).collect())
 }
 
 /// Where the key of ours at an input is, and its public key.

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use bitcoin::psbt::{Input, Psbt};
 use bitcoin::{Amount, EcdsaSighashType, NetworkKind, TapSighashType, Transaction};
 
+use super::psbt::{self, Version};
 use super::{HEADER_BYTES_MAX, INPUTS_MAX, OUTPUTS_MAX, WEIGHT_MAX};
 use crate::refusal::{Reason, Refusal};
 use crate::wallets::ScriptKind;
@@ -20,23 +21,18 @@ pub(super) fn read(
     bytes: &[u8],
     network: bitcoin::Network,
     kind: ScriptKind,
-) -> Result<Psbt, Refusal> {
+) -> Result<(Psbt, Version), Refusal> {
     if bytes.len() > HEADER_BYTES_MAX {
         let text =
             format!("the PSBT has {} bytes, at most {HEADER_BYTES_MAX} are read", bytes.len());
         return Err(Refusal::new(Reason::Oversize, text));
     }
-    let mut rest = bytes;
-    let psbt = Psbt::deserialize_from_reader(&mut rest)
+    let (psbt, version) = psbt::read(bytes)
         .map_err(|error| Refusal::new(Reason::BadPsbt, format!("this is no PSBT: {error}")))?;
-    if !rest.is_empty() {
-        let text = format!("{} bytes follow the PSBT", rest.len());
-        return Err(Refusal::new(Reason::BadPsbt, text));
-    }
     shape(&psbt.unsigned_tx, kind)?;
     amounts(&psbt.unsigned_tx)?;
     fields(&psbt, NetworkKind::from(network), kind)?;
-    Ok(psbt)
+    Ok((psbt, version))
 }
 
 /// Inputs less outputs.
@@ -202,12 +198,25 @@ fn unwanted(input: &Input, kind: ScriptKind) -> Option<&'static str> {
     let taproot = [input.tap_key_origins.is_empty(), input.tap_internal_key.is_none()];
     let is_taproot = kind == ScriptKind::P2tr;
     let checks = [
-        (input.partial_sigs.is_empty() && input.tap_key_sig.is_none(), "signatures already"),
+        (
+            (kind.is_shared() || input.partial_sigs.is_empty()) && input.tap_key_sig.is_none(),
+            "signatures already",
+        ),
+        (
+            kind.has_witness() || input.witness_utxo.is_none(),
+            "a witness_utxo, and the wallet's inputs have no witness",
+        ),
         (input.final_script_sig.is_none(), "a final script already"),
         (input.final_script_witness.is_none(), "a final witness already"),
-        (input.redeem_script.is_none(), "a redeem script, and only P2WPKH is signed"),
-        (input.witness_script.is_none(), "a witness script, and only P2WPKH is signed"),
-        (hashes.iter().all(|empty| *empty), "hash preimages, and only P2WPKH is signed"),
+        (
+            kind == ScriptKind::P2shP2wpkh || input.redeem_script.is_none(),
+            "a redeem script, and the wallet's inputs have none",
+        ),
+        (
+            kind.is_shared() || input.witness_script.is_none(),
+            "a witness script, and the wallet's inputs have none",
+        ),
+        (hashes.iter().all(|empty| *empty), "hash preimages, which no wallet here needs"),
         (scripts.iter().all(|empty| *empty), "taproot scripts, and none is signed"),
         (
             is_taproot || taproot.iter().all(|empty| *empty),

@@ -15,7 +15,7 @@ use bitcoin::{
     Witness,
 };
 use ed25519_dalek::{Signer as _, SigningKey};
-use miniscript::{Descriptor, DescriptorPublicKey};
+use miniscript::{Descriptor, DescriptorPublicKey, ForEachKey as _};
 use order::{AddressText, Order, OrderId};
 use policy::names::KeyName;
 use policy::signed::signature_line;
@@ -119,8 +119,12 @@ pub fn child(descriptor: &str, change: bool, index: u32) -> (PublicKey, ScriptBu
     let all = Descriptor::<DescriptorPublicKey>::from_str(descriptor).unwrap();
     let branch = all.into_single_descriptors().unwrap().remove(usize::from(change));
     let derived = branch.derived_descriptor(SECP256K1, index).unwrap();
-    let Descriptor::Wpkh(wpkh) = &derived else { panic!("a wpkh descriptor") };
-    (wpkh.as_inner().inner, derived.script_pubkey())
+    let mut keys = Vec::new();
+    let _all = derived.for_each_key(|key| {
+        keys.push(key.inner);
+        true
+    });
+    (keys[0], derived.script_pubkey())
 }
 
 /// A coin with the transaction that made it.

@@ -13,6 +13,8 @@
 mod common;
 mod good;
 mod bad;
+mod kinds;
+mod psbts;
 
 use common::{Coin, Descriptors, Knobs, Out, coin, own, psbt};
 use policy::Rules;

@@ -260,6 +260,7 @@ fn reply(transaction: Vec<u8>, stored: bool) -> SignReply {
         txid: String::new(),
         stored,
         tier: "test".into(),
+        psbt: Vec::new(),
     }
 }
 

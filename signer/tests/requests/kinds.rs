@@ -1,0 +1,445 @@
+//! Every kind of script from bytes to a finished transaction, which miniscript's interpreter judges, and the lies that
+//! only some kinds can be told. The keys are in the test's hands here instead of a token's.
+
+use std::io::Cursor;
+use std::str::FromStr as _;
+
+use bitcoin::bip32::{DerivationPath, Fingerprint, Xpriv, Xpub};
+use bitcoin::psbt::Psbt;
+use bitcoin::sighash::Prevouts;
+use bitcoin::{NetworkKind, ScriptBuf, Transaction, TxOut};
+use bundle::{Fields, Header, Kind, Network, Record, Scheme, Script, Writer};
+use miniscript::interpreter::Interpreter;
+use policy::names::{ClientName, WalletName};
+use secp256k1::{Keypair, Message, PublicKey, SECP256K1};
+use signer::records::{Records, bundle_path};
+use signer::refusal::{Reason, Refusal};
+use signer::request::signing::Finished;
+use signer::request::{Draft, SigningRequest, asked};
+use signer::token::Signature;
+use signer::wallets::Wallets;
+
+use crate::Case;
+use crate::common::{Coin, Descriptors, coin, own, psbt, stranger};
+
+/// One of our accounts or a cosigner's, by its seed.
+struct Holder {
+    master: Xpriv,
+    account: Xpriv,
+    header: Header,
+}
+
+fn holder(seed: u8, script: Script) -> Holder {
+    let master = Xpriv::new_master(NetworkKind::Test, &[seed; 32]).unwrap();
+    let path: DerivationPath = script.account_path(Network::Regtest, 0).unwrap().into();
+    let account = master.derive_priv(SECP256K1, &path).unwrap();
+    let header = Header::new(Fields {
+        kind: Kind { scheme: Scheme::RsaOaepSha1, script },
+        network: Network::Regtest,
+        account: 0,
+        xpub: Xpub::from_priv(SECP256K1, &account),
+        master: master.fingerprint(SECP256K1),
+        wrapping: [9; 32],
+        external: 8,
+        change: 4,
+        blob_len: 256,
+    })
+    .unwrap();
+    Holder { master, account, header }
+}
+
+impl Holder {
+    /// Its bundle as the signer keeps one, with blobs that no token ever opens.
+    fn records(&self, folder: &std::path::Path) -> Records {
+        let mut writer = Writer::new(Cursor::new(Vec::new()), self.header.clone()).unwrap();
+        for (change, count) in [(false, 8), (true, 4)] {
+            for index in 0..count {
+                let public_key = self.header.branch(change).unwrap().public_key(index).unwrap();
+                writer.push(&Record { change, index, public_key, wrapped: vec![1; 256] }).unwrap();
+            }
+        }
+        let sign = |digest| -> Result<_, bundle::Error> {
+            let pair = Keypair::from_secret_key(SECP256K1, &self.account.private_key);
+            Ok(SECP256K1.sign_schnorr_no_aux_rand(&Message::from_digest(digest), &pair))
+        };
+        let (out, digest) = writer.finish(sign).unwrap();
+        let path = bundle_path(folder, digest);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, out.into_inner()).unwrap();
+        Records::open(&path, digest).unwrap()
+    }
+
+    /// What its token would give for this PSBT, made by another signer than ours.
+    fn sign(&self, psbt: &Psbt) -> Psbt {
+        let mut signed = psbt.clone();
+        signed.sign(&self.master, SECP256K1).unwrap();
+        signed
+    }
+}
+
+/// A wallet, who signs for it here, and who elsewhere.
+struct Scene {
+    wallets: Descriptors,
+    ours: Holder,
+    other: Option<Holder>,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn single(script: Script) -> Self {
+        let ours = holder(21, script);
+        let deposits = ours.header.descriptor().to_owned();
+        Self::of(deposits, ours, None)
+    }
+
+    fn shared(needed: usize) -> Self {
+        let [ours, other, third] = [21, 22, 23].map(|seed| holder(seed, Script::WshCosigner));
+        let keys = [&ours, &other, &third].map(|holder| holder.header.descriptor()).join(",");
+        let text = format!("wsh(sortedmulti({needed},{keys}))");
+        let parsed = miniscript::Descriptor::<miniscript::DescriptorPublicKey>::from_str(&text);
+        Self::of(parsed.unwrap().to_string(), ours, Some(other))
+    }
+
+    fn of(deposits: String, ours: Holder, other: Option<Holder>) -> Self {
+        let wallets = Descriptors { deposits, ..Descriptors::fixed() };
+        Self { wallets, ours, other, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn coins(&self) -> Vec<Coin> {
+        let wallet = &self.wallets.deposits;
+        vec![coin(wallet, false, 3, 60_000, 1, 2), coin(wallet, true, 0, 50_000, 2, 1)]
+    }
+
+    /// A sweep with some change, and with every origin, as the watcher writes it.
+    fn psbt(&self) -> Psbt {
+        let deposits = &self.wallets.deposits;
+        let outs = [own(&self.wallets.cold, false, 0, 70_000), own(deposits, true, 1, 38_000)];
+        let mut psbt = psbt(&self.coins(), &outs);
+        let all = miniscript::Descriptor::<miniscript::DescriptorPublicKey>::from_str(deposits);
+        let branches = all.unwrap().into_single_descriptors().unwrap();
+        let coins = self.coins();
+        for (fields, coin) in psbt.inputs.iter_mut().zip(&coins) {
+            let at = branches[usize::from(coin.change)].at_derivation_index(coin.index).unwrap();
+            fields.bip32_derivation.clear();
+            miniscript::psbt::PsbtInputExt::update_with_descriptor_unchecked(fields, &at).unwrap();
+        }
+        psbt
+    }
+
+    fn wallets(&self) -> Wallets {
+        let case = self.case(&self.psbt());
+        let mut wallets = Wallets::new(&case.rules()).unwrap();
+        let name = WalletName::parse("deposits").unwrap();
+        wallets.attach(&name, self.ours.records(self.folder.path())).unwrap();
+        wallets
+    }
+
+    fn case(&self, psbt: &Psbt) -> Case {
+        Case {
+            wallets: self.wallets.clone(),
+            header: crate::common::header("key-1", "sweep", "deposits", psbt),
+            parents: self.coins().iter().map(Coin::parent_bytes).collect(),
+            proven: [8, 4],
+        }
+    }
+
+    fn parse(&self, psbt: &Psbt) -> Result<SigningRequest, Refusal> {
+        let (case, wallets) = (self.case(psbt), self.wallets());
+        let rules = case.rules();
+        let asked = asked(ClientName::parse("watcher-1").unwrap(), "key-1")?;
+        let mut draft = Draft::read(asked, &case.header, &rules, &wallets)?;
+        for parent in &case.parents {
+            draft.add_parent(parent)?;
+        }
+        draft.prove(&rules, &wallets, case.proven)
+    }
+
+    /// What the signer makes of our token's signatures.
+    fn finish(&self, request: &SigningRequest) -> Finished {
+        request.jobs().unwrap();
+        let mut plain = self.psbt();
+        for (fields, coin) in plain.inputs.iter_mut().zip(self.coins()) {
+            fields.non_witness_utxo = Some(coin.parent.clone());
+        }
+        let signed = self.ours.sign(&plain);
+        let made: Vec<Signature> = signed
+            .inputs
+            .iter()
+            .map(|input| {
+                assert_eq!(input.partial_sigs.len(), 1);
+                Signature::Ecdsa(input.partial_sigs.values().next().unwrap().signature)
+            })
+            .collect();
+        request.finish(&made).unwrap()
+    }
+
+    /// Judged by miniscript's interpreter, signature by signature; and no larger than it was said to get.
+    fn judge(&self, transaction: &Transaction, request: &SigningRequest) {
+        let spent: Vec<TxOut> = self.coins().iter().map(Coin::output).collect();
+        for (position, input) in transaction.input.iter().enumerate() {
+            let script = &spent[position].script_pubkey;
+            let time = transaction.lock_time;
+            let judge = Interpreter::from_txdata(
+                script,
+                &input.script_sig,
+                &input.witness,
+                input.sequence,
+                time,
+            );
+            let judge = judge.unwrap();
+            let prevouts = Prevouts::All(&spent);
+            let met: Vec<_> = judge.iter(SECP256K1, transaction, position, &prevouts).collect();
+            assert!(!met.is_empty() && met.iter().all(Result::is_ok), "input {position}: {met:?}");
+        }
+        let (said, is) = (request.intent().fee.vsize, u64::try_from(transaction.vsize()).unwrap());
+        assert!(is <= said && said <= is + 4, "{is} vbytes, said to be {said}");
+    }
+}
+
+#[test]
+fn every_single_key_kind_is_finished() {
+    for script in [Script::Wpkh, Script::ShWpkh, Script::Pkh] {
+        let scene = Scene::single(script);
+        let mut psbt = scene.psbt();
+        if script == Script::Pkh {
+            psbt.inputs.iter_mut().for_each(|input| input.witness_utxo = None);
+        }
+        let request = scene.parse(&psbt).unwrap();
+        let Finished::Complete(transaction) = scene.finish(&request) else {
+            panic!("one key is all there is")
+        };
+        scene.judge(&transaction, &request);
+    }
+}
+
+#[test]
+fn a_multisig_goes_on_to_others_and_comes_back_whole() {
+    let scene = Scene::shared(2);
+    let request = scene.parse(&scene.psbt()).unwrap();
+    let Finished::Shared(first) = scene.finish(&request) else { panic!("one of two is not all") };
+    assert!(first.inputs.iter().all(|input| input.partial_sigs.len() == 1));
+    // Another signer completes it and gives it back: its signatures are verified, ours are made again.
+    let other = scene.other.as_ref().unwrap();
+    let both = other.sign(&first);
+    let request = scene.parse(&both).unwrap();
+    let Finished::Complete(transaction) = scene.finish(&request) else { panic!("two of two") };
+    scene.judge(&transaction, &request);
+    // The other way round: the other signed first.
+    let request = scene.parse(&other.sign(&scene.psbt())).unwrap();
+    assert!(matches!(scene.finish(&request), Finished::Complete(_)));
+}
+
+#[test]
+fn a_multisig_that_needs_one_is_finished_at_once() {
+    let scene = Scene::shared(1);
+    let request = scene.parse(&scene.psbt()).unwrap();
+    let Finished::Complete(transaction) = scene.finish(&request) else { panic!("one of one") };
+    scene.judge(&transaction, &request);
+}
+
+fn edited(scene: &Scene, change: impl FnOnce(&mut Psbt)) -> Result<SigningRequest, Refusal> {
+    let mut psbt = scene.psbt();
+    change(&mut psbt);
+    scene.parse(&psbt)
+}
+
+type Lie = (&'static str, Scene, fn(&Scene, &mut Psbt), Reason);
+
+fn script_of(keys: &[PublicKey], needed: i64) -> ScriptBuf {
+    let begun = bitcoin::script::Builder::new().push_int(needed);
+    let count = i64::try_from(keys.len()).unwrap();
+    let pushed =
+        keys.iter().fold(begun, |script, key| script.push_key(&bitcoin::PublicKey::new(*key)));
+    pushed.push_int(count).push_opcode(bitcoin::opcodes::all::OP_CHECKMULTISIG).into_script()
+}
+
+/// The keys of the first input's witness script, in its order.
+fn keys(psbt: &Psbt) -> Vec<PublicKey> {
+    let mut keys: Vec<PublicKey> = psbt.inputs[0].bip32_derivation.keys().copied().collect();
+    keys.sort_by_key(PublicKey::serialize);
+    keys
+}
+
+fn foreign() -> PublicKey {
+    secp256k1::SecretKey::from_slice(&[77; 32]).unwrap().public_key(SECP256K1)
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table of lies")]
+fn lies_about_scripts_keys_and_signatures_are_refused_for_their_own_reason() {
+    let p2sh = || Scene::single(Script::ShWpkh);
+    let (p2wpkh, p2pkh) = (|| Scene::single(Script::Wpkh), || Scene::single(Script::Pkh));
+    let multi = || Scene::shared(2);
+    let lies: Vec<Lie> = vec![
+        (
+            "a wrong redeem script",
+            p2sh(),
+            |_, p| p.inputs[0].redeem_script = Some(stranger(3)),
+            Reason::WrongScript,
+        ),
+        (
+            "an empty redeem script",
+            p2sh(),
+            |_, p| p.inputs[1].redeem_script = Some(ScriptBuf::new()),
+            Reason::WrongScript,
+        ),
+        (
+            "a witness script for P2SH-P2WPKH",
+            p2sh(),
+            |_, p| p.inputs[0].witness_script = Some(stranger(3)),
+            Reason::PsbtField,
+        ),
+        (
+            "a redeem script for P2WPKH",
+            p2wpkh(),
+            |_, p| p.inputs[0].redeem_script = Some(stranger(3)),
+            Reason::PsbtField,
+        ),
+        (
+            "a redeem script for P2WSH",
+            multi(),
+            |_, p| p.inputs[0].redeem_script = Some(stranger(3)),
+            Reason::PsbtField,
+        ),
+        ("a witness_utxo for P2PKH", p2pkh(), |_, _| (), Reason::PsbtField),
+        (
+            "k lowered",
+            multi(),
+            |_, p| p.inputs[0].witness_script = Some(script_of(&keys(p), 1)),
+            Reason::WrongScript,
+        ),
+        (
+            "a foreign key in the script",
+            multi(),
+            |_, p| {
+                let mut keys = keys(p);
+                keys[1] = foreign();
+                p.inputs[0].witness_script = Some(script_of(&keys, 2));
+            },
+            Reason::WrongScript,
+        ),
+        (
+            "keys not sorted",
+            multi(),
+            |_, p| {
+                let mut keys = keys(p);
+                keys.reverse();
+                p.inputs[0].witness_script = Some(script_of(&keys, 2));
+            },
+            Reason::WrongScript,
+        ),
+        (
+            "a key left out",
+            multi(),
+            |_, p| p.inputs[0].witness_script = Some(script_of(&keys(p)[..2], 2)),
+            Reason::WrongScript,
+        ),
+        (
+            "another index's script",
+            multi(),
+            |_, p| p.inputs[0].witness_script = p.inputs[1].witness_script.clone(),
+            Reason::WrongScript,
+        ),
+        (
+            "a foreign key's origin",
+            multi(),
+            |_, p| {
+                let source = p.inputs[0].bip32_derivation.values().next().unwrap().clone();
+                p.inputs[0].bip32_derivation.insert(foreign(), source);
+            },
+            Reason::WrongOrigin,
+        ),
+        (
+            "another master",
+            multi(),
+            |_, p| {
+                p.inputs[0].bip32_derivation.values_mut().next().unwrap().0 =
+                    Fingerprint::from([1; 4]);
+            },
+            Reason::WrongOrigin,
+        ),
+        (
+            "another account's path",
+            p2wpkh(),
+            |_, p| {
+                p.inputs[0].bip32_derivation.values_mut().next().unwrap().1 =
+                    "m/84h/1h/1h/0/3".parse().unwrap();
+            },
+            Reason::WrongOrigin,
+        ),
+        (
+            "paths that disagree",
+            multi(),
+            |_, p| {
+                p.inputs[0].bip32_derivation.values_mut().next().unwrap().1 =
+                    "m/48h/1h/0h/2h/0/4".parse().unwrap();
+            },
+            Reason::ForeignInput,
+        ),
+        ("a signature on P2WPKH", p2wpkh(), |s, p| *p = s.ours.sign(p), Reason::PsbtField),
+        (
+            "a signature by a foreign key",
+            multi(),
+            |s, p| {
+                *p = s.other.as_ref().unwrap().sign(p);
+                let made = *p.inputs[0].partial_sigs.values().next().unwrap();
+                p.inputs[0].partial_sigs.insert(bitcoin::PublicKey::new(foreign()), made);
+            },
+            Reason::WrongSignature,
+        ),
+        (
+            "one key's signature as another's",
+            multi(),
+            |s, p| {
+                *p = s.other.as_ref().unwrap().sign(p);
+                let (key, made) = p.inputs[0].partial_sigs.pop_first().unwrap();
+                let another = *keys(p).iter().find(|other| **other != key.inner).unwrap();
+                p.inputs[0].partial_sigs.insert(bitcoin::PublicKey::new(another), made);
+            },
+            Reason::WrongSignature,
+        ),
+        (
+            "another input's signature",
+            multi(),
+            |s, p| {
+                *p = s.other.as_ref().unwrap().sign(p);
+                let made = *p.inputs[1].partial_sigs.values().next().unwrap();
+                p.inputs[0].partial_sigs.values_mut().for_each(|kept| *kept = made);
+            },
+            Reason::WrongSignature,
+        ),
+        (
+            "a signature over less",
+            multi(),
+            |s, p| {
+                *p = s.other.as_ref().unwrap().sign(p);
+                let kept = p.inputs[0].partial_sigs.values_mut().next().unwrap();
+                kept.sighash_type = bitcoin::EcdsaSighashType::None;
+            },
+            Reason::WrongSignature,
+        ),
+        (
+            "a signature over another transaction",
+            multi(),
+            |s, p| {
+                *p = s.other.as_ref().unwrap().sign(p);
+                p.unsigned_tx.output[1].value -= bitcoin::Amount::from_sat(1);
+            },
+            Reason::WrongSignature,
+        ),
+    ];
+    assert_eq!(lies.len(), 21);
+    for (name, scene, lie, reason) in lies {
+        match edited(&scene, |psbt| lie(&scene, psbt)) {
+            Ok(_) => panic!("{name}: was accepted"),
+            Err(refusal) => assert_eq!(refusal.reason, reason, "{name}: {refusal}"),
+        }
+    }
+    assert!(edited(&multi(), |_| ()).is_ok());
+    let unknown = |psbt: &mut Psbt| {
+        for source in psbt.inputs[0].bip32_derivation.values_mut() {
+            source.0 = Fingerprint::default();
+        }
+    };
+    assert!(edited(&multi(), unknown).is_ok(), "a master that is not known is no lie");
+}

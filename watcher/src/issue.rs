@@ -57,8 +57,9 @@ impl Issuer {
     ) -> Result<proto::Address, Error> {
         let wallet = self.check(tenant, request)?;
         let mut entry = match self.reserved(wallet, request).await? {
-            Some(entry) => entry,
-            None => {
+            Some(entry) if entry.issued.is_some() => return answer(entry),
+            // Also for a reserved index: since a backup was made, it may have been let go and given to another.
+            _ => {
                 self.resume(wallet).await?;
                 self.reserve(wallet, request).await?
             }

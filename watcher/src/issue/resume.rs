@@ -18,9 +18,9 @@ use crate::wallets::Wallet;
 pub struct Resumed(Arc<Mutex<BTreeSet<String>>>);
 
 impl Issuer {
-    /// Once per start and wallet, before the first new index: asks the signer how far it has attested, and goes on
-    /// above that. An index below, given out after the backup was made, looks free in these tables, and the signer
-    /// would attest it again for an equal reference.
+    /// Once per start and wallet, before the first index is attested: asks the signer how far it has attested, and
+    /// goes on above that. An index below, given out after the backup was made, looks free in these tables or reserved
+    /// for a key that has let go of it since, and the signer would attest it again for an equal reference.
     pub(super) async fn resume(&self, wallet: &Wallet) -> Result<(), Error> {
         // Bounded: behind a signer that does not answer, callers must not wait for one another for ever.
         let turn = tokio::time::timeout(MATCH_DEADLINE, self.resumed.0.lock()).await;
@@ -32,6 +32,7 @@ impl Issuer {
             return Ok(());
         }
         let below = self.attestations.attested_below(&wallet.name).await?;
+        self.let_go_below(wallet, below).await?;
         self.go_above(wallet, below).await?;
         self.attest_anew(wallet, below).await?;
         let _ = resumed.insert(wallet.name.clone());
@@ -42,6 +43,18 @@ impl Issuer {
     pub(super) async fn resume_again(&self, wallet: &Wallet) -> Result<(), Error> {
         let below = self.attestations.attested_below(&wallet.name).await?;
         self.go_above(wallet, below).await
+    }
+
+    /// Takes indexes below from the keys that nobody was told of yet: they are given others, above. Only before the first
+    /// index of this start, or an attestation under way would lose its place.
+    async fn let_go_below(&self, wallet: &Wallet, below: u32) -> Result<(), Error> {
+        let mut tx = self.store.begin().await?;
+        sqlx::query("DELETE FROM addresses WHERE wallet = $1 AND idx < $2 AND state = 'reserved'")
+            .bind(&wallet.name)
+            .bind(i64::from(below))
+            .execute(tx.sql())
+            .await?;
+        Ok(tx.commit().await?)
     }
 
     /// Raises the next index to `below` and has the blocks since read again for the addresses jumped over.

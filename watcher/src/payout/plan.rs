@@ -100,9 +100,6 @@ async fn try_higher(
             return Ok(pause);
         }
     }
-    if super::is_expired(&order) {
-        return Ok(pause); // nobody may sign for it any more; what was signed goes on waiting
-    }
     let versions = row::versions(app.store.reader(), id).await?;
     let wish = Wish::of(app, &payout, &order, &versions).await?;
     let planned = match wish.plan(app).await {

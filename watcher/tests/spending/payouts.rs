@@ -309,3 +309,21 @@ async fn a_payout_that_waits_too_long_is_made_again_and_pays_once() {
     assert_eq!(world.balance(STRANGER).await, 120_000);
     assert!(world.leases().await.is_empty());
 }
+
+#[tokio::test]
+async fn what_waits_is_made_again_also_after_its_order_expired() {
+    let mut world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    let expires_unix = now() + 12;
+    let short = order::Order { expires_unix, ..order("o", 120_000, &address(STRANGER, 0, 0)) };
+    let _ = world.submit(&short).await.unwrap();
+    let first = world.payout_in("o", "broadcast").await;
+    world.until("the order to expire", async || (now() > expires_unix).then_some(())).await;
+    world.estimates_rise().await;
+    world
+        .until("another version", async || {
+            let payout = world.payout("o").await?;
+            (payout.state == "broadcast" && payout.txid != first.txid).then_some(())
+        })
+        .await;
+}

@@ -122,7 +122,7 @@ async fn keep(
 /// A no ends the payout if it is sure that nothing was signed for it, or can be any more; otherwise it is asked again.
 async fn denied(
     app: &Spender,
-    payout: PayoutRow,
+    mut payout: PayoutRow,
     version: &Version,
     refusal: Refusal,
     others: &[&Version],
@@ -133,7 +133,7 @@ async fn denied(
     if refusal.code == Code::AlreadyExists && version.number < STALE_KEYS_MAX {
         // The signer knows this key with other content: our tables are older than its log. Its own rules keep
         // the order from being paid twice; the next version asks under a key of its own.
-        return drop_version(app, payout, version).await;
+        return drop_version(app, payout, version, false).await;
     }
     if let Some(alive) = alive(app, &payout.id, others).await? {
         // It was to take the place of one that only waited: that one goes on waiting.
@@ -144,7 +144,12 @@ async fn denied(
         // Nothing is ever signed for it, however often it was asked.
         return refuse(app, payout, Some(version), refusal.reasons).await;
     }
-    if !others.is_empty() || !(asked_once || expired) {
+    if refusal.is_only("index-window") && asked_once && version.number < STALE_KEYS_MAX {
+        // Change to the index used last is within every window.
+        payout.say(refusal.reasons);
+        return drop_version(app, payout, version, false).await;
+    }
+    if !others.is_empty() || !(asked_once || expired) || refusal.is_only("index-window") {
         return note(app, payout, refusal.reasons).await;
     }
     if asked_once
@@ -152,7 +157,7 @@ async fn denied(
         && leases::doubtful(app.store.reader(), &payout.id, version.number).await?
     {
         // Some of its coins may be set aside for a payout that never got an answer: take others.
-        return drop_version(app, payout, version).await;
+        return drop_version(app, payout, version, true).await;
     }
     refuse(app, payout, asked_once.then_some(version), refusal.reasons).await
 }
@@ -170,7 +175,7 @@ async fn not_now(
         let status = app.signer.status().await?;
         let inputs = coins::of_version(app.store.reader(), &payout.id, version.number).await?;
         if inputs.iter().any(|known| !coins::is_proven(&known.coin, &status, &payout.wallet)) {
-            return drop_version(app, payout, version).await;
+            return drop_version(app, payout, version, false).await;
         }
     }
     if !Reason::same(&payout.reasons, &refusal.reasons) {
@@ -251,17 +256,21 @@ pub(super) async fn refuse(
     Ok(Next::Done)
 }
 
-/// Gives up a version that was certainly not signed, for another with other coins or under another key.
+/// Gives up a version that was certainly not signed, for another with other coins, other change or under another key.
+/// If its coins are `doubtful`, those go to the payout that asked for them in vain.
 async fn drop_version(
     app: &Spender,
     mut payout: PayoutRow,
     version: &Version,
+    doubtful: bool,
 ) -> Result<Next, Error> {
     let mut tx = app.store.begin().await?;
     version.set(&mut tx, &payout.id, VersionState::Refused).await?;
     (payout.version, payout.in_force) = (None, None);
     if payout.change(&mut tx, &app.book, State::Accepted, &["replanned"]).await? {
-        leases::return_doubtful(&mut tx, &payout.id, version.number).await?;
+        if doubtful {
+            leases::return_doubtful(&mut tx, &payout.id, version.number).await?;
+        }
         leases::release_unsigned(&mut tx, &app.book, &payout.id).await?;
         tx.commit().await?;
     }

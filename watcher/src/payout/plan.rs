@@ -164,6 +164,8 @@ struct Wish<'a> {
     survivors: Vec<Coin>,
     /// The highest fee of the earlier versions, if there are any.
     replaced: Option<asset::Amount>,
+    /// A new index for change was too far above the last.
+    change_again: bool,
 }
 
 struct Planned {
@@ -190,6 +192,7 @@ impl<'a> Wish<'a> {
             amount,
             survivors,
             replaced: before.map(|version| version.fee).max(),
+            change_again: payout.has("index-window"),
         })
     }
 
@@ -214,7 +217,7 @@ impl<'a> Wish<'a> {
         let mut outputs = vec![Output { value: self.amount, to: Payee::Other(self.to.clone()) }];
         let mut change_index = None;
         if let Some(value) = plan.change {
-            let index = next_change_index(app, self.wallet, &status).await?;
+            let index = index_for_change(app, self.wallet, &status, self.change_again).await?;
             let to = Payee::Own(Box::new(self.wallet.derive(Branch::Change, index)?));
             outputs.push(Output { value, to });
             change_index = Some(index);
@@ -295,11 +298,13 @@ async fn survivors(app: &Spender, id: &str, versions: &[Version]) -> Result<Vec<
     Ok(left.map(|known| known.coin).collect())
 }
 
-/// The lowest change index that nothing was signed for and nothing that may still be signed has.
-async fn next_change_index(
+/// The lowest change index that nothing was signed for and nothing that may still be signed has; or, `again`, the
+/// highest that something was signed for.
+async fn index_for_change(
     app: &Spender,
     wallet: &Wallet,
     status: &StatusReply,
+    again: bool,
 ) -> Result<u32, Error> {
     let known = status.wallets.iter().find(|known| known.name == wallet.name).ok_or_else(|| {
         Error::refused(
@@ -317,7 +322,8 @@ async fn next_change_index(
     .await?;
     let planned =
         u32::try_from(planned).map_err(|_| Error::Broken("a change index does not fit".into()))?;
-    let index = planned.max(known.last_change_index.saturating_add(1));
+    let next = planned.max(known.last_change_index.saturating_add(1));
+    let index = if again { known.last_change_index } else { next };
     if index >= known.change_proven {
         return Err(Error::refused(
             tonic::Code::FailedPrecondition,

@@ -191,6 +191,24 @@ impl PayoutRow {
         })
     }
 
+    /// Whether the signer said that a version which these tables do not know, or whose coins are lost, is signed.
+    pub(super) fn may_be_paid(&self) -> bool {
+        self.has("order-paid")
+    }
+
+    /// Whether it waits or ended for this reason.
+    pub(super) fn has(&self, code: &str) -> bool {
+        self.reasons.iter().any(|reason| reason.code == code)
+    }
+
+    /// Takes new reasons for the old ones; that it may be paid stays among them.
+    pub(super) fn say(&mut self, reasons: Vec<Reason>) {
+        let told = std::mem::replace(&mut self.reasons, reasons);
+        if !self.may_be_paid() {
+            self.reasons.extend(told.into_iter().filter(|reason| reason.code == "order-paid"));
+        }
+    }
+
     /// Whether the signer found that nobody signed this order: then its id is anybody's who has it signed.
     pub(super) fn is_void(&self) -> bool {
         self.state == State::Refused

@@ -327,3 +327,22 @@ async fn what_waits_is_made_again_also_after_its_order_expired() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn change_too_far_above_the_last_goes_to_the_last_index_again() {
+    let world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    let _ = world.submit(&order("o1", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let _ = world.payout_in("o1", "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.payout_in("o1", "final").await;
+    world.signer.expect_trouble(Trouble::Deny("index-window"));
+    let _ = world.submit(&order("o2", 50_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let _ = world.payout_in("o2", "broadcast").await;
+    let signed = world.signer.ledger.lock().unwrap().signed.clone();
+    let change = address(3, 1, 1).script_pubkey();
+    assert_eq!(signed.len(), 2);
+    for transaction in &signed {
+        assert!(transaction.output.iter().any(|output| output.script_pubkey == change));
+    }
+}

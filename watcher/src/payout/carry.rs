@@ -144,6 +144,12 @@ async fn denied(
         // Nothing is ever signed for it, however often it was asked.
         return refuse(app, payout, Some(version), refusal.reasons).await;
     }
+    if refusal.has("order-paid") || (payout.may_be_paid() && asked_once) {
+        return keep_in_doubt(app, payout, version, refusal.reasons).await;
+    }
+    if payout.may_be_paid() {
+        return note(app, payout, refusal.reasons).await;
+    }
     if refusal.is_only("index-window") && asked_once && version.number < STALE_KEYS_MAX {
         // Change to the index used last is within every window.
         payout.say(refusal.reasons);
@@ -178,7 +184,7 @@ async fn not_now(
             return drop_version(app, payout, version, false).await;
         }
     }
-    if !Reason::same(&payout.reasons, &refusal.reasons) {
+    if !payout.may_be_paid() && !Reason::same(&payout.reasons, &refusal.reasons) {
         let _ = note(app, payout, refusal.reasons).await?;
     }
     Ok(Next::Failed)
@@ -222,7 +228,7 @@ async fn fall_back(
 
 /// Notes, once, what a payout is refused for, and asks again later.
 async fn note(app: &Spender, mut payout: PayoutRow, reasons: Vec<Reason>) -> Result<Next, Error> {
-    if payout.reasons != reasons {
+    if payout.reasons != reasons && !payout.may_be_paid() {
         payout.reasons = reasons;
         let mut tx = app.store.begin().await?;
         if payout.change(&mut tx, &app.book, State::Accepted, &["waiting"]).await? {
@@ -275,6 +281,30 @@ async fn drop_version(
         tx.commit().await?;
     }
     Ok(Next::Done)
+}
+
+/// Gives up a version beside which an earlier one, that these tables do not know or whose coins are lost, may pay. Its
+/// coins are free, however often it was asked for: the versions that it had to conflict with only get more. The payout is
+/// never called refused, since whoever ordered it would then order it anew.
+async fn keep_in_doubt(
+    app: &Spender,
+    mut payout: PayoutRow,
+    version: &Version,
+    reasons: Vec<Reason>,
+) -> Result<Next, Error> {
+    let mut tx = app.store.begin().await?;
+    version.set(&mut tx, &payout.id, VersionState::Refused).await?;
+    (payout.version, payout.in_force) = (None, None);
+    let told = payout.may_be_paid();
+    payout.say(reasons);
+    let events: &[&str] = if told { &[] } else { &["waiting"] };
+    if payout.change(&mut tx, &app.book, State::Accepted, events).await? {
+        leases::release_unsigned(&mut tx, &app.book, &payout.id).await?;
+        tx.commit().await?;
+    }
+    // Longer from time to time: each try is a version of its own.
+    let times = u32::try_from(version.number.clamp(0, 7)).unwrap_or(7);
+    Ok(Next::After(DENIED_PAUSE.saturating_mul(1_u32.checked_shl(times).unwrap_or(1))))
 }
 
 /// Sends what was kept. Sending it again is no harm, and how it gets back after the node forgot it.

@@ -30,6 +30,8 @@ use super::row::{self, InForce, PayoutRow, Version};
 
 /// How often a payout that waits for coins looks for them.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How often one that may be paid, and can be paid no more, is looked at.
+const DOUBT_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Gives an accepted payout its next version, or notes what it waits for.
 pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
@@ -41,6 +43,9 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
     let versions = row::versions(app.store.reader(), id).await?;
     let order = stored_order(&payout)?;
     if !versions.iter().any(Version::may_be_signed) && super::is_expired(&order) {
+        if payout.may_be_paid() {
+            return Ok(Next::After(DOUBT_PAUSE));
+        }
         let text = format!(
             "the order expired at {} (Unix time) before it could be paid",
             order.expires_unix
@@ -255,7 +260,7 @@ async fn store(
     payout.state = State::Accepted;
     payout.version = Some(number);
     payout.in_force = Some(InForce { txid: version.txid, fee: version.fee });
-    payout.reasons = Vec::new();
+    payout.say(Vec::new());
     if !payout.change(&mut tx, &app.book, from, &["planned"]).await? {
         return Ok(Next::Done);
     }
@@ -276,7 +281,7 @@ async fn wait(
     let told = payout.reasons.first().is_some_and(|reason| reason.code == code);
     if !told {
         tracing::info!(payout = payout.id, code, text, "a payout waits");
-        payout.reasons = vec![Reason { code: code.to_owned(), text }];
+        payout.say(vec![Reason { code: code.to_owned(), text }]);
         let mut tx = app.store.begin().await?;
         if payout.change(&mut tx, &app.book, State::Accepted, &[]).await? {
             payout.event(&mut tx, &app.book, "waiting", &json!({})).await?;

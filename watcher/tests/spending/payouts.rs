@@ -346,3 +346,56 @@ async fn change_too_far_above_the_last_goes_to_the_last_index_again() {
         assert!(transaction.output.iter().any(|output| output.script_pubkey == change));
     }
 }
+
+#[tokio::test]
+async fn a_payout_that_a_restored_database_forgot_is_never_called_refused() {
+    let mut world = World::start().await;
+    world.fund(3, &[200_000, 90_000]).await;
+    let backup = world.back_up().await;
+    let expires_unix = now() + 15;
+    let order = order::Order { expires_unix, ..order("o", 50_000, &address(STRANGER, 0, 0)) };
+    let _ = world.submit(&order).await.unwrap();
+    let _ = world.payout_in("o", "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.payout_in("o", "final").await;
+    world.restore(&backup);
+    world.caught_up().await;
+    let _ = world.submit(&order).await.unwrap();
+    let doubt = world
+        .until("a reason", async || world.payout("o").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!((doubt.state.as_str(), doubt.reasons[0].code.as_str()), ("accepted", "order-paid"));
+    world
+        .until("the coins to be free", async || world.leases().await.is_empty().then_some(()))
+        .await;
+    // Also not when the order has expired and a restart looks at it again.
+    world.until("the order to expire", async || (now() > expires_unix).then_some(())).await;
+    world.kill_watcher();
+    world.start_watcher();
+    world.caught_up().await;
+    world.mine(1).await;
+    let _ =
+        world.submit(&crate::world::order("p", 20_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let _ = world.payout_in("p", "broadcast").await;
+    assert_eq!(world.payout("o").await.unwrap().state, "accepted");
+    assert_eq!(world.balance(STRANGER).await, 50_000);
+}
+
+#[tokio::test]
+async fn coins_of_a_version_that_cannot_pay_any_more_are_not_held() {
+    let world = World::start().await;
+    let parents = world.fund_apart(3, &[80_000, 90_000]).await;
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let _ = world.payout_in("o", "broadcast").await;
+    world.mine(1).await;
+    // The only coin of the first version is gone: nothing can conflict with it any more.
+    world.node.reorg_without(parents[1]).await.unwrap();
+    world.caught_up().await;
+    world.mine(DEPTH).await;
+    let doubt = world
+        .until("a reason", async || world.payout("o").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!((doubt.state.as_str(), doubt.reasons[0].code.as_str()), ("accepted", "order-paid"));
+    let _ = world.submit(&order("next", 40_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let _ = world.payout_in("next", "broadcast").await;
+}

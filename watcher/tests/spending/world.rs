@@ -126,6 +126,29 @@ impl World {
             .unwrap();
     }
 
+    /// A copy of the watcher's database as it is now.
+    pub async fn back_up(&self) -> PathBuf {
+        let copy = self.config.database.with_extension("backup");
+        let url = format!("sqlite://{}", self.config.database.display());
+        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let copied = sqlx::query("VACUUM INTO $1").bind(copy.to_str().unwrap());
+        let _ = copied.execute(&pool).await.unwrap();
+        pool.close().await;
+        copy
+    }
+
+    /// Starts the watcher again on such a copy.
+    pub fn restore(&mut self, copy: &std::path::Path) {
+        self.kill_watcher();
+        for end in ["-wal", "-shm"] {
+            let mut name = self.config.database.clone().into_os_string();
+            name.push(end);
+            let _ = std::fs::remove_file(name);
+        }
+        let _ = std::fs::copy(copy, &self.config.database).unwrap();
+        self.start_watcher();
+    }
+
     /// From now on, what was sent waits for too long and feerates are five times as high.
     pub async fn estimates_rise(&mut self) {
         self.kill_watcher();

@@ -101,6 +101,7 @@ impl Stack {
                 ("deposits", deposits),
                 ("hot", hot),
                 ("cold", cold),
+                ("shop", &stage.shop),
             ],
         )?;
         std::fs::write(stage.watcher_config(), config)?;

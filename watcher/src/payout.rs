@@ -28,8 +28,8 @@ pub(crate) use self::plan::{bump, overdue};
 use self::row::PayoutRow;
 pub(crate) use self::watch::watch;
 
-/// An Ed25519 signature.
-const SIGNATURE_BYTES: usize = 64;
+/// Payouts of one order key that may wait at once.
+const WAITING_MAX: i64 = 1000;
 
 /// Takes an order; coins and signature come afterwards. The same order gives the same payout.
 ///
@@ -45,8 +45,7 @@ pub async fn submit(
         .order
         .clone()
         .ok_or_else(|| Error::invalid("no-order", "the request has no order"))?;
-    let order = Order::parse(&signed.order)
-        .map_err(|error| Error::invalid(error.code(), error.to_string()))?;
+    let order = verified(app, &signed)?;
     if let Some(known) = same_order(app, tenant, &order, &signed).await? {
         return Ok(known.to_proto(&app.book));
     }
@@ -61,7 +60,6 @@ pub async fn submit(
             format!("payouts are made from hot wallets; \"{}\" is not one", wallet.name),
         ));
     }
-    check_form(&signed)?;
     let (_, amount) = payable(app, &order)?;
     if is_expired(&order) {
         return Err(Error::refused(
@@ -74,7 +72,7 @@ pub async fn submit(
         ));
     }
     let payout = PayoutRow {
-        id: order.id.to_string(),
+        id: row::key(&signed.signer, order.id.as_str()),
         tenant: tenant.to_owned(),
         wallet: wallet.name.clone(),
         signed,
@@ -90,12 +88,17 @@ pub async fn submit(
     store(app, &order, payout).await
 }
 
-/// One payout.
+/// One payout, by its order's id or, where several keys use that id, `KEY/ID`.
 ///
 /// # Errors
-/// `NOT_FOUND` if the tenant has none with this id.
+/// `NOT_FOUND` if the tenant has none with this id, `INVALID_ARGUMENT` if it has several.
 pub async fn find(app: &Spender, tenant: &str, id: &str) -> Result<Payout, Error> {
-    let found = row::load(app.store.reader(), id).await?.filter(|payout| payout.tenant == tenant);
+    let found = row::find(app.store.reader(), tenant, id).await?;
+    if found.len() > 1 {
+        let text = "several order keys use this id; write KEY/ID";
+        return Err(Error::invalid("ambiguous-payout", text));
+    }
+    let found = found.into_iter().next();
     let found = found.ok_or_else(|| {
         Error::refused(
             tonic::Code::NotFound,
@@ -116,6 +119,14 @@ async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout
         let known = known.ok_or_else(|| Error::Broken("a payout came and went".into()))?;
         return Ok(known.to_proto(&app.book));
     }
+    if row::waiting(tx.sql(), &payout.signed.signer).await? >= WAITING_MAX {
+        let text = format!(
+            "{WAITING_MAX} payouts ordered by \"{}\" wait already; try again when some are paid or expired",
+            payout.signed.signer
+        );
+        let code = tonic::Code::ResourceExhausted;
+        return Err(Error::refused(code, "too-many-waiting", text));
+    }
     payout.insert(&mut tx, &app.book).await?;
     payout.event(&mut tx, &app.book, "accepted", &json!({})).await?;
     tx.commit().await?;
@@ -124,15 +135,17 @@ async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout
     Ok(payout.to_proto(&app.book))
 }
 
-/// The payout of this order, if it is known; an error if its id belongs to another order. An order that nobody signed,
-/// as the signer found, stands in nobody's way.
+/// The payout of this order, if it is known; an error if its id belongs to another order. An order that the
+/// signer's policy has another key for stands in nobody's way.
 async fn same_order(
     app: &Spender,
     tenant: &str,
     order: &Order,
     signed: &SignedOrder,
 ) -> Result<Option<PayoutRow>, Error> {
-    let Some(known) = row::load(app.store.reader(), order.id.as_str()).await? else {
+    let Some(known) =
+        row::load(app.store.reader(), &row::key(&signed.signer, order.id.as_str())).await?
+    else {
         return Ok(None);
     };
     let sent_again = known.tenant == tenant && known.signed == *signed;
@@ -152,17 +165,17 @@ async fn same_order(
     Ok(Some(known))
 }
 
-/// The signer verifies; what cannot be a signature at all is not worth its time.
-fn check_form(signed: &SignedOrder) -> Result<(), Error> {
-    if signed.signature.len() != SIGNATURE_BYTES {
-        return Err(Error::invalid(
-            "order-signature",
-            "an order's signature has 64 bytes (Ed25519)",
-        ));
-    }
-    order::KeyName::parse(&signed.signer)
-        .map(drop)
-        .map_err(|error| Error::invalid("order-signature", error.to_string()))
+/// The order, if the service that it names has signed it. The signer checks again; here it keeps anybody else from taking
+/// the service's ids and places.
+fn verified(app: &Spender, signed: &SignedOrder) -> Result<Order, Error> {
+    let key = app.config.order_keys.get(&signed.signer).ok_or_else(|| {
+        Error::invalid(
+            "order-key",
+            "the order names a key that this watcher's configuration does not have under spend.order_keys",
+        )
+    })?;
+    Order::verify(&signed.order, &signed.signature, key)
+        .map_err(|error| Error::invalid(error.code(), error.to_string()))
 }
 
 /// Script and amount of an order that this chain can pay.

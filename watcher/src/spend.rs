@@ -1,6 +1,7 @@
 //! What sweeps and payouts share: settings, what they work with, feerates and fee caps. It never plans, never asks for
 //! a signature, and knows no policy: its caps only keep requests within what the signer will most likely allow.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use asset::unit::BITCOIN_UNITS;
@@ -61,6 +62,10 @@ pub struct SpendConfig {
     /// One that waits in the mempool for so many seconds is made again at a higher fee, if the node's estimate has
     /// risen by a quarter; 0 for never.
     pub bump_seconds: u64,
+    /// Services whose orders are taken, with their Ed25519 keys in hex, as in the policy. Without their key, anybody
+    /// granted payouts could take an order's id before the service does.
+    #[serde(deserialize_with = "order_keys")]
+    pub order_keys: BTreeMap<String, [u8; 32]>,
     /// Sweeps made without being asked for.
     pub auto_sweeps: Vec<AutoSweep>,
 }
@@ -94,6 +99,7 @@ impl Default for SpendConfig {
             target_blocks: 6,
             resend_seconds: 30,
             bump_seconds: 3_600,
+            order_keys: BTreeMap::new(),
             auto_sweeps: Vec::new(),
         }
     }
@@ -248,6 +254,20 @@ fn amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Amount, D::Error
     let parsed = asset::Amount::parse_with(&text, &BITCOIN_UNITS);
     let units = parsed.map_err(|error| serde::de::Error::custom(format!("\"{text}\": {error}")))?;
     u64::try_from(units).map(Amount::from_sat).map_err(serde::de::Error::custom)
+}
+
+fn order_keys<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, [u8; 32]>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    let read = |(name, text): (String, String)| {
+        let mut key = [0; 32];
+        match hex::decode_to_slice(&text, &mut key) {
+            Ok(()) => Ok((name, key)),
+            Err(error) => Err(serde::de::Error::custom(format!("order key \"{name}\": {error}"))),
+        }
+    };
+    texts.into_iter().map(read).collect()
 }
 
 fn from_text<'de, D: Deserializer<'de>, T>(deserializer: D) -> Result<T, D::Error>

@@ -19,6 +19,8 @@ pub struct Stage {
     pub(super) credentials: BTreeMap<String, Credential>,
     pub(super) descriptors: Descriptors,
     pub(super) token: TokenFacts,
+    /// The shop's key for its orders, in hex.
+    pub(super) shop: String,
     tier: Tier,
 }
 
@@ -53,7 +55,8 @@ impl Stage {
         }
         credentials.insert("stranger".to_owned(), pki.stranger("watcher-1")?);
         let (descriptors, token) = (Descriptors::default(), TokenFacts::default());
-        Ok(Self { dir: dir.to_owned(), programs, credentials, descriptors, token, tier })
+        let (dir, shop) = (dir.to_owned(), String::new());
+        Ok(Self { dir, programs, credentials, descriptors, token, shop, tier })
     }
 
     /// Makes the token and, born in it, the wrapping, attestation and checkpoint keys.
@@ -93,15 +96,15 @@ impl Stage {
     }
 
     /// Writes the policy that names the wallets and has the officer sign it.
-    pub fn sign_policy(&self) -> Result<PathBuf> {
-        let shop = people::make_key(&self.programs, &self.dir, "shop")?;
+    pub fn sign_policy(&mut self) -> Result<PathBuf> {
+        self.shop = people::make_key(&self.programs, &self.dir, "shop")?;
         let Descriptors { deposits, hot, cold } = &self.descriptors;
         let tier = self.tier.name();
         let values = [
             ("deposits", deposits.as_str()),
             ("hot", hot),
             ("cold", cold),
-            ("shop", &shop),
+            ("shop", &self.shop),
             ("tier", tier),
         ];
         let policy = self.dir.join("signer").join("policy.toml");

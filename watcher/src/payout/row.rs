@@ -19,9 +19,18 @@ use crate::store::{StoreError, Tx, now_unix};
 /// What the signer calls orders that nobody it knows has signed.
 pub(super) const ORDER_FAULTS: [&str; 3] = ["order-signature", "order-key", "order-format"];
 
+macro_rules! select_payouts {
+    () => {
+        "SELECT p.id, p.tenant, p.wallet, p.order_bytes, p.order_signature, p.order_signer, p.amount,
+             p.destination, p.expires_unix, p.state, p.version, p.height, p.block_hash, p.reasons, v.txid, v.fee
+         FROM payouts p LEFT JOIN payout_versions v ON v.payout = p.id AND v.version = p.version "
+    };
+}
+
 /// One payout.
 #[derive(Clone, Debug)]
 pub(super) struct PayoutRow {
+    /// See [`key`].
     pub(super) id: String,
     pub(super) tenant: String,
     pub(super) wallet: String,
@@ -53,19 +62,47 @@ pub(super) struct Version {
     pub(super) state: VersionState,
 }
 
+/// The name of a payout's row: an order's id is its key's own, and no name has a slash.
+pub(super) fn key(order_signer: &str, order_id: &str) -> String {
+    format!("{order_signer}/{order_id}")
+}
+
+/// The tenant's payouts with this order id, or `KEY/ID`.
+pub(super) async fn find(
+    sql: impl SqliteExecutor<'_>,
+    tenant: &str,
+    id: &str,
+) -> Result<Vec<PayoutRow>, StoreError> {
+    let rows = sqlx::query(concat!(
+        select_payouts!(),
+        "WHERE p.tenant = $1 AND (p.id = $2 OR substr(p.id, instr(p.id, '/') + 1) = $2)"
+    ))
+    .bind(tenant)
+    .bind(id)
+    .fetch_all(sql)
+    .await?;
+    rows.iter().map(PayoutRow::read).collect()
+}
+
+/// How many payouts that this key ordered are not signed yet.
+pub(super) async fn waiting(
+    sql: impl SqliteExecutor<'_>,
+    order_signer: &str,
+) -> Result<i64, StoreError> {
+    let count = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM payouts WHERE state = 'accepted' AND order_signer = $1",
+    );
+    Ok(count.bind(order_signer).fetch_one(sql).await?)
+}
+
 pub(super) async fn load(
     sql: impl SqliteExecutor<'_>,
     id: &str,
 ) -> Result<Option<PayoutRow>, StoreError> {
-    let row = sqlx::query(
-        "SELECT p.id, p.tenant, p.wallet, p.order_bytes, p.order_signature, p.order_signer, p.amount,
-             p.destination, p.expires_unix, p.state, p.version, p.height, p.block_hash, p.reasons, v.txid, v.fee
-         FROM payouts p LEFT JOIN payout_versions v ON v.payout = p.id AND v.version = p.version
-         WHERE p.id = $1",
-    )
-    .bind(id)
-    .fetch_optional(sql)
-    .await?;
+    let row = sqlx::query(concat!(select_payouts!(), "WHERE p.id = $1"))
+        .bind(id)
+        .fetch_optional(sql)
+        .await?;
     row.as_ref().map(PayoutRow::read).transpose()
 }
 
@@ -191,6 +228,11 @@ impl PayoutRow {
         })
     }
 
+    /// The id in its order.
+    fn order_id(&self) -> &str {
+        self.id.split_once('/').map_or(self.id.as_str(), |(_, id)| id)
+    }
+
     /// Whether the signer said that a version which these tables do not know, or whose coins are lost, is signed.
     pub(super) fn may_be_paid(&self) -> bool {
         self.has("order-paid")
@@ -296,7 +338,7 @@ impl PayoutRow {
     ) -> Result<(), StoreError> {
         let mut body = json!({
             "v": 1,
-            "id": self.id,
+            "id": self.order_id(),
             "wallet": self.wallet,
             "state": self.state,
             "asset": book.asset.as_str(),
@@ -312,7 +354,8 @@ impl PayoutRow {
         if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
             body.extend(more.clone());
         }
-        let _ = tx.event(&self.tenant, &format!("payout.{happening}"), &self.id, &body).await?;
+        let _ =
+            tx.event(&self.tenant, &format!("payout.{happening}"), self.order_id(), &body).await?;
         Ok(())
     }
 
@@ -321,7 +364,7 @@ impl PayoutRow {
             Some(proto::Amount { asset: book.asset.to_string(), units: amount.to_string() })
         };
         proto::Payout {
-            id: self.id.clone(),
+            id: self.order_id().to_owned(),
             state: self.state.word().into(),
             txid: self.in_force.map(|v| v.txid.to_string()).unwrap_or_default(),
             amount: amount(self.amount),

@@ -142,7 +142,9 @@ impl BookKeeper {
             psbt.unsigned_tx.input.iter().map(|i| i.previous_output).collect();
         let orders: Vec<_> =
             header.orders.iter().map(|o| Order::parse(&o.order).unwrap()).collect();
-        let ids: BTreeSet<_> = orders.iter().map(|order| order.id.to_string()).collect();
+        let names = header.orders.iter().zip(&orders);
+        let ids: BTreeSet<_> =
+            names.map(|(signed, order)| format!("{}/{}", signed.signer, order.id)).collect();
         if inputs.iter().any(|coin| {
             ledger.uses.get(coin).is_some_and(|uses| uses.iter().any(|use_| *use_ != ids))
         }) {

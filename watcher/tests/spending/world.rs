@@ -11,6 +11,7 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::Secp256k1;
 use bitcoin::{Address, Amount, CompressedPublicKey, Network, NetworkKind, Txid};
 use devnet::{Credential, Node, Pki};
+use ed25519_dalek::SigningKey;
 use mtls::TlsFiles;
 use order::{AddressText, Order, OrderId};
 use proto::signer_server::SignerServer;
@@ -54,7 +55,13 @@ impl World {
         let node = Node::start().await.unwrap();
         let signer = BookKeeper::new(&WALLETS.map(|(name, seed, _)| (name, seed)));
         let signer_url = serve_signer(&signer, &tls(&pki.server("signer").unwrap())).await;
-        let mut spend = SpendConfig { resend_seconds: 1, ..SpendConfig::default() };
+        let order_keys =
+            ["shop", "till"].map(|name| (name.into(), key(name).verifying_key().to_bytes()));
+        let mut spend = SpendConfig {
+            resend_seconds: 1,
+            order_keys: order_keys.into(),
+            ..SpendConfig::default()
+        };
         change(&mut spend);
         let config = Config {
             network: asset::Network::Regtest,
@@ -243,15 +250,16 @@ impl World {
     }
 
     pub async fn submit(&self, order: &Order) -> Result<Payout, tonic::Status> {
-        self.submit_signed(order, vec![7; 64]).await
+        self.submit_signed("shop", order, order.sign(&key("shop")).to_vec()).await
     }
 
     pub async fn submit_signed(
         &self,
+        signer: &str,
         order: &Order,
         signature: Vec<u8>,
     ) -> Result<Payout, tonic::Status> {
-        let signed = SignedOrder { order: order.encode(), signature, signer: "shop".into() };
+        let signed = SignedOrder { order: order.encode(), signature, signer: signer.into() };
         let request = SubmitPayoutRequest { order: Some(signed), wallet: String::new() };
         Ok(self.client.clone().submit_payout(request).await?.into_inner())
     }
@@ -340,6 +348,11 @@ pub fn order(id: &str, sat: u64, to: &Address) -> Order {
         destination: AddressText::parse(&to.to_string()).unwrap(),
         expires_unix: now() + 3_600,
     }
+}
+
+/// A service's key for its orders.
+pub fn key(service: &str) -> SigningKey {
+    SigningKey::from_bytes(&[service.as_bytes()[0]; 32])
 }
 
 pub fn now() -> u64 {

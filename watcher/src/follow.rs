@@ -2,6 +2,7 @@
 //! waits out what failed. It keeps nothing that matters in memory: after a crash the tables say where to go on.
 
 use std::collections::HashMap;
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ enum Job {
     Recut(String),
     Auto(String),
     Payout(String),
+    /// All payouts of a wallet that wait for coins.
+    Plan(String),
     BumpSweep(String),
     BumpPayout(String),
 }
@@ -66,15 +69,18 @@ async fn look(app: &Arc<Spender>, desk: &mut Desk) -> Result<(), Error> {
     sweep::watch(app).await?;
     payout::watch(app).await?;
     let payouts = payout::due(app).await?.into_iter().map(Job::Payout);
+    let plans = payout::waiting(app).await?.into_iter().map(Job::Plan);
     let sweeps = sweep::due(app).await?.into_iter().map(Job::Sweep);
     let recuts = sweep::to_recut(app).await?.into_iter().map(Job::Recut);
     let autos = sweep::auto_due(app).await?.into_iter().map(Job::Auto);
     let slow_payouts = payout::overdue(app).await?.into_iter().map(Job::BumpPayout);
     let slow_sweeps = sweep::overdue(app).await?.into_iter().map(Job::BumpSweep);
     let slow = slow_payouts.chain(slow_sweeps);
-    let due: Vec<_> = payouts.chain(sweeps).chain(recuts).chain(autos).chain(slow).collect();
+    let due: Vec<_> =
+        payouts.chain(plans).chain(sweeps).chain(recuts).chain(autos).chain(slow).collect();
     desk.forget_all_but(&due);
-    for job in due {
+    let mut due: Vec<_> = due.into_iter().filter(|job| desk.may_start(job)).collect();
+    while let Some(job) = desk.next(&mut due) {
         desk.start(app, job);
     }
     Ok(())
@@ -86,6 +92,7 @@ async fn carry(app: Arc<Spender>, job: Job) -> Result<Next, Error> {
         Job::Recut(id) => sweep::recut(&app, id).await,
         Job::Auto(wallet) => sweep::auto_sweep(&app, wallet).await,
         Job::Payout(id) => payout::carry(&app, id).await,
+        Job::Plan(wallet) => payout::plan_waiting(&app, wallet).await,
         Job::BumpSweep(id) => sweep::bump(&app, id).await,
         Job::BumpPayout(id) => payout::bump(&app, id).await,
     }
@@ -106,13 +113,26 @@ struct Wait {
 }
 
 impl Desk {
-    fn start(&mut self, app: &Arc<Spender>, job: Job) {
-        let busy =
-            self.running.len() >= AT_ONCE || self.running.values().any(|other| *other == job);
-        let early = self.waiting.get(&job).is_some_and(|wait| wait.until > Instant::now());
-        if busy || early {
-            return;
+    fn may_start(&self, job: &Job) -> bool {
+        let early = self.waiting.get(job).is_some_and(|wait| wait.until > Instant::now());
+        !early && !self.running.values().any(|other| other == job)
+    }
+
+    /// Takes the first job of the kind of which the fewest are under way, while there is a place: however many there are
+    /// of one kind, the others get theirs.
+    fn next(&self, due: &mut Vec<Job>) -> Option<Job> {
+        if self.running.len() >= AT_ONCE {
+            return None;
         }
+        let under_way = |job: &Job| {
+            let same = |other: &&Job| discriminant(*other) == discriminant(job);
+            self.running.values().filter(same).count()
+        };
+        let (place, _) = due.iter().enumerate().min_by_key(|(_, job)| under_way(job))?;
+        Some(due.remove(place))
+    }
+
+    fn start(&mut self, app: &Arc<Spender>, job: Job) {
         let task = self.tasks.spawn(carry(app.clone(), job.clone()));
         let _ = self.running.insert(task.id(), job);
     }
@@ -162,6 +182,31 @@ fn later(pause: Duration) -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn many_of_one_kind_leave_places_for_the_others() {
+        let payout = |n: usize| Job::Payout(format!("o{n}"));
+        let mut due: Vec<_> = (0..100).map(payout).collect();
+        due.push(Job::Sweep("s".into()));
+        let mut desk = Desk::default();
+        let mut begun = Vec::new();
+        while let Some(job) = desk.next(&mut due) {
+            let task = desk.tasks.spawn(std::future::pending());
+            let _ = desk.running.insert(task.id(), job.clone());
+            begun.push(job);
+        }
+        assert_eq!(begun.len(), AT_ONCE);
+        assert!(begun.contains(&Job::Sweep("s".into())), "{begun:?}");
+        assert!(!desk.may_start(&payout(0)) && desk.may_start(&payout(99)));
+        // Also where payouts have taken every place and one gets free.
+        let mut desk = Desk::default();
+        for n in 1..AT_ONCE {
+            let task = desk.tasks.spawn(std::future::pending());
+            let _ = desk.running.insert(task.id(), payout(n));
+        }
+        let mut due = vec![payout(50), Job::Sweep("s".into())];
+        assert_eq!(desk.next(&mut due), Some(Job::Sweep("s".into())));
+    }
 
     #[test]
     fn pauses_grow_to_a_minute() {

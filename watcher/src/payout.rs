@@ -24,7 +24,7 @@ use crate::spend::Spender;
 use crate::store::now_unix;
 
 pub(crate) use self::carry::{carry, due};
-pub(crate) use self::plan::{bump, overdue};
+pub(crate) use self::plan::{bump, overdue, plan_waiting, waiting};
 use self::row::PayoutRow;
 pub(crate) use self::watch::watch;
 

@@ -27,16 +27,17 @@ const DENIED_PAUSE: Duration = Duration::from_secs(600);
 /// Versions whose key the signer knows from before a restore; beyond, somebody has to look.
 const STALE_KEYS_MAX: i64 = 8;
 
-/// Payouts that wait for us, not for the chain.
+/// Payouts that wait for us, neither for the chain nor for coins.
 pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
-    let ids = sqlx::query_scalar(
-        "SELECT id FROM payouts WHERE state IN ('accepted', 'signed')
-         UNION ALL
+    let ids = sqlx::query_scalar(concat!(
+        "SELECT p.id FROM payouts p WHERE p.state = 'signed' OR (p.state = 'accepted' AND NOT ",
+        row::waits_for_coins!(),
+        ") UNION ALL
          SELECT p.id FROM payouts p
              LEFT JOIN payout_versions v ON v.payout = p.id AND v.version = p.version
              LEFT JOIN transactions t ON t.txid = v.txid
          WHERE p.state = 'broadcast' AND (t.state IS NULL OR t.state = 'gone')",
-    );
+    ));
     Ok(ids.fetch_all(app.store.reader()).await?)
 }
 

@@ -15,10 +15,11 @@ use crate::coins::{self, Known};
 use crate::error::Error;
 use crate::follow::Next;
 use crate::leases::{self, Holder};
-use crate::plan::Coin;
 use crate::plan::payout::{Earlier, Payment, PayoutPlan, payout};
+use crate::plan::{Coin, Standing};
 use crate::progress::{State, VersionState};
 use crate::psbt::{self, Output, Payee};
+use crate::rows::amount;
 use crate::scan::Branch;
 use crate::signer_client::Reason;
 use crate::spend::Spender;
@@ -30,6 +31,8 @@ use super::row::{self, InForce, PayoutRow, Version};
 
 /// How often a payout that waits for coins looks for them.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Plans that come to nothing in one look at the waiting.
+const IN_VAIN_MAX: u32 = 16;
 /// How often one that may be paid, and can be paid no more, is looked at.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3600);
 
@@ -59,6 +62,46 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         Err(Error::Refused { reason, text, .. }) => wait(app, payout, reason, text).await,
         Err(error) => Err(error),
     }
+}
+
+/// Wallets from which payouts wait for coins.
+pub(crate) async fn waiting(app: &Spender) -> Result<Vec<String>, Error> {
+    let wallets = sqlx::query_scalar(concat!(
+        "SELECT DISTINCT p.wallet FROM payouts p WHERE ",
+        row::waits_for_coins!()
+    ));
+    Ok(wallets.fetch_all(app.store.reader()).await?)
+}
+
+/// Plans those that a wallet's coins may suffice for by now, and ends those whose order expired: one look at the coins
+/// for all of them, since many may wait for ever.
+pub(crate) async fn plan_waiting(app: &Spender, wallet: &str) -> Result<Next, Error> {
+    let rows = sqlx::query(concat!(
+        "SELECT p.id, p.amount, p.expires_unix FROM payouts p WHERE p.wallet = $1 AND ",
+        row::waits_for_coins!(),
+        " ORDER BY p.created_unix, p.id"
+    ));
+    let rows = rows.bind(wallet).fetch_all(app.store.reader()).await?;
+    let (mut free, mut in_vain) = (spendable(app, wallet).await?, 0_u32);
+    for row in rows {
+        let (id, amount) = (row.try_get::<String, _>(0)?, amount(&row, 1)?);
+        let expired = row.try_get::<i64, _>(2)? <= now_unix();
+        if !expired && (amount > free || in_vain >= IN_VAIN_MAX) {
+            continue;
+        }
+        match plan(app, &id).await? {
+            Next::Done => free = spendable(app, wallet).await?,
+            _ => in_vain = in_vain.saturating_add(1),
+        }
+    }
+    Ok(Next::After(PAUSE))
+}
+
+async fn spendable(app: &Spender, wallet: &str) -> Result<asset::Amount, Error> {
+    let coins = coins::candidates(app.store.reader(), wallet).await?;
+    let spendable = coins.iter().filter(|coin| coin.standing == Standing::Spendable);
+    let total = spendable.fold(0_u64, |sum, coin| sum.saturating_add(coin.value.to_sat()));
+    Ok(total.into())
 }
 
 /// Payouts in no block whose transaction was signed long ago: in the mempool, put out of it, or never taken.

@@ -27,6 +27,17 @@ macro_rules! select_payouts {
     };
 }
 
+/// Whether nothing but coins is missing, and nothing was signed yet.
+macro_rules! waits_for_coins {
+    () => {
+        "(p.state = 'accepted' AND p.version IS NULL AND p.reasons IS NOT NULL
+             AND (p.reasons LIKE '%\"code\":\"insufficient-coins\"%' OR p.reasons LIKE '%\"code\":\"no-coins\"%')
+             AND p.reasons NOT LIKE '%\"code\":\"order-paid\"%'
+             AND NOT EXISTS (SELECT 1 FROM payout_versions w WHERE w.payout = p.id AND w.state IN ('asked', 'signed')))"
+    };
+}
+pub(super) use waits_for_coins;
+
 /// One payout.
 #[derive(Clone, Debug)]
 pub(super) struct PayoutRow {

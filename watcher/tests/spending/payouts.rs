@@ -423,3 +423,20 @@ async fn coins_of_a_version_that_cannot_pay_any_more_are_not_held() {
     let _ = world.submit(&order("next", 40_000, &address(STRANGER, 0, 1))).await.unwrap();
     let _ = world.payout_in("next", "broadcast").await;
 }
+
+#[tokio::test]
+async fn payouts_that_wait_for_coins_hold_up_nothing_else() {
+    let world = World::start().await;
+    world.fund(1, &[50_000]).await;
+    world.fund(3, &[200_000]).await;
+    for n in 0..60 {
+        let much = order(&format!("much-{n}"), 2_000_000_000, &address(STRANGER, 0, 0));
+        let _ = world.submit(&much).await.unwrap();
+    }
+    let begun = std::time::Instant::now();
+    let _ = world.submit(&order("good", 50_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let sweep = world.create_sweep("s").await.unwrap();
+    let _ = world.sweep_in(&sweep.id, "broadcast").await;
+    let _ = world.payout_in("good", "broadcast").await;
+    assert!(begun.elapsed().as_secs() < 40, "{:?}", begun.elapsed());
+}

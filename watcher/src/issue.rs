@@ -14,6 +14,7 @@ use tonic::Code;
 
 use self::entry::{Entry, Issued};
 pub use self::resume::Resumed;
+pub(crate) use self::resume::resume_all;
 use crate::attest::Attestations;
 use crate::chain::Handle;
 use crate::config::Purpose;

@@ -17,7 +17,7 @@ use crate::book::Book;
 use crate::chain::{FollowSettings, Follower, Handle};
 use crate::config::{Config, ConfigError};
 use crate::grpc::{Grants, Service};
-use crate::issue::{Issuer, Resumed};
+use crate::issue::{Issuer, Resumed, resume_all};
 use crate::node::{Node, NodeError};
 use crate::signer_client::SignerClient;
 use crate::spend::Spender;
@@ -102,20 +102,21 @@ pub async fn start(config: &Config) -> Result<Running, ServeError> {
         book.clone(),
         node,
         follower.clone(),
-        signer,
+        signer.clone(),
         wallets.clone(),
         config.spend.clone(),
     );
     let spender = Arc::new(spender);
+    let issuer = Issuer {
+        store: store.clone(),
+        wallets: Arc::new(wallets),
+        attestations,
+        follower: follower.clone(),
+        resumed: Resumed::default(),
+    };
     let service = Service {
         grants: Grants::new(&config.clients),
-        issuer: Issuer {
-            store: store.clone(),
-            wallets: Arc::new(wallets),
-            attestations,
-            follower: follower.clone(),
-            resumed: Resumed::default(),
-        },
+        issuer: issuer.clone(),
         store: store.clone(),
         book,
         spender: spender.clone(),
@@ -131,6 +132,11 @@ pub async fn start(config: &Config) -> Result<Running, ServeError> {
     let _ = tasks.spawn(async {
         follow.run(until_stopped).await;
         "the chain follower"
+    });
+    let until_stopped = stopped.clone();
+    let _ = tasks.spawn(async {
+        resume_all(issuer, signer, until_stopped).await;
+        "the task that asks the signer how far it is"
     });
     let until_stopped = stopped.clone();
     let _ = tasks.spawn(async {

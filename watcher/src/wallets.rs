@@ -213,11 +213,47 @@ impl Wallet {
         u32::try_from(index).map_err(|_| mismatch(&self.name, "has no index left"))
     }
 
-    /// Notes that an index chosen elsewhere is in use, and keeps the lookahead beyond it.
+    /// Notes that an index chosen elsewhere is in use, and keeps the lookahead beyond it. If nobody looked for its script
+    /// until now, this database was set back: the blocks are read again.
     ///
     /// # Errors
     /// When the database fails or the branch is at its end.
     pub async fn note_used(
+        &self,
+        tx: &mut Tx,
+        branch: Branch,
+        index: u32,
+    ) -> Result<(), StoreError> {
+        let known: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM scripts WHERE wallet = $1 AND branch = $2 AND idx = $3)",
+        )
+        .bind(&self.name)
+        .bind(branch.number())
+        .bind(i64::from(index))
+        .fetch_one(tx.sql())
+        .await?;
+        self.raise(tx, branch, index).await?;
+        if !known {
+            self.read_again(tx, i64::from(self.birthday)).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the blocks from a height on read again.
+    pub(crate) async fn read_again(&self, tx: &mut Tx, height: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE wallets SET rescan_from = $1 WHERE wallet = $2 AND (rescan_from IS NULL OR rescan_from > $1)
+                 AND EXISTS (SELECT 1 FROM cursor WHERE height >= $1)",
+        )
+        .bind(height)
+        .bind(&self.name)
+        .execute(tx.sql())
+        .await?;
+        Ok(())
+    }
+
+    /// As [`Wallet::note_used`], but reads no block again.
+    pub(crate) async fn raise(
         &self,
         tx: &mut Tx,
         branch: Branch,

@@ -3,15 +3,60 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tonic::Code;
 
 use super::{Issuer, MATCH_DEADLINE};
+use crate::config::Purpose;
 use crate::error::Error;
 use crate::scan::Branch;
+use crate::signer_client::SignerClient;
 use crate::store::{StoreError, Tx};
 use crate::wallets::Wallet;
+
+/// Longest pause between asking the signer.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Asks the signer about every wallet after a start, until it has answered: also for the branches that nobody asks an
+/// address of, whose coins a restored database would not see.
+pub(crate) async fn resume_all(
+    issuer: Issuer,
+    signer: SignerClient,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut pause = Duration::from_secs(1);
+    while let Err(error) = resume_every(&issuer, &signer).await {
+        tracing::warn!(%error, "the signer has not said yet how far it is with every wallet");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = pause.saturating_mul(2).min(PAUSE_MAX),
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn resume_every(issuer: &Issuer, signer: &SignerClient) -> Result<(), Error> {
+    let status = signer.status().await?;
+    for known in status.wallets {
+        let Some(wallet) = issuer.wallets.find(&known.name) else { continue };
+        let mut tx = issuer.store.begin().await?;
+        if known.last_change_index > 0 {
+            wallet.note_used(&mut tx, Branch::Change, known.last_change_index).await?;
+        }
+        if let Some(last) = known.next_cold_index.checked_sub(1)
+            && wallet.purpose == Purpose::Cold
+        {
+            wallet.note_used(&mut tx, Branch::External, last).await?;
+        }
+        tx.commit().await?;
+        if wallet.purpose != Purpose::Cold {
+            issuer.resume(wallet).await?;
+        }
+    }
+    Ok(())
+}
 
 /// Wallets resumed since the start. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +123,7 @@ impl Issuer {
                 to = below,
                 "the signer attested addresses this database does not know of: was it restored from a backup?"
             );
-            wallet.note_used(&mut tx, Branch::External, last).await?;
+            wallet.raise(&mut tx, Branch::External, last).await?;
             read_blocks_again(&mut tx, wallet).await?;
         }
         Ok(tx.commit().await?)
@@ -95,10 +140,5 @@ async fn read_blocks_again(tx: &mut Tx, wallet: &Wallet) -> Result<(), StoreErro
     .bind(&wallet.name)
     .fetch_one(tx.sql())
     .await?;
-    sqlx::query("UPDATE wallets SET rescan_from = $1 WHERE wallet = $2 AND (rescan_from IS NULL OR rescan_from > $1)")
-        .bind(since)
-        .bind(&wallet.name)
-        .execute(tx.sql())
-        .await?;
-    Ok(())
+    wallet.read_again(tx, since).await
 }

@@ -440,3 +440,26 @@ async fn payouts_that_wait_for_coins_hold_up_nothing_else() {
     let _ = world.payout_in("good", "broadcast").await;
     assert!(begun.elapsed().as_secs() < 40, "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn a_restored_database_finds_the_change_since_the_backup() {
+    let mut world = World::start().await;
+    // Fewer addresses are looked for than were used since the backup.
+    world.kill_watcher();
+    world.config.database = world.config.database.with_extension("small");
+    world.config.wallets.iter_mut().for_each(|wallet| wallet.lookahead = 2);
+    world.start_watcher();
+    world.fund(3, &[1_000_000]).await;
+    let backup = world.back_up().await;
+    for n in 0..5 {
+        let id = format!("o{n}");
+        let _ = world.submit(&order(&id, 50_000, &address(STRANGER, 0, n))).await.unwrap();
+        let _ = world.payout_in(&id, "broadcast").await;
+        world.mine(DEPTH).await;
+        let _ = world.payout_in(&id, "final").await;
+    }
+    world.restore(&backup);
+    world.caught_up().await;
+    let _ = world.submit(&order("next", 50_000, &address(STRANGER, 0, 20))).await.unwrap();
+    let _ = world.payout_in("next", "broadcast").await;
+}

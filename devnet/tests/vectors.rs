@@ -198,7 +198,7 @@ fn bip32_invalid_keys_are_refused_wherever_keys_are_read() {
 /// A bundle's header for BIP-84's account.
 fn header() -> Header {
     let master = ExtendedKey::master(&hex(SEED)).unwrap();
-    let account = master.descend(Script::Wpkh.account_path(Network::Bitcoin, 0).unwrap()).unwrap();
+    let account = master.descend(&Script::Wpkh.account_path(Network::Bitcoin, 0).unwrap()).unwrap();
     let fields = Fields {
         kind: Kind::TOKEN_HD,
         network: Network::Bitcoin,

@@ -40,6 +40,9 @@ pub struct Acceptance {
     pub reason: String,
 }
 
+/// Payments tried before the faucet is believed to be empty.
+const GIVING_TRIES: u32 = 50;
+
 impl Node {
     /// Starts a node in a temporary folder, with 101 blocks mined so that the faucet can pay.
     pub async fn start() -> Result<Self> {
@@ -115,7 +118,7 @@ impl Node {
 
     /// Pays `amount` from the faucet; the payment waits in the mempool.
     pub async fn pay(&self, address: &str, amount: Amount) -> Result<Txid> {
-        self.faucet("sendtoaddress", json!([address, btc(amount)])).await
+        self.give("sendtoaddress", json!([address, btc(amount)])).await
     }
 
     /// Pays several addresses in one transaction; each address at most once.
@@ -125,7 +128,21 @@ impl Node {
             .map(|(address, amount)| (address.clone(), Value::String(btc(*amount))))
             .collect();
         ensure!(outputs.len() == payments.len(), "pay_many takes each address once");
-        self.faucet("sendmany", json!(["", outputs])).await
+        self.give("sendmany", json!(["", outputs])).await
+    }
+
+    /// The node tells its wallet a moment later of blocks and of what entered the mempool. Until then the wallet knows
+    /// no change of its own last payment, and may say that it has no coins.
+    async fn give(&self, method: &str, params: Value) -> Result<Txid> {
+        let told = || self.rpc::<Value>("syncwithvalidationinterfacequeue", json!([]));
+        for _ in 0..GIVING_TRIES {
+            told().await?;
+            match self.faucet(method, params.clone()).await {
+                Err(error) if error.to_string().contains("\"code\":-6,") => {}
+                other => return other,
+            }
+        }
+        self.faucet(method, params).await
     }
 
     /// A new address of the faucet, for coins that leave the system.

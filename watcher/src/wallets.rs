@@ -125,6 +125,13 @@ impl Wallet {
             .parse()
             .map_err(|e| format!("the descriptor cannot be read: {e}"))?;
         descriptor.sanity_check().map_err(|e| format!("the descriptor is not sane: {e}"))?;
+        // Sizes and transaction ids are planned for these two alone; cold storage is only paid to.
+        let planned = matches!(descriptor, Descriptor::Wpkh(_) | Descriptor::Tr(_));
+        if config.purpose != Purpose::Cold && !planned {
+            return Err(
+                "this watcher spends from wpkh(...) and tr(...) only; others can be cold".into()
+            );
+        }
         let kind = NetworkKind::from(network);
         let right_network = descriptor.for_each_key(|key| match key {
             DescriptorPublicKey::XPub(key) => is_sound(&key.xkey, kind),

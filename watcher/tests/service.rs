@@ -165,7 +165,7 @@ async fn a_configuration_is_read_strictly() {
         ("[[wallets]]", &auto("deposits", 0), "every_seconds is at least 1"),
         ("[[wallets]]", &auto("elsewhere", 60), "no wallet here that can be swept"),
         ("tpub", "xpub", "wallet \"deposits\""),
-        ("network = \"regtest\"", "network = \"bitcoin\"", "not for bitcoin"),
+        ("network = \"regtest\"", "network = \"bitcoin\"", "not a valid one for bitcoin"),
     ];
     for (from, to, want) in cases {
         let text = scene.text.replacen(from, to, 1);

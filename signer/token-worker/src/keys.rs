@@ -160,11 +160,13 @@ impl Finder<'_> {
     }
 
     fn make_unwrapping(&mut self, key: Unwrapping) -> Result<(), Fault> {
-        make_unwrapping(self.session, key, &key.label(), &[]).map(drop)
+        let made = make_unwrapping(self.session, key, &key.label(), &[]);
+        made.map(drop).map_err(|fault| making(key.name(), fault))
     }
 
     fn make_statement(&mut self, key: StatementKey) -> Result<(), Fault> {
-        make_statement(self.session, &label(key), &[]).map(drop)
+        let made = make_statement(self.session, &label(key), &[]);
+        made.map(drop).map_err(|fault| making(&key.to_string(), fault))
     }
 
     /// The private key with this label, if there is one.
@@ -256,6 +258,11 @@ pub(crate) fn make_statement(
     let curve = der::ED25519_OID.to_vec();
     let (made_by, signs_by) = (Mechanism::EccEdwardsKeyPairGen, MechanismType::EDDSA);
     make_signing(session, label, curve, &made_by, signs_by, without)
+}
+
+/// Says which key it was.
+fn making(key: &str, fault: Fault) -> Fault {
+    Fault { text: format!("the {key} key: {}", fault.text), ..fault }
 }
 
 /// Makes a key that only signs, on any curve.

@@ -185,7 +185,8 @@ fn nothing_is_wrapped_and_then_decrypted() {
         for kind in [KeyType::RSA, KeyType::EC_EDWARDS] {
             targets.extend(find(session, ObjectClass::PRIVATE_KEY, kind));
         }
-        assert_eq!(targets.len(), 4);
+        // The child; wrapping and sealing key; attestation and checkpoint.
+        assert_eq!(targets.len(), 5);
         let aes = [
             Attribute::Token(false),
             Attribute::Wrap(true),

@@ -4,7 +4,7 @@
 //!
 //! Reading order: [`serve`] (question and answer), [`token`] (module, login), [`session`] (replaced when it breaks),
 //! [`keys`] (found by public key, made, checked), [`unwrap_template`], [`canary`] (how the token holds children),
-//! [`sign`]; for sealed accounts [`sealing`] (opened by the token), [`secret`] (where their keys are), [`derive`],
+//! [`sign`]; for sealed accounts [`sealing`] (opened by the token), [`secret`] (where their keys are), [`mod@derive`],
 //! [`sealed`]; [`conformance`] apart.
 
 mod serve;

@@ -6,11 +6,11 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `rules` | what goes wrong (see [`rules`]); read again whenever it changed |
+//! | `rules` | what goes wrong (see `rules`); read again whenever it changed |
 //! | `calls` | written here: a line for each call |
 //! | `faults` | written here: a line for each fault, `C_Sign CKR_DEVICE_ERROR` |
 //!
-//! Reading order: [`rules`] (the language), [`plan`] (what happens to this call), [`table`] (the functions).
+//! Reading order: `rules` (the language), `plan` (what happens to this call), `table` (the functions).
 
 mod rules;
 mod plan;

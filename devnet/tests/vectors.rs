@@ -66,7 +66,7 @@ fn watcher(
     let config = WalletConfig {
         name: "w".to_owned(),
         descriptor: descriptor.to_owned(),
-        purpose: Purpose::Deposits,
+        purpose: Purpose::Cold, // any script: nothing is planned here
         tenant: "main".to_owned(),
         lookahead: 1,
         birthday: 0,

@@ -248,6 +248,18 @@ pub enum Event {
         /// The PSBT with every signature so far, BIP-174 version 0.
         psbt: Vec<u8>,
     },
+    /// The signer went on where it refuses by itself, because somebody said so in so many words.
+    Waived {
+        /// What is waived: `root`, `sandbox`, `softhsm`, `clock`, ...
+        safeguard: String,
+        /// How it was said: the setting or the option.
+        said: String,
+    },
+    /// The token's user PIN was changed.
+    PinChanged {
+        /// Serial number of the token.
+        serial: String,
+    },
 }
 
 /// A stable code and a sentence.

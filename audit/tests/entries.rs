@@ -146,6 +146,11 @@ fn vectors() -> Vec<(Event, &'static str)> {
             Event::PartlySigned { request, psbt: vec![0x70, 0x73] },
             "01d2091201010101010101010101010101010101027073",
         ),
+        (
+            Event::Waived { safeguard: "root".to_owned(), said: "allow_root = true".to_owned() },
+            "01d2091304726f6f7411616c6c6f775f726f6f74203d2074727565",
+        ),
+        (Event::PinChanged { serial: "41fc".to_owned() }, "01d209140434316663"),
     ]
 }
 

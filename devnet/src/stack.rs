@@ -42,7 +42,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { children: Children { external: 100, change: 50 }, depth: 3, tier: Tier::TokenHd }
+        let children = Children { external: 100, change: 50 };
+        Self { children, depth: 3, tier: Tier::TokenHd }
     }
 }
 

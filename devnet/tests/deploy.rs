@@ -45,6 +45,10 @@ fn units_and_configurations_agree() {
     let socket = read("systemd/cofferdam-token.socket");
     let path = signer.token.socket.unwrap();
     assert!(socket.contains(&format!("ListenStream={}", path.display())));
+    let unit = read("systemd/cofferdam-token@.service");
+    assert!(
+        unit.contains("--pin-credential user-pin") && unit.contains("LoadCredential=user-pin:")
+    );
     let watcher = watcher::config::Config::load(&deploy("watcher.toml")).unwrap();
     let unit = read("systemd/cofferdam-watcher.service");
     assert!(unit.contains(&format!("SocketBindAllow=ipv4:tcp:{}", watcher.listen.port())));

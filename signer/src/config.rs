@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use asset::Network;
+use confine::Mode;
 use mtls::TlsFiles;
 use policy::names::KeyName;
 use policy::{PolicyError, Rules, SignedPolicy};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::token::TokenConfig;
 
@@ -41,6 +42,16 @@ pub struct Config {
     /// Turns server reflection on. Never in production.
     #[serde(default)]
     pub development: bool,
+    /// `on` (says what the kernel lacks), `required` (refuses to start without it) or `off`, for the signer and the
+    /// workers it starts.
+    #[serde(default, deserialize_with = "mode")]
+    pub sandbox: Mode,
+    /// What the kernel lacks of it, once this process is confined.
+    #[serde(skip)]
+    pub lacking: Vec<String>,
+    /// Without this, root is refused.
+    #[serde(default)]
+    pub allow_root: bool,
     /// Without this, a SoftHSM token on the main network is refused.
     #[serde(default)]
     pub i_understand_that_softhsm_is_not_an_hsm: bool,
@@ -130,8 +141,15 @@ impl Config {
     /// [`ConfigError`] with line and reason.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = read(path)?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Text { path: path.to_owned(), reason: error.to_string() })
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Text {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        config.token.sandbox = config.sandbox;
+        for standby in config.token.standby.values_mut() {
+            standby.sandbox = config.sandbox;
+        }
+        Ok(config)
     }
 
     /// The log's database.
@@ -141,6 +159,14 @@ impl Config {
         self.database.clone().unwrap_or_else(embedded)
     }
 
+    /// Where the officers' signatures lie.
+    #[must_use]
+    pub fn policy_signatures(&self) -> PathBuf {
+        let mut path = self.policy.clone().into_os_string();
+        path.push(".sig");
+        path.into()
+    }
+
     /// Reads the policy and verifies the officers' signatures over it.
     ///
     /// # Errors
@@ -148,9 +174,7 @@ impl Config {
     pub fn rules(&self) -> Result<Rules, ConfigError> {
         let officers = self.officers.pinned()?;
         let text = read(&self.policy)?;
-        let mut signatures = self.policy.clone().into_os_string();
-        signatures.push(".sig");
-        let signatures = read(Path::new(&signatures))?;
+        let signatures = read(&self.policy_signatures())?;
         SignedPolicy { text: &text, signatures: &signatures }
             .verify(&officers, self.officers.quorum, self.network)
             .map_err(|source| ConfigError::Policy { path: self.policy.clone(), source })
@@ -177,6 +201,11 @@ impl Limits {
     pub fn request_time(&self) -> Duration {
         Duration::from_secs(self.request_seconds.get().into())
     }
+}
+
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -210,6 +239,7 @@ mod tests {
     fn defaults_are_safe_and_local() {
         let config: Config = toml::from_str(MINIMAL).unwrap();
         assert!(!config.development && !config.i_understand_that_softhsm_is_not_an_hsm);
+        assert!(config.sandbox == Mode::On && !config.allow_root);
         assert_eq!(config.database_url(), "sqlite:/var/lib/cofferdam/log.sqlite");
         assert_eq!(config.limits.concurrent.get(), 8);
     }
@@ -218,6 +248,7 @@ mod tests {
     fn unknown_keys_and_bad_officers_are_refused() {
         toml::from_str::<Config>(&format!("debug = true\n{MINIMAL}")).unwrap_err();
         toml::from_str::<Config>(&MINIMAL.replace("\"regtest\"", "\"mainnet\"")).unwrap_err();
+        toml::from_str::<Config>(&format!("sandbox = \"none\"\n{MINIMAL}")).unwrap_err();
         let config: Config = toml::from_str(MINIMAL).unwrap();
         let error = config.rules().unwrap_err().to_string();
         assert!(error.contains("alice") && error.contains("64 hex digits"), "{error}");

@@ -2,11 +2,12 @@
 //! only then signed in a token. It never loads vendor code, never holds a PIN or a private key, and never signs
 //! a digest that it did not compute itself.
 //!
-//! Reading order, as a request travels: [`config`], [`serve`], [`door`], [`grpc`], [`request`] (bytes become facts),
+//! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`], [`grpc`], [`request`] (bytes become facts),
 //! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`attest`],
-//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`import`], [`prove`].
+//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`set_pin`], [`doctor`], [`import`], [`prove`].
 
 pub mod config;
+pub mod sandbox;
 pub mod start;
 pub mod serve;
 pub mod refusal;
@@ -27,5 +28,7 @@ pub mod token;
 pub mod init;
 pub mod keys;
 pub mod conformance;
+pub mod set_pin;
+pub mod doctor;
 pub mod import;
 pub mod prove;

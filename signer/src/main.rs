@@ -1,8 +1,8 @@
 //! The `signer` program: its commands. It never holds logic of its own.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
+use std::process::{Child, ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -13,7 +13,9 @@ use signer::config::Config;
 use signer::conformance::{self, Form, TierName};
 use signer::ledger::KeyState;
 use signer::log::{Clock, LogError, Store, begin};
-use signer::{import, init, keys, serve, start};
+use signer::sandbox::{self, Needs};
+use signer::token::{Starter, TokenConfig};
+use signer::{doctor, import, init, keys, serve, set_pin, start};
 use tracing_subscriber::EnvFilter;
 
 /// The isolated signer.
@@ -70,6 +72,22 @@ enum Command {
     /// Holds any PKCS#11 module against the signer's needs, on a scratch token; needs no configuration. Keys stay behind
     /// in the token: initialise it again afterwards. Fails when the tier asked for cannot be carried.
     Conformance(Conformance),
+    /// Looks at module, token, keys, sandbox, clock, database and log, and says what is wrong. Never needs a running
+    /// signer and never disturbs one. Ends with 0 when all is well, 1 with warnings, 2 when something is broken.
+    Doctor {
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Changes the token's user PIN, and the PIN file with it, with the signer stopped.
+    SetPin {
+        /// A file with the new PIN, mode 0600; asked for on the terminal when not given.
+        #[arg(long, value_name = "FILE", conflicts_with = "finish")]
+        new_pin_file: Option<PathBuf>,
+        /// Finish a change that was interrupted: find out whether the token has the new PIN (this may cost one try).
+        #[arg(long)]
+        finish: bool,
+    },
     /// About the token's PIN.
     Pin {
         #[command(subcommand)]
@@ -152,8 +170,7 @@ enum TokenCommand {
     Clear,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
@@ -163,12 +180,95 @@ async fn main() -> anyhow::Result<()> {
         .with_ansi(colours)
         .init();
     let mut out = std::io::stdout();
+    confine::harden()?;
+    // Without a configuration there is nobody to allow root, and no signer's key: a scratch token is all it sees, through
+    // one worker. It is not confined, since nobody has said yet which files an unknown module needs.
     if let Command::Conformance(asked) = arguments.command {
-        return hold_against_needs(asked, &mut out);
+        hold_against_needs(asked, &mut out)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    let config = Config::load(&arguments.config)?;
+    let mut config = Config::load(&arguments.config)?;
+    confine::refuse_root(config.allow_root, "`allow_root = true` in the configuration")?;
     match arguments.command {
-        Command::Conformance(_) => Ok(()), // done above, without a configuration
+        Command::Pin { command: PinCommand::Clear { last_try } } => {
+            init::clear_pin(&config.state_dir, last_try, &mut out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Token { command: TokenCommand::Clear } => {
+            init::clear_token(&config.state_dir, &mut out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    // What starts workers comes first: once this process is confined it starts nothing any more.
+    let mut changing = None;
+    if let Command::SetPin { new_pin_file, finish } = &arguments.command {
+        let told = set_pin::prepare(&config, new_pin_file.as_deref(), *finish)?;
+        changing = Some(TokenConfig { starter: Some(Starter::start(&told)?.0), ..told });
+    }
+    let starters = start_starters(&mut config)?;
+    config.lacking =
+        sandbox::enter(&config, &arguments.config, needs(&arguments.command, &config))?.lacking;
+    // From here on there is more than one thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Command::Doctor { json } = arguments.command {
+        let checked = runtime.block_on(doctor::examine(&config));
+        checked.show(json, &mut out)?;
+        return Ok(checked.exit_code());
+    }
+    if let (Command::SetPin { finish, .. }, Some(changing)) = (&arguments.command, changing) {
+        runtime.block_on(set_pin::set_pin(&config, changing, *finish, &mut out))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    runtime.block_on(run(config, arguments.command, starters)).map(|()| ExitCode::SUCCESS)
+}
+
+/// One for the token and one for each standby, each with what that token's module needs.
+fn start_starters(config: &mut Config) -> anyhow::Result<Vec<Child>> {
+    let mut children = Vec::new();
+    let token = &mut config.token;
+    // The standbys' names are looked at with it.
+    let (starter, child) = Starter::start(token)?;
+    token.starter = Some(starter);
+    children.push(child);
+    for (name, standby) in &mut token.standby {
+        let (starter, child) =
+            Starter::start(standby).with_context(|| format!("standby {name}"))?;
+        standby.starter = Some(starter);
+        children.push(child);
+    }
+    Ok(children)
+}
+
+/// What a command was told to read or write, beside what the configuration names.
+fn needs(command: &Command, config: &Config) -> Needs {
+    let folder = |file: &Path| {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new(".")).to_owned()
+    };
+    match command {
+        Command::Init { pem } | Command::WrappingKey { pem, .. } => {
+            Needs { write: pem.iter().map(|file| folder(file)).collect(), ..Needs::default() }
+        }
+        Command::Import { bundle, .. } => Needs { read: vec![bundle.clone()], ..Needs::default() },
+        Command::Doctor { .. } => {
+            Needs { read: vec![PathBuf::from(doctor::TIME_SYNCHRONISED)], ..Needs::default() }
+        }
+        Command::SetPin { .. } => {
+            let file = config.token.pin_file.as_deref();
+            Needs { write: file.map(folder).into_iter().collect(), ..Needs::default() }
+        }
+        Command::Serve { .. } => Needs { listens: true, ..Needs::default() },
+        Command::Key { .. }
+        | Command::Pin { .. }
+        | Command::Token { .. }
+        | Command::Conformance(_) => Needs::default(),
+    }
+}
+
+async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    match command {
         Command::Init { pem } => {
             let keys =
                 init::init(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
@@ -188,17 +288,35 @@ async fn main() -> anyhow::Result<()> {
             let clock = if clock_is_right { clock.confirmed() } else { clock };
             import_bundle(&config, &bundle, wallet, clock).await
         }
-        Command::Serve { clock_is_right } => {
-            Ok(serve::serve(&config, clock_is_right, told_to_end()?).await?)
-        }
+        Command::Serve { clock_is_right } => serve(&config, clock_is_right, starters).await,
         Command::Key { command } => run_key(&config, command).await,
-        Command::Pin { command: PinCommand::Clear { last_try } } => {
-            init::clear_pin(&config.state_dir, last_try, &mut out)
-        }
-        Command::Token { command: TokenCommand::Clear } => {
-            init::clear_token(&config.state_dir, &mut out)
-        }
+        // These have been seen to.
+        _ => Ok(()),
     }
+}
+
+/// Serves until told to end, or until no more workers can be started: then a restart is needed.
+async fn serve(config: &Config, clock_is_right: bool, starters: Vec<Child>) -> anyhow::Result<()> {
+    let (gone, mut starter_gone) = tokio::sync::mpsc::unbounded_channel();
+    // A thread for each, which ends with the process: the runtime would wait for one of its.
+    for mut starter in starters {
+        let gone = gone.clone();
+        std::thread::Builder::new().name("starter".to_owned()).spawn(move || {
+            let _ = starter.wait();
+            let _ = gone.send(());
+        })?;
+    }
+    let told = told_to_end()?;
+    let mut broken = false;
+    let until = async {
+        tokio::select! {
+            () = told => {}
+            _ = starter_gone.recv() => broken = true,
+        }
+    };
+    serve::serve(config, clock_is_right, until).await?;
+    anyhow::ensure!(!broken, "the process that starts token workers ended: a restart is needed");
+    Ok(())
 }
 
 fn hold_against_needs(asked: Conformance, out: &mut impl std::io::Write) -> anyhow::Result<()> {
@@ -242,13 +360,10 @@ async fn import_bundle(
         None => wallet_of(&rules, bundle)?,
     };
     // One worker is enough for a checkpoint.
-    let token_config = signer::token::TokenConfig {
-        workers: Some(NonZeroU8::MIN),
-        standby: Default::default(),
-        ..config.token.clone()
-    };
+    let token_config = config.token.alone();
     let token = start::open_token(config, token_config).await?;
-    let log = start::open_log(config, &token, clock).await?;
+    let log = start::open_log(config, &token, clock.clone()).await?;
+    start::note_waived(&log, start::waived(config, &token, &clock)).await?;
     start::activate(&log, &rules).await?;
     let imported = import::import(&log, &rules, &config.state_dir, &wallet, bundle).await;
     log.close().await?;
@@ -277,8 +392,7 @@ async fn import_bundle(
 
 async fn run_key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
     let rules = config.rules()?;
-    let token_config =
-        signer::token::TokenConfig { workers: Some(NonZeroU8::MIN), ..config.token.clone() };
+    let token_config = config.token.alone();
     let token = start::open_token(config, token_config).await?;
     let log = start::open_log(config, &token, Clock::system()).await?;
     start::activate(&log, &rules).await?;

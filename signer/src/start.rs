@@ -30,6 +30,9 @@ pub enum StartError {
     /// Configuration or policy.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The sandbox.
+    #[error(transparent)]
+    Confine(#[from] confine::ConfineError),
     /// The token.
     #[error("token: {0}")]
     Token(#[from] TokenError),
@@ -144,6 +147,7 @@ pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     log.commit(|_| Step::write(vec![state("started")], ())).await?;
+    note_waived(&log, waived(config, &token, &clock)).await?;
     Ok(App {
         log: Arc::new(log),
         token,
@@ -217,6 +221,40 @@ pub fn beginning(config: &Config, keys: &TokenKeys) -> Event {
         attestation_key: keys.attestation,
         wrapping_fingerprint: keys.wrapping_fingerprint(),
     }
+}
+
+/// Which safeguards somebody waived, in so many words, for a signer that starts like this.
+#[must_use]
+pub fn waived(config: &Config, token: &Token, clock: &Clock) -> Vec<Event> {
+    let softhsm = config.i_understand_that_softhsm_is_not_an_hsm
+        && config.network == asset::Network::Bitcoin
+        && token.info().is_softhsm();
+    let said = [
+        (config.allow_root && confine::process::is_root(), "root", "allow_root = true"),
+        (config.sandbox == confine::Mode::Off, "sandbox", "sandbox = \"off\""),
+        (softhsm, "softhsm", "i_understand_that_softhsm_is_not_an_hsm = true"),
+        (clock.is_confirmed(), "clock", "--clock-is-right"),
+    ];
+    let waived = said.into_iter().filter(|(waived, _, _)| *waived);
+    waived
+        .map(|(_, what, how)| Event::Waived { safeguard: what.to_owned(), said: how.to_owned() })
+        .collect()
+}
+
+/// Writes them down.
+///
+/// # Errors
+/// [`StartError::Log`].
+pub async fn note_waived(log: &Log<Ledger>, waived: Vec<Event>) -> Result<(), StartError> {
+    for event in &waived {
+        if let Event::Waived { safeguard, said } = event {
+            tracing::warn!("somebody waived a safeguard: {safeguard} ({said})");
+        }
+    }
+    if !waived.is_empty() {
+        log.commit(|_| Step::write(waived, ())).await?;
+    }
+    Ok(())
 }
 
 /// Signs checkpoints with the token's checkpoint key.

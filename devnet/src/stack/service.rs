@@ -67,9 +67,7 @@ impl Service {
     /// Kills the token workers that the service started and says how many; none while `hands_off` says so. They are
     /// halted first, so that what `hands_off` sees is still so when they die.
     pub fn kill_workers(&self, hands_off: impl Fn() -> bool) -> Result<usize> {
-        let process =
-            self.process.as_ref().with_context(|| format!("{} is not running", self.name))?;
-        let workers = children(process.id(), "token-worker")?;
+        let workers = self.workers()?;
         for pid in &workers {
             signal(*pid, "STOP")?;
         }
@@ -78,6 +76,17 @@ impl Service {
             signal(*pid, if spared { "CONT" } else { "KILL" })?;
         }
         Ok(if spared { 0 } else { workers.len() })
+    }
+
+    /// Its own process id.
+    pub fn id(&self) -> Result<u32> {
+        let process = self.process.as_ref();
+        Ok(process.with_context(|| format!("{} is not running", self.name))?.id())
+    }
+
+    /// The process ids of its token workers.
+    pub fn workers(&self) -> Result<Vec<u32>> {
+        descendants(self.id()?, "token-worker")
     }
 
     /// The last lines of its log.
@@ -114,9 +123,9 @@ impl Service {
     }
 }
 
-/// Process ids of the living children of `parent` called `name`.
-fn children(parent: u32, name: &str) -> Result<Vec<u32>> {
-    let mut found = Vec::new();
+/// Process ids of the living descendants of `ancestor` called `name`.
+fn descendants(ancestor: u32, name: &str) -> Result<Vec<u32>> {
+    let mut all = Vec::new();
     for entry in std::fs::read_dir("/proc").context("cannot list processes")? {
         let entry = entry?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -125,11 +134,18 @@ fn children(parent: u32, name: &str) -> Result<Vec<u32>> {
         // `PID (NAME) STATE PARENT ...`; a process may end while we look, which is no error.
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
         let Some((start, rest)) = stat.rsplit_once(") ") else { continue };
-        let called = start.split_once('(').is_some_and(|(_, found)| found == name);
-        let of_parent = rest.split(' ').nth(1) == Some(parent.to_string().as_str());
-        if called && of_parent && !rest.starts_with('Z') {
-            found.push(pid);
-        }
+        let called = start.split_once('(').map_or("", |(_, found)| found).to_owned();
+        let parent = rest.split(' ').nth(1).and_then(|parent| parent.parse::<u32>().ok());
+        let (Some(parent), false) = (parent, rest.starts_with('Z')) else { continue };
+        all.push((pid, parent, called));
     }
-    Ok(found)
+    let mut family = vec![ancestor];
+    let mut newest = family.clone();
+    while !newest.is_empty() {
+        let children = all.iter().filter(|(_, of, _)| newest.contains(of));
+        newest = children.map(|(pid, _, _)| *pid).collect();
+        family.extend(&newest);
+    }
+    let ours = all.iter().filter(|(pid, _, called)| family.contains(pid) && called == name);
+    Ok(ours.map(|(pid, _, _)| *pid).collect())
 }

@@ -8,13 +8,13 @@ use anyhow::{Context as _, Result};
 
 use super::DEPTH;
 use crate::screen::Screen;
-use crate::stack::{Children, Options, Stage, Tier};
+use crate::stack::{Children, Options, Stage};
 use crate::{Node, Stack, ports};
 
 /// Makes and starts everything.
 pub(super) async fn set_up(screen: &mut Screen, dir: &Path) -> Result<Stack> {
     let children = Children { external: 200, change: 100 };
-    let options = Options { children, depth: DEPTH, tier: Tier::TokenHd };
+    let options = Options { children, depth: DEPTH, ..Options::default() };
 
     screen.step("A token is made; its keys are born in it")?;
     let mut stage = Stage::prepare(dir, options.tier)?;

@@ -10,7 +10,9 @@
 mod books;
 mod keys;
 mod crashes;
+mod operating;
 mod outages;
+mod process;
 mod reorgs;
 mod sealed;
 mod signing;

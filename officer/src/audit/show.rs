@@ -26,6 +26,8 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Service { .. } => "service",
         Event::TailSetAside { .. } => "tail set aside",
         Event::KeyState { .. } => "key state",
+        Event::Waived { .. } => "waived",
+        Event::PinChanged { .. } => "PIN changed",
         _ => "unknown",
     }
 }
@@ -104,11 +106,15 @@ fn details(event: &Event) -> String {
         Event::KeyState { wallet, tier, state, reason } => {
             words(&format!("keys of {wallet} ({tier}) {state}: {reason}"))
         }
-        _ => replaced(event),
+        Event::Waived { safeguard, said } => words(&format!("{safeguard}, by {said}")),
+        _ => rarely(event),
     }
 }
 
-fn replaced(event: &Event) -> String {
+fn rarely(event: &Event) -> String {
+    if let Event::PinChanged { serial } = event {
+        return words(&format!("token {serial}"));
+    }
     let Event::RecordsReplaced {
         wallet,
         bundle,

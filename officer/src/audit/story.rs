@@ -126,7 +126,9 @@ impl Story {
             Event::Refused { .. }
             | Event::Service { .. }
             | Event::TailSetAside { .. }
-            | Event::KeyState { .. } => Ok(()),
+            | Event::KeyState { .. }
+            | Event::Waived { .. }
+            | Event::PinChanged { .. } => Ok(()),
             _ => Err("this program does not know what it says: use a newer one".to_owned()),
         }
     }

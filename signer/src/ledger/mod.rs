@@ -255,7 +255,11 @@ impl Fold for Ledger {
             Event::AttestationSigned { root, signature } => self.attested.sign(root, signature),
             Event::KeyState { wallet, state, .. } => self.key_states.set(wallet, state),
             // These change nothing that a decision asks about.
-            Event::Refused { .. } | Event::Service { .. } | Event::TailSetAside { .. } => Ok(()),
+            Event::Refused { .. }
+            | Event::Service { .. }
+            | Event::TailSetAside { .. }
+            | Event::Waived { .. }
+            | Event::PinChanged { .. } => Ok(()),
             _ => Err(wrong(
                 "this program does not know this kind of entry: use the one that wrote it",
             )),

@@ -45,6 +45,12 @@ impl Clock {
         Self { confirmed: true, ..self }
     }
 
+    /// Whether a person said so.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
     /// Whether a log whose last entry is of this time may go on by this clock.
     pub(super) fn follows(&self, last_ms: u64) -> Result<(), LogError> {
         let now_ms = self.unix_ms();

@@ -21,6 +21,6 @@ pub use clock::Clock;
 pub use commit::{Fold, FoldError, Log, Settings, Status, Step, begin};
 pub use error::{LogError, StoreError, Whose};
 pub use permit::DurablePermit;
-pub use replay::Opening;
+pub use replay::{Opening, examine};
 pub use store::Store;
 pub use writer::{Groups, Head};

@@ -44,6 +44,61 @@ pub(super) async fn replay<S: Fold>(
     state_dir: &Path,
     clock: &Clock,
 ) -> Result<Replayed, LogError> {
+    let Read { origin, signed, mut tree, tail, mut last_ms } =
+        read(store, state, key, state_dir).await?;
+    let checkpointed = covered(&signed);
+    clock.follows(last_ms)?;
+    let set_aside = tail.size();
+    if set_aside > 0 {
+        let unix_ms = clock.unix_ms().max(last_ms);
+        set_tail_aside(store, state, &mut tree, &tail, unix_ms).await?;
+        last_ms = unix_ms;
+    }
+    let state_folder = signed.iter().any(|(whose, _)| *whose == Whose::StateFolder);
+    let opening = Opening { origin, size: tree.size(), checkpointed, set_aside, state_folder };
+    Ok(Replayed { opening, tree, last_ms })
+}
+
+/// Everything read and checked, nothing changed.
+struct Read {
+    origin: String,
+    signed: Vec<(Whose, Checkpoint)>,
+    tree: Frontier,
+    tail: Frontier,
+    last_ms: u64,
+}
+
+fn covered(signed: &[(Whose, Checkpoint)]) -> u64 {
+    signed.iter().map(|(_, checkpoint)| checkpoint.size).max().unwrap_or(0)
+}
+
+/// Reads and checks the whole log as a start does, changing nothing; returns what was found, with what a start would
+/// set aside, and the time of the last entry that counts.
+///
+/// # Errors
+/// [`LogError`] saying what does not add up.
+pub async fn examine(
+    store: &mut Store,
+    key: &[u8; 32],
+    state_dir: &Path,
+) -> Result<(Opening, u64), LogError> {
+    let found = read(store, &mut crate::ledger::Ledger::new(), key, state_dir).await?;
+    let opening = Opening {
+        checkpointed: covered(&found.signed),
+        size: found.tree.size(),
+        set_aside: found.tail.size(),
+        state_folder: found.signed.iter().any(|(whose, _)| *whose == Whose::StateFolder),
+        origin: found.origin,
+    };
+    Ok((opening, found.last_ms))
+}
+
+async fn read<S: Fold>(
+    store: &mut Store,
+    state: &mut S,
+    key: &[u8; 32],
+    state_dir: &Path,
+) -> Result<Read, LogError> {
     let mut page = store.entries_from(i64::MIN).await?;
     let Some((_, first)) = page.first() else {
         return Err(if high_water::read(state_dir)?.is_some() {
@@ -54,9 +109,8 @@ pub(super) async fn replay<S: Fold>(
     };
     let origin = beginning(first, key)?;
     let signed = checkpoints(store, &origin, key, state_dir).await?;
-    let checkpointed = signed.iter().map(|(_, checkpoint)| checkpoint.size).max().unwrap_or(0);
     // Entry 0 alone may lack one: it is held against token and configuration instead.
-    let counted = checkpointed.max(1);
+    let counted = covered(&signed).max(1);
     let (mut tree, mut tail, mut last_ms) = (Frontier::new(), Frontier::new(), 0);
     while !page.is_empty() {
         for (seq, bytes) in &page {
@@ -78,16 +132,7 @@ pub(super) async fn replay<S: Fold>(
     }
     let found = tree.size().saturating_add(tail.size());
     check_end(store, &signed, found)?;
-    clock.follows(last_ms)?;
-    let set_aside = tail.size();
-    if set_aside > 0 {
-        let unix_ms = clock.unix_ms().max(last_ms);
-        set_tail_aside(store, state, &mut tree, &tail, unix_ms).await?;
-        last_ms = unix_ms;
-    }
-    let state_folder = signed.iter().any(|(whose, _)| *whose == Whose::StateFolder);
-    let opening = Opening { origin, size: tree.size(), checkpointed, set_aside, state_folder };
-    Ok(Replayed { opening, tree, last_ms })
+    Ok(Read { origin, signed, tree, tail, last_ms })
 }
 
 /// As many entries must be there as were written and as were signed, and more than the first only with a checkpoint.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::TokenError;
+use super::{Starter, TokenError};
 
-/// How to reach the token: either `module`, `label` and `pin_file` (the signer starts the workers itself), or
-/// `socket` (each connection to it gets a worker, as systemd does with `Accept=yes`; then another user may own
+/// How to reach the token: either `module`, `label` and `pin_file` or `pin = "prompt"` (the signer starts the workers
+/// itself), or `socket` (each connection to it gets a worker, as systemd does with `Accept=yes`; then another user may own
 /// the PIN).
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,11 +21,19 @@ pub struct TokenConfig {
     pub label: Option<String>,
     /// File that holds the user PIN, mode 0600.
     pub pin_file: Option<PathBuf>,
+    /// `"prompt"` instead of `pin_file`: a person types it once, at the start.
+    pub pin: Option<PinDelivery>,
     /// Environment of the workers, all of it: what the module needs, e.g. `SOFTHSM2_CONF`.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// The `token-worker` program; beside the signer's own when not given.
     pub worker: Option<PathBuf>,
+    /// Whom the module may reach: `local` (this machine) or `network` (an HSM in the network).
+    #[serde(default)]
+    pub reach: ModuleReach,
+    /// Files and folders that the module needs beside its libraries and what `env` names.
+    #[serde(default)]
+    pub module_files: Vec<PathBuf>,
     /// Unix socket whose every connection is a worker.
     pub socket: Option<PathBuf>,
     /// How many workers; one for each core when not given.
@@ -45,6 +53,53 @@ pub struct TokenConfig {
     /// Set by the signer: a standby must not be SoftHSM.
     #[serde(skip)]
     pub refuse_softhsm: bool,
+    /// Whether workers confine themselves: as the signer does.
+    #[serde(skip)]
+    pub sandbox: confine::Mode,
+    /// A new PIN for a worker that changes it.
+    #[serde(skip)]
+    pub new_pin: Option<NewPin>,
+    /// Who starts the workers, once the signer itself cannot.
+    #[serde(skip)]
+    pub starter: Option<Starter>,
+}
+
+/// How else the PIN comes to the workers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PinDelivery {
+    /// Typed on the terminal of the signer.
+    Prompt,
+}
+
+/// Where a new PIN comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NewPin {
+    /// A file with mode 0600.
+    File(PathBuf),
+    /// Typed on the terminal, twice.
+    Prompt,
+}
+
+/// Whom a module may reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModuleReach {
+    /// Files and sockets of this machine.
+    #[default]
+    Local,
+    /// An HSM in the network too.
+    Network,
+}
+
+impl ModuleReach {
+    /// As a worker's command line has it.
+    pub(crate) fn argument(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Network => "network",
+        }
+    }
 }
 
 /// Where workers come from.
@@ -55,7 +110,8 @@ pub(crate) enum Source {
         program: PathBuf,
         module: PathBuf,
         label: String,
-        pin_file: PathBuf,
+        /// None: a person types it.
+        pin_file: Option<PathBuf>,
         env: BTreeMap<String, String>,
     },
     /// Somebody else does, one for each connection.
@@ -74,6 +130,12 @@ impl TokenConfig {
         }
     }
 
+    /// One worker of this token alone: enough for a checkpoint.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self { workers: Some(NonZeroU8::MIN), standby: BTreeMap::new(), ..self.clone() }
+    }
+
     /// Where workers come from.
     pub(crate) fn source(&self) -> Result<Source, TokenError> {
         let plain = |name: &String| {
@@ -87,17 +149,24 @@ impl TokenConfig {
                     .into(),
             ));
         }
-        match (&self.socket, &self.module, &self.label, &self.pin_file) {
+        let pin = match (&self.pin_file, self.pin) {
+            (Some(_), Some(PinDelivery::Prompt)) => {
+                return Err(TokenError::Config("`pin_file` or `pin`, not both".into()));
+            }
+            (None, None) => None,
+            (pin_file, _) => Some(pin_file.clone()),
+        };
+        match (&self.socket, &self.module, &self.label, pin) {
             (Some(socket), None, None, None) => Ok(Source::Connect { socket: socket.clone() }),
             (None, Some(module), Some(label), Some(pin_file)) => Ok(Source::Spawn {
                 program: self.program()?,
                 module: module.clone(),
                 label: label.clone(),
-                pin_file: pin_file.clone(),
+                pin_file,
                 env: self.env.clone(),
             }),
             _ => Err(TokenError::Config(
-                "give either `module`, `label` and `pin_file`, or `socket` alone".into(),
+                "give either `module`, `label` and `pin_file` (or `pin`), or `socket` alone".into(),
             )),
         }
     }
@@ -128,7 +197,7 @@ impl TokenConfig {
         self.queue_jobs_max.and_then(|jobs| usize::try_from(jobs).ok()).unwrap_or(20_000)
     }
 
-    fn program(&self) -> Result<PathBuf, TokenError> {
+    pub(super) fn program(&self) -> Result<PathBuf, TokenError> {
         worker_program(self.worker.as_deref())
     }
 }

@@ -87,7 +87,9 @@ impl From<Fault> for TokenError {
             FaultCode::KeyMissing | FaultCode::KeyAmbiguous | FaultCode::KeyUnsafe => {
                 Self::Keys(fault.text)
             }
-            FaultCode::PinFile | FaultCode::TokenAmbiguous => Self::Config(fault.text),
+            FaultCode::PinFile | FaultCode::TokenAmbiguous | FaultCode::NewPin => {
+                Self::Config(fault.text)
+            }
             FaultCode::BadRequest | FaultCode::Module | FaultCode::TokenGone | FaultCode::Token => {
                 Self::Unavailable(fault.text)
             }

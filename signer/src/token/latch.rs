@@ -99,6 +99,20 @@ impl Latch {
         Ok(Attempt { latch: self, pin_file, unanswered, _alone: alone })
     }
 
+    /// Lets no login happen until this is cleared.
+    pub(crate) fn hold(&self, why: &str) -> Result<(), TokenError> {
+        self.latch(why)
+    }
+
+    /// What stands in the way of the next login; nothing most of the time.
+    pub(crate) fn state(&self) -> Result<Option<String>, TokenError> {
+        if let Some(text) = read(&self.refused)? {
+            return Ok(Some(text.trim_end().to_owned()));
+        }
+        let left = read(&self.attempt)?;
+        Ok(left.map(|tries| format!("{} login(s) without the token's answer", tries.trim())))
+    }
+
     /// Forgets a refusal. For a person who has put the right PIN in place, and who may allow even the last try.
     pub(crate) fn clear(&self, last_try: bool) -> Result<bool, TokenError> {
         write_durably(&self.word, if last_try { LAST_TRY } else { "once" }.as_bytes())?;

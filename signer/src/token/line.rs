@@ -3,20 +3,21 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use token_wire::{Binding, BindingProofs, FrameError, Keys, Reply, Request, TokenInfo};
+use token_wire::{
+    Binding, BindingProofs, Examination, FaultCode, FrameError, Keys, Reply, Request, TokenInfo,
+};
 
 use super::config::{Source, TokenConfig};
-use super::{Latch, TokenError, TokenKeys, spawn, verify};
+use super::spawn::{self, Process};
+use super::{Latch, TokenError, TokenKeys, verify};
 
 /// One worker.
 pub(crate) struct Line {
     stream: UnixStream,
-    child: Option<Child>,
+    child: Option<Process>,
     info: TokenInfo,
     start_time: Duration,
 }
@@ -30,12 +31,15 @@ impl Line {
         write: bool,
     ) -> Result<Self, TokenError> {
         latch.check()?;
+        let mut line = Self::connect(config, write)?;
+        line.log_in_now(config, latch)?;
+        Ok(line)
+    }
+
+    /// Starts a worker that is not logged in: good for looking at the token, and for nothing else.
+    pub(crate) fn connect(config: &TokenConfig, write: bool) -> Result<Self, TokenError> {
         let source = config.source()?;
-        let pin_file: Option<PathBuf> = match &source {
-            Source::Spawn { pin_file, .. } => Some(pin_file.clone()),
-            Source::Connect { .. } => None,
-        };
-        let (stream, child) = spawn::open(&source)?;
+        let (stream, child) = spawn::open(&source, config)?;
         let nobody = TokenInfo {
             label: String::new(),
             serial: String::new(),
@@ -58,8 +62,40 @@ impl Line {
             Reply::Opened(info) => line.info = info,
             other => return Err(unexpected(&other)),
         }
-        line.log_in(latch, pin_file.as_deref())?;
         Ok(line)
+    }
+
+    /// Logs a line in that was only looking.
+    pub(crate) fn log_in_now(
+        &mut self,
+        config: &TokenConfig,
+        latch: &Latch,
+    ) -> Result<(), TokenError> {
+        let pin_file = match config.source()? {
+            Source::Spawn { pin_file, .. } => pin_file,
+            Source::Connect { .. } => None,
+        };
+        self.log_in(latch, pin_file.as_deref())
+    }
+
+    /// What module, token and worker are like.
+    pub(crate) fn examine(&mut self) -> Result<Examination, TokenError> {
+        match self.ask(&Request::Examine, self.start_time)? {
+            Reply::Examined(examination) => Ok(*examination),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the token take the new PIN that the worker was started with; `None` when it is not known whether it did.
+    pub(crate) fn set_pin(&mut self) -> Option<Result<(), TokenError>> {
+        if let Err(error) = self.send(&Request::SetPin, self.start_time) {
+            return Some(Err(error));
+        }
+        match self.receive(self.start_time) {
+            Ok(Reply::PinSet) => Some(Ok(())),
+            Ok(Reply::Fault(fault)) if fault.code == FaultCode::NewPin => Some(Err(fault.into())),
+            _ => None,
+        }
     }
 
     /// Makes the keys that are missing; returns them all, and the names of those made.
@@ -140,7 +176,7 @@ impl Line {
             // It said goodbye and ends by itself; a vendor's clean-up may still need a moment.
             let until = Instant::now().checked_add(Duration::from_secs(5));
             while until.is_some_and(|until| Instant::now() < until) {
-                if !matches!(child.try_wait(), Ok(None)) {
+                if child.ended() {
                     return;
                 }
                 std::thread::sleep(Duration::from_millis(5));
@@ -207,11 +243,7 @@ impl Line {
 
     fn kill(&mut self) -> Option<std::process::ExitStatus> {
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
-        let mut child = self.child.take()?;
-        if let Err(error) = child.kill() {
-            tracing::warn!("could not kill a token worker: {error}");
-        }
-        child.wait().ok()
+        self.child.take()?.kill()
     }
 }
 

@@ -2,8 +2,8 @@
 //! loads vendor code, never holds a PIN, and never signs a transaction's digest without a permit.
 //!
 //! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `member` and `breaker`
-//! (one of several tokens with the same keys), `worker` (a thread for each
-//! process), `queue` and `work` (who gets what next), `line` and `spawn` (one process), `latch` (a refused PIN is
+//! (one of several tokens with the same keys), `worker` (a thread for each process), `queue` and `work` (who gets what
+//! next), `line`, `spawn` and `starter` (one process), `latch` (a refused PIN is
 //! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`.
 
 mod config;
@@ -18,6 +18,7 @@ mod queue;
 mod work;
 mod line;
 mod spawn;
+mod starter;
 mod latch;
 mod distrust;
 mod verify;
@@ -26,16 +27,17 @@ mod tests;
 
 use std::path::Path;
 
-pub use config::TokenConfig;
+pub use config::{ModuleReach, NewPin, PinDelivery, TokenConfig};
 pub use error::TokenError;
 pub use jobs::{Job, KeySource, ProofJob, SigningJobs, ToSign};
 pub use keys::TokenKeys;
+pub use starter::Starter;
 pub use token_wire::{Counters, SealedAccount, StatementKey, TokenInfo};
 pub use verify::Signature;
 
 pub(crate) use config::worker_program;
 pub(crate) use distrust::Distrust;
-pub(crate) use keys::KeyFile;
+pub(crate) use keys::{KeyFile, sync_dir};
 pub(crate) use latch::Latch;
 pub(crate) use line::Line;
 pub(crate) use member::state_dirs;

@@ -1,20 +1,57 @@
-//! Starts a worker process, or connects to one somebody else starts. A worker gets a socket for its standard
-//! input, the environment its settings name and nothing else of ours; what it says on its standard error goes
-//! into the signer's own log.
+//! Starts a worker process, or connects to one somebody else starts: itself, or through the starter once this process
+//! is confined. A worker gets a socket for its standard input, the environment its settings name and nothing else
+//! of ours; what it says on its standard error goes into the signer's own log.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
-use super::TokenError;
-use super::config::Source;
+use super::config::{NewPin, Source};
+use super::starter::Starter;
+use super::{TokenConfig, TokenError};
 
 /// Longest piece of a worker's standard error that is passed on as one line; a longer line is cut into such pieces.
 const LINE_BYTES_MAX: u64 = 500;
 
-/// A worker's end of the line, and the process if it is ours.
-pub(super) fn open(source: &Source) -> Result<(UnixStream, Option<Child>), TokenError> {
+/// A worker process: our own child, or the starter's.
+pub(super) enum Process {
+    Own(Child),
+    Started { starter: Starter, pid: u32 },
+}
+
+impl Process {
+    /// Whether it is gone, or nobody can say.
+    pub(super) fn ended(&mut self) -> bool {
+        match self {
+            Self::Own(child) => !matches!(child.try_wait(), Ok(None)),
+            Self::Started { starter, pid } => starter.ended(*pid),
+        }
+    }
+
+    /// Kills it and says how it ended.
+    pub(super) fn kill(self) -> Option<ExitStatus> {
+        match self {
+            Self::Own(mut child) => {
+                if let Err(error) = child.kill() {
+                    tracing::warn!("could not kill a token worker: {error}");
+                }
+                child.wait().ok()
+            }
+            Self::Started { starter, pid } => starter.kill(pid),
+        }
+    }
+}
+
+/// A worker's end of the line, and the process if it is ours to end.
+pub(super) fn open(
+    source: &Source,
+    config: &TokenConfig,
+) -> Result<(UnixStream, Option<Process>), TokenError> {
+    if let Some(starter) = &config.starter {
+        return starter.start_worker();
+    }
     match source {
         Source::Connect { socket } => {
             let stream = UnixStream::connect(socket).map_err(|error| {
@@ -25,16 +62,14 @@ pub(super) fn open(source: &Source) -> Result<(UnixStream, Option<Child>), Token
             })?;
             Ok((stream, None))
         }
-        Source::Spawn { program, module, label, pin_file, env } => {
+        Source::Spawn { pin_file: None, .. } => Err(TokenError::Config(
+            "only a starter can ask for the PIN: run the signer's own program".to_owned(),
+        )),
+        Source::Spawn { program, env, .. } => {
             let (ours, theirs) = UnixStream::pair()
                 .map_err(|error| TokenError::Unavailable(format!("no socket pair: {error}")))?;
             let mut child = Command::new(program)
-                .arg("--module")
-                .arg(module)
-                .arg("--token-label")
-                .arg(label)
-                .arg("--pin-file")
-                .arg(pin_file)
+                .args(arguments(source, config))
                 .env_clear()
                 .envs(env)
                 .stdin(OwnedFd::from(theirs))
@@ -44,16 +79,52 @@ pub(super) fn open(source: &Source) -> Result<(UnixStream, Option<Child>), Token
                 .map_err(|error| {
                     TokenError::Unavailable(format!("cannot start {}: {error}", program.display()))
                 })?;
-            follow_stderr(&mut child);
-            Ok((ours, Some(child)))
+            if let Some(stderr) = child.stderr.take() {
+                follow_stderr(child.id(), stderr);
+            }
+            Ok((ours, Some(Process::Own(child))))
         }
     }
 }
 
+/// The command line of a worker; where its PIN lies, but never a PIN.
+pub(super) fn arguments(source: &Source, config: &TokenConfig) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut say = |name: &str, value: &std::ffi::OsStr| {
+        arguments.extend([OsString::from(name), value.to_owned()]);
+    };
+    match source {
+        Source::Connect { socket } => say("--connect", socket.as_os_str()),
+        Source::Spawn { module, label, pin_file, .. } => {
+            say("--module", module.as_os_str());
+            say("--token-label", label.as_ref());
+            if let Some(pin_file) = pin_file {
+                say("--pin-file", pin_file.as_os_str());
+            }
+            say("--sandbox", config.sandbox.to_string().as_ref());
+            say("--reach", config.reach.argument().as_ref());
+            for file in &config.module_files {
+                say("--module-file", file.as_os_str());
+            }
+            match &config.new_pin {
+                Some(NewPin::File(file)) => say("--new-pin-file", file.as_os_str()),
+                Some(NewPin::Prompt) => arguments.push("--new-pin-prompt".into()),
+                None => {}
+            }
+            if pin_file.is_none() {
+                arguments.push("--pin-prompt".into());
+            }
+        }
+    }
+    // Who runs the signer as root has been asked about it there.
+    if confine::process::is_root() {
+        arguments.push("--allow-root".into());
+    }
+    arguments
+}
+
 /// Passes a worker's words on until it ends.
-fn follow_stderr(child: &mut Child) {
-    let pid = child.id();
-    let Some(stderr) = child.stderr.take() else { return };
+pub(super) fn follow_stderr(pid: u32, stderr: impl Read + Send + 'static) {
     let follow = move || {
         let mut from = BufReader::new(stderr);
         while let Some(line) = next_line(&mut from) {

@@ -305,6 +305,9 @@ fn config(folder: &Path, token: TokenConfig, authority: &Authority, limits: &Lim
         token: TokenConfig { workers: Some(2.try_into().unwrap()), ..token },
         limits: *limits,
         development: true,
+        sandbox: confine::Mode::On,
+        lacking: Vec::new(),
+        allow_root: false,
         i_understand_that_softhsm_is_not_an_hsm: false,
     }
 }

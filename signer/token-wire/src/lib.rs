@@ -11,6 +11,7 @@
 //! Init  -> Bound      keys made where missing (`signer init` only), then as Bind
 //! Bind  -> Bound      the keys with these public keys were found, their attributes hold, the canary held
 //! Sign, Sealed, Statement, Check, Counters, Shutdown
+//! Examine (once open), SetPin (once logged in)
 //! ```
 //!
 //! Any question may be answered with [`Reply::Fault`] instead.
@@ -18,13 +19,15 @@
 pub mod conformance;
 mod frame;
 mod message;
+mod starting;
 
 pub use frame::{FrameError, read, write};
 pub use message::{
-    Batch, Binding, BindingProofs, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, Keys,
-    PinState, RawSignature, Reply, Request, SealedAccount, SealedBatch, SealedJob, SigningWay,
-    StatementKey, TokenInfo,
+    Batch, Binding, BindingProofs, Counters, Examination, Fault, FaultCode, Job, JobFault,
+    JobOutcome, Keys, PinState, RawSignature, Reply, Request, SealedAccount, SealedBatch,
+    SealedJob, SigningWay, StatementKey, TokenInfo,
 };
+pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
 pub const VERSION: u16 = 2;

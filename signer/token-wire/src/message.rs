@@ -49,6 +49,10 @@ pub enum Request {
     },
     /// Find the bound keys once more and check every attribute.
     Check,
+    /// What are module, token and this process like? Nothing is sent to the token but questions about itself.
+    Examine,
+    /// Change the user PIN to the new one that the worker was given at its start.
+    SetPin,
 }
 
 /// What the worker answers.
@@ -89,6 +93,10 @@ pub enum Reply {
     Bye,
     /// Instead of any other answer.
     Fault(Fault),
+    /// To `Examine`.
+    Examined(Box<Examination>),
+    /// To `SetPin`: the token has the new PIN.
+    PinSet,
     /// To `Pin`.
     Pin(PinState),
     /// To `Login`, the moment before the PIN is sent; the answer follows.
@@ -307,6 +315,21 @@ impl TokenInfo {
     }
 }
 
+/// What a worker sees of module, token and itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Examination {
+    /// The module: its own description and versions.
+    pub module: String,
+    /// The token's hardware and firmware.
+    pub firmware: String,
+    /// Mechanisms that matter here, by their PKCS#11 names, and whether the token has each for what it is needed for.
+    pub mechanisms: Vec<(String, bool)>,
+    /// What the token says about its PIN: one line each, nothing when all is well.
+    pub pin: Vec<String>,
+    /// What the kernel lacks of the worker's sandbox.
+    pub lacking: Vec<String>,
+}
+
 /// PKCS#11 calls a worker made, so that tests and a vendor's audit can be held against the log. Calls of the
 /// start (finding, checking, canary) are counted apart from those of jobs, but for finds, which are all there.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -389,6 +412,8 @@ pub enum FaultCode {
     KeyUnsafe,
     /// Any other error of the token.
     Token,
+    /// The token does not take the new PIN; the old one holds.
+    NewPin,
 }
 
 impl FaultCode {

@@ -1,50 +1,159 @@
-//! The PIN: read from its file, sent to the token once, wiped. It never appears in a message, an argument, the
-//! environment or an error.
+//! The PIN: read from its file, a systemd credential or the starter into locked memory, sent to the token once,
+//! wiped. It never appears in a message, an argument, the environment or an error.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use confine::Locked;
 use cryptoki::types::AuthPin;
 use token_wire::{Fault, FaultCode};
-use zeroize::Zeroizing;
+
+use crate::args::{Args, PinArgs};
+use crate::prompt;
 
 /// Longer than any token's longest PIN.
-const PIN_BYTES_MAX: usize = 1024;
+pub(crate) const PIN_BYTES_MAX: usize = 1024;
+/// systemd names the folder of a unit's credentials here.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
-/// Reads the PIN. A file that others can read is refused, since then the PIN is not secret any more.
-pub(crate) fn read(path: &Path) -> Result<AuthPin, Fault> {
-    let refuse = |what: String| Fault::new(FaultCode::PinFile, format!("PIN file {what}"));
+/// A PIN in locked memory.
+#[derive(Debug)]
+pub(crate) struct Pin(Locked);
+
+impl Pin {
+    /// For the one call that needs it: `cryptoki` takes a copy of its own, which is wiped when it is dropped.
+    pub(crate) fn for_login(&self) -> Result<AuthPin, Fault> {
+        Ok(AuthPin::from(self.text()?))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    fn text(&self) -> Result<&str, Fault> {
+        std::str::from_utf8(self.0.bytes()).map_err(|_| refuse("is not text".to_owned()))
+    }
+}
+
+/// The file that holds the PIN, if there is one.
+pub(crate) fn place(source: &PinArgs) -> Option<PathBuf> {
+    match (&source.pin_file, &source.pin_credential) {
+        (Some(file), _) => Some(file.clone()),
+        (None, Some(name)) => credential(name),
+        (None, None) => None,
+    }
+}
+
+/// Reads the PIN from where it is said to be.
+pub(crate) fn read(source: &PinArgs) -> Result<Pin, Fault> {
+    if let Some(path) = &source.pin_file {
+        return from_file(path, 0o077);
+    }
+    if let Some(name) = &source.pin_credential {
+        let path = credential(name).ok_or_else(|| {
+            refuse(format!(
+                "credential \"{name}\": give it a plain name, and set LoadCredential= in the unit"
+            ))
+        })?;
+        // systemd lets the one user in by an access list, which shows as the group's bits.
+        return from_file(&path, 0o027);
+    }
+    if source.pin_handed {
+        // The starter put it into a pipe in the place of standard output, which no worker uses.
+        let pipe = io::stdout().as_fd().try_clone_to_owned();
+        let mut pipe =
+            File::from(pipe.map_err(|error| refuse(format!("from the starter: {error}")))?);
+        return take(&mut pipe, "from the starter");
+    }
+    Err(refuse("is not given: say --pin-file or --pin-credential".to_owned()))
+}
+
+/// The new PIN that this worker was started to set, if it was. With a PIN file it is written beside it first, as
+/// `FILE.new`, durably: whatever happens afterwards, one of the two files holds the token's PIN.
+pub(crate) fn new_one(args: &Args) -> anyhow::Result<Option<Pin>> {
+    let pin = if args.new_pin_prompt {
+        let pin = prompt::ask("New user PIN")?;
+        let again = prompt::ask("The same again")?;
+        anyhow::ensure!(pin.bytes() == again.bytes(), "the two differ; nothing was changed");
+        pin
+    } else if let Some(path) = &args.new_pin_file {
+        from_file(path, 0o077)?
+    } else {
+        return Ok(None);
+    };
+    if let Some(file) = &args.pin.pin_file {
+        let mut name = file.clone().into_os_string();
+        name.push(".new");
+        let name = PathBuf::from(name);
+        let failed = || format!("cannot make {}: is there an unfinished change?", name.display());
+        let mut new = OpenOptions::new();
+        let mut new =
+            new.write(true).create_new(true).mode(0o600).open(&name).with_context(failed)?;
+        new.write_all(pin.bytes())?;
+        new.sync_all()?;
+        let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(Some(pin))
+}
+
+fn credential(name: &str) -> Option<PathBuf> {
+    let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+    let folder = std::env::var_os(CREDENTIALS)?;
+    plain.then(|| PathBuf::from(folder).join(name))
+}
+
+/// A file that others can read (`others`: bits of its mode) is refused, since then the PIN is not secret any more.
+pub(crate) fn from_file(path: &Path, others: u32) -> Result<Pin, Fault> {
     let name = path.display();
     let mut file = File::open(path).map_err(|error| refuse(format!("{name}: {error}")))?;
     let meta = file.metadata().map_err(|error| refuse(format!("{name}: {error}")))?;
     if !meta.is_file() {
         return Err(refuse(format!("{name} is not a file")));
     }
-    if meta.mode() & 0o077 != 0 {
+    if meta.mode() & others != 0 {
         return Err(refuse(format!(
             "{name} can be read by others (mode {:04o}): run `chmod 600 {name}` and change the PIN",
             meta.mode() & 0o7777
         )));
     }
-    // One buffer of fixed size, so that no copy is left behind by a growing one.
-    let mut buffer = Zeroizing::new([0_u8; PIN_BYTES_MAX]);
+    take(&mut file, &name.to_string())
+}
+
+/// All that is there, without the line's end, straight into locked memory.
+pub(crate) fn take(from: &mut impl Read, name: &str) -> Result<Pin, Fault> {
+    let mut pin =
+        Locked::with_room(PIN_BYTES_MAX).map_err(|error| refuse(format!("{name}: {error}")))?;
     let mut length = 0_usize;
-    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        let count = file.read(rest).map_err(|error| refuse(format!("{name}: {error}")))?;
+    while let Some(rest) = pin.room().get_mut(length..PIN_BYTES_MAX).filter(|rest| !rest.is_empty())
+    {
+        let count = from.read(rest).map_err(|error| refuse(format!("{name}: {error}")))?;
         if count == 0 {
             break;
         }
         length = length.saturating_add(count);
     }
-    let text = buffer.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok());
-    let pin =
-        text.ok_or_else(|| refuse(format!("{name} is not text")))?.trim_end_matches(['\n', '\r']);
-    if pin.is_empty() || length == PIN_BYTES_MAX {
+    let whole = length < PIN_BYTES_MAX;
+    pin.keep(length);
+    let kept = pin.bytes().trim_ascii_end().len();
+    // Only the line's end: spaces may belong to a PIN.
+    let ends = pin.bytes().get(kept..).unwrap_or_default();
+    let spaces = ends.iter().take_while(|byte| !matches!(byte, b'\n' | b'\r')).count();
+    pin.keep(kept.saturating_add(spaces));
+    if pin.bytes().is_empty() || !whole {
         return Err(refuse(format!("{name} is empty or too long: it must hold the PIN alone")));
     }
-    Ok(AuthPin::from(pin))
+    let pin = Pin(pin);
+    pin.text().map_err(|_| refuse(format!("{name} is not text")))?;
+    Ok(pin)
+}
+
+pub(crate) fn refuse(what: String) -> Fault {
+    Fault::new(FaultCode::PinFile, format!("PIN file {what}"))
 }
 
 #[cfg(test)]
@@ -52,22 +161,25 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use secrecy::ExposeSecret;
-
     use super::*;
 
-    fn with(content: &str, mode: u32) -> Result<AuthPin, Fault> {
+    fn with(content: &str, mode: u32) -> Result<Pin, Fault> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pin");
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        read(&path)
+        from_file(&path, 0o077)
     }
 
     #[test]
     fn takes_the_pin_without_its_line_end() {
-        assert_eq!(with("1234\n", 0o600).unwrap().expose_secret(), "1234");
-        assert_eq!(with("12 34", 0o400).unwrap().expose_secret(), "12 34");
+        for (content, pin) in
+            [("1234\n", "1234"), ("12 34", "12 34"), ("1234 \r\n", "1234 "), (" 1\n\n", " 1")]
+        {
+            assert_eq!(with(content, 0o600).unwrap().bytes(), pin.as_bytes());
+        }
+        assert_eq!(with("12 34", 0o400).unwrap().bytes(), b"12 34");
+        assert_eq!(format!("{:?}", with("1234", 0o600).unwrap()), "Pin(Locked(..))");
     }
 
     #[test]
@@ -80,7 +192,15 @@ mod tests {
         for content in ["", "\n", &"9".repeat(2000)] {
             assert_eq!(with(content, 0o600).unwrap_err().code, FaultCode::PinFile);
         }
-        assert_eq!(read(Path::new("/nowhere/pin")).unwrap_err().code, FaultCode::PinFile);
-        assert_eq!(read(Path::new("/")).unwrap_err().code, FaultCode::PinFile);
+        let missing = from_file(Path::new("/nowhere/pin"), 0o077).unwrap_err();
+        assert_eq!(missing.code, FaultCode::PinFile);
+        assert_eq!(from_file(Path::new("/"), 0o077).unwrap_err().code, FaultCode::PinFile);
+        let nothing = PinArgs {
+            pin_file: None,
+            pin_credential: Some("../user-pin".to_owned()),
+            pin_prompt: false,
+            pin_handed: false,
+        };
+        assert!(read(&nothing).unwrap_err().text.contains("LoadCredential="));
     }
 }

@@ -10,13 +10,14 @@ use token_wire::{
     StatementKey, VERSION,
 };
 
+use crate::args::Args;
 use crate::keys::{Finder, KeyRing};
 use crate::sealed::Open;
 use crate::sealing::Sealing;
 use crate::sign::{self, Children};
 use crate::token::{TRIES_MAX, Token};
 use crate::watchdog::Watchdog;
-use crate::{Args, canary};
+use crate::{canary, examine};
 
 /// Answers until the signer closes the socket or says goodbye.
 pub(crate) fn serve(socket: &mut UnixStream, args: &Args) -> anyhow::Result<()> {
@@ -99,6 +100,8 @@ impl Worker<'_> {
             Request::Statement { key, message } => self.statement(key, &message),
             Request::Check => self.check(),
             Request::Counters => Ok(Reply::Counters(self.counters)),
+            Request::Examine => self.examine(),
+            Request::SetPin => self.set_pin(),
             Request::Shutdown => {
                 self.open.wipe();
                 (self.ready, self.token) = (None, None);
@@ -117,6 +120,22 @@ impl Worker<'_> {
         Ok(Reply::Opened(info))
     }
 
+    fn examine(&self) -> Result<Reply, Fault> {
+        let token = &self.token.as_ref().ok_or_else(out_of_order)?.token;
+        let (pkcs11, slot) = token.module();
+        let examination = examine::examine(pkcs11, slot, self.args.lacking.clone())?;
+        Ok(Reply::Examined(Box::new(examination)))
+    }
+
+    fn set_pin(&self) -> Result<Reply, Fault> {
+        let (Some(LoggedIn { token, yes: true }), Some(new)) = (&self.token, &self.args.new_pin)
+        else {
+            return Err(out_of_order());
+        };
+        token.set_pin(new)?;
+        Ok(Reply::PinSet)
+    }
+
     fn pin_state(&mut self, last_try: bool) -> Result<Reply, Fault> {
         let token = self.token.as_mut().ok_or_else(out_of_order)?;
         token.token.pin_state(last_try).map(Reply::Pin)
@@ -126,7 +145,7 @@ impl Worker<'_> {
     fn log_in(&mut self, socket: &mut UnixStream) -> Result<Reply, Fault> {
         let token = self.token.as_mut().ok_or_else(out_of_order)?;
         self.counters.logins = self.counters.logins.saturating_add(1);
-        token.token.log_in(|| {
+        token.token.log_in(self.args.new_pin.is_some(), || {
             token_wire::write(socket, &Reply::SendingPin)
                 .map_err(|error| Fault::new(FaultCode::BadRequest, error.to_string()))
         })?;

@@ -5,11 +5,12 @@ use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::UserType;
 use cryptoki::slot::{Slot, TokenInfo as P11TokenInfo};
-use cryptoki::types::AuthPin;
 use token_wire::{Fault, FaultCode, PinState, TokenInfo};
 
+use crate::args::Args;
+use crate::fault;
+use crate::pin::{self, Pin};
 use crate::session::{Session, again};
-use crate::{Args, fault, pin};
 
 /// A session with the token, logged in or not yet.
 pub(crate) struct Token {
@@ -17,7 +18,9 @@ pub(crate) struct Token {
     slot: Slot,
     session: Session,
     /// Taken by the one login.
-    pin: Option<AuthPin>,
+    pin: Option<Pin>,
+    /// Kept after it when the PIN is to be changed, and wiped with this value.
+    used: Option<Pin>,
     /// Whether a person allowed the last try before the PIN is locked.
     last_try: bool,
 }
@@ -26,7 +29,7 @@ impl Token {
     /// Loads the module, finds the one token with the label and opens a session. The PIN file is read here, so
     /// that a bad one is found before anybody speaks of logging in.
     pub(crate) fn open(args: &Args, write: bool) -> Result<(Self, TokenInfo), Fault> {
-        let pin = pin::read(&args.pin_file)?;
+        let pin = pin::read(&args.pin)?;
         let pkcs11 = load(args)?;
         let (slot, info) = find(&pkcs11, &args.token_label)?;
         let session = Session::open(&pkcs11, slot, write)?;
@@ -36,7 +39,7 @@ impl Token {
             manufacturer: info.manufacturer_id().to_owned(),
             model: info.model().to_owned(),
         };
-        Ok((Self { pkcs11, slot, session, pin: Some(pin), last_try: false }, described))
+        Ok((Self { pkcs11, slot, session, pin: Some(pin), used: None, last_try: false }, described))
     }
 
     /// What the token says about its PIN; it is asked again right before the login.
@@ -47,9 +50,11 @@ impl Token {
         Ok(PinState { wrong_before: info.user_pin_count_low() })
     }
 
-    /// Sends the PIN to the token, right after `announce` said so. Works once.
+    /// Sends the PIN to the token, right after `announce` said so. Works once; the PIN is wiped then unless it is to
+    /// be kept for a change.
     pub(crate) fn log_in(
         &mut self,
+        keep: bool,
         announce: impl FnOnce() -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let pin = self
@@ -57,8 +62,11 @@ impl Token {
             .take()
             .ok_or_else(|| Fault::new(FaultCode::BadRequest, "a login was tried before"))?;
         refuse_last_try(&self.info()?, self.last_try)?;
+        let sent = pin.for_login()?;
         announce()?;
-        match self.session.login(UserType::User, Some(&pin)) {
+        let login = self.session.login(UserType::User, Some(&sent));
+        self.used = keep.then_some(pin);
+        match login {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
             Err(Error::Pkcs11(
                 RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
@@ -69,6 +77,22 @@ impl Token {
                 "the token says that the PIN is locked or expired",
             )),
             Err(error) => Err(fault::token("log in", &error)),
+        }
+    }
+
+    /// Changes the PIN. The caller has logged in, so the old one is right.
+    pub(crate) fn set_pin(&self, new: &Pin) -> Result<(), Fault> {
+        let old = self.used.as_ref().ok_or_else(|| {
+            Fault::new(FaultCode::BadRequest, "the PIN is changed after a login, once")
+        })?;
+        match self.session.set_pin(&old.for_login()?, &new.for_login()?) {
+            Ok(()) => Ok(()),
+            Err(Error::Pkcs11(error @ (RvError::PinLenRange | RvError::PinInvalid), _)) => {
+                let text =
+                    format!("the token does not take the new PIN ({error:?}); the old one holds");
+                Err(Fault::new(FaultCode::NewPin, text))
+            }
+            Err(error) => Err(fault::token("change its PIN", &error)),
         }
     }
 
@@ -133,8 +157,9 @@ fn refuse_last_try(info: &P11TokenInfo, allowed: bool) -> Result<(), Fault> {
 }
 
 fn load(args: &Args) -> Result<Pkcs11, Fault> {
-    let name = args.module.display();
-    if !args.module.is_file() {
+    let module = args.module();
+    let name = module.display();
+    if !module.is_file() {
         return Err(Fault::new(
             FaultCode::Module,
             format!(
@@ -145,7 +170,7 @@ fn load(args: &Args) -> Result<Pkcs11, Fault> {
     let failed = |error: &Error| {
         Fault::new(FaultCode::Module, format!("PKCS#11 module {name}: {}", fault::short(error)))
     };
-    let pkcs11 = Pkcs11::new(&args.module).map_err(|error| failed(&error))?;
+    let pkcs11 = Pkcs11::new(&module).map_err(|error| failed(&error))?;
     again(|| pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)))
         .map_err(|error| failed(&error))?;
     Ok(pkcs11)

@@ -287,3 +287,29 @@ fn it_cannot_be_read_from_outside() {
         assert!(!place.windows(pin.len()).any(|bytes| bytes == pin));
     }
 }
+
+#[test]
+fn a_credential_is_taken_as_a_pin_file_is() {
+    let token = TestToken::new();
+    let folder = token.dir.path().join("credentials");
+    std::fs::create_dir(&folder).unwrap();
+    let credential = folder.join("user-pin");
+    std::fs::copy(token.pin_file(), &credential).unwrap();
+    let start = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&credential, mode).unwrap();
+        let env = [("CREDENTIALS_DIRECTORY", folder.to_str().unwrap())];
+        let pin = ["--pin-credential", "user-pin"];
+        Worker::start_with(&token.module, &token.config(), "cofferdam-dev", &pin, &env)
+    };
+    // systemd's access list for one user shows as the group's right to read.
+    let mut worker = start(0o440);
+    worker.open(false);
+    assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+    let mut worker = start(0o444);
+    worker.ask(&Request::Hello { version: token_wire::VERSION });
+    match worker.ask(&Request::Open { write: false }) {
+        Reply::Fault(fault) => assert_eq!(fault.code, FaultCode::PinFile),
+        other => panic!("{other:?}"),
+    }
+}

@@ -17,9 +17,10 @@ use cryptoki::object::{Attribute, ObjectClass};
 use token_wire::conformance::{ModuleInfo, Said};
 use token_wire::{Fault, FaultCode};
 
+use crate::args::Args;
+use crate::fault;
 use crate::token::Token;
 use crate::watchdog::Watchdog;
-use crate::{Args, fault};
 pub(crate) use kwp::number;
 use table::Table;
 
@@ -46,7 +47,7 @@ fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
         token: info,
     }))?;
     mechanisms::try_all(&token, args.kwp_mechanism, table)?;
-    token.log_in(|| Ok(()))?;
+    token.log_in(false, || Ok(()))?;
     let session = token.session();
     refuse_signers_token(session)?;
     let wrapping = keys::try_wrapping(session, table)?;

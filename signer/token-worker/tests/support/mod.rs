@@ -71,10 +71,22 @@ impl Worker {
         pin_file: &Path,
         env: &[(&str, &str)],
     ) -> Self {
+        Self::start_with(module, config, label, &["--pin-file", pin_file.to_str().unwrap()], env)
+    }
+
+    /// With any word on where the PIN is.
+    pub(crate) fn start_with(
+        module: &str,
+        config: &Path,
+        label: &str,
+        pin: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_token-worker"))
-            .args(["--module", module, "--token-label", label, "--pin-file"])
-            .arg(pin_file)
+            .args(["--module", module, "--token-label", label])
+            .args(pin)
+            .arg("--allow-root") // containers that run these tests have no other user
             .env_clear()
             .env("SOFTHSM2_CONF", config)
             .envs(env.iter().copied())

@@ -1,0 +1,274 @@
+//! `signer doctor`: one screen about everything that must be right. It never loads the module (a worker does), never
+//! tries a PIN that may be wrong, never changes the log, and touches nothing that a running signer holds.
+
+mod report;
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use confine::Mode;
+use token_wire::Examination;
+
+pub use report::{Checked, Finding, Level};
+
+use crate::config::Config;
+use crate::log::{LogError, Store, StoreError, examine as examine_log};
+use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig};
+
+/// systemd's time service makes this file once the clock was set from the network.
+pub const TIME_SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
+/// How far the clock may lie behind the log, and ahead of it without a word.
+const BEHIND_MS: u64 = 3_600_000;
+const AHEAD_MS: u64 = 7 * 24 * 3_600_000;
+
+/// Looks at everything.
+pub async fn examine(config: &Config) -> Checked {
+    let mut checked = Checked::default();
+    settings(config, &mut checked);
+    sandbox(config, &mut checked);
+    // Whoever holds the log is the only one who may log in and look at keys: a running signer does so itself.
+    let free = log(config, &mut checked).await;
+    let latched = pin(config, &mut checked);
+    let token = TokenConfig { workers: Some(std::num::NonZeroU8::MIN), ..config.token.clone() };
+    let (state_dir, may_log_in) = (config.state_dir.clone(), free.is_some() && !latched);
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut checked = Checked::default();
+        look(&token, &state_dir, may_log_in, &mut checked);
+        checked
+    });
+    match looked.await {
+        Ok(looked) => checked.extend(looked),
+        Err(error) => checked.broken("token", &error.to_string()),
+    }
+    if let Some(store) = free {
+        let _ = store.close().await;
+    }
+    checked.warn(
+        "witnesses",
+        "none: nobody else keeps checkpoints of this log yet; keep copies elsewhere by hand",
+    );
+    checked
+}
+
+/// Configuration and policy.
+fn settings(config: &Config, checked: &mut Checked) {
+    match config.rules() {
+        Ok(rules) => checked.well("policy", &format!("version {}, signed", rules.version())),
+        Err(error) => checked.broken("policy", &error.to_string()),
+    }
+    match config.tls.server() {
+        Ok(_) => checked.well("tls", "certificate, key and authority are readable"),
+        Err(error) => checked.broken("tls", &error.to_string()),
+    }
+    if config.development {
+        checked.warn("settings", "development = true: server reflection is on");
+    }
+    if config.allow_root && confine::process::is_root() {
+        checked.warn("user", "root (allow_root = true): run the signer as a user of its own");
+    } else {
+        checked.well("user", "not root");
+    }
+}
+
+/// What the kernel says of this very process, which was confined as a serving one is.
+fn sandbox(config: &Config, checked: &mut Checked) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if config.sandbox == Mode::Off {
+        return checked.warn("sandbox", "off by the settings");
+    }
+    match &config.lacking[..] {
+        [] => checked.well(
+            "sandbox",
+            &format!("landlock and seccomp are on (sandbox = \"{}\")", config.sandbox),
+        ),
+        lacking => lacking
+            .iter()
+            .for_each(|what| checked.warn("sandbox", &format!("the kernel lacks {what}"))),
+    }
+    if !status.is_empty() && !status.contains("NoNewPrivs:\t1") {
+        checked.broken("sandbox", "this process may gain privileges");
+    }
+}
+
+/// The log, if nobody holds it; then it stays held until the doctor is done.
+async fn log(config: &Config, checked: &mut Checked) -> Option<Store> {
+    let url = config.database_url();
+    if let Some(file) = url.strip_prefix("sqlite:").map(Path::new).filter(|file| !file.exists()) {
+        checked.broken("database", &format!("{} is not there: run `signer init`", file.display()));
+        return None;
+    }
+    let mut store = match Store::open(&url).await {
+        Ok(store) => store,
+        Err(error @ StoreError::InUse) => {
+            checked.well(
+                "database",
+                &format!("a signer is running, which verified it at its start ({error})"),
+            );
+            return None;
+        }
+        Err(error) => {
+            checked.broken("database", &error.to_string());
+            return None;
+        }
+    };
+    let kind = if url.starts_with("sqlite:") {
+        "SQLite, journal_mode wal, synchronous full"
+    } else {
+        "PostgreSQL, fsync on, synchronous_commit on"
+    };
+    checked.well("database", kind);
+    let keys = match KeyFile::in_dir(&config.state_dir).require() {
+        Ok(keys) => keys,
+        Err(error) => {
+            checked.broken("log", &error.to_string());
+            return Some(store);
+        }
+    };
+    match examine_log(&mut store, &keys.checkpoint, &config.state_dir).await {
+        Ok((found, last_ms)) => {
+            let (size, covered) = (found.size, found.checkpointed);
+            checked.well("log", &format!("{size} entries, verified up to checkpoint {covered}"));
+            if found.set_aside > 0 {
+                checked.warn(
+                    "log",
+                    &format!(
+                        "{} entries lie beyond the newest checkpoint: a start sets them aside",
+                        found.set_aside
+                    ),
+                );
+            }
+            if !found.state_folder {
+                checked.warn("log", "no checkpoint in the state folder");
+            }
+            clock(last_ms, checked);
+        }
+        Err(LogError::Store(error)) => checked.broken("database", &error.to_string()),
+        Err(error) => checked.broken("log", &error.to_string()),
+    }
+    Some(store)
+}
+
+/// The machine's clock against the log's last entry.
+fn clock(last_ms: u64, checked: &mut Checked) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    if now.saturating_add(BEHIND_MS) < last_ms {
+        checked.broken("clock", "it is more than an hour behind the log's last entry: set it");
+    } else if now > last_ms.saturating_add(AHEAD_MS) {
+        checked.warn(
+            "clock",
+            "the log's last entry is more than a week old: a start needs --clock-is-right",
+        );
+    } else {
+        checked.well("clock", "goes with the log's last entry");
+    }
+    if Path::new(TIME_SYNCHRONISED).exists() {
+        checked.well("clock", "set from the network (systemd-timesyncd)");
+    } else {
+        checked.well("clock", "whether it is set from the network is not known here");
+    }
+}
+
+/// The latch; whether it stands in the way.
+fn pin(config: &Config, checked: &mut Checked) -> bool {
+    if let Err(error) = Distrust::in_dir(&config.state_dir).check() {
+        checked.broken("token", &error.to_string());
+    }
+    match Latch::in_dir(&config.state_dir).state() {
+        Ok(None) => checked.well("pin", "no login was refused"),
+        Ok(Some(text)) => {
+            checked.broken("pin", &format!("not tried any more: {text}"));
+            return true;
+        }
+        Err(error) => {
+            checked.broken("pin", &error.to_string());
+            return true;
+        }
+    }
+    false
+}
+
+/// Module and token through a worker; the keys too, when logging in disturbs nobody.
+fn look(config: &TokenConfig, state_dir: &Path, may_log_in: bool, checked: &mut Checked) {
+    let seen = Line::connect(config, false).and_then(|mut line| Ok((line.examine()?, line)));
+    let (seen, mut line) = match seen {
+        Ok(seen) => seen,
+        Err(error) => return checked.broken("token", &error.to_string()),
+    };
+    let info = line.info().clone();
+    checked.well("module", &seen.module);
+    let token = format!(
+        "\"{}\", {} {}, serial {}, {}",
+        info.label, info.manufacturer, info.model, info.serial, seen.firmware
+    );
+    checked.well("token", &token);
+    if info.is_softhsm() {
+        checked.warn("token", "SoftHSM protects nothing: for development");
+    }
+    seen.pin.iter().for_each(|said| checked.warn("pin", said));
+    seen.lacking
+        .iter()
+        .for_each(|what| checked.warn("sandbox", &format!("workers: the kernel lacks {what}")));
+    let mut held = None;
+    if may_log_in {
+        held = Some(keys(config, state_dir, &mut line, checked));
+    } else {
+        checked.well("keys", "not looked at, since a signer runs or the PIN is not to be tried");
+    }
+    tiers(&seen, held, checked);
+    line.close();
+}
+
+/// Logs in and has the worker check every attribute, and all it can do to the canary; whether all held.
+fn keys(config: &TokenConfig, state_dir: &Path, line: &mut Line, checked: &mut Checked) -> bool {
+    let bound = KeyFile::in_dir(state_dir).require().and_then(|keys| {
+        line.log_in_now(config, &Latch::in_dir(state_dir))?;
+        line.bind(&keys)
+    });
+    match bound {
+        Ok(()) => {
+            checked.well(
+                "keys",
+                "wrapping, attestation and checkpoint key are there, each attribute as it must be",
+            );
+            true
+        }
+        Err(error) => {
+            checked.broken("keys", &error.to_string());
+            false
+        }
+    }
+}
+
+/// Which tiers this token can carry, and why not.
+fn tiers(seen: &Examination, held: Option<bool>, checked: &mut Checked) {
+    let missing = |needed: &[&str]| -> Vec<String> {
+        let lacks = |name: &&&str| !seen.mechanisms.iter().any(|(has, yes)| has == **name && *yes);
+        needed.iter().filter(lacks).map(|name| (*name).to_owned()).collect()
+    };
+    let own = missing(&["CKM_EDDSA", "CKM_EC_EDWARDS_KEY_PAIR_GEN"]);
+    if !own.is_empty() {
+        checked.broken(
+            "mechanisms",
+            &format!("for the signer's own keys the token lacks {}", own.join(", ")),
+        );
+    }
+    let tiers: [(&str, &[&str]); 3] = [
+        ("token", &["CKM_EC_KEY_PAIR_GEN", "CKM_ECDSA"]),
+        ("token-hd", &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_RSA_PKCS_OAEP", "CKM_ECDSA"]),
+        ("sealed-hd", &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_RSA_PKCS_OAEP", "CKM_AES_GCM"]),
+    ];
+    for (tier, needed) in tiers {
+        let missing = missing(needed);
+        let said = match (missing.is_empty(), tier, held) {
+            (false, ..) => format!("{tier}: no, the token lacks {}", missing.join(", ")),
+            (true, "token-hd", Some(true)) => format!("{tier}: yes; nothing got the canary out"),
+            (true, "token-hd", Some(false)) => format!("{tier}: no, see keys"),
+            (true, "token-hd", None) => {
+                format!("{tier}: mechanisms are there; the canary was not tried now")
+            }
+            (true, ..) => format!("{tier}: mechanisms are there"),
+        };
+        checked.well("tiers", &said);
+    }
+}

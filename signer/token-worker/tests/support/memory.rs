@@ -1,0 +1,93 @@
+//! Looks for secrets in a process's whole memory, as somebody with root's rights could: shared by tests that include
+//! this file. It never changes a byte of the process.
+#![allow(dead_code, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+
+/// Read at a time.
+const CHUNK: usize = 1 << 20;
+
+/// Byte strings to look for, each with a name.
+#[derive(Default)]
+pub(crate) struct Needles {
+    named: Vec<(String, Vec<u8>)>,
+    /// By their first two bytes.
+    begin: BTreeMap<[u8; 2], Vec<usize>>,
+    longest: usize,
+}
+
+/// One place where one was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hit {
+    pub(crate) name: String,
+    pub(crate) address: u64,
+    /// A file's name, `[heap]`, `[stack]`, or nothing.
+    pub(crate) mapping: String,
+}
+
+impl Needles {
+    /// One more, as it is and in hex. Eight bytes at least: shorter ones are found by accident.
+    pub(crate) fn add(&mut self, name: &str, bytes: &[u8]) {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        for needle in [bytes, hex.as_bytes()] {
+            assert!(needle.len() >= 8, "{name} is too short to be looked for");
+            self.begin.entry([needle[0], needle[1]]).or_default().push(self.named.len());
+            self.longest = self.longest.max(needle.len());
+            self.named.push((name.to_owned(), needle.to_vec()));
+        }
+    }
+
+    /// Every place in the process's memory where one of them lies.
+    pub(crate) fn scan(&self, pid: u32) -> Vec<Hit> {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+        let (mut hits, mut seen) = (Vec::new(), 0);
+        for (from, to, mapping) in maps.lines().filter_map(readable) {
+            let mut buffer = vec![0_u8; CHUNK + self.longest];
+            for at in (from..to).step_by(CHUNK) {
+                let wanted = usize::try_from(to - at).unwrap().min(buffer.len());
+                // A mapping may have gone meanwhile, and the kernel's own pages cannot be read.
+                let Ok(count) = memory.read_at(&mut buffer[..wanted], at) else { break };
+                seen += count;
+                // Pieces overlap, so that nothing is cut in two; what begins in the overlap is the next one's.
+                for (offset, number) in self.find(&buffer[..count]) {
+                    let address = at + u64::try_from(offset).unwrap();
+                    let name = self.named[number].0.clone();
+                    hits.push(Hit { name, address, mapping: mapping.clone() });
+                }
+            }
+        }
+        assert!(seen > 1 << 20, "only {seen} bytes of process {pid} could be read");
+        hits
+    }
+
+    fn find(&self, bytes: &[u8]) -> Vec<(usize, usize)> {
+        let mut first = [false; 256];
+        self.begin.keys().for_each(|start| first[usize::from(start[0])] = true);
+        let mut found = Vec::new();
+        for (at, byte) in bytes.iter().enumerate().take(CHUNK) {
+            if !first[usize::from(*byte)] {
+                continue;
+            }
+            let Some(start) = bytes[at..].first_chunk::<2>() else { continue };
+            for number in self.begin.get(start).into_iter().flatten() {
+                if bytes[at..].starts_with(&self.named[*number].1) {
+                    found.push((at, *number));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Start, end and name of a mapping that the process itself can read.
+fn readable(line: &str) -> Option<(u64, u64, String)> {
+    let mut fields = line.splitn(6, ' ');
+    let (from, to) = fields.next()?.split_once('-')?;
+    let rights = fields.next()?;
+    let name = fields.nth(3).unwrap_or("").trim().to_owned();
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    rights.starts_with('r').then_some((number(from)?, number(to)?, name))
+}

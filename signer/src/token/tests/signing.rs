@@ -177,6 +177,7 @@ async fn workers_may_be_started_by_somebody_else() {
             worker.arg("--module").arg(spawned.module.as_ref().unwrap());
             worker.arg("--token-label").arg(spawned.label.as_ref().unwrap());
             worker.arg("--pin-file").arg(spawned.pin_file.as_ref().unwrap());
+            worker.arg("--allow-root"); // tests run as root in containers
             worker.env_clear().envs(&spawned.env).stdin(OwnedFd::from(stream.unwrap()));
             let mut child = worker.spawn().unwrap();
             std::thread::spawn(move || child.wait());

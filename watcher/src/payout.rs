@@ -45,6 +45,9 @@ pub async fn submit(
         .order
         .clone()
         .ok_or_else(|| Error::invalid("no-order", "the request has no order"))?;
+    if let Some(known) = taken_before(app, tenant, &signed).await? {
+        return Ok(known.to_proto(&app.book));
+    }
     let order = verified(app, &signed)?;
     if let Some(known) = same_order(app, tenant, &order, &signed).await? {
         return Ok(known.to_proto(&app.book));
@@ -163,6 +166,18 @@ async fn same_order(
         ));
     }
     Ok(Some(known))
+}
+
+/// What was taken once is answered with what became of it, whatever keys are configured now: said to be unpayable, it
+/// would be ordered anew, and paid twice.
+async fn taken_before(
+    app: &Spender,
+    tenant: &str,
+    signed: &SignedOrder,
+) -> Result<Option<PayoutRow>, Error> {
+    let Ok(order) = Order::parse(&signed.order) else { return Ok(None) };
+    let known = row::load(app.store.reader(), &row::key(&signed.signer, order.id.as_str())).await?;
+    Ok(known.filter(|known| known.tenant == tenant && known.signed == *signed))
 }
 
 /// The order, if the service that it names has signed it. The signer checks again; here it keeps anybody else from taking

@@ -91,11 +91,14 @@ fn log_in(args: &Args) -> Result<Session> {
     anyhow::bail!("no token is called {}", args.token_label)
 }
 
+/// By its label, as `signer init` gives it: what unwraps the keys of sealed accounts is RSA as well.
 fn wrapping_key(session: &Session) -> Result<ObjectHandle> {
-    let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA)];
+    let label = "cofferdam wrapping 1";
+    let template =
+        [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(label.as_bytes().to_vec())];
     let found = session.find_objects(&template)?;
-    ensure!(found.len() == 1, "expected one RSA key in the token, found {}", found.len());
-    found.first().copied().context("no RSA key in the token")
+    ensure!(found.len() == 1, "expected one key \"{label}\" in the token, found {}", found.len());
+    found.first().copied().with_context(|| format!("no key \"{label}\" in the token"))
 }
 
 /// What the unwrap template demands of every child; see `unwrap_template.rs`.

@@ -140,7 +140,7 @@ impl Guard {
                 let digest = Sha256::digest(call.to_ascii_lowercase()).into();
                 app.note_refusal(name, None, digest, &refusal).await;
             }
-            return Err(status_of(None, &refusal));
+            return Err(status_of(&refusal));
         }
         let inside = inside.map_err(|_| busy())?;
         let reading = match call {
@@ -169,7 +169,7 @@ impl Known {
 
 fn busy() -> Status {
     let text = "too many requests are waiting already: try again later with the same key";
-    status_of(None, &Refusal::new(Reason::Busy, text))
+    status_of(&Refusal::new(Reason::Busy, text))
 }
 
 /// What the framework says of a message that is too large becomes our own refusal.
@@ -179,7 +179,7 @@ fn typed(response: http::Response<Body>) -> http::Response<Body> {
             let text = format!(
                 "the message is too large, at most {UNARY_BYTES_MAX} bytes are read: send fewer claims at once"
             );
-            status_of(None, &Refusal::new(Reason::Oversize, text)).into_http()
+            status_of(&Refusal::new(Reason::Oversize, text)).into_http()
         }
         _ => response,
     }

@@ -23,7 +23,7 @@ impl Down {
     fn refuse<T, R>(&self, request: &Request<T>) -> Result<Response<R>, Status> {
         let caller = Caller::from_request(request)?;
         tracing::info!(%caller, "refused: {}", self.refusal);
-        Err(status_of(None, &self.refusal))
+        Err(status_of(&self.refusal))
     }
 }
 

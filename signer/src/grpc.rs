@@ -23,7 +23,7 @@ use crate::attest::attest;
 use crate::ledger::Ledger;
 use crate::receive::late;
 use crate::refusal::{Class, Reason, Refusal};
-use crate::sign::{Outcome, serve};
+use crate::sign::{Outcome, Standing, serve};
 use crate::wallets::Wallet;
 
 /// Errors travel in HTTP/2 headers, which clients bound at 16 KB: so many reasons, each so long.
@@ -55,7 +55,7 @@ impl SignerService {
             Err(refusal) => {
                 let digest = Sha256::digest(call).into();
                 self.app.note_refusal(name, None, digest, &refusal).await;
-                Err(status_of(None, &refusal))
+                Err(status_of(&refusal))
             }
         }
     }
@@ -74,7 +74,7 @@ impl Signer for SignerService {
         // A task of its own: a caller that goes away does not stop what it began.
         let task = tokio::spawn(serve(app, client, request.into_inner(), deadline));
         let done = tokio::time::timeout_at(deadline, task).await;
-        let done = done.map_err(|_| status_of(None, &late()))?.map_err(|error| broken(&error))?;
+        let done = done.map_err(|_| status_of(&late()))?.map_err(|error| broken(&error))?;
         match done {
             Ok(Outcome::Signed(signed)) => Ok(Response::new(SignReply {
                 request_id: signed.request.0.to_vec(),
@@ -85,7 +85,7 @@ impl Signer for SignerService {
                 psbt: signed.psbt,
             })),
             Ok(Outcome::Denied(request, reasons)) => Err(status_of_denial(request, &reasons)),
-            Err((request, refusal)) => Err(status_of(request, &refusal)),
+            Err((standing, refusal)) => Err(refused(standing, &refusal)),
         }
     }
 
@@ -112,8 +112,8 @@ impl Signer for SignerService {
             done
         });
         let done = tokio::time::timeout_at(deadline, task).await;
-        let done = done.map_err(|_| status_of(None, &late()))?.map_err(|error| broken(&error))?;
-        done.map(Response::new).map_err(|refusal| status_of(None, &refusal))
+        let done = done.map_err(|_| status_of(&late()))?.map_err(|error| broken(&error))?;
+        done.map(Response::new).map_err(|refusal| status_of(&refusal))
     }
 
     async fn status(
@@ -127,7 +127,7 @@ impl Signer for SignerService {
             let refusal = Refusal::new(Reason::StatusNotGranted, text);
             let digest = Sha256::digest(b"status").into();
             self.app.note_refusal(client.as_str(), None, digest, &refusal).await;
-            return Err(status_of(None, &refusal));
+            return Err(status_of(&refusal));
         }
         Ok(Response::new(status(&self.app)))
     }
@@ -176,7 +176,12 @@ fn wallet_status(wallet: &Wallet, ledger: &Ledger) -> WalletStatus {
 
 /// A refusal as gRPC says it.
 #[must_use]
-pub fn status_of(request: Option<RequestId>, refusal: &Refusal) -> Status {
+pub fn status_of(refusal: &Refusal) -> Status {
+    refused(None, refusal)
+}
+
+/// The refusal of a request for a signature, with what the log holds under its key.
+fn refused(standing: Option<Standing>, refusal: &Refusal) -> Status {
     let code = match refusal.reason.class() {
         Class::Invalid => Code::InvalidArgument,
         Class::NotFound => Code::NotFound,
@@ -190,7 +195,7 @@ pub fn status_of(request: Option<RequestId>, refusal: &Refusal) -> Status {
     };
     let reason =
         proto::Reason { code: refusal.reason.code().to_owned(), text: bounded(&refusal.text) };
-    with_reasons(code, request, vec![reason])
+    with_reasons(code, standing, vec![reason])
 }
 
 /// A denial is an answer inside; gRPC has only errors for it.
@@ -203,13 +208,20 @@ fn status_of_denial(request: RequestId, reasons: &[Finding]) -> Status {
             said.push(proto::Reason { code: code.to_owned(), text: bounded(&finding.text) });
         }
     }
-    with_reasons(Code::PermissionDenied, Some(request), said)
+    // The policy is asked only about what has no answer yet.
+    let standing = Standing { request, signed: Some(false) };
+    with_reasons(Code::PermissionDenied, Some(standing), said)
 }
 
-fn with_reasons(code: Code, request: Option<RequestId>, reasons: Vec<proto::Reason>) -> Status {
+fn with_reasons(code: Code, standing: Option<Standing>, reasons: Vec<proto::Reason>) -> Status {
     let message = reasons.first().map(|r| format!("{}: {}", r.code, r.text)).unwrap_or_default();
-    let request_id = request.map(|id| id.0.to_vec()).unwrap_or_default();
-    let details = proto::Refusal { request_id, reasons }.encode_to_vec();
+    let request_id = standing.map(|standing| standing.request.0.to_vec()).unwrap_or_default();
+    let standing = match standing.and_then(|standing| standing.signed) {
+        None => proto::Standing::Unspecified,
+        Some(false) => proto::Standing::NotSigned,
+        Some(true) => proto::Standing::Signed,
+    };
+    let details = proto::Refusal { request_id, reasons, standing: standing.into() }.encode_to_vec();
     Status::with_details(code, message, details.into())
 }
 
@@ -223,8 +235,5 @@ fn bounded(text: &str) -> String {
 
 fn broken(error: &tokio::task::JoinError) -> Status {
     tracing::error!("a request's task failed: {error}");
-    status_of(
-        None,
-        &Refusal::new(Reason::Internal, "a task of the signer failed: tell its operators"),
-    )
+    status_of(&Refusal::new(Reason::Internal, "a task of the signer failed: tell its operators"))
 }

@@ -35,6 +35,15 @@ pub enum Outcome {
     Denied(RequestId, Vec<Finding>),
 }
 
+/// What is known of a request that was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// The request.
+    pub request: RequestId,
+    /// Whether the log holds an answer to it; `None` if there was no time to look while nobody worked on it.
+    pub signed: Option<bool>,
+}
+
 /// A signed transaction, or what other cosigners have to sign as well.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Signed {
@@ -56,13 +65,14 @@ pub struct Signed {
 /// in: what is decided is also answered, and a retry finds the answer.
 ///
 /// # Errors
-/// [`Refusal`], written down already, with the request's id where the header was readable.
+/// [`Refusal`], written down already, and where the request stands if its header was readable: what was signed by an
+/// earlier call may be refused now for its grants, its orders or its keys, and exists all the same.
 pub async fn serve(
     app: Arc<App>,
     caller: ClientName,
     mut parts: impl Stream<Item = Result<SignRequest, Status>> + Unpin,
     deadline: Instant,
-) -> Result<Outcome, (Option<RequestId>, Refusal)> {
+) -> Result<Outcome, (Option<Standing>, Refusal)> {
     let mut seen = Seen::default();
     let done = async {
         let opened = open(&app, &caller, &mut parts, deadline, &mut seen).await?;
@@ -75,9 +85,26 @@ pub async fn serve(
         Ok(outcome) => Ok(outcome),
         Err(refusal) => {
             app.note_refusal(caller.as_str(), seen.request, seen.digest(), &refusal).await;
-            Err((seen.request, refusal))
+            let standing = match seen.request {
+                Some(request) => Some(standing(&app, request, &refusal, deadline).await),
+                None => None,
+            };
+            Err((standing, refusal))
         }
     }
+}
+
+/// Looks while nobody works on the request: a call before this one may be about to finish it. Who is to come back later
+/// anyhow does not wait for that.
+async fn standing(app: &App, request: RequestId, refusal: &Refusal, deadline: Instant) -> Standing {
+    if matches!(refusal.reason, Reason::Busy | Reason::Deadline) {
+        return Standing { request, signed: None };
+    }
+    let turn = tokio::time::timeout_at(deadline, app.gate.turn(request)).await;
+    let answered = || {
+        app.log.read(|ledger| ledger.request(request).is_some_and(|known| known.answer.is_some()))
+    };
+    Standing { request, signed: turn.ok().map(|_turn| answered()) }
 }
 
 /// Carries one proven request from the policy's decision to an audited signature.

@@ -119,7 +119,7 @@ fn with_reasons(code: Code, before: &str, reasons: Vec<proto::Reason>) -> Status
         Some(first) => format!("{}: {before}{}", first.code, first.text),
         None => "refused: no reason was given".to_owned(),
     };
-    let details = proto::Refusal { request_id: Vec::new(), reasons };
+    let details = proto::Refusal { reasons, ..proto::Refusal::default() };
     Status::with_details(code, message, details.encode_to_vec().into())
 }
 

@@ -104,7 +104,7 @@ impl Signer {
 
 fn refused(code: Code, reason: &str) -> Failure {
     let reasons = vec![Reason { code: reason.into(), text: "no".into() }];
-    Failure::Refused(Refusal { code, request_id: Vec::new(), reasons })
+    Failure::Refused(Refusal { code, request_id: Vec::new(), reasons, signed: None })
 }
 
 struct Desk {

@@ -272,6 +272,11 @@ pub(crate) fn said(status: &Status) -> (Code, Vec<String>) {
     (status.code(), codes)
 }
 
+/// What a refusal says of the request's key.
+pub(crate) fn standing(status: &Status) -> proto::Standing {
+    proto::Refusal::decode(status.details()).unwrap().standing()
+}
+
 /// Waits for a condition, a minute at most.
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();

@@ -1,17 +1,24 @@
 //! What a restart, or a crash between two entries, leaves behind.
 
+use std::fs;
+
 use audit::entry::Event;
+use ed25519_dalek::SigningKey;
 use policy::Trace;
 use policy::decide::Granted;
 use policy::names::ClientName;
+use proto::Standing;
 use signer::config::Limits;
 use signer::log::Step;
 use signer::receive::{Seen, open, receive};
 use tokio::time::{Duration, Instant};
 use tonic::Code;
 
-use crate::common::{Knobs, header, own, psbt};
-use crate::house::{House, parts, said, write_policy};
+use crate::common::{
+    FAR, Knobs, address, coin, header, order, own, policy_signatures, policy_text, psbt, signed,
+    stranger, to,
+};
+use crate::house::{House, parts, said, standing, write_policy};
 use crate::sweeping::{deposits, verify};
 
 /// A crash after the spend was durable and before anything was signed: the same key is decided again, its own
@@ -83,6 +90,56 @@ async fn budgets_and_slots_survive_a_restart() {
     let status = house.sign(ask("k2", 48_999), &others).await.unwrap_err();
     assert_eq!(said(&status).1, ["fee-budget"]);
     house.sign(ask("k3", 49_000), &others).await.unwrap();
+}
+
+/// What was signed and whose answer was lost exists, whatever a later policy says of it: the caller is told so.
+#[tokio::test]
+async fn a_refusal_tells_what_was_signed_before() {
+    let mut house = House::new().await;
+    let coins = [coin(&house.descriptors.hot, false, 1, 500_000, 1, 1)];
+    let wanted = order("invoice-7", 100_000, &address(&stranger(4)), FAR);
+    let outs = |fee: u64| {
+        let rest = 400_000 - fee;
+        [to(stranger(4), 100_000), own(&house.descriptors.hot, true, 0, rest)]
+    };
+    let ask = |key: &str, psbt| {
+        let mut header = header(key, "withdraw", "hot", psbt);
+        header.orders = vec![signed(&wanted)];
+        header
+    };
+    let (paid, again) = (psbt(&coins, &outs(1_000)), psbt(&coins, &outs(2_000)));
+    house.sign(ask("p1", &paid), &coins).await.unwrap();
+    let cases = [
+        ("p1", &paid, Standing::Signed),
+        ("p1", &again, Standing::Signed),
+        ("p2", &again, Standing::NotSigned),
+    ];
+    let shop = hex::encode(crate::common::shop().verifying_key().to_bytes());
+    let stranger = hex::encode(SigningKey::from_bytes(&[10; 32]).verifying_key().to_bytes());
+    let changes = [
+        (shop, stranger, Code::InvalidArgument, "order-signature"),
+        (
+            "clients = [\"watcher-1\"]\nwallets = [\"hot\"]".into(),
+            "clients = [\"payout-desk\"]\nwallets = [\"hot\"]".into(),
+            Code::PermissionDenied,
+            "lane-caller",
+        ),
+    ];
+    for (version, (old, new, code, reason)) in (2..).zip(changes) {
+        house.close().await;
+        let text = policy_text(&house.descriptors, &Knobs { version, ..Knobs::default() });
+        let changed = text.replace(&old, &new);
+        assert_ne!(text, changed);
+        fs::write(&house.config.policy, &changed).unwrap();
+        fs::write(house.config.policy.with_extension("toml.sig"), policy_signatures(&changed))
+            .unwrap();
+        house.open().await;
+        for (key, psbt, known) in cases {
+            let status = house.sign(ask(key, psbt), &coins).await.unwrap_err();
+            assert_eq!(said(&status), (code, vec![reason.to_owned()]));
+            assert_eq!(standing(&status), known, "{key}: {reason}");
+        }
+    }
 }
 
 #[tokio::test]

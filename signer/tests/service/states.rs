@@ -1,13 +1,13 @@
 //! States of keys: suspended and compromised ones sign and attest nothing, retired ones are swept out, and a restart knows.
 
 use policy::names::WalletName;
-use proto::{AddressClaim, AttestRequest, StatusRequest};
+use proto::{AddressClaim, AttestRequest, Standing, StatusRequest};
 use signer::keys::{KeyError, set_state};
 use signer::ledger::KeyState;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::common::{header, own, psbt};
-use crate::house::{House, said};
+use crate::house::{House, said, standing};
 use crate::sweeping::deposits;
 
 async fn set(house: &House, next: KeyState) -> Result<(), KeyError> {
@@ -17,10 +17,14 @@ async fn set(house: &House, next: KeyState) -> Result<(), KeyError> {
 }
 
 async fn sweep(house: &House, key: &str) -> Option<(Code, Vec<String>)> {
+    sweep_status(house, key).await.map(|status| said(&status))
+}
+
+async fn sweep_status(house: &House, key: &str) -> Option<Status> {
     let coins = deposits(house, 2);
     let outs = [own(&house.descriptors.cold, false, 0, 98_000)];
     let request = header(key, "sweep", "deposits", &psbt(&coins, &outs));
-    house.sign(request, &coins).await.err().map(|status| said(&status))
+    house.sign(request, &coins).await.err()
 }
 
 async fn attest(house: &House, index: u32) -> Option<(Code, Vec<String>)> {
@@ -48,8 +52,10 @@ async fn only_active_keys_are_used_and_retired_ones_are_swept_out() {
 
     set(&house, KeyState::Suspended).await.unwrap();
     // The stored answer of an earlier call stays in the log as well.
-    for key in ["s1", "s2"] {
-        assert_eq!(sweep(&house, key).await, no("key-suspended"));
+    for (key, known) in [("s1", Standing::Signed), ("s2", Standing::NotSigned)] {
+        let refused = sweep_status(&house, key).await.unwrap();
+        assert_eq!(Some(said(&refused)), no("key-suspended"));
+        assert_eq!(standing(&refused), known);
     }
     for index in [0, 1] {
         assert_eq!(attest(&house, index).await, no("key-suspended"));

@@ -138,7 +138,11 @@ async fn denied(
     }
     if let Some(alive) = alive(app, &payout.id, others).await? {
         // It was to take the place of one that only waited: that one goes on waiting.
-        return fall_back(app, payout, asked_once.then_some(version), alive).await;
+        let never_signed = asked_once && refusal.signed != Some(true);
+        return fall_back(app, payout, never_signed.then_some(version), alive).await;
+    }
+    if refusal.signed != Some(false) {
+        return withheld(app, payout, refusal).await;
     }
     let void = row::ORDER_FAULTS.iter().any(|code| refusal.has(code));
     if others.is_empty() && void {
@@ -169,6 +173,18 @@ async fn denied(
     refuse(app, payout, asked_once.then_some(version), refusal.reasons).await
 }
 
+/// The signer refused a request whose answer it holds, or did not say whether it does: a call before this one may have
+/// been answered in vain, and what a policy grants or which orders it knows may have changed since. The payout waits, with
+/// its coins, until the signer gives the answer out or people release it there.
+async fn withheld(app: &Spender, payout: PayoutRow, refusal: Refusal) -> Result<Next, Error> {
+    let mut reasons = refusal.reasons;
+    if refusal.signed == Some(true) {
+        let text = "the signer has signed this payout and does not give it out now: it must not be ordered anew";
+        reasons.push(Reason { code: "order-paid".into(), text: text.into() });
+    }
+    note(app, payout, reasons).await
+}
+
 /// What the signer cannot do now is asked for again; but a version with coins whose keys are not proven is given up for
 /// one without them.
 async fn not_now(
@@ -178,7 +194,11 @@ async fn not_now(
     refusal: Refusal,
 ) -> Result<Next, Error> {
     tracing::warn!(payout = payout.id, %refusal, "a payout waits for the signer");
-    if refusal.has("input-not-proven") {
+    if refusal.signed == Some(true) && !payout.may_be_paid() {
+        let _ = withheld(app, payout, refusal).await?;
+        return Ok(Next::Failed);
+    }
+    if refusal.has("input-not-proven") && refusal.signed == Some(false) {
         let status = app.signer.status().await?;
         let inputs = coins::of_version(app.store.reader(), &payout.id, version.number).await?;
         if inputs.iter().any(|known| !coins::is_proven(&known.coin, &status, &payout.wallet)) {

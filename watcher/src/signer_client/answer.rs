@@ -51,6 +51,8 @@ pub struct Refusal {
     pub request_id: Vec<u8>,
     /// Never empty.
     pub reasons: Vec<Reason>,
+    /// Whether the signer's log holds a transaction signed under the request's key, as far as the signer said.
+    pub signed: Option<bool>,
 }
 
 /// One reason.
@@ -174,13 +176,18 @@ fn refusal(status: &Status) -> Option<Refusal> {
             | Code::OutOfRange,
             Some(said),
         ) => {
+            let signed = match said.standing() {
+                proto::Standing::Unspecified => None,
+                proto::Standing::NotSigned => Some(false),
+                proto::Standing::Signed => Some(true),
+            };
             let reasons = said.reasons.into_iter().map(Reason::from).collect();
-            Some(Refusal { code, request_id: said.request_id, reasons })
+            Some(Refusal { code, request_id: said.request_id, reasons, signed })
         }
         // A message over the signer's size limit is refused before it is one: without reasons, and for good.
         (Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::OutOfRange, None) => {
             let reasons = vec![Reason::from_sentence(status.message())];
-            Some(Refusal { code, request_id: Vec::new(), reasons })
+            Some(Refusal { code, request_id: Vec::new(), reasons, signed: None })
         }
         _ => None,
     }
@@ -200,7 +207,8 @@ mod tests {
             .iter()
             .map(|code| proto::Reason { code: (*code).into(), text: "so".into() })
             .collect();
-        let details = proto::Refusal { request_id: vec![1; 16], reasons }.encode_to_vec();
+        let details = proto::Refusal { request_id: vec![1; 16], reasons, standing: 0 };
+        let details = details.encode_to_vec();
         Status::with_details(code, "fee-rate: so", details.into())
     }
 

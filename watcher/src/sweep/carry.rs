@@ -66,6 +66,11 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
             note(app, sweep, refusal.reasons).await?;
             Ok(Next::After(WINDOW_PAUSE))
         }
+        // Signed by a call whose answer was lost, and not given out now: its coins are not free.
+        SignOutcome::Refused(refusal) if refusal.signed == Some(true) => {
+            note(app, sweep, refusal.reasons).await?;
+            Ok(Next::After(WINDOW_PAUSE))
+        }
         SignOutcome::Refused(refusal) => {
             tracing::warn!(sweep = sweep.id, %refusal, "a sweep was refused");
             refuse(app, sweep, refusal.reasons).await
@@ -100,7 +105,7 @@ async fn keep(
 /// for one without them.
 async fn wait(app: &Spender, mut sweep: SweepRow, refusal: Refusal) -> Result<Next, Error> {
     tracing::warn!(sweep = sweep.id, %refusal, "a sweep waits for the signer");
-    if refusal.has("input-not-proven") {
+    if refusal.has("input-not-proven") && refusal.signed != Some(true) {
         let status = app.signer.status().await?;
         let inputs = coins::of_sweep(app.store.reader(), &sweep.id).await?;
         if inputs.iter().any(|known| !coins::is_proven(&known.coin, &status, &sweep.wallet)) {

@@ -14,8 +14,8 @@ use prost::Message as _;
 use proto::sign_request::Part;
 use proto::signer_server::Signer;
 use proto::{
-    AttestReply, AttestRequest, SignHeader, SignReply, SignRequest, StatusReply, StatusRequest,
-    WalletStatus,
+    AttestReply, AttestRequest, SignHeader, SignReply, SignRequest, Standing, StatusReply,
+    StatusRequest, WalletStatus,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -26,6 +26,8 @@ type Paths = BTreeMap<PublicKey, (Fingerprint, DerivationPath)>;
 pub enum Trouble {
     /// Says no, for this reason.
     Deny(&'static str),
+    /// Refuses, for this reason, what it has signed already.
+    Withhold(&'static str),
     /// Signs, remembers, and loses the answer on the way.
     LoseAnswer,
     /// Is not there.
@@ -100,6 +102,12 @@ impl BookKeeper {
                     "idempotency-key-reused",
                     "other content",
                 ));
+            }
+            Some((_, Some(_))) if matches!(ledger.trouble.front(), Some(Trouble::Withhold(_))) => {
+                let Some(Trouble::Withhold(code)) = ledger.trouble.pop_front() else {
+                    unreachable!()
+                };
+                return Err(refuse(code, "the policy has changed since"));
             }
             Some((_, Some(transaction))) => return Ok(reply(transaction.clone(), true)),
             _ => {}
@@ -272,8 +280,19 @@ fn refuse(code: &str, text: &str) -> Status {
 
 fn with_reason(code: Code, reason: &str, text: &str) -> Status {
     let reasons = vec![proto::Reason { code: reason.into(), text: text.into() }];
-    let details = proto::Refusal { request_id: vec![0; 16], reasons }.encode_to_vec();
-    Status::with_details(code, format!("{reason}: {text}"), details.into())
+    let details = proto::Refusal { request_id: vec![0; 16], reasons, standing: 0 };
+    Status::with_details(code, format!("{reason}: {text}"), details.encode_to_vec().into())
+}
+
+/// The refusal with what is known of the request's key, as the real signer adds it.
+fn with_standing(status: Status, signed: bool) -> Status {
+    let Ok(mut details) = proto::Refusal::decode(status.details()) else { return status };
+    if details.reasons.is_empty() {
+        return status;
+    }
+    let standing = if signed { Standing::Signed } else { Standing::NotSigned };
+    details.standing = standing.into();
+    Status::with_details(status.code(), status.message(), details.encode_to_vec().into())
 }
 
 #[tonic::async_trait]
@@ -293,7 +312,11 @@ impl Signer for BookKeeper {
             }
         }
         let header = header.ok_or_else(|| refuse("bad-request", "no header"))?;
-        self.answer(&header, &parents).map(Response::new)
+        let answer = self.answer(&header, &parents);
+        let ledger = self.ledger.lock().unwrap();
+        let signed =
+            ledger.answers.get(&header.idempotency_key).is_some_and(|known| known.1.is_some());
+        answer.map(Response::new).map_err(|status| with_standing(status, signed))
     }
 
     async fn attest(&self, _: Request<AttestRequest>) -> Result<Response<AttestReply>, Status> {

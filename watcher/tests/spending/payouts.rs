@@ -231,6 +231,35 @@ async fn a_lost_answer_pays_once() {
 }
 
 #[tokio::test]
+async fn what_the_signer_signed_and_withholds_is_never_called_refused() {
+    for code in ["order-key", "order-signature", "lane-caller", "key-compromised"] {
+        let mut world = World::start().await;
+        world.fund(3, &[200_000]).await;
+        world.signer.expect_trouble(Trouble::LoseAnswer);
+        world.signer.expect_trouble(Trouble::Withhold(code));
+        let signed = order("o", 50_000, &address(STRANGER, 0, 0));
+        let _ = world.submit(&signed).await.unwrap();
+        let waiting = world
+            .until("a reason", async || world.payout("o").await.filter(|p| !p.reasons.is_empty()))
+            .await;
+        let reasons: Vec<_> = waiting.reasons.iter().map(|r| r.code.as_str()).collect();
+        assert_eq!((waiting.state.as_str(), &reasons[..]), ("accepted", &[code, "order-paid"][..]));
+        assert_eq!(world.leases().await, ["payout/shop/o"]);
+        // Nothing is planned beside it, and nobody is told to order it anew.
+        assert_eq!(world.submit(&signed).await.unwrap().state, "accepted");
+        assert_eq!(world.planned_txids("shop/o").await.len(), 1);
+        // A restart of the watcher asks at once.
+        world.kill_watcher();
+        world.start_watcher();
+        let _ = world.payout_in("o", "broadcast").await;
+        world.mine(DEPTH).await;
+        let paid = world.payout_in("o", "final").await;
+        assert!(paid.reasons.is_empty());
+        assert_eq!((world.signer.signed(), world.balance(STRANGER).await), (1, 50_000));
+    }
+}
+
+#[tokio::test]
 async fn when_a_coin_vanishes_the_next_version_conflicts_with_the_first() {
     let world = World::start().await;
     let parents = world.fund_apart(3, &[80_000, 60_000, 70_000]).await;

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The encoding's version, the first byte of every entry.
-pub const VERSION: u8 = 1;
+/// The encoding's version, the first byte of every entry. Version 1, never released, had paid orders without their
+/// expiry.
+pub const VERSION: u8 = 2;
 
 /// Longest encoded entry in bytes. A signed transaction of 1,400 inputs takes a quarter of it.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
@@ -32,8 +33,10 @@ impl Entry {
             return Err(EntryError::TooLong(bytes.len()));
         }
         let (&version, body) = bytes.split_first().ok_or(EntryError::Empty)?;
-        if version != VERSION {
-            return Err(EntryError::Version(version));
+        match version {
+            VERSION => {}
+            1 => return Err(EntryError::Unreleased(version)),
+            _ => return Err(EntryError::Version(version)),
         }
         let (entry, rest) = postcard::take_from_bytes::<Self>(body)
             .map_err(|error| EntryError::Malformed(error.to_string()))?;
@@ -57,6 +60,13 @@ pub enum EntryError {
     /// Written by another version of the program.
     #[error("entry encoding version {0} is unknown here: use the program version that wrote it")]
     Version(u8),
+    /// Written before there was a release.
+    #[error(
+        "entry encoding version {0} is from before the first release, and does not say when orders expire: begin a new \
+         log (another database and state folder, then `signer init`) and sweep what the old keys hold with the program \
+         that wrote it"
+    )]
+    Unreleased(u8),
     /// Bytes after the entry.
     #[error("{0} bytes follow the entry")]
     Trailing(usize),

@@ -97,6 +97,8 @@ reasons! {
     WrongOrigin = "wrong-origin", Invalid;
     /// Signatures that are there already are by the wallet's keys, over everything, and verify.
     WrongSignature = "wrong-signature", Invalid;
+    /// Other cosigners' signatures, too, use every nonce once.
+    CosignerNonce = "cosigner-nonce", Invalid;
     /// Only SIGHASH_ALL is signed.
     UnknownSighash = "unknown-sighash", Invalid;
     /// The transaction's version is 1 or 2.

@@ -17,14 +17,14 @@ use tonic::Status;
 
 use crate::app::App;
 use crate::keys;
-use crate::ledger::nonces::Points;
+use crate::ledger::nonces::{Points, Reuse};
 use crate::ledger::{Answer, Ledger};
 use crate::log::{DurablePermit, Fold as _, Step};
 use crate::receive::{Seen, late, open, receive};
 use crate::refusal::{Reason, Refusal};
 use crate::request::signing::Finished;
 use crate::request::{SigningRequest, psbt};
-use crate::token::SigningJobs;
+use crate::token::{Signature, SigningJobs};
 
 /// What came of a request that could be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -127,11 +127,11 @@ pub async fn sign(
     match verdict {
         Verdict::Stored(answer) => stored(app, request, answer).await,
         Verdict::OtherContent => Err(other_content(request)),
-        Verdict::KeyState(refusal) => Err(refusal),
+        Verdict::Refused(refusal) => Err(refusal),
         Verdict::Denied(reasons) => Ok(Outcome::Denied(request.intent().request, reasons)),
         Verdict::Allowed => {
-            let finished = make(app, request, permit, jobs).await?;
-            release(app, request, finished).await
+            let (finished, points) = make(app, request, permit, jobs).await?;
+            release(app, request, finished, points).await
         }
     }
 }
@@ -147,7 +147,7 @@ fn answered(ledger: &Ledger, request: &SigningRequest) -> bool {
 enum Verdict {
     Stored(Answer),
     OtherContent,
-    KeyState(Refusal),
+    Refused(Refusal),
     Denied(Vec<Finding>),
     Allowed,
 }
@@ -156,8 +156,9 @@ enum Verdict {
 /// allowed before and never answered (a crash, a token away) is decided again; its reservation counts once.
 fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict> {
     let intent = request.intent();
-    if let Err(refusal) = keys::may_sign(ledger, &app.rules, &intent.wallet, &intent.lane) {
-        return Step::nothing(Verdict::KeyState(refusal));
+    if let Err(refusal) = keys::may_sign(ledger, &app.rules, &intent.wallet, &intent.lane)
+    {
+        return Step::nothing(Verdict::Refused(refusal));
     }
     let mut events = Vec::new();
     match ledger.request(intent.request) {
@@ -170,6 +171,10 @@ fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict>
             }
         }
         None => events.push(Event::Admitted(request.admitted())),
+    }
+    if ledger.nonces().reuses(&request.came_with()) {
+        // Before anything is reserved: nobody else's coins wait for a cosigner's mistake.
+        return Step::nothing(Verdict::Refused(cosigner_nonce()));
     }
     match weigh(app, ledger, request) {
         Ok(authorization) => {
@@ -211,11 +216,19 @@ async fn make(
     request: &SigningRequest,
     permit: Option<DurablePermit>,
     jobs: SigningJobs,
-) -> Result<Finished, Refusal> {
+) -> Result<(Finished, Points), Refusal> {
     let no_permit = || Refusal::new(Reason::Internal, "a spend was allowed without a permit");
     let permit = permit.ok_or_else(no_permit)?;
     let signed = app.token.sign(permit, jobs).await.map_err(Refusal::from);
-    let finished = signed.and_then(|signatures| request.finish(&signatures));
+    let finished = signed.and_then(|signatures| {
+        let finished = request.finish(&signatures)?;
+        let points = match &finished {
+            Finished::Complete(transaction) => Points::of(transaction),
+            Finished::Shared(psbt) => Points::of_psbt(psbt),
+        };
+        let ours = signatures.iter().map(Signature::to_compact);
+        Ok((finished, points.with_ours(ours)))
+    });
     match finished {
         Ok(finished) => Ok(finished),
         Err(refusal) => {
@@ -232,23 +245,23 @@ async fn release(
     app: &App,
     request: &SigningRequest,
     finished: Finished,
+    points: Points,
 ) -> Result<Outcome, Refusal> {
     let id = request.intent().request;
-    let (points, answer) = match finished {
+    let answer = match finished {
         Finished::Complete(transaction) => {
-            let points = Points::of(&transaction);
             let transaction = bitcoin::consensus::serialize(&transaction);
-            (points, Event::Signed { request: id.0, transaction })
+            Event::Signed { request: id.0, transaction }
         }
-        Finished::Shared(psbt) => {
-            let points = Points::of_psbt(&psbt);
-            (points, Event::PartlySigned { request: id.0, psbt: psbt.serialize() })
-        }
+        Finished::Shared(psbt) => Event::PartlySigned { request: id.0, psbt: psbt.serialize() },
     };
     let step = |ledger: &Ledger| {
-        if ledger.nonces().reuses(&points) {
-            let refusal = Refusal::new(Reason::TokenDistrusted, NONCE_REUSED);
-            return Step::write(vec![failed(request, &refusal)], Held::NonceReused(refusal));
+        if let Some(reuse) = ledger.nonces().reuse(&points) {
+            let refusal = match reuse {
+                Reuse::Ours => Refusal::new(Reason::TokenDistrusted, NONCE_REUSED),
+                Reuse::Others => cosigner_nonce(),
+            };
+            return Step::write(vec![failed(request, &refusal)], Held::NonceReused(reuse, refusal));
         }
         match weigh(app, ledger, request) {
             Ok(_still) => Step::write(vec![answer.clone()], Held::Nothing),
@@ -260,10 +273,11 @@ async fn release(
     match app.log.commit(step).await?.1 {
         Held::Nothing => signed(request, answer, false).map(Outcome::Signed),
         Held::Denied(reasons) => Ok(Outcome::Denied(id, reasons)),
-        Held::NonceReused(refusal) => {
+        Held::NonceReused(Reuse::Ours, refusal) => {
             app.token.distrust(NONCE_REUSED);
             Err(refusal)
         }
+        Held::NonceReused(Reuse::Others, refusal) => Err(refusal),
     }
 }
 
@@ -271,7 +285,15 @@ async fn release(
 enum Held {
     Nothing,
     Denied(Vec<Finding>),
-    NonceReused(Refusal),
+    NonceReused(Reuse, Refusal),
+}
+
+/// Two signatures by one nonce give another cosigner's key away; that is its people's to hear, and no reason to distrust
+/// a token of ours.
+fn cosigner_nonce() -> Refusal {
+    let text = "another cosigner's signature uses a nonce that was used before, which gives that cosigner's key away: \
+                nothing was signed; have that cosigner's key looked at, and send the PSBT without its signature";
+    Refusal::new(Reason::CosignerNonce, text)
 }
 
 const NONCE_REUSED: &str = "the token used a nonce twice, and two such signatures would give the keys away: nothing of this request left";

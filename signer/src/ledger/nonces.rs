@@ -26,22 +26,50 @@ pub struct Nonces {
 
 /// The points of one transaction, in its inputs' order.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Points(Vec<(Point, Place)>);
+pub struct Points {
+    all: Vec<(Point, Place)>,
+    /// Those that keys of ours made just now.
+    ours: HashSet<Point>,
+}
+
+/// Who used a nonce again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reuse {
+    /// A key of ours: what its token makes is worth nothing any more.
+    Ours,
+    /// Only other cosigners' keys, about which our token can do nothing.
+    Others,
+}
 
 impl Nonces {
     /// Whether a nonce of the transaction was used before, in it or in another. The same input of the same
     /// transaction signed again with the same nonce is one signature, as of tokens that follow RFC 6979.
     #[must_use]
     pub fn reuses(&self, points: &Points) -> bool {
-        let mut fresh = HashSet::with_capacity(points.0.len());
-        points.0.iter().any(|(point, place)| {
-            !fresh.insert(point) || self.seen.get(point).is_some_and(|before| before != place)
-        })
+        self.reuse(points).is_some()
+    }
+
+    /// The same, and by whom.
+    #[must_use]
+    pub fn reuse(&self, points: &Points) -> Option<Reuse> {
+        let mut fresh = HashSet::with_capacity(points.all.len());
+        let mut found = None;
+        for (point, place) in &points.all {
+            let before = self.seen.get(point).is_some_and(|before| before != place);
+            if fresh.insert(point) && !before {
+                continue;
+            }
+            if points.ours.contains(point) {
+                return Some(Reuse::Ours);
+            }
+            found = Some(Reuse::Others);
+        }
+        found
     }
 
     /// Remembers what is being released.
     pub(super) fn learn(&mut self, points: Points) {
-        for (point, place) in points.0 {
+        for (point, place) in points.all {
             self.seen.entry(point).or_insert(place);
         }
     }
@@ -56,11 +84,10 @@ impl Points {
             let place = place(txid.as_byte_array(), position);
             points(input).into_iter().map(move |point| (point, place))
         };
-        Self(transaction.input.iter().enumerate().flat_map(of_input).collect())
+        let all = transaction.input.iter().enumerate().flat_map(of_input).collect();
+        Self { all, ours: HashSet::new() }
     }
-}
 
-impl Points {
     /// Of every signature that a PSBT carries so far.
     #[must_use]
     pub fn of_psbt(psbt: &Psbt) -> Self {
@@ -70,7 +97,15 @@ impl Points {
             let made: Vec<_> = input.partial_sigs.values().map(|made| made.to_vec()).collect();
             made.into_iter().filter_map(move |made| Some((ecdsa(&made)?, place)))
         };
-        Self(psbt.inputs.iter().enumerate().flat_map(of_input).collect())
+        let all = psbt.inputs.iter().enumerate().flat_map(of_input).collect();
+        Self { all, ours: HashSet::new() }
+    }
+
+    /// The same, knowing which of the signatures, in their compact form, are by keys of ours.
+    #[must_use]
+    pub fn with_ours(mut self, made: impl IntoIterator<Item = [u8; 64]>) -> Self {
+        self.ours = made.into_iter().filter_map(|made| made.first_chunk().copied()).collect();
+        self
     }
 }
 
@@ -157,6 +192,27 @@ mod tests {
         assert!(Nonces::default().reuses(&Points::of(&twice)));
     }
 
+    fn compact(digest: u8, key: u8) -> [u8; 64] {
+        let der = signed(digest, key);
+        bitcoin::ecdsa::Signature::from_slice(&der).unwrap().signature.serialize_compact()
+    }
+
+    #[test]
+    fn a_cosigners_reuse_is_told_from_ours() {
+        let both = |coin, ours, theirs| {
+            let witness = vec![vec![], signed(ours, 7), signed(theirs, 8), vec![0xac; 105]];
+            let points = Points::of(&transaction(coin, &[witness], ScriptBuf::new()));
+            points.with_ours([compact(ours, 7)])
+        };
+        let mut nonces = Nonces::default();
+        nonces.learn(both(1, 1, 2));
+        assert_eq!(nonces.reuse(&both(1, 1, 2)), None, "the same signatures again");
+        assert_eq!(nonces.reuse(&both(2, 3, 4)), None);
+        assert_eq!(nonces.reuse(&both(2, 3, 2)), Some(Reuse::Others));
+        assert_eq!(nonces.reuse(&both(2, 1, 4)), Some(Reuse::Ours));
+        assert_eq!(nonces.reuse(&both(2, 1, 2)), Some(Reuse::Ours), "ours weighs more");
+    }
+
     #[test]
     fn signatures_are_found_wherever_a_script_type_puts_them() {
         let schnorr = vec![[signed(9, 7)[4..36].to_vec(), vec![5; 32]].concat()];
@@ -165,7 +221,7 @@ mod tests {
         legacy.extend_from_slice(&signed(4, 7)).unwrap();
         let legacy = ScriptBuf::builder().push_slice(legacy).into_script();
         let count = |witness: Vec<Vec<u8>>, script: ScriptBuf| {
-            Points::of(&transaction(1, &[witness], script)).0.len()
+            Points::of(&transaction(1, &[witness], script)).all.len()
         };
         assert_eq!(count(wpkh(1), ScriptBuf::new()), 1);
         assert_eq!(count(schnorr, ScriptBuf::new()), 1);

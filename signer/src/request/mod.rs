@@ -25,6 +25,7 @@ use policy::order::VerifiedOrder;
 use policy::rules::Tier;
 use sha2::{Digest as _, Sha256};
 
+use crate::ledger::nonces::Points;
 use crate::refusal::{Reason, Refusal};
 use crate::wallets::{Wallet, Wallets};
 
@@ -213,6 +214,12 @@ impl SigningRequest {
     #[must_use]
     pub fn version(&self) -> psbt::Version {
         self.version
+    }
+
+    /// The nonce points of the signatures that others have made already.
+    #[must_use]
+    pub fn came_with(&self) -> Points {
+        self.shared.as_ref().map(Points::of_psbt).unwrap_or_default()
     }
 
     /// The unsigned transaction.

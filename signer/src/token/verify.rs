@@ -16,6 +16,17 @@ pub enum Signature {
     Schnorr(schnorr::Signature),
 }
 
+impl Signature {
+    /// Its 64 bytes, of which the first 32 are the nonce point's.
+    #[must_use]
+    pub fn to_compact(&self) -> [u8; 64] {
+        match self {
+            Self::Ecdsa(signature) => signature.serialize_compact(),
+            Self::Schnorr(signature) => signature.serialize(),
+        }
+    }
+}
+
 /// What came of one job.
 pub(super) enum Outcome {
     /// A signature that verifies.

@@ -4,14 +4,15 @@
 use std::io::Cursor;
 use std::str::FromStr as _;
 
-use bitcoin::bip32::{DerivationPath, Fingerprint, Xpriv, Xpub};
+use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpriv, Xpub};
 use bitcoin::psbt::Psbt;
-use bitcoin::sighash::Prevouts;
+use bitcoin::sighash::{Prevouts, SighashCache};
 use bitcoin::{NetworkKind, ScriptBuf, Transaction, TxOut};
 use bundle::{Fields, Header, Kind, Network, Record, Scheme, Script, Writer};
 use miniscript::interpreter::Interpreter;
 use policy::names::{ClientName, WalletName};
-use secp256k1::{Keypair, Message, PublicKey, SECP256K1};
+use secp256k1::{Keypair, Message, PublicKey, SECP256K1, Scalar, SecretKey};
+use signer::ledger::nonces::{Nonces, Points, Reuse};
 use signer::records::{Records, bundle_path};
 use signer::refusal::{Reason, Refusal};
 use signer::request::signing::Finished;
@@ -157,20 +158,20 @@ impl Scene {
     /// What the signer makes of our token's signatures.
     fn finish(&self, request: &SigningRequest) -> Finished {
         request.jobs().unwrap();
+        request.finish(&self.made()).unwrap()
+    }
+
+    fn made(&self) -> Vec<Signature> {
         let mut plain = self.psbt();
         for (fields, coin) in plain.inputs.iter_mut().zip(self.coins()) {
             fields.non_witness_utxo = Some(coin.parent.clone());
         }
         let signed = self.ours.sign(&plain);
-        let made: Vec<Signature> = signed
-            .inputs
-            .iter()
-            .map(|input| {
-                assert_eq!(input.partial_sigs.len(), 1);
-                Signature::Ecdsa(input.partial_sigs.values().next().unwrap().signature)
-            })
-            .collect();
-        request.finish(&made).unwrap()
+        let made = signed.inputs.iter().map(|input| {
+            assert_eq!(input.partial_sigs.len(), 1);
+            Signature::Ecdsa(input.partial_sigs.values().next().unwrap().signature)
+        });
+        made.collect()
     }
 
     /// Judged by miniscript's interpreter, signature by signature; and no larger than it was said to get.
@@ -235,6 +236,50 @@ fn a_multisig_that_needs_one_is_finished_at_once() {
     let request = scene.parse(&scene.psbt()).unwrap();
     let Finished::Complete(transaction) = scene.finish(&request) else { panic!("one of one") };
     scene.judge(&transaction, &request);
+}
+
+/// Signs every input with one and the same nonce, as a careless or hostile cosigner might: one half, whose inverse is two.
+fn sign_with_one_nonce(holder: &Holder, psbt: &Psbt, coins: &[Coin]) -> Psbt {
+    const HALF: &str = "7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a1";
+    let point = SecretKey::from_str(HALF).unwrap().public_key(SECP256K1);
+    let r: [u8; 32] = point.serialize()[1..].try_into().unwrap();
+    let mut signed = psbt.clone();
+    let mut cache = SighashCache::new(psbt.unsigned_tx.clone());
+    for (position, (fields, coin)) in signed.inputs.iter_mut().zip(coins).enumerate() {
+        let (digest, sighash_type) = psbt.sighash_ecdsa(position, &mut cache).unwrap();
+        let steps = [u32::from(coin.change), coin.index];
+        let path = steps.map(|index| ChildNumber::Normal { index });
+        let key = holder.account.derive_priv(SECP256K1, &path).unwrap().private_key;
+        // s = (digest + r * key) * 2
+        let scalar = |bytes| Scalar::from_be_bytes(bytes).unwrap();
+        let sum = key.mul_tweak(&scalar(r)).unwrap();
+        let sum = sum.add_tweak(&scalar(*digest.as_ref())).unwrap();
+        let s = sum.add_tweak(&scalar(sum.secret_bytes())).unwrap().secret_bytes();
+        let mut signature = secp256k1::ecdsa::Signature::from_compact(&[r, s].concat()).unwrap();
+        signature.normalize_s();
+        let key = bitcoin::PublicKey::new(key.public_key(SECP256K1));
+        let made = bitcoin::ecdsa::Signature { signature, sighash_type };
+        fields.partial_sigs.insert(key, made);
+    }
+    signed
+}
+
+#[test]
+fn a_cosigner_that_uses_a_nonce_twice_is_told_from_our_token() {
+    let scene = Scene::shared(2);
+    let (other, nonces) = (scene.other.as_ref().unwrap(), Nonces::default());
+    let honest = scene.parse(&other.sign(&scene.psbt())).unwrap();
+    assert_eq!(nonces.reuse(&honest.came_with()), None);
+    let careless = sign_with_one_nonce(other, &scene.psbt(), &scene.coins());
+    let request = scene.parse(&careless).unwrap();
+    assert_eq!(nonces.reuse(&request.came_with()), Some(Reuse::Others), "before our token signs");
+    // And where another request brought the nonce while our token signed.
+    let made = scene.made();
+    let Finished::Complete(transaction) = request.finish(&made).unwrap() else {
+        panic!("two of two")
+    };
+    let ours = made.iter().map(Signature::to_compact);
+    assert_eq!(nonces.reuse(&Points::of(&transaction).with_ours(ours)), Some(Reuse::Others));
 }
 
 fn edited(scene: &Scene, change: impl FnOnce(&mut Psbt)) -> Result<SigningRequest, Refusal> {

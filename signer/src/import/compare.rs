@@ -20,16 +20,17 @@ pub(super) struct Kept {
 }
 
 /// Compares the copy of `after` with that of the bundle named by `before`. An earlier copy that is gone or damaged
-/// keeps nothing: its records are proven again.
+/// keeps nothing: its records are proven again. `None` when the earlier one is of another key of the wallet.
 pub(super) fn compare(
     state_dir: &Path,
     before: [u8; 32],
     after: &Bundle,
-) -> Result<Kept, ImportError> {
+) -> Result<Option<Kept>, ImportError> {
     let path = bundle_path(state_dir, after.digest());
     let mut file = File::open(&path).map_err(|error| file_error(&path, error))?;
     let below = match same_records(&bundle_path(state_dir, before), before, after, &mut file) {
-        Ok(below) => below,
+        Ok(Some(below)) => below,
+        Ok(None) => return Ok(None),
         Err(Trouble::Before(error)) => {
             tracing::warn!(
                 "every record is proven again, the earlier bundle is of no use: {error}"
@@ -38,7 +39,7 @@ pub(super) fn compare(
         }
         Err(Trouble::After(source)) => return Err(ImportError::Bundle { path, source }),
     };
-    Ok(Kept { before, below })
+    Ok(Some(Kept { before, below }))
 }
 
 /// Which of the two files is to blame.
@@ -58,10 +59,11 @@ fn same_records(
     digest: [u8; 32],
     after: &Bundle,
     file: &mut File,
-) -> Result<[u32; 2], Trouble> {
+) -> Result<Option<[u32; 2]>, Trouble> {
     let opened = File::open(path).map_err(Error::from)?;
     let mut before = Verifier::new(BufReader::new(opened))?;
     let (old, new) = (before.header().fields(), after.header().fields());
+    let same_account = old.xpub == new.xpub;
     // The same bytes open with the same key only. (A sealed account's are bound to its bundle and never the same.)
     let same_key = (old.wrapping, old.kind, old.xpub) == (new.wrapping, new.kind, new.xpub);
     let (mut below, mut differs) = ([0, 0], [!same_key; 2]);
@@ -82,7 +84,7 @@ fn same_records(
     if before.finish()?.digest() != digest {
         return Err(io::Error::other("it is not the one that the log names").into());
     }
-    Ok(below)
+    Ok(same_account.then_some(below))
 }
 
 impl From<io::Error> for Trouble {

@@ -194,7 +194,12 @@ pub async fn import(
     let kept = match found {
         Earlier::Another(before) => {
             let (state_dir, bundle) = (state_dir.to_path_buf(), bundle.clone());
-            Some(blocking(move || compare(&state_dir, before, &bundle)).await?)
+            let compared = blocking(move || compare(&state_dir, before, &bundle)).await?;
+            let other_keys = || ImportError::OtherKeys {
+                wallet: wallet.clone(),
+                descriptor: descriptor.to_owned(),
+            };
+            Some(compared.ok_or_else(other_keys)?)
         }
         Earlier::Nothing | Earlier::Same => None,
     };
@@ -315,7 +320,7 @@ fn earlier(
         return if there.bundle == bundle.digest() {
             Ok(Earlier::Same)
         } else {
-            replaceable(there, wallet, bundle).map(|()| Earlier::Another(there.bundle))
+            replaceable(there, wallet, descriptor, bundle).map(|()| Earlier::Another(there.bundle))
         };
     }
     let same_keys = |(_, imported): &(&WalletName, &ledger::Imported)| {
@@ -330,9 +335,11 @@ fn earlier(
 fn replaceable(
     there: &ledger::Imported,
     wallet: &WalletName,
+    descriptor: &str,
     bundle: &Bundle,
 ) -> Result<(), ImportError> {
-    if there.descriptor != bundle.header().descriptor() {
+    // The bundle is of a key in this descriptor; that it is the same key, `compare` finds out.
+    if there.descriptor != descriptor {
         let (wallet, descriptor) = (wallet.clone(), there.descriptor.clone());
         return Err(ImportError::OtherKeys { wallet, descriptor });
     }

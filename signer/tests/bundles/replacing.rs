@@ -17,7 +17,8 @@ use signer::records::{Records, bundle_path};
 use tempfile::TempDir;
 
 use crate::support::{
-    House, Made, PEM, ceremony, extended, fresh_pem, open_in, rewrapped, rules, wallet,
+    House, Made, PEM, ceremony, cosigner, extended, fresh_pem, open_in, rewrapped, rules, shared,
+    wallet,
 };
 
 fn state(log: &Log<Ledger>) -> Imported {
@@ -131,6 +132,29 @@ async fn what_may_not_take_its_place_leaves_it() {
     assert_eq!(log.status().head.size, size);
     assert_eq!((state(&log).bundle, proven(&log)), (made.digest, [5, 2]));
     assert_eq!(house.kept().len(), 1);
+}
+
+#[tokio::test]
+async fn a_cosigners_bundle_gives_way_to_one_of_the_same_key_alone() {
+    let folder = TempDir::new().unwrap();
+    let [ours, other] = [(); 2].map(|()| cosigner(folder.path(), &PEM, [8, 3]));
+    let house = House::new(&PEM).await;
+    let rules = rules("deposits", &shared(2, &[&ours, &other]));
+    let log = house.open().await;
+    house.import(&log, &rules, "deposits", &ours.path).await.unwrap();
+    prove(&log, [5, 2]).await;
+    let more = extended(folder.path(), &ours, &PEM, [9, 4]);
+    let imported = house.import(&log, &rules, "deposits", &more.path).await.unwrap();
+    assert_eq!(imported.replaced, Some(ours.digest));
+    assert_eq!((state(&log).bundle, proven(&log)), (more.digest, [5, 2]));
+    let sealed = rewrapped(folder.path(), &ours, &PEM, [9, 4]);
+    house.import(&log, &rules, "deposits", &sealed.path).await.unwrap();
+    assert_eq!((state(&log).bundle, proven(&log)), (sealed.digest, [0, 0]));
+    // Of the same wallet, but another key.
+    let foreign = extended(folder.path(), &other, &PEM, [9, 4]);
+    let error = house.import(&log, &rules, "deposits", &foreign.path).await.unwrap_err();
+    assert!(matches!(error, ImportError::OtherKeys { .. }), "{error}");
+    assert_eq!(state(&log).bundle, sealed.digest);
 }
 
 #[tokio::test]

@@ -42,10 +42,12 @@ pub(crate) fn fresh_pem() -> String {
 }
 
 /// A bundle and its descriptor.
+#[derive(Clone)]
 pub(crate) struct Made {
     pub(crate) path: PathBuf,
     pub(crate) digest: [u8; 32],
     pub(crate) descriptor: String,
+    kind: bundle::Kind,
     /// The one share of its seed.
     share: String,
 }
@@ -57,12 +59,28 @@ pub(crate) fn ceremony(
     pem: &str,
     counts: [u32; 2],
 ) -> Made {
+    ceremony_of(bundle::Kind::TOKEN_HD, folder, network, pem, counts)
+}
+
+/// The same for one key of a multisig.
+pub(crate) fn cosigner(folder: &Path, pem: &str, counts: [u32; 2]) -> Made {
+    let kind = bundle::Kind { script: bundle::Script::WshCosigner, ..bundle::Kind::TOKEN_HD };
+    ceremony_of(kind, folder, bundle::Network::Regtest, pem, counts)
+}
+
+fn ceremony_of(
+    kind: bundle::Kind,
+    folder: &Path,
+    network: bundle::Network,
+    pem: &str,
+    counts: [u32; 2],
+) -> Made {
     let backup = Backup {
         scheme: Scheme::single(Group { threshold: 1, count: 1 }).unwrap(),
         passphrase: Passphrase::none(),
         pool: Pool::gather(Sources::default()).unwrap(),
     };
-    let plan = plan(folder, network, pem, counts);
+    let plan = plan(kind, folder, network, pem, counts);
     let mut share = String::new();
     let hand_over = |shares: &[Vec<Mnemonic>]| {
         share = shares[0][0].to_words().to_string();
@@ -70,12 +88,12 @@ pub(crate) fn ceremony(
     };
     let made = create_with_shares(&plan, backup, hand_over, || ()).unwrap();
     let descriptor = made.header.descriptor().to_owned();
-    Made { path: plan.out, digest: made.digest, descriptor, share }
+    Made { path: plan.out, digest: made.digest, descriptor, kind, share }
 }
 
 /// The same account with more children for the same token: what was wrapped stays as it is.
 pub(crate) fn extended(folder: &Path, before: &Made, pem: &str, counts: [u32; 2]) -> Made {
-    let plan = plan(folder, bundle::Network::Regtest, pem, counts);
+    let plan = plan(before.kind, folder, bundle::Network::Regtest, pem, counts);
     let earlier = Earlier::open(&before.path, |_| (), || ()).unwrap();
     let made = extend(&plan, &earlier, before.account(), || ()).unwrap();
     before.now(plan.out, made.digest)
@@ -83,7 +101,7 @@ pub(crate) fn extended(folder: &Path, before: &Made, pem: &str, counts: [u32; 2]
 
 /// The same account from shares alone, every child wrapped anew.
 pub(crate) fn rewrapped(folder: &Path, before: &Made, pem: &str, counts: [u32; 2]) -> Made {
-    let plan = plan(folder, bundle::Network::Regtest, pem, counts);
+    let plan = plan(before.kind, folder, bundle::Network::Regtest, pem, counts);
     let made = rebuild(&plan, before.account(), || ()).unwrap();
     before.now(plan.out, made.digest)
 }
@@ -92,28 +110,41 @@ impl Made {
     fn account(&self) -> Account {
         let mut recovery = Recovery::new();
         recovery.add(Mnemonic::parse(&self.share).unwrap()).unwrap();
-        let (script, regtest) = (bundle::Kind::TOKEN_HD.script, bundle::Network::Regtest);
+        let (script, regtest) = (self.kind.script, bundle::Network::Regtest);
         Account::restore(&recovery, &Passphrase::none(), script, regtest, 0).unwrap()
     }
 
     fn now(&self, path: PathBuf, digest: [u8; 32]) -> Self {
-        Self { path, digest, descriptor: self.descriptor.clone(), share: self.share.clone() }
+        Self { path, digest, ..self.clone() }
     }
 }
 
-fn plan(folder: &Path, network: bundle::Network, pem: &str, [external, change]: [u32; 2]) -> Plan {
+fn plan(
+    kind: bundle::Kind,
+    folder: &Path,
+    network: bundle::Network,
+    pem: &str,
+    [external, change]: [u32; 2],
+) -> Plan {
     let key = WrappingKey::from_pem(pem).unwrap();
     let typed = hex::encode(key.fingerprint());
     let name = format!("{}.bundle", fs::read_dir(folder).unwrap().count());
     let out = folder.join(name);
     let wrapping = key.confirm(&typed).unwrap();
     let (account, descriptor_out, threads) = (0, None, 2);
-    let kind = bundle::Kind::TOKEN_HD;
     Plan { kind, network, account, external, change, wrapping, out, descriptor_out, threads }
 }
 
 pub(crate) fn wallet(name: &str) -> WalletName {
     WalletName::parse(name).unwrap()
+}
+
+/// A multisig wallet's descriptor, of these cosigners' bundles.
+pub(crate) fn shared(needed: usize, cosigners: &[&Made]) -> String {
+    let keys: Vec<&str> = cosigners.iter().map(|made| made.descriptor.as_str()).collect();
+    let text = format!("wsh(sortedmulti({needed},{}))", keys.join(","));
+    let parsed: miniscript::Descriptor<miniscript::DescriptorPublicKey> = text.parse().unwrap();
+    parsed.to_string()
 }
 
 /// The example policy with another descriptor for one of its wallets, signed.
@@ -123,7 +154,12 @@ pub(crate) fn rules(name: &str, descriptor: &str) -> Rules {
 
 /// The example policy with other values for one of its wallets, signed.
 pub(crate) fn signed(name: &str, values: &[(&str, &str)]) -> Rules {
-    let example = include_str!("../../../policy/examples/policy.toml");
+    sign(&edited(EXAMPLE, name, values))
+}
+
+const EXAMPLE: &str = include_str!("../../../policy/examples/policy.toml");
+
+fn edited(example: &str, name: &str, values: &[(&str, &str)]) -> String {
     let mut ours = false;
     let lines = example.lines().map(|line| {
         if line.starts_with("name = ") {
@@ -137,14 +173,16 @@ pub(crate) fn signed(name: &str, values: &[(&str, &str)]) -> Rules {
     });
     let text: String = lines.collect();
     assert!(values.iter().all(|(_, value)| text.contains(value)));
+    text
+}
+
+fn sign(text: &str) -> Rules {
     let officer = SigningKey::from_bytes(&[8; 32]);
     let alice = KeyName::parse("alice").unwrap();
-    let signature = officer.sign(&sign_message(&text)).to_bytes();
+    let signature = officer.sign(&sign_message(text)).to_bytes();
     let signatures = signature_line(&alice, &signature);
     let pinned = [(alice, officer.verifying_key().to_bytes())];
-    SignedPolicy { text: &text, signatures: &signatures }
-        .verify(&pinned, 1, Network::Regtest)
-        .unwrap()
+    SignedPolicy { text, signatures: &signatures }.verify(&pinned, 1, Network::Regtest).unwrap()
 }
 
 /// The token's checkpoint key, in software.

@@ -8,6 +8,7 @@ use policy::intent::RequestId;
 use policy::names::ClientName;
 
 use crate::gate::Gate;
+use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError};
 use crate::refusal::{Reason, Refusal};
@@ -24,6 +25,8 @@ pub struct App {
     pub rules: Rules,
     /// The policy's wallets, with their records.
     pub wallets: Arc<Wallets>,
+    /// Which wallets share a key.
+    pub kin: Kin,
     /// The time.
     pub clock: Clock,
     /// Bounds on work.

@@ -132,7 +132,7 @@ fn register(
     wallet: &Wallet,
     claims: &[Derived],
 ) -> Step<Result<Vec<Hash>, Refusal>> {
-    match sort(ledger, wallet, claims) {
+    match sort(app, ledger, wallet, claims) {
         Err(refusal) => Step::nothing(Err(refusal)),
         Ok((mut unsigned, fresh)) if fresh.is_empty() => {
             unsigned.dedup();
@@ -156,6 +156,7 @@ fn register(
 
 /// Earlier batches without a signature, and claims that are new.
 fn sort<'a>(
+    app: &App,
     ledger: &Ledger,
     wallet: &Wallet,
     claims: &'a [Derived],
@@ -163,7 +164,7 @@ fn sort<'a>(
     let imported = ledger.imports().wallet(wallet.name());
     let below = imported.ok_or_else(|| not_imported(wallet.name()))?.proven(false);
     let window = ledger.attested().count(wallet.name()).saturating_add(INDEX_WINDOW);
-    may_attest(ledger, wallet.name())?;
+    may_attest(ledger, &app.kin, wallet.name())?;
     let (mut unsigned, mut fresh) = (Vec::new(), Vec::new());
     for derived in claims {
         let index = derived.claim.index;

@@ -141,7 +141,7 @@ fn status(app: &App) -> StatusReply {
         policy_version: app.rules.version(),
         policy_digest: app.rules.digest().to_vec(),
         wallets: app.log.read(|ledger| {
-            app.wallets.iter().map(|wallet| wallet_status(wallet, ledger)).collect()
+            app.wallets.iter().map(|wallet| wallet_status(app, wallet, ledger)).collect()
         }),
         log_size: log.head.size,
         log_root: log.head.root.to_vec(),
@@ -152,7 +152,7 @@ fn status(app: &App) -> StatusReply {
     }
 }
 
-fn wallet_status(wallet: &Wallet, ledger: &Ledger) -> WalletStatus {
+fn wallet_status(app: &App, wallet: &Wallet, ledger: &Ledger) -> WalletStatus {
     let name: &WalletName = wallet.name();
     let imported = ledger.imports().wallet(name);
     let number = |pick: fn(&crate::ledger::Imported) -> u32| imported.map_or(0, pick);
@@ -170,7 +170,7 @@ fn wallet_status(wallet: &Wallet, ledger: &Ledger) -> WalletStatus {
         next_cold_index: if cold { next_cold } else { 0 },
         last_change_index: ledger.last_used(name, true).unwrap_or(0),
         attested_below: ledger.attested().below(name),
-        key_state: if cold { String::new() } else { ledger.key_state(name).to_string() },
+        key_state: if cold { String::new() } else { app.kin.state(ledger, name).to_string() },
     }
 }
 

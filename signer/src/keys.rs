@@ -1,5 +1,9 @@
 //! `signer key`: what may be done with a wallet's keys, said by a person at the signer's machine and written to the log.
 //! It never touches the token, and never makes good again what was retired or compromised.
+//!
+//! People name a wallet, and mean its keys: what is said of one counts for every wallet that has the same key ([`Kin`]).
+
+mod kin;
 
 use audit::entry::Event;
 use policy::Rules;
@@ -9,6 +13,8 @@ use policy::rules::{LaneKind, Tier};
 use crate::ledger::{KeyState, Ledger};
 use crate::log::{Log, LogError, Step};
 use crate::refusal::{Reason, Refusal};
+
+pub use kin::Kin;
 
 /// Longest reason, in bytes.
 const REASON_MAX: usize = 200;
@@ -45,6 +51,7 @@ pub enum KeyError {
 pub async fn set_state(
     log: &Log<Ledger>,
     rules: &Rules,
+    kin: &Kin,
     wallet: &WalletName,
     next: KeyState,
     reason: &str,
@@ -55,18 +62,25 @@ pub async fn set_state(
     }
     let pinned = rules.wallet(wallet).filter(|wallet| wallet.tier != Tier::Cold);
     let tier = pinned.ok_or_else(|| KeyError::NoKeys(wallet.clone()))?.tier;
+    let event = |wallet: &WalletName| Event::KeyState {
+        wallet: wallet.to_string(),
+        tier: tier.as_str().to_owned(),
+        state: next.as_str().to_owned(),
+        reason: reason.to_owned(),
+    };
     let step = |ledger: &Ledger| {
-        let now = ledger.key_state(wallet);
-        if !now.may_become(next) {
+        let now = kin.state(ledger, wallet);
+        let states = || kin.of(wallet).map(|name| (name, ledger.key_state(name)));
+        let possible = states().all(|(_, state)| state == next || state.may_become(next));
+        if now == next || !possible {
             return Step::nothing(Err(KeyError::Transition { wallet: wallet.clone(), now, next }));
         }
-        let event = Event::KeyState {
-            wallet: wallet.to_string(),
-            tier: tier.as_str().to_owned(),
-            state: next.as_str().to_owned(),
-            reason: reason.to_owned(),
+        // What was said under another name of the keys holds until it is taken back there.
+        let events = match next {
+            KeyState::Active => states().filter(|(_, state)| *state != next).collect::<Vec<_>>(),
+            _ => vec![(wallet, now)],
         };
-        Step::write(vec![event], Ok(()))
+        Step::write(events.into_iter().map(|(name, _)| event(name)).collect(), Ok(()))
     };
     log.commit(step).await?.1
 }
@@ -78,12 +92,13 @@ pub async fn set_state(
 pub(crate) fn may_sign(
     ledger: &Ledger,
     rules: &Rules,
+    kin: &Kin,
     wallet: &WalletName,
     lane: &LaneName,
 ) -> Result<(), Refusal> {
     let sweeps =
         || rules.lane(lane).is_some_and(|lane| matches!(lane.kind, LaneKind::Sweep { .. }));
-    match ledger.key_state(wallet) {
+    match kin.state(ledger, wallet) {
         KeyState::Active => Ok(()),
         KeyState::Retired if sweeps() => Ok(()),
         state => Err(refused(wallet, state)),
@@ -94,8 +109,8 @@ pub(crate) fn may_sign(
 ///
 /// # Errors
 /// [`Refusal`] naming the state.
-pub(crate) fn may_attest(ledger: &Ledger, wallet: &WalletName) -> Result<(), Refusal> {
-    match ledger.key_state(wallet) {
+pub(crate) fn may_attest(ledger: &Ledger, kin: &Kin, wallet: &WalletName) -> Result<(), Refusal> {
+    match kin.state(ledger, wallet) {
         KeyState::Active => Ok(()),
         state => Err(refused(wallet, state)),
     }

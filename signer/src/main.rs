@@ -396,6 +396,7 @@ async fn run_key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
     let token = start::open_token(config, token_config).await?;
     let log = start::open_log(config, &token, Clock::system()).await?;
     start::activate(&log, &rules).await?;
+    let kin = log.read(|ledger| keys::Kin::read(ledger, &config.state_dir));
     let change = match command {
         KeyCommand::List => None,
         KeyCommand::Suspend(of) => Some((of, KeyState::Suspended)),
@@ -406,7 +407,7 @@ async fn run_key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
     let done = match change {
         None => Ok(()),
         Some((KeyOf { wallet, reason }, state)) => match WalletName::parse(&wallet) {
-            Ok(wallet) => keys::set_state(&log, &rules, &wallet, state, &reason)
+            Ok(wallet) => keys::set_state(&log, &rules, &kin, &wallet, state, &reason)
                 .await
                 .map_err(anyhow::Error::from),
             Err(error) => Err(error.into()),
@@ -414,7 +415,7 @@ async fn run_key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
     };
     let mut out = std::io::stdout();
     for wallet in rules.wallets().iter().filter(|wallet| wallet.tier != Tier::Cold) {
-        let state = log.read(|ledger| ledger.key_state(&wallet.name));
+        let state = log.read(|ledger| kin.state(ledger, &wallet.name));
         writeln!(out, "{:<20} {:<10} {state}", wallet.name.as_str(), wallet.tier.as_str())?;
     }
     log.close().await?;

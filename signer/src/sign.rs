@@ -156,7 +156,7 @@ enum Verdict {
 /// allowed before and never answered (a crash, a token away) is decided again; its reservation counts once.
 fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict> {
     let intent = request.intent();
-    if let Err(refusal) = keys::may_sign(ledger, &app.rules, &intent.wallet, &intent.lane)
+    if let Err(refusal) = keys::may_sign(ledger, &app.rules, &app.kin, &intent.wallet, &intent.lane)
     {
         return Step::nothing(Verdict::Refused(refusal));
     }

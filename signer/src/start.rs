@@ -13,6 +13,7 @@ use policy::names::WalletName;
 use crate::app::App;
 use crate::config::{Config, ConfigError};
 use crate::gate::Gate;
+use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, StoreError};
 use crate::records::{Records, RecordsError, bundle_path};
@@ -142,6 +143,7 @@ pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
     let log = open_log(config, &token, clock.clone()).await?;
     activate(&log, &rules).await?;
     attach(&log, config, &mut wallets)?;
+    let kin = log.read(|ledger| Kin::read(ledger, &config.state_dir));
     let state = |state: &str| Event::Service {
         state: state.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -153,6 +155,7 @@ pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
         token,
         rules,
         wallets: Arc::new(wallets),
+        kin,
         clock,
         gate: Gate::new(&config.limits),
     })

@@ -124,7 +124,7 @@ impl Ledger {
         &self.imports
     }
 
-    /// What may be done with a wallet's keys.
+    /// What was said of a wallet's keys under this name; [`Kin`](crate::keys::Kin) knows their other names.
     #[must_use]
     pub fn key_state(&self, wallet: &WalletName) -> KeyState {
         self.key_states.of(wallet)

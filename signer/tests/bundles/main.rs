@@ -11,5 +11,6 @@ mod token;
 mod conformance;
 mod importing;
 mod replacing;
+mod kin;
 mod proving;
 mod sealed;

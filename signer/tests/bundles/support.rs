@@ -157,6 +157,12 @@ pub(crate) fn signed(name: &str, values: &[(&str, &str)]) -> Rules {
     sign(&edited(EXAMPLE, name, values))
 }
 
+/// The same with other descriptors for two wallets.
+pub(crate) fn rules_of_two(one: (&str, &str), two: (&str, &str)) -> Rules {
+    let text = edited(EXAMPLE, one.0, &[("descriptor", one.1)]);
+    sign(&edited(&text, two.0, &[("descriptor", two.1)]))
+}
+
 const EXAMPLE: &str = include_str!("../../../policy/examples/policy.toml");
 
 fn edited(example: &str, name: &str, values: &[(&str, &str)]) -> String {

@@ -13,7 +13,7 @@ use crate::sweeping::deposits;
 async fn set(house: &House, next: KeyState) -> Result<(), KeyError> {
     let app = house.app();
     let wallet = WalletName::parse("deposits").unwrap();
-    set_state(&app.log, &app.rules, &wallet, next, "a test").await
+    set_state(&app.log, &app.rules, &app.kin, &wallet, next, "a test").await
 }
 
 async fn sweep(house: &House, key: &str) -> Option<(Code, Vec<String>)> {
@@ -89,7 +89,7 @@ async fn a_state_has_a_reason_and_a_wallet_with_keys() {
     let app = house.app();
     let try_it = async |wallet: &str, reason: &str| {
         let wallet = WalletName::parse(wallet).unwrap();
-        set_state(&app.log, &app.rules, &wallet, KeyState::Suspended, reason).await
+        set_state(&app.log, &app.rules, &app.kin, &wallet, KeyState::Suspended, reason).await
     };
     for reason in ["", "  ", "two\nlines", &"x".repeat(201)] {
         assert!(matches!(try_it("deposits", reason).await, Err(KeyError::Reason)), "{reason:?}");

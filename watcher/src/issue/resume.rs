@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::WalletStatus;
 use tokio::sync::{Mutex, watch};
 use tonic::Code;
 
@@ -39,21 +40,31 @@ pub(crate) async fn resume_all(
 
 async fn resume_every(issuer: &Issuer, signer: &SignerClient) -> Result<(), Error> {
     let status = signer.status().await?;
-    for known in status.wallets {
+    let mut failed = None;
+    for known in &status.wallets {
         let Some(wallet) = issuer.wallets.find(&known.name) else { continue };
-        let mut tx = issuer.store.begin().await?;
-        if known.last_change_index > 0 {
-            wallet.note_used(&mut tx, Branch::Change, known.last_change_index).await?;
+        // One that the signer says nothing of must not keep the others' coins from being seen.
+        if let Err(error) = resume_one(issuer, wallet, known).await {
+            tracing::warn!(wallet = wallet.name, %error, "a wallet could not be resumed yet");
+            failed = Some(error);
         }
-        if let Some(last) = known.next_cold_index.checked_sub(1)
-            && wallet.purpose == Purpose::Cold
-        {
-            wallet.note_used(&mut tx, Branch::External, last).await?;
-        }
-        tx.commit().await?;
-        if wallet.purpose != Purpose::Cold {
-            issuer.resume(wallet).await?;
-        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn resume_one(issuer: &Issuer, wallet: &Wallet, known: &WalletStatus) -> Result<(), Error> {
+    let mut tx = issuer.store.begin().await?;
+    if known.last_change_index > 0 {
+        wallet.note_used(&mut tx, Branch::Change, known.last_change_index).await?;
+    }
+    if let Some(last) = known.next_cold_index.checked_sub(1)
+        && wallet.purpose == Purpose::Cold
+    {
+        wallet.note_used(&mut tx, Branch::External, last).await?;
+    }
+    tx.commit().await?;
+    if wallet.purpose != Purpose::Cold {
+        issuer.resume(wallet).await?;
     }
     Ok(())
 }

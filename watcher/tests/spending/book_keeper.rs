@@ -48,6 +48,8 @@ pub struct Ledger {
     /// Keys from this index on are not proven yet, and since when `status` says so.
     pub proven: Option<u32>,
     pub proven_in_status: Option<u32>,
+    /// Below this index the addresses of deposits are attested.
+    pub attested: u32,
     next_cold: u32,
     last_change: u32,
 }
@@ -331,6 +333,7 @@ impl Signer for BookKeeper {
             external_proven: ledger.proven_in_status.unwrap_or(1_000),
             next_cold_index: ledger.next_cold,
             last_change_index: ledger.last_change,
+            attested_below: if *name == "deposits" { ledger.attested } else { 0 },
             ..WalletStatus::default()
         });
         Ok(Response::new(StatusReply {

@@ -100,7 +100,7 @@ async fn a_clear_no_frees_the_coins_and_an_unclear_one_does_not() {
 #[tokio::test]
 async fn coins_asked_for_in_vain_do_not_spoil_the_next_payout() {
     let world = World::start().await;
-    world.fund(3, &[200_000, 150_000]).await;
+    world.fund(3, &[70_000, 60_000, 50_000]).await;
     world.signer.expect_trouble(Trouble::FailInToken);
     world.signer.expect_trouble(Trouble::Deny("frozen"));
     world.signer.expect_trouble(Trouble::Deny("order-expired"));
@@ -489,8 +489,25 @@ async fn a_restored_database_finds_the_change_since_the_backup() {
         world.mine(DEPTH).await;
         let _ = world.payout_in(&id, "final").await;
     }
+    // A wallet that cannot be resumed keeps no other from it, and is tried again.
+    world.signer.ledger.lock().unwrap().attested = 5;
+    world
+        .execute(
+            &backup,
+            "CREATE TRIGGER trouble BEFORE UPDATE ON wallets
+             WHEN NEW.wallet = 'deposits' AND NEW.next_external > OLD.next_external
+             BEGIN SELECT RAISE(ABORT, 'not now'); END",
+        )
+        .await;
     world.restore(&backup);
     world.caught_up().await;
     let _ = world.submit(&order("next", 50_000, &address(STRANGER, 0, 20))).await.unwrap();
     let _ = world.payout_in("next", "broadcast").await;
+    let database = world.config.database.clone();
+    world.execute(&database, "DROP TRIGGER trouble").await;
+    world
+        .until("the wallet to be resumed", async || {
+            (world.next_index("deposits").await == 5).then_some(())
+        })
+        .await;
 }

@@ -315,6 +315,41 @@ impl World {
         found.iter().map(|txid| Txid::from_slice(txid).unwrap().to_string()).collect()
     }
 
+    /// State and number of inputs of every version of a payout, straight from the tables.
+    pub async fn versions(&self, payout: &str) -> Vec<(String, i64)> {
+        let pool = self.tables().await;
+        let versions = sqlx::query_as(
+            "SELECT v.state, COUNT(i.position) FROM payout_versions v
+             LEFT JOIN payout_inputs i ON i.payout = v.payout AND i.version = v.version
+             WHERE v.payout = $1 GROUP BY v.version ORDER BY v.version",
+        );
+        let found = versions.bind(payout).fetch_all(&pool).await.unwrap();
+        pool.close().await;
+        found
+    }
+
+    /// A wallet's next external index, straight from the tables.
+    pub async fn next_index(&self, wallet: &str) -> i64 {
+        let pool = self.tables().await;
+        let next = sqlx::query_scalar("SELECT next_external FROM wallets WHERE wallet = $1");
+        let found = next.bind(wallet).fetch_one(&pool).await.unwrap();
+        pool.close().await;
+        found
+    }
+
+    /// Does something to a database behind the watcher's back.
+    pub async fn execute(&self, database: &std::path::Path, statement: &'static str) {
+        let url = format!("sqlite://{}", database.display());
+        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let _ = sqlx::query(statement).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+
+    async fn tables(&self) -> sqlx::SqlitePool {
+        let url = format!("sqlite://{}?mode=ro", self.config.database.display());
+        sqlx::SqlitePool::connect(&url).await.unwrap()
+    }
+
     pub async fn balance(&self, seed: u8) -> u64 {
         self.node.balance(&descriptor(seed), 100).await.unwrap().to_sat()
     }

@@ -220,6 +220,14 @@ impl Config {
             }
         }
         let wallets = self.wallets()?;
+        if wallets.iter().any(|wallet| wallet.purpose == Purpose::Hot)
+            && self.spend.order_keys.is_empty()
+        {
+            return invalid(
+                "spend.order_keys: there is a hot wallet, and no service whose orders could be paid from it: write \
+                 [spend.order_keys] with a line NAME = \"PUBLIC KEY\" for each `[[order_key]]` of the signer's policy",
+            );
+        }
         for auto in &self.spend.auto_sweeps {
             if auto.every_seconds == 0 {
                 return invalid("auto_sweeps: every_seconds is at least 1");
@@ -278,4 +286,29 @@ fn tenant() -> String {
 
 fn lookahead() -> u32 {
     1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../deploy/watcher.toml");
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::load(file.path())
+    }
+
+    #[test]
+    fn a_hot_wallet_needs_somebodys_orders() {
+        let without = EXAMPLE.lines().filter(|line| !line.starts_with("shop = "));
+        let without = without.collect::<Vec<_>>().join("\n");
+        assert!(EXAMPLE.len() > without.len() + 70, "the example names a key");
+        load(EXAMPLE).unwrap();
+        let error = load(&without).unwrap_err().to_string();
+        assert!(error.contains("[spend.order_keys]"), "{error}");
+        // Without a hot wallet nothing is paid out.
+        load(&without.replace("purpose = \"hot\"", "purpose = \"deposits\"")).unwrap();
+    }
 }

@@ -28,9 +28,6 @@ pub(crate) use self::plan::{bump, overdue, plan_waiting, waiting};
 use self::row::PayoutRow;
 pub(crate) use self::watch::watch;
 
-/// Payouts of one order key that may wait at once.
-const WAITING_MAX: i64 = 1000;
-
 /// Takes an order; coins and signature come afterwards. The same order gives the same payout.
 ///
 /// # Errors
@@ -122,9 +119,10 @@ async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout
         let known = known.ok_or_else(|| Error::Broken("a payout came and went".into()))?;
         return Ok(known.to_proto(&app.book));
     }
-    if row::waiting(tx.sql(), &payout.signed.signer).await? >= WAITING_MAX {
+    let most = app.config.waiting_max;
+    if row::waiting(tx.sql(), &payout.signed.signer).await? >= i64::from(most) {
         let text = format!(
-            "{WAITING_MAX} payouts ordered by \"{}\" wait already; try again when some are paid or expired",
+            "{most} payouts ordered by \"{}\" wait already; try again when some are paid or expired",
             payout.signed.signer
         );
         let code = tonic::Code::ResourceExhausted;

@@ -62,6 +62,8 @@ pub struct SpendConfig {
     /// One that waits in the mempool for so many seconds is made again at a higher fee, if the node's estimate has
     /// risen by a quarter; 0 for never.
     pub bump_seconds: u64,
+    /// Payouts that one key ordered and that may wait at once.
+    pub waiting_max: u32,
     /// Services whose orders are taken, with their Ed25519 keys in hex, as in the policy. Without their key, anybody
     /// granted payouts could take an order's id before the service does.
     #[serde(deserialize_with = "order_keys")]
@@ -99,6 +101,7 @@ impl Default for SpendConfig {
             target_blocks: 6,
             resend_seconds: 30,
             bump_seconds: 3_600,
+            waiting_max: 1_000,
             order_keys: BTreeMap::new(),
             auto_sweeps: Vec::new(),
         }

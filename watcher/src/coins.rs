@@ -1,9 +1,9 @@
 //! The coins table as sweeps and payouts read it: candidates for a plan, the inputs of what was planned, and the raw
 //! parents that the signer wants. It never changes a row.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bitcoin::{Amount, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use proto::StatusReply;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row as _, SqliteExecutor};
@@ -73,14 +73,16 @@ pub(crate) async fn of_sweep(
     rows.iter().map(known).collect()
 }
 
-/// The inputs of every version of a payout, as they stand now: each once, first version first.
+/// The inputs of every version of a payout that is or may have been signed, as they stand now: each once, first version
+/// first.
 pub(crate) async fn of_payout(
     sql: impl SqliteExecutor<'_>,
     payout: &str,
 ) -> Result<Vec<Known>, StoreError> {
     let statement = select_coins!(
         "FROM payout_inputs i JOIN coins c ON c.txid = i.txid AND c.vout = i.vout
-         WHERE i.payout = $1 GROUP BY i.txid, i.vout ORDER BY MIN(i.version), MIN(i.position)"
+         JOIN payout_versions v ON v.payout = i.payout AND v.version = i.version
+         WHERE i.payout = $1 AND v.state IN ('asked', 'signed') GROUP BY i.txid, i.vout ORDER BY MIN(i.version), MIN(i.position)"
     );
     let rows = sqlx::query(statement).bind(payout).fetch_all(sql).await?;
     rows.iter().map(known).collect()
@@ -98,6 +100,38 @@ pub(crate) async fn of_version(
     );
     let rows = sqlx::query(statement).bind(payout).bind(version).fetch_all(sql).await?;
     rows.iter().map(known).collect()
+}
+
+/// Coins that the signer refused to sign for in a version of this payout made since: set aside for something else, until
+/// that has ended or is replaced. Those of them that something else was made with, as far as these tables know; a
+/// restored database may know of none, and then it is any of a version's.
+pub(crate) async fn barred(
+    sql: impl SqliteExecutor<'_>,
+    payout: &str,
+    since_unix: i64,
+) -> Result<BTreeSet<OutPoint>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT i.txid, i.vout, i.version,
+             EXISTS (SELECT 1 FROM sweep_inputs s WHERE s.txid = i.txid AND s.vout = i.vout)
+             OR EXISTS (SELECT 1 FROM payout_inputs o
+                 JOIN payout_versions w ON w.payout = o.payout AND w.version = o.version
+                 WHERE o.txid = i.txid AND o.vout = i.vout AND w.state <> 'planned'
+                       AND (o.payout <> i.payout OR w.state = 'void'))
+         FROM payout_inputs i JOIN payout_versions v ON v.payout = i.payout AND v.version = i.version
+         WHERE i.payout = $1 AND v.state = 'barred' AND v.created_unix > $2",
+    );
+    let rows = rows.bind(payout).bind(since_unix).fetch_all(sql).await?;
+    let mut versions: BTreeMap<i64, [BTreeSet<OutPoint>; 2]> = BTreeMap::new();
+    for row in &rows {
+        let [all, known] = versions.entry(row.try_get(2)?).or_default();
+        let coin = outpoint(row, 0, 1)?;
+        all.insert(coin);
+        if row.try_get(3)? {
+            known.insert(coin);
+        }
+    }
+    let suspects = versions.into_values();
+    Ok(suspects.flat_map(|[all, known]| if known.is_empty() { all } else { known }).collect())
 }
 
 /// Marks what the signer could not sign for yet, so that no plan takes it.

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use bitcoin::OutPoint;
-use sqlx::SqliteExecutor;
 
 use crate::book::{Book, bytes};
 use crate::coins::Known;
@@ -123,51 +122,4 @@ pub(crate) async fn release_unsigned(
     let freed: BTreeSet<OutPoint> =
         rows.iter().map(|row| outpoint(row, 0, 1)).collect::<Result<_, _>>()?;
     book.refresh(tx, &freed).await
-}
-
-/// Whether a version spends coins that the signer was asked for by another payout, in vain. It may have set some of them
-/// aside for that one: it signs before it decides for the last time. Only its refusal shows which payouts met one.
-pub(crate) async fn doubtful(
-    sql: impl SqliteExecutor<'_>,
-    payout: &str,
-    version: i64,
-) -> Result<bool, StoreError> {
-    let count: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM payout_inputs i
-         JOIN payout_inputs o ON o.txid = i.txid AND o.vout = i.vout AND o.payout <> i.payout
-         JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
-         WHERE i.payout = $1 AND i.version = $2 AND v.state IN ('asked', 'refused')",
-    )
-    .bind(payout)
-    .bind(version)
-    .fetch_one(sql)
-    .await?;
-    Ok(count > 0)
-}
-
-/// Returns such coins to the payout that asked for them, so that nothing else is tried with them until people have
-/// released them at the signer.
-pub(crate) async fn return_doubtful(
-    tx: &mut Tx,
-    payout: &str,
-    version: i64,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE coins SET lease = (
-             SELECT 'payout/' || o.payout FROM payout_inputs o
-             JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
-             WHERE o.txid = coins.txid AND o.vout = coins.vout AND o.payout <> $1 AND v.state IN ('asked', 'refused') LIMIT 1)
-         WHERE lease = $2 AND EXISTS (
-             SELECT 1 FROM payout_inputs i
-             JOIN payout_inputs o ON o.txid = i.txid AND o.vout = i.vout AND o.payout <> i.payout
-             JOIN payout_versions v ON v.payout = o.payout AND v.version = o.version
-             WHERE i.payout = $1 AND i.version = $3 AND v.state IN ('asked', 'refused')
-                   AND i.txid = coins.txid AND i.vout = coins.vout)",
-    )
-    .bind(payout)
-    .bind(&Holder::payout(payout).0)
-    .bind(version)
-    .execute(tx.sql())
-    .await?;
-    Ok(())
 }

@@ -35,6 +35,10 @@ words! {
         Asked = "asked",
         /// The signer said no.
         Refused = "refused",
+        /// The signer said no because of its coins: others are taken.
+        Barred = "barred",
+        /// Of an order that nobody had signed; it had the id before.
+        Void = "void",
         /// The signed transaction is kept.
         Signed = "signed",
     }

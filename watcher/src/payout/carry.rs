@@ -134,12 +134,14 @@ async fn denied(
     if refusal.code == Code::AlreadyExists && version.number < STALE_KEYS_MAX {
         // The signer knows this key with other content: our tables are older than its log. Its own rules keep
         // the order from being paid twice; the next version asks under a key of its own.
-        return drop_version(app, payout, version, false).await;
+        return drop_version(app, payout, version, VersionState::Refused).await;
     }
     if let Some(alive) = alive(app, &payout.id, others).await? {
         // It was to take the place of one that only waited: that one goes on waiting.
         let never_signed = asked_once && refusal.signed != Some(true);
-        return fall_back(app, payout, never_signed.then_some(version), alive).await;
+        let state =
+            if refusal.has("slot-signed") { VersionState::Barred } else { VersionState::Refused };
+        return fall_back(app, payout, never_signed.then_some((version, state)), alive).await;
     }
     if refusal.signed != Some(false) {
         return withheld(app, payout, refusal).await;
@@ -158,17 +160,14 @@ async fn denied(
     if refusal.is_only("index-window") && asked_once && version.number < STALE_KEYS_MAX {
         // Change to the index used last is within every window.
         payout.say(refusal.reasons);
-        return drop_version(app, payout, version, false).await;
+        return drop_version(app, payout, version, VersionState::Refused).await;
     }
     if !others.is_empty() || !(asked_once || expired) || refusal.is_only("index-window") {
         return note(app, payout, refusal.reasons).await;
     }
-    if asked_once
-        && refusal.has("slot-signed")
-        && leases::doubtful(app.store.reader(), &payout.id, version.number).await?
-    {
-        // Some of its coins may be set aside for a payout that never got an answer: take others.
-        return drop_version(app, payout, version, true).await;
+    if asked_once && refusal.has("slot-signed") {
+        // Some of its coins are set aside for something else, which says nothing about this order: take others.
+        return drop_version(app, payout, version, VersionState::Barred).await;
     }
     refuse(app, payout, asked_once.then_some(version), refusal.reasons).await
 }
@@ -202,7 +201,7 @@ async fn not_now(
         let status = app.signer.status().await?;
         let inputs = coins::of_version(app.store.reader(), &payout.id, version.number).await?;
         if inputs.iter().any(|known| !coins::is_proven(&known.coin, &status, &payout.wallet)) {
-            return drop_version(app, payout, version, false).await;
+            return drop_version(app, payout, version, VersionState::Refused).await;
         }
     }
     if !payout.may_be_paid() && !Reason::same(&payout.reasons, &refusal.reasons) {
@@ -230,12 +229,12 @@ async fn alive<'a>(
 async fn fall_back(
     app: &Spender,
     mut payout: PayoutRow,
-    never_signed: Option<&Version>,
+    never_signed: Option<(&Version, VersionState)>,
     alive: &Version,
 ) -> Result<Next, Error> {
     let mut tx = app.store.begin().await?;
-    if let Some(version) = never_signed {
-        version.set(&mut tx, &payout.id, VersionState::Refused).await?;
+    if let Some((version, state)) = never_signed {
+        version.set(&mut tx, &payout.id, state).await?;
     }
     payout.state = State::Broadcast;
     payout.version = Some(alive.number);
@@ -263,7 +262,7 @@ async fn note(app: &Spender, mut payout: PayoutRow, reasons: Vec<Reason>) -> Res
 }
 
 /// Ends a payout: its coins are free again. `never_signed` is the version that certainly was not signed; one that was
-/// asked for without an answer keeps that mark, see [`leases::doubtful`].
+/// asked for without an answer keeps that mark, see [`coins::barred`].
 pub(super) async fn refuse(
     app: &Spender,
     mut payout: PayoutRow,
@@ -284,20 +283,17 @@ pub(super) async fn refuse(
 }
 
 /// Gives up a version that was certainly not signed, for another with other coins, other change or under another key.
-/// If its coins are `doubtful`, those go to the payout that asked for them in vain.
+/// It is [`VersionState::Barred`] if the signer has its coins set aside for something else.
 async fn drop_version(
     app: &Spender,
     mut payout: PayoutRow,
     version: &Version,
-    doubtful: bool,
+    state: VersionState,
 ) -> Result<Next, Error> {
     let mut tx = app.store.begin().await?;
-    version.set(&mut tx, &payout.id, VersionState::Refused).await?;
+    version.set(&mut tx, &payout.id, state).await?;
     (payout.version, payout.in_force) = (None, None);
     if payout.change(&mut tx, &app.book, State::Accepted, &["replanned"]).await? {
-        if doubtful {
-            leases::return_doubtful(&mut tx, &payout.id, version.number).await?;
-        }
         leases::release_unsigned(&mut tx, &app.book, &payout.id).await?;
         tx.commit().await?;
     }

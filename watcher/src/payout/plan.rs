@@ -2,10 +2,11 @@
 //! second version unless the first cannot confirm or waits for too long, and then spends every coin of the earlier
 //! ones that is left.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use asset::FeeRate;
-use bitcoin::{Amount, ScriptBuf};
+use bitcoin::{Amount, OutPoint, ScriptBuf};
 use order::Order;
 use proto::StatusReply;
 use serde_json::json;
@@ -35,6 +36,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 const IN_VAIN_MAX: u32 = 16;
 /// How often one that may be paid, and can be paid no more, is looked at.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3600);
+
+/// For so long a payout takes no coin that the signer refused to sign for in it.
+const BARRED_SECONDS: i64 = 3_600;
 
 /// Gives an accepted payout its next version, or notes what it waits for.
 pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
@@ -175,7 +179,7 @@ async fn try_higher(
 async fn refusals(app: &Spender, id: &str) -> Result<(i64, i64), Error> {
     let row = sqlx::query(
         "SELECT COUNT(*), COALESCE(MAX(v.created_unix), 0) FROM payout_versions v JOIN payouts p ON p.id = v.payout
-         WHERE p.id = $1 AND v.version > p.version AND v.state IN ('asked', 'refused')",
+         WHERE p.id = $1 AND v.version > p.version AND v.state IN ('asked', 'refused', 'barred')",
     );
     let row = row.bind(id).fetch_one(app.store.reader()).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
@@ -210,6 +214,8 @@ struct Wish<'a> {
     to: ScriptBuf,
     amount: Amount,
     survivors: Vec<Coin>,
+    /// What the signer has set aside for something else.
+    barred: BTreeSet<OutPoint>,
     /// The highest fee of the earlier versions, if there are any.
     replaced: Option<asset::Amount>,
     /// A new index for change was too far above the last.
@@ -233,12 +239,15 @@ impl<'a> Wish<'a> {
         let (to, amount) = super::payable(app, order)?;
         let wallet = app.wallet(&payout.tenant, &payout.wallet)?;
         let survivors = survivors(app, &payout.id, versions).await?;
+        let since = now_unix().saturating_sub(BARRED_SECONDS);
+        let barred = coins::barred(app.store.reader(), &payout.id, since).await?;
         let before = versions.iter().filter(|version| version.may_be_signed());
         Ok(Self {
             wallet,
             to,
             amount,
             survivors,
+            barred,
             replaced: before.map(|version| version.fee).max(),
             change_again: payout.has("index-window"),
         })
@@ -246,6 +255,7 @@ impl<'a> Wish<'a> {
 
     async fn plan(&self, app: &Spender) -> Result<Planned, Error> {
         let mut coins = coins::candidates(app.store.reader(), &self.wallet.name).await?;
+        coins.retain(|coin| !self.barred.contains(&coin.outpoint));
         let rate = app.feerate("").await?;
         let earlier = match self.replaced {
             None => None,
@@ -363,7 +373,7 @@ async fn index_for_change(
     })?;
     let planned: i64 = sqlx::query_scalar(
         "SELECT COALESCE(MAX(v.change_index) + 1, 0) FROM payout_versions v JOIN payouts p ON p.id = v.payout
-         WHERE p.wallet = $1 AND v.state <> 'refused'",
+         WHERE p.wallet = $1 AND v.state NOT IN ('refused', 'barred', 'void')",
     )
     .bind(&wallet.name)
     .fetch_one(app.store.reader())

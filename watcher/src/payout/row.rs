@@ -268,14 +268,10 @@ impl PayoutRow {
             && self.reasons.iter().any(|reason| ORDER_FAULTS.contains(&reason.code.as_str()))
     }
 
-    /// Adds the row, or takes the place of a void one. The versions of that one keep their numbers, since the signer
-    /// may know their keys, but nothing of them counts.
+    /// Adds the row, or takes the place of a void one. The versions of that one keep their numbers and inputs, since the
+    /// signer may know their keys and have set their coins aside, but nothing of them counts for this one.
     pub(super) async fn insert(&self, tx: &mut Tx, book: &Book) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM payout_inputs WHERE payout = $1")
-            .bind(&self.id)
-            .execute(tx.sql())
-            .await?;
-        sqlx::query("UPDATE payout_versions SET state = 'refused' WHERE payout = $1")
+        sqlx::query("UPDATE payout_versions SET state = 'void' WHERE payout = $1")
             .bind(&self.id)
             .execute(tx.sql())
             .await?;

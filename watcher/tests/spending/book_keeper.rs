@@ -75,6 +75,12 @@ impl BookKeeper {
         (ledger.proven, ledger.proven_in_status) = (Some(really), Some(said));
     }
 
+    /// A coin was signed for something that nobody here knows of.
+    pub fn set_aside(&self, coin: OutPoint) {
+        let unknown = BTreeSet::from(["unknown".to_owned()]);
+        self.ledger.lock().unwrap().uses.entry(coin).or_default().push(unknown);
+    }
+
     /// How many different transactions were signed.
     pub fn signed(&self) -> usize {
         self.ledger.lock().unwrap().signed.len()

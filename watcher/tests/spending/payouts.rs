@@ -1,7 +1,7 @@
 //! Payouts: an order paid once, whatever is lost, refused or reorganised on the way.
 
-use bitcoin::Amount;
 use bitcoin::hashes::Hash as _;
+use bitcoin::{Amount, OutPoint};
 
 use crate::book_keeper::Trouble;
 use crate::world::{DEPTH, World, address, key, now, order};
@@ -106,7 +106,7 @@ async fn coins_asked_for_in_vain_do_not_spoil_the_next_payout() {
     world.signer.expect_trouble(Trouble::Deny("order-expired"));
     let short = order::Order {
         expires_unix: now() + 10,
-        ..order("short", 50_000, &address(STRANGER, 0, 0))
+        ..order("short", 30_000, &address(STRANGER, 0, 0))
     };
     let _ = world.submit(&short).await.unwrap();
     world
@@ -118,10 +118,31 @@ async fn coins_asked_for_in_vain_do_not_spoil_the_next_payout() {
     // It may have expired before the signer was asked as often.
     world.signer.ledger.lock().unwrap().trouble.clear();
     assert!(world.leases().await.is_empty());
-    // Its coin, the largest, is set aside at the signer: the next payout finds out and takes the other.
-    let _ = world.submit(&order("next", 60_000, &address(STRANGER, 0, 1))).await.unwrap();
+    // Its coin, the largest, is set aside at the signer: the next payout finds out and takes the others, and nobody
+    // holds the coin for one that has ended.
+    let _ = world.submit(&order("next", 100_000, &address(STRANGER, 0, 1))).await.unwrap();
     let _ = world.payout_in("next", "broadcast").await;
-    assert_eq!(world.leases().await, ["payout/shop/next", "payout/shop/short"]);
+    assert_eq!(world.leases().await, ["payout/shop/next", "payout/shop/next"]);
+}
+
+#[tokio::test]
+async fn coins_that_something_forgotten_was_signed_for_do_not_end_a_payout() {
+    let world = World::start().await;
+    let coins = world.fund(3, &[90_000, 60_000]).await;
+    for vout in 0..3 {
+        world.signer.set_aside(OutPoint::new(coins[0], vout));
+    }
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let _ = world.payout_in("o", "broadcast").await;
+    // One that needs the coin waits for it, or for others.
+    let _ = world.submit(&order("much", 80_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let waits = world
+        .until("a reason", async || world.payout("much").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!((waits.state.as_str(), &*waits.reasons[0].code), ("accepted", "insufficient-coins"));
+    assert_eq!(world.leases().await, ["payout/shop/o"]);
+    world.fund(3, &[95_000]).await;
+    let _ = world.payout_in("much", "broadcast").await;
 }
 
 #[tokio::test]
@@ -188,7 +209,9 @@ async fn an_order_nobody_signed_takes_nobodys_id_or_place() {
     // An id is its key's own.
     let _ = world.submit_signed("till", &other, by_till).await.unwrap();
     let _ = world.submit(&good).await.unwrap();
-    assert!(world.payout("o").await.is_none(), "which of the two?");
+    let error = world.ask("o").await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::InvalidArgument);
+    assert!(error.message().starts_with("ambiguous-payout"), "{error}");
     for (name, amount) in [("shop/o", "50000"), ("till/o", "60000")] {
         let paid = world.payout_in(name, "broadcast").await;
         assert_eq!((paid.id.as_str(), paid.amount.unwrap().units.as_str()), ("o", amount));
@@ -214,6 +237,47 @@ async fn an_order_that_the_policy_has_another_key_for_stands_in_nobodys_way() {
     world.mine(DEPTH).await;
     let _ = world.payout_in("o", "final").await;
     assert_eq!(world.balance(STRANGER).await, 50_000);
+    // What the other was asked for with is not forgotten: the signer may have its coins set aside.
+    let versions = world.versions("shop/o").await;
+    assert_eq!(versions, [("void".to_owned(), 1), ("signed".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn an_order_sent_again_is_answered_whatever_keys_are_configured_now() {
+    let mut world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    let order = order("o", 50_000, &address(STRANGER, 0, 0));
+    let _ = world.submit(&order).await.unwrap();
+    let paid = world.payout_in("o", "broadcast").await;
+    world.kill_watcher();
+    world.config.spend.order_keys.remove("shop").unwrap();
+    world.start_watcher();
+    world.caught_up().await;
+    let again = world.submit(&order).await.unwrap();
+    assert_eq!((again.state.as_str(), &again.txid), ("broadcast", &paid.txid));
+    let other = crate::world::order("p", 50_000, &address(STRANGER, 0, 0));
+    let error = world.submit(&other).await.unwrap_err();
+    assert!(error.message().starts_with("order-key"), "{error}");
+}
+
+#[tokio::test]
+async fn only_so_many_payouts_of_one_key_wait_at_once() {
+    let world = World::start_with(|spend| spend.waiting_max = 2).await;
+    let (to, till) = (address(STRANGER, 0, 0), key("till"));
+    for id in ["a", "b"] {
+        let _ = world.submit(&order(id, 50_000, &to)).await.unwrap();
+    }
+    let third = order("c", 50_000, &to);
+    let error = world.submit(&third).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::ResourceExhausted);
+    assert!(error.message().starts_with("too-many-waiting"), "{error}");
+    // Known ones are answered, and another key has places of its own.
+    assert_eq!(world.submit(&order("a", 50_000, &to)).await.unwrap().state, "accepted");
+    let _ = world.submit_signed("till", &third, third.sign(&till).to_vec()).await.unwrap();
+    world.fund(3, &[90_000, 90_000, 90_000]).await;
+    let _ = world.payout_in("a", "broadcast").await;
+    let _ = world.payout_in("b", "broadcast").await;
+    assert_eq!(world.submit(&third).await.unwrap().state, "accepted");
 }
 
 #[tokio::test]

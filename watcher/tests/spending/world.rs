@@ -265,8 +265,12 @@ impl World {
     }
 
     pub async fn payout(&self, id: &str) -> Option<Payout> {
+        self.ask(id).await.ok()
+    }
+
+    pub async fn ask(&self, id: &str) -> Result<Payout, tonic::Status> {
         let request = GetPayoutRequest { id: id.into() };
-        Some(self.client.clone().get_payout(request).await.ok()?.into_inner())
+        Ok(self.client.clone().get_payout(request).await?.into_inner())
     }
 
     pub async fn payout_in(&self, id: &str, state: &str) -> Payout {
@@ -294,8 +298,7 @@ impl World {
 
     /// Coins somebody holds a lease on, straight from the tables.
     pub async fn leases(&self) -> Vec<String> {
-        let url = format!("sqlite://{}?mode=ro", self.config.database.display());
-        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let pool = self.tables().await;
         let leases =
             sqlx::query_scalar("SELECT lease FROM coins WHERE lease IS NOT NULL ORDER BY lease");
         let found = leases.fetch_all(&pool).await.unwrap();
@@ -305,8 +308,7 @@ impl World {
 
     /// Transactions that were planned for a payout, straight from the tables.
     pub async fn planned_txids(&self, payout: &str) -> Vec<String> {
-        let url = format!("sqlite://{}?mode=ro", self.config.database.display());
-        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let pool = self.tables().await;
         let versions = sqlx::query_scalar(
             "SELECT txid FROM payout_versions WHERE payout = $1 ORDER BY version",
         );

@@ -200,6 +200,13 @@ impl StoredParents {
     }
 }
 
+impl StoredParents {
+    /// Of no transaction.
+    pub(crate) fn none(pool: SqlitePool) -> Self {
+        Self { pool, rest: Vec::new().into_iter() }
+    }
+}
+
 impl Parents for StoredParents {
     async fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
         let Some(parent) = self.rest.next() else { return Ok(None) };

@@ -8,6 +8,7 @@
 mod row;
 mod plan;
 mod carry;
+mod before;
 mod watch;
 
 use std::str::FromStr as _;
@@ -61,15 +62,14 @@ pub async fn submit(
         ));
     }
     let (_, amount) = payable(app, &order)?;
+    let mut reasons = Vec::new();
     if is_expired(&order) {
-        return Err(Error::refused(
-            tonic::Code::FailedPrecondition,
-            "order-expired",
-            format!(
-                "the order expired at {} (Unix time); sign a new one with a new id",
-                order.expires_unix
-            ),
-        ));
+        let id = row::key(&signed.signer, order.id.as_str());
+        match before::signed(app, &wallet.name, &id, 1).await? {
+            Some(true) => reasons.push(before::reason()),
+            Some(false) => return Err(expired(&order)),
+            None => return Err(before::unknown()),
+        }
     }
     let payout = PayoutRow {
         id: row::key(&signed.signer, order.id.as_str()),
@@ -82,7 +82,7 @@ pub async fn submit(
         state: State::Accepted,
         version: None,
         block: None,
-        reasons: Vec::new(),
+        reasons,
         in_force: None,
     };
     store(app, &order, payout).await
@@ -217,6 +217,14 @@ fn payable(app: &Spender, order: &Order) -> Result<(ScriptBuf, Amount), Error> {
         return Err(Error::invalid("dust", format!("nodes relay no output below {} here", least)));
     }
     Ok((script, amount))
+}
+
+fn expired(order: &Order) -> Error {
+    let text = format!(
+        "the order expired at {} (Unix time); sign a new one with a new id",
+        order.expires_unix
+    );
+    Error::refused(tonic::Code::FailedPrecondition, "order-expired", text)
 }
 
 fn is_expired(order: &Order) -> bool {

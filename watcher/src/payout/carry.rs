@@ -20,12 +20,12 @@ use crate::spend::Spender;
 use crate::store::now_unix;
 
 use super::row::{self, InForce, PayoutRow, Version};
-use super::{plan, watch};
+use super::{before, plan, watch};
 
 /// How often a no is asked about again while an earlier yes may be out there.
 const DENIED_PAUSE: Duration = Duration::from_secs(600);
 /// Versions whose key the signer knows from before a restore; beyond, somebody has to look.
-const STALE_KEYS_MAX: i64 = 8;
+pub(super) const STALE_KEYS_MAX: usize = 8;
 
 /// Payouts that wait for us, neither for the chain nor for coins.
 pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
@@ -131,7 +131,7 @@ async fn denied(
     let asked_once = version.state == VersionState::Planned;
     let expired = i64::try_from(payout.expires_unix).is_ok_and(|expires| expires <= now_unix());
     tracing::warn!(payout = payout.id, %refusal, asked_once, others = others.len(), "a payout was refused");
-    if refusal.code == Code::AlreadyExists && version.number < STALE_KEYS_MAX {
+    if refusal.code == Code::AlreadyExists && is_young(version) {
         // The signer knows this key with other content: our tables are older than its log. Its own rules keep
         // the order from being paid twice; the next version asks under a key of its own.
         return drop_version(app, payout, version, VersionState::Refused).await;
@@ -157,7 +157,7 @@ async fn denied(
     if payout.may_be_paid() {
         return note(app, payout, refusal.reasons).await;
     }
-    if refusal.is_only("index-window") && asked_once && version.number < STALE_KEYS_MAX {
+    if refusal.is_only("index-window") && asked_once && is_young(version) {
         // Change to the index used last is within every window.
         payout.say(refusal.reasons);
         return drop_version(app, payout, version, VersionState::Refused).await;
@@ -170,6 +170,10 @@ async fn denied(
         return drop_version(app, payout, version, VersionState::Barred).await;
     }
     refuse(app, payout, asked_once.then_some(version), refusal.reasons).await
+}
+
+fn is_young(version: &Version) -> bool {
+    usize::try_from(version.number).is_ok_and(|number| number < STALE_KEYS_MAX)
 }
 
 /// The signer refused a request whose answer it holds, or did not say whether it does: a call before this one may have
@@ -259,6 +263,12 @@ async fn note(app: &Spender, mut payout: PayoutRow, reasons: Vec<Reason>) -> Res
     let left = payout.expires_unix.saturating_sub(u64::try_from(now_unix()).unwrap_or_default());
     let pause = Duration::from_secs(left.saturating_add(1)).min(DENIED_PAUSE);
     Ok(Next::After(if left == 0 { DENIED_PAUSE } else { pause }))
+}
+
+/// Keeps a payout that the signer signed in a version which these tables do not know: it is never called refused, since
+/// whoever ordered it would then order it anew.
+pub(super) async fn doubt(app: &Spender, payout: PayoutRow) -> Result<Next, Error> {
+    note(app, payout, vec![before::reason()]).await
 }
 
 /// Ends a payout: its coins are free again. `never_signed` is the version that certainly was not signed; one that was
@@ -357,7 +367,7 @@ async fn send(app: &Spender, mut payout: PayoutRow, version: &Version) -> Result
 }
 
 /// The signer's key for one version: the same after a restore, and short enough whatever the order's id.
-fn key(payout: &str, version: i64) -> String {
+pub(super) fn key(payout: &str, version: i64) -> String {
     let digest: [u8; 32] = Sha256::digest(format!("payout-v1\n{payout}\n")).into();
     let short: String = hex::encode(digest).chars().take(32).collect();
     format!("payout.{short}.{version}")

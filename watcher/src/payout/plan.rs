@@ -28,6 +28,7 @@ use crate::store::now_unix;
 use crate::sweep::{fee_at, given_up, inputs, is_worth_it};
 use crate::wallets::Wallet;
 
+use super::before;
 use super::row::{self, InForce, PayoutRow, Version};
 
 /// How often a payout that waits for coins looks for them.
@@ -52,6 +53,11 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
     if !versions.iter().any(Version::may_be_signed) && super::is_expired(&order) {
         if payout.may_be_paid() {
             return Ok(Next::After(DOUBT_PAUSE));
+        }
+        match before::signed(app, &payout.wallet, id, next(&versions)).await? {
+            Some(false) => {}
+            Some(true) => return super::carry::doubt(app, payout).await,
+            None => return Ok(Next::Failed),
         }
         let text = format!(
             "the order expired at {} (Unix time) before it could be paid",

@@ -271,19 +271,20 @@ impl PayoutRow {
     /// Adds the row, or takes the place of a void one. The versions of that one keep their numbers and inputs, since the
     /// signer may know their keys and have set their coins aside, but nothing of them counts for this one.
     pub(super) async fn insert(&self, tx: &mut Tx, book: &Book) -> Result<(), StoreError> {
+        let reasons = (!self.reasons.is_empty()).then(|| json!(self.reasons).to_string());
         sqlx::query("UPDATE payout_versions SET state = 'void' WHERE payout = $1")
             .bind(&self.id)
             .execute(tx.sql())
             .await?;
         sqlx::query(
             "INSERT INTO payouts (id, tenant, wallet, order_bytes, order_signature, order_signer, asset, amount,
-                 destination, expires_unix, state, created_unix)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+                 destination, expires_unix, state, reasons, created_unix)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
              ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, wallet = excluded.wallet,
                  order_bytes = excluded.order_bytes, order_signature = excluded.order_signature,
                  order_signer = excluded.order_signer, asset = excluded.asset, amount = excluded.amount,
                  destination = excluded.destination, expires_unix = excluded.expires_unix,
-                 state = excluded.state, version = NULL, reasons = NULL, created_unix = excluded.created_unix",
+                 state = excluded.state, version = NULL, reasons = excluded.reasons, created_unix = excluded.created_unix",
         )
         .bind(&self.id)
         .bind(&self.tenant)
@@ -297,6 +298,7 @@ impl PayoutRow {
         // Beyond 64 signed bits is beyond the end of time as SQL knows it.
         .bind(i64::try_from(self.expires_unix).unwrap_or(i64::MAX))
         .bind(self.state.word())
+        .bind(reasons)
         .bind(now_unix())
         .execute(tx.sql())
         .await?;

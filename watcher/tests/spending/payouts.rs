@@ -501,6 +501,42 @@ async fn a_payout_that_a_restored_database_forgot_is_never_called_refused() {
 }
 
 #[tokio::test]
+async fn an_order_that_expired_after_a_backup_is_not_called_unpaid_if_it_was_signed() {
+    let mut world = World::start().await;
+    let expires_unix = now() + 12;
+    let brief =
+        |id, n| order::Order { expires_unix, ..order(id, 50_000, &address(STRANGER, 0, n)) };
+    let before = world.back_up().await;
+    let (paid, never) = (brief("paid", 0), brief("never", 1));
+    let _ = world.submit(&paid).await.unwrap();
+    let waits = async || world.payout("paid").await.filter(|payout| !payout.reasons.is_empty());
+    let _ = world.until("it to wait for coins", waits).await;
+    let known = world.back_up().await;
+    world.fund(3, &[200_000]).await;
+    let _ = world.payout_in("paid", "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.payout_in("paid", "final").await;
+    world.until("the orders to expire", async || (now() > expires_unix).then_some(())).await;
+    // One database knows the order and no version of it; the other has never heard of it.
+    for backup in [known, before] {
+        world.restore(&backup);
+        world.caught_up().await;
+        assert_eq!(world.submit(&paid).await.unwrap().state, "accepted");
+        let doubt = world
+            .until("the signer's word", async || {
+                let payout = world.payout("paid").await?;
+                payout.reasons.iter().any(|r| r.code == "order-paid").then_some(payout)
+            })
+            .await;
+        assert_eq!((doubt.state.as_str(), doubt.reasons.len()), ("accepted", 1));
+        // What was never signed is told so.
+        let error = world.submit(&never).await.unwrap_err();
+        assert!(error.message().starts_with("order-expired"), "{error}");
+    }
+    assert_eq!((world.signer.signed(), world.balance(STRANGER).await), (1, 50_000));
+}
+
+#[tokio::test]
 async fn coins_of_a_version_that_cannot_pay_any_more_are_not_held() {
     let world = World::start().await;
     let parents = world.fund_apart(3, &[80_000, 90_000]).await;

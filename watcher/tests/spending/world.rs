@@ -135,7 +135,8 @@ impl World {
 
     /// A copy of the watcher's database as it is now.
     pub async fn back_up(&self) -> PathBuf {
-        let copy = self.config.database.with_extension("backup");
+        let name = format!("backup-{}", now_nanos());
+        let copy = self.config.database.with_extension(name);
         let url = format!("sqlite://{}", self.config.database.display());
         let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
         let copied = sqlx::query("VACUUM INTO $1").bind(copy.to_str().unwrap());
@@ -144,15 +145,13 @@ impl World {
         copy
     }
 
-    /// Starts the watcher again on such a copy.
+    /// Starts the watcher again on such a copy, in a place of its own: threads of the killed one may still be closing its
+    /// database.
     pub fn restore(&mut self, copy: &std::path::Path) {
         self.kill_watcher();
-        for end in ["-wal", "-shm"] {
-            let mut name = self.config.database.clone().into_os_string();
-            name.push(end);
-            let _ = std::fs::remove_file(name);
-        }
-        let _ = std::fs::copy(copy, &self.config.database).unwrap();
+        let restored = self.config.database.with_extension(format!("restored-{}", now_nanos()));
+        let _ = std::fs::copy(copy, &restored).unwrap();
+        self.config.database = restored;
         self.start_watcher();
     }
 
@@ -394,6 +393,10 @@ pub fn key(service: &str) -> SigningKey {
 
 pub fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn now_nanos() -> u128 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()
 }
 
 pub fn address(seed: u8, branch: u32, index: u32) -> Address {

@@ -60,7 +60,7 @@ rules! {
     SlotRepriced = "slot-repriced",
     /// A signed slot may only be signed again where at most one of the transactions can confirm and nothing new leaves.
     SlotSigned = "slot-signed",
-    /// Only so many different transactions are ever signed over one slot.
+    /// Only so many different transactions are signed over one slot in a rolling day.
     SlotVersions = "slot-versions",
     /// A sweep pays nobody else.
     SweepExternal = "sweep-external",

@@ -9,7 +9,8 @@ use crate::intent::{Destination, Intent};
 use crate::order::{OrderRef, VerifiedOrder};
 use crate::reason::{RuleId, Trace};
 
-/// Fee bumps need a handful of transactions over one coin. More only fill the log.
+/// Fee bumps need a handful of transactions over one coin. More only fill the log; but they are counted over a day, so
+/// that nobody freezes a coin for ever with transactions that will never confirm.
 pub(crate) const MAX_VERSIONS: u32 = 64;
 
 /// Checks every slot against what the log knows of it.
@@ -20,7 +21,7 @@ pub(crate) fn check(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
 
     let others = evidence.most_versions;
     let text = format!(
-        "one input was signed for in {others} other transactions, at most {MAX_VERSIONS} with this one may be"
+        "one input was signed for in {others} other transactions within a day, at most {MAX_VERSIONS} with this one may be"
     );
     trace.check(RuleId::SlotVersions, others < MAX_VERSIONS, text);
 

@@ -100,11 +100,17 @@ async fn standing(app: &App, request: RequestId, refusal: &Refusal, deadline: In
     if matches!(refusal.reason, Reason::Busy | Reason::Deadline) {
         return Standing { request, signed: None };
     }
-    let turn = tokio::time::timeout_at(deadline, app.gate.turn(request)).await;
-    let answered = || {
-        app.log.read(|ledger| ledger.request(request).is_some_and(|known| known.answer.is_some()))
+    let looked = async {
+        let _turn = app.gate.turn(request).await;
+        // Only what a checkpoint covers is said: anything else may be gone after a restart.
+        let step = |ledger: &Ledger| {
+            Step::nothing(ledger.request(request).is_some_and(|known| known.answer.is_some()))
+        };
+        app.log.commit(step).await
     };
-    Standing { request, signed: turn.ok().map(|_turn| answered()) }
+    let looked = tokio::time::timeout_at(deadline, looked).await;
+    let signed = looked.ok().and_then(Result::ok).map(|(_permit, signed)| signed);
+    Standing { request, signed }
 }
 
 /// Carries one proven request from the policy's decision to an audited signature.

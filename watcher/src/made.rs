@@ -57,12 +57,23 @@ pub(crate) async fn load(
     sql: impl SqliteExecutor<'_>,
     txid: Txid,
 ) -> Result<Transaction, StoreError> {
-    let raw: Vec<u8> = sqlx::query_scalar("SELECT raw FROM made_transactions WHERE txid = $1")
-        .bind(bytes(&txid))
-        .fetch_optional(sql)
-        .await?
-        .ok_or_else(|| corrupt(&format!("the signed transaction {txid} is not kept")))?;
-    encode::deserialize(&raw).map_err(|e| corrupt(&format!("the signed transaction {txid}: {e}")))
+    let found = find(sql, txid).await?;
+    found.ok_or_else(|| corrupt(&format!("the signed transaction {txid} is not kept")))
+}
+
+/// A signed transaction, if it was kept.
+pub(crate) async fn find(
+    sql: impl SqliteExecutor<'_>,
+    txid: Txid,
+) -> Result<Option<Transaction>, StoreError> {
+    let raw: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT raw FROM made_transactions WHERE txid = $1")
+            .bind(bytes(&txid))
+            .fetch_optional(sql)
+            .await?;
+    raw.map(|raw| encode::deserialize(&raw))
+        .transpose()
+        .map_err(|e| corrupt(&format!("the signed transaction {txid}: {e}")))
 }
 
 /// Notes when the node last took a transaction.

@@ -65,7 +65,7 @@ pub async fn submit(
     let mut reasons = Vec::new();
     if is_expired(&order) {
         let id = row::key(&signed.signer, order.id.as_str());
-        match before::signed(app, &wallet.name, &id, 1).await? {
+        match before::signed(app, &wallet.name, &id, 0).await? {
             Some(true) => reasons.push(before::reason()),
             Some(false) => return Err(expired(&order)),
             None => return Err(before::unknown()),

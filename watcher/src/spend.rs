@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use asset::unit::BITCOIN_UNITS;
 use asset::{FeeRate, Percent};
-use bitcoin::Amount;
+use bitcoin::{Amount, Txid};
 use serde::{Deserialize, Deserializer};
 use tokio::sync::{Mutex, Notify};
 
@@ -14,6 +14,7 @@ use crate::book::Book;
 use crate::chain::Handle;
 use crate::config::Purpose;
 use crate::error::Error;
+use crate::made;
 use crate::node::Node;
 use crate::plan::{INPUTS_MAX, Limits, PARENT_BYTES_MAX, PlanError, WEIGHT_MAX, size};
 use crate::signer_client::{Reason, SignerClient};
@@ -24,7 +25,9 @@ use crate::wallets::{Wallet, Wallets};
 const SIGNER_WAIT: Duration = Duration::from_secs(3);
 
 /// How often a higher fee for one transaction is refused before it is no longer tried.
-const BUMPS_REFUSED_MAX: i64 = 5;
+const BUMPS_REFUSED_MAX: i64 = 16;
+/// Longest pause before a higher fee is tried again, in seconds: the usual window of a fee budget.
+const BUMP_PAUSE_MAX: u64 = 86_400;
 
 /// Settings of sweeps and payouts; every one has a default.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -140,7 +143,7 @@ impl SpendConfig {
             return None;
         }
         let doubled = 1_u64.checked_shl(u32::try_from(refused).ok()?)?;
-        let pause = self.bump_pause().as_secs().saturating_mul(doubled);
+        let pause = self.bump_pause().as_secs().saturating_mul(doubled).min(BUMP_PAUSE_MAX);
         let pause = if refused == 0 { 0 } else { i64::try_from(pause).ok()? };
         last_unix.checked_add(pause)
     }
@@ -179,6 +182,17 @@ impl Spender {
     ) -> Self {
         let (planning, wake) = (Mutex::new(()), Notify::new());
         Self { store, book, node, follower, signer, wallets, config, planning, wake }
+    }
+
+    /// Sends a kept transaction once more, whatever comes of it: another is asked for in its place, and it may have to do
+    /// until then.
+    pub(crate) async fn send_again(&self, txid: Txid) -> Result<(), Error> {
+        if let Some(kept) = made::find(self.store.reader(), txid).await?
+            && let Err(error) = self.node.send(&kept).await
+        {
+            tracing::debug!(%txid, "the node does not take it again: {error}");
+        }
+        Ok(())
     }
 
     /// The tenant's wallet of this name.
@@ -304,7 +318,9 @@ mod tests {
         let config = SpendConfig { bump_seconds: 600, ..SpendConfig::default() };
         let after = |refused| config.bump_again_unix(refused, 1_000);
         assert_eq!([after(0), after(1), after(4)], [Some(1_000), Some(2_200), Some(10_600)]);
-        assert_eq!(after(5), None);
+        // A budget of a day is free again after a day.
+        assert_eq!((after(8), after(15)), (Some(87_400), Some(87_400)));
+        assert_eq!(after(16), None);
         let never = SpendConfig { bump_seconds: 0, ..config };
         assert_eq!(never.bump_again_unix(0, 0), None);
     }

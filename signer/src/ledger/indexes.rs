@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use policy::names::WalletName;
 
 /// What a branch can be walked in is counted over this long.
-const DAY_SECONDS: u64 = 86_400;
+pub(super) const DAY_SECONDS: u64 = 86_400;
 
 /// Branches by wallet; true is change.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use policy::intent::{Destination, Intent, RequestId, SlotId};
 use policy::names::{LaneName, OrderId, WalletName};
 use policy::order::OrderRef;
 
-use super::indexes::Indexes;
+use super::indexes::{DAY_SECONDS, Indexes};
 use super::{FoldError, name, wrong};
 
 /// Every reserved transaction. They are numbered in the order of the log.
@@ -328,7 +328,9 @@ impl Spends {
     fn most_versions(&self, intent: &Intent, now_unix: u64) -> u32 {
         let versions = |coin: &Coin| {
             let spends = coin.spends().filter_map(|number| self.spends.get(number));
-            let live = spends.filter(|spend| !self.is_void(spend, now_unix));
+            let lately = now_unix.saturating_sub(DAY_SECONDS);
+            let live =
+                spends.filter(|spend| spend.unix_s > lately && !self.is_void(spend, now_unix));
             let others = live.map(|spend| spend.digest).filter(|d| *d != intent.digest);
             others.collect::<BTreeSet<_>>().len()
         };

@@ -176,7 +176,8 @@ fn indexes(history: &[Reserved], ask: &Ask, now: u64) -> Vec<IndexUse> {
 fn versions(list: &[Signed], ask: &Ask, now: u64) -> u32 {
     let others = |coin: &u8| {
         let over = list.iter().filter(|s| s.ask.coins.contains(coin));
-        over.filter(|s| s.ask.request != ask.request && !void(list, s, now)).count()
+        let lately = over.filter(|s| s.unix_s > now.saturating_sub(86_400));
+        lately.filter(|s| s.ask.request != ask.request && !void(list, s, now)).count()
     };
     u32::try_from(ask.coins.iter().map(others).max().unwrap()).unwrap()
 }

@@ -11,15 +11,15 @@ use crate::spend::Spender;
 
 use super::carry::{STALE_KEYS_MAX, key};
 
-/// Whether a version from `first` on was signed, by what the signer says of its key when it refuses a request that can
-/// never be signed. `None` if it did not say so of every key.
+/// Whether any version up to `last`, or of the next few, was signed, by what the signer says of its key when it refuses a
+/// request that can never be signed. `None` if it did not say so of every key.
 pub(super) async fn signed(
     app: &Spender,
     wallet: &str,
     payout: &str,
-    first: i64,
+    last: i64,
 ) -> Result<Option<bool>, Error> {
-    for number in (first..).take(STALE_KEYS_MAX) {
+    for number in 1..=last.saturating_add(STALE_KEYS_MAX) {
         let header = SignHeader {
             idempotency_key: key(payout, number),
             lane: app.config.withdraw_lane.clone(),

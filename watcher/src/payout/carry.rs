@@ -24,8 +24,10 @@ use super::{before, plan, watch};
 
 /// How often a no is asked about again while an earlier yes may be out there.
 const DENIED_PAUSE: Duration = Duration::from_secs(600);
+/// How much later than here it may be at the signer, in seconds.
+const EXPIRY_MARGIN: i64 = 3_600;
 /// Versions whose key the signer knows from before a restore; beyond, somebody has to look.
-pub(super) const STALE_KEYS_MAX: usize = 8;
+pub(super) const STALE_KEYS_MAX: i64 = 8;
 
 /// Payouts that wait for us, neither for the chain nor for coins.
 pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
@@ -92,9 +94,13 @@ async fn ask(
     match app.signer.sign(header, parents).await {
         SignOutcome::Signed(signed) => keep(app, payout, version, &psbt, &signed).await,
         SignOutcome::Refused(refusal) => denied(app, payout, version, refusal, others).await,
-        SignOutcome::NotNow(refusal) => not_now(app, payout, version, refusal).await,
+        SignOutcome::NotNow(refusal) => not_now(app, payout, version, refusal, others).await,
         SignOutcome::Unavailable(why) => {
             tracing::warn!(payout = payout.id, %why, "a payout waits for the signer");
+            if let Some(alive) = alive(app, &payout.id, others).await? {
+                // What is signed already must not be forgotten by the nodes meanwhile.
+                app.send_again(alive.txid).await?;
+            }
             Ok(Next::Failed)
         }
     }
@@ -131,6 +137,10 @@ async fn denied(
     let asked_once = version.state == VersionState::Planned;
     let expired = i64::try_from(payout.expires_unix).is_ok_and(|expires| expires <= now_unix());
     tracing::warn!(payout = payout.id, %refusal, asked_once, others = others.len(), "a payout was refused");
+    if refusal.code == Code::AlreadyExists && refusal.signed != Some(false) {
+        let reasons = [vec![before::reason()], refusal.reasons].concat();
+        return keep_in_doubt(app, payout, version, reasons).await;
+    }
     if refusal.code == Code::AlreadyExists && is_young(version) {
         // The signer knows this key with other content: our tables are older than its log. Its own rules keep
         // the order from being paid twice; the next version asks under a key of its own.
@@ -138,7 +148,7 @@ async fn denied(
     }
     if let Some(alive) = alive(app, &payout.id, others).await? {
         // It was to take the place of one that only waited: that one goes on waiting.
-        let never_signed = asked_once && refusal.signed != Some(true);
+        let never_signed = asked_once && refusal.signed == Some(false);
         let state =
             if refusal.has("slot-signed") { VersionState::Barred } else { VersionState::Refused };
         return fall_back(app, payout, never_signed.then_some((version, state)), alive).await;
@@ -149,7 +159,7 @@ async fn denied(
     let void = row::ORDER_FAULTS.iter().any(|code| refusal.has(code));
     if others.is_empty() && void {
         // Nothing is ever signed for it, however often it was asked.
-        return refuse(app, payout, Some(version), refusal.reasons).await;
+        return end(app, payout, version, refusal.reasons).await;
     }
     if refusal.has("order-paid") || (payout.may_be_paid() && asked_once) {
         return keep_in_doubt(app, payout, version, refusal.reasons).await;
@@ -169,11 +179,29 @@ async fn denied(
         // Some of its coins are set aside for something else, which says nothing about this order: take others.
         return drop_version(app, payout, version, VersionState::Barred).await;
     }
-    refuse(app, payout, asked_once.then_some(version), refusal.reasons).await
+    end(app, payout, version, refusal.reasons).await
+}
+
+/// Ends a payout, if the signer signed none of its versions: neither those that these tables know nor others that it may
+/// have been asked for before the tables were restored from a backup.
+async fn end(
+    app: &Spender,
+    payout: PayoutRow,
+    version: &Version,
+    mut reasons: Vec<Reason>,
+) -> Result<Next, Error> {
+    match before::signed(app, &payout.wallet, &payout.id, version.number).await? {
+        Some(false) => refuse(app, payout, Some(version), reasons).await,
+        Some(true) => {
+            reasons.push(before::reason());
+            keep_in_doubt(app, payout, version, reasons).await
+        }
+        None => Ok(Next::Failed),
+    }
 }
 
 fn is_young(version: &Version) -> bool {
-    usize::try_from(version.number).is_ok_and(|number| number < STALE_KEYS_MAX)
+    version.number < STALE_KEYS_MAX
 }
 
 /// The signer refused a request whose answer it holds, or did not say whether it does: a call before this one may have
@@ -194,9 +222,18 @@ async fn not_now(
     app: &Spender,
     payout: PayoutRow,
     version: &Version,
-    refusal: Refusal,
+    mut refusal: Refusal,
+    others: &[&Version],
 ) -> Result<Next, Error> {
     tracing::warn!(payout = payout.id, %refusal, "a payout waits for the signer");
+    if let Some(alive) = alive(app, &payout.id, others).await? {
+        if refusal.signed == Some(false) && !refusal.has("busy") {
+            let never_signed = version.state == VersionState::Planned;
+            let dropped = never_signed.then_some((version, VersionState::Refused));
+            return fall_back(app, payout, dropped, alive).await;
+        }
+        app.send_again(alive.txid).await?;
+    }
     if refusal.signed == Some(true) && !payout.may_be_paid() {
         let _ = withheld(app, payout, refusal).await?;
         return Ok(Next::Failed);
@@ -207,6 +244,13 @@ async fn not_now(
         if inputs.iter().any(|known| !coins::is_proven(&known.coin, &status, &payout.wallet)) {
             return drop_version(app, payout, version, VersionState::Refused).await;
         }
+    }
+    let long_expired = i64::try_from(payout.expires_unix)
+        .is_ok_and(|expires| expires.saturating_add(EXPIRY_MARGIN) <= now_unix());
+    if long_expired && others.is_empty() && refusal.signed == Some(false) && !payout.may_be_paid() {
+        // The policy was not asked, and would say no by now: keys that are retired or lost must not hold coins for ever.
+        refusal.reasons.push(plan::expired(payout.expires_unix));
+        return end(app, payout, version, refusal.reasons).await;
     }
     if !payout.may_be_paid() && !Reason::same(&payout.reasons, &refusal.reasons) {
         let _ = note(app, payout, refusal.reasons).await?;

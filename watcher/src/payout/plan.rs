@@ -54,17 +54,13 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         if payout.may_be_paid() {
             return Ok(Next::After(DOUBT_PAUSE));
         }
-        match before::signed(app, &payout.wallet, id, next(&versions)).await? {
+        let last = next(&versions).saturating_sub(1);
+        match before::signed(app, &payout.wallet, id, last).await? {
             Some(false) => {}
             Some(true) => return super::carry::doubt(app, payout).await,
             None => return Ok(Next::Failed),
         }
-        let text = format!(
-            "the order expired at {} (Unix time) before it could be paid",
-            order.expires_unix
-        );
-        let expired = Reason { code: "order-expired".into(), text };
-        return super::carry::refuse(app, payout, None, vec![expired]).await;
+        return super::carry::refuse(app, payout, None, vec![expired(order.expires_unix)]).await;
     }
     let wish = Wish::of(app, &payout, &order, &versions).await?;
     match wish.plan(app).await {
@@ -72,6 +68,12 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         Err(Error::Refused { reason, text, .. }) => wait(app, payout, reason, text).await,
         Err(error) => Err(error),
     }
+}
+
+/// Why a payout ended that nothing was signed for in time.
+pub(super) fn expired(at_unix: u64) -> Reason {
+    let text = format!("the order expired at {at_unix} (Unix time) before it could be paid");
+    Reason { code: "order-expired".into(), text }
 }
 
 /// Wallets from which payouts wait for coins.

@@ -67,7 +67,9 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
             Ok(Next::After(WINDOW_PAUSE))
         }
         // Signed by a call whose answer was lost, and not given out now: its coins are not free.
-        SignOutcome::Refused(refusal) if refusal.signed == Some(true) => {
+        SignOutcome::Refused(refusal)
+            if sweep.replaces.is_none() && refusal.signed == Some(true) =>
+        {
             note(app, sweep, refusal.reasons).await?;
             Ok(Next::After(WINDOW_PAUSE))
         }
@@ -78,6 +80,7 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
         SignOutcome::NotNow(refusal) => wait(app, sweep, refusal).await,
         SignOutcome::Unavailable(why) => {
             tracing::warn!(sweep = sweep.id, %why, "a sweep waits for the signer");
+            send_earlier(app, &sweep).await?;
             Ok(Next::Failed)
         }
     }
@@ -114,8 +117,22 @@ async fn wait(app: &Spender, mut sweep: SweepRow, refusal: Refusal) -> Result<Ne
             return Ok(Next::Done);
         }
     }
+    if sweep.replaces.is_some() && !refusal.has("busy") {
+        // Whichever of the two confirms, the coins go to cold storage: the earlier one goes on waiting.
+        return refuse(app, sweep, refusal.reasons).await;
+    }
+    send_earlier(app, &sweep).await?;
     note(app, sweep, refusal.reasons).await?;
     Ok(Next::Failed)
+}
+
+/// What is signed already, and only to be replaced, must not be forgotten by the nodes while the signer is away.
+async fn send_earlier(app: &Spender, sweep: &SweepRow) -> Result<(), Error> {
+    let Some(before) = &sweep.replaces else { return Ok(()) };
+    match row::load(app.store.reader(), before).await? {
+        Some(before) => app.send_again(before.txid).await,
+        None => Ok(()),
+    }
 }
 
 /// Notes, once, what a sweep waits for.

@@ -26,6 +26,8 @@ type Paths = BTreeMap<PublicKey, (Fingerprint, DerivationPath)>;
 pub enum Trouble {
     /// Says no, for this reason.
     Deny(&'static str),
+    /// Says that it cannot now, for this reason.
+    NotNow(&'static str),
     /// Refuses, for this reason, what it has signed already.
     Withhold(&'static str),
     /// Signs, remembers, and loses the answer on the way.
@@ -39,6 +41,8 @@ pub enum Trouble {
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub trouble: VecDeque<Trouble>,
+    /// Why it cannot sign anything once the troubles are over.
+    not_now: Option<&'static str>,
     answers: HashMap<String, (Vec<u8>, Option<Vec<u8>>)>,
     /// Orders of every request a coin was allowed for.
     uses: HashMap<OutPoint, Vec<BTreeSet<String>>>,
@@ -67,6 +71,11 @@ impl BookKeeper {
 
     pub fn expect_trouble(&self, trouble: Trouble) {
         self.ledger.lock().unwrap().trouble.push_back(trouble);
+    }
+
+    /// Nothing more is signed, for this reason.
+    pub fn refuse_after_troubles(&self, code: &'static str) {
+        self.ledger.lock().unwrap().not_now = Some(code);
     }
 
     /// Keys below `really` are proven; the status says those below `said`.
@@ -125,8 +134,11 @@ impl BookKeeper {
             return Err(with_reason(Code::FailedPrecondition, "input-not-proven", "not yet"));
         }
         let trouble = ledger.trouble.pop_front();
-        match trouble {
+        match trouble.or(ledger.not_now.map(Trouble::NotNow)) {
             Some(Trouble::Away) => return Err(Status::unavailable("away")),
+            Some(Trouble::NotNow(code)) => {
+                return Err(with_reason(Code::FailedPrecondition, code, "not now"));
+            }
             Some(Trouble::Deny(code)) if code.starts_with("order-s") => {
                 return Err(refuse(code, "not by that key"));
             }

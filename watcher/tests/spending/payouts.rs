@@ -429,6 +429,48 @@ async fn a_payout_that_waits_too_long_is_made_again_and_pays_once() {
     assert!(world.leases().await.is_empty());
 }
 
+/// What is signed goes on waiting, and is sent, when the signer cannot sign its successor.
+#[tokio::test]
+async fn a_version_stays_in_force_while_the_signer_can_make_no_other() {
+    let mut world = World::start().await;
+    world.fund(3, &[200_000, 90_000]).await;
+    let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let first = world.payout_in("o", "broadcast").await;
+    world.signer.expect_trouble(Trouble::NotNow("key-retired"));
+    world.signer.refuse_after_troubles("token-distrusted");
+    world.estimates_rise().await;
+    world
+        .until("the refusal", async || {
+            let story = world.story("o").await;
+            let sent = story.iter().filter(|kind| *kind == "payout.broadcast").count();
+            (sent >= 2).then_some(())
+        })
+        .await;
+    world.mine(DEPTH).await;
+    assert_eq!(world.payout_in("o", "final").await.txid, first.txid);
+    assert_eq!(world.balance(STRANGER).await, 120_000);
+    assert!(world.leases().await.is_empty());
+}
+
+/// Keys that are retired sign no payout any more: the coins of one that waited are free once its order expired.
+#[tokio::test]
+async fn a_payout_of_retired_keys_ends_when_its_order_has_long_expired() {
+    let world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    world.signer.expect_trouble(Trouble::NotNow("key-retired"));
+    world.signer.refuse_after_troubles("key-retired");
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    world
+        .until("a reason", async || world.payout("o").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!(world.leases().await, ["payout/shop/o"]);
+    world.expire("shop/o", now() - 3_700).await;
+    let ended = world.payout_in("o", "refused").await;
+    let reasons: Vec<_> = ended.reasons.iter().map(|reason| reason.code.as_str()).collect();
+    assert_eq!(reasons, ["key-retired", "order-expired"]);
+    assert!(world.leases().await.is_empty());
+}
+
 #[tokio::test]
 async fn what_waits_is_made_again_also_after_its_order_expired() {
     let mut world = World::start().await;
@@ -498,6 +540,31 @@ async fn a_payout_that_a_restored_database_forgot_is_never_called_refused() {
     let _ = world.payout_in("p", "broadcast").await;
     assert_eq!(world.payout("o").await.unwrap().state, "accepted");
     assert_eq!(world.balance(STRANGER).await, 50_000);
+}
+
+/// The key of a version may be free and the payout signed all the same, under a later one that a restored database forgot.
+#[tokio::test]
+async fn what_was_signed_in_a_later_version_is_never_called_refused() {
+    let mut world = World::start().await;
+    world.fund(3, &[200_000, 90_000]).await;
+    let backup = world.back_up().await;
+    let order = order("o", 50_000, &address(STRANGER, 0, 0));
+    world.signer.expect_trouble(Trouble::Deny("index-window"));
+    let _ = world.submit(&order).await.unwrap();
+    let _ = world.payout_in("o", "broadcast").await;
+    world.restore(&backup);
+    world.caught_up().await;
+    world.signer.expect_trouble(Trouble::Deny("order-signature"));
+    let _ = world.submit(&order).await.unwrap();
+    let doubt = world
+        .until("a reason", async || world.payout("o").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    let reasons: Vec<_> = doubt.reasons.iter().map(|reason| reason.code.as_str()).collect();
+    assert_eq!(
+        (doubt.state.as_str(), &reasons[..]),
+        ("accepted", &["order-signature", "order-paid"][..])
+    );
+    assert_eq!(world.signer.signed(), 1);
 }
 
 #[tokio::test]

@@ -134,6 +134,25 @@ async fn a_lost_answer_is_asked_for_again_and_signed_once() {
     assert_eq!(world.signer.signed(), 1);
 }
 
+/// Whichever of the two confirms, the coins are in cold storage: what is signed must not wait for what cannot be.
+#[tokio::test]
+async fn a_sweep_stays_in_force_while_the_signer_can_make_no_other() {
+    let mut world = World::start().await;
+    world.fund(1, &[500_000, 600_000]).await;
+    let first = world.create_sweep("a").await.unwrap();
+    let sent = world.sweep_in(&first.id, "broadcast").await;
+    world.signer.expect_trouble(Trouble::NotNow("key-compromised"));
+    world.signer.refuse_after_troubles("key-compromised");
+    world.estimates_rise().await;
+    let second = world.replaced_by(&first.id).await;
+    let _ = world.sweep_in(&second, "refused").await;
+    let revived = world.sweep_in(&first.id, "broadcast").await;
+    assert_eq!(revived.txid, sent.txid);
+    world.mine(DEPTH).await;
+    let _ = world.sweep_in(&first.id, "final").await;
+    assert!(world.leases().await.is_empty());
+}
+
 #[tokio::test]
 async fn when_a_parent_vanishes_the_other_coins_are_swept_again() {
     let world = World::start().await;

@@ -305,6 +305,19 @@ impl World {
         found
     }
 
+    /// Lets a payout's order have expired at this time.
+    pub async fn expire(&self, payout: &str, at_unix: u64) {
+        let url = format!("sqlite://{}", self.config.database.display());
+        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+        sqlx::query("UPDATE payouts SET expires_unix = $1 WHERE id = $2")
+            .bind(i64::try_from(at_unix).unwrap())
+            .bind(payout)
+            .execute(&pool)
+            .await
+            .unwrap();
+        pool.close().await;
+    }
+
     /// Transactions that were planned for a payout, straight from the tables.
     pub async fn planned_txids(&self, payout: &str) -> Vec<String> {
         let pool = self.tables().await;

@@ -330,7 +330,7 @@ impl Spends {
             let spends = coin.spends().filter_map(|number| self.spends.get(number));
             let lately = now_unix.saturating_sub(DAY_SECONDS);
             let live =
-                spends.filter(|spend| spend.unix_s > lately && !self.is_void(spend, now_unix));
+                spends.filter(|spend| spend.unix_s >= lately && !self.is_void(spend, now_unix));
             let others = live.map(|spend| spend.digest).filter(|d| *d != intent.digest);
             others.collect::<BTreeSet<_>>().len()
         };

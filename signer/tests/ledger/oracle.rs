@@ -176,7 +176,7 @@ fn indexes(history: &[Reserved], ask: &Ask, now: u64) -> Vec<IndexUse> {
 fn versions(list: &[Signed], ask: &Ask, now: u64) -> u32 {
     let others = |coin: &u8| {
         let over = list.iter().filter(|s| s.ask.coins.contains(coin));
-        let lately = over.filter(|s| s.unix_s > now.saturating_sub(86_400));
+        let lately = over.filter(|s| s.unix + 86_400 >= now);
         lately.filter(|s| s.ask.request != ask.request && !void(list, s, now)).count()
     };
     u32::try_from(ask.coins.iter().map(others).max().unwrap()).unwrap()

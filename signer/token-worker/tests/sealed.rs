@@ -9,12 +9,21 @@
 )]
 
 mod support;
+#[path = "support/memory.rs"]
+mod memory;
+
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bitcoin::bip32::{ChildNumber, Xpriv};
 use bitcoin::key::TapTweak as _;
+use memory::{Hit, Needles};
 use secp256k1::schnorr::Signature;
 use secp256k1::{Message, PublicKey, SECP256K1};
-use support::{TestToken, Worker, verifies};
+use support::{TestToken, Worker, faulty_module, verifies};
 use token_wire::{
     BATCH_JOBS_MAX, Binding, FaultCode, JobOutcome, Keys, RawSignature, Reply, Request,
     SEALED_BYTES_MAX, SealedAccount, SealedBatch, SealedJob, SigningWay,
@@ -167,4 +176,136 @@ fn a_token_without_a_sealing_key_still_binds_and_says_what_is_missing() {
     let fault = worker.fault(&Request::Bind(Binding { keys: swapped, challenge: [8; 32] }));
     assert_eq!(fault.code, FaultCode::KeyUnsafe);
     assert!(fault.text.contains("sealing key: CKA_UNWRAP_TEMPLATE"), "{}", fault.text);
+}
+
+/// Children that sign in the test below, on each branch.
+const CHILDREN: u32 = 8;
+
+/// Private keys and chain codes of the account, its branches and children.
+fn secrets() -> Needles {
+    let mut secrets = Needles::default();
+    let mut add = |name: &str, node: &Xpriv| {
+        secrets.add(&format!("{name} key"), &node.private_key.secret_bytes());
+        secrets.add(&format!("{name} chain code"), &node.chain_code.to_bytes());
+    };
+    add("account", &account());
+    for branch in [0, 1] {
+        let branch = ChildNumber::Normal { index: branch };
+        let branch = account().derive_priv(SECP256K1, &[branch]).unwrap();
+        add("branch", &branch);
+        for index in 0..CHILDREN {
+            let child = ChildNumber::Normal { index };
+            add("child", &branch.derive_priv(SECP256K1, &[child]).unwrap());
+        }
+    }
+    secrets
+}
+
+/// Looks into the worker while it stands still, and lets it go on.
+fn halted(pid: u32, secrets: &Needles) -> Vec<Hit> {
+    let hits = secrets.scan(pid);
+    signal(pid, "CONT");
+    hits
+}
+
+fn signal(pid: u32, signal: &str) {
+    let kill = format!("kill -{signal} {pid}"); // the shell's own: a fresh machine has no other
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// Ends the worker when the test fails, so that nobody waits for its answer.
+struct EndsWithTheTest(u32);
+
+impl Drop for EndsWithTheTest {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            signal(self.0, "KILL");
+        }
+    }
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn stands_still(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().any(|line| line.starts_with("State:") && line.contains('T'))
+}
+
+fn has(hits: &[Hit], name: &str) -> bool {
+    hits.iter().any(|hit| hit.name == name)
+}
+
+#[test]
+fn an_opened_account_is_in_memory_while_it_signs_and_nowhere_once_the_worker_is_idle() {
+    let token = TestToken::new();
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    let (account, secrets) = (seal(&keys, &plain()), secrets());
+    let rules = token.dir.path().join("faulty");
+    fs::create_dir(&rules).unwrap();
+    let env = [("FAULTY_MODULE", token.module.as_str()), ("FAULTY_DIR", rules.to_str().unwrap())];
+    let module = faulty_module();
+    let module = module.to_str().unwrap();
+    let pin = token.pin_file();
+    let mut worker = Worker::start(module, &token.config(), "cofferdam-dev", &pin, &env);
+    let pid = worker.child.id();
+    worker.open(false);
+    assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+    let bound = worker.ask(&Request::Bind(Binding { keys, challenge: [8; 32] }));
+    assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
+    assert_eq!(secrets.scan(pid), [], "before it opened anything");
+
+    // It stands still with what the token has just decrypted, before the AES key is destroyed.
+    fs::write(rules.join("rules"), "C_DestroyObject once stop\n").unwrap();
+    thread::scope(|scope| {
+        let one = || ask(&mut worker, &account, vec![job(false, 0, SigningWay::TaprootKey)]);
+        let signing = scope.spawn(one);
+        let _guard = EndsWithTheTest(pid);
+        until("the worker to stand still", || stands_still(pid));
+        let hits = halted(pid, &secrets);
+        for name in ["account key", "account chain code"] {
+            assert!(has(&hits, name), "no {name} while it is opened: {hits:?}");
+        }
+        signed(&signing.join().unwrap()[0]);
+    });
+
+    // Somewhere in the midst of signatures: again until a child is seen at work.
+    let jobs = (0..CHILDREN).flat_map(|index| {
+        [job(false, index, SigningWay::TaprootKey), job(true, index, SigningWay::Ecdsa)]
+    });
+    let jobs: Vec<SealedJob> = jobs.cycle().take(BATCH_JOBS_MAX).collect();
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !enough.load(Ordering::Relaxed) {
+                let outcomes = ask(&mut worker, &account, jobs.clone());
+                assert!(outcomes.iter().map(signed).count() == BATCH_JOBS_MAX);
+            }
+        });
+        let _guard = EndsWithTheTest(pid);
+        let wanted = ["branch key", "branch chain code", "child key"];
+        until("all to be seen", || {
+            signal(pid, "STOP");
+            until("the worker to stand still", || stands_still(pid));
+            let hits = halted(pid, &secrets);
+            wanted.iter().all(|name| has(&hits, name))
+        });
+        enough.store(true, Ordering::Relaxed);
+    });
+
+    let began = Instant::now();
+    loop {
+        let hits = secrets.scan(pid);
+        if hits.is_empty() {
+            break;
+        }
+        // The moment that it waits for more work, on a busy machine.
+        assert!(began.elapsed() < Duration::from_secs(20), "in the idle worker's memory: {hits:?}");
+    }
 }

@@ -172,15 +172,22 @@ pub(crate) fn verifies(raw: RawSignature, digest: [u8; 32], key: &PublicKey) -> 
     SECP256K1.verify_ecdsa(&Message::from_digest(digest), &signature, key).is_ok()
 }
 
-/// The command of its own package, built once by the same cargo into the same place.
+/// The command of its own package.
 fn softhsm_setup() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let built =
-            Command::new(env!("CARGO")).args(["build", "-q", "-p", "softhsm-setup"]).status();
-        assert!(built.unwrap().success());
-        Path::new(env!("CARGO_BIN_EXE_token-worker")).with_file_name("softhsm-setup")
-    })
+    PATH.get_or_init(|| built("softhsm-setup", "softhsm-setup"))
+}
+
+/// The module that stands before the real one and fails as told.
+pub(crate) fn faulty_module() -> PathBuf {
+    built("faulty-hsm", "libfaulty_hsm.so")
+}
+
+/// Built by the same cargo into the same place.
+fn built(package: &str, file: &str) -> PathBuf {
+    let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", package]).status();
+    assert!(built.unwrap().success());
+    Path::new(env!("CARGO_BIN_EXE_token-worker")).with_file_name(file)
 }
 
 pub(crate) fn to_hex(bytes: &[u8]) -> String {

@@ -35,6 +35,16 @@ impl Programs {
         Ok(Self { dir: dir.to_owned() })
     }
 
+    /// Has cargo build these examples too, beside the programs in `examples`; without cargo they must be there.
+    pub fn with_examples(self, names: &[&str]) -> Result<Self> {
+        if let Some(cargo) = env::var_os("CARGO") {
+            let examples: Vec<String> =
+                names.iter().map(|name| format!("--example={name}")).collect();
+            build(Path::new(&cargo), &self.dir, &examples).map_err(anyhow::Error::msg)?;
+        }
+        Ok(self)
+    }
+
     /// A command that runs one of them.
     pub fn command(&self, name: &str) -> Command {
         Command::new(self.dir.join(name))
@@ -60,31 +70,30 @@ impl Programs {
 /// Builds all programs, once in this process; what is fresh costs a second.
 fn built_by(cargo: &Path, dir: &Path) -> Result<()> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-    let build = || {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-        let mut command = Command::new(cargo);
-        command
-            .args(["build", "--quiet", "--workspace", "--bins", "--manifest-path"])
-            .arg(manifest);
-        if dir.file_name().is_some_and(|name| name == "release") {
-            command.arg("--release");
+    let built = BUILT.get_or_init(|| build(cargo, dir, &["--bins".to_owned()]));
+    built.clone().map_err(anyhow::Error::msg)
+}
+
+/// Builds these targets of the workspace, into the same place.
+fn build(cargo: &Path, dir: &Path, targets: &[String]) -> Result<(), String> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--workspace", "--manifest-path"]).arg(manifest);
+    command.args(targets);
+    if dir.file_name().is_some_and(|name| name == "release") {
+        command.arg("--release");
+    }
+    // What cargo set for the test would look like a changed environment to the build scripts that watch it.
+    let for_test =
+        ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_"];
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| for_test.iter().any(|start| name.starts_with(start))) {
+            command.env_remove(name);
         }
-        // What cargo set for the test would look like a changed environment to the build scripts that watch it.
-        let for_test =
-            ["CARGO_BIN_", "CARGO_CRATE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PRIMARY_"];
-        for (name, _) in env::vars_os() {
-            if name
-                .to_str()
-                .is_some_and(|name| for_test.iter().any(|start| name.starts_with(start)))
-            {
-                command.env_remove(name);
-            }
-        }
-        match command.env_remove("CARGO").env_remove("OUT_DIR").stdin(Stdio::null()).status() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(format!("the programs could not be built ({status})")),
-            Err(error) => Err(format!("cargo could not be run: {error}")),
-        }
-    };
-    BUILT.get_or_init(build).clone().map_err(anyhow::Error::msg)
+    }
+    match command.env_remove("CARGO").env_remove("OUT_DIR").stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the programs could not be built ({status})")),
+        Err(error) => Err(format!("cargo could not be run: {error}")),
+    }
 }

@@ -1,5 +1,5 @@
 //! The other side of the comparison: bare loops over as many sessions as the signer has workers. They do what a
-//! sweep cannot do without, and nothing else.
+//! sweep cannot do without, and nothing else. Never used for coins.
 
 use std::io::{BufReader, Write as _};
 use std::path::Path;
@@ -8,11 +8,28 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// One process and session each.
-pub(crate) struct Bare(Vec<(Child, BufReader<std::process::ChildStdout>)>);
+/// Loops that do as many signatures as a sweep has inputs.
+pub(crate) trait Bare {
+    /// What they call and nothing else.
+    fn name(&self) -> &'static str;
 
-impl Bare {
-    pub(crate) fn start(dir: &Path, sessions: usize) -> Result<Self> {
+    /// Has `count` signatures made and verified over all sessions; says how many were, and how long the slowest took.
+    fn run(&mut self, count: u32) -> Result<(u32, Duration)>;
+}
+
+/// First number and count of each session's part.
+pub(crate) fn share(count: u32, sessions: u32) -> impl Iterator<Item = (u32, u32)> {
+    let part = count.div_ceil(sessions.max(1));
+    let first = move |session: u32| session.saturating_mul(part).min(count);
+    (0..sessions)
+        .map(move |session| (first(session), part.min(count.saturating_sub(first(session)))))
+}
+
+/// The token's calls: `bare_loop`, one process and session each.
+pub(crate) struct TokenCalls(Vec<(Child, BufReader<std::process::ChildStdout>)>);
+
+impl TokenCalls {
+    pub(crate) fn start(dir: &Path, sessions: u32) -> Result<Self> {
         let config = std::fs::read_to_string(dir.join("signer").join("signer.toml"))?;
         let config: toml::Table = config.parse()?;
         let token = config.get("token").context("signer.toml has no [token]")?;
@@ -41,26 +58,29 @@ impl Bare {
         };
         (0..sessions).map(start).collect::<Result<_>>().map(Self)
     }
+}
 
-    /// Does `count` records over all sessions and says how long the slowest took.
-    pub(crate) fn run(&mut self, count: u32) -> Result<Duration> {
-        let sessions = u32::try_from(self.0.len())?;
-        let share = count.div_ceil(sessions);
-        let mut first = 0_u32;
+impl Bare for TokenCalls {
+    fn name(&self) -> &'static str {
+        "the token's calls and libsecp256k1 verifying"
+    }
+
+    fn run(&mut self, count: u32) -> Result<(u32, Duration)> {
         let begin = Instant::now();
-        for (child, _) in &mut self.0 {
+        let sessions = u32::try_from(self.0.len())?;
+        for ((child, _), (first, count)) in self.0.iter_mut().zip(share(count, sessions)) {
             let stdin = child.stdin.as_mut().context("no input")?;
-            writeln!(stdin, "{first} {}", share.min(count.saturating_sub(first)))?;
-            first = first.saturating_add(share);
+            writeln!(stdin, "{first} {count}")?;
         }
+        let mut done = 0_u32;
         for (_, said) in &mut self.0 {
-            line(said)?;
+            done = done.saturating_add(line(said)?.parse().context("not a number of signatures")?);
         }
-        Ok(begin.elapsed())
+        Ok((done, begin.elapsed()))
     }
 }
 
-impl Drop for Bare {
+impl Drop for TokenCalls {
     fn drop(&mut self) {
         for (child, _) in &mut self.0 {
             let _ = child.kill();

@@ -7,6 +7,7 @@
     reason = "a test that fails may panic"
 )]
 
+mod bench;
 mod books;
 mod keys;
 mod crashes;

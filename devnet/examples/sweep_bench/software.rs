@@ -1,0 +1,85 @@
+//! The bare loop beside a sealed account: the same child keys derived, tweaked, signed with and verified by
+//! libsecp256k1 alone, in as many threads as the signer has workers. It has no token, no request and no log, and its
+//! keys are a development ceremony's.
+
+use std::path::Path;
+use std::str::FromStr as _;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bitcoin::NetworkKind;
+use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
+use bitcoin::key::TapTweak as _;
+use bitcoin::secp256k1::{Keypair, Message, SECP256K1};
+use devnet::Stack;
+
+use crate::bare::{Bare, share};
+
+pub(crate) struct Software {
+    /// The account's external branch: the step down to it is done once, as the worker does.
+    branch: Xpriv,
+    sessions: u32,
+    addresses: u32,
+}
+
+impl Software {
+    pub(crate) fn new(stack: &Stack, sessions: u32, addresses: u32) -> Result<Self> {
+        let seed = seed(&[stack.share("deposits", 1), stack.share("deposits", 2)])?;
+        let master = Xpriv::new_master(NetworkKind::Test, &seed)?;
+        let account = master.derive_priv(SECP256K1, &DerivationPath::from_str("m/86h/1h/0h")?)?;
+        let xpub = Xpub::from_priv(SECP256K1, &account).to_string();
+        ensure!(stack.descriptors().deposits.contains(&xpub), "these shares are another account's");
+        let branch = account.derive_priv(SECP256K1, &[ChildNumber::from_normal_idx(0)?])?;
+        Ok(Self { branch, sessions, addresses })
+    }
+
+    /// Children one after the other, around from the first when they end; how many signatures verified.
+    fn sign(&self, first: u32, count: u32) -> Result<u32> {
+        let mut done = 0_u32;
+        for number in (first..).take(usize::try_from(count)?) {
+            let index = number.checked_rem(self.addresses).context("no addresses")?;
+            let child =
+                self.branch.derive_priv(SECP256K1, &[ChildNumber::from_normal_idx(index)?])?;
+            let pair = Keypair::from_secret_key(SECP256K1, &child.private_key);
+            let pair = pair.tap_tweak(SECP256K1, None).to_keypair();
+            let digest = Message::from_digest([0xb5; 32]);
+            let mut aux = [0; 32];
+            getrandom::fill(&mut aux).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+            let signature = SECP256K1.sign_schnorr_with_aux_rand(&digest, &pair, &aux);
+            SECP256K1.verify_schnorr(&signature, &digest, &pair.x_only_public_key().0)?;
+            done = done.saturating_add(1);
+        }
+        Ok(done)
+    }
+}
+
+impl Bare for Software {
+    fn name(&self) -> &'static str {
+        "libsecp256k1 deriving, signing and verifying"
+    }
+
+    fn run(&mut self, count: u32) -> Result<(u32, Duration)> {
+        let begin = Instant::now();
+        let this = &*self;
+        let done = thread::scope(|scope| {
+            let shares = share(count, this.sessions);
+            let threads: Vec<_> =
+                shares.map(|(first, count)| scope.spawn(move || this.sign(first, count))).collect();
+            let joined = threads
+                .into_iter()
+                .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?);
+            joined.sum::<Result<u32>>()
+        })?;
+        Ok((done, begin.elapsed()))
+    }
+}
+
+fn seed(shares: &[impl AsRef<Path>]) -> Result<Vec<u8>> {
+    let mut recovery = slip39::Recovery::new();
+    for share in shares {
+        let words = std::fs::read_to_string(share)?;
+        recovery.add(slip39::Mnemonic::parse(words.trim())?)?;
+    }
+    Ok(recovery.recover(&slip39::Passphrase::none())?.to_vec())
+}

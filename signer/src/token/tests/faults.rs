@@ -173,6 +173,54 @@ async fn every_code_at_every_call_is_recovered_from_within_five_seconds() {
     assert_eq!(token.warning(), None);
 }
 
+/// Every code at the login of a worker that takes a lost one's place, a hang and every way to die: the token is used
+/// again, the PIN was asked for twice at most, and its latch stays open.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_at_the_login_but_the_tokens_word_on_the_pin_trips_the_latch() {
+    let mut test = TestToken::bare_faulty();
+    test.config.workers = std::num::NonZeroU8::new(1);
+    // What a hang costs; with room for a busy machine, on which a start takes seconds.
+    test.config.start_seconds_max = std::num::NonZeroU8::new(8);
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 2);
+    let token = test.start().await;
+    let deaths = ["crash", "crash-after", "abort", "exit", "hang"];
+    let mut slowest = Duration::ZERO;
+    for what in PASSING.iter().chain(&CODES).chain(&deaths) {
+        let (logins, before) = (test.calls("C_Login"), test.faults().len());
+        test.fault(&format!("C_Login once {what}\n"));
+        let began = Instant::now();
+        for pid in test.workers() {
+            TestToken::signal(pid, "-KILL");
+        }
+        while sign_all(&token, &children).await.is_err() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{what}: {:?}", token.problem());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if *what != "hang" {
+            slowest = slowest.max(began.elapsed());
+        }
+        assert_eq!(test.faults().split_off(before), [format!("C_Login {what}")]);
+        assert_eq!(test.calls("C_Login") - logins, 2, "{what}");
+        assert!(!test.state().join("pin-refused").exists(), "{what}");
+        assert!(!test.state().join("pin-attempt").exists(), "{what}");
+    }
+    println!("{} faults at the login; the slowest took {slowest:?}", 32 + deaths.len());
+    assert_eq!(token.warning(), None);
+    token.stop().await;
+
+    // The token's word on the PIN: one try each, whatever else it might mean.
+    for word in ["CKR_PIN_INCORRECT", "CKR_PIN_LOCKED", "CKR_PIN_EXPIRED", "CKR_PIN_INVALID"] {
+        let logins = test.calls("C_Login");
+        test.fault(&format!("C_Login always {word}\n"));
+        for _ in 0..3 {
+            assert!(matches!(test.refusal().await, TokenError::PinLatched(_)), "{word}");
+        }
+        assert_eq!(test.calls("C_Login") - logins, 1, "{word}");
+        crate::init::clear_pin(&test.state(), false, &mut Vec::new()).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_pass_by_itself_is_recovered_from() {
     let mut test = TestToken::bare_faulty();

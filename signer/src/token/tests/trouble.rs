@@ -263,3 +263,56 @@ async fn init_changes_nothing_the_second_time() {
     let said = String::from_utf8(said).unwrap();
     assert!(said.starts_with("-----BEGIN PUBLIC KEY-----") && said.contains(&fingerprint[3]));
 }
+
+/// The files in which SoftHSM keeps this token's objects.
+fn objects(test: &TestToken) -> std::collections::BTreeSet<PathBuf> {
+    let tokens = fs::read_dir(test.dir.path().join("token/tokens")).unwrap();
+    let files = tokens.flat_map(|token| fs::read_dir(token.unwrap().path()).unwrap());
+    files.map(|file| file.unwrap().path()).filter(|path| path.is_file()).collect()
+}
+
+/// A token from before there were sealing keys: `signer init` makes that one key beside the others, and no second.
+#[tokio::test]
+async fn init_adds_a_sealing_key_to_an_older_token() {
+    let test = TestToken::bare_faulty();
+    let init = async || {
+        let mut said = Vec::new();
+        let keys = crate::init::init(&test.config, &test.state(), None, &mut said).await;
+        (keys, String::from_utf8(said).unwrap())
+    };
+    // Keys are made in turn, the sealing key second. Stopped before it and after it, the token shows which files it is.
+    let mut files = Vec::new();
+    for _ in 0..2 {
+        test.fault("C_GenerateKeyPair #2 CKR_DEVICE_ERROR");
+        init().await.0.unwrap_err();
+        files.push(objects(&test));
+    }
+    test.no_fault();
+    let new = TokenKeys { sealing_spki: None, ..init().await.0.unwrap() };
+    let sealing: Vec<&PathBuf> = files[1].difference(&files[0]).collect();
+    assert!(!sealing.is_empty());
+    sealing.into_iter().for_each(|file| fs::remove_file(file).unwrap());
+    // What was written down then: a whole set of keys but for the sealing key.
+    let file = crate::token::KeyFile::in_dir(&test.state());
+    file.write(&new).unwrap();
+    let token = test.start().await;
+    sign_all(&token, &TestChild::many(&new, 4)).await.unwrap();
+    token.stop().await;
+
+    let (keys, said) = init().await;
+    let keys = keys.unwrap();
+    assert!(said.contains("sealing       made now"), "{said}");
+    assert_eq!(said.matches("made now").count(), 1, "{said}");
+    assert!(keys.sealing_spki.is_some());
+    assert_eq!(TokenKeys { sealing_spki: None, ..keys.clone() }, new);
+    assert_eq!(file.require().unwrap(), keys);
+    let (again, said) = init().await;
+    assert_eq!(again.unwrap(), keys);
+    assert!(!said.contains("made now"), "{said}");
+    let mut said = Vec::new();
+    crate::init::sealing_key(&test.config, &test.state(), None, &mut said).await.unwrap();
+    assert!(String::from_utf8(said).unwrap().contains("BEGIN PUBLIC KEY"));
+    let token = test.start().await;
+    sign_all(&token, &TestChild::many(&keys, 4)).await.unwrap();
+    token.stop().await;
+}

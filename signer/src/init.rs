@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenInfo, TokenKeys, state_dirs};
+use crate::told::Told;
 
 /// `signer init`: makes the keys that the token lacks, checks those it has, writes their public halves to
 /// `state_dir` and, when asked, the wrapping key's PEM to `pem`. Running it again changes nothing.
@@ -94,11 +95,14 @@ async fn show_for_ceremony(
 }
 
 /// `signer pin clear`: allows one more login after the PIN was refused, and with `last_try` also one that locks the
-/// PIN when it is wrong. Put the right PIN in place first.
+/// PIN when it is wrong. Put the right PIN in place first. The next start writes it into the log.
 ///
 /// # Errors
 /// When the state directory cannot be written.
 pub fn clear_pin(state_dir: &Path, last_try: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    // Also when nothing was refused: from now on one login is tried that would not have been before.
+    let said = if last_try { "signer pin clear --last-try" } else { "signer pin clear" };
+    Told::in_dir(state_dir).add("PIN latch", said)?;
     let mut cleared = last_try;
     for dir in state_dirs(state_dir) {
         cleared |= Latch::in_dir(&dir).clear(last_try)?;
@@ -111,13 +115,17 @@ pub fn clear_pin(state_dir: &Path, last_try: bool, out: &mut impl Write) -> anyh
     Ok(())
 }
 
-/// `signer token clear`: lets the token be used again after it signed wrongly. Find out why first.
+/// `signer token clear`: lets the token be used again after it signed wrongly. Find out why first. The next start writes it into the
+/// log.
 ///
 /// # Errors
 /// When the state directory cannot be written.
 pub fn clear_token(state_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let mut cleared = false;
     for dir in state_dirs(state_dir) {
+        if Distrust::in_dir(&dir).check().is_err() {
+            Told::in_dir(state_dir).add("distrust of a token", "signer token clear")?;
+        }
         cleared |= Distrust::in_dir(&dir).clear()?;
     }
     if cleared {

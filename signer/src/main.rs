@@ -79,8 +79,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Changes the token's user PIN, and the PIN file with it, with the signer stopped.
+    /// Changes a token's user PIN, and the PIN file with it, with the signer stopped.
     SetPin {
+        /// The standby whose PIN it is, by its name in the configuration; the first token's when not given.
+        #[arg(long, value_name = "NAME")]
+        token: Option<String>,
         /// A file with the new PIN, mode 0600; asked for on the terminal when not given.
         #[arg(long, value_name = "FILE", conflicts_with = "finish")]
         new_pin_file: Option<PathBuf>,
@@ -202,9 +205,12 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     // What starts workers comes first: once this process is confined it starts nothing any more.
     let mut changing = None;
-    if let Command::SetPin { new_pin_file, finish } = &arguments.command {
-        let told = set_pin::prepare(&config, new_pin_file.as_deref(), *finish)?;
-        changing = Some(TokenConfig { starter: Some(Starter::start(&told)?.0), ..told });
+    if let Command::SetPin { token, new_pin_file, finish } = &arguments.command {
+        let (token, new_pin_file) = (token.clone(), new_pin_file.clone());
+        let asked = set_pin::Asked { token, new_pin_file, finish: *finish };
+        let told = set_pin::prepare(&config, &asked)?;
+        let told = TokenConfig { starter: Some(Starter::start(&told)?.0), ..told };
+        changing = Some((told, asked));
     }
     let starters = start_starters(&mut config)?;
     config.lacking =
@@ -216,8 +222,8 @@ fn main() -> anyhow::Result<ExitCode> {
         checked.show(json, &mut out)?;
         return Ok(checked.exit_code());
     }
-    if let (Command::SetPin { finish, .. }, Some(changing)) = (&arguments.command, changing) {
-        runtime.block_on(set_pin::set_pin(&config, changing, *finish, &mut out))?;
+    if let Some((changing, asked)) = changing {
+        runtime.block_on(set_pin::set_pin(&config, changing, &asked, &mut out))?;
         return Ok(ExitCode::SUCCESS);
     }
     runtime.block_on(run(config, arguments.command, starters)).map(|()| ExitCode::SUCCESS)
@@ -254,8 +260,12 @@ fn needs(command: &Command, config: &Config) -> Needs {
         Command::Doctor { .. } => {
             Needs { read: vec![PathBuf::from(doctor::TIME_SYNCHRONISED)], ..Needs::default() }
         }
-        Command::SetPin { .. } => {
-            let file = config.token.pin_file.as_deref();
+        Command::SetPin { token, .. } => {
+            let named = match token {
+                Some(name) => config.token.standby.get(name),
+                None => Some(&config.token),
+            };
+            let file = named.and_then(|token| token.pin_file.as_deref());
             Needs { write: file.map(folder).into_iter().collect(), ..Needs::default() }
         }
         Command::Serve { .. } => Needs { listens: true, ..Needs::default() },

@@ -24,6 +24,17 @@ use crate::log::{Clock, Step};
 use crate::start;
 use crate::token::{Latch, Line, NewPin, TokenConfig, TokenError, sync_dir};
 
+/// Which token, and where the new PIN comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// A standby's name; the first token when not given.
+    pub token: Option<String>,
+    /// A file with the new PIN; asked for on the terminal when not given.
+    pub new_pin_file: Option<PathBuf>,
+    /// Finish a change that was interrupted.
+    pub finish: bool,
+}
+
 /// What the latch says while a change is under way.
 const UNDER_WAY: &str = "a change of the PIN was not finished: run `signer set-pin --finish`";
 
@@ -31,32 +42,40 @@ const UNDER_WAY: &str = "a change of the PIN was not finished: run `signer set-p
 ///
 /// # Errors
 /// When this signer does not start its workers itself, or an earlier change stands in the way.
-pub fn prepare(
-    config: &Config,
-    new_pin_file: Option<&Path>,
-    finish: bool,
-) -> anyhow::Result<TokenConfig> {
+pub fn prepare(config: &Config, asked: &Asked) -> anyhow::Result<TokenConfig> {
+    let (mut token, own_dir) = token(config, asked)?;
     ensure!(
-        config.token.socket.is_none(),
+        token.socket.is_none(),
         "this signer's workers belong to somebody else: run this with a configuration that names module, label and PIN file, as a user who may write that file"
     );
-    let mut token = config.token.alone();
-    let new = config.token.pin_file.as_deref().map(beside);
-    if finish {
+    let new = token.pin_file.as_deref().map(beside);
+    if asked.finish {
         let new = new.context("only a change with a PIN file can be finished by a program: put the right PIN in its place, then `signer pin clear`")?;
         ensure!(new.is_file(), "there is no {}: nothing to finish", new.display());
         token.pin_file = Some(new);
         return Ok(token);
     }
-    Latch::in_dir(&config.state_dir).check()?;
+    Latch::in_dir(&own_dir).check()?;
     if let Some(new) = new.filter(|new| new.exists()) {
         bail!(
             "{} is there: an earlier change was not finished; run `signer set-pin --finish`",
             new.display()
         );
     }
-    token.new_pin = Some(new_pin_file.map_or(NewPin::Prompt, |file| NewPin::File(file.to_owned())));
+    token.new_pin = Some(asked.new_pin_file.clone().map_or(NewPin::Prompt, NewPin::File));
     Ok(token)
+}
+
+/// The token that was named, and the folder of its latch.
+fn token(config: &Config, asked: &Asked) -> anyhow::Result<(TokenConfig, PathBuf)> {
+    let all = config.token.each(&config.state_dir);
+    let (_, token, own_dir) =
+        all.into_iter().find(|(name, _, _)| *name == asked.token).with_context(|| {
+            let name = asked.token.as_deref().unwrap_or_default();
+            format!("the configuration names no standby \"{name}\"")
+        })?;
+    fs::create_dir_all(&own_dir).with_context(|| format!("cannot make {}", own_dir.display()))?;
+    Ok((token, own_dir))
 }
 
 /// Changes the PIN, or finishes a change; `changing` are the settings that [`prepare`] made.
@@ -66,27 +85,27 @@ pub fn prepare(
 pub async fn set_pin(
     config: &Config,
     changing: TokenConfig,
-    finish: bool,
+    asked: &Asked,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let pin_file = config.token.pin_file.clone();
-    let latch = Latch::in_dir(&config.state_dir);
-    if finish {
+    let (token, own_dir) = token(config, asked)?;
+    let (pin_file, latch) = (token.pin_file, Latch::in_dir(&own_dir));
+    if asked.finish {
         let file = pin_file.context("no PIN file")?;
-        if !finish_change(&latch, &changing, &file)? {
+        let Some(serial) = finish_change(&latch, &changing, &file)? else {
             writeln!(out, "the change had not happened: {} is as it was", file.display())?;
             return Ok(());
-        }
+        };
         // Only now is there a PIN to open the log with.
-        return note(config, out).await;
+        return note(config, serial, out).await;
     }
     // Holding the log, so that no signer runs meanwhile, and the change is written down.
     let one = config.token.alone();
     let token = start::open_token(config, one).await?;
     let log = start::open_log(config, &token, Clock::system()).await?;
     let changed = change(&latch, &changing, pin_file.as_deref());
-    if changed.is_ok() {
-        let event = Event::PinChanged { serial: token.info().serial };
+    if let Ok(serial) = &changed {
+        let event = Event::PinChanged { serial: serial.clone() };
         log.commit(|_| Step::write(vec![event], ())).await?;
     }
     log.close().await?;
@@ -95,8 +114,12 @@ pub async fn set_pin(
     Ok(())
 }
 
-/// Steps 1 to 5.
-fn change(latch: &Latch, changing: &TokenConfig, pin_file: Option<&Path>) -> anyhow::Result<()> {
+/// Steps 1 to 5; the token's serial number.
+fn change(
+    latch: &Latch,
+    changing: &TokenConfig,
+    pin_file: Option<&Path>,
+) -> anyhow::Result<String> {
     let give_up = || {
         if let Some(file) = pin_file {
             // What was never sent to the token is worth nothing.
@@ -117,24 +140,30 @@ fn change(latch: &Latch, changing: &TokenConfig, pin_file: Option<&Path>) -> any
         ),
     }
     replace(latch, pin_file)?;
+    let serial = line.info().serial.clone();
     line.close();
-    Ok(())
+    Ok(serial)
 }
 
-/// Whether the token has the new PIN; then the files say so as well.
-fn finish_change(latch: &Latch, changing: &TokenConfig, file: &Path) -> anyhow::Result<bool> {
+/// The serial number of the token if that has the new PIN; then the files say so as well.
+fn finish_change(
+    latch: &Latch,
+    changing: &TokenConfig,
+    file: &Path,
+) -> anyhow::Result<Option<String>> {
     latch.clear(false)?;
     match Line::open(changing, latch, false) {
         Ok(line) => {
             replace(latch, Some(file))?;
+            let serial = line.info().serial.clone();
             line.close();
-            Ok(true)
+            Ok(Some(serial))
         }
         Err(TokenError::PinLatched(_)) => {
             fs::remove_file(beside(file))?;
             sync_dir(file)?;
             latch.clear(false)?;
-            Ok(false)
+            Ok(None)
         }
         Err(error) => {
             latch.hold(UNDER_WAY)?;
@@ -154,12 +183,11 @@ fn replace(latch: &Latch, pin_file: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// Says in the log that the PIN was changed.
-async fn note(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+async fn note(config: &Config, serial: String, out: &mut impl Write) -> anyhow::Result<()> {
     let one = config.token.alone();
     let token = start::open_token(config, one).await?;
     let log = start::open_log(config, &token, Clock::system()).await?;
-    let event = Event::PinChanged { serial: token.info().serial };
-    log.commit(|_| Step::write(vec![event], ())).await?;
+    log.commit(|_| Step::write(vec![Event::PinChanged { serial }], ())).await?;
     log.close().await?;
     writeln!(out, "the token has the new PIN")?;
     Ok(())

@@ -19,6 +19,7 @@ use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, 
 use crate::records::{Records, RecordsError, bundle_path};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys};
+use crate::told::Told;
 use crate::wallets::{WalletError, Wallets};
 
 /// A checkpoint that failed is tried again after this.
@@ -211,6 +212,10 @@ pub async fn open_log(
         );
     }
     belongs(&log, config, &keys)?;
+    // Said while the log was closed.
+    let told = Told::in_dir(&config.state_dir);
+    note_waived(&log, told.events()?).await?;
+    told.written()?;
     Ok(log)
 }
 

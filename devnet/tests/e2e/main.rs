@@ -17,3 +17,4 @@ mod process;
 mod reorgs;
 mod sealed;
 mod signing;
+mod standby;

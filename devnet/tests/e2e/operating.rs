@@ -12,7 +12,7 @@ use devnet::stack::{Children, Options};
 const NEW_PIN: &str = "another PIN 2468";
 
 /// The signer's own program on a stack's configuration.
-fn signer(stack: &Stack, arguments: &[&str]) -> (i32, String) {
+pub(crate) fn signer(stack: &Stack, arguments: &[&str]) -> (i32, String) {
     let mut command = Programs::find().unwrap().command("signer");
     command.arg("--config").arg(stack.signer.config()).args(arguments);
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -49,24 +49,18 @@ async fn the_doctor_sees_what_is_wrong_and_a_change_of_the_pin_survives_being_cu
 
     stack.start_signer().await.unwrap();
     stack.signer.stop().unwrap();
-    let database = format!("sqlite:{}", stack.dir().join("signer/state/log.sqlite").display());
-    let log = stack
-        .run(
-            "officer",
-            &[
-                "audit",
-                "verify",
-                "--dump",
-                "--database",
-                &database,
-                "--key",
-                &stack.token().checkpoint,
-            ],
-        )
-        .unwrap();
+    let log = dump(&stack);
     assert!(log.contains("PIN changed"), "{log}");
     assert!(log.contains("root, by allow_root = true"), "{log}");
     assert!(!log.contains(NEW_PIN));
+}
+
+/// The whole log, verified, in words.
+pub(crate) fn dump(stack: &Stack) -> String {
+    let database = format!("sqlite:{}", stack.dir().join("signer/state/log.sqlite").display());
+    let key = &stack.token().checkpoint;
+    let arguments = ["audit", "verify", "--dump", "--database", &database, "--key", key];
+    stack.run("officer", &arguments).unwrap()
 }
 
 /// The PIN comes from a terminal, where nobody sees it, and never lies in a file.
@@ -104,7 +98,7 @@ fn pin_file(stack: &Stack) -> PathBuf {
     stack.dir().join("token/user.pin")
 }
 
-fn write_pin(path: &std::path::Path, pin: &str) {
+pub(crate) fn write_pin(path: &std::path::Path, pin: &str) {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = fs::OpenOptions::new();
     let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();

@@ -76,7 +76,7 @@ async fn after_a_thousand_inputs_no_key_pin_or_seed_is_in_the_signers_memory() {
 }
 
 /// The kernel's own word on a process.
-fn confined(pid: u32) {
+pub(crate) fn confined(pid: u32) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();

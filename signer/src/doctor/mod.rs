@@ -13,7 +13,7 @@ pub use report::{Checked, Finding, Level};
 
 use crate::config::Config;
 use crate::log::{LogError, Store, StoreError, examine as examine_log};
-use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig};
+use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenError};
 
 /// systemd's time service makes this file once the clock was set from the network.
 pub const TIME_SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
@@ -28,17 +28,18 @@ pub async fn examine(config: &Config) -> Checked {
     sandbox(config, &mut checked);
     // Whoever holds the log is the only one who may log in and look at keys: a running signer does so itself.
     let free = log(config, &mut checked).await;
-    let latched = pin(config, &mut checked);
-    let token = TokenConfig { workers: Some(std::num::NonZeroU8::MIN), ..config.token.clone() };
-    let (state_dir, may_log_in) = (config.state_dir.clone(), free.is_some() && !latched);
-    let looked = tokio::task::spawn_blocking(move || {
-        let mut checked = Checked::default();
-        look(&token, &state_dir, may_log_in, &mut checked);
-        checked
-    });
-    match looked.await {
-        Ok(looked) => checked.extend(looked),
-        Err(error) => checked.broken("token", &error.to_string()),
+    for (whose, token, own_dir) in config.token.each(&config.state_dir) {
+        let (state_dir, free) = (config.state_dir.clone(), free.is_some());
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut checked = Checked::default();
+            let latched = pin(&own_dir, &mut checked);
+            look(&token, (&state_dir, &own_dir), free && !latched, &mut checked);
+            checked
+        });
+        match looked.await {
+            Ok(looked) => checked.extend(whose.as_deref(), looked),
+            Err(error) => checked.broken("token", &error.to_string()),
+        }
     }
     if let Some(store) = free {
         let _ = store.close().await;
@@ -169,12 +170,12 @@ fn clock(last_ms: u64, checked: &mut Checked) {
     }
 }
 
-/// The latch; whether it stands in the way.
-fn pin(config: &Config, checked: &mut Checked) -> bool {
-    if let Err(error) = Distrust::in_dir(&config.state_dir).check() {
+/// A token's mark of distrust, and its latch; whether that stands in the way.
+fn pin(own_dir: &Path, checked: &mut Checked) -> bool {
+    if let Err(error) = Distrust::in_dir(own_dir).check() {
         checked.broken("token", &error.to_string());
     }
-    match Latch::in_dir(&config.state_dir).state() {
+    match Latch::in_dir(own_dir).state() {
         Ok(None) => checked.well("pin", "no login was refused"),
         Ok(Some(text)) => {
             checked.broken("pin", &format!("not tried any more: {text}"));
@@ -188,8 +189,9 @@ fn pin(config: &Config, checked: &mut Checked) -> bool {
     false
 }
 
-/// Module and token through a worker; the keys too, when logging in disturbs nobody.
-fn look(config: &TokenConfig, state_dir: &Path, may_log_in: bool, checked: &mut Checked) {
+/// Module and token through a worker; the keys too, when logging in disturbs nobody. `dirs` are where the keys are
+/// written down, and the token's own.
+fn look(config: &TokenConfig, dirs: (&Path, &Path), may_log_in: bool, checked: &mut Checked) {
     let seen = Line::connect(config, false).and_then(|mut line| Ok((line.examine()?, line)));
     let (seen, mut line) = match seen {
         Ok(seen) => seen,
@@ -211,7 +213,7 @@ fn look(config: &TokenConfig, state_dir: &Path, may_log_in: bool, checked: &mut 
         .for_each(|what| checked.warn("sandbox", &format!("workers: the kernel lacks {what}")));
     let mut held = None;
     if may_log_in {
-        held = Some(keys(config, state_dir, &mut line, checked));
+        held = Some(keys(config, dirs, &mut line, checked));
     } else {
         checked.well("keys", "not looked at, since a signer runs or the PIN is not to be tried");
     }
@@ -220,9 +222,17 @@ fn look(config: &TokenConfig, state_dir: &Path, may_log_in: bool, checked: &mut 
 }
 
 /// Logs in and has the worker check every attribute, and all it can do to the canary; whether all held.
-fn keys(config: &TokenConfig, state_dir: &Path, line: &mut Line, checked: &mut Checked) -> bool {
+fn keys(
+    config: &TokenConfig,
+    (state_dir, own_dir): (&Path, &Path),
+    line: &mut Line,
+    checked: &mut Checked,
+) -> bool {
+    // A standby that was never used has no folder for its latch yet.
+    let made = std::fs::create_dir_all(own_dir);
     let bound = KeyFile::in_dir(state_dir).require().and_then(|keys| {
-        line.log_in_now(config, &Latch::in_dir(state_dir))?;
+        made.map_err(|error| TokenError::state("make", own_dir, &error))?;
+        line.log_in_now(config, &Latch::in_dir(own_dir))?;
         line.bind(&keys)
     });
     match bound {

@@ -46,8 +46,13 @@ impl Checked {
         self.add(Level::Broken, area, text);
     }
 
-    pub(super) fn extend(&mut self, more: Self) {
-        self.findings.extend(more.findings);
+    /// What was found about the token (none: the first, else that standby).
+    pub(super) fn extend(&mut self, whose: Option<&str>, more: Self) {
+        let named = |finding: Finding| match whose {
+            Some(name) => Finding { text: format!("standby {name}: {}", finding.text), ..finding },
+            None => finding,
+        };
+        self.findings.extend(more.findings.into_iter().map(named));
     }
 
     fn add(&mut self, level: Level, area: &'static str, text: &str) {

@@ -130,6 +130,18 @@ impl TokenConfig {
         }
     }
 
+    /// Every token by itself, with one worker: the first without a name, then the standbys, each with the folder of its
+    /// own latch and mark of distrust.
+    #[must_use]
+    pub fn each(&self, state_dir: &Path) -> Vec<(Option<String>, Self, PathBuf)> {
+        let standby = |(name, standby): (&String, &Self)| {
+            let dir = super::standby_dir(state_dir).join(name);
+            (Some(name.clone()), standby.alone(), dir)
+        };
+        let first = (None, self.alone(), state_dir.to_path_buf());
+        std::iter::once(first).chain(self.standby.iter().map(standby)).collect()
+    }
+
     /// One worker of this token alone: enough for a checkpoint.
     #[must_use]
     pub fn alone(&self) -> Self {

@@ -172,7 +172,7 @@ fn identity(pin_file: Option<&Path>) -> String {
     }
 }
 
-pub(super) fn read(path: &Path) -> Result<Option<String>, TokenError> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>, TokenError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -180,7 +180,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, TokenError> {
     }
 }
 
-pub(super) fn remove(path: &Path) -> Result<bool, TokenError> {
+pub(crate) fn remove(path: &Path) -> Result<bool, TokenError> {
     match fs::remove_file(path).and_then(|()| sync_dir(path)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),

@@ -37,10 +37,10 @@ pub use verify::Signature;
 
 pub(crate) use config::worker_program;
 pub(crate) use distrust::Distrust;
-pub(crate) use keys::{KeyFile, sync_dir};
-pub(crate) use latch::Latch;
+pub(crate) use keys::{KeyFile, sync_dir, write_durably};
+pub(crate) use latch::{Latch, read as read_file, remove as remove_file};
 pub(crate) use line::Line;
-pub(crate) use member::state_dirs;
+pub(crate) use member::{standby_dir, state_dirs};
 pub(crate) use verify::{ecdsa, ed25519};
 
 use crate::log::DurablePermit;

@@ -94,7 +94,12 @@ async fn a_wrong_pin_is_told_to_callers_and_not_tried_again() {
     fs::write(&pin_file, right).unwrap();
     signer::init::clear_pin(&house.config.state_dir, false, &mut Vec::new()).unwrap();
     house.open().await;
-    assert!(house.running().app().is_some());
+    let waived = Event::Waived { safeguard: "PIN latch".into(), said: "signer pin clear".into() };
+    assert_eq!(house.entries(0).await.iter().filter(|entry| entry.event == waived).count(), 1);
+    house.close().await;
+    // Written down once.
+    house.open().await;
+    assert_eq!(house.entries(0).await.iter().filter(|entry| entry.event == waived).count(), 1);
 }
 
 async fn edit(database: &Path, statement: &'static str) {

@@ -1,0 +1,64 @@
+//! What a person waived while nobody could write it down: opening the log needs a login, which is the very thing that
+//! such a word allows. It is kept in the state folder, durable before the word takes effect, and whoever opens the
+//! log next writes it there first. It never holds a secret.
+
+use std::path::{Path, PathBuf};
+
+use audit::entry::Event;
+
+use crate::token::{TokenError, read_file, remove_file, write_durably};
+
+/// The file in one state directory: a line for each word, the safeguard and how it was waived.
+pub(crate) struct Told(PathBuf);
+
+impl Told {
+    pub(crate) fn in_dir(state_dir: &Path) -> Self {
+        Self(state_dir.join("told"))
+    }
+
+    /// One more.
+    pub(crate) fn add(&self, safeguard: &str, said: &str) -> Result<(), TokenError> {
+        let before = read_file(&self.0)?.unwrap_or_default();
+        write_durably(&self.0, format!("{before}{safeguard}\t{said}\n").as_bytes())
+    }
+
+    /// Everything that is not in the log yet, as entries for it.
+    pub(crate) fn events(&self) -> Result<Vec<Event>, TokenError> {
+        let text = read_file(&self.0)?.unwrap_or_default();
+        let event = |line: &str| {
+            // A line that somebody else wrote is an entry all the same.
+            let (safeguard, said) = line.split_once('\t').unwrap_or((line, "unknown"));
+            Event::Waived { safeguard: safeguard.to_owned(), said: said.to_owned() }
+        };
+        Ok(text.lines().map(event).collect())
+    }
+
+    /// They are in the log now. A crash before this writes them twice, never less than once.
+    pub(crate) fn written(&self) -> Result<(), TokenError> {
+        remove_file(&self.0).map(|_| ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_is_kept_in_order_until_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = Told::in_dir(dir.path());
+        assert_eq!(told.events().unwrap(), []);
+        told.add("PIN latch", "signer pin clear").unwrap();
+        Told::in_dir(dir.path()).add("distrust", "signer token clear").unwrap();
+        let waived = |safeguard: &str, said: &str| Event::Waived {
+            safeguard: safeguard.into(),
+            said: said.into(),
+        };
+        let both =
+            [waived("PIN latch", "signer pin clear"), waived("distrust", "signer token clear")];
+        assert_eq!(told.events().unwrap(), both);
+        told.written().unwrap();
+        told.written().unwrap();
+        assert_eq!(told.events().unwrap(), []);
+    }
+}

@@ -8,14 +8,16 @@
 //! |---|---|
 //! | `rules` | what goes wrong (see `rules`); read again whenever it changed |
 //! | `calls` | written here: a line for each call |
+//! | `keys` | private keys in hex, one a line, that the test knows: for the rule `one-nonce` |
 //! | `faults` | written here: a line for each fault, `C_Sign CKR_DEVICE_ERROR` |
 //!
-//! Reading order: `rules` (the language), `plan` (what happens to this call), `table` (the functions).
+//! Reading order: `rules` (the language), `plan` (what happens to this call), `table` (the functions), `nonce`.
 
 mod rules;
 mod plan;
 mod codes;
 mod table;
+mod nonce;
 
 use std::process::abort;
 use std::sync::OnceLock;

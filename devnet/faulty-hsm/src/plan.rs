@@ -11,6 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::nonce;
 use crate::rules::{Fault, Rule, Rules, When};
 
 /// What is left to do for the function itself.
@@ -53,9 +54,12 @@ pub(crate) fn next(call: &str) -> Step {
         Fault::Abort => abort(),
         // SAFETY: ends the process at once, as it may always be.
         Fault::Exit => unsafe { _exit(9) },
-        Fault::CrashAfter | Fault::Flip | Fault::Replay | Fault::Flags(_) | Fault::Lie(_) => {
-            return Step::Damage(fault);
-        }
+        Fault::CrashAfter
+        | Fault::Flip
+        | Fault::Replay
+        | Fault::OneNonce
+        | Fault::Flags(_)
+        | Fault::Lie(_) => return Step::Damage(fault),
     }
     Step::Pass
 }
@@ -80,6 +84,12 @@ pub(crate) fn replay(signature: &mut [u8]) {
     if last.len() == signature.len() {
         signature.copy_from_slice(&last);
     }
+}
+
+/// Signs the digest again with the one nonce.
+pub(crate) fn repeat_nonce(digest: &[u8], signature: &mut [u8]) {
+    let dir = with(|plan| plan.dir.clone());
+    nonce::repeat(&dir, digest, signature);
 }
 
 unsafe extern "C" {

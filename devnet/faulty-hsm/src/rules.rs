@@ -13,8 +13,8 @@
 //! ```
 //!
 //! More of what can go wrong: `delay=MS`, `hang`, `stop` (SIGSTOP, then go on), `crash` (SIGSEGV), `abort`, `exit`,
-//! `crash-after` (the token did it, nobody hears of it), `replay` (the last signature once more), a number
-//! (`0x32`) for any other code.
+//! `crash-after` (the token did it, nobody hears of it), `replay` (the last signature once more),
+//! `one-nonce` (by the keys of the file `keys`, the same nonce each time), a number (`0x32`) for any other code.
 
 use crate::codes;
 
@@ -74,6 +74,8 @@ pub(crate) enum Fault {
     Flip,
     /// The signature of the call before.
     Replay,
+    /// A right signature with the nonce of all others.
+    OneNonce,
     /// These flags of the token are set as well.
     Flags(u64),
     /// This attribute's first byte is turned around.
@@ -148,6 +150,7 @@ fn parse_what(word: &str) -> Option<Fault> {
         "exit" => Fault::Exit,
         "flip" => Fault::Flip,
         "replay" => Fault::Replay,
+        "one-nonce" => Fault::OneNonce,
         _ => return parse_number(word),
     };
     Some(plain)

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use audit::entry::Event;
+use bitcoin::NetworkKind;
+use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv};
+use secp256k1::SECP256K1;
 use signer::config::Limits;
 use tonic::Code;
 
@@ -115,5 +118,82 @@ async fn a_wrong_signature_is_caught_logged_and_suspends_the_token() {
     house.close().await;
     signer::init::clear_token(&house.config.state_dir, &mut Vec::new()).unwrap();
     house.open().await;
+    let trusted =
+        |event: &Event| matches!(event, Event::Waived { said, .. } if said == "signer token clear");
+    assert_eq!(house.entries(0).await.iter().filter(|entry| trusted(&entry.event)).count(), 1);
     sweep(&house, 1).await.unwrap();
+}
+
+/// Has the module sign by the deposits' children with one nonce, whatever they sign.
+fn one_nonce(house: &House, folder: &std::path::Path) {
+    let master = Xpriv::new_master(NetworkKind::Test, &house.seed()).unwrap();
+    let path: DerivationPath = "m/84h/1h/0h/0".parse().unwrap();
+    let branch = master.derive_priv(SECP256K1, &path).unwrap();
+    let line = |index| {
+        let child = branch.derive_priv(SECP256K1, &[ChildNumber::Normal { index }]).unwrap();
+        format!("{}\n", child.private_key.display_secret())
+    };
+    fs::write(folder.join("keys"), (0..10).map(line).collect::<String>()).unwrap();
+    rule(folder, "C_Sign always one-nonce\n");
+}
+
+/// Spends the coin at one address.
+async fn spend(house: &House, index: u32) -> Result<Vec<u8>, tonic::Status> {
+    let coin = coin(&house.descriptors.deposits, false, index, 50_000, 1_000 + u64::from(index), 2);
+    let outs = [own(&house.descriptors.cold, false, 0, 49_000)];
+    let coins = [coin];
+    let ask = header(&format!("n{index}"), "sweep", "deposits", &psbt(&coins, &outs));
+    let reply = house.sign(ask, &coins).await?;
+    verify(&reply.transaction, &coins);
+    Ok(reply.transaction)
+}
+
+/// Two siblings of one xpub, two digests, one nonce, and a restart between: whoever saw both had every key.
+#[tokio::test]
+async fn a_nonce_that_comes_back_is_stopped_logged_and_suspends_the_token_also_after_a_restart() {
+    let (mut house, folder) = faulty().await;
+    one_nonce(&house, &folder);
+    // The first use is a good signature like any other.
+    let first = spend(&house, 3).await.unwrap();
+    house.close().await;
+    house.open().await;
+    let before = house.log_size();
+    let status = spend(&house, 4).await.unwrap_err();
+    assert_eq!(said(&status).1, ["token-distrusted"], "{status}");
+    let text = "used a nonce twice";
+    assert!(status.message().contains(text), "{status}");
+    let entries = house.entries(before).await;
+    let logged =
+        |event: &Event| matches!(event, Event::Failed { reason, .. } if reason.text.contains(text));
+    assert!(entries.iter().any(|entry| logged(&entry.event)), "{entries:?}");
+    assert!(!entries.iter().any(|entry| matches!(&entry.event, Event::Signed { .. })));
+    let faults = fs::read_to_string(folder.join("faults")).unwrap();
+    assert!(faults.lines().filter(|line| *line == "C_Sign one-nonce").count() >= 2);
+
+    // The alarm: health, status and every later caller say it.
+    let problem = house.app().problem().unwrap();
+    assert!(problem.contains(text) && problem.contains("signer token clear"), "{problem}");
+    let mut client = house.client("watcher-1").await;
+    let shown = client.status(proto::StatusRequest {}).await.unwrap().into_inner();
+    assert!(!shown.token_ready && shown.token_problem.contains(text), "{}", shown.token_problem);
+    // Well again, the token is asked for nothing: not now, and not after a restart.
+    fs::remove_file(folder.join("rules")).unwrap();
+    assert!(spend(&house, 5).await.is_err());
+    house.close().await;
+    house.open().await;
+    assert!(house.running().app().is_none());
+    house.close().await;
+
+    // A person has looked. The module still repeats: what was released before is remembered from the log.
+    signer::init::clear_token(&house.config.state_dir, &mut Vec::new()).unwrap();
+    one_nonce(&house, &folder);
+    house.open().await;
+    assert_eq!(said(&spend(&house, 6).await.unwrap_err()).1, ["token-distrusted"]);
+    house.close().await;
+    fs::remove_file(folder.join("rules")).unwrap();
+    signer::init::clear_token(&house.config.state_dir, &mut Vec::new()).unwrap();
+    house.open().await;
+    // The first answer stands as it was given; the second request is signed with another nonce.
+    assert_eq!(spend(&house, 3).await.unwrap(), first);
+    spend(&house, 4).await.unwrap();
 }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use audit::entry::{Entry, Event};
-use ceremony::create::{Plan, create};
+use ceremony::backup::{Backup, HandedOver};
+use ceremony::create::{Plan, create_with_shares};
+use ceremony::entropy::{Pool, Sources};
 use ceremony::wrapping::WrappingKey;
 use prost::Message as _;
 use proto::signer_client::SignerClient;
@@ -20,6 +22,7 @@ use signer::log::{Clock, Store, begin};
 use signer::serve::{Running, run};
 use signer::start;
 use signer::token::TokenConfig;
+use slip39::{Group, Mnemonic, Passphrase, Recovery, Scheme};
 use tokio::sync::OnceCell;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -37,6 +40,8 @@ struct Foundation {
     folder: PathBuf,
     token: TokenConfig,
     descriptors: Descriptors,
+    /// The one share of the deposits' seed.
+    share: String,
     authority: Authority,
 }
 
@@ -71,7 +76,18 @@ impl Foundation {
                 descriptor_out: None,
                 threads: 2,
             };
-            (out, create(&plan, || ()).unwrap().header.descriptor().to_owned())
+            let backup = Backup {
+                scheme: Scheme::single(Group { threshold: 1, count: 1 }).unwrap(),
+                passphrase: Passphrase::none(),
+                pool: Pool::gather(Sources::default()).unwrap(),
+            };
+            let mut share = String::new();
+            let hand_over = |shares: &[Vec<Mnemonic>]| {
+                share = shares[0][0].to_words().to_string();
+                Ok(HandedOver::to_people())
+            };
+            let made = create_with_shares(&plan, backup, hand_over, || ()).unwrap();
+            (out, made.header.descriptor().to_owned(), share)
         });
         let (deposits, hot) = (made.next().unwrap(), made.next().unwrap());
         drop(made);
@@ -80,7 +96,8 @@ impl Foundation {
             hot: hot.1.clone(),
             cold: crate::common::descriptor(2),
         };
-        let foundation = Self { folder, token, descriptors, authority: Authority::new() };
+        let (share, authority) = (deposits.2, Authority::new());
+        let foundation = Self { folder, token, descriptors, share, authority };
         foundation.import(&[("deposits", deposits.0), ("hot", hot.0)]).await;
         foundation
     }
@@ -160,6 +177,14 @@ impl House {
 
     pub(crate) fn app(&self) -> Arc<App> {
         Arc::clone(self.running().app().unwrap())
+    }
+
+    /// The seed of the deposits' account.
+    pub(crate) fn seed(&self) -> Vec<u8> {
+        let mut recovery = Recovery::new();
+        let share = &FOUNDATION.get().unwrap().share;
+        recovery.add(Mnemonic::parse(share).unwrap()).unwrap();
+        recovery.recover(&Passphrase::none()).unwrap().to_vec()
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -8,7 +8,7 @@ use bitcoin::absolute::LockTime;
 use bitcoin::consensus::encode;
 use bitcoin::transaction::Version;
 use bitcoin::{Address, Amount, Network, OutPoint, Psbt, Sequence, Transaction, TxIn, TxOut};
-use miniscript::psbt::PsbtExt as _;
+use miniscript::psbt::{PsbtExt as _, PsbtInputExt as _};
 use miniscript::{DefiniteDescriptorKey, Descriptor, DescriptorPublicKey};
 use proto::sign_request::Part;
 use proto::{ParentBatch, SignHeader, SignRequest, SignedOrder};
@@ -91,8 +91,10 @@ pub fn psbt(descriptor: &str, coins: &[Coin], outputs: &[Output]) -> Result<Psbt
     })?;
     for (at, coin) in coins.iter().enumerate() {
         let input = psbt.inputs.get_mut(at).context("no such input")?;
-        input.witness_utxo = Some(coin.paid()?.clone());
-        psbt.update_input_with_descriptor(at, &definite(descriptor, coin.branch, coin.index)?)?;
+        let paid = coin.paid()?;
+        // Of inputs without witness nobody believes an amount beside the parent.
+        input.witness_utxo = (!paid.script_pubkey.is_p2pkh()).then(|| paid.clone());
+        input.update_with_descriptor_unchecked(&definite(descriptor, coin.branch, coin.index)?)?;
     }
     for (at, output) in outputs.iter().enumerate() {
         if let Some((descriptor, branch, index)) = &output.ours {
@@ -118,6 +120,11 @@ pub fn request(
         psbt: psbt.serialize(),
         orders,
     };
+    stream(header, coins)
+}
+
+/// The same for a header that is written already, whatever version its PSBT has.
+pub fn stream(header: SignHeader, coins: &[Coin]) -> Vec<SignRequest> {
     let parents: BTreeMap<_, _> = coins
         .iter()
         .map(|coin| (coin.parent.compute_txid(), encode::serialize(&coin.parent)))

@@ -2,6 +2,7 @@
 //! Never shares anything with another stack: own folder, own ports, own token, own chain.
 
 mod calls;
+mod host;
 mod keys;
 mod people;
 mod service;
@@ -16,7 +17,8 @@ use proto::watcher_client::WatcherClient;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
-pub use keys::{Children, Descriptors, Tier};
+pub use host::{Host, Reply, Wallet};
+pub use keys::{Account, Children, Descriptors, Script, Tier, cold_descriptor, with_checksum};
 use keys::{fill, text};
 pub use people::{Wish, address_json};
 pub use service::Service;
@@ -38,12 +40,14 @@ pub struct Options {
     pub depth: u32,
     /// Tier of the wallets that the token signs for.
     pub tier: Tier,
+    /// What their addresses are.
+    pub script: Script,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let children = Children { external: 100, change: 50 };
-        Self { children, depth: 3, tier: Tier::TokenHd }
+        Self { children, depth: 3, tier: Tier::TokenHd, script: Script::Wpkh }
     }
 }
 
@@ -73,7 +77,7 @@ impl Stack {
     /// The same, but the watcher does not run yet.
     pub async fn start_without_watcher(options: Options) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("cofferdam-stack-").tempdir()?;
-        let mut stage = Stage::prepare(temporary.path(), options.tier)?;
+        let mut stage = Stage::prepare(temporary.path(), options.tier, options.script)?;
         let node = Node::start_in(&temporary.path().join("node")).await?;
         let signer_port = ports::free()?;
         stage.make_token(signer_port)?;
@@ -182,27 +186,8 @@ impl Stack {
 
     /// Starts the signer and waits until its token works and all children are proven.
     pub async fn start_signer(&mut self) -> Result<()> {
-        self.signer.start()?;
         let client = self.signer_as("watcher-1")?;
-        let service = &mut self.signer;
-        let ready = wait::until("the signer to be ready", READY_DEADLINE, || {
-            let mut client = client.clone();
-            let running = service.check_running();
-            async move {
-                if let Err(ended) = running {
-                    return Ok(Some(Err(ended))); // no use to wait any longer
-                }
-                let status = client.status(proto::StatusRequest {}).await?.into_inner();
-                ensure!(status.token_ready, "token: {}", status.token_problem);
-                let proven = status.wallets.iter().all(|wallet| {
-                    wallet.external_proven == wallet.external_records
-                        && wallet.change_proven == wallet.change_records
-                });
-                Ok(proven.then_some(Ok(())))
-            }
-        })
-        .await;
-        with_log(ready.flatten(), service)
+        start_signer(&mut self.signer, client).await
     }
 
     /// Starts the watcher and waits until it has caught up with the node and reaches the signer.
@@ -248,6 +233,29 @@ impl Stack {
             ("bitcoind", self.node.leave_running()?),
         ])
     }
+}
+
+/// Starts a signer and waits until its token works and all children are proven.
+async fn start_signer(service: &mut Service, client: SignerClient<Channel>) -> Result<()> {
+    service.start()?;
+    let ready = wait::until("the signer to be ready", READY_DEADLINE, || {
+        let mut client = client.clone();
+        let running = service.check_running();
+        async move {
+            if let Err(ended) = running {
+                return Ok(Some(Err(ended))); // no use to wait any longer
+            }
+            let status = client.status(proto::StatusRequest {}).await?.into_inner();
+            ensure!(status.token_ready, "token: {}", status.token_problem);
+            let proven = status.wallets.iter().all(|wallet| {
+                wallet.external_proven == wallet.external_records
+                    && wallet.change_proven == wallet.change_records
+            });
+            Ok(proven.then_some(Ok(())))
+        }
+    })
+    .await;
+    with_log(ready.flatten(), service)
 }
 
 /// Adds the end of a service's log to what went wrong while it started.

@@ -22,13 +22,56 @@ pub struct Children {
     pub change: u32,
 }
 
-/// How the token holds the keys of the wallets it signs for, and what their addresses are.
+/// How the token holds the keys of the wallets it signs for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
-    /// Children wrapped for it; P2WPKH.
+    /// Children wrapped for it.
     TokenHd,
-    /// The account sealed for it; taproot.
+    /// The account sealed for it.
     SealedHd,
+}
+
+/// What a wallet's addresses are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Script {
+    /// P2WPKH.
+    Wpkh,
+    /// P2SH-P2WPKH.
+    ShWpkh,
+    /// P2PKH.
+    Pkh,
+    /// P2TR by key path; tier sealed-hd alone.
+    Tr,
+    /// One key of a P2WSH multisig.
+    Cosigner,
+}
+
+impl Script {
+    /// The name on the ceremony's command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wpkh => "wpkh",
+            Self::ShWpkh => "sh-wpkh",
+            Self::Pkh => "pkh",
+            Self::Tr => "tr",
+            Self::Cosigner => "wsh-cosigner",
+        }
+    }
+}
+
+/// What a ceremony is to make.
+#[derive(Debug, Clone, Copy)]
+pub struct Account<'a> {
+    /// The wallet; its files are called so.
+    pub wallet: &'a str,
+    /// Its number.
+    pub number: u32,
+    /// How the token holds its keys.
+    pub tier: Tier,
+    /// What its addresses are.
+    pub script: Script,
+    /// How many children, where each is wrapped.
+    pub children: Children,
 }
 
 impl Tier {
@@ -52,30 +95,33 @@ pub struct Descriptors {
     pub cold: String,
 }
 
-/// Wraps the children of one account for the token, or seals it, and returns its descriptor.
+/// Wraps the children of one account for the token, or seals it, and returns its descriptor; of one key of a multisig,
+/// its key expression.
 pub(super) fn ceremony(
     programs: &Programs,
     dir: &Path,
-    wallet: &str,
-    account: u32,
-    (tier, children): (Tier, Children),
+    account: &Account<'_>,
     fingerprint: &str,
 ) -> Result<String> {
+    let Account { wallet, number, tier, script, children } = *account;
     let bundle = bundle(dir, wallet);
     let descriptor = dir.join("ceremony").join(format!("{wallet}.descriptor"));
     let (external, change) = (children.external.to_string(), children.change.to_string());
     let mut arguments = vec!["create", "--network=regtest", "--tier", tier.name()];
-    match tier {
-        Tier::TokenHd => arguments.extend(["--external", &external, "--change", &change]),
-        Tier::SealedHd => arguments.extend(["--script", "tr"]),
+    arguments.extend(["--script", script.name()]);
+    if tier == Tier::TokenHd {
+        arguments.extend(["--external", &external, "--change", &change]);
     }
     let shares = [1, 2, 3].map(|number| share(dir, wallet, number));
     arguments.push("--shares=2of3");
     for share in &shares {
         arguments.extend(["--share-out", text(share)?]);
     }
-    let account = account.to_string();
-    let key = dir.join("ceremony").join("wrapping-key.pem");
+    let account = number.to_string();
+    let key = dir.join("ceremony").join(match tier {
+        Tier::TokenHd => "wrapping-key.pem",
+        Tier::SealedHd => "sealing-key.pem",
+    });
     arguments.extend([
         "--wallet-account",
         &account,
@@ -105,7 +151,7 @@ pub(super) fn share(dir: &Path, wallet: &str, number: u8) -> PathBuf {
 }
 
 /// A cold wallet whose private keys nobody has: its seed is gone when this returns.
-pub(super) fn cold_descriptor() -> Result<String> {
+pub fn cold_descriptor() -> Result<String> {
     let mut seed = [0_u8; 32];
     getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     let secp = Secp256k1::new();
@@ -114,11 +160,15 @@ pub(super) fn cold_descriptor() -> Result<String> {
     let path = DerivationPath::from_str("m/84h/1h/0h")?;
     let account = Xpub::from_priv(&secp, &master.derive_priv(&secp, &path)?);
     let origin = master.fingerprint(&secp);
-    let text = format!("wpkh([{origin}/84h/1h/0h]{account}/<0;1>/*)");
+    with_checksum(&format!("wpkh([{origin}/84h/1h/0h]{account}/<0;1>/*)"))
+}
+
+/// A descriptor with its checksum.
+pub fn with_checksum(descriptor: &str) -> Result<String> {
     let mut checksum = Engine::new();
-    checksum.input(&text)?;
+    checksum.input(descriptor)?;
     let checksum = checksum.checksum();
-    Ok(format!("{text}#{checksum}"))
+    Ok(format!("{descriptor}#{checksum}"))
 }
 
 /// Fills `@name@` places of a template; an unfilled one is an error.

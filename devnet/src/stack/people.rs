@@ -76,13 +76,16 @@ impl Stack {
     /// Has the officer's program check the signer's whole log, with the checkpoint key that was noted when the token was made.
     /// The signer must be down: it does not share its log.
     pub fn verify_log(&self) -> Result<String> {
-        let database = self.dir().join("signer").join("state").join("log.sqlite");
-        let database = format!("sqlite:{}", text(&database)?);
-        self.run(
-            "officer",
-            &["audit", "verify", "--key", &self.token().checkpoint, "--database", &database],
-        )
+        verify_log(&self.stage.programs, self.dir(), &self.token().checkpoint)
     }
+}
+
+/// What the officer's program says of the log in `DIR/signer/state`.
+pub(super) fn verify_log(programs: &Programs, dir: &Path, checkpoint: &str) -> Result<String> {
+    let database = dir.join("signer").join("state").join("log.sqlite");
+    let database = format!("sqlite:{}", text(&database)?);
+    let arguments = ["audit", "verify", "--key", checkpoint, "--database", &database];
+    programs.run("officer", &arguments)
 }
 
 /// Makes an Ed25519 key pair at `DIR/officer/NAME.key` and returns the public half in hex.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::keys::{self, Children, Descriptors, Tier, fill, text};
+use super::keys::{self, Account, Children, Descriptors, Script, Tier, fill, text};
 use super::{CLIENTS, people};
 use crate::programs::Programs;
 use crate::{Credential, Pki};
@@ -22,6 +22,7 @@ pub struct Stage {
     /// The shop's key for its orders, in hex.
     pub(super) shop: String,
     tier: Tier,
+    script: Script,
 }
 
 /// What the signer says of its token's keys.
@@ -39,7 +40,7 @@ pub struct TokenFacts {
 
 impl Stage {
     /// Makes the folders, the certificates, and the officer's and the shop's keys.
-    pub fn prepare(dir: &Path, tier: Tier) -> Result<Self> {
+    pub fn prepare(dir: &Path, tier: Tier, script: Script) -> Result<Self> {
         let programs = Programs::find()?;
         for folder in ["ceremony", "officer", "signer", "watcher"] {
             let folder = dir.join(folder);
@@ -56,7 +57,7 @@ impl Stage {
         credentials.insert("stranger".to_owned(), pki.stranger("watcher-1")?);
         let (descriptors, token) = (Descriptors::default(), TokenFacts::default());
         let (dir, shop) = (dir.to_owned(), String::new());
-        Ok(Self { dir, programs, credentials, descriptors, token, shop, tier })
+        Ok(Self { dir, programs, credentials, descriptors, token, shop, tier, script })
     }
 
     /// Makes the token and, born in it, the wrapping, attestation and checkpoint keys.
@@ -71,28 +72,31 @@ impl Stage {
         let pem = self.dir.join("ceremony").join("wrapping-key.pem");
         let said = self.signer(&["init", "--pem", text(&pem)?])?;
         self.token = TokenFacts::read(&said)?;
-        if self.tier == Tier::SealedHd {
-            self.signer(&["wrapping-key", "--sealing", "--pem", text(&pem)?])?;
-        }
+        let pem = self.dir.join("ceremony").join("sealing-key.pem");
+        self.signer(&["wrapping-key", "--sealing", "--pem", text(&pem)?])?;
         Ok(&self.token)
     }
 
     /// Makes the accounts of `deposits` and `hot`, their children wrapped for the token, and the cold wallet.
     pub fn hold_ceremony(&mut self, children: Children) -> Result<&Descriptors> {
-        let fingerprint = match self.tier {
-            Tier::TokenHd => self.token.fingerprint.concat(),
-            Tier::SealedHd => self.token.sealing.concat(),
-        };
-        let kept = (self.tier, children);
-        let hold = |wallet, account| {
-            keys::ceremony(&self.programs, &self.dir, wallet, account, kept, &fingerprint)
-        };
+        let (tier, script) = (self.tier, self.script);
+        let hold =
+            |wallet, number| self.make_account(&Account { wallet, number, tier, script, children });
         self.descriptors = Descriptors {
             deposits: hold("deposits", 0)?,
             hot: hold("hot", 1)?,
             cold: keys::cold_descriptor()?,
         };
         Ok(&self.descriptors)
+    }
+
+    /// Holds a ceremony for one account; returns its descriptor, or a cosigner's key expression.
+    pub(super) fn make_account(&self, account: &Account<'_>) -> Result<String> {
+        let fingerprint = match account.tier {
+            Tier::TokenHd => self.token.fingerprint.concat(),
+            Tier::SealedHd => self.token.sealing.concat(),
+        };
+        keys::ceremony(&self.programs, &self.dir, account, &fingerprint)
     }
 
     /// Writes the policy that names the wallets and has the officer sign it.

@@ -17,7 +17,7 @@ pub(super) async fn set_up(screen: &mut Screen, dir: &Path) -> Result<Stack> {
     let options = Options { children, depth: DEPTH, ..Options::default() };
 
     screen.step("A token is made; its keys are born in it")?;
-    let mut stage = Stage::prepare(dir, options.tier)?;
+    let mut stage = Stage::prepare(dir, options.tier, options.script)?;
     let signer_port = ports::free()?;
     let facts = stage.make_token(signer_port)?.clone();
     screen.fact("token", "SoftHSM, a PKCS#11 token in software, for development")?;

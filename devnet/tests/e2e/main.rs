@@ -10,6 +10,7 @@
 mod bench;
 mod books;
 mod keys;
+mod multisig;
 mod crashes;
 mod operating;
 mod outages;

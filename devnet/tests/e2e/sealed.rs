@@ -2,7 +2,7 @@
 
 use bitcoin::{Amount, Txid};
 use devnet::Stack;
-use devnet::stack::{Options, Tier, Wish};
+use devnet::stack::{Options, Script, Tier, Wish};
 
 const DEPOSIT: Amount = Amount::from_sat(3_000_000);
 const PAYOUT: Amount = Amount::from_sat(1_200_000);
@@ -20,7 +20,7 @@ async fn is_by_key_path(stack: &Stack, txid: &str, inputs: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn taproot_deposits_are_swept_and_paid_out_by_a_sealed_account() {
-    let options = Options { tier: Tier::SealedHd, ..Options::default() };
+    let options = Options { tier: Tier::SealedHd, script: Script::Tr, ..Options::default() };
     let stack = Stack::start(options).await.unwrap();
     for number in 0..3 {
         let key = format!("d{number}");

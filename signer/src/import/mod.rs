@@ -113,6 +113,12 @@ pub enum ImportError {
         /// The descriptor it was imported with.
         descriptor: String,
     },
+    /// A second key of a multisig.
+    #[error(
+        "this signer holds a key of the multisig wallet \"{0}\" already, and holds one of them: import another at \
+         another signer"
+    )]
+    OneKey(WalletName),
     /// The same keys, kept in another way.
     #[error("wallet \"{wallet}\" was imported with tier {before}, this bundle is {now}")]
     OtherTier {
@@ -193,13 +199,9 @@ pub async fn import(
     kept.keep(state_dir, bundle.digest())?;
     let kept = match found {
         Earlier::Another(before) => {
-            let (state_dir, bundle) = (state_dir.to_path_buf(), bundle.clone());
-            let compared = blocking(move || compare(&state_dir, before, &bundle)).await?;
-            let other_keys = || ImportError::OtherKeys {
-                wallet: wallet.clone(),
-                descriptor: descriptor.to_owned(),
-            };
-            Some(compared.ok_or_else(other_keys)?)
+            let (state_dir, after) = (state_dir.to_path_buf(), bundle.clone());
+            let compared = blocking(move || compare(&state_dir, before, &after)).await?;
+            Some(compared.ok_or_else(|| other_keys(wallet, descriptor, &bundle))?)
         }
         Earlier::Nothing | Earlier::Same => None,
     };
@@ -209,6 +211,15 @@ pub async fn import(
     let [external, change] = counts(&bundle);
     let replaced = kept.map(|kept| kept.before);
     Ok(Imported { digest: bundle.digest(), external, change, new, replaced })
+}
+
+/// Of the same descriptor, and yet not of the key that is here.
+fn other_keys(wallet: &WalletName, descriptor: &str, bundle: &Bundle) -> ImportError {
+    let wallet = wallet.clone();
+    if bundle.header().fields().kind.script == Script::WshCosigner {
+        return ImportError::OneKey(wallet);
+    }
+    ImportError::OtherKeys { wallet, descriptor: descriptor.to_owned() }
 }
 
 async fn blocking<T: Send + 'static>(

@@ -153,7 +153,7 @@ async fn a_cosigners_bundle_gives_way_to_one_of_the_same_key_alone() {
     // Of the same wallet, but another key.
     let foreign = extended(folder.path(), &other, &PEM, [9, 4]);
     let error = house.import(&log, &rules, "deposits", &foreign.path).await.unwrap_err();
-    assert!(matches!(error, ImportError::OtherKeys { .. }), "{error}");
+    assert!(matches!(error, ImportError::OneKey(_)), "{error}");
     assert_eq!(state(&log).bundle, sealed.digest);
 }
 

@@ -2,8 +2,11 @@
 //! it. It never signs, and takes no script or key but those our descriptors give.
 
 use bitcoin::absolute::LockTime;
+use bitcoin::script::{Builder, PushBytesBuf};
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut};
+use bitcoin::{
+    Amount, OutPoint, Psbt, Script, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid,
+};
 use miniscript::descriptor::{DefiniteDescriptorKey, Descriptor};
 use miniscript::psbt::{PsbtInputExt as _, PsbtOutputExt as _};
 
@@ -47,7 +50,8 @@ pub enum PsbtError {
     Transaction(String),
 }
 
-/// The unsigned transaction with `witness_utxo` and `bip32_derivation` for every input and every output of ours.
+/// The unsigned transaction with `witness_utxo` and `bip32_derivation` for every input and every output of ours; inputs
+/// in P2PKH have no `witness_utxo`, since no amount is believed there.
 /// Replaceable (BIP-125), without lock time; outputs are sorted (BIP-69), so that their order does not tell change.
 ///
 /// # Errors
@@ -69,10 +73,34 @@ pub fn unsigned(inputs: &[Input], outputs: Vec<Output>) -> Result<Psbt, PsbtErro
     for (field, input) in psbt.inputs.iter_mut().zip(inputs) {
         let derived = field.update_with_descriptor_unchecked(&input.at).map_err(underivable)?;
         let script_pubkey = derived.script_pubkey();
-        field.witness_utxo = Some(TxOut { value: input.value, script_pubkey });
+        let coin = TxOut { value: input.value, script_pubkey };
+        field.witness_utxo = Some(coin).filter(|coin| !coin.script_pubkey.is_p2pkh());
     }
     psbt.outputs = output_fields;
     Ok(psbt)
+}
+
+/// The id that the planned transaction has once it is signed. It is known before if no signature is part of it: what an
+/// input in P2SH-P2WPKH pushes is its program, while inputs in P2PKH, the only ones without `witness_utxo`, push
+/// signatures.
+#[must_use]
+pub fn txid(plan: &Psbt) -> Option<Txid> {
+    let mut transaction = plan.unsigned_tx.clone();
+    for (input, fields) in transaction.input.iter_mut().zip(&plan.inputs) {
+        let coin = fields.witness_utxo.as_ref()?;
+        if coin.script_pubkey.is_p2sh() {
+            input.script_sig = push_of(fields.redeem_script.as_deref()?);
+        }
+    }
+    Some(transaction.compute_txid())
+}
+
+/// The script that pushes a script.
+pub(crate) fn push_of(script: &Script) -> ScriptBuf {
+    let mut bytes = PushBytesBuf::new();
+    // A witness program is far below the limit of a push.
+    let _ = bytes.extend_from_slice(script.as_bytes());
+    Builder::new().push_slice(bytes).into_script()
 }
 
 fn unsigned_input(previous_output: OutPoint) -> TxIn {

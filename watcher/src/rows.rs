@@ -47,6 +47,16 @@ pub(crate) fn txid_from(bytes: &[u8]) -> Result<Txid, StoreError> {
     Txid::from_slice(bytes).map_err(|_| corrupt("a transaction id has another length"))
 }
 
+/// What stands for the id of a transaction that has none before it is signed; no transaction has it.
+pub(crate) fn stored_txid(known: Option<Txid>) -> Txid {
+    known.unwrap_or_else(Txid::all_zeros)
+}
+
+/// The id, if it is known.
+pub(crate) fn known_txid(stored: Txid) -> Option<Txid> {
+    (stored != Txid::all_zeros()).then_some(stored)
+}
+
 /// Reads an outpoint from two columns.
 pub(crate) fn outpoint(
     row: &SqliteRow,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bitcoin::bip32::{ChildNumber, Fingerprint, Xpub};
 use bitcoin::{Address, Network, NetworkKind, ScriptBuf};
-use miniscript::descriptor::{DefiniteDescriptorKey, DescriptorPublicKey};
+use miniscript::descriptor::{DefiniteDescriptorKey, DescriptorPublicKey, ShInner};
 use miniscript::{Descriptor, ForEachKey as _};
 use sqlx::Row as _;
 
@@ -125,12 +125,9 @@ impl Wallet {
             .parse()
             .map_err(|e| format!("the descriptor cannot be read: {e}"))?;
         descriptor.sanity_check().map_err(|e| format!("the descriptor is not sane: {e}"))?;
-        // Sizes and transaction ids are planned for these two alone; cold storage is only paid to.
-        let planned = matches!(descriptor, Descriptor::Wpkh(_) | Descriptor::Tr(_));
-        if config.purpose != Purpose::Cold && !planned {
-            return Err(
-                "this watcher spends from wpkh(...) and tr(...) only; others can be cold".into()
-            );
+        if config.purpose != Purpose::Cold && !is_planned(&descriptor) {
+            let text = "this watcher spends from wpkh(...), sh(wpkh(...)), pkh(...) and tr(KEY) only; others can be cold";
+            return Err(text.into());
         }
         let kind = NetworkKind::from(network);
         let right_network = descriptor.for_each_key(|key| match key {
@@ -332,6 +329,17 @@ impl Wallet {
             .await?;
         }
         Ok(())
+    }
+}
+
+/// Whether transactions are planned for it; cold storage is only paid to. A multisig's are complete only after several
+/// signers, each of whom has a policy of its own to convince.
+fn is_planned(descriptor: &Descriptor<DescriptorPublicKey>) -> bool {
+    match descriptor {
+        Descriptor::Wpkh(_) | Descriptor::Pkh(_) => true,
+        Descriptor::Sh(sh) => matches!(sh.as_inner(), ShInner::Wpkh(_)),
+        Descriptor::Tr(tr) => tr.tap_tree().is_none(),
+        _ => false,
     }
 }
 

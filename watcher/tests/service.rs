@@ -161,7 +161,7 @@ async fn a_configuration_is_read_strictly() {
         ("name = \"books\"", "name = \"shop\"", "there twice"),
         ("<0;1>/*", "<0;1>/7", "wallet \"deposits\""),
         ("/<0;1>/*", "/0/*", "two branches"),
-        ("wpkh(", "pkh(", "wpkh(...) and tr(...) only"),
+        ("wpkh(", "pk(", "wpkh(...), sh(wpkh(...)), pkh(...) and tr(KEY) only"),
         ("[[wallets]]", &auto("deposits", 0), "every_seconds is at least 1"),
         ("[[wallets]]", &auto("elsewhere", 60), "no wallet here that can be swept"),
         ("tpub", "xpub", "wallet \"deposits\""),

@@ -17,5 +17,6 @@ mod outages;
 mod process;
 mod reorgs;
 mod sealed;
+mod scripts;
 mod signing;
 mod standby;

@@ -116,12 +116,15 @@ async fn keep(
     let transaction = made::check(&signed.transaction, psbt)?;
     let mut tx = app.store.begin().await?;
     made::keep(&mut tx, "payout", &payout.id, &transaction).await?;
-    version.set(&mut tx, &payout.id, VersionState::Signed).await?;
+    // Signatures of inputs without witness are part of it.
+    let txid = transaction.compute_txid();
+    version.set_signed(&mut tx, &payout.id, txid).await?;
     payout.state = State::Signed;
+    payout.in_force = Some(InForce { txid, fee: version.fee });
     payout.reasons = Vec::new();
     if payout.change(&mut tx, &app.book, State::Accepted, &["signed"]).await? {
         tx.commit().await?;
-        tracing::info!(payout = payout.id, txid = %version.txid, tier = signed.tier, stored = signed.stored, "signed a payout");
+        tracing::info!(payout = payout.id, %txid, tier = signed.tier, stored = signed.stored, "signed a payout");
     }
     Ok(Next::Done)
 }

@@ -20,7 +20,7 @@ use crate::plan::payout::{Earlier, Payment, PayoutPlan, payout};
 use crate::plan::{Coin, Standing};
 use crate::progress::{State, VersionState};
 use crate::psbt::{self, Output, Payee};
-use crate::rows::amount;
+use crate::rows::{amount, stored_txid};
 use crate::scan::Branch;
 use crate::signer_client::Reason;
 use crate::spend::Spender;
@@ -304,7 +304,7 @@ async fn store(
     let Planned { psbt, plan, change_index, .. } = planned;
     let version = Version {
         number,
-        txid: psbt.unsigned_tx.compute_txid(),
+        txid: stored_txid(psbt::txid(&psbt)),
         psbt: psbt.serialize(),
         fee: plan.fee.to_sat().into(),
         state: VersionState::Planned,

@@ -12,7 +12,7 @@ use crate::book::{Book, bytes};
 use crate::deposit::BlockRef;
 use crate::plan::Coin;
 use crate::progress::{State, VersionState};
-use crate::rows::{amount, block_ref, corrupt, txid, word};
+use crate::rows::{amount, block_ref, corrupt, known_txid, txid, word};
 use crate::signer_client::Reason;
 use crate::store::{StoreError, Tx, now_unix};
 
@@ -59,6 +59,7 @@ pub(super) struct PayoutRow {
 /// What others see of the version in force.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InForce {
+    /// Of no transaction while it is not known; see [`known_txid`].
     pub(super) txid: Txid,
     pub(super) fee: Amount,
 }
@@ -68,6 +69,7 @@ pub(super) struct InForce {
 pub(super) struct Version {
     pub(super) number: i64,
     pub(super) psbt: Vec<u8>,
+    /// As in [`InForce`].
     pub(super) txid: Txid,
     pub(super) fee: Amount,
     pub(super) state: VersionState,
@@ -193,6 +195,22 @@ impl Version {
         Ok(())
     }
 
+    /// Notes that it was signed, and as what.
+    pub(super) async fn set_signed(
+        &self,
+        tx: &mut Tx,
+        payout: &str,
+        txid: Txid,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE payout_versions SET txid = $1 WHERE payout = $2 AND version = $3")
+            .bind(bytes(&txid))
+            .bind(payout)
+            .bind(self.number)
+            .execute(tx.sql())
+            .await?;
+        self.set(tx, payout, VersionState::Signed).await
+    }
+
     /// Moves this version to another state.
     pub(super) async fn set(
         &self,
@@ -237,6 +255,11 @@ impl PayoutRow {
             reasons: reasons.map_err(|e| corrupt(&e.to_string()))?.unwrap_or_default(),
             in_force,
         })
+    }
+
+    /// The id of the version in force, if it is known.
+    fn txid(&self) -> Option<Txid> {
+        known_txid(self.in_force?.txid)
     }
 
     /// The id in its order.
@@ -355,7 +378,7 @@ impl PayoutRow {
             "destination": self.destination,
             "ordered_by": self.signed.signer,
             "version": self.version,
-            "txid": self.in_force.map(|v| v.txid.to_string()),
+            "txid": self.txid().map(|txid| txid.to_string()),
             "fee": self.in_force.map(|v| v.fee.to_string()),
             "block": self.block.map(|b| json!({ "height": b.height, "hash": b.hash.to_string() })),
             "reasons": self.reasons,
@@ -375,7 +398,7 @@ impl PayoutRow {
         proto::Payout {
             id: self.order_id().to_owned(),
             state: self.state.word().into(),
-            txid: self.in_force.map(|v| v.txid.to_string()).unwrap_or_default(),
+            txid: self.txid().map(|txid| txid.to_string()).unwrap_or_default(),
             amount: amount(self.amount),
             destination: self.destination.clone(),
             fee: self.in_force.and_then(|v| amount(v.fee)),

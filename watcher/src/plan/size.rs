@@ -10,10 +10,25 @@ pub const INPUT_WEIGHT: u64 = 41 * 4 + 1 + 1 + 72 + 1 + 33;
 /// sighash byte (57.5 vbytes).
 pub const TAPROOT_INPUT_WEIGHT: u64 = 41 * 4 + 1 + 1 + 64;
 
-/// The largest weight of a signed input that spends this script.
+/// One signed P2SH-P2WPKH input: as P2WPKH, with a script of one push of 22 bytes.
+pub const NESTED_INPUT_WEIGHT: u64 = INPUT_WEIGHT + 23 * 4;
+
+/// One signed P2PKH input: 41 bytes as above and a script of two pushes, signature and key, all at four units a byte;
+/// among no inputs with witness it has not even an empty one.
+pub const LEGACY_INPUT_WEIGHT: u64 = (41 + 1 + 72 + 1 + 33) * 4;
+
+/// The largest weight of a signed input that spends this script. Of P2SH our wallets have P2SH-P2WPKH alone.
 #[must_use]
 pub fn input_weight(script: &Script) -> u64 {
-    if script.is_p2tr() { TAPROOT_INPUT_WEIGHT } else { INPUT_WEIGHT }
+    if script.is_p2tr() {
+        TAPROOT_INPUT_WEIGHT
+    } else if script.is_p2sh() {
+        NESTED_INPUT_WEIGHT
+    } else if script.is_p2pkh() {
+        LEGACY_INPUT_WEIGHT
+    } else {
+        INPUT_WEIGHT
+    }
 }
 
 /// The largest weight of a signed transaction with so many P2WPKH inputs and these outputs.
@@ -64,22 +79,29 @@ mod tests {
 
     #[test]
     fn equals_the_weight_of_a_built_transaction() {
-        let witnesses = [
-            (INPUT_WEIGHT, Witness::from_slice(&[vec![1; 72], vec![2; 33]])),
-            (TAPROOT_INPUT_WEIGHT, Witness::from_slice(&[vec![1; 64]])),
+        let (one, two) =
+            (Witness::from_slice(&[vec![1; 64]]), Witness::from_slice(&[vec![1; 72], vec![2; 33]]));
+        let inputs = [
+            (INPUT_WEIGHT, 0, &two, 0),
+            (TAPROOT_INPUT_WEIGHT, 0, &one, 0),
+            (NESTED_INPUT_WEIGHT, 23, &two, 0),
+            // Marker and flag are counted, and are not there.
+            (LEGACY_INPUT_WEIGHT, 107, &Witness::new(), 2),
         ];
-        for (each, witness) in witnesses {
-            equals(each, &witness);
+        for (each, script, witness, over) in inputs {
+            equals(each, script, witness, over);
         }
         assert_eq!(TAPROOT_INPUT_WEIGHT, 230, "57.5 vbytes");
+        assert_eq!((NESTED_INPUT_WEIGHT, LEGACY_INPUT_WEIGHT), (364, 148 * 4), "91 and 148 vbytes");
     }
 
-    fn equals(each: u64, witness: &Witness) {
+    fn equals(each: u64, script: usize, witness: &Witness, over: u64) {
         let scripts = [ScriptBuf::from_bytes(vec![0; 22]), ScriptBuf::from_bytes(vec![0; 34])];
         for inputs in [1, 2, 252, 253, 1_400] {
             for outputs in 1..=2 {
-                let witness = witness.clone();
-                let input = TxIn { witness, sequence: Sequence::MAX, ..TxIn::default() };
+                let (witness, script_sig) = (witness.clone(), ScriptBuf::from(vec![0; script]));
+                let sequence = Sequence::MAX;
+                let input = TxIn { witness, script_sig, sequence, ..TxIn::default() };
                 let output = scripts[..outputs].iter().map(|script_pubkey| TxOut {
                     value: Amount::ONE_BTC,
                     script_pubkey: script_pubkey.clone(),
@@ -91,7 +113,8 @@ mod tests {
                     output: output.collect(),
                 };
                 let refs: Vec<&Script> = scripts[..outputs].iter().map(|s| s.as_script()).collect();
-                assert_eq!(weight_of(inputs, each, &refs), built.weight().to_wu());
+                let weight = weight_of(inputs, each, &refs);
+                assert_eq!(weight.checked_sub(over), Some(built.weight().to_wu()));
             }
         }
     }

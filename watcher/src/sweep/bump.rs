@@ -133,7 +133,9 @@ pub(crate) fn fee_at(rate: FeeRate, plan: &Psbt) -> asset::Amount {
         unsigned.output.iter().map(|output| output.script_pubkey.as_script()).collect();
     // All inputs are of one wallet.
     let coin = plan.inputs.first().and_then(|input| input.witness_utxo.as_ref());
-    let each = coin.map_or(size::INPUT_WEIGHT, |coin| size::input_weight(&coin.script_pubkey));
+    // Only those in P2PKH are without.
+    let each =
+        coin.map_or(size::LEGACY_INPUT_WEIGHT, |coin| size::input_weight(&coin.script_pubkey));
     fee_of(rate, size::weight_of(unsigned.input.len(), each, &outputs)).to_sat().into()
 }
 

@@ -96,6 +96,8 @@ async fn keep(
     let mut tx = app.store.begin().await?;
     made::keep(&mut tx, "sweep", &sweep.id, &transaction).await?;
     sweep.state = State::Signed;
+    // Signatures of inputs without witness are part of it.
+    sweep.txid = transaction.compute_txid();
     sweep.reasons = Vec::new();
     if sweep.change(&mut tx, &app.book, State::Planned, &["signed"]).await? {
         tx.commit().await?;

@@ -14,6 +14,7 @@ use crate::plan::sweep::SweepPlan;
 use crate::plan::{self, Coin, LeftOut, Limits, Standing};
 use crate::progress::State;
 use crate::psbt::{self, Input, Output, Payee, PsbtError};
+use crate::rows::stored_txid;
 use crate::scan::Branch;
 use crate::spend::Spender;
 use crate::store::{StoreError, Tx};
@@ -88,7 +89,7 @@ pub(super) async fn make(app: &Spender, wish: &Wish<'_>) -> Result<String, Error
         cold_wallet: cold.name.clone(),
         cold_index,
         state: State::Planned,
-        txid: psbt.unsigned_tx.compute_txid(),
+        txid: stored_txid(psbt::txid(&psbt)),
         psbt: psbt.serialize(),
         to_cold: plan.to_cold.to_sat().into(),
         fee: plan.fee.to_sat().into(),

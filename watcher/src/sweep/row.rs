@@ -10,7 +10,7 @@ use crate::book::{Book, bytes};
 use crate::deposit::BlockRef;
 use crate::error::Error;
 use crate::progress::State;
-use crate::rows::{amount, block_ref, corrupt, height, txid, word};
+use crate::rows::{amount, block_ref, corrupt, height, known_txid, txid, word};
 use crate::signer_client::Reason;
 use crate::spend::Spender;
 use crate::store::{StoreError, Tx};
@@ -26,6 +26,7 @@ pub(super) struct SweepRow {
     pub(super) cold_index: u32,
     pub(super) state: State,
     pub(super) psbt: Vec<u8>,
+    /// Of no transaction while it is not known; see [`known_txid`].
     pub(super) txid: Txid,
     pub(super) to_cold: Amount,
     pub(super) fee: Amount,
@@ -161,7 +162,8 @@ impl SweepRow {
     ) -> Result<bool, StoreError> {
         let reasons = (!self.reasons.is_empty()).then(|| json!(self.reasons).to_string());
         let changed = sqlx::query(
-            "UPDATE sweeps SET state = $1, height = $2, block_hash = $3, reasons = $4 WHERE id = $5 AND state = $6",
+            "UPDATE sweeps SET state = $1, height = $2, block_hash = $3, reasons = $4, txid = $7
+             WHERE id = $5 AND state = $6",
         )
         .bind(self.state.word())
         .bind(self.block.map(|block| i64::from(block.height)))
@@ -169,6 +171,7 @@ impl SweepRow {
         .bind(reasons)
         .bind(&self.id)
         .bind(from.word())
+        .bind(bytes(&self.txid))
         .execute(tx.sql())
         .await?;
         if changed.rows_affected() != 1 {
@@ -193,7 +196,7 @@ impl SweepRow {
             "id": self.id,
             "wallet": self.wallet,
             "state": self.state,
-            "txid": self.txid.to_string(),
+            "txid": known_txid(self.txid).map(|txid| txid.to_string()),
             "inputs": self.inputs,
             "asset": book.asset.as_str(),
             "to_cold": self.to_cold.to_string(),
@@ -220,7 +223,7 @@ impl SweepRow {
             id: self.id.clone(),
             wallet: self.wallet.clone(),
             state: self.state.word().into(),
-            txid: self.txid.to_string(),
+            txid: known_txid(self.txid).map(|txid| txid.to_string()).unwrap_or_default(),
             inputs: self.inputs,
             to_cold: amount(self.to_cold),
             fee: amount(self.fee),

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::leases::{self, Holder};
 use crate::made;
 use crate::progress::{Progress, State, follow, happenings};
-use crate::rows::{height, tx_state};
+use crate::rows::{height, known_txid, tx_state};
 use crate::spend::Spender;
 use crate::store::{StoreError, Tx};
 
@@ -111,6 +111,11 @@ pub(super) async fn replace_if_lost(app: &Spender, id: &str) -> Result<bool, Err
     let mut tx = app.store.begin().await?;
     let Some(mut sweep) = row::load(tx.sql(), id).await? else { return Ok(false) };
     let from = sweep.state;
+    if from == State::Planned && known_txid(sweep.txid).is_none() {
+        // What spent its coins may be its own transaction, signed before these tables were set back: the signer's answer
+        // tells its id.
+        return Ok(false);
+    }
     let unconfirmed = matches!(from, State::Planned | State::Signed | State::Broadcast);
     let inputs = coins::of_sweep(tx.sql(), id).await?;
     let lost = inputs.iter().filter(|known| known.is_lost_to(sweep.txid)).count();

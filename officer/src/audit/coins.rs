@@ -52,15 +52,7 @@ pub(super) fn check_spend(spend: &Spend) -> Result<Coins, String> {
 
 /// Checks that a signed transaction is the allowed one and that every signature in it verifies; how many there are.
 pub(super) fn check_signed(bytes: &[u8], spend: &Spend) -> Result<u64, String> {
-    let signed = read(bytes)?;
-    let mut bare = signed.clone();
-    for input in &mut bare.input {
-        input.witness.clear();
-        input.script_sig = ScriptBuf::new();
-    }
-    if bare != read(&spend.transaction)? {
-        return Err("another transaction was signed than was allowed".to_owned());
-    }
+    let (signed, bare) = allowed(bytes, spend)?;
     let mut cache = SighashCache::new(&bare);
     let mut verified = 0_u64;
     for (number, (input, slot)) in signed.input.iter().zip(&spend.slots).enumerate() {
@@ -72,7 +64,34 @@ pub(super) fn check_signed(bytes: &[u8], spend: &Spend) -> Result<u64, String> {
     Ok(verified)
 }
 
-/// The same of a PSBT that other cosigners have to sign as well.
+/// Checks that a transaction of a taproot wallet is the allowed one and signed by key path, and counts its signatures.
+/// They are over the scripts of all coins, which the log does not hold: whoever has those, a node, can verify them.
+pub(super) fn check_taproot(bytes: &[u8], spend: &Spend) -> Result<u64, String> {
+    let (signed, _) = allowed(bytes, spend)?;
+    for (number, input) in signed.input.iter().enumerate() {
+        let by_key = input.witness.len() == 1 && input.witness.nth(0).map(<[u8]>::len) == Some(64);
+        if !(by_key && input.script_sig.is_empty()) {
+            return Err(format!("input {number}: it has not the one signature of a key path"));
+        }
+    }
+    Ok(u64::try_from(signed.input.len()).unwrap_or(u64::MAX))
+}
+
+/// A signed transaction, if it is the allowed one, and the same without signatures.
+fn allowed(bytes: &[u8], spend: &Spend) -> Result<(Transaction, Transaction), String> {
+    let signed = read(bytes)?;
+    let mut bare = signed.clone();
+    for input in &mut bare.input {
+        input.witness.clear();
+        input.script_sig = ScriptBuf::new();
+    }
+    if bare != read(&spend.transaction)? {
+        return Err("another transaction was signed than was allowed".to_owned());
+    }
+    Ok((signed, bare))
+}
+
+/// As [`check_signed`], of a PSBT that other cosigners have to sign as well.
 pub(super) fn check_partly_signed(bytes: &[u8], spend: &Spend) -> Result<u64, String> {
     let psbt = Psbt::deserialize(bytes).map_err(|error| format!("it holds no PSBT: {error}"))?;
     if psbt.unsigned_tx != read(&spend.transaction)? {

@@ -72,6 +72,8 @@ pub struct Report {
     pub checkpoints: u64,
     /// Signatures in transactions that were verified.
     pub signatures: u64,
+    /// Taproot signatures that were not: the log does not hold the scripts that they are over.
+    pub unverified: u64,
     /// Entries of each kind.
     pub kinds: BTreeMap<&'static str, u64>,
 }
@@ -184,6 +186,7 @@ impl Auditor {
             root: self.tree.root(),
             checkpoints: self.checkpoints,
             signatures: self.story.signatures(),
+            unverified: self.story.unverified(),
             kinds: self.kinds,
         })
     }
@@ -267,10 +270,16 @@ pub async fn verify(
     for (kind, count) in &report.kinds {
         writeln!(out, "{count:>10}  {kind}")?;
     }
-    let Report { origin, size, root, checkpoints, signatures, .. } = &report;
+    let Report { origin, size, root, checkpoints, signatures, unverified, .. } = &report;
     writeln!(out, "log         {origin}")?;
     writeln!(out, "entries     {size}, every one follows from those before it")?;
     writeln!(out, "signatures  {signatures} in signed transactions, every one verified")?;
+    if *unverified > 0 {
+        writeln!(
+            out,
+            "            {unverified} more by taproot keys, not verified: they are over the coins' scripts, which this log does not hold"
+        )?;
+    }
     writeln!(
         out,
         "checkpoints {checkpoints} stored, every one signed by the pinned key and over these entries"

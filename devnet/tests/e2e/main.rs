@@ -4,12 +4,15 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::float_arithmetic,
+    clippy::print_stdout,
     reason = "a test that fails may panic"
 )]
 
 mod bench;
 mod books;
 mod keys;
+mod kinds;
 mod multisig;
 mod crashes;
 mod operating;
@@ -20,3 +23,4 @@ mod sealed;
 mod scripts;
 mod signing;
 mod standby;
+mod world;

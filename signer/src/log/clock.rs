@@ -1,9 +1,11 @@
 //! Time for entries, as an argument, so that tests own it. It never sleeps, and the machine's clock is read once:
-//! whoever sets it while the signer runs changes nothing.
+//! whoever sets it while the signer runs changes nothing. What the machine sleeps through counts.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::error::LogError;
 
@@ -20,14 +22,20 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The machine's clock as it is now, carried on by its monotonic one.
+    /// The machine's clock as it is now, carried on by the one that nobody can set and that does not stand still while
+    /// the machine, or a virtual one, is suspended: by the monotonic one limits would last too long afterwards, and orders
+    /// live on.
     #[must_use]
     pub fn system() -> Self {
         // Before 1970 counts as 1970: the log never lets time run backwards anyway.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let begun = Instant::now();
+        Self::carried(since, since_boot)
+    }
+
+    fn carried(since: Duration, running: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        let begun = running();
         Self::from_fn(move || {
-            let now = since.saturating_add(begun.elapsed());
+            let now = since.saturating_add(running().saturating_sub(begun));
             u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
         })
     }
@@ -76,8 +84,39 @@ impl Clock {
     }
 }
 
+/// Time since the machine was started, with what it slept.
+fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), nanos)
+}
+
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Clock({})", self.unix_ms())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_on_by_the_clock_that_counts_what_the_machine_slept() {
+        // The machine's own words, in hundredths of a second.
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            let (seconds, rest) = text.split_once('.').unwrap();
+            let hundredths: u64 = rest.split(' ').next().unwrap().parse().unwrap();
+            Duration::from_millis(seconds.parse::<u64>().unwrap() * 1000 + hundredths * 10)
+        };
+        let (before, now, after) = (uptime(), since_boot(), uptime());
+        let rounded = Duration::from_millis(20);
+        assert!(before <= now + rounded && now <= after + rounded, "{before:?} {now:?} {after:?}");
+        let slept = Arc::new(std::sync::Mutex::new(Duration::from_secs(5)));
+        let running = Arc::clone(&slept);
+        let clock = Clock::carried(Duration::from_secs(100), move || *running.lock().unwrap());
+        *slept.lock().unwrap() += Duration::from_secs(3_600);
+        assert_eq!(clock.unix_seconds(), 3_700);
     }
 }

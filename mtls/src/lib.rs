@@ -4,6 +4,8 @@
 
 pub mod caller;
 pub mod files;
+pub mod incoming;
 
 pub use caller::Caller;
 pub use files::{TlsError, TlsFiles};
+pub use incoming::Incoming;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::entry::Event;
+use mtls::Incoming;
 use proto::signer_server::Signer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
@@ -22,10 +22,19 @@ use crate::config::Config;
 use crate::door::{Door, Known};
 use crate::down::Down;
 use crate::grpc::SignerService;
-use crate::log::Clock;
+use crate::ledger::Ledger;
+use crate::log::{Clock, LogError, Step};
 use crate::prove;
 use crate::start::{StartError, start};
 
+/// Connections open at once, those of strangers too.
+const CONNECTIONS_MAX: usize = 256;
+/// A connection of which no byte came for so long is closed: longer than keepalive pings are apart.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the log was quiet for too long, and how long that is.
+const BEAT_EVERY: Duration = Duration::from_secs(600);
+const QUIET_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// A question for health is a service's name.
 const HEALTH_BYTES_MAX: usize = 1 << 10;
 /// Unread bytes a caller may have under way, by stream and by connection: this, times connections, is memory.
@@ -96,7 +105,8 @@ pub async fn run(config: &Config, clock: Clock) -> Result<Running, StartError> {
         Ok(app) => {
             let app = Arc::new(app);
             let service = SignerService::new(Arc::clone(&app), request_time);
-            let helpers = vec![tokio::spawn(prove(Arc::clone(&app)))];
+            let helpers =
+                vec![tokio::spawn(prove(Arc::clone(&app))), tokio::spawn(beat(Arc::clone(&app)))];
             let door = Door::new(service, Known::Serving(Arc::clone(&app)), &config.limits);
             let running = listening(config, listener, address, door, Some(app), helpers).await?;
             tracing::info!(%address, "serving");
@@ -183,7 +193,7 @@ async fn listening<S: Signer>(
         .add_service(door)
         .add_optional_service(reflection(config.development)?);
     let (stop, stopped) = oneshot::channel::<()>();
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = Incoming::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
         let _ = stopped.await;
     }));
@@ -230,6 +240,35 @@ async fn report(reporter: &HealthReporter, app: Option<&App>) -> Option<String> 
     problem
 }
 
+/// Writes down that the signer runs when nothing else was for a day.
+async fn beat(app: Arc<App>) {
+    loop {
+        if let Err(error) = beat_once(&app).await {
+            tracing::error!("that the signer runs could not be logged: {error}");
+        }
+        tokio::time::sleep(BEAT_EVERY).await;
+    }
+}
+
+/// One look: a signer that nobody asks for a week starts again by its log's time all the same.
+///
+/// # Errors
+/// [`LogError`] when the log does not take the entry.
+pub async fn beat_once(app: &App) -> Result<(), LogError> {
+    let now = app.clock.unix_seconds();
+    let step = |ledger: &Ledger| {
+        let idle = now.saturating_sub(ledger.latest_unix());
+        let quiet = idle >= QUIET_MAX.as_secs();
+        let events = if quiet { vec![service("running")] } else { Vec::new() };
+        Step::write(events, ())
+    };
+    app.log.commit(step).await.map(drop)
+}
+
+fn service(state: &str) -> Event {
+    Event::Service { state: state.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
 /// Proves imported records while nobody waits for the token.
 async fn prove(app: Arc<App>) {
     let (log, token, wallets) =
@@ -241,11 +280,7 @@ async fn prove(app: Arc<App>) {
 }
 
 async fn close(app: Arc<App>) -> Result<(), StartError> {
-    let stopped = Event::Service {
-        state: "stopped".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    if let Err(error) = app.log.note(|_| vec![stopped]).await {
+    if let Err(error) = app.log.note(|_| vec![service("stopped")]).await {
         tracing::error!("the end could not be logged: {error}");
     }
     let closed = app.log.close().await;

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mtls::Incoming;
 use proto::watcher_server::WatcherServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
 use crate::attest::Attestations;
@@ -27,6 +27,10 @@ use crate::store::{Store, StoreError};
 const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// Calls one connection may have open.
 const CALLS_PER_CONNECTION: usize = 64;
+/// Connections open at once, those of strangers too.
+const CONNECTIONS_MAX: usize = 1024;
+/// A connection of which no byte came for so long is closed: longer than keepalive pings are apart.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long open calls may take to end when the service stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -143,7 +147,7 @@ pub async fn start(config: &Config) -> Result<Running, ServeError> {
         crate::follow::run(spender, until_stopped).await;
         "the task that carries sweeps and payouts"
     });
-    let incoming = TcpListenerStream::new(listener);
+    let incoming = Incoming::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped)));
     Ok(Running { address, follower, stop, server, tasks, store })
 }

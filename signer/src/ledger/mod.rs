@@ -106,6 +106,12 @@ impl Ledger {
         clock_unix.max(self.latest_unix)
     }
 
+    /// When the last entry was written, in Unix seconds.
+    #[must_use]
+    pub fn latest_unix(&self) -> u64 {
+        self.latest_unix
+    }
+
     /// What entry 0 says; `None` only before it was folded.
     #[must_use]
     pub fn beginning(&self) -> Option<&Beginning> {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use audit::entry::Event;
@@ -201,6 +203,31 @@ async fn softhsm_is_refused_on_the_main_network() {
     assert!(error.contains("SoftHSM") && error.contains("i_understand"), "{error}");
     house.config.i_understand_that_softhsm_is_not_an_hsm = true;
     signer::start::open_token(&house.config, house.config.token.clone()).await.unwrap();
+}
+
+/// Nobody asks anything for twelve days: a signer that ran all the time leaves a log that it starts on by itself.
+#[tokio::test]
+async fn an_idle_signer_needs_nobodys_word_about_the_clock() {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    let days = Arc::new(AtomicU64::new(0));
+    let clock = || {
+        let (now, days) = (signer::log::Clock::system(), Arc::clone(&days));
+        let ahead = move || days.load(Ordering::SeqCst) * 24 * 3_600_000;
+        signer::log::Clock::from_fn(move || now.unix_ms() + ahead())
+    };
+    house.open_at(clock()).await;
+    let begun = house.log_size();
+    for day in 1..=12 {
+        days.store(day, Ordering::SeqCst);
+        for _ in 0..2 {
+            signer::serve::beat_once(&house.app()).await.unwrap();
+        }
+    }
+    assert_eq!(house.log_size(), begun + 12, "one entry a day");
+    // Wherever it crashes, the last entry is young enough for a start.
+    let app = house.app();
+    let idle = app.clock.unix_seconds() - app.log.read(signer::ledger::Ledger::latest_unix);
+    assert!(idle < 24 * 3_600, "{idle}");
 }
 
 /// The machine's clock is eight days ahead of the log: nothing is served until a person says that it is right.

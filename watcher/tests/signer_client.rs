@@ -106,7 +106,14 @@ fn header(lane: &str) -> SignHeader {
     SignHeader { idempotency_key: "k".into(), lane: lane.into(), ..SignHeader::default() }
 }
 
+/// With more time than a loaded machine takes for any of these calls.
 async fn start() -> (SignerClient, mpsc::UnboundedReceiver<End>, Arc<tempfile::TempDir>) {
+    start_with(60).await
+}
+
+async fn start_with(
+    seconds: u64,
+) -> (SignerClient, mpsc::UnboundedReceiver<End>, Arc<tempfile::TempDir>) {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let pki = Pki::create(dir.path()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -123,8 +130,8 @@ async fn start() -> (SignerClient, mpsc::UnboundedReceiver<End>, Arc<tempfile::T
         url,
         server_name: Some("signer".into()),
         tls: files(&pki.client("watcher-1").unwrap()),
-        sign_seconds: 3,
-        call_seconds: 3,
+        sign_seconds: seconds,
+        call_seconds: seconds,
     });
     (client.unwrap(), ended, dir)
 }
@@ -172,14 +179,14 @@ async fn an_early_no_is_heard_before_all_parents_are_sent() {
 
 #[tokio::test]
 async fn silence_is_not_a_no() {
-    let (client, _ended, _dir) = start().await;
+    let (client, _ended, _dir) = start_with(3).await;
     let outcome = client.sign(header("hang"), parents(vec![])).await;
     assert!(matches!(outcome, SignOutcome::Unavailable(_)), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn calls_that_may_be_repeated_are_and_a_no_is_not_asked_again() {
-    let (client, _ended, _dir) = start().await;
+    let (client, _ended, _dir) = start_with(20).await;
     let _ = client.status().await.unwrap();
     // Without the signer's own reasons a precondition is not known to be its answer, and is asked about again.
     let failure = client.attest(&AttestRequest::default()).await.unwrap_err();

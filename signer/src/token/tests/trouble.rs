@@ -91,7 +91,7 @@ async fn a_worker_that_dies_over_every_batch_is_not_asked_for_ever() {
     assert!(matches!(error, TokenError::Unavailable(_)), "{error}");
     test.no_fault();
     // The workers come back by themselves.
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
     while sign_all(&token, &children).await.is_err() {
         assert!(Instant::now() < end);
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -209,9 +209,9 @@ async fn a_token_that_goes_away_is_said_so_and_found_again() {
     let began = Instant::now();
     assert!(sign_all(&token, &children).await.is_err());
     assert!(token.statement(StatementKey::Checkpoint, b"x\n").await.is_err());
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(18));
     fs::rename(&away, &here).unwrap();
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(120);
     while sign_all(&token, &children).await.is_err() {
         assert!(Instant::now() < end, "{:?}", token.problem());
         tokio::time::sleep(Duration::from_millis(50)).await;

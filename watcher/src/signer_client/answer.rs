@@ -143,10 +143,14 @@ pub(super) fn sign_outcome(reply: Result<SignReply, Status>) -> SignOutcome {
             stored: reply.stored,
             tier: reply.tier,
         }),
-        Err(status) => match Failure::from(status) {
-            Failure::Refused(refusal) if refusal.is_last_word() => SignOutcome::Refused(refusal),
-            Failure::Refused(refusal) => SignOutcome::NotNow(refusal),
-            Failure::Unavailable(unavailable) => SignOutcome::Unavailable(unavailable),
+        Err(status) => match (fault(&status), Failure::from(status)) {
+            // A record, or a key in the token, is damaged: whoever waits is told so.
+            (Some(fault), _) => SignOutcome::NotNow(fault),
+            (None, Failure::Refused(refusal)) if refusal.is_last_word() => {
+                SignOutcome::Refused(refusal)
+            }
+            (None, Failure::Refused(refusal)) => SignOutcome::NotNow(refusal),
+            (None, Failure::Unavailable(unavailable)) => SignOutcome::Unavailable(unavailable),
         },
     }
 }
@@ -175,15 +179,7 @@ fn refusal(status: &Status) -> Option<Refusal> {
             | Code::ResourceExhausted
             | Code::OutOfRange,
             Some(said),
-        ) => {
-            let signed = match said.standing() {
-                proto::Standing::Unspecified => None,
-                proto::Standing::NotSigned => Some(false),
-                proto::Standing::Signed => Some(true),
-            };
-            let reasons = said.reasons.into_iter().map(Reason::from).collect();
-            Some(Refusal { code, request_id: said.request_id, reasons, signed })
-        }
+        ) => Some(from_signer(code, said)),
         // A message over the signer's size limit is refused before it is one: without reasons, and for good.
         (Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::OutOfRange, None) => {
             let reasons = vec![Reason::from_sentence(status.message())];
@@ -191,6 +187,28 @@ fn refusal(status: &Status) -> Option<Refusal> {
         }
         _ => None,
     }
+}
+
+/// What the signer says of a fault of its own that has a name. It passes once people have mended it, and is no refusal.
+fn fault(status: &Status) -> Option<Refusal> {
+    let said = proto::Refusal::decode(status.details()).ok();
+    let named = |said: &proto::Refusal| {
+        said.reasons.iter().any(|reason| FAULTS.contains(&reason.code.as_str()))
+    };
+    let said = said.filter(|said| status.code() == Code::Internal && named(said))?;
+    Some(from_signer(Code::Internal, said))
+}
+
+const FAULTS: [&str; 2] = ["records-fault", "token-fault"];
+
+fn from_signer(code: Code, said: proto::Refusal) -> Refusal {
+    let signed = match said.standing() {
+        proto::Standing::Unspecified => None,
+        proto::Standing::NotSigned => Some(false),
+        proto::Standing::Signed => Some(true),
+    };
+    let reasons = said.reasons.into_iter().map(Reason::from).collect();
+    Refusal { code, request_id: said.request_id, reasons, signed }
 }
 
 fn join(reasons: &[Reason]) -> String {
@@ -242,6 +260,8 @@ mod tests {
         for status in [
             status(Code::ResourceExhausted, &["busy"]),
             status(Code::FailedPrecondition, &["input-not-proven"]),
+            status(Code::Internal, &["records-fault"]),
+            status(Code::Internal, &["token-fault"]),
         ] {
             let outcome = sign_outcome(Err(status));
             assert!(matches!(outcome, SignOutcome::NotNow(_)), "{outcome:?}");

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use bitcoin::bip32::{Fingerprint, KeySource};
 use bitcoin::psbt::Input;
 use bitcoin::sighash::SighashCache;
+use bitcoin::taproot::TapLeafHash;
 use bitcoin::{EcdsaSighashType, ScriptBuf, Transaction, ecdsa};
-use secp256k1::{Message, PublicKey, SECP256K1};
+use secp256k1::{Message, PublicKey, SECP256K1, XOnlyPublicKey};
 
 use super::own::{Hint, OwnedInput};
 use super::{kinds, own};
@@ -21,6 +22,9 @@ pub(super) struct Claims {
     redeem: Option<ScriptBuf>,
     witness: Option<ScriptBuf>,
     origins: BTreeMap<PublicKey, KeySource>,
+    /// Taproot's keys have no parity; each with the leaves it is said to be in.
+    taproot: BTreeMap<XOnlyPublicKey, (Vec<TapLeafHash>, KeySource)>,
+    internal: Option<XOnlyPublicKey>,
     signatures: BTreeMap<bitcoin::PublicKey, ecdsa::Signature>,
 }
 
@@ -31,6 +35,8 @@ impl Claims {
             redeem: input.redeem_script.clone(),
             witness: input.witness_script.clone(),
             origins: input.bip32_derivation.clone(),
+            taproot: input.tap_key_origins.clone(),
+            internal: input.tap_internal_key,
             signatures: input.partial_sigs.clone(),
         })
     }
@@ -48,6 +54,7 @@ pub(super) fn check(
     all.map(|(position, (claims, input))| {
         scripts(claims, position, input)?;
         origins(claims, wallet, position, input)?;
+        taproot(claims, wallet, position, input)?;
         signatures(claims, wallet, position, input, &mut cache)
     })
     .collect()
@@ -78,20 +85,59 @@ fn origins(
 ) -> Result<(), Refusal> {
     for (key, source) in &claims.origins {
         let found = input.place.keys.iter().position(|ours| ours == key);
-        let Some(found) = found else {
-            let text = format!("input {position} names a key that the wallet does not have there");
-            return Err(Refusal::new(Reason::WrongOrigin, text));
-        };
-        let unknown = source.0 == Fingerprint::default();
-        if !unknown && wallet.source(input.change, found, input.index).as_ref() != Some(source) {
+        origin(found, source, wallet, position, input)?;
+    }
+    Ok(())
+}
+
+/// The same for taproot. Its internal key is the wallet's key, and no key is in a leaf, since there are no scripts.
+fn taproot(
+    claims: &Claims,
+    wallet: &Wallet,
+    position: usize,
+    input: &OwnedInput,
+) -> Result<(), Refusal> {
+    let at = |key: &XOnlyPublicKey| {
+        input.place.keys.iter().position(|ours| ours.x_only_public_key().0 == *key)
+    };
+    if claims.internal.is_some_and(|key| at(&key).is_none()) {
+        return Err(foreign_key(position));
+    }
+    for (key, (leaves, source)) in &claims.taproot {
+        if !leaves.is_empty() {
             let text = format!(
-                "input {position} says that a key comes from {} at {}, which is not the descriptor's word",
-                source.0, source.1
+                "input {position} says that a key is in a script, and the wallet's outputs have none"
             );
             return Err(Refusal::new(Reason::WrongOrigin, text));
         }
+        origin(at(key), source, wallet, position, input)?;
     }
     Ok(())
+}
+
+/// One named key: which of the wallet's it is, if any, and where it is said to come from.
+fn origin(
+    found: Option<usize>,
+    source: &KeySource,
+    wallet: &Wallet,
+    position: usize,
+    input: &OwnedInput,
+) -> Result<(), Refusal> {
+    let found = found.ok_or_else(|| foreign_key(position))?;
+    let unknown = source.0 == Fingerprint::default();
+    if !unknown && wallet.source(input.change, found, input.index).as_ref() != Some(source) {
+        let text = format!(
+            "input {position} says that a key comes from {} at {}, which is not the descriptor's word",
+            source.0, source.1
+        );
+        return Err(Refusal::new(Reason::WrongOrigin, text));
+    }
+    Ok(())
+}
+
+fn foreign_key(position: usize) -> Refusal {
+    let text = format!("input {position} names a key that the wallet does not have there");
+    Refusal::new(Reason::WrongOrigin, text)
 }
 
 /// A signature that is there already must be by one of the wallet's keys at that place and verify.

@@ -132,3 +132,7 @@ fn pushes(items: &[&[u8]]) -> ScriptBuf {
     };
     items.iter().fold(Builder::new(), push).into_script()
 }
+
+#[cfg(test)]
+#[path = "kinds_tests.rs"]
+mod tests;

@@ -194,7 +194,7 @@ fn unwanted(input: &Input, kind: ScriptKind) -> Option<&'static str> {
         input.tap_scripts.is_empty(),
         input.tap_merkle_root.is_none(),
     ];
-    // The internal key is a hint like a key's origin: the output key is derived here and compared.
+    // The internal key is a claim like a key's origin (`claims`): the output key is derived here and compared.
     let taproot = [input.tap_key_origins.is_empty(), input.tap_internal_key.is_none()];
     let is_taproot = kind == ScriptKind::P2tr;
     let checks = [

@@ -76,10 +76,12 @@ pub fn policy_text(wallets: &Descriptors, knobs: &Knobs) -> String {
             "[[wallet]]\nname = {name:?}\ntier = {tier:?}\ndescriptor = {descriptor:?}\nindex_window = {index_window}\n"
         )
     };
+    // No token signs for taproot.
+    let tier = if wallets.deposits.starts_with("tr(") { "sealed-hd" } else { "token-hd" };
     let shop = hex::encode(shop().verifying_key().to_bytes());
     [
         format!("version = {version}\nnetwork = \"regtest\"\n"),
-        wallet("deposits", "token-hd", &wallets.deposits),
+        wallet("deposits", tier, &wallets.deposits),
         wallet("hot", "token-hd", &wallets.hot),
         wallet("cold", "cold", &wallets.cold),
         format!("[[order_key]]\nname = \"shop\"\ned25519 = {shop:?}\n"),

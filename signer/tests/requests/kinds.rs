@@ -34,16 +34,20 @@ fn holder(seed: u8, script: Script) -> Holder {
     let master = Xpriv::new_master(NetworkKind::Test, &[seed; 32]).unwrap();
     let path: DerivationPath = script.account_path(Network::Regtest, 0).unwrap().into();
     let account = master.derive_priv(SECP256K1, &path).unwrap();
+    let (scheme, [external, change]) = match script {
+        Script::Tr => (Scheme::SealedAesGcm, [1, 0]),
+        _ => (Scheme::RsaOaepSha1, [8, 4]),
+    };
     let header = Header::new(Fields {
-        kind: Kind { scheme: Scheme::RsaOaepSha1, script },
+        kind: Kind { scheme, script },
         network: Network::Regtest,
         account: 0,
         xpub: Xpub::from_priv(SECP256K1, &account),
         master: master.fingerprint(SECP256K1),
         wrapping: [9; 32],
-        external: 8,
-        change: 4,
-        blob_len: 256,
+        external,
+        change,
+        blob_len: scheme.blob_len(256),
     })
     .unwrap();
     Holder { master, account, header }
@@ -53,10 +57,12 @@ impl Holder {
     /// Its bundle as the signer keeps one, with blobs that no token ever opens.
     fn records(&self, folder: &std::path::Path) -> Records {
         let mut writer = Writer::new(Cursor::new(Vec::new()), self.header.clone()).unwrap();
-        for (change, count) in [(false, 8), (true, 4)] {
+        let Fields { external, change, blob_len, .. } = *self.header.fields();
+        for (change, count) in [(false, external), (true, change)] {
             for index in 0..count {
                 let public_key = self.header.branch(change).unwrap().public_key(index).unwrap();
-                writer.push(&Record { change, index, public_key, wrapped: vec![1; 256] }).unwrap();
+                let wrapped = vec![1; usize::from(blob_len)];
+                writer.push(&Record { change, index, public_key, wrapped }).unwrap();
             }
         }
         let sign = |digest| -> Result<_, bundle::Error> {
@@ -195,6 +201,164 @@ impl Scene {
         let (said, is) = (request.intent().fee.vsize, u64::try_from(transaction.vsize()).unwrap());
         assert!(is <= said && said <= is + 4, "{is} vbytes, said to be {said}");
     }
+}
+
+/// What only a taproot input can claim, each refused for its own reason.
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table of lies")]
+fn lies_about_taproot_are_refused_for_their_own_reason() {
+    use bitcoin::taproot::{ControlBlock, LeafVersion, TapLeafHash, TapNodeHash, TaprootBuilder};
+    let key = || foreign().x_only_public_key().0;
+    let leaf = || stranger(3);
+    let tree = || {
+        let builder = TaprootBuilder::new().add_leaf(0, leaf()).unwrap();
+        builder.finalize(SECP256K1, key()).unwrap()
+    };
+    let control =
+        || -> ControlBlock { tree().control_block(&(leaf(), LeafVersion::TapScript)).unwrap() };
+    let hash = || TapLeafHash::from_script(&leaf(), LeafVersion::TapScript);
+    let signature = |psbt: &Psbt, sighash_type| {
+        let pair = Keypair::from_seckey_slice(SECP256K1, &[77; 32]).unwrap();
+        let digest = Message::from_digest([u8::try_from(psbt.inputs.len()).unwrap(); 32]);
+        let signature = SECP256K1.sign_schnorr_no_aux_rand(&digest, &pair);
+        bitcoin::taproot::Signature { signature, sighash_type }
+    };
+    type Claim<'a> = (&'static str, Box<dyn Fn(&mut Psbt) + 'a>, Reason);
+    let asks = |name, kind: bitcoin::TapSighashType| -> Claim<'_> {
+        let ask = move |p: &mut Psbt| p.inputs[1].sighash_type = Some(kind.into());
+        (name, Box::new(ask), Reason::UnknownSighash)
+    };
+    let claim =
+        |name, claim: fn(&mut Psbt), reason| -> Claim<'_> { (name, Box::new(claim), reason) };
+    use bitcoin::TapSighashType as Kind;
+    let mut lies = vec![
+        asks("SIGHASH_ALL", Kind::All),
+        asks("SIGHASH_NONE", Kind::None),
+        asks("SIGHASH_SINGLE", Kind::Single),
+        asks("SIGHASH_ALL of one input", Kind::AllPlusAnyoneCanPay),
+        asks("SIGHASH_NONE of one input", Kind::NonePlusAnyoneCanPay),
+        asks("SIGHASH_SINGLE of one input", Kind::SinglePlusAnyoneCanPay),
+        claim(
+            "another account's path",
+            |p| {
+                let (_, source) = p.inputs[0].tap_key_origins.values_mut().next().unwrap();
+                source.1 = "m/86h/1h/1h/0/3".parse().unwrap();
+            },
+            Reason::WrongOrigin,
+        ),
+        claim(
+            "another master",
+            |p| {
+                let (_, source) = p.inputs[0].tap_key_origins.values_mut().next().unwrap();
+                source.0 = Fingerprint::from([1; 4]);
+            },
+            Reason::WrongOrigin,
+        ),
+        claim(
+            "another index",
+            |p| {
+                let (_, source) = p.inputs[0].tap_key_origins.values_mut().next().unwrap();
+                source.1 = "m/86h/1h/0h/0/4".parse().unwrap();
+            },
+            Reason::ForeignInput,
+        ),
+        claim("no origin", |p| p.inputs[0].tap_key_origins.clear(), Reason::ForeignInput),
+        claim(
+            "the internal key of the other input",
+            |p| {
+                p.inputs[0].tap_internal_key = p.inputs[1].tap_internal_key;
+            },
+            Reason::WrongOrigin,
+        ),
+        claim(
+            "an ECDSA origin of a foreign key",
+            |p| {
+                let (_, source) = p.inputs[0].tap_key_origins.values().next().unwrap().clone();
+                p.inputs[0].bip32_derivation.insert(foreign(), source);
+            },
+            Reason::WrongOrigin,
+        ),
+        claim(
+            "a redeem script",
+            |p| p.inputs[0].redeem_script = Some(stranger(3)),
+            Reason::PsbtField,
+        ),
+        claim(
+            "a witness script",
+            |p| p.inputs[0].witness_script = Some(stranger(3)),
+            Reason::PsbtField,
+        ),
+    ];
+    lies.push((
+        "a foreign internal key",
+        Box::new(|p| p.inputs[0].tap_internal_key = Some(key())),
+        Reason::WrongOrigin,
+    ));
+    lies.push((
+        "a foreign key's origin",
+        Box::new(|p| {
+            let origin = p.inputs[0].tap_key_origins.values().next().unwrap().clone();
+            p.inputs[0].tap_key_origins.insert(key(), origin);
+        }),
+        Reason::WrongOrigin,
+    ));
+    lies.push((
+        "a leaf that our key is said to be in",
+        Box::new(|p| {
+            p.inputs[0].tap_key_origins.values_mut().next().unwrap().0.push(hash());
+        }),
+        Reason::WrongOrigin,
+    ));
+    lies.push((
+        "a foreign leaf",
+        Box::new(|p| {
+            p.inputs[0].tap_scripts.insert(control(), (leaf(), LeafVersion::TapScript));
+        }),
+        Reason::PsbtField,
+    ));
+    lies.push((
+        "a root of scripts",
+        Box::new(|p| {
+            p.inputs[0].tap_merkle_root = Some(TapNodeHash::from(hash()));
+        }),
+        Reason::PsbtField,
+    ));
+    lies.push((
+        "a signature of a script path",
+        Box::new(|p| {
+            let made = signature(p, Kind::Default);
+            p.inputs[0].tap_script_sigs.insert((key(), hash()), made);
+        }),
+        Reason::PsbtField,
+    ));
+    lies.push((
+        "a signature of the key path",
+        Box::new(|p| {
+            p.inputs[0].tap_key_sig = Some(signature(p, Kind::Default));
+        }),
+        Reason::PsbtField,
+    ));
+    let scene = Scene::single(Script::Tr);
+    for (name, lie, reason) in &lies {
+        match edited(&scene, lie) {
+            Ok(_) => panic!("{name}: was accepted"),
+            Err(refusal) => assert_eq!(refusal.reason, *reason, "{name}: {refusal}"),
+        }
+    }
+    assert_eq!(lies.len(), 21);
+    assert!(edited(&scene, |_| ()).is_ok());
+    assert!(edited(&scene, |p| p.inputs[0].sighash_type = Some(Kind::Default.into())).is_ok());
+    let unknown = |p: &mut Psbt| {
+        for (_, source) in p.inputs[0].tap_key_origins.values_mut() {
+            source.0 = Fingerprint::default();
+        }
+    };
+    assert!(edited(&scene, unknown).is_ok(), "a master that is not known is no lie");
+    assert!(edited(&scene, |p| p.inputs[0].tap_internal_key = None).is_ok(), "it may be left out");
+    // Taproot's fields on an input of another kind.
+    let other = Scene::single(Script::Wpkh);
+    let refusal = edited(&other, |p| p.inputs[0].tap_internal_key = Some(key())).unwrap_err();
+    assert_eq!(refusal.reason, Reason::PsbtField, "{refusal}");
 }
 
 #[test]

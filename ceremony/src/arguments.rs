@@ -162,7 +162,7 @@ pub(crate) struct Place {
     /// regtest, signet, testnet4 or bitcoin.
     #[arg(long, value_parser = network)]
     pub(crate) network: Network,
-    /// Account number: m/84h/coin'h/NUMBER'h, and 49h, 44h, 86h or 48h by script.
+    /// Account number: m/84h/COINh/NUMBERh, and 49h, 44h, 86h or 48h by script.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) wallet_account: u32,
     /// What its addresses are: wpkh, sh-wpkh, pkh, tr (taproot, tier sealed-hd alone), or wsh-cosigner for one key of a

@@ -1,5 +1,5 @@
-//! Imported wallets and how far their records are proven. A watermark never falls, and never passes a record
-//! that failed its proof.
+//! Imported wallets and how far their records are proven. A bundle's watermark never falls, and never passes a record
+//! that failed its proof; a bundle that takes another's place begins no further than that one had come.
 
 use std::collections::BTreeMap;
 

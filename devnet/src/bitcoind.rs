@@ -4,10 +4,12 @@ use std::env;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+/// What the script sources when it runs as a file.
+const MIRROR: &str = include_str!("../../scripts/mirror.sh");
 const FETCH: &str = include_str!("../../scripts/fetch-bitcoind");
 
 /// Returns a bitcoind to start: `$BITCOIND`, else one on `PATH`, else the cached one, else a freshly fetched one.
@@ -47,24 +49,72 @@ fn cached_or_fetched(cache: &Path) -> Result<PathBuf> {
     Ok(cached)
 }
 
-/// Runs the script from memory, so that a test binary works wherever its checkout went. It locks: callers queue.
 fn run_fetch(cache: &Path) -> Result<()> {
-    let mut child = Command::new("bash")
-        .args(["-s", "--"])
-        .arg(cache)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("bash is needed to fetch bitcoind")?;
-    let mut stdin = child.stdin.take().context("bash has no input")?;
-    stdin.write_all(FETCH.as_bytes()).context("could not hand bash the fetch script")?;
-    drop(stdin);
-    if !child.wait()?.success() {
+    if !fed(bash(cache), &[MIRROR, FETCH])?.status.success() {
         bail!("no bitcoind found, and none could be fetched; see the lines above");
     }
     Ok(())
 }
 
+/// The script runs from memory, so that a test binary works wherever its checkout went. It locks: callers queue.
+fn bash(argument: &Path) -> Command {
+    let mut bash = Command::new("bash");
+    bash.args(["-s", "--"]).arg(argument);
+    bash.stdin(Stdio::piped()).stdout(Stdio::null());
+    bash
+}
+
+fn fed(mut bash: Command, scripts: &[&str]) -> Result<Output> {
+    let mut child = bash.spawn().context("bash is needed to fetch bitcoind")?;
+    let mut stdin = child.stdin.take().context("bash has no input")?;
+    stdin.write_all(scripts.concat().as_bytes()).context("could not hand bash the fetch script")?;
+    drop(stdin);
+    Ok(child.wait_with_output()?)
+}
+
 fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// As for a first `./quickstart`, up to apt, which is a stub here: it keeps the configuration and fails.
+    #[test]
+    fn from_memory_the_fetch_script_comes_as_far_as_apt() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, programs) = (folder.path().join("cache"), folder.path().join("programs"));
+        fs::create_dir(&programs).unwrap();
+        let apt = programs.join("apt-get");
+        let kept = folder.path().join("kept");
+        let stub = format!(
+            "#!/bin/sh\ncat \"$APT_CONFIG\" >{0:?}\ncat \"${{APT_CONFIG%/*}}\"/etc/sources.list >>{0:?}\nexit 7\n",
+            kept
+        );
+        fs::write(&apt, stub).unwrap();
+        fs::set_permissions(&apt, fs::Permissions::from_mode(0o755)).unwrap();
+
+        let path = env::join_paths(
+            std::iter::once(programs).chain(env::split_paths(&env::var_os("PATH").unwrap())),
+        );
+        let mut bash = bash(&cache);
+        bash.env("PATH", path.unwrap()).env("COFFERDAM_MIRROR", "http://mirror.invalid/debian");
+        bash.current_dir(folder.path()).stderr(Stdio::piped());
+        let output = fed(bash, &[MIRROR, FETCH]).unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            !output.status.success() && said.contains("package list could not be read"),
+            "{said}"
+        );
+        // Nothing went wrong on the way, of which bash would have said which line it was.
+        assert!(!said.contains("line "), "{said}");
+        let kept = fs::read_to_string(kept).unwrap();
+        assert!(kept.contains("Dir::State::Lists") && kept.contains("mirror.invalid"), "{kept}");
+        let left = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["bitcoind.lock"]);
+    }
 }

@@ -117,4 +117,51 @@ mod tests {
         let left = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().file_name());
         assert_eq!(left.collect::<Vec<_>>(), ["bitcoind.lock"]);
     }
+
+    /// What `own_mirror` takes for this machine's mirror of `stable`, by the files in its apt folder.
+    #[test]
+    fn the_mirror_is_the_first_enabled_binary_source_of_the_release() {
+        const DEB: &str = "Types: deb\nURIs: http://a/\nSuites: stable\nComponents: main\n";
+        let source = |types: &str| DEB.replace("deb", types).replace("//a", "//source");
+        let cases: &[(&[(&str, String)], &str)] = &[
+            (&[("a.sources", DEB.to_owned())], "http://a/ "),
+            (&[("a.sources", source("deb-src"))], ""),
+            (&[("a.sources", source("deb-src deb"))], "http://source/ "),
+            (&[("a.sources", format!("{}\n{DEB}", source("deb-src")))], "http://a/ "),
+            (&[("a.sources", format!("{DEB}Enabled: no\n"))], ""),
+            (&[("a.sources", format!("{DEB}Signed-By: /key\n"))], "http://a/ /key"),
+            // Without an empty line at the end of a file, the next file begins a stanza all the same.
+            (&[("a.sources", source("deb-src")), ("b.sources", DEB.to_owned())], "http://a/ "),
+            (
+                &[("a.sources", DEB.trim_end().to_owned()), ("b.sources", source("deb-src"))],
+                "http://a/ ",
+            ),
+            (
+                &[(
+                    "a.list",
+                    "deb-src http://s stable main\ndeb http://l stable main\n".to_owned(),
+                )],
+                "http://l ",
+            ),
+            (
+                &[("a.list", "deb [arch=x signed-by=/key] http://l stable main\n".to_owned())],
+                "http://l /key",
+            ),
+            (&[("a.sources", DEB.replace("stable", "other"))], ""),
+        ];
+        for (files, wanted) in cases {
+            let apt = tempfile::tempdir().unwrap();
+            let folder = apt.path().join("sources.list.d");
+            fs::create_dir(&folder).unwrap();
+            for (name, text) in *files {
+                fs::write(folder.join(name), text).unwrap();
+            }
+            let mut bash = bash(apt.path());
+            bash.stdout(Stdio::piped());
+            let output = fed(bash, &[MIRROR, "\nown_mirror stable \"$1\"\n"]).unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success(), "{files:?}");
+            assert_eq!(said.trim_end_matches('\n'), *wanted, "{files:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, OnceLock};
 const SCRIPT: &str = r#"
 set -eu
 bin=$1
+shift
 dir=$(mktemp -d /tmp/cofferdam-postgres.XXXXXX)
 trap 'set +e; kill -QUIT $pid 2>/dev/null; wait $pid 2>/dev/null; rm -rf "$dir"' EXIT
 pid=
@@ -19,7 +20,7 @@ serve() {
     until "$bin/psql" -h "$dir" -U cofferdam -d postgres -qAtc 'SELECT 1' >/dev/null 2>&1; do
         # Right after a crash the old one's sessions may still be ending: then it is started again.
         if [ -z "$pid" ] || ! kill -0 $pid 2>/dev/null; then
-            "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= >>"$dir/log" 2>&1 &
+            "$bin/postgres" -D "$dir/data" -k "$dir" -c listen_addresses= "$@" >>"$dir/log" 2>&1 &
             pid=$!
         fi
         tries=$((tries + 1))
@@ -28,12 +29,12 @@ serve() {
     done
     echo "$dir"
 }
-serve
+serve "$@"
 while read -r line; do
     kill -KILL $pid
     wait $pid 2>/dev/null || true
     pid=
-    serve
+    serve "$@"
 done
 "#;
 
@@ -46,6 +47,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With more arguments for the server.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let bin = binaries();
         let mut command = if is_root() {
             // PostgreSQL refuses to run as root.
@@ -55,7 +61,7 @@ impl Cluster {
         } else {
             Command::new("sh")
         };
-        command.arg("-c").arg(SCRIPT).arg("sh").arg(&bin).current_dir("/tmp");
+        command.arg("-c").arg(SCRIPT).arg("sh").arg(&bin).args(arguments).current_dir("/tmp");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().expect("sh and runuser are there");
         let stdin = process.stdin.take().unwrap();

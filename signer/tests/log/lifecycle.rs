@@ -3,6 +3,7 @@
 use audit::checkpoint::Checkpoint;
 use signer::log::{LogError, Step, Store, StoreError};
 
+use crate::cluster::Cluster;
 use crate::support::{Database, Token, Toy, commit, opened, say, token_key, until};
 
 pub(crate) async fn what_is_committed_is_there_after_a_restart(db: Database) {
@@ -276,11 +277,18 @@ async fn the_file_is_its_owners_alone() {
     }
 }
 
+/// Nothing but the server's own start decides on `fsync`: a session can only look.
 #[tokio::test]
 async fn a_server_that_may_lose_commits_is_refused() {
+    let careless = tokio::task::spawn_blocking(|| Cluster::start_with(&["-c", "fsync=off"]));
+    let refused = Store::open(&careless.await.unwrap().url("postgres")).await;
+    assert!(matches!(refused, Err(StoreError::Setting { name: "fsync", .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_session_asked_to_lose_commits_is_made_careful_again() {
     let db = Database::postgres().await;
     let url = format!("{}&options=-c%20synchronous_commit%3Doff", db.url);
-    // Asked to be careless, the session is made careful again.
     Store::open(&url).await.unwrap().close().await.unwrap();
 }
 

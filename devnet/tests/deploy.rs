@@ -37,6 +37,14 @@ fn the_policy_is_one_and_names_the_watchers_wallets() {
 }
 
 #[test]
+fn the_signer_looks_for_its_configuration_where_it_is_deployed() {
+    let unit = std::fs::read_to_string(deploy("systemd/cofferdam-signer.service")).unwrap();
+    let place = unit.split_once("--config ").unwrap().1.split_whitespace().next().unwrap();
+    let help = Programs::find().unwrap().run("signer", &["--help"]).unwrap();
+    assert!(help.contains(&format!("[default: {place}]")), "{help}");
+}
+
+#[test]
 fn units_and_configurations_agree() {
     let read = |name: &str| std::fs::read_to_string(deploy(name)).unwrap();
     let signer = signer::config::Config::load(&deploy("signer.toml")).unwrap();

@@ -221,7 +221,7 @@ mod tests {
         network = "regtest"
         listen = "127.0.0.1:7400"
         state_dir = "/var/lib/cofferdam"
-        policy = "/etc/cofferdam/policy.toml"
+        policy = "/etc/cofferdam/signer/policy.toml"
         [officers]
         quorum = 1
         keys = { alice = "00" }

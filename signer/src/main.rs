@@ -23,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 #[command(version, about)]
 struct Arguments {
     /// The configuration file.
-    #[arg(long, global = true, default_value = "/etc/cofferdam/signer.toml")]
+    #[arg(long, global = true, default_value = "/etc/cofferdam/signer/signer.toml")]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,

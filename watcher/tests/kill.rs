@@ -14,6 +14,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::{Amount, Txid};
@@ -65,11 +66,12 @@ async fn events(client: &mut WatcherClient<Channel>) -> Vec<Event> {
     all
 }
 
-/// What the node does between one death and the next.
-async fn happen(node: &Node, round: u32, paid: &mut Vec<Txid>) {
+/// What the node does between one death and the next; the payments among it.
+async fn happen(node: Arc<Node>, round: u32) -> Vec<Txid> {
     let address = |index| {
         wallets().find("deposits").unwrap().address(Branch::External, index).unwrap().to_string()
     };
+    let mut paid = Vec::new();
     for index in 0..3 {
         paid.push(node.pay(&address(index), Amount::from_sat(100_000)).await.unwrap());
     }
@@ -79,11 +81,12 @@ async fn happen(node: &Node, round: u32, paid: &mut Vec<Txid>) {
         2 => drop(node.mine(1).await.unwrap()),
         _ => {}
     }
+    paid
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_it_misses_nothing_and_counts_nothing_twice() {
-    let node = Node::start().await.unwrap();
+    let node = Arc::new(Node::start().await.unwrap());
     let _ = node.mine(20).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::create(&dir.path().join("pki")).unwrap();
@@ -98,11 +101,12 @@ async fn killed_at_any_moment_it_misses_nothing_and_counts_nothing_twice() {
     let mut paid = Vec::new();
     for round in 0..16_u32 {
         let program = Program::start(&config);
+        // The node goes on by itself, so that the program dies before, in the middle of or after what happens.
+        let happening = tokio::spawn(happen(Arc::clone(&node), round));
         // Deaths from before the first statement to well into following; no two rounds alike.
-        let life = Duration::from_millis(u64::from(round * 73 % 700));
-        let alive = tokio::time::sleep(life);
-        let ((), ()) = tokio::join!(alive, happen(&node, round, &mut paid));
+        tokio::time::sleep(Duration::from_millis(u64::from(round * 73 % 700))).await;
         drop(program);
+        paid.extend(happening.await.unwrap());
     }
     let _ = node.mine(1).await.unwrap();
 

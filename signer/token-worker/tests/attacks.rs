@@ -18,8 +18,8 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::Session;
 use secp256k1::SecretKey;
 use support::attacker::{
-    as_pin_holder, attacker, find, honest, honest_but, make_rsa, no_way_out, oaep, plant_template,
-    wrapping_key,
+    as_bytes, as_pin_holder, as_secret, attacker, find, honest, honest_but, make_rsa, no_way_out,
+    oaep, plant_template, wrapped_by_pkcs1, wrapping_key,
 };
 use support::{TestToken, wrap};
 use token_wire::{FaultCode, Reply, Request};
@@ -64,7 +64,9 @@ fn attack_unwrapping() {
             never_other(&twice, &format!("with {opposite:?} as well"));
         }
     }
-    assert!(unwrap(&[]).is_err());
+    for template in [vec![], as_bytes(), as_secret()] {
+        assert!(unwrap(&template).is_err(), "{template:?}");
+    }
     let child = unwrap(&honest()).unwrap();
     assert_eq!(attributes(&session, child), honest());
     assert!(session.sign(&Mechanism::Ecdsa, child, &[1; 32]).is_ok());
@@ -115,6 +117,8 @@ fn attack_the_keys() {
     for mechanism in [Mechanism::RsaPkcs, Mechanism::RsaX509] {
         assert!(session.unwrap_key(&mechanism, key, &wrapped, &honest()).is_err());
     }
+    let fitting = wrapped_by_pkcs1(&session);
+    assert!(session.unwrap_key(&Mechanism::RsaPkcs, key, &fitting, &honest()).is_err());
     for key in signing {
         assert!(session.sign(&Mechanism::Ecdsa, key, &[1; 32]).is_err());
         assert!(session.unwrap_key(&oaep(), key, &wrapped, &honest()).is_err());
@@ -185,6 +189,7 @@ fn a_weaker_wrapping_key_is_refused_by_attribute() {
         ("plant_modifiable_wrapping_key", "CKA_MODIFIABLE"),
         ("plant_extractable_wrapping_key", "CKA_EXTRACTABLE"),
         ("plant_decrypting_wrapping_key", "CKA_DECRYPT"),
+        ("plant_wrapping_key_for_more_mechanisms", "CKA_ALLOWED_MECHANISMS"),
     ] {
         let token = TestToken::new();
         as_pin_holder(&token, plant, &[]);
@@ -210,6 +215,12 @@ fn plant_extractable_wrapping_key() {
 #[test]
 fn plant_decrypting_wrapping_key() {
     plant(|template| template[4] = Attribute::Decrypt(true));
+}
+
+#[test]
+fn plant_wrapping_key_for_more_mechanisms() {
+    let both = vec![MechanismType::RSA_PKCS_OAEP, MechanismType::RSA_PKCS];
+    plant(|template| template[9] = Attribute::AllowedMechanisms(both.clone()));
 }
 
 /// A template of the right length can still say the wrong thing, and cannot be read back: the canary finds it.

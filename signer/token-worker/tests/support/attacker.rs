@@ -114,6 +114,33 @@ pub(crate) fn honest() -> Vec<Attribute> {
     ]
 }
 
+/// A child as plain bytes: what a module that looks at neither class nor type would give away.
+pub(crate) fn as_bytes() -> Vec<Attribute> {
+    let mut template = as_secret();
+    template[4] = Attribute::Sensitive(false);
+    template[5] = Attribute::Extractable(true);
+    template
+}
+
+/// Everything as it must be, but class and type: each of them alone means nothing to any module.
+pub(crate) fn as_secret() -> Vec<Attribute> {
+    let mut template = honest_but(Attribute::Class(ObjectClass::SECRET_KEY));
+    template[1] = Attribute::KeyType(KeyType::GENERIC_SECRET);
+    template
+}
+
+/// A child wrapped by PKCS#1 v1.5 to the wrapping key: OAEP's own fail by that mechanism at its padding already.
+pub(crate) fn wrapped_by_pkcs1(session: &Session) -> Vec<u8> {
+    let key = wrapping_key(session);
+    let modulus = match session.get_attributes(key, &[AttributeType::Modulus]).unwrap().remove(0) {
+        Attribute::Modulus(modulus) => rsa::BigUint::from_bytes_be(&modulus),
+        other => panic!("{other:?}"),
+    };
+    let public = rsa::RsaPublicKey::new(modulus, rsa::BigUint::from(65_537_u32)).unwrap();
+    let child = super::pkcs8(&secp256k1::SecretKey::new(&mut rand::thread_rng()));
+    public.encrypt(&mut rand::thread_rng(), rsa::Pkcs1v15Encrypt, &child).unwrap()
+}
+
 /// Every way a key's value could leave.
 pub(crate) fn no_way_out(session: &Session, key: ObjectHandle) {
     for kind in [

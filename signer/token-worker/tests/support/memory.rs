@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::process::Command;
 
 /// Read at a time.
 const CHUNK: usize = 1 << 20;
@@ -41,15 +44,14 @@ impl Needles {
 
     /// Every place in the process's memory where one of them lies.
     pub(crate) fn scan(&self, pid: u32) -> Vec<Hit> {
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-        let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+        let (maps, memory) = Memory::of(pid);
         let (mut hits, mut seen) = (Vec::new(), 0);
         for (from, to, mapping) in maps.lines().filter_map(readable) {
             let mut buffer = vec![0_u8; CHUNK + self.longest];
             for at in (from..to).step_by(CHUNK) {
                 let wanted = usize::try_from(to - at).unwrap().min(buffer.len());
                 // A mapping may have gone meanwhile, and the kernel's own pages cannot be read.
-                let Ok(count) = memory.read_at(&mut buffer[..wanted], at) else { break };
+                let Some(count) = memory.read_at(&mut buffer[..wanted], at) else { break };
                 seen += count;
                 // Pieces overlap, so that nothing is cut in two; what begins in the overlap is the next one's.
                 for (offset, number) in self.find(&buffer[..count]) {
@@ -80,6 +82,55 @@ impl Needles {
         }
         found
     }
+}
+
+/// A process's memory. The kernel shows that of a process which hides it to root alone; others ask sudo, piece by piece.
+enum Memory {
+    Opened(File),
+    BySudo(PathBuf),
+}
+
+impl Memory {
+    /// With the list of what is mapped where.
+    fn of(pid: u32) -> (String, Self) {
+        let folder = PathBuf::from(format!("/proc/{pid}"));
+        let (maps, memory) = (folder.join("maps"), folder.join("mem"));
+        match fs::read_to_string(&maps).and_then(|maps| Ok((maps, File::open(&memory)?))) {
+            Ok((maps, memory)) => (maps, Self::Opened(memory)),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                let maps = sudo(Command::new("cat").arg(maps));
+                let Some(maps) = maps else {
+                    panic!(
+                        "only root may read another process's memory: run this test as root, or run `sudo -v` first"
+                    )
+                };
+                (String::from_utf8(maps).unwrap(), Self::BySudo(memory))
+            }
+            Err(error) => panic!("process {pid}: {error}"),
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> Option<usize> {
+        match self {
+            Self::Opened(file) => file.read_at(buffer, at).ok(),
+            Self::BySudo(path) => {
+                let mut dd = Command::new("dd");
+                dd.arg(format!("if={}", path.display())).arg(format!("bs={}", buffer.len()));
+                dd.arg(format!("skip={at}")).args(["count=1", "iflag=skip_bytes", "status=none"]);
+                let bytes = sudo(&dd)?;
+                buffer.get_mut(..bytes.len())?.copy_from_slice(&bytes);
+                Some(bytes.len())
+            }
+        }
+    }
+}
+
+/// What a command writes when root runs it. It never asks for a password.
+fn sudo(command: &Command) -> Option<Vec<u8>> {
+    let mut sudo = Command::new("sudo");
+    sudo.arg("-n").arg(command.get_program()).args(command.get_args());
+    let output = sudo.output().ok()?;
+    output.status.success().then_some(output.stdout)
 }
 
 /// Start, end and name of a mapping that the process itself can read.

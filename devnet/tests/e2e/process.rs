@@ -4,8 +4,9 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -185,7 +186,7 @@ fn probe() {
     assert_eq!(fs::write(&file, b"x").unwrap_err().kind(), denied);
     assert_eq!(TcpStream::connect(("127.0.0.1", port)).unwrap_err().kind(), denied);
     let socket = folder.join("socket");
-    let unix = std::os::unix::net::UnixStream::connect(&socket);
+    let unix = UnixStream::connect(&socket);
     // A PostgreSQL of this machine is reached by such a socket; with SQLite there is none to reach.
     assert_eq!(unix.is_ok(), config.database.is_some(), "{unix:?}");
     assert_eq!(std::net::UdpSocket::bind("127.0.0.1:0").unwrap_err().kind(), denied);
@@ -243,7 +244,9 @@ fn a_process_of_the_same_user_cannot_look_into_signer_starter_or_worker() {
     let programs = Programs::find().unwrap();
     for name in ["signer", "token-worker"] {
         let program = programs.command(name).get_program().to_owned();
-        fs::copy(program, folder.path().join(name)).unwrap();
+        // By another process: one of this test's, started meanwhile, would hold the file open for writing.
+        let copied = Command::new("cp").arg(program).arg(folder.path().join(name)).status();
+        assert!(copied.unwrap().success());
     }
     // Nobody ever answers at this socket, so the signer stays as it is while it waits.
     let socket = folder.path().join("worker.sock");
@@ -260,18 +263,44 @@ fn a_process_of_the_same_user_cannot_look_into_signer_starter_or_worker() {
     let mut signer = Killed(signer.spawn().unwrap());
     let mut control = Killed(as_nobody(Path::new("sleep")).arg("600").spawn().unwrap());
 
-    let begun = Instant::now();
-    let status = |pid: u32| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    // Of a worker the signer's end of the line is enough: it confines itself before it is asked anything.
+    let (_line, theirs) = UnixStream::pair().unwrap();
+    let mut worker = as_nobody(&folder.path().join("token-worker"));
+    worker.args(["--module", "/nowhere.so", "--token-label", "l", "--pin-file", "/nowhere"]);
+    worker.args(["--sandbox", "required"]).stdin(OwnedFd::from(theirs));
+    let mut worker = Killed(worker.stderr(Stdio::null()).spawn().unwrap());
+
     let confined = format!("Seccomp_filters:\t{}\n", filters_once_confined());
-    while !status(signer.0.id()).contains(&confined) {
-        let log = fs::read_to_string(&log).unwrap();
-        assert!(signer.0.try_wait().unwrap().is_none(), "{log}");
-        assert!(begun.elapsed() < Duration::from_secs(60), "{log}");
-        std::thread::sleep(Duration::from_millis(20));
+    for process in [&mut signer.0, &mut worker.0] {
+        let begun = Instant::now();
+        while !status(process.id()).contains(&confined) {
+            let log = fs::read_to_string(&log).unwrap();
+            assert!(process.try_wait().unwrap().is_none(), "{log}");
+            assert!(begun.elapsed() < Duration::from_secs(60), "{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
+    // It took its name, and hid its memory before that, before it answered the signer, which then confined itself.
+    let starter = child_named("token-starter", signer.0.id());
     assert!(looked_into(control.0.id()), "the control must be open to its own user");
-    assert!(!looked_into(signer.0.id()));
+    for (name, pid) in [("signer", signer.0.id()), ("starter", starter), ("worker", worker.0.id())]
+    {
+        assert!(!looked_into(pid), "{name}");
+    }
     let _ = control.0.try_wait();
+}
+
+fn status(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default()
+}
+
+fn child_named(name: &str, parent: u32) -> u32 {
+    let processes = fs::read_dir("/proc").unwrap();
+    let ids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let wanted = [format!("Name:\t{name}\n"), format!("PPid:\t{parent}\n")];
+    ids.into_iter()
+        .find(|pid| wanted.iter().all(|line| status(*pid).contains(line)))
+        .unwrap_or_else(|| panic!("process {parent} has no child named {name}"))
 }
 
 /// Whether a process of the same user can open another's memory: the same question as for tracing it.

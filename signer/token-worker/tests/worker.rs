@@ -12,9 +12,15 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use confine::process::is_root;
 use ed25519_dalek::{Signature, VerifyingKey};
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use support::{TestToken, Worker, verifies, wrap};
@@ -274,18 +280,56 @@ fn it_ends_when_the_line_closes_or_when_told() {
 #[test]
 fn it_cannot_be_read_from_outside() {
     let token = TestToken::new();
-    let (worker, _) = token.initialised();
+    let mut worker = if is_root() { as_nobody(&token) } else { token.worker() };
+    worker.open(false);
+    assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
     let proc = format!("/proc/{}", worker.child.id());
     let limits = fs::read_to_string(format!("{proc}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"));
     // What cannot be dumped belongs to root, so that others of the same user cannot trace it.
-    let arguments = fs::read(format!("{proc}/cmdline")).unwrap();
-    let environ = fs::read(format!("{proc}/environ")).unwrap();
+    let owner = |proc: &str| fs::metadata(format!("{proc}/mem")).unwrap().uid();
+    let mut control = Command::new("sleep");
+    control.arg("600");
+    if is_root() {
+        control.uid(NOBODY).gid(NOBODY);
+    }
+    let mut control = control.spawn().unwrap();
+    let owners = [owner(&proc), owner(&format!("/proc/{}", control.id()))];
+    control.kill().unwrap();
+    control.wait().unwrap();
+    let user = if is_root() { NOBODY } else { fs::metadata("/proc/self").unwrap().uid() };
+    assert_eq!(owners, [0, user]);
+
     let pin = fs::read(token.pin_file()).unwrap();
+    let arguments = fs::read(format!("{proc}/cmdline")).unwrap();
+    let environ = match fs::read(format!("{proc}/environ")) {
+        Err(error) if !is_root() && error.kind() == ErrorKind::PermissionDenied => Vec::new(),
+        read => read.unwrap(),
+    };
     for place in [arguments, environ] {
         assert!(!place.windows(pin.len()).any(|bytes| bytes == pin));
     }
+}
+
+const NOBODY: u32 = 65_534;
+
+/// A worker of this token as the user whom its files are given to: for a test that is root's.
+fn as_nobody(token: &TestToken) -> Worker {
+    let program = token.dir.path().join("token-worker");
+    // By another process: one of this test's, started meanwhile, would hold the file open for writing.
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_token-worker")).arg(&program);
+    assert!(copy.status().unwrap().success());
+    let mut give = Command::new("chown");
+    give.arg("-R").arg(format!("{NOBODY}:{NOBODY}")).arg(token.dir.path());
+    assert!(give.status().unwrap().success());
+    let (socket, theirs) = UnixStream::pair().unwrap();
+    let mut worker = Command::new(program);
+    worker.args(["--module", &token.module, "--token-label", "cofferdam-dev", "--pin-file"]);
+    worker.arg(token.pin_file()).env_clear().env("SOFTHSM2_CONF", token.config());
+    worker.stdin(OwnedFd::from(theirs)).uid(NOBODY).gid(NOBODY);
+    Worker { child: worker.spawn().unwrap(), socket }
 }
 
 #[test]

@@ -2,13 +2,15 @@
 //! them, signed checkpoints, and address attestations. It never does I/O and never holds a private key.
 //!
 //! Reading order: [`entry`] (what is written down), [`tree`] (RFC 6962 hashes over it), [`note`] and
-//! [`checkpoint`] (what a token signs about it, C2SP), [`attestation`] (what customers' front ends check).
+//! [`checkpoint`] (what a token signs about it, C2SP), [`attestation`] (what customers' front ends check),
+//! [`token_key`] (what cosigners check).
 
 pub mod entry;
 pub mod tree;
 pub mod note;
 pub mod checkpoint;
 pub mod attestation;
+pub mod token_key;
 
 /// A SHA-256 hash of the tree.
 pub type Hash = [u8; 32];

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::audit::{self, source::Source};
 use crate::key::{self, Key};
-use crate::{addresses, orders, policies};
+use crate::{addresses, orders, policies, token_keys};
 
 /// Keys, policies, orders, addresses and the log, for people.
 #[derive(Debug, Parser)]
@@ -31,6 +31,9 @@ enum Command {
     /// Check deposit addresses.
     #[command(subcommand)]
     Address(Address),
+    /// Check keys that were born in a signer's token.
+    #[command(subcommand)]
+    TokenKey(TokenKey),
     /// Check a signer's log offline.
     #[command(subcommand)]
     Audit(Audit),
@@ -89,6 +92,12 @@ enum Address {
     Verify(addresses::VerifyAddress),
 }
 
+#[derive(Debug, Subcommand)]
+enum TokenKey {
+    /// Check what `signer token-key attest` wrote.
+    Verify(token_keys::VerifyTokenKey),
+}
+
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Where {
@@ -144,6 +153,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         }
         Command::Order(Order::Sign(args)) => orders::sign(&args, out),
         Command::Address(Address::Verify(args)) => addresses::verify(&args, out),
+        Command::TokenKey(TokenKey::Verify(args)) => token_keys::verify(&args, out),
         Command::Audit(Audit::Verify { log, key, checkpoint, dump }) => {
             let key = key::public_key(&key)?;
             let kept = checkpoint.iter().map(audit::read_checkpoint).collect::<Result<Vec<_>>>()?;

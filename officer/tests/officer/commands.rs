@@ -256,3 +256,31 @@ fn an_attested_address_verifies_and_a_foreign_one_does_not() {
     std::fs::write(&file, "[]").unwrap();
     assert!(verify_address(&file, &[]).is_err());
 }
+
+#[test]
+fn an_attested_token_key_verifies_and_a_changed_one_does_not() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("vault-1.key");
+    let key = audit::token_key::TokenKey {
+        network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".to_owned(),
+        name: "vault-1".to_owned(),
+        public_key: [2; 33],
+        serial: "41fc".to_owned(),
+        attributes: vec!["CKA_EXTRACTABLE false".to_owned()],
+    };
+    let signature = attester().sign(key.encode().unwrap().as_bytes()).to_bytes();
+    let document = key.document(&signature).unwrap();
+    let pinned = hex::encode(public(&attester()));
+    let verify = |document: &str, public_key: &str| {
+        std::fs::write(&file, document).unwrap();
+        let arguments = ["--key", &pinned, "--public-key", public_key, text(&file)];
+        officer(&[&["token-key", "verify"], &arguments[..]].concat())
+    };
+    let said = verify(&document, &"02".repeat(33)).unwrap();
+    for part in ["vault-1 (tier token)", "CKA_EXTRACTABLE false", "41fc", &"02".repeat(33)] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(verify(&document, &"03".repeat(33)).unwrap_err().contains("--public-key"));
+    let changed = document.replace("EXTRACTABLE false", "EXTRACTABLE true");
+    assert!(verify(&changed, &"02".repeat(33)).unwrap_err().contains("not signed"));
+}

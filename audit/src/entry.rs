@@ -270,6 +270,45 @@ pub enum Event {
         /// Serial number of the token.
         serial: String,
     },
+    /// A key for coins was born in the token, and its attributes were found to be what they must.
+    TokenKeyMade {
+        /// What people call it.
+        name: String,
+        /// Key tier: `token`.
+        tier: String,
+        /// Compressed secp256k1 key.
+        public_key: Vec<u8>,
+        /// Serial number of the token.
+        serial: String,
+        /// Its attributes as the token showed them, `CKA_LOCAL true` and so on.
+        attributes: Vec<String>,
+    },
+    /// A person at the signer's machine said what may be done with a key that was born in the token.
+    TokenKeyState {
+        /// What people call it.
+        name: String,
+        /// Key tier: `token`.
+        tier: String,
+        /// `active`, `suspended`, `retired` or `compromised`.
+        state: String,
+        /// Why, in their words.
+        reason: String,
+    },
+    /// Keys that were born in the token, each proven by a signature, sign for a wallet of the policy from now on.
+    TokenWalletBound {
+        /// Wallet name in the policy.
+        wallet: String,
+        /// Multipath descriptor with checksum.
+        descriptor: String,
+        /// Key tier: `token`.
+        tier: String,
+        /// Which of the descriptor's keys: compressed secp256k1 keys.
+        keys: Vec<Vec<u8>>,
+        /// SHA-256 of the proof that the vendor's means cloned them.
+        cloning_proof: Option<[u8; 32]>,
+        /// Indexes on each branch.
+        indexes: u32,
+    },
 }
 
 /// A stable code and a sentence.

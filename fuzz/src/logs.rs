@@ -103,7 +103,30 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
         Event::KeyState { wallet: text(), tier: text(), state: text(), reason: text() },
     ];
     let encoded = |event| Entry { unix_ms: 1_700_000_000_000, event }.encode().unwrap();
-    events.into_iter().map(encoded).collect()
+    events.into_iter().chain(of_token_keys()).map(encoded).collect()
+}
+
+/// What is written of keys that were born in the token.
+fn of_token_keys() -> [Event; 3] {
+    let text = || "t".to_owned();
+    [
+        Event::TokenKeyMade {
+            name: text(),
+            tier: text(),
+            public_key: vec![2; 33],
+            serial: text(),
+            attributes: vec![text()],
+        },
+        Event::TokenKeyState { name: text(), tier: text(), state: text(), reason: text() },
+        Event::TokenWalletBound {
+            wallet: text(),
+            descriptor: text(),
+            tier: text(),
+            keys: vec![vec![2; 33]],
+            cloning_proof: Some([2; 32]),
+            indexes: 300,
+        },
+    ]
 }
 
 pub(crate) fn checkpoint_seeds() -> Vec<Vec<u8>> {

@@ -5,9 +5,9 @@ use core::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use token_wire::{
-    Batch, Binding, BindingProofs, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, Keys,
-    RawSignature, Reply, Request, SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey,
-    TokenInfo,
+    Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Fault, FaultCode, Job, JobFault,
+    JobOutcome, Keys, RawSignature, Reply, Request, SealedAccount, SealedBatch, SealedJob,
+    SigningWay, StatementKey, TokenInfo,
 };
 
 pub(crate) fn question(data: &[u8]) {
@@ -59,6 +59,7 @@ fn keys() -> Keys {
         attestation: [1; 32],
         checkpoint: [2; 32],
         sealing_spki: Some(vec![0x31; 40]),
+        born: vec![vec![2; 33]],
     }
 }
 
@@ -80,6 +81,13 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
         }),
         Request::Statement { key: StatementKey::Checkpoint, message: b"text\n".to_vec() },
         Request::Counters,
+        Request::MakeBorn { name: "vault".to_owned() },
+        Request::Describe { public_key: vec![2; 33] },
+        Request::Born(BornBatch {
+            id: 302,
+            permit: [5; 16],
+            jobs: vec![BornJob { public_key: vec![2; 33], digest: [8; 32] }],
+        }),
         Request::Shutdown,
     ])
 }
@@ -89,7 +97,7 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
     let text = || "a".to_owned();
     let refused = JobOutcome::Refused(JobFault { text: "C_UnwrapKey".to_owned() });
     let info = TokenInfo { label: text(), serial: text(), manufacturer: text(), model: text() };
-    let proofs = BindingProofs { attestation: raw, checkpoint: raw, canary: raw };
+    let proofs = BindingProofs { attestation: raw, checkpoint: raw, canary: raw, born: vec![raw] };
     said(&[
         Reply::Hello { version: token_wire::VERSION, program: text() },
         Reply::Opened(info),
@@ -99,6 +107,8 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
         Reply::Stated(raw),
         Reply::Counters(Counters { finds: 3, logins: 1, unwraps: 70_000, ..Counters::default() }),
         Reply::Bye,
+        Reply::BornMade { public_key: vec![2; 33], new: true },
+        Reply::Described(vec![text()]),
         Reply::Fault(Fault::new(FaultCode::PinLocked, "no")),
     ])
 }

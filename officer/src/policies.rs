@@ -149,6 +149,9 @@ fn show_wallet(wallet: &Wallet, network: Network, out: &mut impl Write) -> Resul
     writeln!(out, "  descriptor     {}", wallet.descriptor)?;
     writeln!(out, "  first address  {first}")?;
     writeln!(out, "  index window   {}", wallet.index_window)?;
+    if let Some(proof) = wallet.cloning_proof {
+        writeln!(out, "  cloning proof  sha256 {}", hex::encode(proof))?;
+    }
     Ok(())
 }
 

@@ -82,9 +82,24 @@ fn wallets(reader: &Reader<'_>, raw: &[RawWallet]) -> Result<Vec<Wallet>, Policy
             let reason = format!("an index window is from 1 to {MAX_INDEX_WINDOW}");
             return Err(reader.fail(&raw.index_window, reason));
         }
-        wallets.push(Wallet { name, tier, descriptor, index_window });
+        let cloning_proof = cloning_proof(reader, tier, raw.cloning_proof.as_ref())?;
+        wallets.push(Wallet { name, tier, descriptor, index_window, cloning_proof });
     }
     Ok(wallets)
+}
+
+fn cloning_proof(
+    reader: &Reader<'_>,
+    tier: Tier,
+    raw: Option<&Spanned<String>>,
+) -> Result<Option<[u8; 32]>, PolicyError> {
+    match raw {
+        None => Ok(None),
+        Some(raw) if tier != Tier::Token => {
+            Err(reader.fail(raw, "only keys of the tier \"token\" are lost with their token"))
+        }
+        Some(raw) => reader.value(raw, sha256).map(Some),
+    }
 }
 
 fn order_keys(reader: &Reader<'_>, raw: &[RawOrderKey]) -> Result<Vec<OrderKey>, PolicyError> {
@@ -204,10 +219,10 @@ fn windows(
 }
 
 fn tier(text: &str) -> Result<Tier, &'static str> {
-    [Tier::TokenHd, Tier::SealedHd, Tier::Cold]
+    [Tier::Token, Tier::TokenHd, Tier::SealedHd, Tier::Cold]
         .into_iter()
         .find(|tier| tier.as_str() == text)
-        .ok_or("a tier is \"token-hd\", \"sealed-hd\" or \"cold\"")
+        .ok_or("a tier is \"token\", \"token-hd\", \"sealed-hd\" or \"cold\"")
 }
 
 fn descriptor(text: &str) -> Result<String, String> {
@@ -219,6 +234,16 @@ fn descriptor(text: &str) -> Result<String, String> {
         Err(format!(
             "a descriptor is at most {MAX_DESCRIPTOR} visible characters and ends with # and its checksum"
         ))
+    }
+}
+
+fn sha256(text: &str) -> Result<[u8; 32], &'static str> {
+    let mut digest = [0; 32];
+    let lowercase = !text.bytes().any(|b| b.is_ascii_uppercase());
+    if lowercase && hex::decode_to_slice(text, &mut digest).is_ok() {
+        Ok(digest)
+    } else {
+        Err("a SHA-256 digest is 64 lowercase hex digits")
     }
 }
 

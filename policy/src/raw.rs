@@ -30,6 +30,7 @@ pub(crate) struct RawWallet {
     pub(crate) tier: Text,
     pub(crate) descriptor: Text,
     pub(crate) index_window: Spanned<u32>,
+    pub(crate) cloning_proof: Option<Text>,
 }
 
 #[derive(Deserialize)]

@@ -35,6 +35,8 @@ pub(crate) struct Document {
 /// Where a wallet's keys are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tier {
+    /// Keys born in the token, which never leave it.
+    Token,
     /// Children wrapped for the token.
     TokenHd,
     /// One account sealed for the token, opened in memory while it signs.
@@ -48,6 +50,7 @@ impl Tier {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Token => "token",
             Self::TokenHd => "token-hd",
             Self::SealedHd => "sealed-hd",
             Self::Cold => "cold",
@@ -66,6 +69,9 @@ pub struct Wallet {
     pub descriptor: String,
     /// How far above the last used index an own output may go.
     pub index_window: u32,
+    /// SHA-256 of the proof that the token's keys were cloned by the vendor's means, for coins that hang on keys of one
+    /// token alone. Only for the tier `token`.
+    pub cloning_proof: Option<[u8; 32]>,
 }
 
 /// A service's key that signs payment orders. Lanes name the keys whose orders they pay.

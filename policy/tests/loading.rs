@@ -64,6 +64,26 @@ fn every_line_is_needed_once() {
     }
 }
 
+/// Where coins hang on one token's keys, officers sign what proves the clone.
+#[test]
+fn a_wallet_of_the_tokens_own_keys_may_name_a_cloning_proof() {
+    let text = text().replacen("tier = \"token-hd\"", "tier = \"token\"", 1);
+    let first = |text: &str| {
+        let rules = load(text);
+        let wallet = rules.wallets().iter().find(|wallet| wallet.tier == Tier::Token);
+        wallet.unwrap().cloning_proof
+    };
+    assert_eq!(first(&text), None);
+    let with = |proof: &str| {
+        let line = format!("index_window = 20\ncloning_proof = \"{proof}\"");
+        text.replacen("index_window = 20", &line, 1)
+    };
+    assert_eq!(first(&with(&"ab".repeat(32))), Some([0xab; 32]));
+    for wrong in ["", "ab", &"AB".repeat(32), &"ab".repeat(33)] {
+        assert!(refused(&with(wrong)).1.contains("64 lowercase hex digits"), "{wrong}");
+    }
+}
+
 #[test]
 fn an_unknown_key_is_refused_on_its_line_wherever_it_stands() {
     let text = text();
@@ -93,6 +113,7 @@ const OUT_OF_BOUNDS: &[(&str, &str, &str)] = &[
     ("wpkh(hot)#qqqqqqqq", "wpkh(hot)", "ends with # and its checksum"),
     ("wpkh(hot)#qqqqqqqq", "wpkh(h ot)#qqqqqqqq", "visible characters"),
     ("wpkh(hot)#qqqqqqqq", "<long>", "at most 1024"),
+    ("index_window = 20", "index_window = 20\ncloning_proof = \"00\"", "lost with their token"),
     ("index_window = 20", "index_window = 0", "an index window is from"),
     ("index_window = 20", "index_window = 10001", "an index window is from"),
     ("index_window = 20", "index_window = 4294967296", "invalid value"),

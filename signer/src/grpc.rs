@@ -170,7 +170,7 @@ fn wallet_status(app: &App, wallet: &Wallet, ledger: &Ledger) -> WalletStatus {
         next_cold_index: if cold { next_cold } else { 0 },
         last_change_index: ledger.last_used(name, true).unwrap_or(0),
         attested_below: ledger.attested().below(name),
-        key_state: if cold { String::new() } else { app.kin.state(ledger, name).to_string() },
+        key_state: if cold { String::new() } else { app.kin.standing(ledger, name).to_string() },
     }
 }
 

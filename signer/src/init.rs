@@ -179,6 +179,7 @@ fn make_keys(
         }
         Some(known) => {
             let (keys, made) = line.init()?;
+            let keys = TokenKeys { born: known.born.clone(), ..keys };
             let others = TokenKeys { sealing_spki: None, ..keys.clone() };
             anyhow::ensure!(others == known, "the token holds other keys than those written down");
             file.write(&keys)?;

@@ -7,7 +7,7 @@ mod kin;
 
 use audit::entry::Event;
 use policy::Rules;
-use policy::names::{LaneName, WalletName};
+use policy::names::{KeyName, LaneName, WalletName};
 use policy::rules::{LaneKind, Tier};
 
 use crate::ledger::{KeyState, Ledger};
@@ -36,6 +36,19 @@ pub enum KeyError {
         /// What they were to be.
         next: KeyState,
     },
+    /// No key of this name was born in the token.
+    #[error("there is no token key \"{0}\": `signer token-key list` shows those there are")]
+    NoSuchKey(KeyName),
+    /// As for a wallet.
+    #[error("token key \"{key}\" is {now}: it cannot become {next}")]
+    BornTransition {
+        /// Which key.
+        key: KeyName,
+        /// What it is.
+        now: KeyState,
+        /// What it was to be.
+        next: KeyState,
+    },
     /// No reason, or a novel.
     #[error("say why, in at most {REASON_MAX} visible characters")]
     Reason,
@@ -56,10 +69,7 @@ pub async fn set_state(
     next: KeyState,
     reason: &str,
 ) -> Result<(), KeyError> {
-    let visible = reason.chars().all(|c| !c.is_control()) && !reason.trim().is_empty();
-    if !visible || reason.len() > REASON_MAX {
-        return Err(KeyError::Reason);
-    }
+    check_reason(reason)?;
     let pinned = rules.wallet(wallet).filter(|wallet| wallet.tier != Tier::Cold);
     let tier = pinned.ok_or_else(|| KeyError::NoKeys(wallet.clone()))?.tier;
     let event = |wallet: &WalletName| Event::KeyState {
@@ -85,6 +95,40 @@ pub async fn set_state(
     log.commit(step).await?.1
 }
 
+/// Puts a key that was born in the token into another state, in the log, for every wallet it is in.
+///
+/// # Errors
+/// [`KeyError`]; then nothing changed.
+pub async fn set_born_state(
+    log: &Log<Ledger>,
+    key: &KeyName,
+    next: KeyState,
+    reason: &str,
+) -> Result<(), KeyError> {
+    check_reason(reason)?;
+    let step = |ledger: &Ledger| {
+        let Some(now) = ledger.born().named(key).map(|key| key.state) else {
+            return Step::nothing(Err(KeyError::NoSuchKey(key.clone())));
+        };
+        if !now.may_become(next) {
+            return Step::nothing(Err(KeyError::BornTransition { key: key.clone(), now, next }));
+        }
+        let event = Event::TokenKeyState {
+            name: key.to_string(),
+            tier: Tier::Token.as_str().to_owned(),
+            state: next.as_str().to_owned(),
+            reason: reason.to_owned(),
+        };
+        Step::write(vec![event], Ok(()))
+    };
+    log.commit(step).await?.1
+}
+
+fn check_reason(reason: &str) -> Result<(), KeyError> {
+    let visible = reason.chars().all(|c| !c.is_control()) && !reason.trim().is_empty();
+    if visible && reason.len() <= REASON_MAX { Ok(()) } else { Err(KeyError::Reason) }
+}
+
 /// Whether a wallet's keys may sign in this lane. Retired ones may only be swept out.
 ///
 /// # Errors
@@ -98,7 +142,7 @@ pub(crate) fn may_sign(
 ) -> Result<(), Refusal> {
     let sweeps =
         || rules.lane(lane).is_some_and(|lane| matches!(lane.kind, LaneKind::Sweep { .. }));
-    match kin.state(ledger, wallet) {
+    match kin.standing(ledger, wallet) {
         KeyState::Active => Ok(()),
         KeyState::Retired if sweeps() => Ok(()),
         state => Err(refused(wallet, state)),
@@ -110,7 +154,7 @@ pub(crate) fn may_sign(
 /// # Errors
 /// [`Refusal`] naming the state.
 pub(crate) fn may_attest(ledger: &Ledger, kin: &Kin, wallet: &WalletName) -> Result<(), Refusal> {
-    match kin.state(ledger, wallet) {
+    match kin.standing(ledger, wallet) {
         KeyState::Active => Ok(()),
         state => Err(refused(wallet, state)),
     }

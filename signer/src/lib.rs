@@ -5,6 +5,7 @@
 //! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`], [`grpc`], [`request`] (bytes become facts),
 //! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`attest`],
 //! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`].
+//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`born`], [`set_pin`], [`doctor`], [`import`], [`prove`].
 
 pub mod config;
 pub mod sandbox;
@@ -28,6 +29,7 @@ pub mod token;
 pub mod init;
 mod told;
 pub mod keys;
+pub mod born;
 pub mod conformance;
 pub mod set_pin;
 pub mod doctor;

@@ -7,15 +7,15 @@ use std::process::{Child, ExitCode};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use policy::Rules;
-use policy::names::WalletName;
+use policy::names::{KeyName, WalletName};
 use policy::rules::Tier;
 use signer::config::Config;
 use signer::conformance::{self, Form, TierName};
-use signer::ledger::KeyState;
-use signer::log::{Clock, LogError, Store, begin};
+use signer::ledger::{KeyState, Ledger};
+use signer::log::{Clock, Log, LogError, Store, begin};
 use signer::sandbox::{self, Needs};
-use signer::token::{Starter, TokenConfig};
-use signer::{doctor, import, init, keys, serve, set_pin, start};
+use signer::token::{Starter, Token, TokenConfig};
+use signer::{born, doctor, import, init, keys, serve, set_pin, start};
 use tracing_subscriber::EnvFilter;
 
 /// The isolated signer.
@@ -68,6 +68,11 @@ enum Command {
     Key {
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// About keys for coins that are born in the token and never leave it (tier token). The signer must be down.
+    TokenKey {
+        #[command(subcommand)]
+        command: TokenKeyCommand,
     },
     /// Holds any PKCS#11 module against the signer's needs, on a scratch token; needs no configuration. Keys stay behind
     /// in the token: initialise it again afterwards. Fails when the tier asked for cannot be carried. The worker that loads
@@ -154,6 +159,42 @@ enum KeyCommand {
 struct KeyOf {
     /// The wallet's name in the policy.
     wallet: String,
+    /// Why; written to the log.
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Subcommand)]
+enum TokenKeyCommand {
+    /// Has the token make a key, looks at every attribute, and writes it down. Running it again changes nothing.
+    Generate {
+        /// What people call it.
+        name: String,
+    },
+    /// Shows every key: name, tier, state, public key, and the wallets that it signs for.
+    List,
+    /// Shows what the token's attestation key signs about a key: public key and attributes.
+    Attest {
+        /// Which key.
+        name: String,
+        /// Writes it here instead of showing it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Nothing is signed or attested by wallets with this key until it is activated again.
+    Suspend(TokenKeyOf),
+    /// A suspended one is used again.
+    Activate(TokenKeyOf),
+    /// Its wallets are only swept out from now on. For ever.
+    Retire(TokenKeyOf),
+    /// Somebody else may use it: nothing is signed or attested by its wallets any more. For ever.
+    Compromised(TokenKeyOf),
+}
+
+#[derive(clap::Args)]
+struct TokenKeyOf {
+    /// Which key.
+    name: String,
     /// Why; written to the log.
     #[arg(long)]
     reason: String,
@@ -271,7 +312,11 @@ fn needs(command: &Command, config: &Config) -> Needs {
             Needs { write: file.map(folder).into_iter().collect(), ..Needs::default() }
         }
         Command::Serve { .. } => Needs { listens: true, ..Needs::default() },
+        Command::TokenKey { command: TokenKeyCommand::Attest { out, .. } } => {
+            Needs { write: out.iter().map(|file| folder(file)).collect(), ..Needs::default() }
+        }
         Command::Key { .. }
+        | Command::TokenKey { .. }
         | Command::Pin { .. }
         | Command::Token { .. }
         | Command::Conformance(_) => Needs::default(),
@@ -302,6 +347,7 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
         }
         Command::Serve { clock_is_right } => serve(&config, clock_is_right, starters).await,
         Command::Key { command } => run_key(&config, command).await,
+        Command::TokenKey { command } => run_token_key(&config, command).await,
         // These have been seen to.
         _ => Ok(()),
     }
@@ -427,11 +473,53 @@ async fn run_key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
     };
     let mut out = std::io::stdout();
     for wallet in rules.wallets().iter().filter(|wallet| wallet.tier != Tier::Cold) {
-        let state = log.read(|ledger| kin.state(ledger, &wallet.name));
+        let state = log.read(|ledger| kin.standing(ledger, &wallet.name));
         writeln!(out, "{:<20} {:<10} {state}", wallet.name.as_str(), wallet.tier.as_str())?;
     }
     log.close().await?;
     done
+}
+
+/// Needs no policy: a key is made before officers can sign for a descriptor that names it.
+async fn run_token_key(config: &Config, command: TokenKeyCommand) -> anyhow::Result<()> {
+    let token = start::open_token(config, config.token.alone()).await?;
+    let log = start::open_log(config, &token, Clock::system()).await?;
+    let done = token_key(config, &token, &log, command).await;
+    log.close().await?;
+    done
+}
+
+async fn token_key(
+    config: &Config,
+    token: &Token,
+    log: &Log<Ledger>,
+    command: TokenKeyCommand,
+) -> anyhow::Result<()> {
+    let (settings, state_dir) = (config.token.alone(), &config.state_dir);
+    let mut stdout = std::io::stdout();
+    let (TokenKeyOf { name, reason }, state) = match command {
+        TokenKeyCommand::Generate { name } => {
+            let name = KeyName::parse(&name)?;
+            born::generate(log, &settings, state_dir, &name, &mut stdout).await?;
+            return Ok(());
+        }
+        TokenKeyCommand::List => return Ok(born::list(log, &mut stdout)?),
+        TokenKeyCommand::Attest { name, out } => {
+            let name = KeyName::parse(&name)?;
+            let document = born::attest(log, token, &settings, state_dir, &name).await?;
+            return match out {
+                Some(path) => std::fs::write(&path, document)
+                    .with_context(|| format!("cannot write {}", path.display())),
+                None => Ok(stdout.write_all(document.as_bytes())?),
+            };
+        }
+        TokenKeyCommand::Suspend(of) => (of, KeyState::Suspended),
+        TokenKeyCommand::Activate(of) => (of, KeyState::Active),
+        TokenKeyCommand::Retire(of) => (of, KeyState::Retired),
+        TokenKeyCommand::Compromised(of) => (of, KeyState::Compromised),
+    };
+    keys::set_born_state(log, &KeyName::parse(&name)?, state, &reason).await?;
+    Ok(born::list(log, &mut stdout)?)
 }
 
 /// The policy's wallet with the bundle's descriptor.

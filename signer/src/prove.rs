@@ -15,7 +15,7 @@ use crate::ledger::Ledger;
 use crate::log::{Log, LogError};
 use crate::records::{Records, RecordsError};
 use crate::token::{ProofJob, Token, TokenError};
-use crate::wallets::{ScriptKind, Wallet, Wallets};
+use crate::wallets::{OwnKey, ScriptKind, Wallet, Wallets};
 
 /// Records proven in one go: few, so that a request never waits long behind them.
 const BATCH: u32 = 16;
@@ -180,7 +180,7 @@ impl Branch {
 }
 
 fn records(wallet: &Wallet) -> Option<&Records> {
-    wallet.own().first().map(|own| &own.records)
+    wallet.own().first().and_then(OwnKey::records)
 }
 
 /// A sealed account has no records to prove one by one: every child follows from the account key, as every public key

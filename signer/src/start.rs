@@ -9,8 +9,10 @@ use std::time::Duration;
 use audit::entry::Event;
 use policy::Rules;
 use policy::names::WalletName;
+use policy::rules::Tier;
 
 use crate::app::App;
+use crate::born::{self, BindError};
 use crate::config::{Config, ConfigError};
 use crate::gate::Gate;
 use crate::keys::Kin;
@@ -44,6 +46,9 @@ pub enum StartError {
     /// A wallet of the policy.
     #[error("policy: {0}")]
     Wallet(#[from] WalletError),
+    /// A wallet of the token's own keys.
+    #[error("token keys: {0}")]
+    Bind(#[from] BindError),
     /// An imported bundle.
     #[error("records: {0}")]
     Records(#[from] RecordsError),
@@ -144,6 +149,7 @@ pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
     let log = open_log(config, &token, clock.clone()).await?;
     activate(&log, &rules).await?;
     attach(&log, config, &mut wallets)?;
+    born::bind(&log, &config.state_dir, &mut wallets, &token.keys()).await?;
     let kin = log.read(|ledger| Kin::read(ledger, &config.state_dir));
     let state = |state: &str| Event::Service {
         state: state.to_owned(),
@@ -334,9 +340,10 @@ pub async fn activate(log: &Log<Ledger>, rules: &Rules) -> Result<(), StartError
     Ok(())
 }
 
-/// Gives every imported wallet of the policy its records.
+/// Gives every imported wallet of the policy its records; those of the tier `token` have none.
 fn attach(log: &Log<Ledger>, config: &Config, wallets: &mut Wallets) -> Result<(), StartError> {
-    let names: Vec<WalletName> = wallets.iter().map(|wallet| wallet.name().clone()).collect();
+    let bundled = wallets.iter().filter(|wallet| wallet.tier() != Tier::Token);
+    let names: Vec<WalletName> = bundled.map(|wallet| wallet.name().clone()).collect();
     for name in names {
         let imported = log.read(|ledger| ledger.imports().wallet(&name).cloned());
         let Some(imported) = imported else { continue };

@@ -1,10 +1,11 @@
 //! The policy's wallets with their keys' public side: scripts and addresses derived here, from descriptors that
 //! officers signed. It never takes a script's ownership from a caller, and never holds a private key.
 //!
-//! Reading order: `script` (kinds), `branch` (what an index is), then the wallet here.
+//! Reading order: `script` (kinds), `branch` (what an index is), `own` (which keys are ours), then the wallet here.
 
 mod script;
 mod branch;
+mod own;
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -13,17 +14,18 @@ use std::sync::Arc;
 use bitcoin::address::{Address, NetworkUnchecked};
 use bitcoin::bip32::{ChildNumber, Fingerprint, KeySource, Xpub};
 use bitcoin::{NetworkKind, Script, ScriptBuf};
-use miniscript::descriptor::{DescriptorPublicKey, Wildcard};
+use miniscript::descriptor::{DescriptorPublicKey, SinglePubKey, Wildcard};
 use miniscript::{Descriptor, ForEachKey as _};
 use policy::Rules;
 use policy::names::WalletName;
 use policy::rules::Tier;
-use secp256k1::SECP256K1;
+use secp256k1::{PublicKey, SECP256K1};
 
 use crate::records::Records;
 
 use branch::Branch;
 pub use branch::Place;
+pub use own::{Kept, OwnKey};
 pub use script::ScriptKind;
 
 /// Every wallet of the policy.
@@ -43,15 +45,7 @@ pub struct Wallet {
     external: Branch,
     change: Option<Branch>,
     own: Vec<OwnKey>,
-}
-
-/// A key of a wallet that is ours: its bundle was imported here.
-#[derive(Debug)]
-pub struct OwnKey {
-    /// Its place among the descriptor's keys.
-    pub position: usize,
-    /// Its wrapped children.
-    pub records: Records,
+    cloning_proof: Option<[u8; 32]>,
 }
 
 /// Why a wallet of the policy cannot be used, or an address cannot be read.
@@ -69,7 +63,7 @@ pub enum WalletError {
     #[error("wallets \"{0}\" and \"{1}\" have the same addresses")]
     Overlap(WalletName, WalletName),
     /// A bundle of another account.
-    #[error("the bundle is of no key in the descriptor of wallet \"{0}\"")]
+    #[error("no key in the descriptor of wallet \"{0}\" is this one")]
     NoSuchKey(WalletName),
     /// Not an address at all.
     #[error("\"{0}\" is not a bitcoin address")]
@@ -105,9 +99,29 @@ impl Wallets {
         let none = || WalletError::NoSuchKey(name.clone());
         let wallet = self.wallets.get_mut(name).and_then(Arc::get_mut).ok_or_else(none)?;
         let position = wallet.position(records.header()).ok_or_else(none)?;
-        wallet.own.retain(|own| own.position != position);
-        wallet.own.push(OwnKey { position, records });
-        wallet.own.sort_by_key(|own| own.position);
+        wallet.hold(OwnKey { position, kept: Kept::Records(Box::new(records)) });
+        Ok(())
+    }
+
+    /// Gives a wallet of tier `token` those of the token's own keys that its descriptor names.
+    ///
+    /// # Errors
+    /// [`WalletError::NoSuchKey`] when it names none of them.
+    pub fn attach_born(
+        &mut self,
+        name: &WalletName,
+        born: &[PublicKey],
+    ) -> Result<(), WalletError> {
+        let none = || WalletError::NoSuchKey(name.clone());
+        let wallet = self.wallets.get_mut(name).and_then(Arc::get_mut).ok_or_else(none)?;
+        let fixed = wallet.fixed();
+        let ours = fixed.into_iter().filter(|(_, key)| born.contains(key)).collect::<Vec<_>>();
+        if wallet.tier != Tier::Token || ours.is_empty() {
+            return Err(none());
+        }
+        for (position, key) in ours {
+            wallet.hold(OwnKey { position, kept: Kept::Born(key) });
+        }
         Ok(())
     }
 
@@ -157,7 +171,9 @@ impl Wallet {
             .map_err(|error| wrong(error.to_string()))?;
         parsed.sanity_check().map_err(|error| wrong(error.to_string()))?;
         let kind = NetworkKind::from(network);
-        if !parsed.for_each_key(|key| belongs(key, kind)) {
+        // Elsewhere a key without branches would give every customer one address.
+        let plain = pinned.tier == Tier::Token;
+        if !parsed.for_each_key(|key| belongs(key, kind) || (plain && is_plain(key))) {
             let reason =
                 "every key must be a valid extended key of this network ending in an unhardened *";
             return Err(wrong(reason.to_owned()));
@@ -173,19 +189,43 @@ impl Wallet {
         else {
             return Err(wrong("it must have one branch or <external;change>".to_owned()));
         };
-        let kind = external.kind();
-        if pinned.tier == Tier::TokenHd && !(kind.is_ecdsa() && change.is_some()) {
-            let reason = "the tier token-hd needs wpkh, sh(wpkh), pkh or wsh(sortedmulti) of keys [...]xpub/<0;1>/*";
-            return Err(wrong(reason.to_owned()));
-        }
-        let sealable = matches!(kind, ScriptKind::P2wpkh | ScriptKind::P2tr);
-        if pinned.tier == Tier::SealedHd && !(sealable && change.is_some()) {
-            let reason = "the tier sealed-hd needs tr or wpkh of a key [...]xpub/<0;1>/*";
-            return Err(wrong(reason.to_owned()));
-        }
+        // Where no key has branches there is one address, and change comes back to it.
+        let change = change.or_else(|| (!external.is_ranged()).then(|| external.clone()));
         let (name, descriptor) = (pinned.name.clone(), pinned.descriptor.clone());
+        let (tier, cloning_proof) = (pinned.tier, pinned.cloning_proof);
+        let kind = external.kind();
         let own = Vec::new();
-        Ok(Self { name, tier: pinned.tier, descriptor, kind, external, change, own })
+        let wallet = Self { name, tier, descriptor, kind, external, change, own, cloning_proof };
+        wallet.fits_its_tier().map_err(|reason| wrong(reason.to_owned()))?;
+        Ok(wallet)
+    }
+
+    /// Whether keys of this tier can stand in such a descriptor.
+    fn fits_its_tier(&self) -> Result<(), &'static str> {
+        let both = self.change.is_some();
+        match self.tier {
+            Tier::TokenHd if !(self.kind.is_ecdsa() && both) => Err(
+                "the tier token-hd needs wpkh, sh(wpkh), pkh or wsh(sortedmulti) of keys [...]xpub/<0;1>/*",
+            ),
+            Tier::SealedHd
+                if !(matches!(self.kind, ScriptKind::P2wpkh | ScriptKind::P2tr) && both) =>
+            {
+                Err("the tier sealed-hd needs tr or wpkh of a key [...]xpub/<0;1>/*")
+            }
+            Tier::Token if !(self.kind.is_ecdsa() && both) || self.fixed().is_empty() => Err(
+                "the tier token needs wsh(sortedmulti), wpkh, sh(wpkh) or pkh with a plain public key of the token; any other key is [...]xpub/<0;1>/* or plain",
+            ),
+            Tier::Token if self.key_count() < 2 && self.cloning_proof.is_none() => Err(
+                "a key of the tier token is lost with its token: use it in a multisig, or name the proof that the vendor's means cloned it (cloning_proof)",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn hold(&mut self, key: OwnKey) {
+        self.own.retain(|own| own.position != key.position);
+        self.own.push(key);
+        self.own.sort_by_key(|own| own.position);
     }
 
     /// Its name in the policy.
@@ -216,6 +256,30 @@ impl Wallet {
     #[must_use]
     pub fn own(&self) -> &[OwnKey] {
         &self.own
+    }
+
+    /// How many keys its descriptor has.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.external.key_count()
+    }
+
+    /// Its keys that are the same at every index, and their places in the descriptor.
+    #[must_use]
+    pub fn fixed(&self) -> Vec<(usize, PublicKey)> {
+        self.external.fixed()
+    }
+
+    /// Whether it has more addresses than one.
+    #[must_use]
+    pub fn is_ranged(&self) -> bool {
+        self.external.is_ranged()
+    }
+
+    /// SHA-256 of the proof that its token's keys were cloned, as officers signed it.
+    #[must_use]
+    pub fn cloning_proof(&self) -> Option<[u8; 32]> {
+        self.cloning_proof
     }
 
     /// The script at an index; `None` when there is no such branch or index.
@@ -269,6 +333,12 @@ fn belongs(key: &DescriptorPublicKey, network: NetworkKind) -> bool {
         }
         DescriptorPublicKey::Single(_) => false,
     }
+}
+
+/// A compressed key that is the same at every index.
+fn is_plain(key: &DescriptorPublicKey) -> bool {
+    matches!(key, DescriptorPublicKey::Single(single)
+        if matches!(&single.key, SinglePubKey::FullKey(key) if key.compressed))
 }
 
 /// BIP-32: a master key has no parent. The library reads one that claims to have.

@@ -28,6 +28,9 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::KeyState { .. } => "key state",
         Event::Waived { .. } => "waived",
         Event::PinChanged { .. } => "PIN changed",
+        Event::TokenKeyMade { .. } => "token key made",
+        Event::TokenKeyState { .. } => "token key state",
+        Event::TokenWalletBound { .. } => "wallet bound",
         _ => "unknown",
     }
 }
@@ -112,8 +115,23 @@ fn details(event: &Event) -> String {
 }
 
 fn rarely(event: &Event) -> String {
-    if let Event::PinChanged { serial } = event {
-        return words(&format!("token {serial}"));
+    match event {
+        Event::PinChanged { serial } => return words(&format!("token {serial}")),
+        Event::TokenKeyMade { name, tier, public_key, serial, .. } => {
+            let key = hex::encode(public_key);
+            return words(&format!("{name} ({tier}): {key} in token {serial}"));
+        }
+        Event::TokenKeyState { name, tier, state, reason } => {
+            return words(&format!("{name} ({tier}) {state}: {reason}"));
+        }
+        Event::TokenWalletBound { wallet, tier, keys, cloning_proof, .. } => {
+            let keys: Vec<String> = keys.iter().map(hex::encode).collect();
+            let proof =
+                cloning_proof.map(|proof| format!(", cloning proof {}", hex::encode(proof)));
+            let proof = proof.unwrap_or_default();
+            return words(&format!("{wallet} ({tier}) to {}{proof}", keys.join(" ")));
+        }
+        _ => {}
     }
     let Event::RecordsReplaced {
         wallet,

@@ -25,6 +25,8 @@ pub struct Story {
     orders: HashMap<([u8; 32], String), Payments>,
     attested: HashMap<String, HashSet<u32>>,
     roots: HashSet<[u8; 32]>,
+    /// Keys that were born in the token.
+    born: HashSet<Vec<u8>>,
     signatures: u64,
     unverified: u64,
 }
@@ -140,7 +142,7 @@ impl Story {
             | Event::KeyState { .. }
             | Event::Waived { .. }
             | Event::PinChanged { .. } => Ok(()),
-            _ => Err("this program does not know what it says: use a newer one".to_owned()),
+            event => self.born_in_token(event),
         }
     }
 
@@ -177,6 +179,36 @@ impl Story {
             None => Ok(()),
             Some(_) => Err(format!("another wallet was imported over \"{wallet}\"")),
         }
+    }
+
+    /// Keys that were born in the token; no other kind of entry is known here.
+    fn born_in_token(&mut self, event: &Event) -> Result<(), String> {
+        match event {
+            Event::TokenKeyMade { public_key, .. } if self.born.insert(public_key.clone()) => {
+                Ok(())
+            }
+            Event::TokenKeyMade { .. } => Err("this key was made before".to_owned()),
+            Event::TokenKeyState { .. } => Ok(()),
+            Event::TokenWalletBound { wallet, keys, indexes, .. } => {
+                self.bind(wallet, keys, *indexes)
+            }
+            _ => Err("this program does not know what it says: use a newer one".to_owned()),
+        }
+    }
+
+    /// Only keys that the log says were born in the token sign for a wallet without a bundle.
+    fn bind(&mut self, wallet: &str, keys: &[Vec<u8>], indexes: u32) -> Result<(), String> {
+        if keys.is_empty() || !keys.iter().all(|key| self.born.contains(key)) {
+            return Err(format!("\"{wallet}\" was bound to a key that was never made"));
+        }
+        let bundle = [0; 32];
+        if self.wallets.get(wallet).is_some_and(|before| before.bundle != bundle) {
+            return Err(format!("\"{wallet}\" was imported, and then bound to other keys"));
+        }
+        let (records, failed) = ([indexes; 2], [None, None]);
+        let bound = Imported { bundle, records, proven: records, failed };
+        self.wallets.insert(wallet.to_owned(), bound);
+        Ok(())
     }
 
     /// Another bundle of the same keys: no fewer records, and proven only where it was proven already.

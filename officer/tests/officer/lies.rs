@@ -44,6 +44,27 @@ fn replaced(before: u8, external: u32, external_proven: u32) -> Event {
     }
 }
 
+fn token_key() -> Event {
+    Event::TokenKeyMade {
+        name: "vault-1".to_owned(),
+        tier: "token".to_owned(),
+        public_key: vec![2; 33],
+        serial: "41fc".to_owned(),
+        attributes: vec!["CKA_LOCAL true".to_owned()],
+    }
+}
+
+fn bound(wallet: &str) -> Event {
+    Event::TokenWalletBound {
+        wallet: wallet.to_owned(),
+        descriptor: "wsh(…)".to_owned(),
+        tier: "token".to_owned(),
+        keys: vec![vec![2; 33]],
+        cloning_proof: Some([3; 32]),
+        indexes: 9,
+    }
+}
+
 fn attested_of(event: &mut Event) -> &mut audit::entry::Attested {
     match event {
         Event::Attested(attested) => attested,
@@ -262,6 +283,9 @@ const LIES: &[Lie] = &[
         9,
         "waited for no signature",
     ),
+    ("a token key made twice", |s| s.extend([token_key(), token_key()]), 18, "made before"),
+    ("bound to a key that was never made", |s| s.push(bound("vault")), 17, "never made"),
+    ("bound over an import", |s| s.extend([token_key(), bound("deposits")]), 18, "was imported"),
     ("denied unasked", |s| drop(s.remove(14)), 14, "never admitted"),
     ("failed unallowed", |s| drop(s.remove(10)), 10, "never allowed"),
 ];
@@ -280,6 +304,12 @@ fn the_true_story_holds() {
     let mut waiting = story();
     waiting.insert(8, Event::SpendAgain { request: [1; 16], policy: 1 });
     audit(&waiting).unwrap();
+    // So are the token's own keys, what is said of them, and a wallet that they sign for.
+    let mut born = story();
+    let (name, tier, state) = ("vault-1".to_owned(), "token".to_owned(), "suspended".to_owned());
+    let said = Event::TokenKeyState { name, tier, state, reason: "a test".to_owned() };
+    born.extend([token_key(), bound("vault"), said, bound("vault")]);
+    audit(&born).unwrap();
     // So is another service's order of the same id.
     let mut other = story();
     let mut paid = spend(3, &[5, 6], &["invoice-1"]);

@@ -259,7 +259,7 @@ impl Expected {
                 .require()?
                 .sealing_fingerprint()
                 .ok_or(ImportError::NoSealingKey)?,
-            tier @ Tier::Cold => {
+            tier @ (Tier::Cold | Tier::Token) => {
                 return Err(ImportError::Tier { wallet: wallet.clone(), tier });
             }
         };

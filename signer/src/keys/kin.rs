@@ -40,7 +40,14 @@ impl Kin {
         std::iter::once(wallet).chain(others)
     }
 
-    /// What may be done with a wallet's keys: the least that was said under any of their names.
+    /// What may be done with a wallet's keys: what was said of them as a wallet's, under any of their names, and of each
+    /// as a key that was born in the token, whatever is strictest.
+    #[must_use]
+    pub fn standing(&self, ledger: &Ledger, wallet: &WalletName) -> KeyState {
+        self.state(ledger, wallet).strictest(ledger.standing(wallet))
+    }
+
+    /// What was said of a wallet's keys: the least that was said under any of their names.
     #[must_use]
     pub fn state(&self, ledger: &Ledger, wallet: &WalletName) -> KeyState {
         let rank = |state: &KeyState| match state {
@@ -56,6 +63,9 @@ impl Kin {
 
 /// The key that a wallet's bundle is of; every key of its descriptor when nobody can say, since the bundle is gone.
 fn keys(name: &WalletName, imported: &Imported, state_dir: &Path) -> BTreeSet<[u8; 33]> {
+    if !imported.born().is_empty() {
+        return imported.born().iter().map(PublicKey::serialize).collect();
+    }
     match ours(imported, state_dir) {
         Ok(key) => BTreeSet::from([key.serialize()]),
         Err(error) => {

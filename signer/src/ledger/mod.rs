@@ -3,13 +3,14 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, windows, payouts),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks), [`nonces`] (no nonce signs twice).
+//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `states`, [`nonces`] (no nonce signs twice).
 
 mod spends;
 mod indexes;
 mod attested;
 mod wallets;
 mod states;
+mod born;
 pub mod nonces;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 use crate::log::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
+pub use born::{BornKey, BornKeys};
 pub use states::KeyState;
 pub use wallets::{Imported, Imports};
 
@@ -40,6 +42,7 @@ pub struct Ledger {
     policy: Option<ActivePolicy>,
     imports: Imports,
     key_states: states::KeyStates,
+    born: born::BornKeys,
     requests: HashMap<RequestId, Request>,
     spends: Spends,
     attested: Attested,
@@ -136,6 +139,21 @@ impl Ledger {
         self.key_states.of(wallet)
     }
 
+    /// What may be done with a wallet's keys: what was said of the wallet and of each of the token's own keys in it,
+    /// whatever is strictest.
+    #[must_use]
+    pub fn standing(&self, wallet: &WalletName) -> KeyState {
+        let keys = self.imports.wallet(wallet).map(Imported::born).unwrap_or_default();
+        let states = keys.iter().filter_map(|key| Some(self.born.key(key)?.state));
+        states.fold(self.key_state(wallet), KeyState::strictest)
+    }
+
+    /// Keys that were born in the token.
+    #[must_use]
+    pub fn born(&self) -> &BornKeys {
+        &self.born
+    }
+
     /// A request that was readable.
     #[must_use]
     pub fn request(&self, id: RequestId) -> Option<Request> {
@@ -184,6 +202,21 @@ impl Ledger {
         request.answer = Some(Answer { seq, digest: Sha256::digest(answer).into() });
         self.nonces.learn(points.unwrap_or_default());
         Ok(())
+    }
+
+    /// What became of keys that were born in the token; no other kind of entry is known here.
+    fn born_in_token(&mut self, event: &Event) -> Result<(), FoldError> {
+        match event {
+            Event::TokenKeyMade { name, public_key, .. } => self.born.make(name, public_key),
+            Event::TokenKeyState { name, state, .. } => self.born.set(name, state),
+            Event::TokenWalletBound { wallet, descriptor, tier, keys, cloning_proof, indexes } => {
+                let keys = self.born.known(keys)?;
+                self.imports.bind(wallet, descriptor, tier, keys, *cloning_proof, *indexes)
+            }
+            _ => Err(wrong(
+                "this program does not know this kind of entry: use the one that wrote it",
+            )),
+        }
     }
 
     fn admitted(&mut self, id: RequestId) -> Result<&mut Request, FoldError> {
@@ -266,9 +299,7 @@ impl Fold for Ledger {
             | Event::TailSetAside { .. }
             | Event::Waived { .. }
             | Event::PinChanged { .. } => Ok(()),
-            _ => Err(wrong(
-                "this program does not know this kind of entry: use the one that wrote it",
-            )),
+            event => self.born_in_token(event),
         }
     }
 

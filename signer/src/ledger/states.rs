@@ -43,6 +43,18 @@ impl KeyState {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 
+    /// The one of two that allows less.
+    #[must_use]
+    pub fn strictest(self, other: Self) -> Self {
+        let rank = |state: Self| match state {
+            Self::Active => 0,
+            Self::Retired => 1,
+            Self::Suspended => 2,
+            Self::Compromised => 3,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+
     /// Whether keys in this state may be put into another.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {

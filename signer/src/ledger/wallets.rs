@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use policy::names::WalletName;
+use secp256k1::PublicKey;
 
 use super::{FoldError, name, wrong};
 
@@ -20,8 +21,11 @@ pub struct Imported {
     pub descriptor: String,
     /// Key tier.
     pub tier: String,
-    /// The bundle's digest.
+    /// The bundle's digest; zeros for a wallet whose keys were born in the token.
     pub bundle: [u8; 32],
+    /// SHA-256 of the proof that the token's keys were cloned, if the wallet needs one.
+    pub cloning_proof: Option<[u8; 32]>,
+    born: Vec<PublicKey>,
     external: Branch,
     change: Branch,
 }
@@ -70,8 +74,46 @@ impl Imports {
             descriptor: descriptor.to_owned(),
             tier: tier.to_owned(),
             bundle,
+            cloning_proof: None,
+            born: Vec::new(),
             external: branch(external),
             change: branch(change),
+        };
+        self.wallets.insert(wallet, imported);
+        Ok(())
+    }
+
+    /// The token's own keys sign for a wallet. There are no records: each key proves itself at every start. Done again, it
+    /// is the same wallet with no fewer keys.
+    pub(super) fn bind(
+        &mut self,
+        wallet: &str,
+        descriptor: &str,
+        tier: &str,
+        born: Vec<PublicKey>,
+        cloning_proof: Option<[u8; 32]>,
+        indexes: u32,
+    ) -> Result<(), FoldError> {
+        let wallet = name(WalletName::parse(wallet))?;
+        if born.is_empty() {
+            return Err(wrong(format!("wallet \"{wallet}\" was bound to no key")));
+        }
+        if let Some(before) = self.wallets.get(&wallet) {
+            let same = before.descriptor == descriptor && before.tier == tier;
+            let kept = before.born.iter().all(|key| born.contains(key));
+            if before.born.is_empty() || !same || !kept {
+                return Err(wrong(format!("wallet \"{wallet}\" was bound to other keys")));
+            }
+        }
+        let branch = || Branch { records: indexes, proven: indexes, failed: None };
+        let imported = Imported {
+            descriptor: descriptor.to_owned(),
+            tier: tier.to_owned(),
+            bundle: [0; 32],
+            cloning_proof,
+            born,
+            external: branch(),
+            change: branch(),
         };
         self.wallets.insert(wallet, imported);
         Ok(())
@@ -151,6 +193,12 @@ impl Imports {
 }
 
 impl Imported {
+    /// Its keys that were born in the token.
+    #[must_use]
+    pub fn born(&self) -> &[PublicKey] {
+        &self.born
+    }
+
     /// How many records a branch has.
     #[must_use]
     pub fn records(&self, change: bool) -> u32 {

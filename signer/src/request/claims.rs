@@ -29,9 +29,9 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    pub(super) fn of((position, input): (usize, &Input)) -> Result<Self, Refusal> {
+    pub(super) fn of(position: usize, input: &Input, wallet: &Wallet) -> Result<Self, Refusal> {
         Ok(Self {
-            hint: own::input_hint(position, input)?,
+            hint: own::input_hint(position, input, wallet)?,
             redeem: input.redeem_script.clone(),
             witness: input.witness_script.clone(),
             origins: input.bip32_derivation.clone(),

@@ -124,7 +124,10 @@ impl Draft {
         let (psbt, version) = transaction::read(&header.psbt, wallets.network(), wallet.kind())?;
         let orders = orders::verify(&header.orders, rules, wallets)?;
         let parents = Parents::wanted(&psbt)?;
-        let inputs = psbt.inputs.iter().enumerate().map(Claims::of).collect::<Result<_, _>>()?;
+        let inputs = psbt.inputs.iter().enumerate();
+        let inputs = inputs
+            .map(|(position, input)| Claims::of(position, input, &wallet))
+            .collect::<Result<_, _>>()?;
         let (transaction, outputs) = (psbt.unsigned_tx, psbt.outputs);
         Ok(Self { asked, lane, wallet, orders, transaction, inputs, outputs, version, parents })
     }
@@ -159,7 +162,8 @@ impl Draft {
         let others = claims::check(&claims, &wallet, &transaction, &inputs)?;
         let fee = transaction::fee(&transaction, inputs.iter().map(|input| input.prevout.value))?;
         let asset = rules.network().asset_id();
-        let hints: Vec<Option<Hint>> = outputs.iter().map(own::output_hint).collect();
+        let hints: Vec<Option<Hint>> =
+            outputs.iter().map(|output| own::output_hint(output, &wallet)).collect();
         let mut transfers = own::transfers(&transaction, &hints, &wallet, wallets, &asset);
         orders::attach(&orders, &mut transfers, wallets)?;
         let slots = transaction.input.iter().zip(&inputs).map(|(input, owned)| Slot {

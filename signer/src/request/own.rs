@@ -31,10 +31,13 @@ pub(super) struct OwnedInput {
     pub(super) prevout: TxOut,
 }
 
-/// An input must say where its keys are.
-pub(super) fn input_hint(position: usize, input: &Input) -> Result<Hint, Refusal> {
+/// An input must say where its keys are, unless all of the wallet's are at one place.
+pub(super) fn input_hint(position: usize, input: &Input, wallet: &Wallet) -> Result<Hint, Refusal> {
+    if !wallet.is_ranged() {
+        return Ok(Hint { branch: 0, index: 0 });
+    }
     let taproot = || common(input.tap_key_origins.values().map(|(_, source)| source));
-    hint(&input.bip32_derivation).or_else(taproot).ok_or_else(|| {
+    hint(&input.bip32_derivation, wallet).or_else(taproot).ok_or_else(|| {
         let text = format!(
             "input {position} needs a bip32_derivation (taproot: a key origin) that ends in /branch/index of the wallet"
         );
@@ -43,8 +46,8 @@ pub(super) fn input_hint(position: usize, input: &Input) -> Result<Hint, Refusal
 }
 
 /// An output may. Cold wallets can have several keys, or taproot's; they share one path's end.
-pub(super) fn output_hint(output: &Output) -> Option<Hint> {
-    hint(&output.bip32_derivation).or_else(|| {
+pub(super) fn output_hint(output: &Output, wallet: &Wallet) -> Option<Hint> {
+    hint(&output.bip32_derivation, wallet).or_else(|| {
         let origins = output.tap_key_origins.values().map(|(_, source)| source);
         common(origins)
     })
@@ -91,7 +94,8 @@ pub(super) fn transfers(
     asset: &AssetId,
 ) -> Vec<Transfer> {
     let sort = |(output, hint): (&TxOut, &Option<Hint>)| {
-        let own = hint.as_ref().and_then(|hint| own(output, hint, wallet, wallets));
+        let own = back(output, wallet)
+            .or_else(|| hint.as_ref().and_then(|hint| own(output, hint, wallet, wallets)));
         let external = || Destination::External {
             script: output.script_pubkey.to_bytes(),
             address: wallets.address_of(&output.script_pubkey),
@@ -104,6 +108,12 @@ pub(super) fn transfers(
         }
     };
     transaction.output.iter().zip(hints).map(sort).collect()
+}
+
+/// Change to the only address that a wallet without branches has; nobody needs to say where it is.
+fn back(output: &TxOut, wallet: &Wallet) -> Option<Destination> {
+    let one = !wallet.is_ranged() && wallet.script(true, 0)? == output.script_pubkey;
+    one.then_some(Destination::Change { index: 0 })
 }
 
 /// Change of the spending wallet, or a cold wallet's external branch; an address of ours anywhere else is
@@ -119,8 +129,11 @@ fn own(output: &TxOut, hint: &Hint, wallet: &Wallet, wallets: &Wallets) -> Optio
     Some(Destination::Cold { wallet: cold.name().clone(), index: hint.index })
 }
 
-fn hint(derivation: &BTreeMap<PublicKey, KeySource>) -> Option<Hint> {
-    common(derivation.values())
+/// A key that is the same at every index says nothing about which one is meant.
+fn hint(derivation: &BTreeMap<PublicKey, KeySource>, wallet: &Wallet) -> Option<Hint> {
+    let fixed = wallet.fixed();
+    let moving = |key: &PublicKey| fixed.iter().all(|(_, fixed)| fixed != key);
+    common(derivation.iter().filter(|(key, _)| moving(key)).map(|(_, source)| source))
 }
 
 /// The end that all paths have in common.

@@ -159,7 +159,7 @@ fn key(
 ) -> Result<(KeySource, PublicKey), Refusal> {
     let fault = |text: String| Refusal::new(Reason::RecordsFault, text);
     let (source, public_key) =
-        own.records.key(input.change, input.index).map_err(|error| fault(error.to_string()))?;
+        own.key(input.change, input.index).map_err(|error| fault(error.to_string()))?;
     match input.place.keys.get(own.position) {
         Some(key) if *key == public_key => Ok((source, *key)),
         _ => Err(fault(format!("the record of input {position} is another key's"))),
@@ -169,7 +169,7 @@ fn key(
 /// What to say of a wallet without records.
 pub(crate) fn not_imported(wallet: &policy::names::WalletName) -> Refusal {
     let text = format!(
-        "no bundle was imported for wallet \"{wallet}\": run `signer import`, then start the signer again"
+        "no bundle was imported for wallet \"{wallet}\", and no key that was born in the token is in its descriptor: run `signer import`, then start the signer again"
     );
     Refusal::new(Reason::WalletNotImported, text)
 }

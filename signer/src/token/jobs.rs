@@ -32,6 +32,8 @@ pub enum KeySource {
         /// Index on the branch.
         index: u32,
     },
+    /// Born in the token: the job's public key says which.
+    Born,
 }
 
 /// What a job's key signs, and how.

@@ -4,9 +4,11 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use token_wire::Keys;
@@ -24,6 +26,8 @@ pub struct TokenKeys {
     pub checkpoint: [u8; 32],
     /// SubjectPublicKeyInfo (DER) of the RSA sealing key; none until `signer init` made one.
     pub sealing_spki: Option<Vec<u8>>,
+    /// Keys for coins that were born in the token (tier `token`).
+    pub born: Vec<PublicKey>,
 }
 
 impl TokenKeys {
@@ -71,15 +75,18 @@ impl TokenKeys {
             attestation: self.attestation,
             checkpoint: self.checkpoint,
             sealing_spki: self.sealing_spki.clone(),
+            born: self.born.iter().map(|key| key.serialize().to_vec()).collect(),
         }
     }
 
+    /// What `signer init` made or found; keys for coins are not among it.
     pub(crate) fn from_wire(keys: Keys) -> Self {
         Self {
             wrapping_spki: keys.wrapping_spki,
             attestation: keys.attestation,
             checkpoint: keys.checkpoint,
             sealing_spki: keys.sealing_spki,
+            born: Vec::new(),
         }
     }
 }
@@ -98,6 +105,8 @@ struct Stored {
     checkpoint: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sealing_spki: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    born: Vec<String>,
 }
 
 impl KeyFile {
@@ -132,6 +141,11 @@ impl KeyFile {
                 .sealing_spki
                 .map(|spki| hex::decode(spki).map_err(|error| damaged(error.to_string())))
                 .transpose()?,
+            born: stored
+                .born
+                .iter()
+                .map(|key| PublicKey::from_str(key).map_err(|error| damaged(error.to_string())))
+                .collect::<Result<_, _>>()?,
         }))
     }
 
@@ -152,6 +166,7 @@ impl KeyFile {
             attestation: hex::encode(keys.attestation),
             checkpoint: hex::encode(keys.checkpoint),
             sealing_spki: keys.sealing_spki.as_ref().map(hex::encode),
+            born: keys.born.iter().map(ToString::to_string).collect(),
         };
         let text = toml::to_string(&stored)
             .map_err(|error| TokenError::state("write", &self.path, &error))?;
@@ -181,11 +196,13 @@ pub(crate) fn sync_dir(path: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use secp256k1::SECP256K1;
+
     use super::*;
 
     fn keys(wrapping_spki: Vec<u8>) -> TokenKeys {
         let (attestation, checkpoint) = ([1; 32], [2; 32]);
-        TokenKeys { wrapping_spki, attestation, checkpoint, sealing_spki: None }
+        TokenKeys { wrapping_spki, attestation, checkpoint, sealing_spki: None, born: Vec::new() }
     }
 
     #[test]
@@ -200,6 +217,9 @@ mod tests {
             file.write(&keys).unwrap();
             assert_eq!(file.require().unwrap(), keys);
         }
+        keys.born = vec![secp256k1::SecretKey::from_slice(&[7; 32]).unwrap().public_key(SECP256K1)];
+        file.write(&keys).unwrap();
+        assert_eq!(file.require().unwrap(), keys);
         fs::write(dir.path().join("token-keys.toml"), "attestation = \"00\"").unwrap();
         assert!(file.read().unwrap_err().to_string().contains("damaged"));
     }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
 use token_wire::{
     Binding, BindingProofs, Examination, FaultCode, FrameError, Keys, Reply, Request, TokenInfo,
@@ -122,6 +123,29 @@ impl Line {
             Reply::Bound { .. } => {
                 Err(TokenError::Keys("the worker bound other keys than those asked for".into()))
             }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the token make a key for coins, or find the one that was made under this name before: its public half, and
+    /// whether it is new. It is good for nothing before it is bound.
+    pub(crate) fn make_born(&mut self, name: &str) -> Result<(PublicKey, bool), TokenError> {
+        let question = Request::MakeBorn { name: name.to_owned() };
+        match self.ask(&question, self.start_time)? {
+            Reply::BornMade { public_key, new } => {
+                PublicKey::from_slice(&public_key).map(|key| (key, new)).map_err(|_| {
+                    TokenError::Keys(format!("token key {name} is no point of the curve"))
+                })
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A bound key's attributes, which are what they must be, one line each.
+    pub(crate) fn describe(&mut self, key: &PublicKey) -> Result<Vec<String>, TokenError> {
+        let question = Request::Describe { public_key: key.serialize().to_vec() };
+        match self.ask(&question, self.start_time)? {
+            Reply::Described(attributes) => Ok(attributes),
             other => Err(unexpected(&other)),
         }
     }
@@ -313,6 +337,16 @@ fn check_proofs(
         .map_err(|error| TokenError::Keys(error.to_string()))?;
     if verify::ecdsa(proofs.canary, Sha256::digest(challenge).into(), &canary).is_none() {
         return unproven("wrapping");
+    }
+    if proofs.born.len() != keys.born.len() {
+        return unproven("coins'");
+    }
+    for (key, proof) in keys.born.iter().zip(&proofs.born) {
+        let digest = Sha256::digest(Binding::born_statement(challenge, key)).into();
+        let public = PublicKey::from_slice(key).ok();
+        if public.and_then(|public| verify::ecdsa(*proof, digest, &public)).is_none() {
+            return unproven(&hex::encode(key));
+        }
     }
     Ok(())
 }

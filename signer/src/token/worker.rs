@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use token_wire::{
-    Batch as WireBatch, Counters, Job as WireJob, Reply, Request, SealedAccount, SealedBatch,
-    SealedJob, SigningWay, StatementKey,
+    Batch as WireBatch, BornBatch, BornJob, Counters, Job as WireJob, Reply, Request,
+    SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey,
 };
 
 use super::member::Member;
@@ -300,6 +300,9 @@ fn question(batch: &Batch) -> Request {
         let account = SealedAccount::clone(account);
         return Request::Sealed(SealedBatch { id, permit, account, jobs });
     }
+    if jobs().any(|job| matches!(job.key, KeySource::Born)) {
+        return Request::Born(BornBatch { id, permit, jobs: jobs().filter_map(born).collect() });
+    }
     let wrapped = |job: &Job| match (&job.key, job.what) {
         (KeySource::Wrapped(wrapped), ToSign::Ecdsa(digest)) => {
             Some(WireJob { wrapped: wrapped.to_vec(), digest })
@@ -307,6 +310,15 @@ fn question(batch: &Batch) -> Request {
         _ => None,
     };
     Request::Sign(WireBatch { id, permit, jobs: jobs().filter_map(wrapped).collect() })
+}
+
+fn born(job: &Job) -> Option<BornJob> {
+    match (&job.key, job.what) {
+        (KeySource::Born, ToSign::Ecdsa(digest)) => {
+            Some(BornJob { public_key: job.public_key.serialize().to_vec(), digest })
+        }
+        _ => None,
+    }
 }
 
 fn sealed(job: &Job, of: &Arc<SealedAccount>) -> Option<SealedJob> {

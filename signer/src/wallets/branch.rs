@@ -5,7 +5,7 @@ use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, KeySource, Xpub};
 use bitcoin::opcodes::all::OP_CHECKMULTISIG;
 use bitcoin::script::Builder;
 use bitcoin::{CompressedPublicKey, ScriptBuf};
-use miniscript::descriptor::{DescriptorPublicKey, ShInner, WshInner};
+use miniscript::descriptor::{DescriptorPublicKey, ShInner, SinglePubKey, WshInner};
 use miniscript::{Descriptor, ForEachKey as _};
 use secp256k1::{PublicKey, SECP256K1};
 
@@ -28,8 +28,16 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub(super) struct Branch {
     kind: ScriptKind,
-    keys: Vec<Chain>,
+    keys: Vec<Key>,
     descriptor: Box<Descriptor<DescriptorPublicKey>>,
+}
+
+/// A key of the descriptor, on one branch.
+#[derive(Clone, Debug)]
+enum Key {
+    Chain(Chain),
+    /// The same at every index.
+    Fixed(PublicKey, KeySource),
 }
 
 /// The keys of one cosigner on one branch.
@@ -46,9 +54,9 @@ impl Branch {
         let mut keys = Vec::new();
         if kind != ScriptKind::Other {
             let mut failed = None;
-            let _all = descriptor.for_each_key(|key| match Chain::new(key) {
-                Ok(chain) => {
-                    keys.push(chain);
+            let _all = descriptor.for_each_key(|key| match Key::new(key) {
+                Ok(key) => {
+                    keys.push(key);
                     true
                 }
                 Err(error) => {
@@ -59,7 +67,7 @@ impl Branch {
             failed.map_or(Ok(()), Err)?;
         }
         let branch = Self { kind, keys, descriptor: Box::new(descriptor) };
-        let mut first = branch.keys.iter().map(|chain| chain.xpub.public_key).collect::<Vec<_>>();
+        let mut first = branch.keys.iter().map(Key::any).collect::<Vec<_>>();
         first.sort_unstable();
         first.dedup();
         if first.len() != branch.keys.len() {
@@ -72,6 +80,26 @@ impl Branch {
         self.kind
     }
 
+    /// How many keys there are.
+    pub(super) fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether another index is another script. What is not signed here is derived all the same.
+    pub(super) fn is_ranged(&self) -> bool {
+        let fixed = |key: &Key| matches!(key, Key::Fixed(..));
+        self.keys.is_empty() || !self.keys.iter().all(fixed)
+    }
+
+    /// Keys that are the same at every index, with their places.
+    pub(super) fn fixed(&self) -> Vec<(usize, PublicKey)> {
+        let fixed = |(position, key): (usize, &Key)| match key {
+            Key::Fixed(key, _) => Some((position, *key)),
+            Key::Chain(_) => None,
+        };
+        self.keys.iter().enumerate().filter_map(fixed).collect()
+    }
+
     /// The output script at an index, of every kind.
     pub(super) fn script(&self, index: u32) -> Option<ScriptBuf> {
         if self.kind != ScriptKind::Other {
@@ -81,9 +109,12 @@ impl Branch {
         Some(definite.script_pubkey())
     }
 
-    /// Everything at an index, for kinds that can be signed.
+    /// Everything at an index, for kinds that can be signed. Without extended keys there is one index.
     pub(super) fn place(&self, index: u32) -> Option<Place> {
-        let keys = self.keys.iter().map(|chain| chain.child(index)).collect::<Option<Vec<_>>>()?;
+        if index != 0 && !self.is_ranged() {
+            return None;
+        }
+        let keys = self.keys.iter().map(|key| key.at(index)).collect::<Option<Vec<_>>>()?;
         let single = |key: &PublicKey| CompressedPublicKey(*key);
         let bare = |script| Some((script, None, None));
         let (script, redeem, witness) = match (self.kind, &keys[..]) {
@@ -107,14 +138,47 @@ impl Branch {
 
     /// Which of the descriptor's keys this extended key, at the branch, is.
     pub(super) fn position(&self, xpub: &Xpub) -> Option<usize> {
-        self.keys.iter().position(|chain| chain.xpub == *xpub)
+        self.keys.iter().position(|key| matches!(key, Key::Chain(chain) if chain.xpub == *xpub))
     }
 
     /// Where the descriptor says that the key at `position` and `index` comes from.
     pub(super) fn source(&self, position: usize, index: u32) -> Option<KeySource> {
-        let chain = self.keys.get(position)?;
-        let step = ChildNumber::from_normal_idx(index).ok()?;
-        Some((chain.master, chain.path.child(step)))
+        match self.keys.get(position)? {
+            Key::Chain(chain) => {
+                let step = ChildNumber::from_normal_idx(index).ok()?;
+                Some((chain.master, chain.path.child(step)))
+            }
+            Key::Fixed(_, source) => Some(source.clone()),
+        }
+    }
+}
+
+impl Key {
+    fn new(key: &DescriptorPublicKey) -> Result<Self, String> {
+        let DescriptorPublicKey::Single(single) = key else {
+            return Chain::new(key).map(Self::Chain);
+        };
+        let SinglePubKey::FullKey(plain) = &single.key else {
+            return Err("it has a key without its parity".to_owned());
+        };
+        // A plain key without an origin is its own master, as everybody's PSBTs have it.
+        let path = single.origin.as_ref().map(|(_, path)| path.clone()).unwrap_or_default();
+        Ok(Self::Fixed(plain.inner, (key.master_fingerprint(), path)))
+    }
+
+    /// Tells keys of one branch apart.
+    fn any(&self) -> PublicKey {
+        match self {
+            Self::Chain(chain) => chain.xpub.public_key,
+            Self::Fixed(key, _) => *key,
+        }
+    }
+
+    fn at(&self, index: u32) -> Option<PublicKey> {
+        match self {
+            Self::Chain(chain) => chain.child(index),
+            Self::Fixed(key, _) => Some(*key),
+        }
     }
 }
 

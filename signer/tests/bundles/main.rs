@@ -14,3 +14,4 @@ mod replacing;
 mod kin;
 mod proving;
 mod sealed;
+mod born;

@@ -97,8 +97,11 @@ async fn every_record_goes_through_the_token_once() {
 async fn a_bad_record_bounds_the_watermark_exactly() {
     let scene = Scene::new().await;
     let mut bytes = fs::read(scene.bundle()).unwrap();
-    let header =
-        scene.wallets().wallet(&wallet("deposits")).unwrap().own()[0].records.header().clone();
+    let header = scene.wallets().wallet(&wallet("deposits")).unwrap().own()[0]
+        .records()
+        .unwrap()
+        .header()
+        .clone();
     // External 30 gets the wrapped key of 31, with a check that fits: only the token can tell.
     exchange_key(&header, &mut bytes, 30, 31);
     // One bit of change 5.

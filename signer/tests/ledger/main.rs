@@ -14,5 +14,6 @@ mod common;
 mod history;
 mod oracle;
 mod folding;
+mod born;
 mod properties;
 mod nonces;

@@ -17,6 +17,7 @@ mod token;
 mod pki;
 mod house;
 mod states;
+mod born;
 mod sweeping;
 mod ungranted;
 mod paying;

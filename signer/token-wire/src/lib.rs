@@ -10,7 +10,8 @@
 //! Login -> SendingPin, then LoggedIn   the PIN was sent to the token once
 //! Init  -> Bound      keys made where missing (`signer init` only), then as Bind
 //! Bind  -> Bound      the keys with these public keys were found, their attributes hold, the canary held
-//! Sign, Sealed, Statement, Check, Counters, Shutdown
+//! Sign, Sealed, Born, Statement, Describe, Check, Counters, Shutdown
+//! MakeBorn -> BornMade   (`signer token-key generate` only)
 //! Examine (once open), SetPin (once logged in)
 //! ```
 //!
@@ -23,18 +24,20 @@ mod starting;
 
 pub use frame::{FrameError, read, write};
 pub use message::{
-    Batch, Binding, BindingProofs, Counters, Examination, Fault, FaultCode, Job, JobFault,
-    JobOutcome, Keys, PinState, RawSignature, Reply, Request, SealedAccount, SealedBatch,
-    SealedJob, SigningWay, StatementKey, TokenInfo,
+    Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Examination, Fault, FaultCode,
+    Job, JobFault, JobOutcome, Keys, PinState, RawSignature, Reply, Request, SealedAccount,
+    SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo,
 };
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.
 pub const BATCH_JOBS_MAX: usize = 512;
+/// Most keys for coins that one token bears.
+pub const BORN_MAX: usize = 64;
 /// Longest wrapped key, in bytes (RSA-8192).
 pub const WRAPPED_BYTES_MAX: usize = 1024;
 /// Longest sealed account, in bytes: a wrapped key, a nonce, 64 bytes, a tag.

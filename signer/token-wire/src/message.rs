@@ -53,6 +53,18 @@ pub enum Request {
     Examine,
     /// Change the user PIN to the new one that the worker was given at its start.
     SetPin,
+    /// Make a key for coins, or find the one of this name that was made before; it is not bound yet.
+    MakeBorn {
+        /// What people call it.
+        name: String,
+    },
+    /// What are the attributes of a bound key for coins?
+    Describe {
+        /// Compressed secp256k1 key.
+        public_key: Vec<u8>,
+    },
+    /// Sign with keys for coins that were born in the token, once for each job.
+    Born(BornBatch),
 }
 
 /// What the worker answers.
@@ -103,6 +115,15 @@ pub enum Reply {
     SendingPin,
     /// To `Check`.
     Checked,
+    /// To `MakeBorn`.
+    BornMade {
+        /// Compressed secp256k1 key.
+        public_key: Vec<u8>,
+        /// Whether it was made just now.
+        new: bool,
+    },
+    /// To `Describe`: every attribute that must be as it is, as the token shows it, one line each.
+    Described(Vec<String>),
 }
 
 /// What the token says about its PIN.
@@ -123,6 +144,8 @@ pub struct Keys {
     pub checkpoint: [u8; 32],
     /// SubjectPublicKeyInfo (DER) of the RSA key that accounts are sealed for; tokens of older signers have none.
     pub sealing_spki: Option<Vec<u8>>,
+    /// Keys for coins that were born in the token: compressed secp256k1 keys.
+    pub born: Vec<Vec<u8>>,
 }
 
 /// Which keys to find, and what their proofs sign.
@@ -143,6 +166,8 @@ pub struct BindingProofs {
     pub checkpoint: RawSignature,
     /// By the canary child, wrapped for the wrapping key and unwrapped by it, over the challenge.
     pub canary: RawSignature,
+    /// By each key for coins, in their order, over SHA-256 of [`Binding::born_statement`].
+    pub born: Vec<RawSignature>,
 }
 
 impl Binding {
@@ -151,6 +176,16 @@ impl Binding {
     pub fn statement(challenge: &[u8; 32]) -> Vec<u8> {
         let mut text = b"cofferdam-key-proof-v1\n".to_vec();
         text.extend_from_slice(challenge);
+        text
+    }
+
+    /// Whose SHA-256 a key for coins signs to prove itself. What is signed for a transaction is a double SHA-256, so no
+    /// proof can be one.
+    #[must_use]
+    pub fn born_statement(challenge: &[u8; 32], public_key: &[u8]) -> Vec<u8> {
+        let mut text = b"cofferdam-token-key-proof-v1\n".to_vec();
+        text.extend_from_slice(challenge);
+        text.extend_from_slice(public_key);
         text
     }
 }
@@ -236,6 +271,26 @@ pub struct SealedJob {
     pub index: u32,
     /// How to sign.
     pub how: SigningWay,
+    /// What is signed.
+    pub digest: [u8; 32],
+}
+
+/// Jobs of one permit with keys that were born in the token, done in order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BornBatch {
+    /// Chosen by the signer, repeated in the answer.
+    pub id: u64,
+    /// As [`Batch::permit`].
+    pub permit: [u8; 16],
+    /// At most [`crate::BATCH_JOBS_MAX`].
+    pub jobs: Vec<BornJob>,
+}
+
+/// One signature to make with a key that was born in the token.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BornJob {
+    /// Which of the bound keys: compressed secp256k1 key.
+    pub public_key: Vec<u8>,
     /// What is signed.
     pub digest: [u8; 32],
 }

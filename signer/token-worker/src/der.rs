@@ -5,6 +5,9 @@ pub(crate) const EXPONENT: [u8; 3] = [1, 0, 1];
 /// `1.3.101.112`, Ed25519.
 pub(crate) const ED25519_OID: [u8; 5] = [0x06, 0x03, 0x2b, 0x65, 0x70];
 
+/// `1.3.132.0.10`, secp256k1.
+pub(crate) const SECP256K1_OID: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
+
 /// `SEQUENCE { OID rsaEncryption, NULL }`.
 const RSA_ALGORITHM: [u8; 15] =
     [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
@@ -38,6 +41,16 @@ pub(crate) fn rsa_modulus(spki: &[u8]) -> Option<Vec<u8>> {
 /// A raw point, or one in an OCTET STRING as PKCS#11 2.40 says and SoftHSM does.
 pub(crate) fn ed25519_point(bytes: &[u8]) -> Option<[u8; 32]> {
     bytes.strip_prefix(&[0x04, 0x20]).unwrap_or(bytes).try_into().ok()
+}
+
+/// The compressed form of an uncompressed point, raw or in an OCTET STRING. Whether it is on the curve is the signer's to
+/// find out: it verifies by it.
+pub(crate) fn compressed(bytes: &[u8]) -> Option<Vec<u8>> {
+    let point = bytes.strip_prefix(&[0x04, 0x41]).unwrap_or(bytes);
+    let (x, y) = point.strip_prefix(&[0x04])?.split_at_checked(32)?;
+    let last = y.get(31).filter(|_| y.len() == 32)?;
+    let sign = if last & 1 == 0 { 0x02 } else { 0x03 };
+    Some([&[sign], x].concat())
 }
 
 fn integer(number: &[u8]) -> Vec<u8> {
@@ -102,6 +115,21 @@ mod tests {
         }
         assert_eq!(rsa_modulus(&spki[1..]), None);
         assert_eq!(rsa_modulus(&[]), None);
+    }
+
+    #[test]
+    fn points_are_compressed_as_libsecp256k1_does() {
+        for byte in 1..40 {
+            let secret = secp256k1::SecretKey::from_slice(&[byte; 32]).unwrap();
+            let key = secret.public_key(secp256k1::SECP256K1);
+            let raw = key.serialize_uncompressed();
+            let wrapped = [&[0x04, 0x41], raw.as_slice()].concat();
+            assert_eq!(compressed(&raw).unwrap(), key.serialize());
+            assert_eq!(compressed(&wrapped).unwrap(), key.serialize());
+            assert_eq!(compressed(&raw[..64]), None);
+            assert_eq!(compressed(&wrapped[1..]), None);
+            assert_eq!(compressed(&key.serialize()), None);
+        }
     }
 
     #[test]

@@ -7,9 +7,9 @@ use cryptoki::object::{
 };
 use token_wire::{Fault, FaultCode};
 
-use crate::fault;
 use crate::session::Session;
 use crate::unwrap_template::{UNWRAP_TEMPLATE, WRAPPING_MECHANISM, bytes_expected};
+use crate::{der, fault};
 
 /// The wrapping or the sealing key: born in the token, never out of it, and good for unwrapping alone, what comes
 /// out being as `template` says.
@@ -62,6 +62,60 @@ pub(crate) fn check_statement(
 /// What a key that signs statements must be.
 pub(crate) fn statement() -> Vec<Attribute> {
     signing(KeyType::EC_EDWARDS, MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA)
+}
+
+/// A key for coins that was born in the token. Shows every attribute as it was found, one line each.
+pub(crate) fn check_born(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+) -> Result<Vec<String>, Fault> {
+    let expected = born();
+    check(session, key, name, &expected)?;
+    // As found is as expected.
+    Ok(expected.iter().map(said).collect())
+}
+
+/// What a key for coins must be.
+pub(crate) fn born() -> Vec<Attribute> {
+    let mut expected = signing(KeyType::EC, MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA);
+    expected.push(Attribute::EcParams(der::SECP256K1_OID.to_vec()));
+    expected
+}
+
+/// An attribute of [`born`] in words that PKCS#11 has, whatever a library calls it.
+fn said(attribute: &Attribute) -> String {
+    let (name, value) = match attribute {
+        Attribute::Class(_) => ("CKA_CLASS", "CKO_PRIVATE_KEY".to_owned()),
+        Attribute::KeyType(_) => ("CKA_KEY_TYPE", "CKK_EC".to_owned()),
+        Attribute::EcParams(curve) => ("CKA_EC_PARAMS", hex(curve)),
+        Attribute::KeyGenMechanism(_) => {
+            ("CKA_KEY_GEN_MECHANISM", "CKM_EC_KEY_PAIR_GEN".to_owned())
+        }
+        Attribute::AllowedMechanisms(_) => ("CKA_ALLOWED_MECHANISMS", "CKM_ECDSA".to_owned()),
+        Attribute::Token(yes) => ("CKA_TOKEN", yes.to_string()),
+        Attribute::Private(yes) => ("CKA_PRIVATE", yes.to_string()),
+        Attribute::Sensitive(yes) => ("CKA_SENSITIVE", yes.to_string()),
+        Attribute::AlwaysSensitive(yes) => ("CKA_ALWAYS_SENSITIVE", yes.to_string()),
+        Attribute::Extractable(yes) => ("CKA_EXTRACTABLE", yes.to_string()),
+        Attribute::NeverExtractable(yes) => ("CKA_NEVER_EXTRACTABLE", yes.to_string()),
+        Attribute::Local(yes) => ("CKA_LOCAL", yes.to_string()),
+        Attribute::Sign(yes) => ("CKA_SIGN", yes.to_string()),
+        Attribute::SignRecover(yes) => ("CKA_SIGN_RECOVER", yes.to_string()),
+        Attribute::Decrypt(yes) => ("CKA_DECRYPT", yes.to_string()),
+        Attribute::Unwrap(yes) => ("CKA_UNWRAP", yes.to_string()),
+        Attribute::Derive(yes) => ("CKA_DERIVE", yes.to_string()),
+        Attribute::Modifiable(yes) => ("CKA_MODIFIABLE", yes.to_string()),
+        Attribute::Copyable(yes) => ("CKA_COPYABLE", yes.to_string()),
+        Attribute::Destroyable(yes) => ("CKA_DESTROYABLE", yes.to_string()),
+        Attribute::AlwaysAuthenticate(yes) => ("CKA_ALWAYS_AUTHENTICATE", yes.to_string()),
+        other => return other.attribute_type().to_string(),
+    };
+    format!("{name} {value}")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a signing key that was born in the token must be.

@@ -4,10 +4,10 @@
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use token_wire::{Counters, Fault, FaultCode, Keys, StatementKey};
+use token_wire::{BORN_MAX, Counters, Fault, FaultCode, Keys, StatementKey};
 
 use crate::der;
-use crate::expect::{bytes, check_statement, check_wrapping};
+use crate::expect::{bytes, check_born, check_statement, check_wrapping};
 use crate::fault;
 use crate::session::Session;
 use crate::unwrap_template::{WRAPPING_MECHANISM, child, opener, with_attribute};
@@ -51,6 +51,8 @@ pub(crate) struct KeyRing {
     pub(crate) checkpoint: ObjectHandle,
     /// Tokens that an older signer initialised have none.
     pub(crate) sealing: Option<ObjectHandle>,
+    /// Keys for coins, by their public halves.
+    pub(crate) born: Vec<(Vec<u8>, ObjectHandle)>,
     pub(crate) public: Keys,
 }
 
@@ -62,7 +64,18 @@ impl KeyRing {
             check_wrapping(session, sealing, "sealing key", &opener())?;
         }
         check_statement(session, self.attestation, "attestation key")?;
-        check_statement(session, self.checkpoint, "checkpoint key")
+        check_statement(session, self.checkpoint, "checkpoint key")?;
+        for (public_key, key) in &self.born {
+            check_born(session, *key, &born_name(public_key))?;
+        }
+        Ok(())
+    }
+
+    /// The key for coins with this public half.
+    pub(crate) fn born(&self, public_key: &[u8]) -> Result<ObjectHandle, Fault> {
+        let found = self.born.iter().find(|(public, _)| public == public_key);
+        let text = "a key for coins that is not bound";
+        found.map(|(_, key)| *key).ok_or_else(|| Fault::new(FaultCode::BadRequest, text))
     }
 }
 
@@ -76,7 +89,12 @@ impl Finder<'_> {
     /// Finds exactly these keys and checks them.
     pub(crate) fn bind(&mut self, keys: &Keys) -> Result<KeyRing, Fault> {
         let sealing = keys.sealing_spki.as_deref();
+        if keys.born.len() > BORN_MAX {
+            return Err(Fault::new(FaultCode::BadRequest, "more keys for coins than there may be"));
+        }
+        let born = self.born_with(&keys.born)?;
         let ring = KeyRing {
+            born,
             wrapping: self.unwrapping_with(Unwrapping::Wrapping, &keys.wrapping_spki)?,
             sealing: sealing
                 .map(|spki| self.unwrapping_with(Unwrapping::Sealing, spki))
@@ -109,6 +127,8 @@ impl Finder<'_> {
             sealing_spki: Some(self.labelled_spki(Unwrapping::Sealing)?),
             attestation: self.labelled_point(StatementKey::Attestation)?,
             checkpoint: self.labelled_point(StatementKey::Checkpoint)?,
+            // These are found by `signer token-key generate`, each by its name.
+            born: Vec::new(),
         };
         Ok((self.bind(&public)?, made))
     }
@@ -149,14 +169,72 @@ impl Finder<'_> {
             }
         }
         let public = only(&matching, &format!("{key} key's public half"))?;
+        self.private_of(public, KeyType::EC_EDWARDS, &format!("{key} key"))
+    }
+
+    /// The keys for coins with these public halves, found as those for statements are.
+    fn born_with(&mut self, wanted: &[Vec<u8>]) -> Result<Vec<(Vec<u8>, ObjectHandle)>, Fault> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = self.find(&[
+            Attribute::Class(ObjectClass::PUBLIC_KEY),
+            Attribute::KeyType(KeyType::EC),
+            Attribute::Token(true),
+        ])?;
+        let mut points = Vec::new();
+        for public in all {
+            // Keys of other curves have points of other lengths.
+            let point = bytes(self.session, public, AttributeType::EcPoint)?;
+            points.extend(der::compressed(&point).map(|point| (point, public)));
+        }
+        let mut found = Vec::new();
+        for public_key in wanted {
+            let name = born_name(public_key);
+            let same = points.iter().filter(|(point, _)| point == public_key);
+            let same: Vec<ObjectHandle> = same.map(|(_, public)| *public).collect();
+            let public = only(&same, &format!("{name}'s public half"))?;
+            found.push((public_key.clone(), self.private_of(public, KeyType::EC, &name)?));
+        }
+        Ok(found)
+    }
+
+    /// The one private key that has its id in common with a public one.
+    fn private_of(
+        &mut self,
+        public: ObjectHandle,
+        kind: KeyType,
+        name: &str,
+    ) -> Result<ObjectHandle, Fault> {
         let id = bytes(self.session, public, AttributeType::Id)?;
         let private = self.find(&[
             Attribute::Class(ObjectClass::PRIVATE_KEY),
-            Attribute::KeyType(KeyType::EC_EDWARDS),
+            Attribute::KeyType(kind),
             Attribute::Token(true),
             Attribute::Id(id),
         ])?;
-        only(&private, &format!("{key} key"))
+        only(&private, name)
+    }
+
+    /// Makes a key for coins, unless one was made under this name before; returns its public half. What was there is
+    /// looked at when it is bound, as is what was made.
+    pub(crate) fn make_born(&mut self, name: &str) -> Result<(Vec<u8>, bool), Fault> {
+        let label = format!("cofferdam token-key {name}");
+        let new = self.labelled(&label)?.is_none();
+        if new {
+            let made = make_born(self.session, &label, &[]);
+            made.map(drop).map_err(|fault| making(name, fault))?;
+        }
+        let found = self.find(&[
+            Attribute::Class(ObjectClass::PUBLIC_KEY),
+            Attribute::Token(true),
+            Attribute::Label(label.into_bytes()),
+        ])?;
+        let public = only(&found, &format!("token key {name}'s public half"))?;
+        let point = bytes(self.session, public, AttributeType::EcPoint)?;
+        let text = format!("token key {name} has no point of 65 bytes");
+        let unreadable = || Fault::new(FaultCode::KeyUnsafe, text);
+        Ok((der::compressed(&point).ok_or_else(unreadable)?, new))
     }
 
     fn make_unwrapping(&mut self, key: Unwrapping) -> Result<(), Fault> {
@@ -258,6 +336,23 @@ pub(crate) fn make_statement(
     let curve = der::ED25519_OID.to_vec();
     let (made_by, signs_by) = (Mechanism::EccEdwardsKeyPairGen, MechanismType::EDDSA);
     make_signing(session, label, curve, &made_by, signs_by, without)
+}
+
+/// Makes a secp256k1 key for coins; `without` as in [`make_unwrapping`].
+pub(crate) fn make_born(
+    session: &Session,
+    label: &str,
+    without: &[AttributeType],
+) -> Result<Pair, Fault> {
+    let curve = der::SECP256K1_OID.to_vec();
+    let (made_by, signs_by) = (Mechanism::EccKeyPairGen, MechanismType::ECDSA);
+    make_signing(session, label, curve, &made_by, signs_by, without)
+}
+
+/// What a key for coins is called where its name is not known.
+pub(crate) fn born_name(public_key: &[u8]) -> String {
+    let hex: String = public_key.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("token key {hex}")
 }
 
 /// Says which key it was.

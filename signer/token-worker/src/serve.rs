@@ -6,18 +6,18 @@ use std::os::unix::net::UnixStream;
 use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Binding, BindingProofs, Counters, Fault, FaultCode, Reply, Request, SealedAccount, SealedBatch,
-    StatementKey, VERSION,
+    Binding, BindingProofs, BornBatch, Counters, Fault, FaultCode, Reply, Request, SealedAccount,
+    SealedBatch, StatementKey, VERSION,
 };
 
 use crate::args::Args;
-use crate::keys::{Finder, KeyRing};
+use crate::keys::{Finder, KeyRing, born_name};
 use crate::sealed::Open;
 use crate::sealing::Sealing;
 use crate::sign::{self, Children};
 use crate::token::{TRIES_MAX, Token};
 use crate::watchdog::Watchdog;
-use crate::{canary, examine};
+use crate::{canary, examine, expect};
 
 /// Answers until the signer closes the socket or says goodbye.
 pub(crate) fn serve(socket: &mut UnixStream, args: &Args) -> anyhow::Result<()> {
@@ -102,6 +102,9 @@ impl Worker<'_> {
             Request::Counters => Ok(Reply::Counters(self.counters)),
             Request::Examine => self.examine(),
             Request::SetPin => self.set_pin(),
+            Request::MakeBorn { name } => self.make_born(&name),
+            Request::Describe { public_key } => self.describe(&public_key),
+            Request::Born(batch) => self.born(&batch),
             Request::Shutdown => {
                 self.open.wipe();
                 (self.ready, self.token) = (None, None);
@@ -184,7 +187,13 @@ impl Worker<'_> {
         let canary = token.steadily(|session| {
             Children::new(session, keys.wrapping, &wrapped).canary(&digest, counters)
         })?;
-        let proofs = BindingProofs { attestation, checkpoint, canary };
+        let mut born = Vec::with_capacity(keys.born.len());
+        for (public_key, key) in &keys.born {
+            let statement = Binding::born_statement(challenge, public_key);
+            let digest: [u8; 32] = Sha256::digest(statement).into();
+            born.push(token.steadily(|session| sign::by_born(session, *key, &digest))?);
+        }
+        let proofs = BindingProofs { attestation, checkpoint, canary, born };
         let sealing =
             match (keys.sealing, &keys.public.sealing_spki) {
                 (Some(key), Some(spki)) => Some(token.steadily(|session| {
@@ -226,6 +235,26 @@ impl Worker<'_> {
             }
         };
         Ok(Reply::Signed { id: batch.id, outcomes })
+    }
+
+    fn born(&mut self, batch: &BornBatch) -> Result<Reply, Fault> {
+        let (token, ready, counters) = self.ready()?;
+        let outcomes = sign::born(token, ready, batch, counters)?;
+        Ok(Reply::Signed { id: batch.id, outcomes })
+    }
+
+    fn make_born(&mut self, name: &str) -> Result<Reply, Fault> {
+        let (token, _, counters) = self.ready()?;
+        let made = Finder { session: token.session(), counters }.make_born(name);
+        made.map(|(public_key, new)| Reply::BornMade { public_key, new })
+    }
+
+    fn describe(&mut self, public_key: &[u8]) -> Result<Reply, Fault> {
+        let (token, ready, _) = self.ready()?;
+        let key = ready.keys.born(public_key)?;
+        let name = born_name(public_key);
+        let shown = token.steadily(|session| expect::check_born(session, key, &name))?;
+        Ok(Reply::Described(shown))
     }
 
     fn statement(&mut self, key: StatementKey, message: &[u8]) -> Result<Reply, Fault> {

@@ -8,8 +8,8 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::object::{Attribute, ObjectHandle};
 use token_wire::{
-    BATCH_JOBS_MAX, Batch, Counters, Fault, FaultCode, Job, JobFault, JobOutcome, RawSignature,
-    STATEMENT_BYTES_MAX, WRAPPED_BYTES_MAX,
+    BATCH_JOBS_MAX, Batch, BornBatch, Counters, Fault, FaultCode, Job, JobFault, JobOutcome,
+    RawSignature, STATEMENT_BYTES_MAX, WRAPPED_BYTES_MAX,
 };
 
 use crate::fault;
@@ -70,6 +70,49 @@ fn job(
             ready.renew(token, counters)?;
         }
     }
+}
+
+/// Signs with keys that were born in the token: one call for each job. After an error it is done again in a fresh
+/// session, with the keys found anew; there is no record that could be to blame.
+pub(crate) fn born(
+    token: &mut Token,
+    ready: &mut Ready,
+    batch: &BornBatch,
+    counters: &mut Counters,
+) -> Result<Vec<JobOutcome>, Fault> {
+    if batch.jobs.len() > BATCH_JOBS_MAX {
+        return Err(Fault::new(FaultCode::BadRequest, "a batch beyond its limits"));
+    }
+    let mut outcomes = Vec::with_capacity(batch.jobs.len());
+    for job in &batch.jobs {
+        let mut tried = 1;
+        let signed = loop {
+            let key = ready.keys.born(&job.public_key)?;
+            count(&mut counters.signs);
+            match by_born(token.session(), key, &job.digest) {
+                Err(Fault { code: FaultCode::Token | FaultCode::TokenGone, .. })
+                    if tried < TRIES_MAX =>
+                {
+                    tried = tried.saturating_add(1);
+                    ready.renew(token, counters)?;
+                }
+                answer => break answer?,
+            }
+        };
+        outcomes.push(JobOutcome::Signed(signed));
+    }
+    Ok(outcomes)
+}
+
+/// One signature by a key that was born in the token.
+pub(crate) fn by_born(
+    session: &Session,
+    key: ObjectHandle,
+    digest: &[u8; 32],
+) -> Result<RawSignature, Fault> {
+    let failed = |error: &Error| fault::token("sign with a key of its own", error);
+    let signed = session.sign(&Mechanism::Ecdsa, key, digest).map_err(|error| failed(&error))?;
+    RawSignature::from_slice(&signed).ok_or_else(|| failed(&Error::InvalidValue))
 }
 
 /// Unwraps children and signs with them.

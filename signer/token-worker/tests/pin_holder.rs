@@ -167,6 +167,7 @@ fn under_a_short_template_a_child_stays_to_sign_without_login() {
             attestation: [0; 32],
             checkpoint: [0; 32],
             sealing_spki: None,
+            born: Vec::new(),
         };
         let wrapped = wrap(&keys, &secret);
         as_pin_holder(&token, "plant_a_child_that_stays_under_a_short_template", &wrapped);

@@ -6,6 +6,7 @@ mod signing;
 mod trouble;
 mod pin;
 mod faults;
+mod born;
 mod standby;
 mod wycheproof;
 

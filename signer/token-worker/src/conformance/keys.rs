@@ -4,19 +4,17 @@
 use crate::session::Session;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use token_wire::conformance::Proof;
 use token_wire::{Counters, Fault};
 
 use super::table::Table;
 use crate::expect::{self, bytes, check_unwrap_template, differences};
-use crate::keys::{Pair, Unwrapping, make_signing, make_statement, make_unwrapping};
+use crate::keys::{Pair, Unwrapping, make_born, make_signing, make_statement, make_unwrapping};
 use crate::sealing::Sealing;
 use crate::{der, fault};
 
 const LABEL: &str = "cofferdam conformance";
-/// `1.3.132.0.10`, secp256k1.
-const SECP256K1_OID: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
 /// `1.2.840.10045.3.1.7`, P-256.
 const P256_OID: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 pub(super) const DIGEST: [u8; 32] = [0xc0; 32];
@@ -104,20 +102,14 @@ fn by_ed25519(session: &Session, (public, private): Pair) -> Result<Proof, Strin
 /// A coin's key of tier `token`.
 pub(super) fn try_coin_key(session: &Session, table: &mut Table) -> Result<(), Fault> {
     let what = "a secp256k1 key is born in the token with the whole template";
-    let make = |without: &[AttributeType]| {
-        let curve = SECP256K1_OID.to_vec();
-        let (made_by, signs_by) = (Mechanism::EccKeyPairGen, MechanismType::ECDSA);
-        make_signing(session, LABEL, curve, &made_by, signs_by, without)
-    };
+    let make = |without: &[AttributeType]| make_born(session, LABEL, without);
     let signs = "it signs 32 bytes (CKM_ECDSA)";
     let hides = "its private key is not shown";
     let Some((public, private)) = made("coin:made", what, table, make)? else {
         table.untried("coin:signs", signs, "no such key")?;
         return table.untried("coin:hides", hides, "no such key");
     };
-    let (made_by, signs_by) = (MechanismType::ECC_KEY_PAIR_GEN, MechanismType::ECDSA);
-    let expected = expect::signing(KeyType::EC, made_by, signs_by);
-    attributes("coin:attributes", session, private, &expected, table)?;
+    attributes("coin:attributes", session, private, &expect::born(), table)?;
     let signed = bytes(session, public, AttributeType::EcPoint).map_err(|fault| fault.text);
     let signed = signed.and_then(|point| {
         // In an OCTET STRING, as the standard says, or bare.

@@ -21,6 +21,7 @@ mod process;
 mod reorgs;
 mod sealed;
 mod scripts;
+mod born;
 mod signing;
 mod standby;
 mod world;

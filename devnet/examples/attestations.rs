@@ -44,15 +44,22 @@ async fn main() -> Result<()> {
     for (number, address) in issued.iter().enumerate() {
         fs::write(out.join(format!("{number}.json")), address_json(address)?)?;
     }
+    stack.watcher.stop()?;
+    stack.signer.stop()?;
+    let said = stack.run_signer(&["token-key", "generate", "vault-1"])?;
+    let token_key = said.split_whitespace().last().context("no public key")?;
+    let file = out.join("vault-1.attested");
+    let file = file.to_str().context("the folder's name is not UTF-8")?;
+    stack.run_signer(&["token-key", "attest", "vault-1", "--out", file])?;
     let settings = json!({
         "key": stack.token().attestation,
         "network": asset::Network::Regtest.chain_id().to_string(),
         "wallet": "deposits",
         "count": issued.len(),
+        "tokenKey": token_key,
     });
     fs::write(out.join("settings.json"), settings.to_string())?;
-    stack.watcher.stop()?;
-    stack.signer.stop()
+    Ok(())
 }
 
 fn as_shown(attested: Attestation, reference: &str) -> Address {

@@ -1,4 +1,4 @@
-"""Runs both verifiers of docs/attestation.md on true and on altered attestations. See scripts/attestation-interop."""
+"""Runs the verifiers of docs/attestation.md on true and on altered attestations. See scripts/attestation-interop."""
 
 import base64
 import copy
@@ -20,10 +20,10 @@ console.log(JSON.stringify(said));
 """
 
 
-def block(language):
-    """The page's one block of this language that is a verifier."""
-    found = re.findall(rf"^```{language} verifier\n(.*?)^```$", PAGE.read_text(), re.S | re.M)
-    assert len(found) == 1, f"{PAGE} has {len(found)} verifiers in {language}"
+def block(language, what="verifier"):
+    """The page's one block of this language that is one of these."""
+    found = re.findall(rf"^```{language} {what}\n(.*?)^```$", PAGE.read_text(), re.S | re.M)
+    assert len(found) == 1, f"{PAGE} has {len(found)} blocks of {language} {what}"
     return found[0]
 
 
@@ -126,6 +126,28 @@ def by_javascript(checked):
     return json.loads(ran.stdout)
 
 
+def token_key(settings):
+    """The document about a token key, whole, and with each byte changed."""
+    scope = {}
+    exec(compile(block("python", "token-key"), str(PAGE), "exec"), scope)
+    document = (WORK / "vault-1.attested").read_bytes()
+    pinned = (settings["key"], settings["network"], settings["tokenKey"])
+    assert scope["verify"](document, *pinned) == "vault-1"
+    altered = [(bytearray(document), pinned) for _ in range(document.rindex(b"signature "))]
+    for at, (changed, _) in enumerate(altered):
+        changed[at] ^= 1
+    altered += [(document, (bytes(32).hex(), *pinned[1:])), (document, (pinned[0], "bip122:0", pinned[2]))]
+    altered += [(document, (*pinned[:2], "02" + "00" * 32))]
+    for changed, against in altered:
+        try:
+            said = scope["verify"](bytes(changed), *against)
+        except Exception:
+            continue
+        raise AssertionError(f"{said}: {changed}, {against}")
+    print(f"Python: 1 token key taken, {len(altered)} altered ones refused")
+
+
+token_key(json.loads((WORK / "settings.json").read_text()))
 checked = list(cases(json.loads((WORK / "settings.json").read_text())))
 good = sum(expected is not None for _, _, expected in checked)
 assert good >= 8, f"only {good} attestations are there"

@@ -4,8 +4,7 @@
 //!
 //! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`], [`grpc`], [`request`] (bytes become facts),
 //! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`attest`],
-//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`].
-//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`born`], [`set_pin`], [`doctor`], [`import`], [`prove`].
+//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`born`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`].
 
 pub mod config;
 pub mod sandbox;

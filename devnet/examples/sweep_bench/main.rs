@@ -60,10 +60,10 @@ enum Tier {
 }
 
 impl Tier {
-    fn of_stack(self) -> stack::Tier {
+    fn of_stack(self) -> (stack::Tier, stack::Script) {
         match self {
-            Self::TokenHd => stack::Tier::TokenHd,
-            Self::SealedHd => stack::Tier::SealedHd,
+            Self::TokenHd => (stack::Tier::TokenHd, stack::Script::Wpkh),
+            Self::SealedHd => (stack::Tier::SealedHd, stack::Script::Tr),
         }
     }
 
@@ -102,7 +102,8 @@ const LINEAR_PERMILLE_MAX: u128 = 15_000;
 async fn main() -> Result<()> {
     let args = Args::parse();
     let children = Children { external: args.addresses(), change: 1 };
-    let options = Options { children, tier: args.tier.of_stack(), ..Options::default() };
+    let (tier, script) = args.tier.of_stack();
+    let options = Options { children, tier, script, ..Options::default() };
     let stack = Stack::start_without_watcher(options).await?;
     let asked = args.permille_max.unwrap_or(args.tier.permille_max());
     let ratio = against_bare_loops(&stack, &args, asked).await?;

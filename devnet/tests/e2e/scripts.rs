@@ -33,7 +33,7 @@ fn ids(events: &[Event], prefix: &str, from: &str) -> Vec<Option<String>> {
 }
 
 /// Three deposits are swept and one order is paid; `each` is the most an input weighs, in quarters of a vbyte.
-async fn swept_and_paid_out(stack: &Stack, begins: &str, each: u64) -> [Transaction; 2] {
+async fn swept_and_paid_out(stack: &Stack, begins: [char; 2], each: u64) -> [Transaction; 2] {
     for number in 0..3 {
         let key = format!("d{number}");
         let issued = stack.issue("deposits", &key, &key).await.unwrap();
@@ -78,7 +78,7 @@ async fn swept_and_paid_out(stack: &Stack, begins: &str, each: u64) -> [Transact
 #[tokio::test(flavor = "multi_thread")]
 async fn nested_wallets_know_their_ids_before_they_are_signed() {
     let stack = start(Script::ShWpkh).await;
-    let made = swept_and_paid_out(&stack, "2", 364).await;
+    let made = swept_and_paid_out(&stack, ['2', '2'], 364).await;
     for input in made.iter().flat_map(|transaction| &transaction.input) {
         assert_eq!((input.script_sig.len(), input.witness.len()), (23, 2));
     }
@@ -93,7 +93,7 @@ async fn nested_wallets_know_their_ids_before_they_are_signed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn legacy_wallets_get_their_ids_with_their_signatures() {
     let mut stack = start(Script::Pkh).await;
-    let made = swept_and_paid_out(&stack, "m", 592).await;
+    let made = swept_and_paid_out(&stack, ['m', 'n'], 592).await;
     for input in made.iter().flat_map(|transaction| &transaction.input) {
         assert!(input.script_sig.len() > 100 && input.witness.is_empty(), "{input:?}");
     }

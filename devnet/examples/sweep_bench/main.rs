@@ -124,7 +124,7 @@ async fn main() -> Result<()> {
 async fn against_bare_loops(stack: &Stack, args: &Args, asked: u128) -> Result<u128> {
     let sessions = u32::try_from(std::thread::available_parallelism()?.get())?;
     let mut bare = args.tier.bare(stack, sessions, args.addresses())?;
-    let tier = args.tier.of_stack().name();
+    let tier = args.tier.of_stack().0.name();
     println!("{tier}, {} inputs, {sessions} token workers, {sessions} bare sessions", args.inputs);
     println!("the bare loop: {}", bare.name());
     println!("round   bare loop   whole path   ratio");

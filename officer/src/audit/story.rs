@@ -206,7 +206,8 @@ impl Story {
             return Err(format!("\"{wallet}\" was imported, and then bound to other keys"));
         }
         let (records, failed) = ([indexes; 2], [None, None]);
-        let bound = Imported { bundle, records, proven: records, failed };
+        // No token signs taproot (PKCS#11 has no Schnorr signature).
+        let bound = Imported { taproot: false, bundle, records, proven: records, failed };
         self.wallets.insert(wallet.to_owned(), bound);
         Ok(())
     }

@@ -9,7 +9,10 @@ use crate::error::Error;
 use crate::signer_client::{Reason, SignOutcome};
 use crate::spend::Spender;
 
-use super::carry::{STALE_KEYS_MAX, key};
+use super::carry::key;
+
+/// How many keys beyond the last known one are asked about: versions that a restored database forgot.
+const BEYOND: i64 = 24;
 
 /// Whether any version up to `last`, or of the next few, was signed, by what the signer says of its key when it refuses a
 /// request that can never be signed. `None` if it did not say so of every key.
@@ -19,7 +22,7 @@ pub(super) async fn signed(
     payout: &str,
     last: i64,
 ) -> Result<Option<bool>, Error> {
-    for number in 1..=last.saturating_add(STALE_KEYS_MAX) {
+    for number in 1..=last.saturating_add(BEYOND) {
         let header = SignHeader {
             idempotency_key: key(payout, number),
             lane: app.config.withdraw_lane.clone(),

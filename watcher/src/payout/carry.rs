@@ -27,7 +27,7 @@ const DENIED_PAUSE: Duration = Duration::from_secs(600);
 /// How much later than here it may be at the signer, in seconds.
 const EXPIRY_MARGIN: i64 = 3_600;
 /// Versions whose key the signer knows from before a restore; beyond, somebody has to look.
-pub(super) const STALE_KEYS_MAX: i64 = 8;
+const STALE_KEYS_MAX: i64 = 8;
 
 /// Payouts that wait for us, neither for the chain nor for coins.
 pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {

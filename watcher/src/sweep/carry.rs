@@ -57,19 +57,17 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
         psbt: sweep.psbt.clone(),
         orders: Vec::new(),
     };
+    // Whatever is said of this one: what it was to take the place of may confirm as well.
+    let bump = earlier_lives(app, &sweep).await?;
     match app.signer.sign(header, parents).await {
         SignOutcome::Signed(signed) => keep(app, sweep, &psbt, &signed).await,
         // The window moves on: the index that is too far today is not tomorrow.
-        SignOutcome::Refused(refusal)
-            if sweep.replaces.is_none() && refusal.is_only("index-window") =>
-        {
+        SignOutcome::Refused(refusal) if !bump && refusal.is_only("index-window") => {
             note(app, sweep, refusal.reasons).await?;
             Ok(Next::After(WINDOW_PAUSE))
         }
         // Signed by a call whose answer was lost, and not given out now: its coins are not free.
-        SignOutcome::Refused(refusal)
-            if sweep.replaces.is_none() && refusal.signed == Some(true) =>
-        {
+        SignOutcome::Refused(refusal) if !bump && refusal.signed == Some(true) => {
             note(app, sweep, refusal.reasons).await?;
             Ok(Next::After(WINDOW_PAUSE))
         }
@@ -77,7 +75,7 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
             tracing::warn!(sweep = sweep.id, %refusal, "a sweep was refused");
             refuse(app, sweep, refusal.reasons).await
         }
-        SignOutcome::NotNow(refusal) => wait(app, sweep, refusal).await,
+        SignOutcome::NotNow(refusal) => wait(app, sweep, refusal, bump).await,
         SignOutcome::Unavailable(why) => {
             tracing::warn!(sweep = sweep.id, %why, "a sweep waits for the signer");
             send_earlier(app, &sweep).await?;
@@ -108,7 +106,12 @@ async fn keep(
 
 /// What the signer cannot do now is asked for again; but a sweep with coins whose keys are not proven is given up
 /// for one without them.
-async fn wait(app: &Spender, mut sweep: SweepRow, refusal: Refusal) -> Result<Next, Error> {
+async fn wait(
+    app: &Spender,
+    mut sweep: SweepRow,
+    refusal: Refusal,
+    bump: bool,
+) -> Result<Next, Error> {
     tracing::warn!(sweep = sweep.id, %refusal, "a sweep waits for the signer");
     if refusal.has("input-not-proven") && refusal.signed != Some(true) {
         let status = app.signer.status().await?;
@@ -119,13 +122,24 @@ async fn wait(app: &Spender, mut sweep: SweepRow, refusal: Refusal) -> Result<Ne
             return Ok(Next::Done);
         }
     }
-    if sweep.replaces.is_some() && !refusal.has("busy") {
+    if bump && !refusal.has("busy") {
         // Whichever of the two confirms, the coins go to cold storage: the earlier one goes on waiting.
         return refuse(app, sweep, refusal.reasons).await;
     }
     send_earlier(app, &sweep).await?;
     note(app, sweep, refusal.reasons).await?;
     Ok(Next::Failed)
+}
+
+/// Whether a sweep was made in place of one that is signed and can still confirm, not of one that lost a coin.
+async fn earlier_lives(app: &Spender, sweep: &SweepRow) -> Result<bool, Error> {
+    let Some(before) = &sweep.replaces else { return Ok(false) };
+    let Some(before) = row::load(app.store.reader(), before).await? else { return Ok(false) };
+    if !made::is_kept(app.store.reader(), "sweep", &before.id, before.txid).await? {
+        return Ok(false);
+    }
+    let inputs = coins::of_sweep(app.store.reader(), &before.id).await?;
+    Ok(!inputs.iter().any(|known| known.is_lost_to(before.txid)))
 }
 
 /// What is signed already, and only to be replaced, must not be forgotten by the nodes while the signer is away.

@@ -177,6 +177,25 @@ async fn when_a_parent_vanishes_the_other_coins_are_swept_again() {
     assert!(world.leases().await.is_empty());
 }
 
+/// What takes the place of a sweep that lost a coin waits for the signer: nothing else would move the other coins.
+#[tokio::test]
+async fn a_sweep_cut_again_waits_for_a_signer_that_cannot_now() {
+    let world = World::start().await;
+    let parents = world.fund_apart(1, &[50_000, 60_000, 70_000]).await;
+    let first = world.create_sweep("a").await.unwrap();
+    let _ = world.sweep_in(&first.id, "broadcast").await;
+    world.mine(1).await;
+    let _ = world.sweep_in(&first.id, "confirming").await;
+    for _ in 0..2 {
+        world.signer.expect_trouble(Trouble::NotNow("key-suspended"));
+    }
+    world.node.reorg_without(parents[2]).await.unwrap();
+    world.mine(DEPTH).await;
+    let second = world.replaced_by(&first.id).await;
+    assert_eq!(world.sweep_in(&second, "broadcast").await.inputs, 2);
+    assert!(world.story(&second).await.contains(&"sweep.waiting".to_owned()));
+}
+
 #[tokio::test]
 async fn coins_that_the_reorganisation_unsettled_are_swept_again_once_they_are_final() {
     let world = World::start().await;

@@ -9,7 +9,7 @@ use sha2::Digest as _;
 
 use crate::branch::Branch;
 use crate::encoding::{BODY_MAX, decode, encode, require};
-use crate::kind::{Kind, Scheme, Script};
+use crate::kind::{Kind, Script};
 use crate::network::Network;
 use crate::record::RECORD_OVERHEAD;
 use crate::seal::TRAILER_LEN;
@@ -40,7 +40,8 @@ pub struct Fields {
     pub xpub: Xpub,
     /// Fingerprint of the master key.
     pub master: Fingerprint,
-    /// SHA-256 of the SubjectPublicKeyInfo of the token's wrapping key, or of its sealing key.
+    /// SHA-256 of the SubjectPublicKeyInfo of the token's wrapping key, or of its sealing key; the fingerprint of its
+    /// key-encryption key (`crate::kek`) where children are under one.
     pub wrapping: [u8; 32],
     /// Records on the external branch.
     pub external: u32,
@@ -83,17 +84,14 @@ impl Header {
         )?;
         require(fields.change <= BRANCH_MAX, "the change count is out of bounds")?;
         let [least, most] = RSA_LEN.map(|rsa| scheme.blob_len(rsa));
-        require((least..=most).contains(&fields.blob_len), "the blob length is no RSA key's")?;
-        match scheme {
+        require((least..=most).contains(&fields.blob_len), "the blob length is not the scheme's")?;
+        if scheme.is_sealed() {
+            let one = (fields.external, fields.change) == (1, 0);
+            require(one, "a sealed account is one record")?;
+        } else {
             // PKCS#11 has no Schnorr signatures.
-            Scheme::RsaOaepSha1 => require(
-                script != Script::Tr,
-                "a token cannot sign for taproot: such accounts are sealed",
-            )?,
-            Scheme::SealedAesGcm => require(
-                (fields.external, fields.change) == (1, 0),
-                "a sealed account is one record",
-            )?,
+            let signs = script != Script::Tr;
+            require(signs, "a token cannot sign for taproot: such accounts are sealed")?;
         }
 
         let steps: String = path.iter().map(|step| format!("/{step:#}")).collect();
@@ -174,10 +172,7 @@ impl Header {
     /// Keys that the bundle gives on a branch: below this index there is one. A sealed account gives them all.
     #[must_use]
     pub fn keys(&self, change: bool) -> u32 {
-        match self.fields.kind.scheme {
-            Scheme::RsaOaepSha1 => self.count(change),
-            Scheme::SealedAesGcm => BRANCH_MAX,
-        }
+        if self.fields.kind.scheme.is_sealed() { BRANCH_MAX } else { self.count(change) }
     }
 
     /// Records on both branches.

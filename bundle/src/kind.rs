@@ -18,13 +18,32 @@ impl Kind {
     pub const TOKEN_HD: Self = Self { scheme: Scheme::RsaOaepSha1, script: Script::Wpkh };
 }
 
-/// How a bundle holds keys.
+/// The hash of RSA-OAEP and of its MGF1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hash {
+    /// SHA-1, which OAEP's security does not hang on.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+/// How a bundle holds keys. Children are PKCS#8 with the public key, one record each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scheme {
-    /// Children, each as PKCS#8 with the public key, by RSA-OAEP with SHA-1 and MGF1-SHA-1: one record each.
+    /// Children by RSA-OAEP with SHA-1 and MGF1-SHA-1.
     RsaOaepSha1,
+    /// Children by RSA-OAEP with SHA-256 and MGF1-SHA-256.
+    RsaOaepSha256,
+    /// Children as `CKM_RSA_AES_KEY_WRAP` has them (PKCS#11 v3.0, 2.1.21): an AES-256 key of each child's own by RSA-OAEP
+    /// with SHA-1, then the child under it by AES key wrap with padding (RFC 5649).
+    RsaAesSha1,
+    /// The same with SHA-256.
+    RsaAesSha256,
+    /// Children by AES key wrap with padding (RFC 5649) under one key-encryption key, which the header names by its
+    /// fingerprint; see [`crate::kek`].
+    AesKwp,
     /// The account's private key and chain code by AES-256-GCM, the header's digest as additional data; the AES key
-    /// by RSA-OAEP as above. One record, which stands for every index: its place and public key are those of the
+    /// by RSA-OAEP with SHA-1. One record, which stands for every index: its place and public key are those of the
     /// first external child.
     SealedAesGcm,
 }
@@ -33,13 +52,27 @@ impl Scheme {
     /// Nonce, private key, chain code, tag.
     pub const SEALED_LEN: u16 = 12 + 64 + 16;
 
-    const ALL: [Self; 2] = [Self::RsaOaepSha1, Self::SealedAesGcm];
+    /// A child's 135 bytes by AES key wrap with padding.
+    pub const KWP_LEN: u16 = 8 + 136;
+
+    const ALL: [Self; 6] = [
+        Self::RsaOaepSha1,
+        Self::RsaOaepSha256,
+        Self::RsaAesSha1,
+        Self::RsaAesSha256,
+        Self::AesKwp,
+        Self::SealedAesGcm,
+    ];
 
     /// The name in headers.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::RsaOaepSha1 => "rsa-oaep-sha1",
+            Self::RsaOaepSha256 => "rsa-oaep-sha256",
+            Self::RsaAesSha1 => "rsa-aes-sha1",
+            Self::RsaAesSha256 => "rsa-aes-sha256",
+            Self::AesKwp => "aes-kwp",
             Self::SealedAesGcm => "sealed-aes-gcm",
         }
     }
@@ -47,22 +80,39 @@ impl Scheme {
     /// The tier whose wallets have such bundles.
     #[must_use]
     pub fn tier(self) -> &'static str {
-        match self {
-            Self::RsaOaepSha1 => "token-hd",
-            Self::SealedAesGcm => "sealed-hd",
-        }
+        if self.is_sealed() { "sealed-hd" } else { "token-hd" }
     }
 
     /// Bytes of a record's blob for an RSA key of so many bytes.
     #[must_use]
     pub fn blob_len(self, rsa: u16) -> u16 {
         match self {
-            Self::RsaOaepSha1 => rsa,
+            Self::RsaOaepSha1 | Self::RsaOaepSha256 => rsa,
+            Self::RsaAesSha1 | Self::RsaAesSha256 => rsa.saturating_add(Self::KWP_LEN),
+            Self::AesKwp => Self::KWP_LEN,
             Self::SealedAesGcm => rsa.saturating_add(Self::SEALED_LEN),
         }
     }
 
-    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
+    /// Whether the account is sealed as a whole, instead of its children being wrapped.
+    #[must_use]
+    pub fn is_sealed(self) -> bool {
+        self == Self::SealedAesGcm
+    }
+
+    /// The hash of the RSA-OAEP in it; none where there is no RSA.
+    #[must_use]
+    pub fn hash(self) -> Option<Hash> {
+        match self {
+            Self::RsaOaepSha1 | Self::RsaAesSha1 | Self::SealedAesGcm => Some(Hash::Sha1),
+            Self::RsaOaepSha256 | Self::RsaAesSha256 => Some(Hash::Sha256),
+            Self::AesKwp => None,
+        }
+    }
+
+    /// From its name.
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|scheme| scheme.name().as_bytes() == name)
     }
 }

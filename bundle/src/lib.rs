@@ -14,6 +14,7 @@
 
 pub mod network;
 mod kind;
+pub mod kek;
 pub mod header;
 mod encoding;
 mod branch;
@@ -24,7 +25,8 @@ pub mod reader;
 
 pub use branch::Branch;
 pub use header::{Fields, Header};
-pub use kind::{Kind, Scheme, Script};
+pub use kek::KekFile;
+pub use kind::{Hash, Kind, Scheme, Script};
 pub use network::Network;
 pub use reader::{Bundle, Verifier};
 pub use record::Record;
@@ -83,6 +85,9 @@ pub enum Error {
     /// The records are not the ones the trailer speaks of.
     #[error("the records are not the ones the ceremony signed")]
     Records,
+    /// A file with a key-encryption key that no ceremony writes.
+    #[error("this is no key-encryption key as a ceremony hands it over: {0}")]
+    Kek(&'static str),
     /// The signature does not hold.
     #[error("the bundle is not signed by the account key in its header")]
     Signature,

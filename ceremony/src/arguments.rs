@@ -150,6 +150,9 @@ pub(crate) struct Again {
     /// Children on the change branch; as many as so far when not given.
     #[arg(long, value_name = "M")]
     pub(crate) change: Option<u32>,
+    /// How children are wrapped from now on (reseal alone); as so far when not given.
+    #[arg(long, value_parser = scheme)]
+    pub(crate) scheme: Option<Scheme>,
     #[command(flatten)]
     pub(crate) output: Output,
     #[command(flatten)]
@@ -175,8 +178,25 @@ pub(crate) struct Place {
 #[derive(Args)]
 pub(crate) struct Tier {
     /// token-hd (every child wrapped for the token) or sealed-hd (the account sealed for it).
-    #[arg(long, value_parser = tier, default_value = "token-hd")]
-    pub(crate) tier: Scheme,
+    #[arg(long, value_parser = ["token-hd", "sealed-hd"], default_value = "token-hd")]
+    tier: String,
+    /// How children are wrapped: rsa-oaep-sha1, rsa-oaep-sha256, aes-kwp, or (tried on no token yet) rsa-aes-sha1,
+    /// rsa-aes-sha256; rsa-oaep-sha1 when not given. Tier token-hd.
+    #[arg(long, value_parser = scheme)]
+    scheme: Option<Scheme>,
+}
+
+impl Tier {
+    /// How the bundle holds keys.
+    pub(crate) fn scheme(&self) -> Result<Scheme, ceremony::Error> {
+        match (self.tier.as_str(), self.scheme) {
+            ("sealed-hd", None) => Ok(Scheme::SealedAesGcm),
+            ("sealed-hd", Some(_)) => {
+                Err(ceremony::Error::Range("a sealed account has one scheme: leave --scheme out"))
+            }
+            (_, scheme) => Ok(scheme.unwrap_or(Scheme::RsaOaepSha1)),
+        }
+    }
 }
 
 /// Which children.
@@ -194,7 +214,7 @@ pub(crate) struct Range {
 #[derive(Args)]
 pub(crate) struct Output {
     /// The token's public wrapping key, as `signer wrapping-key` writes it; for sealed-hd its sealing key
-    /// (`signer wrapping-key --sealing`).
+    /// (`signer wrapping-key --sealing`), for the scheme aes-kwp its one-time key (`signer kek open`).
     #[arg(long, value_name = "PEM")]
     pub(crate) wrapping_key: PathBuf,
     /// Its fingerprint as the signer's screen shows it; asked for when not given.
@@ -203,6 +223,9 @@ pub(crate) struct Output {
     /// The bundle to write; never overwritten.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    /// Where to write the key-encryption key of the scheme aes-kwp, encrypted to the one-time key; never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kek_out: Option<PathBuf>,
     /// Where to write the watch-only descriptor; never overwritten.
     #[arg(long, value_name = "FILE")]
     pub(crate) descriptor_out: Option<PathBuf>,
@@ -236,11 +259,10 @@ fn script(name: &str) -> Result<Script, String> {
     Script::from_name(name).ok_or_else(|| "use wpkh, sh-wpkh, pkh, tr or wsh-cosigner".to_owned())
 }
 
-fn tier(name: &str) -> Result<Scheme, String> {
-    [Scheme::RsaOaepSha1, Scheme::SealedAesGcm]
-        .into_iter()
-        .find(|scheme| scheme.tier() == name)
-        .ok_or_else(|| "use token-hd or sealed-hd".to_owned())
+fn scheme(name: &str) -> Result<Scheme, String> {
+    Scheme::from_name(name.as_bytes()).filter(|scheme| !scheme.is_sealed()).ok_or_else(|| {
+        "use rsa-oaep-sha1, rsa-oaep-sha256, rsa-aes-sha1, rsa-aes-sha256 or aes-kwp".to_owned()
+    })
 }
 
 fn group(text: &str) -> Result<Group, String> {

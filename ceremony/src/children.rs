@@ -12,7 +12,7 @@ use crate::Error;
 use crate::account::Account;
 use crate::derive::ExtendedKey;
 use crate::earlier::Earlier;
-use crate::wrapping::Confirmed;
+use crate::wrapping::Wrapper;
 
 /// Records a thread makes before it hands them over.
 const CHUNK: u64 = 32;
@@ -24,7 +24,7 @@ type Chunk = Result<Vec<Record>, Error>;
 /// Makes every record of `header` and gives them to `each` in the file's order. What `kept` holds is taken from there.
 pub(crate) fn for_each(
     account: &Account,
-    wrapping: &Confirmed,
+    wrapping: &Wrapper<'_>,
     header: &Header,
     threads: usize,
     kept: Option<&Earlier>,
@@ -54,7 +54,7 @@ pub(crate) fn for_each(
 
 /// What a thread needs to make any record.
 struct Maker<'a> {
-    wrapping: &'a Confirmed,
+    wrapping: &'a Wrapper<'a>,
     header: &'a Header,
     kept: Option<&'a Earlier>,
     private: [ExtendedKey; 2],
@@ -64,7 +64,7 @@ struct Maker<'a> {
 impl<'a> Maker<'a> {
     fn new(
         account: &Account,
-        wrapping: &'a Confirmed,
+        wrapping: &'a Wrapper<'a>,
         header: &'a Header,
         kept: Option<&'a Earlier>,
     ) -> Result<Self, Error> {

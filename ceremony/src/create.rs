@@ -12,9 +12,10 @@ use crate::account::Account;
 use crate::backup::{Backup, HandedOver};
 use crate::earlier::Earlier;
 use crate::inspect::Description;
+use crate::kek::Kek;
 use crate::new_file::NewFile;
 use crate::transcript::Transcript;
-use crate::wrapping::Confirmed;
+use crate::wrapping::{Confirmed, Wrapper};
 use crate::{Error, children, sealing};
 
 /// What is to be made.
@@ -30,8 +31,10 @@ pub struct Plan {
     pub external: u32,
     /// Records on the change branch; 0 for a sealed account.
     pub change: u32,
-    /// The token's key.
+    /// The token's key; for the scheme aes-kwp the one-time key that a key-encryption key is imported through.
     pub wrapping: Confirmed,
+    /// Where the key-encryption key goes, encrypted to that key; must not exist. For the scheme aes-kwp alone.
+    pub kek_out: Option<PathBuf>,
     /// Where the bundle goes; must not exist.
     pub out: PathBuf,
     /// Where the descriptor goes, if anywhere; must not exist.
@@ -101,8 +104,10 @@ pub(crate) fn make(
     kept: Option<&Earlier>,
     mut on_record: impl FnMut(),
 ) -> Result<Made, Error> {
+    let kek = kek(plan)?;
     let out = NewFile::create(&plan.out)?;
     let descriptor_out = plan.descriptor_out.as_deref().map(NewFile::create).transpose()?;
+    let kek_out = plan.kek_out.as_deref().map(NewFile::create_private).transpose()?;
 
     let (account, shares) = account()?;
     let header = Header::new(Fields {
@@ -111,7 +116,7 @@ pub(crate) fn make(
         account: plan.account,
         xpub: account.xpub(),
         master: account.master_fingerprint(),
-        wrapping: plan.wrapping.fingerprint(),
+        wrapping: kek.as_ref().map_or_else(|| plan.wrapping.fingerprint(), Kek::fingerprint),
         external: plan.external,
         change: plan.change,
         blob_len: plan.kind.scheme.blob_len(plan.wrapping.rsa_len()),
@@ -123,15 +128,18 @@ pub(crate) fn make(
         on_record();
         Ok(())
     };
-    match plan.kind.scheme {
-        Scheme::RsaOaepSha1 => {
-            children::for_each(&account, &plan.wrapping, &header, plan.threads, kept, write)?;
-        }
-        Scheme::SealedAesGcm => write(sealing::record(&account, &plan.wrapping, &header)?)?,
+    if plan.kind.scheme.is_sealed() {
+        write(sealing::record(&account, &plan.wrapping, &header)?)?;
+    } else {
+        let wrapper = Wrapper::new(&plan.wrapping, kek.as_ref());
+        children::for_each(&account, &wrapper, &header, plan.threads, kept, write)?;
     }
     let (_, digest) = writer.finish(|digest| account.sign(digest))?;
     transcript.text(&Description(&header).to_string());
     transcript.note("bundle", &hex::encode(digest));
+    if kek.is_some() {
+        transcript.note("import key", &hex::encode(plan.wrapping.fingerprint()));
+    }
     let transcript = transcript.sign(&account)?;
     drop(account);
 
@@ -139,11 +147,28 @@ pub(crate) fn make(
     if let Some(file) = &descriptor_out {
         writeln!(file.file(), "{}", header.descriptor()).map_err(|error| file.error(error))?;
     }
+    if let (Some(file), Some(kek)) = (&kek_out, &kek) {
+        let text = kek.hand_over(&plan.wrapping)?.to_text();
+        file.file().write_all(text.as_bytes()).map_err(|error| file.error(error))?;
+    }
     // Shares first: a bundle never stays without them.
     shares.map_or(Ok(()), HandedOver::keep)?;
     out.keep()?;
+    kek_out.map_or(Ok(()), NewFile::keep)?;
     descriptor_out.map_or(Ok(()), NewFile::keep)?;
     Ok(Made { header, digest, transcript })
+}
+
+/// A key-encryption key where the scheme has one, and a place for it.
+fn kek(plan: &Plan) -> Result<Option<Kek>, Error> {
+    match (plan.kind.scheme, &plan.kek_out) {
+        (Scheme::AesKwp, Some(_)) => Kek::generate().map(Some),
+        (Scheme::AesKwp, None) => Err(Error::KekFile(
+            "the scheme aes-kwp makes a key-encryption key: say with --kek-out where it goes",
+        )),
+        (_, Some(_)) => Err(Error::KekFile("--kek-out is for the scheme aes-kwp alone")),
+        (_, None) => Ok(None),
+    }
 }
 
 /// Reads what was written, all of it, before anybody relies on it.

@@ -58,16 +58,18 @@ impl fmt::Display for Description<'_> {
         writeln!(f, "account       {} of master {}", self.0.path(), fields.master)?;
         writeln!(f, "xpub          {}", fields.xpub)?;
         writeln!(f, "descriptor    {}", self.0.descriptor())?;
-        match scheme {
-            Scheme::RsaOaepSha1 => {
-                writeln!(f, "wrapping key  {}", hex::encode(fields.wrapping))?;
-                writeln!(f, "external      {} records", fields.external)?;
-                writeln!(f, "change        {} records", fields.change)?;
-            }
-            Scheme::SealedAesGcm => {
-                writeln!(f, "sealing key   {}", hex::encode(fields.wrapping))?;
-                writeln!(f, "indexes       all, from one sealed account")?;
-            }
+        let key = match scheme {
+            Scheme::SealedAesGcm => "sealing key",
+            // A key-encryption key.
+            Scheme::AesKwp => "kek",
+            _ => "wrapping key",
+        };
+        writeln!(f, "{key:<13} {}", hex::encode(fields.wrapping))?;
+        if scheme.is_sealed() {
+            writeln!(f, "indexes       all, from one sealed account")?;
+        } else {
+            writeln!(f, "external      {} records", fields.external)?;
+            writeln!(f, "change        {} records", fields.change)?;
         }
         write!(f, "length        {} bytes", self.0.file_len())
     }

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`create`] (the story), [`entropy`], [`backup`] (shares of the seed), [`wrapping`] (whose key the
 //! children are wrapped to, and that people compared it), [`account`], [`mod@derive`], `children` (many at once, in
-//! order), `sealing` (the whole account for the tier sealed-hd), [`restore`] (from shares: drill, extend, reseal),
+//! order), `sealing` (the whole account for the tier sealed-hd), `kek` (the scheme aes-kwp), [`restore`] (from shares: drill, extend, reseal),
 //! [`earlier`], [`mod@exit`] (without this program), [`inspect`], [`addresses`], [`transcript`].
 
 pub mod create;
@@ -14,6 +14,7 @@ pub mod account;
 pub mod derive;
 mod children;
 mod sealing;
+mod kek;
 pub mod earlier;
 mod pkcs8;
 mod hmac;
@@ -123,6 +124,12 @@ pub enum Error {
     /// A range for an account that has every index, or none for one that has not.
     #[error("{0}")]
     Range(&'static str),
+    /// AES key wrap refused.
+    #[error("a key could not be wrapped under another")]
+    Kwp,
+    /// No place for the key-encryption key, or one where there is none.
+    #[error("{0}")]
+    KekFile(&'static str),
     /// RSA refused.
     #[error("a child could not be wrapped: {0}")]
     Wrap(rsa::Error),

@@ -60,7 +60,7 @@ fn run_create(arguments: &Create) -> anyhow::Result<()> {
             bail!(ceremony::Error::Mainnet);
         }
         let plan =
-            plan(arguments.tier.tier, &arguments.place, &arguments.range, &arguments.output)?;
+            plan(arguments.tier.scheme()?, &arguments.place, &arguments.range, &arguments.output)?;
         wrap(&plan, transcript, |each| create(&plan, each))?;
         writeln!(
             io::stdout(),
@@ -74,7 +74,8 @@ fn run_create(arguments: &Create) -> anyhow::Result<()> {
         bail!("nobody is here to read the shares: give --share-out once for each");
     }
     let backup = backup(arguments)?;
-    let plan = plan(arguments.tier.tier, &arguments.place, &arguments.range, &arguments.output)?;
+    let plan =
+        plan(arguments.tier.scheme()?, &arguments.place, &arguments.range, &arguments.output)?;
     let hand_over = |shares: &[Vec<Mnemonic>]| {
         if arguments.share_out.is_empty() {
             Keys::stdin()
@@ -146,7 +147,8 @@ fn run_drill(arguments: &Drill) -> anyhow::Result<()> {
 fn run_restore(arguments: &Restore) -> anyhow::Result<()> {
     let transcript = arguments.output.transcript.as_deref();
     let expected = read_text(&arguments.descriptor)?;
-    let plan = plan(arguments.tier.tier, &arguments.place, &arguments.range, &arguments.output)?;
+    let plan =
+        plan(arguments.tier.scheme()?, &arguments.place, &arguments.range, &arguments.output)?;
     let account = restored(&arguments.shares, &arguments.place)?;
     drill(&account, &expected)?;
     wrap(&plan, transcript, |each| rebuild(&plan, account, each))
@@ -158,7 +160,8 @@ fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
     let fields = before.header().fields();
     let (scheme, script) = (fields.kind.scheme, fields.kind.script);
     let place = Place { network: fields.network, wallet_account: fields.account, script };
-    let given = |count| (scheme == Keeping::RsaOaepSha1).then_some(count);
+    let scheme = arguments.scheme.unwrap_or(scheme);
+    let given = |count| (!scheme.is_sealed()).then_some(count);
     let range = Range {
         external: arguments.external.or(given(fields.external)),
         change: arguments.change.or(given(fields.change)),
@@ -195,6 +198,7 @@ fn plan(scheme: Keeping, place: &Place, range: &Range, output: &Output) -> anyho
         external,
         change,
         wrapping,
+        kek_out: output.kek_out.clone(),
         out: output.out.clone(),
         descriptor_out: output.descriptor_out.clone(),
         threads: output.threads.unwrap_or_else(cores),
@@ -204,13 +208,13 @@ fn plan(scheme: Keeping, place: &Place, range: &Range, output: &Output) -> anyho
 /// Records of both branches. A sealed account is one, and gives every index.
 fn counts(scheme: Keeping, range: &Range) -> Result<(u32, u32), ceremony::Error> {
     match (scheme, range.external, range.change) {
-        (Keeping::RsaOaepSha1, Some(external), Some(change)) => Ok((external, change)),
-        (Keeping::RsaOaepSha1, ..) => Err(ceremony::Error::Range(
-            "say with --external and --change how many children to wrap",
-        )),
         (Keeping::SealedAesGcm, None, None) => Ok((1, 0)),
         (Keeping::SealedAesGcm, ..) => Err(ceremony::Error::Range(
             "a sealed account gives every index: leave --external and --change out",
+        )),
+        (_, Some(external), Some(change)) => Ok((external, change)),
+        (..) => Err(ceremony::Error::Range(
+            "say with --external and --change how many children to wrap",
         )),
     }
 }
@@ -231,6 +235,9 @@ fn wrap(
     writeln!(out, "{}", Description(&made.header))?;
     writeln!(out, "bundle        {}", hex::encode(made.digest))?;
     writeln!(out, "written       {}{}", plan.out.display(), rate(total, began))?;
+    if let Some(kek) = &plan.kek_out {
+        writeln!(out, "kek for       {} (`signer kek import`)", kek.display())?;
+    }
     keep(transcript, &made.transcript)
 }
 

@@ -162,8 +162,20 @@ pub fn extend(
 ) -> Result<Made, Error> {
     let before = earlier.header();
     let old = before.fields();
-    if old.kind.scheme == Scheme::SealedAesGcm {
-        return Err(Error::NotAnExtension("a sealed account has every index already"));
+    match old.kind.scheme {
+        Scheme::SealedAesGcm => {
+            return Err(Error::NotAnExtension("a sealed account has every index already"));
+        }
+        // Whoever could add to it could also read it.
+        Scheme::AesKwp => {
+            return Err(Error::NotAnExtension(
+                "its key-encryption key was written nowhere: use reseal, which makes another and may hold more children",
+            ));
+        }
+        scheme if scheme != plan.kind.scheme => {
+            return Err(Error::NotAnExtension("it is wrapped by another scheme: use reseal"));
+        }
+        _ => {}
     }
     if plan.wrapping.fingerprint() != old.wrapping {
         return Err(Error::NotAnExtension("the wrapping key is of another token: use reseal"));
@@ -178,7 +190,7 @@ pub fn extend(
     make(plan, replacing("extend", earlier), || Ok((account, None)), Some(earlier), on_record)
 }
 
-/// [`rebuild`] for another token.
+/// [`rebuild`] for another token, or by another scheme; a key-encryption key is another one each time.
 ///
 /// # Errors
 /// [`Error::NotAReseal`] for the same token or fewer children, [`Error::OtherAccount`], and as [`rebuild`].
@@ -190,7 +202,10 @@ pub fn reseal(
 ) -> Result<Made, Error> {
     let before = earlier.header();
     let old = before.fields();
-    if plan.wrapping.fingerprint() == old.wrapping {
+    if plan.kind.scheme.is_sealed() != old.kind.scheme.is_sealed() {
+        return Err(Error::NotAReseal("an account's tier stays as it is"));
+    }
+    if plan.wrapping.fingerprint() == old.wrapping && plan.kind.scheme == old.kind.scheme {
         return Err(Error::NotAReseal("the wrapping key is the same token's: use extend"));
     }
     if plan.external < old.external || plan.change < old.change {

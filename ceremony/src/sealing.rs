@@ -38,7 +38,7 @@ fn seal(account: &Account, sealing: &Confirmed, header: &Header) -> Result<Vec<u
     let tag = cipher
         .encrypt_in_place_detached((&nonce).into(), &header.digest(), text.as_mut().as_mut_slice())
         .map_err(|_| Error::Seal)?;
-    let mut blob = sealing.encrypt(key.as_ref())?;
+    let mut blob = sealing.encrypt(header.fields().kind.scheme, key.as_ref())?;
     blob.extend_from_slice(&nonce);
     blob.extend_from_slice(text.as_ref());
     blob.extend_from_slice(&tag);

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bundle::header::Header;
+use bundle::{Hash, Scheme};
 use rand::rngs::OsRng;
 use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use rsa::traits::PublicKeyParts as _;
@@ -13,7 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::derive::ExtendedKey;
+use crate::kek::{self, Kek};
 use crate::pkcs8;
+use crate::secret::Secret;
 
 /// Longest file that can be a public key.
 pub const FILE_MAX: u64 = 8192;
@@ -98,20 +101,50 @@ impl Confirmed {
         u16::try_from(self.0.key.size()).unwrap_or(u16::MAX)
     }
 
-    /// Wraps a child's PKCS#8 with RSA-OAEP (SHA-1, MGF1-SHA-1).
+    /// RSA-OAEP with the scheme's hash, also for MGF1.
+    pub(crate) fn encrypt(&self, scheme: Scheme, plain: &[u8]) -> Result<Vec<u8>, Error> {
+        let padding = match scheme.hash() {
+            Some(Hash::Sha256) => Oaep::new::<Sha256>(),
+            Some(Hash::Sha1) | None => Oaep::new::<Sha1>(),
+        };
+        self.0.key.encrypt(&mut OsRng, padding, plain).map_err(Error::Wrap)
+    }
+}
+
+/// What children are wrapped by.
+pub(crate) struct Wrapper<'a> {
+    token: &'a Confirmed,
+    kek: Option<&'a Kek>,
+}
+
+impl<'a> Wrapper<'a> {
+    /// The token's key, and for the scheme aes-kwp the one that takes its place.
+    pub(crate) fn new(token: &'a Confirmed, kek: Option<&'a Kek>) -> Self {
+        Self { token, kek }
+    }
+
+    /// Wraps a child's PKCS#8 as the header's scheme has it.
     pub(crate) fn wrap(&self, child: &ExtendedKey, header: &Header) -> Result<Vec<u8>, Error> {
+        let scheme = header.fields().kind.scheme;
         let plain = pkcs8::encode(child.secret(), &child.public_key());
-        let wrapped = self.encrypt(plain.as_ref())?;
+        let wrapped = match (scheme, self.kek) {
+            (Scheme::AesKwp, Some(kek)) => kek.wrap(plain.as_ref())?,
+            (Scheme::RsaOaepSha1 | Scheme::RsaOaepSha256, _) => {
+                self.token.encrypt(scheme, plain.as_ref())?
+            }
+            (Scheme::RsaAesSha1 | Scheme::RsaAesSha256, _) => {
+                let key = Secret::<32>::from_os()?;
+                let mut wrapped = self.token.encrypt(scheme, key.as_ref())?;
+                wrapped.extend(kek::wrap(key.as_ref(), plain.as_ref())?);
+                wrapped
+            }
+            (Scheme::AesKwp, None) | (Scheme::SealedAesGcm, _) => return Err(Error::Kwp),
+        };
         if wrapped.len() == usize::from(header.fields().blob_len) {
             Ok(wrapped)
         } else {
             Err(Error::Wrap(rsa::Error::Internal))
         }
-    }
-
-    /// RSA-OAEP (SHA-1, MGF1-SHA-1).
-    pub(crate) fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>, Error> {
-        self.0.key.encrypt(&mut OsRng, Oaep::new::<Sha1>(), plain).map_err(Error::Wrap)
     }
 }
 

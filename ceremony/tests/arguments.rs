@@ -15,6 +15,7 @@ const KINDS: &[&str] = &[
     "<TofN>",
     "<NETWORK>",
     "<SCRIPT>",
+    "<SCHEME>",
     "<TIER>",
     "<THREADS>",
 ];

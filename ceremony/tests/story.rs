@@ -57,6 +57,7 @@ fn plan(out: &Path, external: u32, change: u32, threads: usize) -> Plan {
         external,
         change,
         wrapping,
+        kek_out: None,
         out,
         descriptor_out,
         threads,

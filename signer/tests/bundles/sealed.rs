@@ -36,6 +36,7 @@ fn made(folder: &Path, pem: &str, script: Script) -> (PathBuf, String) {
         external: 1,
         change: 0,
         wrapping: key.confirm(&typed).unwrap(),
+        kek_out: None,
         out: out.clone(),
         descriptor_out: None,
         threads: 1,

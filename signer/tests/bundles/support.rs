@@ -132,7 +132,18 @@ fn plan(
     let out = folder.join(name);
     let wrapping = key.confirm(&typed).unwrap();
     let (account, descriptor_out, threads) = (0, None, 2);
-    Plan { kind, network, account, external, change, wrapping, out, descriptor_out, threads }
+    Plan {
+        kind,
+        network,
+        account,
+        external,
+        change,
+        wrapping,
+        out,
+        descriptor_out,
+        threads,
+        kek_out: None,
+    }
 }
 
 pub(crate) fn wallet(name: &str) -> WalletName {

@@ -72,6 +72,7 @@ impl Foundation {
                 external: EXTERNAL,
                 change: CHANGE,
                 wrapping: key.confirm(&typed).unwrap(),
+                kek_out: None,
                 out: out.clone(),
                 descriptor_out: None,
                 threads: 2,

@@ -309,6 +309,15 @@ pub enum Event {
         /// Indexes on each branch.
         indexes: u32,
     },
+    /// A key-encryption key was brought into the token, or an import was opened or closed without one.
+    KekImport {
+        /// `opened`, `imported` or `closed`.
+        what: String,
+        /// Fingerprint of the one-time key that was made, or of the key that came in.
+        key: Option<[u8; 32]>,
+        /// Serial number of the token.
+        serial: String,
+    },
 }
 
 /// A stable code and a sentence.

@@ -183,6 +183,10 @@ fn vectors() -> Vec<(Event, &'static str)> {
              05746f6b656e0102020301\
              0404040404040404040404040404040404040404040404040404040404040404ac02",
         ),
+        (
+            Event::KekImport { what: "closed".to_owned(), key: None, serial: "41fc".to_owned() },
+            "02d2091806636c6f736564000434316663",
+        ),
     ]
 }
 

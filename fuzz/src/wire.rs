@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use token_wire::{
     Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Fault, FaultCode, Job, JobFault,
-    JobOutcome, Keys, RawSignature, Reply, Request, SealedAccount, SealedBatch, SealedJob,
-    SigningWay, StatementKey, TokenInfo,
+    JobOutcome, Kek, KekImport, Keys, RawSignature, Reply, Request, Schemes, SealedAccount,
+    SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo, WrappedBy,
 };
 
 pub(crate) fn question(data: &[u8]) {
@@ -60,18 +60,32 @@ fn keys() -> Keys {
         checkpoint: [2; 32],
         sealing_spki: Some(vec![0x31; 40]),
         born: vec![vec![2; 33]],
+        keks: vec![kek()],
     }
+}
+
+fn kek() -> Kek {
+    Kek { fingerprint: [3; 32], canary: vec![0x32; 144] }
 }
 
 pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
     let sealed = |how| SealedJob { change: true, index: 300, how, digest: [8; 32] };
-    let job = |at| Job { wrapped: vec![at; 24], digest: [at; 32] };
+    let by = WrappedBy::Kek([3; 32]);
+    let schemes = Schemes { kwp_mechanism: Some(0x210a), ..Schemes::default() };
+    let import = KekImport {
+        import_key: [4; 32],
+        wrapped: vec![5; 40],
+        kek: kek(),
+        kwp_mechanism: 0x210a,
+        challenge: [6; 32],
+    };
+    let job = |at| Job { by, wrapped: vec![at; 24], digest: [at; 32] };
     said(&[
         Request::Hello { version: token_wire::VERSION },
         Request::Open { write: true },
         Request::Login,
-        Request::Init { challenge: [3; 32] },
-        Request::Bind(Binding { keys: keys(), challenge: [4; 32] }),
+        Request::Init { challenge: [3; 32], schemes },
+        Request::Bind(Binding { keys: keys(), schemes, challenge: [4; 32] }),
         Request::Sign(Batch { id: 300, permit: [5; 16], jobs: vec![job(1), job(2)] }),
         Request::Sealed(SealedBatch {
             id: 301,
@@ -89,6 +103,9 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
             jobs: vec![BornJob { public_key: vec![2; 33], digest: [8; 32] }],
         }),
         Request::Shutdown,
+        Request::OpenImport,
+        Request::ImportKek(import),
+        Request::CloseImport,
     ])
 }
 
@@ -97,7 +114,12 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
     let text = || "a".to_owned();
     let refused = JobOutcome::Refused(JobFault { text: "C_UnwrapKey".to_owned() });
     let info = TokenInfo { label: text(), serial: text(), manufacturer: text(), model: text() };
-    let proofs = BindingProofs { attestation: raw, checkpoint: raw, canary: raw, born: vec![raw] };
+    let proofs = BindingProofs {
+        attestation: raw,
+        checkpoint: raw,
+        canaries: vec![(WrappedBy::OaepSha1, raw), (WrappedBy::Kek([3; 32]), raw)],
+        born: vec![raw],
+    };
     said(&[
         Reply::Hello { version: token_wire::VERSION, program: text() },
         Reply::Opened(info),
@@ -109,6 +131,9 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
         Reply::Bye,
         Reply::BornMade { public_key: vec![2; 33], new: true },
         Reply::Described(vec![text()]),
+        Reply::ImportOpened { spki: vec![0x30; 40] },
+        Reply::KekImported { canary: raw },
+        Reply::ImportClosed { was_open: true },
         Reply::Fault(Fault::new(FaultCode::PinLocked, "no")),
     ])
 }

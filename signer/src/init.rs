@@ -158,6 +158,12 @@ fn show_keys(keys: &TokenKeys, out: &mut impl Write) -> std::io::Result<()> {
             writeln!(out, "{name:<13} {line}")?;
         }
     }
+    for canary in &keys.keks {
+        let fingerprint = bundle::kek::fingerprint(canary);
+        for (line, name) in fingerprint_lines(&fingerprint).iter().zip(["kek", "", "", ""]) {
+            writeln!(out, "{name:<13} {line}")?;
+        }
+    }
     writeln!(out, "attestation   {}", hex::encode(keys.attestation))?;
     writeln!(out, "checkpoint    {}", hex::encode(keys.checkpoint))
 }
@@ -179,7 +185,8 @@ fn make_keys(
         }
         Some(known) => {
             let (keys, made) = line.init()?;
-            let keys = TokenKeys { born: known.born.clone(), ..keys };
+            let (born, keks) = (known.born.clone(), known.keks.clone());
+            let keys = TokenKeys { born, keks, ..keys };
             let others = TokenKeys { sealing_spki: None, ..keys.clone() };
             anyhow::ensure!(others == known, "the token holds other keys than those written down");
             file.write(&keys)?;

@@ -27,6 +27,7 @@ pub mod log;
 pub mod token;
 pub mod init;
 mod told;
+pub mod kek;
 pub mod keys;
 pub mod born;
 pub mod conformance;

@@ -15,7 +15,7 @@ use signer::ledger::{KeyState, Ledger};
 use signer::log::{Clock, Log, LogError, Store, begin};
 use signer::sandbox::{self, Needs};
 use signer::token::{Starter, Token, TokenConfig};
-use signer::{born, doctor, import, init, keys, serve, set_pin, start};
+use signer::{born, doctor, import, init, kek, keys, serve, set_pin, start};
 use tracing_subscriber::EnvFilter;
 
 /// The isolated signer.
@@ -97,6 +97,16 @@ enum Command {
         /// Finish a change that was interrupted: find out whether the token has the new PIN (this may cost one try).
         #[arg(long)]
         finish: bool,
+    },
+    /// About key-encryption keys of the scheme aes-kwp: how one comes into the token. People sit here, with a PIN that the
+    /// service does not have, and no signer serves.
+    Kek {
+        #[command(subcommand)]
+        command: KekCommand,
+        /// File with the PIN of those who do it, readable by its owner alone and not the service's; asked for when not
+        /// given.
+        #[arg(long, value_name = "FILE", global = true)]
+        pin_file: Option<PathBuf>,
     },
     /// About the token's PIN.
     Pin {
@@ -201,6 +211,23 @@ struct TokenKeyOf {
 }
 
 #[derive(Subcommand)]
+enum KekCommand {
+    /// Makes the one-time key of an import. Until it is gone again, no signer serves with this token.
+    Open {
+        /// Where to write its public half, for a ceremony.
+        #[arg(long, value_name = "FILE")]
+        pem: PathBuf,
+    },
+    /// Takes the key in that a ceremony handed over, and destroys the one-time key.
+    Import {
+        /// What the ceremony wrote (`--kek-out`).
+        file: PathBuf,
+    },
+    /// Destroys the one-time key without an import.
+    Close,
+}
+
+#[derive(Subcommand)]
 enum PinCommand {
     /// Allows one more login after the PIN was refused. Put the right PIN in place first.
     Clear {
@@ -255,6 +282,9 @@ fn main() -> anyhow::Result<ExitCode> {
         let told = TokenConfig { starter: Some(Starter::start(&told)?.0), ..told };
         changing = Some((told, asked));
     }
+    if let Command::Kek { pin_file, .. } = &arguments.command {
+        config.token = kek::attended(&config, pin_file.as_deref())?;
+    }
     let starters = start_starters(&mut config)?;
     config.lacking =
         sandbox::enter(&config, &arguments.config, needs(&arguments.command, &config))?.lacking;
@@ -299,6 +329,12 @@ fn needs(command: &Command, config: &Config) -> Needs {
         Command::Init { pem } | Command::WrappingKey { pem, .. } => {
             Needs { write: pem.iter().map(|file| folder(file)).collect(), ..Needs::default() }
         }
+        Command::Kek { command: KekCommand::Open { pem }, .. } => {
+            Needs { write: vec![folder(pem)], ..Needs::default() }
+        }
+        Command::Kek { command: KekCommand::Import { file }, .. } => {
+            Needs { read: vec![file.clone()], ..Needs::default() }
+        }
         Command::Import { bundle, .. } => Needs { read: vec![bundle.clone()], ..Needs::default() },
         Command::Doctor { .. } => {
             Needs { read: vec![PathBuf::from(doctor::TIME_SYNCHRONISED)], ..Needs::default() }
@@ -317,6 +353,7 @@ fn needs(command: &Command, config: &Config) -> Needs {
         }
         Command::Key { .. }
         | Command::TokenKey { .. }
+        | Command::Kek { .. }
         | Command::Pin { .. }
         | Command::Token { .. }
         | Command::Conformance(_) => Needs::default(),
@@ -348,6 +385,11 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
         Command::Serve { clock_is_right } => serve(&config, clock_is_right, starters).await,
         Command::Key { command } => run_key(&config, command).await,
         Command::TokenKey { command } => run_token_key(&config, command).await,
+        Command::Kek { command, .. } => match command {
+            KekCommand::Open { pem } => kek::open(&config, &pem, &mut out).await,
+            KekCommand::Import { file } => kek::import(&config, &file, &mut out).await,
+            KekCommand::Close => kek::close(&config, &mut out).await,
+        },
         // These have been seen to.
         _ => Ok(()),
     }
@@ -423,6 +465,8 @@ async fn import_bundle(
     let log = start::open_log(config, &token, clock.clone()).await?;
     start::note_waived(&log, start::waived(config, &token, &clock)).await?;
     start::activate(&log, &rules).await?;
+    let header = header_of(bundle)?;
+    start::carries(config, &token.keys(), &wallet, &header)?;
     let imported = import::import(&log, &rules, &config.state_dir, &wallet, bundle).await;
     log.close().await?;
     let imported = imported?;
@@ -524,15 +568,20 @@ async fn token_key(
 
 /// The policy's wallet with the bundle's descriptor.
 fn wallet_of(rules: &Rules, bundle: &Path) -> anyhow::Result<WalletName> {
-    let mut file =
-        std::fs::File::open(bundle).with_context(|| format!("cannot open {}", bundle.display()))?;
-    let opened = bundle::Bundle::open(&mut file).with_context(|| bundle.display().to_string())?;
-    let descriptor = opened.header().descriptor();
+    let header = header_of(bundle)?;
+    let descriptor = header.descriptor();
     let wallet = rules.wallets().iter().find(|wallet| wallet.descriptor == descriptor);
     let wallet = wallet.with_context(|| {
         format!("the policy has no wallet with this bundle's descriptor, {descriptor}: officers sign for it first")
     })?;
     Ok(wallet.name.clone())
+}
+
+fn header_of(bundle: &Path) -> anyhow::Result<bundle::Header> {
+    let mut file =
+        std::fs::File::open(bundle).with_context(|| format!("cannot open {}", bundle.display()))?;
+    let opened = bundle::Bundle::open(&mut file).with_context(|| bundle.display().to_string())?;
+    Ok(opened.header().clone())
 }
 
 /// Done at SIGTERM or SIGINT.

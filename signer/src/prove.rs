@@ -232,7 +232,10 @@ fn read(
         };
         // `get` derived this key from the account's xpub and compared; the record is not taken at its word.
         let key = record.public_key;
-        jobs.push(ProofJob::new(bundle, change, index, record.wrapped.into(), key));
+        let Some(by) = records(wallet).and_then(Records::wrapped_by) else {
+            return Ok((jobs, Some("its scheme is unknown here".to_owned())));
+        };
+        jobs.push(ProofJob::new(bundle, change, index, (by, record.wrapped.into()), key));
     }
     Ok((jobs, None))
 }

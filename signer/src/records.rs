@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bundle::{Branch, Bundle, Header, Record, Scheme};
+use bundle::{Branch, Bundle, Header, Record};
 use secp256k1::PublicKey;
 
-use crate::token::{KeySource, SealedAccount};
+use crate::token::{KeySource, SealedAccount, WrappedBy, wrapped_by};
 
 /// Why records cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ impl Records {
         let change = bundle.header().branch(true).map_err(wrong)?;
         let path = path.to_path_buf();
         let mut records = Self { path, file, bundle, external, change, sealed: None };
-        if records.header().fields().kind.scheme == Scheme::SealedAesGcm {
+        if records.header().fields().kind.scheme.is_sealed() {
             // Its one record's key is compared with the account's like any other's.
             let blob = records.get(false, 0)?.wrapped;
             let header = records.header().digest();
@@ -111,13 +111,23 @@ impl Records {
     pub fn key(&self, change: bool, index: u32) -> Result<(KeySource, PublicKey), RecordsError> {
         let Some(account) = &self.sealed else {
             let record = self.get(change, index)?;
-            return Ok((KeySource::Wrapped(record.wrapped.into()), record.public_key));
+            let by = self.wrapped_by().ok_or_else(|| RecordsError::Bundle {
+                path: self.path.clone(),
+                source: bundle::Error::Header("its scheme cannot be used by this signer"),
+            })?;
+            return Ok((KeySource::Wrapped(by, record.wrapped.into()), record.public_key));
         };
         let public_key = self
             .branch(change)
             .public_key(index)
             .map_err(|source| RecordsError::Bundle { path: self.path.clone(), source })?;
         Ok((KeySource::Sealed { account: Arc::clone(account), change, index }, public_key))
+    }
+
+    /// By what its children are unwrapped, if it holds any that a token can unwrap.
+    #[must_use]
+    pub fn wrapped_by(&self) -> Option<WrappedBy> {
+        wrapped_by(self.header())
     }
 
     /// What the records are.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::entry::Event;
+use bundle::Header;
 use policy::Rules;
 use policy::names::WalletName;
 use policy::rules::Tier;
@@ -20,7 +21,7 @@ use crate::ledger::Ledger;
 use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, StoreError};
 use crate::records::{Records, RecordsError, bundle_path};
 use crate::refusal::{Reason, Refusal};
-use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys};
+use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys, wrapped_by};
 use crate::told::Told;
 use crate::wallets::{WalletError, Wallets};
 
@@ -84,6 +85,17 @@ pub enum StartError {
         "wallet \"{0}\" was imported with another descriptor than the policy has now: its addresses would be others"
     )]
     OtherDescriptor(WalletName),
+    /// The settings leave a bundle's scheme out, or its key-encryption key is not here.
+    #[error(
+        "wallet \"{wallet}\": its children are wrapped by {scheme}, which `schemes` under [token] does not name, or under a \
+         key-encryption key that is not in this token"
+    )]
+    Scheme {
+        /// Which wallet.
+        wallet: WalletName,
+        /// Its bundle's scheme.
+        scheme: &'static str,
+    },
     /// TLS files.
     #[error("tls: {0}")]
     Tls(#[from] mtls::TlsError),
@@ -148,7 +160,7 @@ pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
     let token = open_token(config, config.token.clone()).await?;
     let log = open_log(config, &token, clock.clone()).await?;
     activate(&log, &rules).await?;
-    attach(&log, config, &mut wallets)?;
+    attach(&log, config, &token.keys(), &mut wallets)?;
     born::bind(&log, &config.state_dir, &mut wallets, &token.keys()).await?;
     let kin = log.read(|ledger| Kin::read(ledger, &config.state_dir));
     let state = |state: &str| Event::Service {
@@ -340,8 +352,31 @@ pub async fn activate(log: &Log<Ledger>, rules: &Rules) -> Result<(), StartError
     Ok(())
 }
 
+/// Whether children wrapped like this bundle's can be unwrapped with these settings and keys.
+///
+/// # Errors
+/// [`StartError::Scheme`] when not.
+pub fn carries(
+    config: &Config,
+    keys: &TokenKeys,
+    wallet: &WalletName,
+    header: &Header,
+) -> Result<(), StartError> {
+    let scheme = header.fields().kind.scheme;
+    let ways = config.token.wrapping()?.ways(&keys.to_wire().keks);
+    if scheme.is_sealed() || wrapped_by(header).is_some_and(|by| ways.contains(&by)) {
+        return Ok(());
+    }
+    Err(StartError::Scheme { wallet: wallet.clone(), scheme: scheme.name() })
+}
+
 /// Gives every imported wallet of the policy its records; those of the tier `token` have none.
-fn attach(log: &Log<Ledger>, config: &Config, wallets: &mut Wallets) -> Result<(), StartError> {
+fn attach(
+    log: &Log<Ledger>,
+    config: &Config,
+    keys: &TokenKeys,
+    wallets: &mut Wallets,
+) -> Result<(), StartError> {
     let bundled = wallets.iter().filter(|wallet| wallet.tier() != Tier::Token);
     let names: Vec<WalletName> = bundled.map(|wallet| wallet.name().clone()).collect();
     for name in names {
@@ -352,7 +387,9 @@ fn attach(log: &Log<Ledger>, config: &Config, wallets: &mut Wallets) -> Result<(
             return Err(StartError::OtherDescriptor(name));
         }
         let path = bundle_path(&config.state_dir, imported.bundle);
-        wallets.attach(&name, Records::open(&path, imported.bundle)?)?;
+        let records = Records::open(&path, imported.bundle)?;
+        carries(config, keys, &name, records.header())?;
+        wallets.attach(&name, records)?;
         tracing::info!(wallet = %name, tier = imported.tier, "wallet ready");
     }
     Ok(())

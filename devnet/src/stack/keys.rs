@@ -27,6 +27,8 @@ pub struct Children {
 pub enum Tier {
     /// Children wrapped for it.
     TokenHd,
+    /// The same under key-encryption keys.
+    TokenHdKwp,
     /// The account sealed for it.
     SealedHd,
 }
@@ -78,7 +80,7 @@ impl Tier {
     /// The name in the policy.
     pub fn name(self) -> &'static str {
         match self {
-            Self::TokenHd => "token-hd",
+            Self::TokenHd | Self::TokenHdKwp => "token-hd",
             Self::SealedHd => "sealed-hd",
         }
     }
@@ -109,8 +111,12 @@ pub(super) fn ceremony(
     let (external, change) = (children.external.to_string(), children.change.to_string());
     let mut arguments = vec!["create", "--network=regtest", "--tier", tier.name()];
     arguments.extend(["--script", script.name()]);
-    if tier == Tier::TokenHd {
+    if tier != Tier::SealedHd {
         arguments.extend(["--external", &external, "--change", &change]);
+    }
+    let kek = kek(dir, wallet);
+    if tier == Tier::TokenHdKwp {
+        arguments.extend(["--scheme", "aes-kwp", "--kek-out", text(&kek)?]);
     }
     let shares = [1, 2, 3].map(|number| share(dir, wallet, number));
     arguments.push("--shares=2of3");
@@ -119,7 +125,7 @@ pub(super) fn ceremony(
     }
     let account = number.to_string();
     let key = dir.join("ceremony").join(match tier {
-        Tier::TokenHd => "wrapping-key.pem",
+        Tier::TokenHd | Tier::TokenHdKwp => "wrapping-key.pem",
         Tier::SealedHd => "sealing-key.pem",
     });
     arguments.extend([
@@ -143,6 +149,11 @@ pub(super) fn ceremony(
 /// Where a wallet's bundle lies.
 pub(super) fn bundle(dir: &Path, wallet: &str) -> PathBuf {
     dir.join("ceremony").join(format!("{wallet}.bundle"))
+}
+
+/// Where a wallet's key-encryption key lies, encrypted to the one-time key.
+pub(super) fn kek(dir: &Path, wallet: &str) -> PathBuf {
+    dir.join("ceremony").join(format!("{wallet}.kek"))
 }
 
 /// Where one of a wallet's three shares lies.

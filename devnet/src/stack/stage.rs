@@ -68,7 +68,12 @@ impl Stage {
         let (port, dir) = (signer_port.to_string(), text(&self.dir)?);
         let config =
             fill(include_str!("signer.toml"), &[("port", &port), ("dir", dir), ("alice", &alice)])?;
-        fs::write(self.signer_config(), format!("{config}{section}"))?;
+        // [token] comes last.
+        let schemes = match self.tier {
+            Tier::TokenHdKwp => "schemes = [\"aes-kwp\"]\n",
+            Tier::TokenHd | Tier::SealedHd => "",
+        };
+        fs::write(self.signer_config(), format!("{config}{section}{schemes}"))?;
         let pem = self.dir.join("ceremony").join("wrapping-key.pem");
         let said = self.signer(&["init", "--pem", text(&pem)?])?;
         self.token = TokenFacts::read(&said)?;
@@ -82,11 +87,11 @@ impl Stage {
         let (tier, script) = (self.tier, self.script);
         let hold =
             |wallet, number| self.make_account(&Account { wallet, number, tier, script, children });
-        self.descriptors = Descriptors {
-            deposits: hold("deposits", 0)?,
-            hot: hold("hot", 1)?,
-            cold: keys::cold_descriptor()?,
-        };
+        let (deposits, hot) = (hold("deposits", 0)?, hold("hot", 1)?);
+        self.descriptors = Descriptors { deposits, hot, cold: keys::cold_descriptor()? };
+        if self.tier == Tier::TokenHdKwp {
+            self.leave_token_to_service()?;
+        }
         Ok(&self.descriptors)
     }
 
@@ -95,8 +100,48 @@ impl Stage {
         let fingerprint = match account.tier {
             Tier::TokenHd => self.token.fingerprint.concat(),
             Tier::SealedHd => self.token.sealing.concat(),
+            Tier::TokenHdKwp => self.open_import()?,
         };
-        keys::ceremony(&self.programs, &self.dir, account, &fingerprint)
+        let made = keys::ceremony(&self.programs, &self.dir, account, &fingerprint)?;
+        if account.tier == Tier::TokenHdKwp {
+            self.kek(&["import", text(&keys::kek(&self.dir, account.wallet))?])?;
+        }
+        Ok(made)
+    }
+
+    /// Makes the one-time key that the next ceremony encrypts its key-encryption key to; its fingerprint.
+    fn open_import(&self) -> Result<String> {
+        let attended = self.attended_pin();
+        if !attended.exists() {
+            fs::copy(self.dir.join("token").join("user.pin"), attended)?;
+        }
+        let pem = self.dir.join("ceremony").join("wrapping-key.pem");
+        if pem.exists() {
+            fs::remove_file(&pem)?;
+        }
+        let said = self.kek(&["open", "--pem", text(&pem)?])?;
+        let lines = said.lines().filter_map(|line| line.split_at_checked(13));
+        let lines = lines.skip_while(|(name, _)| name.trim() != "fingerprint").take(4);
+        Ok(lines.map(|(_, digits)| digits).collect())
+    }
+
+    fn kek(&self, arguments: &[&str]) -> Result<String> {
+        let attended = self.attended_pin();
+        self.signer(&[&["kek", "--pin-file", text(&attended)?], arguments].concat())
+    }
+
+    /// The token gets a PIN that whoever imported keys does not have, as the service did not have theirs.
+    fn leave_token_to_service(&self) -> Result<()> {
+        let new = self.dir.join("signer").join("new.pin");
+        fs::copy(self.attended_pin(), &new)?;
+        fs::write(&new, "the service's own\n")?;
+        self.signer(&["set-pin", "--new-pin-file", text(&new)?])?;
+        fs::remove_file(new)?;
+        Ok(())
+    }
+
+    fn attended_pin(&self) -> PathBuf {
+        self.dir.join("ceremony").join("attended.pin")
     }
 
     /// Writes the policy that names the wallets and has the officer sign it.

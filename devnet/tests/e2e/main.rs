@@ -19,6 +19,7 @@ mod operating;
 mod outages;
 mod process;
 mod reorgs;
+mod kwp;
 mod sealed;
 mod scripts;
 mod born;

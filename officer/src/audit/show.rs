@@ -31,6 +31,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::TokenKeyMade { .. } => "token key made",
         Event::TokenKeyState { .. } => "token key state",
         Event::TokenWalletBound { .. } => "wallet bound",
+        Event::KekImport { .. } => "key-encryption key",
         _ => "unknown",
     }
 }
@@ -130,6 +131,10 @@ fn rarely(event: &Event) -> String {
                 cloning_proof.map(|proof| format!(", cloning proof {}", hex::encode(proof)));
             let proof = proof.unwrap_or_default();
             return words(&format!("{wallet} ({tier}) to {}{proof}", keys.join(" ")));
+        }
+        Event::KekImport { what, key, serial } => {
+            let key = key.map_or(String::new(), |key| format!(" {}", hex::encode(key)));
+            return words(&format!("import {what}{key}, token {serial}"));
         }
         _ => {}
     }

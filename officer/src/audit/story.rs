@@ -142,7 +142,7 @@ impl Story {
             | Event::KeyState { .. }
             | Event::Waived { .. }
             | Event::PinChanged { .. } => Ok(()),
-            event => self.born_in_token(event),
+            event => self.key_in_token(event),
         }
     }
 
@@ -181,14 +181,14 @@ impl Story {
         }
     }
 
-    /// Keys that were born in the token; no other kind of entry is known here.
-    fn born_in_token(&mut self, event: &Event) -> Result<(), String> {
+    /// Keys that were born in the token or brought into it; no other kind of entry is known here.
+    fn key_in_token(&mut self, event: &Event) -> Result<(), String> {
         match event {
             Event::TokenKeyMade { public_key, .. } if self.born.insert(public_key.clone()) => {
                 Ok(())
             }
             Event::TokenKeyMade { .. } => Err("this key was made before".to_owned()),
-            Event::TokenKeyState { .. } => Ok(()),
+            Event::TokenKeyState { .. } | Event::KekImport { .. } => Ok(()),
             Event::TokenWalletBound { wallet, keys, indexes, .. } => {
                 self.bind(wallet, keys, *indexes)
             }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use audit::entry::Event;
-use bundle::{Bundle, Header, Script};
+use bundle::{Bundle, Header, Scheme, Script};
 use policy::Rules;
 use policy::names::WalletName;
 use policy::rules::Tier;
@@ -101,6 +101,15 @@ pub enum ImportError {
         found: String,
         /// Fingerprint of our token's key, hex.
         expected: String,
+    },
+    /// Under a key-encryption key that this token does not have.
+    #[error(
+        "the bundle's children are under the key-encryption key {found}, which this token does not have: bring it in \
+         first (`signer kek import`)"
+    )]
+    Kek {
+        /// Its fingerprint, hex.
+        found: String,
     },
     /// Other keys than the wallet has.
     #[error(
@@ -237,6 +246,7 @@ struct Expected {
     keys: Arc<Wallet>,
     network: String,
     wrapping: [u8; 32],
+    keks: Vec<[u8; 32]>,
 }
 
 impl Expected {
@@ -263,6 +273,7 @@ impl Expected {
                 return Err(ImportError::Tier { wallet: wallet.clone(), tier });
             }
         };
+        let keks = KeyFile::in_dir(state_dir).read()?.map(|keys| keys.kek_fingerprints());
         Ok(Self {
             wallet: wallet.clone(),
             tier: pinned.tier,
@@ -270,6 +281,7 @@ impl Expected {
             keys,
             network: beginning.network,
             wrapping,
+            keks: keks.unwrap_or_default(),
         })
     }
 
@@ -299,6 +311,11 @@ impl Expected {
         if found != self.tier.as_str() {
             let (wallet, expected) = (self.wallet.clone(), self.tier);
             return Err(ImportError::BundleTier { wallet, found, expected });
+        }
+        if fields.kind.scheme == Scheme::AesKwp {
+            let here = self.keks.contains(&fields.wrapping);
+            let found = hex::encode(fields.wrapping);
+            return if here { Ok(()) } else { Err(ImportError::Kek { found }) };
         }
         if fields.wrapping != self.wrapping {
             return Err(ImportError::WrappingKey {

@@ -298,7 +298,8 @@ impl Fold for Ledger {
             | Event::Service { .. }
             | Event::TailSetAside { .. }
             | Event::Waived { .. }
-            | Event::PinChanged { .. } => Ok(()),
+            | Event::PinChanged { .. }
+            | Event::KekImport { .. } => Ok(()),
             event => self.born_in_token(event),
         }
     }

@@ -44,6 +44,11 @@ pub struct TokenConfig {
     pub start_seconds_max: Option<NonZeroU8>,
     /// Most signatures that may wait, of requests and of proofs each.
     pub queue_jobs_max: Option<u32>,
+    /// How children may be wrapped for the token: rsa-oaep-sha1 (alone when not given), rsa-oaep-sha256, aes-kwp. Each is
+    /// tried at the start.
+    pub schemes: Option<Vec<String>>,
+    /// The number at which the module has AES key wrap with padding (RFC 5649); 0x210a when not given.
+    pub kwp_mechanism: Option<u64>,
     /// How often the keys' attributes are looked at again; 180 seconds when not given.
     pub check_seconds: Option<NonZeroU16>,
     /// Other tokens that hold the very same keys (by the vendor's cloning), by names of their own: all are used, and
@@ -150,6 +155,7 @@ impl TokenConfig {
 
     /// Where workers come from.
     pub(crate) fn source(&self) -> Result<Source, TokenError> {
+        self.wrapping()?;
         let plain = |name: &String| {
             !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
-use token_wire::SealedAccount;
+use token_wire::{SealedAccount, WrappedBy};
 
 /// One signature to make.
 #[derive(Clone)]
@@ -21,8 +21,8 @@ pub struct Job {
 /// Where a job's private key is.
 #[derive(Clone)]
 pub enum KeySource {
-    /// A child key, wrapped for the token.
-    Wrapped(Arc<[u8]>),
+    /// A child key, wrapped for the token, and by what.
+    Wrapped(WrappedBy, Arc<[u8]>),
     /// A child of an account that is sealed for the token.
     Sealed {
         /// The account.
@@ -81,11 +81,11 @@ impl ProofJob {
         bundle: &[u8; 32],
         change: bool,
         index: u32,
-        wrapped: Arc<[u8]>,
+        (by, wrapped): (WrappedBy, Arc<[u8]>),
         public_key: PublicKey,
     ) -> Self {
         let what = ToSign::Ecdsa(proof_digest(bundle, change, index));
-        Self(Job { key: KeySource::Wrapped(wrapped), what, public_key })
+        Self(Job { key: KeySource::Wrapped(by, wrapped), what, public_key })
     }
 
     /// A child of the sealed account, signing as the wallet's inputs do; `public_key` is derived from the xpub.

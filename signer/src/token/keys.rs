@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use token_wire::Keys;
+use token_wire::{Kek, Keys};
 
 use super::TokenError;
 
@@ -28,6 +28,8 @@ pub struct TokenKeys {
     pub sealing_spki: Option<Vec<u8>>,
     /// Keys for coins that were born in the token (tier `token`).
     pub born: Vec<PublicKey>,
+    /// Key-encryption keys that were imported, each by the canary under it.
+    pub keks: Vec<Vec<u8>>,
 }
 
 impl TokenKeys {
@@ -43,30 +45,22 @@ impl TokenKeys {
         self.sealing_spki.as_ref().map(|spki| Sha256::digest(spki).into())
     }
 
+    /// Fingerprints of the key-encryption keys.
+    #[must_use]
+    pub fn kek_fingerprints(&self) -> Vec<[u8; 32]> {
+        self.keks.iter().map(|canary| bundle::kek::fingerprint(canary)).collect()
+    }
+
     /// The wrapping key as PEM.
     #[must_use]
     pub fn wrapping_pem(&self) -> String {
-        Self::pem(&self.wrapping_spki)
+        pem(&self.wrapping_spki)
     }
 
     /// The sealing key as PEM, if there is one.
     #[must_use]
     pub fn sealing_pem(&self) -> Option<String> {
-        self.sealing_spki.as_deref().map(Self::pem)
-    }
-
-    fn pem(spki: &[u8]) -> String {
-        let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
-        let text = BASE64.encode(spki);
-        let mut rest = text.as_str();
-        while !rest.is_empty() {
-            let (line, after) = rest.split_at_checked(64).unwrap_or((rest, ""));
-            pem.push_str(line);
-            pem.push('\n');
-            rest = after;
-        }
-        pem.push_str("-----END PUBLIC KEY-----\n");
-        pem
+        self.sealing_spki.as_deref().map(pem)
     }
 
     pub(crate) fn to_wire(&self) -> Keys {
@@ -76,6 +70,7 @@ impl TokenKeys {
             checkpoint: self.checkpoint,
             sealing_spki: self.sealing_spki.clone(),
             born: self.born.iter().map(|key| key.serialize().to_vec()).collect(),
+            keks: self.keks.iter().map(|canary| kek(canary)).collect(),
         }
     }
 
@@ -87,8 +82,28 @@ impl TokenKeys {
             checkpoint: keys.checkpoint,
             sealing_spki: keys.sealing_spki,
             born: Vec::new(),
+            keks: keys.keks.into_iter().map(|kek| kek.canary).collect(),
         }
     }
+}
+
+/// A public key as PEM.
+pub(crate) fn pem(spki: &[u8]) -> String {
+    let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+    let text = BASE64.encode(spki);
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at_checked(64).unwrap_or((rest, ""));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem.push_str("-----END PUBLIC KEY-----\n");
+    pem
+}
+
+fn kek(canary: &[u8]) -> Kek {
+    Kek { fingerprint: bundle::kek::fingerprint(canary), canary: canary.to_vec() }
 }
 
 /// `token-keys.toml` in the state directory.
@@ -107,6 +122,8 @@ struct Stored {
     sealing_spki: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     born: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    keks: Vec<String>,
 }
 
 impl KeyFile {
@@ -146,6 +163,11 @@ impl KeyFile {
                 .iter()
                 .map(|key| PublicKey::from_str(key).map_err(|error| damaged(error.to_string())))
                 .collect::<Result<_, _>>()?,
+            keks: stored
+                .keks
+                .iter()
+                .map(|canary| hex::decode(canary).map_err(|error| damaged(error.to_string())))
+                .collect::<Result<_, _>>()?,
         }))
     }
 
@@ -167,6 +189,7 @@ impl KeyFile {
             checkpoint: hex::encode(keys.checkpoint),
             sealing_spki: keys.sealing_spki.as_ref().map(hex::encode),
             born: keys.born.iter().map(ToString::to_string).collect(),
+            keks: keys.keks.iter().map(hex::encode).collect(),
         };
         let text = toml::to_string(&stored)
             .map_err(|error| TokenError::state("write", &self.path, &error))?;
@@ -202,7 +225,14 @@ mod tests {
 
     fn keys(wrapping_spki: Vec<u8>) -> TokenKeys {
         let (attestation, checkpoint) = ([1; 32], [2; 32]);
-        TokenKeys { wrapping_spki, attestation, checkpoint, sealing_spki: None, born: Vec::new() }
+        TokenKeys {
+            wrapping_spki,
+            attestation,
+            checkpoint,
+            sealing_spki: None,
+            born: Vec::new(),
+            keks: Vec::new(),
+        }
     }
 
     #[test]
@@ -214,6 +244,7 @@ mod tests {
         let mut keys = keys(vec![7; 422]);
         for sealing in [None, Some(vec![8; 422])] {
             keys.sealing_spki = sealing;
+            keys.keks.push(vec![9; 144]);
             file.write(&keys).unwrap();
             assert_eq!(file.require().unwrap(), keys);
         }

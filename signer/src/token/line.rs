@@ -5,10 +5,12 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use bundle::KekFile;
 use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Binding, BindingProofs, Examination, FaultCode, FrameError, Keys, Reply, Request, TokenInfo,
+    Binding, BindingProofs, Examination, FaultCode, FrameError, Kek, KekImport, Keys, RawSignature,
+    Reply, Request, Schemes, TokenInfo, WrappedBy,
 };
 
 use super::config::{Source, TokenConfig};
@@ -21,6 +23,7 @@ pub(crate) struct Line {
     child: Option<Process>,
     info: TokenInfo,
     start_time: Duration,
+    schemes: Schemes,
 }
 
 impl Line {
@@ -47,7 +50,8 @@ impl Line {
             manufacturer: String::new(),
             model: String::new(),
         };
-        let mut line = Self { stream, child, info: nobody, start_time: config.start_time() };
+        let (start_time, schemes) = (config.start_time(), config.wrapping()?);
+        let mut line = Self { stream, child, info: nobody, start_time, schemes };
         let time = line.start_time;
         match line.ask(&Request::Hello { version: token_wire::VERSION }, time)? {
             Reply::Hello { version: token_wire::VERSION, .. } => {}
@@ -102,9 +106,10 @@ impl Line {
     /// Makes the keys that are missing; returns them all, and the names of those made.
     pub(crate) fn init(&mut self) -> Result<(TokenKeys, Vec<String>), TokenError> {
         let challenge = challenge()?;
-        match self.ask(&Request::Init { challenge }, self.start_time)? {
+        let schemes = self.schemes;
+        match self.ask(&Request::Init { challenge, schemes }, self.start_time)? {
             Reply::Bound { keys, proofs, made } => {
-                check_proofs(&keys, &proofs, &challenge)?;
+                check_proofs(&keys, &schemes, &proofs, &challenge)?;
                 Ok((TokenKeys::from_wire(keys), made))
             }
             other => Err(unexpected(&other)),
@@ -115,10 +120,11 @@ impl Line {
     pub(crate) fn bind(&mut self, keys: &TokenKeys) -> Result<(), TokenError> {
         let challenge = challenge()?;
         let wanted = keys.to_wire();
-        let binding = Binding { keys: wanted.clone(), challenge };
+        let schemes = self.schemes;
+        let binding = Binding { keys: wanted.clone(), schemes, challenge };
         match self.ask(&Request::Bind(binding), self.start_time)? {
             Reply::Bound { keys, proofs, .. } if keys == wanted => {
-                check_proofs(&keys, &proofs, &challenge)
+                check_proofs(&keys, &schemes, &proofs, &challenge)
             }
             Reply::Bound { .. } => {
                 Err(TokenError::Keys("the worker bound other keys than those asked for".into()))
@@ -141,11 +147,50 @@ impl Line {
         }
     }
 
+    /// Has the token make the one-time key of an import; its SubjectPublicKeyInfo.
+    pub(crate) fn open_import(&mut self) -> Result<Vec<u8>, TokenError> {
+        match self.ask(&Request::OpenImport, self.start_time)? {
+            Reply::ImportOpened { spki } => Ok(spki),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the token take a key-encryption key, which must open its canary, and destroy the one-time key.
+    pub(crate) fn import_kek(
+        &mut self,
+        file: &KekFile,
+        kwp_mechanism: u64,
+    ) -> Result<(), TokenError> {
+        let challenge = challenge()?;
+        let import = KekImport {
+            import_key: file.import_key,
+            wrapped: file.wrapped.clone(),
+            kek: Kek { fingerprint: file.fingerprint(), canary: file.canary.clone() },
+            kwp_mechanism,
+            challenge,
+        };
+        match self.ask(&Request::ImportKek(import), self.start_time)? {
+            Reply::KekImported { canary } if is_canarys(canary, &challenge)? => Ok(()),
+            Reply::KekImported { .. } => {
+                Err(TokenError::Keys("the key that was imported does not open its canary".into()))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// A bound key's attributes, which are what they must be, one line each.
     pub(crate) fn describe(&mut self, key: &PublicKey) -> Result<Vec<String>, TokenError> {
         let question = Request::Describe { public_key: key.serialize().to_vec() };
         match self.ask(&question, self.start_time)? {
             Reply::Described(attributes) => Ok(attributes),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the token destroy the one-time key; whether there was one.
+    pub(crate) fn close_import(&mut self) -> Result<bool, TokenError> {
+        match self.ask(&Request::CloseImport, self.start_time)? {
+            Reply::ImportClosed { was_open } => Ok(was_open),
             other => Err(unexpected(&other)),
         }
     }
@@ -314,10 +359,11 @@ fn challenge() -> Result<[u8; 32], TokenError> {
     Ok(bytes)
 }
 
-/// The private halves are those keys': both Ed25519 keys signed the challenge, and what was wrapped for the
-/// wrapping key came out of it as the canary.
+/// The private halves are those keys': both Ed25519 keys signed the challenge, and in each way that children are wrapped
+/// what was wrapped came out as the canary.
 fn check_proofs(
     keys: &Keys,
+    schemes: &Schemes,
     proofs: &BindingProofs,
     challenge: &[u8; 32],
 ) -> Result<(), TokenError> {
@@ -333,10 +379,17 @@ fn check_proofs(
     if !verify::ed25519(proofs.checkpoint, &statement, &keys.checkpoint) {
         return unproven("checkpoint");
     }
-    let canary = secp256k1::PublicKey::from_slice(&token_wire::CANARY_PUBLIC_KEY)
-        .map_err(|error| TokenError::Keys(error.to_string()))?;
-    if verify::ecdsa(proofs.canary, Sha256::digest(challenge).into(), &canary).is_none() {
+    let proven: Vec<WrappedBy> = proofs.canaries.iter().map(|(way, _)| *way).collect();
+    if proven != schemes.ways(&keys.keks) {
         return unproven("wrapping");
+    }
+    for (way, signature) in &proofs.canaries {
+        if !is_canarys(*signature, challenge)? {
+            return unproven(match way {
+                WrappedBy::OaepSha1 | WrappedBy::OaepSha256 => "wrapping",
+                WrappedBy::Kek(_) => "key-encryption",
+            });
+        }
     }
     if proofs.born.len() != keys.born.len() {
         return unproven("coins'");
@@ -349,4 +402,11 @@ fn check_proofs(
         }
     }
     Ok(())
+}
+
+/// Whether the canary signed the challenge.
+fn is_canarys(signature: RawSignature, challenge: &[u8; 32]) -> Result<bool, TokenError> {
+    let canary = PublicKey::from_slice(&token_wire::CANARY_PUBLIC_KEY)
+        .map_err(|error| TokenError::Keys(error.to_string()))?;
+    Ok(verify::ecdsa(signature, Sha256::digest(challenge).into(), &canary).is_some())
 }

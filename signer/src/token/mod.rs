@@ -4,7 +4,7 @@
 //! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `member` and `breaker`
 //! (one of several tokens with the same keys), `worker` (a thread for each process), `queue` and `work` (who gets what
 //! next), `line`, `spawn` and `starter` (one process), `latch` (a refused PIN is
-//! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`.
+//! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`, `schemes`.
 
 mod config;
 mod error;
@@ -22,6 +22,7 @@ mod starter;
 mod latch;
 mod distrust;
 mod verify;
+mod schemes;
 #[cfg(test)]
 mod tests;
 
@@ -32,15 +33,16 @@ pub use error::TokenError;
 pub use jobs::{Job, KeySource, ProofJob, SigningJobs, ToSign};
 pub use keys::TokenKeys;
 pub use starter::Starter;
-pub use token_wire::{Counters, SealedAccount, StatementKey, TokenInfo};
+pub use token_wire::{Counters, SealedAccount, StatementKey, TokenInfo, WrappedBy};
 pub use verify::Signature;
 
 pub(crate) use config::worker_program;
 pub(crate) use distrust::Distrust;
-pub(crate) use keys::{KeyFile, sync_dir, write_durably};
+pub(crate) use keys::{KeyFile, pem, sync_dir, write_durably};
 pub(crate) use latch::{Latch, read as read_file, remove as remove_file};
 pub(crate) use line::Line;
 pub(crate) use member::{standby_dir, state_dirs};
+pub(crate) use schemes::wrapped_by;
 pub(crate) use verify::{ecdsa, ed25519};
 
 use crate::log::DurablePermit;

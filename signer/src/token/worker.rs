@@ -304,8 +304,8 @@ fn question(batch: &Batch) -> Request {
         return Request::Born(BornBatch { id, permit, jobs: jobs().filter_map(born).collect() });
     }
     let wrapped = |job: &Job| match (&job.key, job.what) {
-        (KeySource::Wrapped(wrapped), ToSign::Ecdsa(digest)) => {
-            Some(WireJob { wrapped: wrapped.to_vec(), digest })
+        (KeySource::Wrapped(by, wrapped), ToSign::Ecdsa(digest)) => {
+            Some(WireJob { by: *by, wrapped: wrapped.to_vec(), digest })
         }
         _ => None,
     };

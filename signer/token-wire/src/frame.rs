@@ -82,7 +82,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Batch, Job, JobOutcome, RawSignature, Reply, Request, VERSION};
+    use crate::{Batch, Job, JobOutcome, RawSignature, Reply, Request, VERSION, WrappedBy};
 
     #[test]
     fn an_end_between_frames_is_an_end() {
@@ -151,7 +151,10 @@ mod tests {
             jobs in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..400), any::<[u8; 32]>()), 0..40),
             flip in any::<prop::sample::Index>(),
         ) {
-            let jobs: Vec<Job> = jobs.into_iter().map(|(wrapped, digest)| Job { wrapped, digest }).collect();
+            let jobs: Vec<Job> = jobs
+                .into_iter()
+                .map(|(wrapped, digest)| Job { by: WrappedBy::OaepSha1, wrapped, digest })
+                .collect();
             let sent = Request::Sign(Batch { id, permit, jobs });
             let mut bytes = Vec::new();
             write(&mut bytes, &sent).unwrap();

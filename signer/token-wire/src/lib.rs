@@ -13,6 +13,7 @@
 //! Sign, Sealed, Born, Statement, Describe, Check, Counters, Shutdown
 //! MakeBorn -> BornMade   (`signer token-key generate` only)
 //! Examine (once open), SetPin (once logged in)
+//! OpenImport, ImportKek, CloseImport (once logged in, before Bind)
 //! ```
 //!
 //! Any question may be answered with [`Reply::Fault`] instead.
@@ -25,13 +26,13 @@ mod starting;
 pub use frame::{FrameError, read, write};
 pub use message::{
     Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Examination, Fault, FaultCode,
-    Job, JobFault, JobOutcome, Keys, PinState, RawSignature, Reply, Request, SealedAccount,
-    SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo,
+    Job, JobFault, JobOutcome, Kek, KekImport, Keys, PinState, RawSignature, Reply, Request,
+    Schemes, SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo, WrappedBy,
 };
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.

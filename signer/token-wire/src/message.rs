@@ -24,6 +24,8 @@ pub enum Request {
     Init {
         /// Fresh random bytes that the key proofs sign.
         challenge: [u8; 32],
+        /// As in [`Binding::schemes`].
+        schemes: Schemes,
     },
     /// Find exactly these keys and check them.
     Bind(Binding),
@@ -65,6 +67,12 @@ pub enum Request {
     },
     /// Sign with keys for coins that were born in the token, once for each job.
     Born(BornBatch),
+    /// Make the key that one key-encryption key comes into the token by. Before `Bind`, in a session that writes.
+    OpenImport,
+    /// Unwrap a key-encryption key by it, and destroy it.
+    ImportKek(KekImport),
+    /// Destroy it without an import.
+    CloseImport,
 }
 
 /// What the worker answers.
@@ -124,6 +132,21 @@ pub enum Reply {
     },
     /// To `Describe`: every attribute that must be as it is, as the token shows it, one line each.
     Described(Vec<String>),
+    /// To `OpenImport`.
+    ImportOpened {
+        /// SubjectPublicKeyInfo (DER) of the one-time key.
+        spki: Vec<u8>,
+    },
+    /// To `ImportKek`: the key is in the token, the one-time key is not any more.
+    KekImported {
+        /// By the canary under the key, over [`KekImport::challenge`].
+        canary: RawSignature,
+    },
+    /// To `CloseImport`.
+    ImportClosed {
+        /// Whether there was a one-time key.
+        was_open: bool,
+    },
 }
 
 /// What the token says about its PIN.
@@ -146,6 +169,76 @@ pub struct Keys {
     pub sealing_spki: Option<Vec<u8>>,
     /// Keys for coins that were born in the token: compressed secp256k1 keys.
     pub born: Vec<Vec<u8>>,
+    /// Key-encryption keys that were imported.
+    pub keks: Vec<Kek>,
+}
+
+/// A key-encryption key, known by what it opens.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Kek {
+    /// Its name, a hash of the canary.
+    pub fingerprint: [u8; 32],
+    /// The canary under it, by AES key wrap with padding.
+    pub canary: Vec<u8>,
+}
+
+/// How children may be wrapped, and at which of a module's numbers its mechanisms are. What is not named is neither tried
+/// nor used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Schemes {
+    /// RSA-OAEP with SHA-1 and MGF1-SHA-1, by the wrapping key.
+    pub oaep_sha1: bool,
+    /// RSA-OAEP with SHA-256 and MGF1-SHA-256, by the wrapping key.
+    pub oaep_sha256: bool,
+    /// AES key wrap with padding (RFC 5649) under key-encryption keys: the mechanism's number in this module.
+    pub kwp_mechanism: Option<u64>,
+}
+
+impl Default for Schemes {
+    fn default() -> Self {
+        Self { oaep_sha1: true, oaep_sha256: false, kwp_mechanism: None }
+    }
+}
+
+impl Schemes {
+    /// Every way by which these keys must unwrap children.
+    #[must_use]
+    pub fn ways(&self, keks: &[Kek]) -> Vec<WrappedBy> {
+        let oaep =
+            [(self.oaep_sha1, WrappedBy::OaepSha1), (self.oaep_sha256, WrappedBy::OaepSha256)];
+        let mut ways: Vec<WrappedBy> =
+            oaep.into_iter().filter_map(|(on, way)| on.then_some(way)).collect();
+        if self.kwp_mechanism.is_some() {
+            ways.extend(keks.iter().map(|kek| WrappedBy::Kek(kek.fingerprint)));
+        }
+        ways
+    }
+}
+
+/// What a child is wrapped by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum WrappedBy {
+    /// The wrapping key, RSA-OAEP with SHA-1.
+    OaepSha1,
+    /// The wrapping key, RSA-OAEP with SHA-256.
+    OaepSha256,
+    /// The key-encryption key with this fingerprint.
+    Kek([u8; 32]),
+}
+
+/// A key-encryption key as a ceremony hands it over.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KekImport {
+    /// SHA-256 of the one-time key's SubjectPublicKeyInfo.
+    pub import_key: [u8; 32],
+    /// The key by RSA-OAEP with SHA-1.
+    pub wrapped: Vec<u8>,
+    /// What it is known by.
+    pub kek: Kek,
+    /// The number of AES key wrap with padding in this module.
+    pub kwp_mechanism: u64,
+    /// Fresh random bytes; the canary signs their SHA-256.
+    pub challenge: [u8; 32],
 }
 
 /// Which keys to find, and what their proofs sign.
@@ -153,6 +246,8 @@ pub struct Keys {
 pub struct Binding {
     /// The keys, as written down by `signer init`.
     pub keys: Keys,
+    /// How children may be wrapped.
+    pub schemes: Schemes,
     /// Fresh random bytes.
     pub challenge: [u8; 32],
 }
@@ -164,8 +259,8 @@ pub struct BindingProofs {
     pub attestation: RawSignature,
     /// By the checkpoint key over [`Binding::statement`].
     pub checkpoint: RawSignature,
-    /// By the canary child, wrapped for the wrapping key and unwrapped by it, over the challenge.
-    pub canary: RawSignature,
+    /// By the canary child over the challenge, wrapped and unwrapped in each of [`Schemes::ways`].
+    pub canaries: Vec<(WrappedBy, RawSignature)>,
     /// By each key for coins, in their order, over SHA-256 of [`Binding::born_statement`].
     pub born: Vec<RawSignature>,
 }
@@ -222,6 +317,8 @@ pub struct Batch {
 /// One signature to make.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
+    /// What it is wrapped by.
+    pub by: WrappedBy,
     /// The child key, wrapped for the token.
     pub wrapped: Vec<u8>,
     /// What is signed.

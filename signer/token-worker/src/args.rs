@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use confine::Mode;
 
-use crate::conformance;
+use crate::kwp;
 use crate::pin::Pin;
 
 /// Signs for the signer with the keys of one PKCS#11 token. Started by the signer, or by systemd for each
@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) conformance: bool,
     /// With `--conformance`: the number at which the module has AES key wrap with padding (RFC 5649).
-    #[arg(long, default_value = "0x210a", value_parser = conformance::number)]
+    #[arg(long, default_value = "0x210a", value_parser = kwp::number)]
     pub(crate) kwp_mechanism: u64,
     /// Start workers with these settings for whoever asks on standard input, and do nothing else.
     #[arg(long, hide = true)]

@@ -10,7 +10,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use token_wire::{Fault, FaultCode};
 
 use crate::expect::check_child;
-use crate::keys::oaep;
+use crate::scheme::{Unwrapper, oaep};
 use crate::session::Session;
 use crate::unwrap_template::child;
 use crate::{der, fault};
@@ -66,10 +66,10 @@ pub(crate) fn wrap_by(
 /// Tries everything on the canary child; the first thing that works is the fault.
 pub(crate) fn try_everything(
     session: &Session,
-    wrapping: ObjectHandle,
+    unwrapper: &Unwrapper,
     wrapped: &[u8],
 ) -> Result<(), Fault> {
-    children().run(session, wrapping, wrapped)
+    children().run(session, unwrapper, wrapped)
 }
 
 /// Unwraps the canary by a template.
@@ -118,11 +118,10 @@ impl Trial {
     pub(crate) fn run(
         &self,
         session: &Session,
-        unwrapping: ObjectHandle,
+        unwrapper: &Unwrapper,
         wrapped: &[u8],
     ) -> Result<(), Fault> {
-        let unwrap =
-            |template: &[Attribute]| session.unwrap_key(&oaep(), unwrapping, wrapped, template);
+        let unwrap = |template: &[Attribute]| unwrapper.unwrap(session, wrapped, template);
         self.each(session, &unwrap, &mut |_, outcome| outcome)
     }
 

@@ -34,6 +34,28 @@ pub(crate) fn wrapping() -> Vec<Attribute> {
     expected
 }
 
+/// The key that a key-encryption key is imported through: as the wrapping key, but that it is destroyed after its use.
+pub(crate) fn check_import_key(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+    let name = "one-time key";
+    let mut expected = wrapping();
+    expected.retain(|wanted| wanted.attribute_type() != AttributeType::Destroyable);
+    check(session, key, name, &expected)?;
+    check_unwrap_template(session, key, name, &crate::unwrap_template::kek())
+}
+
+/// A key-encryption key. It came from outside, so it is neither local nor was it never extractable; what it may do is all
+/// that can be asked of it.
+pub(crate) fn check_kek(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+    by: MechanismType,
+) -> Result<(), Fault> {
+    check(session, key, name, &crate::unwrap_template::kek())?;
+    check(session, key, name, &[Attribute::AllowedMechanisms(vec![by])])?;
+    check_unwrap_template(session, key, name, &crate::unwrap_template::child())
+}
+
 /// The entries cannot be read back through cryptoki: their number is checked here, each of them by canary.
 pub(crate) fn check_unwrap_template(
     session: &Session,

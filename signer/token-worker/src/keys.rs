@@ -1,27 +1,28 @@
 //! The token's own keys: found by their public halves (never by a label alone), made where `signer init` finds
 //! none, checked attribute by attribute. It never takes one of two that claim to be the same.
 
-use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use token_wire::{BORN_MAX, Counters, Fault, FaultCode, Keys, StatementKey};
+use token_wire::{BORN_MAX, Counters, Fault, FaultCode, Keys, Schemes, StatementKey};
 
 use crate::der;
 use crate::expect::{bytes, check_born, check_statement, check_wrapping};
 use crate::fault;
 use crate::session::Session;
-use crate::unwrap_template::{WRAPPING_MECHANISM, child, opener, with_attribute};
+use crate::unwrap_template::{WRAPPING_MECHANISM, child, kek, opener, with_attribute};
 
 /// Bits of a key that unwraps.
 const WRAPPING_BITS: u64 = 3072;
 
-/// The two RSA keys that unwrap.
+/// The RSA keys that unwrap.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unwrapping {
     /// Children of `token-hd` accounts.
     Wrapping,
     /// The AES keys of `sealed-hd` accounts.
     Sealing,
+    /// One key-encryption key; there only while it is imported.
+    Import,
 }
 
 impl Unwrapping {
@@ -29,10 +30,11 @@ impl Unwrapping {
         match self {
             Self::Wrapping => "wrapping",
             Self::Sealing => "sealing",
+            Self::Import => "import",
         }
     }
 
-    fn label(self) -> String {
+    pub(crate) fn label(self) -> String {
         format!("cofferdam {} 1", self.name())
     }
 
@@ -40,6 +42,7 @@ impl Unwrapping {
         match self {
             Self::Wrapping => child(),
             Self::Sealing => opener(),
+            Self::Import => kek(),
         }
     }
 }
@@ -53,6 +56,8 @@ pub(crate) struct KeyRing {
     pub(crate) sealing: Option<ObjectHandle>,
     /// Keys for coins, by their public halves.
     pub(crate) born: Vec<(Vec<u8>, ObjectHandle)>,
+    /// Key-encryption keys by their fingerprints; none unless the settings have them.
+    pub(crate) keks: Vec<([u8; 32], ObjectHandle)>,
     pub(crate) public: Keys,
 }
 
@@ -87,7 +92,8 @@ pub(crate) struct Finder<'a> {
 
 impl Finder<'_> {
     /// Finds exactly these keys and checks them.
-    pub(crate) fn bind(&mut self, keys: &Keys) -> Result<KeyRing, Fault> {
+    pub(crate) fn bind(&mut self, keys: &Keys, schemes: &Schemes) -> Result<KeyRing, Fault> {
+        self.refuse_open_import()?;
         let sealing = keys.sealing_spki.as_deref();
         if keys.born.len() > BORN_MAX {
             return Err(Fault::new(FaultCode::BadRequest, "more keys for coins than there may be"));
@@ -101,6 +107,10 @@ impl Finder<'_> {
                 .transpose()?,
             attestation: self.statement_with(StatementKey::Attestation, &keys.attestation)?,
             checkpoint: self.statement_with(StatementKey::Checkpoint, &keys.checkpoint)?,
+            keks: match schemes.kwp_mechanism {
+                Some(number) => self.keks(&keys.keks, number)?,
+                None => Vec::new(),
+            },
             public: keys.clone(),
         };
         ring.check(self.session)?;
@@ -108,7 +118,7 @@ impl Finder<'_> {
     }
 
     /// Makes the keys whose labels the token lacks, then binds to whatever has the labels. Names those made.
-    pub(crate) fn init(&mut self) -> Result<(KeyRing, Vec<String>), Fault> {
+    pub(crate) fn init(&mut self, schemes: &Schemes) -> Result<(KeyRing, Vec<String>), Fault> {
         let mut made = Vec::new();
         for key in [Unwrapping::Wrapping, Unwrapping::Sealing] {
             if self.labelled(&key.label())?.is_none() {
@@ -129,8 +139,9 @@ impl Finder<'_> {
             checkpoint: self.labelled_point(StatementKey::Checkpoint)?,
             // These are found by `signer token-key generate`, each by its name.
             born: Vec::new(),
+            keks: Vec::new(),
         };
-        Ok((self.bind(&public)?, made))
+        Ok((self.bind(&public, schemes)?, made))
     }
 
     /// The one private RSA key with this public half.
@@ -248,7 +259,7 @@ impl Finder<'_> {
     }
 
     /// The private key with this label, if there is one.
-    fn labelled(&mut self, label: &str) -> Result<Option<ObjectHandle>, Fault> {
+    pub(crate) fn labelled(&mut self, label: &str) -> Result<Option<ObjectHandle>, Fault> {
         let found = self.find(&[
             Attribute::Class(ObjectClass::PRIVATE_KEY),
             Attribute::Token(true),
@@ -273,7 +284,7 @@ impl Finder<'_> {
         self.point(public)
     }
 
-    fn spki(&self, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn spki(&self, key: ObjectHandle) -> Result<Vec<u8>, Fault> {
         Ok(der::rsa_spki(&bytes(self.session, key, AttributeType::Modulus)?))
     }
 
@@ -283,7 +294,7 @@ impl Finder<'_> {
             .ok_or_else(|| Fault::new(FaultCode::KeyUnsafe, "an Ed25519 key has no 32-byte point"))
     }
 
-    fn find(&mut self, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
+    pub(crate) fn find(&mut self, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Fault> {
         self.counters.finds = self.counters.finds.saturating_add(1);
         self.session
             .find_objects(template)
@@ -404,12 +415,6 @@ fn new_id(session: &Session) -> Result<Vec<u8>, Fault> {
     session.generate_random_vec(16).map_err(|error| fault::token("make random bytes", &error))
 }
 
-/// `CKM_RSA_PKCS_OAEP` as SoftHSM has it: SHA-1, MGF1 with SHA-1, no label.
-pub(crate) fn oaep() -> Mechanism<'static> {
-    let hash = (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1);
-    Mechanism::RsaPkcsOaep(PkcsOaepParams::new(hash.0, hash.1, PkcsOaepSource::empty()))
-}
-
 /// What every private key of ours begins with.
 fn private_template(id: Vec<u8>, label: Vec<u8>, mechanism: MechanismType) -> Vec<Attribute> {
     vec![
@@ -432,7 +437,7 @@ fn label(key: StatementKey) -> String {
     format!("cofferdam {key} 1")
 }
 
-fn only(found: &[ObjectHandle], name: &str) -> Result<ObjectHandle, Fault> {
+pub(crate) fn only(found: &[ObjectHandle], name: &str) -> Result<ObjectHandle, Fault> {
     match found {
         [key] => Ok(*key),
         [] => Err(missing(name)),

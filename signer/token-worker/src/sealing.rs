@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::canary::{Trial, wrap};
 use crate::expect::check_opener;
 use crate::fault;
+use crate::scheme::{Unwrapper, oaep};
 use crate::session::Session;
 use crate::unwrap_template::opener;
 
@@ -69,8 +70,7 @@ impl<'a> Sealing<'a> {
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let (wrapped, sealed) = split(&account.blob).ok_or(Error::InvalidValue)?;
         count(&mut counters.unwraps);
-        let unwrapped =
-            self.session.unwrap_key(&crate::keys::oaep(), self.key, wrapped, &self.template)?;
+        let unwrapped = self.session.unwrap_key(&oaep(), self.key, wrapped, &self.template)?;
         count(&mut counters.decrypts);
         let opened = decrypt(self.session, unwrapped, sealed, &account.header);
         // Destroyed also when it did not open.
@@ -88,7 +88,8 @@ impl<'a> Sealing<'a> {
         counters: &mut Counters,
     ) -> Result<SealedAccount, Fault> {
         let wrapped = wrap(self.session, spki, &CANARY_KEY)?;
-        trial().run(self.session, self.key, &wrapped)?;
+        let unwrapper = Unwrapper { mechanism: oaep(), key: self.key };
+        trial().run(self.session, &unwrapper, &wrapped)?;
         let sealed = |sealed: &[u8]| SealedAccount {
             header: [0; 32],
             blob: [wrapped.as_slice(), sealed].concat(),

@@ -6,14 +6,16 @@ use std::os::unix::net::UnixStream;
 use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Binding, BindingProofs, BornBatch, Counters, Fault, FaultCode, Reply, Request, SealedAccount,
-    SealedBatch, StatementKey, VERSION,
+    Binding, BindingProofs, BornBatch, Counters, Fault, FaultCode, Keys, Reply, Request, Schemes,
+    SealedAccount, SealedBatch, StatementKey, VERSION, WrappedBy,
 };
 
 use crate::args::Args;
 use crate::keys::{Finder, KeyRing, born_name};
+use crate::scheme::{Unwrapper, oaep, oaep_sha256};
 use crate::sealed::Open;
 use crate::sealing::Sealing;
+use crate::session::Session;
 use crate::sign::{self, Children};
 use crate::token::{TRIES_MAX, Token};
 use crate::watchdog::Watchdog;
@@ -53,12 +55,22 @@ struct LoggedIn {
 /// Keys found and checked.
 pub(crate) struct Ready {
     pub(crate) keys: KeyRing,
-    pub(crate) canary: Vec<u8>,
+    schemes: Schemes,
+    /// The canary, wrapped in each way that children may be.
+    canaries: Vec<(WrappedBy, Vec<u8>)>,
     /// The sealed canary, where the token has a sealing key.
     sealing: Option<SealedAccount>,
 }
 
 impl Ready {
+    /// By what a child that is wrapped like this is unwrapped, and the canary wrapped in the same way.
+    pub(crate) fn way(&self, by: WrappedBy) -> Result<(Unwrapper, &[u8]), Fault> {
+        let unwrapper = Unwrapper::of(by, &self.keys, &self.schemes)?;
+        let canary = self.canaries.iter().find(|(way, _)| *way == by);
+        let (_, canary) = canary.ok_or_else(out_of_order)?;
+        Ok((unwrapper, canary))
+    }
+
     /// A fresh session, and the same keys found and checked in it: the old handles may be worth nothing.
     pub(crate) fn renew(
         &mut self,
@@ -71,8 +83,8 @@ impl Ready {
 
     /// The same keys, found and checked once more. Where they were and are not any more, the token went away.
     fn find_again(&mut self, token: &mut Token, counters: &mut Counters) -> Result<(), Fault> {
-        let public = self.keys.public.clone();
-        let found = token.steadily(|session| Finder { session, counters }.bind(&public));
+        let (public, schemes) = (self.keys.public.clone(), self.schemes);
+        let found = token.steadily(|session| Finder { session, counters }.bind(&public, &schemes));
         self.keys = found.map_err(|fault| match fault.code {
             FaultCode::KeyMissing => Fault::new(
                 FaultCode::TokenGone,
@@ -93,8 +105,15 @@ impl Worker<'_> {
             Request::Open { write } => self.open(write),
             Request::Pin { last_try } => self.pin_state(last_try),
             Request::Login => self.log_in(socket),
-            Request::Init { challenge } => self.bind(None, &challenge),
-            Request::Bind(Binding { keys, challenge }) => self.bind(Some(&keys), &challenge),
+            Request::Init { challenge, schemes } => self.bind(None, schemes, &challenge),
+            Request::Bind(Binding { keys, schemes, challenge }) => {
+                self.bind(Some(&keys), schemes, &challenge)
+            }
+            Request::OpenImport => self.importing(|finder, _| finder.open_import()),
+            Request::ImportKek(import) => {
+                self.importing(|finder, counters| finder.import_kek(&import, counters))
+            }
+            Request::CloseImport => self.importing(|finder, _| finder.close_import()),
             Request::Sign(batch) => self.sign(&batch),
             Request::Sealed(batch) => self.sealed(&batch),
             Request::Statement { key, message } => self.statement(key, &message),
@@ -160,7 +179,8 @@ impl Worker<'_> {
     /// canary, and proves the keys to the signer.
     fn bind(
         &mut self,
-        wanted: Option<&token_wire::Keys>,
+        wanted: Option<&Keys>,
+        schemes: Schemes,
         challenge: &[u8; 32],
     ) -> Result<Reply, Fault> {
         let token = match &mut self.token {
@@ -171,29 +191,34 @@ impl Worker<'_> {
         // What is made is made once: only looking is repeated.
         let (keys, made) = match wanted {
             Some(wanted) => {
-                (token.steadily(|session| Finder { session, counters }.bind(wanted))?, Vec::new())
+                let find = |session: &Session| Finder { session, counters }.bind(wanted, &schemes);
+                (token.steadily(find)?, Vec::new())
             }
-            None => Finder { session: token.session(), counters }.init()?,
+            None => Finder { session: token.session(), counters }.init(&schemes)?,
         };
-        let wrapped = token.steadily(|session| {
-            canary::wrap(session, &keys.public.wrapping_spki, &canary::CANARY_PKCS8)
-        })?;
-        token.steadily(|session| canary::try_everything(session, keys.wrapping, &wrapped))?;
         let statement = Binding::statement(challenge);
         let digest: [u8; 32] = Sha256::digest(challenge).into();
         let mut prove =
             |key| token.steadily(|session| sign::statement(session, key, &statement, counters));
         let (attestation, checkpoint) = (prove(keys.attestation)?, prove(keys.checkpoint)?);
-        let canary = token.steadily(|session| {
-            Children::new(session, keys.wrapping, &wrapped).canary(&digest, counters)
-        })?;
         let mut born = Vec::with_capacity(keys.born.len());
         for (public_key, key) in &keys.born {
             let statement = Binding::born_statement(challenge, public_key);
             let digest: [u8; 32] = Sha256::digest(statement).into();
             born.push(token.steadily(|session| sign::by_born(session, *key, &digest))?);
         }
-        let proofs = BindingProofs { attestation, checkpoint, canary, born };
+        let (mut canaries, mut signed) = (Vec::new(), Vec::new());
+        for way in schemes.ways(&keys.public.keks) {
+            let canary = token.steadily(|session| wrapped_canary(session, way, &keys.public))?;
+            let unwrapper = Unwrapper::of(way, &keys, &schemes)?;
+            token.steadily(|session| canary::try_everything(session, &unwrapper, &canary))?;
+            let proof = token.steadily(|session| {
+                Children::new(session, &unwrapper, &canary).canary(&digest, counters)
+            })?;
+            signed.push((way, proof));
+            canaries.push((way, canary));
+        }
+        let proofs = BindingProofs { attestation, checkpoint, canaries: signed, born };
         let sealing =
             match (keys.sealing, &keys.public.sealing_spki) {
                 (Some(key), Some(spki)) => Some(token.steadily(|session| {
@@ -202,8 +227,23 @@ impl Worker<'_> {
                 _ => None,
             };
         let public = keys.public.clone();
-        self.ready = Some(Ready { keys, canary: wrapped, sealing });
+        self.ready = Some(Ready { keys, schemes, canaries, sealing });
         Ok(Reply::Bound { keys: public, proofs: Box::new(proofs), made })
+    }
+
+    /// Before the keys are bound, which an open import forbids.
+    fn importing(
+        &mut self,
+        work: impl FnOnce(&mut Finder<'_>, &mut Counters) -> Result<Reply, Fault>,
+    ) -> Result<Reply, Fault> {
+        match &self.token {
+            Some(LoggedIn { token, yes: true }) if self.ready.is_none() => {
+                let mut apart = Counters::default();
+                let mut finder = Finder { session: token.session(), counters: &mut self.counters };
+                work(&mut finder, &mut apart)
+            }
+            _ => Err(out_of_order()),
+        }
     }
 
     fn sign(&mut self, batch: &token_wire::Batch) -> Result<Reply, Fault> {
@@ -285,6 +325,22 @@ impl Worker<'_> {
         match (&mut self.token, &mut self.ready) {
             (Some(LoggedIn { token, .. }), Some(ready)) => Ok((token, ready, &mut self.counters)),
             _ => Err(out_of_order()),
+        }
+    }
+}
+
+/// The canary as a ceremony wraps a child in this way. Under a key-encryption key the ceremony did.
+fn wrapped_canary(session: &Session, way: WrappedBy, keys: &Keys) -> Result<Vec<u8>, Fault> {
+    let wrap = |mechanism| {
+        let (spki, canary) = (&keys.wrapping_spki, &canary::CANARY_PKCS8);
+        canary::wrap_by(session, spki, &mechanism, canary)
+    };
+    match way {
+        WrappedBy::OaepSha1 => wrap(oaep()),
+        WrappedBy::OaepSha256 => wrap(oaep_sha256()),
+        WrappedBy::Kek(fingerprint) => {
+            let kek = keys.keks.iter().find(|kek| kek.fingerprint == fingerprint);
+            kek.map(|kek| kek.canary.clone()).ok_or_else(out_of_order)
         }
     }
 }

@@ -13,7 +13,7 @@ use token_wire::{
 };
 
 use crate::fault;
-use crate::keys::oaep;
+use crate::scheme::Unwrapper;
 use crate::serve::Ready;
 use crate::session::Session;
 use crate::token::{TRIES_MAX, Token};
@@ -48,7 +48,8 @@ fn job(
 ) -> Result<JobOutcome, Fault> {
     let (mut blamed, mut tried) = (0, 0_u32);
     loop {
-        let children = Children::new(token.session(), ready.keys.wrapping, &ready.canary);
+        let (unwrapper, canary) = ready.way(job.by)?;
+        let children = Children::new(token.session(), &unwrapper, canary);
         let error = match children.unwrap_sign_destroy(&job.wrapped, &job.digest, counters) {
             Ok(signature) => return Ok(JobOutcome::Signed(signature)),
             Err(error) => error,
@@ -58,7 +59,8 @@ fn job(
         if blamed >= REFUSALS {
             let text = fault::short(&error);
             token.steadily(|session| {
-                let children = Children::new(session, ready.keys.wrapping, &ready.canary);
+                let (unwrapper, canary) = ready.way(job.by)?;
+                let children = Children::new(session, &unwrapper, canary);
                 children.canary(&[0x5a; 32], counters)
             })?;
             return Ok(JobOutcome::Refused(JobFault { text }));
@@ -118,15 +120,20 @@ pub(crate) fn by_born(
 /// Unwraps children and signs with them.
 pub(crate) struct Children<'a> {
     session: &'a Session,
-    wrapping: ObjectHandle,
+    unwrapper: &'a Unwrapper,
     /// The wrapped canary: a key the token is known to take.
     canary: &'a [u8],
     template: Vec<Attribute>,
 }
 
 impl<'a> Children<'a> {
-    pub(crate) fn new(session: &'a Session, wrapping: ObjectHandle, canary: &'a [u8]) -> Self {
-        Self { session, wrapping, canary, template: child() }
+    pub(crate) fn new(session: &'a Session, unwrapper: &'a Unwrapper, canary: &'a [u8]) -> Self {
+        Self { session, unwrapper, canary, template: child() }
+    }
+
+    /// A signature by the canary, if it is one that opens.
+    pub(crate) fn try_canary(&self, digest: &[u8; 32]) -> Result<RawSignature, Error> {
+        self.unwrap_sign_destroy(self.canary, digest, &mut Counters::default())
     }
 
     /// A signature by the canary over `digest`.
@@ -136,9 +143,7 @@ impl<'a> Children<'a> {
         counters: &mut Counters,
     ) -> Result<RawSignature, Fault> {
         count(&mut counters.canaries);
-        let mut apart = Counters::default();
-        self.unwrap_sign_destroy(self.canary, digest, &mut apart)
-            .map_err(|error| fault::token("sign with the canary", &error))
+        self.try_canary(digest).map_err(|error| fault::token("sign with the canary", &error))
     }
 
     fn unwrap_sign_destroy(
@@ -148,7 +153,7 @@ impl<'a> Children<'a> {
         counters: &mut Counters,
     ) -> Result<RawSignature, Error> {
         count(&mut counters.unwraps);
-        let key = self.session.unwrap_key(&oaep(), self.wrapping, wrapped, &self.template)?;
+        let key = self.unwrapper.unwrap(self.session, wrapped, &self.template)?;
         count(&mut counters.signs);
         let signed = self.session.sign(&Mechanism::Ecdsa, key, digest);
         // Destroyed also when it did not sign.

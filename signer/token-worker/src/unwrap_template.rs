@@ -1,5 +1,5 @@
-//! `CKA_UNWRAP_TEMPLATE`: what the token forces upon every child key that the wrapping key unwraps, and upon every
-//! AES key that the sealing key does. It is complete on purpose: with a shorter one, whoever holds the PIN could
+//! `CKA_UNWRAP_TEMPLATE`: what the token forces upon every child key that the wrapping key or a key-encryption key
+//! unwraps, upon every AES key that the sealing key does, and upon a key-encryption key when it is imported. It is complete on purpose: with a shorter one, whoever holds the PIN could
 //! unwrap a key as a public, persistent object. It never leaves this file as anything but an attribute within one call.
 //!
 //! `cryptoki` has no such attribute. `Attribute::VendorDefined` carries any type with any bytes, and the bytes
@@ -61,6 +61,28 @@ pub(crate) fn opener() -> Vec<Attribute> {
     ]
 }
 
+/// What every key-encryption key is: good for unwrapping children and nothing else, and it stays.
+pub(crate) fn kek() -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::AES),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Encrypt(false),
+        Attribute::Decrypt(false),
+        Attribute::Sign(false),
+        Attribute::Verify(false),
+        Attribute::Wrap(false),
+        Attribute::Unwrap(true),
+        Attribute::Derive(false),
+        Attribute::Copyable(false),
+        Attribute::Destroyable(false),
+        Attribute::Modifiable(false),
+    ]
+}
+
 /// How many bytes a token that kept the whole template says it has.
 pub(crate) fn bytes_expected(template: &[Attribute]) -> usize {
     template.len().saturating_mul(ENTRY_BYTES)
@@ -108,6 +130,7 @@ fn raw(attribute: &Attribute) -> Result<(c_ulong, Vec<u8>), Fault> {
         | Attribute::Wrap(flag)
         | Attribute::Unwrap(flag)
         | Attribute::Copyable(flag)
+        | Attribute::Destroyable(flag)
         | Attribute::Modifiable(flag) => vec![u8::from(*flag)],
         _ => return Err(broken()),
     };

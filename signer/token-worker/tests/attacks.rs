@@ -14,15 +14,14 @@
 mod support;
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 use secp256k1::SecretKey;
 use support::attacker::{
-    as_bytes, as_pin_holder, as_secret, attacker, find, honest, honest_but, make_rsa, no_way_out,
-    oaep, plant_template, wrapped_by_pkcs1, wrapping_key,
+    as_pin_holder, attacker, find, honest, honest_but, make_rsa, no_way_out, oaep, plant_template,
+    unwraps_as_it_must, wrapped_by_pkcs1, wrapping_key,
 };
 use support::{TestToken, wrap};
-use token_wire::{FaultCode, Reply, Request};
+use token_wire::{FaultCode, Reply, Request, Schemes};
 
 #[test]
 fn a_pin_holder_gets_no_key_out() {
@@ -42,41 +41,9 @@ fn a_pin_holder_gets_no_key_out() {
 fn attack_unwrapping() {
     let Some((session, wrapped)) = attacker() else { return };
     let wrapping = wrapping_key(&session);
-    let unwrap = |template: &[Attribute]| session.unwrap_key(&oaep(), wrapping, &wrapped, template);
-    // Where a token has an answer of its own (a default, or the last word of two), the child must still be
-    // what the template says.
-    let never_other = |template: &[Attribute], what: &str| {
-        if let Ok(child) = unwrap(template) {
-            assert_eq!(attributes(&session, child), honest(), "{what}");
-            session.destroy_object(child).unwrap();
-        }
-    };
-    for at in 0..honest().len() {
-        let mut changed = honest();
-        let left_out = changed.remove(at);
-        never_other(&changed, &format!("without {left_out:?}"));
-        let opposite = opposite(&left_out);
-        changed.insert(at, opposite.clone());
-        assert!(unwrap(&changed).is_err(), "with {opposite:?}");
-        for position in [0, honest().len()] {
-            let mut twice = honest();
-            twice.insert(position, opposite.clone());
-            never_other(&twice, &format!("with {opposite:?} as well"));
-        }
-    }
-    for template in [vec![], as_bytes(), as_secret()] {
-        assert!(unwrap(&template).is_err(), "{template:?}");
-    }
-    let child = unwrap(&honest()).unwrap();
-    assert_eq!(attributes(&session, child), honest());
-    assert!(session.sign(&Mechanism::Ecdsa, child, &[1; 32]).is_ok());
-    no_way_out(&session, child);
-}
-
-/// A child's attributes, in the order of [`honest`].
-fn attributes(session: &Session, child: ObjectHandle) -> Vec<Attribute> {
-    let kinds: Vec<AttributeType> = honest().iter().map(Attribute::attribute_type).collect();
-    session.get_attributes(child, &kinds).unwrap()
+    unwraps_as_it_must(&session, &|template| {
+        session.unwrap_key(&oaep(), wrapping, &wrapped, template)
+    });
 }
 
 /// Everything but what the keys are for.
@@ -132,24 +99,6 @@ fn attack_the_keys() {
     }
 }
 
-fn opposite(attribute: &Attribute) -> Attribute {
-    match attribute {
-        Attribute::Token(flag) => Attribute::Token(!flag),
-        Attribute::Private(flag) => Attribute::Private(!flag),
-        Attribute::Sensitive(flag) => Attribute::Sensitive(!flag),
-        Attribute::Extractable(flag) => Attribute::Extractable(!flag),
-        Attribute::Sign(flag) => Attribute::Sign(!flag),
-        Attribute::Derive(flag) => Attribute::Derive(!flag),
-        Attribute::Decrypt(flag) => Attribute::Decrypt(!flag),
-        Attribute::Unwrap(flag) => Attribute::Unwrap(!flag),
-        Attribute::Copyable(flag) => Attribute::Copyable(!flag),
-        Attribute::Modifiable(flag) => Attribute::Modifiable(!flag),
-        Attribute::KeyType(_) => Attribute::KeyType(KeyType::GENERIC_SECRET),
-        Attribute::Class(_) => Attribute::Class(ObjectClass::SECRET_KEY),
-        other => panic!("{other:?}"),
-    }
-}
-
 /// The attacks above can succeed: on a key without an unwrap template, a child comes out in the clear.
 #[test]
 fn a_wrapping_key_without_template_gives_children_away() {
@@ -158,7 +107,7 @@ fn a_wrapping_key_without_template_gives_children_away() {
     let mut worker = token.worker();
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let fault = worker.fault(&Request::Init { challenge: [1; 32] });
+    let fault = worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() });
     assert_eq!(fault.code, FaultCode::KeyUnsafe);
     assert!(
         fault.text.contains("wrapping key") && fault.text.contains("CKA_UNWRAP_TEMPLATE"),
@@ -196,7 +145,8 @@ fn a_weaker_wrapping_key_is_refused_by_attribute() {
         let mut worker = token.worker();
         worker.open(true);
         assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-        let fault = worker.fault(&Request::Init { challenge: [1; 32] });
+        let fault =
+            worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() });
         assert_eq!(fault.code, FaultCode::KeyUnsafe);
         assert!(fault.text.contains("wrapping key") && fault.text.contains(named), "{fault}");
     }
@@ -236,7 +186,8 @@ fn a_whole_but_wrong_template_is_found_by_the_canary() {
         let mut worker = token.worker();
         worker.open(true);
         assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-        let fault = worker.fault(&Request::Init { challenge: [1; 32] });
+        let fault =
+            worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() });
         assert_eq!(fault.code, FaultCode::KeyUnsafe);
         assert!(fault.text.contains(said) && fault.text.contains("token-hd"), "{fault}");
     }
@@ -267,9 +218,13 @@ fn a_second_key_of_the_same_name_is_refused() {
     let mut worker = token.worker();
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    assert_eq!(worker.fault(&Request::Init { challenge: [1; 32] }).code, FaultCode::KeyAmbiguous);
+    assert_eq!(
+        worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() }).code,
+        FaultCode::KeyAmbiguous
+    );
     // Bound by public key, the signer goes on with the right one whatever the other is called.
-    let binding = token_wire::Binding { keys: keys.clone(), challenge: [1; 32] };
+    let binding =
+        token_wire::Binding { keys: keys.clone(), schemes: Schemes::default(), challenge: [1; 32] };
     assert!(matches!(worker.ask(&Request::Bind(binding)), Reply::Bound { .. }));
     drop(worker);
 
@@ -277,7 +232,7 @@ fn a_second_key_of_the_same_name_is_refused() {
     let mut worker = token.worker();
     worker.open(false);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let binding = token_wire::Binding { keys, challenge: [1; 32] };
+    let binding = token_wire::Binding { keys, schemes: Schemes::default(), challenge: [1; 32] };
     let fault = worker.fault(&Request::Bind(binding));
     assert!(fault.code == FaultCode::KeyAmbiguous && fault.text.contains("checkpoint"), "{fault}");
 }

@@ -20,7 +20,7 @@ use support::attacker::{as_pin_holder, attacker, find, no_way_out};
 use support::{TestToken, Worker};
 use token_wire::{
     BATCH_JOBS_MAX, Binding, BornBatch, BornJob, FaultCode, JobOutcome, Keys, RawSignature, Reply,
-    Request,
+    Request, Schemes,
 };
 
 const CURVE: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x0a];
@@ -44,7 +44,7 @@ fn opened(token: &TestToken, write: bool) -> Worker {
 fn bound(token: &TestToken, keys: &Keys, write: bool) -> Worker {
     let mut worker = opened(token, write);
     let challenge = [8; 32];
-    let binding = Binding { keys: keys.clone(), challenge };
+    let binding = Binding { keys: keys.clone(), schemes: Schemes::default(), challenge };
     let Reply::Bound { keys: found, proofs, .. } = worker.ask(&Request::Bind(binding)) else {
         panic!("not bound")
     };
@@ -149,7 +149,11 @@ fn what_is_not_bound_or_too_much_is_refused() {
     drop(worker);
     // One that is not there.
     keys.born.push([&[2], [0x11; 32].as_slice()].concat());
-    let fault = opened(&token, false).fault(&Request::Bind(Binding { keys, challenge: [8; 32] }));
+    let fault = opened(&token, false).fault(&Request::Bind(Binding {
+        keys,
+        schemes: Schemes::default(),
+        challenge: [8; 32],
+    }));
     assert_eq!(fault.code, FaultCode::KeyMissing);
     assert!(fault.text.contains("token key 021111"), "{}", fault.text);
 }
@@ -254,7 +258,7 @@ fn a_key_with_one_wrong_attribute_is_refused_by_name() {
         let (public_key, new) = made(&token, &keys, name);
         assert!(!new, "{name}");
         let keys = Keys { born: vec![public_key.clone()], ..keys.clone() };
-        let binding = Binding { keys, challenge: [8; 32] };
+        let binding = Binding { keys, schemes: Schemes::default(), challenge: [8; 32] };
         let fault = opened(&token, false).fault(&Request::Bind(binding));
         assert_eq!(fault.code, FaultCode::KeyUnsafe, "{name}: {}", fault.text);
         let hex: String = public_key.iter().map(|byte| format!("{byte:02x}")).collect();

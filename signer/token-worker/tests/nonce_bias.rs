@@ -22,7 +22,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use secp256k1::SecretKey;
 use support::{TestToken, Worker, verifies, wrap};
-use token_wire::{Batch, Binding, Job, JobOutcome, Keys, RawSignature, Reply, Request};
+use token_wire::{
+    Batch, Binding, Job, JobOutcome, Keys, RawSignature, Reply, Request, Schemes, WrappedBy,
+};
 
 /// Signatures of a run; the long mode asks for 100,000.
 fn signatures() -> usize {
@@ -62,7 +64,7 @@ fn bound(token: &TestToken, keys: &Keys) -> Worker {
     let mut worker = token.worker();
     worker.open(false);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let binding = Binding { keys: keys.clone(), challenge: [8; 32] };
+    let binding = Binding { keys: keys.clone(), schemes: Schemes::default(), challenge: [8; 32] };
     assert!(matches!(worker.ask(&Request::Bind(binding)), Reply::Bound { .. }));
     worker
 }
@@ -82,6 +84,7 @@ fn sign(mut worker: Worker, keys: &Keys, count: usize) -> Vec<Signed> {
         let asked: Vec<_> = children.iter().cycle().take(missing.min(64)).collect();
         let digests: Vec<[u8; 32]> = asked.iter().map(|_| random.r#gen()).collect();
         let job = |(child, digest): (&&(SecretKey, Vec<u8>), &[u8; 32])| Job {
+            by: WrappedBy::OaepSha1,
             wrapped: child.1.clone(),
             digest: *digest,
         };

@@ -22,7 +22,7 @@ use support::attacker::{
     plant_template, without_login, wrapped_by_pkcs1, wrapping_key,
 };
 use support::{TestToken, wrap};
-use token_wire::{Binding, FaultCode, Reply, Request};
+use token_wire::{Binding, FaultCode, Reply, Request, Schemes};
 
 /// Tries to unwrap the child with one attribute of the template changed.
 fn unwraps_otherwise(test: &str, changes: &[Attribute]) {
@@ -168,6 +168,7 @@ fn under_a_short_template_a_child_stays_to_sign_without_login() {
             checkpoint: [0; 32],
             sealing_spki: None,
             born: Vec::new(),
+            keks: Vec::new(),
         };
         let wrapped = wrap(&keys, &secret);
         as_pin_holder(&token, "plant_a_child_that_stays_under_a_short_template", &wrapped);
@@ -369,9 +370,16 @@ fn a_wrapping_key_put_in_its_place_has_another_fingerprint() {
     let mut worker = token.worker();
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    assert_eq!(worker.fault(&Request::Init { challenge: [1; 32] }).code, FaultCode::KeyAmbiguous);
+    assert_eq!(
+        worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() }).code,
+        FaultCode::KeyAmbiguous
+    );
     let fingerprint = Sha256::digest(&keys.wrapping_spki);
-    match worker.ask(&Request::Bind(Binding { keys, challenge: [1; 32] })) {
+    match worker.ask(&Request::Bind(Binding {
+        keys,
+        schemes: Schemes::default(),
+        challenge: [1; 32],
+    })) {
         Reply::Bound { keys: shown, .. } => {
             assert_eq!(Sha256::digest(shown.wrapping_spki), fingerprint);
         }

@@ -26,7 +26,7 @@ use secp256k1::{Message, PublicKey, SECP256K1};
 use support::{TestToken, Worker, faulty_module, verifies};
 use token_wire::{
     BATCH_JOBS_MAX, Binding, FaultCode, JobOutcome, Keys, RawSignature, Reply, Request,
-    SEALED_BYTES_MAX, SealedAccount, SealedBatch, SealedJob, SigningWay,
+    SEALED_BYTES_MAX, Schemes, SealedAccount, SealedBatch, SealedJob, SigningWay,
 };
 
 const HEADER: [u8; 32] = [0x11; 32];
@@ -159,7 +159,11 @@ fn a_token_without_a_sealing_key_still_binds_and_says_what_is_missing() {
     let mut worker = token.worker();
     worker.open(false);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let bound = worker.ask(&Request::Bind(Binding { keys: old, challenge: [8; 32] }));
+    let bound = worker.ask(&Request::Bind(Binding {
+        keys: old,
+        schemes: Schemes::default(),
+        challenge: [8; 32],
+    }));
     assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
     let jobs = vec![job(false, 0, SigningWay::Ecdsa)];
     let batch = SealedBatch { id: 1, permit: [1; 16], account, jobs };
@@ -173,7 +177,11 @@ fn a_token_without_a_sealing_key_still_binds_and_says_what_is_missing() {
     let mut worker = token.worker();
     worker.open(false);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let fault = worker.fault(&Request::Bind(Binding { keys: swapped, challenge: [8; 32] }));
+    let fault = worker.fault(&Request::Bind(Binding {
+        keys: swapped,
+        schemes: Schemes::default(),
+        challenge: [8; 32],
+    }));
     assert_eq!(fault.code, FaultCode::KeyUnsafe);
     assert!(fault.text.contains("sealing key: CKA_UNWRAP_TEMPLATE"), "{}", fault.text);
 }
@@ -257,7 +265,11 @@ fn an_opened_account_is_in_memory_while_it_signs_and_nowhere_once_the_worker_is_
     let pid = worker.child.id();
     worker.open(false);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let bound = worker.ask(&Request::Bind(Binding { keys, challenge: [8; 32] }));
+    let bound = worker.ask(&Request::Bind(Binding {
+        keys,
+        schemes: Schemes::default(),
+        challenge: [8; 32],
+    }));
     assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
     assert_eq!(secrets.scan(pid), [], "before it opened anything");
 

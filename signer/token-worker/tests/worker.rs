@@ -25,8 +25,8 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use support::{TestToken, Worker, verifies, wrap};
 use token_wire::{
-    BATCH_JOBS_MAX, Batch, Binding, FaultCode, Job, JobOutcome, Reply, Request, StatementKey,
-    WRAPPED_BYTES_MAX,
+    BATCH_JOBS_MAX, Batch, Binding, FaultCode, Job, JobOutcome, Reply, Request, Schemes,
+    StatementKey, WRAPPED_BYTES_MAX, WrappedBy,
 };
 
 fn random_secret() -> SecretKey {
@@ -44,7 +44,8 @@ fn keys_are_made_once_and_found_ever_after() {
     let mut worker = token.worker();
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let Reply::Bound { keys, proofs, made } = worker.ask(&Request::Init { challenge: [7; 32] })
+    let Reply::Bound { keys, proofs, made } =
+        worker.ask(&Request::Init { challenge: [7; 32], schemes: Schemes::default() })
     else {
         panic!("not bound")
     };
@@ -59,7 +60,8 @@ fn keys_are_made_once_and_found_ever_after() {
         <sha2::Sha256 as sha2::Digest>::new(),
         [7_u8; 32],
     ));
-    assert!(verifies(proofs.canary, digest.into(), &canary));
+    let [(WrappedBy::OaepSha1, signature)] = proofs.canaries[..] else { panic!("{proofs:?}") };
+    assert!(verifies(signature, digest.into(), &canary));
     drop(worker);
 
     let (worker, again) = token.initialised();
@@ -69,7 +71,7 @@ fn keys_are_made_once_and_found_ever_after() {
     let mut reader = token.worker();
     reader.open(false);
     assert_eq!(reader.ask(&Request::Login), Reply::LoggedIn);
-    let binding = Binding { keys: keys.clone(), challenge: [8; 32] };
+    let binding = Binding { keys: keys.clone(), schemes: Schemes::default(), challenge: [8; 32] };
     match reader.ask(&Request::Bind(binding)) {
         Reply::Bound { keys: bound, made, .. } => assert!(bound == keys && made.is_empty()),
         other => panic!("{other:?}"),
@@ -82,7 +84,7 @@ fn a_session_for_reading_makes_no_keys() {
     let mut worker = token.worker();
     worker.open(false);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let fault = worker.fault(&Request::Init { challenge: [7; 32] });
+    let fault = worker.fault(&Request::Init { challenge: [7; 32], schemes: Schemes::default() });
     assert!(fault.text.contains("wrapping key") && fault.text.contains("make"), "{}", fault.text);
 }
 
@@ -96,6 +98,7 @@ fn children_sign_and_every_call_is_counted() {
     let mut signed = 0;
     for (start, chunk) in secrets.chunks(50).enumerate() {
         let job = |(at, secret): (usize, &SecretKey)| Job {
+            by: WrappedBy::OaepSha1,
             wrapped: wrap(&keys, secret),
             digest: digest(start * 50 + at),
         };
@@ -159,8 +162,10 @@ fn a_damaged_wrapped_key_is_refused_alone() {
         other_key.encrypt(&mut rand::thread_rng(), padding, &support::pkcs8(&secret)).unwrap();
     let blobs =
         [good.clone(), flipped, foreign, good[..383].to_vec(), Vec::new(), vec![0; 384], good];
-    let jobs =
-        blobs.iter().map(|wrapped| Job { wrapped: wrapped.clone(), digest: [4; 32] }).collect();
+    let jobs = blobs
+        .iter()
+        .map(|wrapped| Job { by: WrappedBy::OaepSha1, wrapped: wrapped.clone(), digest: [4; 32] })
+        .collect();
     let Reply::Signed { outcomes, .. } =
         worker.ask(&Request::Sign(Batch { id: 1, permit: [0; 16], jobs }))
     else {
@@ -178,7 +183,7 @@ fn questions_out_of_order_or_beyond_limits_are_refused() {
     let sign = |jobs| Request::Sign(Batch { id: 1, permit: [0; 16], jobs });
     let early = [
         Request::Login,
-        Request::Init { challenge: [0; 32] },
+        Request::Init { challenge: [0; 32], schemes: Schemes::default() },
         sign(Vec::new()),
         Request::Statement { key: StatementKey::Checkpoint, message: Vec::new() },
     ];
@@ -187,13 +192,26 @@ fn questions_out_of_order_or_beyond_limits_are_refused() {
     }
     worker.open(true);
     assert_eq!(worker.fault(&Request::Open { write: true }).code, FaultCode::BadRequest);
-    assert_eq!(worker.fault(&Request::Init { challenge: [0; 32] }).code, FaultCode::BadRequest);
+    assert_eq!(
+        worker.fault(&Request::Init { challenge: [0; 32], schemes: Schemes::default() }).code,
+        FaultCode::BadRequest
+    );
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
     assert_eq!(worker.fault(&Request::Login).code, FaultCode::BadRequest);
-    assert!(matches!(worker.ask(&Request::Init { challenge: [0; 32] }), Reply::Bound { .. }));
-    let many = vec![Job { wrapped: vec![0; 10], digest: [0; 32] }; BATCH_JOBS_MAX + 1];
+    assert!(matches!(
+        worker.ask(&Request::Init { challenge: [0; 32], schemes: Schemes::default() }),
+        Reply::Bound { .. }
+    ));
+    let many = vec![
+        Job { by: WrappedBy::OaepSha1, wrapped: vec![0; 10], digest: [0; 32] };
+        BATCH_JOBS_MAX + 1
+    ];
     assert_eq!(worker.fault(&sign(many)).code, FaultCode::BadRequest);
-    let long = vec![Job { wrapped: vec![0; WRAPPED_BYTES_MAX + 1], digest: [0; 32] }];
+    let long = vec![Job {
+        by: WrappedBy::OaepSha1,
+        wrapped: vec![0; WRAPPED_BYTES_MAX + 1],
+        digest: [0; 32],
+    }];
     assert_eq!(worker.fault(&sign(long)).code, FaultCode::BadRequest);
     let counters = worker.counters();
     assert_eq!((counters.unwraps, counters.signs), (0, 0));
@@ -246,7 +264,11 @@ fn other_keys_than_those_asked_for_are_missing() {
         let mut worker = token.worker();
         worker.open(false);
         assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-        let answer = worker.ask(&Request::Bind(Binding { keys: keys.clone(), challenge: [1; 32] }));
+        let answer = worker.ask(&Request::Bind(Binding {
+            keys: keys.clone(),
+            schemes: Schemes::default(),
+            challenge: [1; 32],
+        }));
         match answer {
             Reply::Fault(fault) => assert_eq!(fault.code, FaultCode::KeyMissing, "{at}: {fault}"),
             // The signer sees that the attestation key is not a key of its own.

@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 use super::{
     Job, KeySource, ProofJob, SigningJobs, StatementKey, ToSign, Token, TokenConfig, TokenError,
-    TokenKeys,
+    TokenKeys, WrappedBy,
 };
 use crate::log::DurablePermit;
 
@@ -161,13 +161,14 @@ impl TestChild {
 
     fn job(&self, digest: [u8; 32]) -> Job {
         let public_key = self.secret.public_key(SECP256K1);
-        let key = KeySource::Wrapped(Arc::clone(&self.wrapped));
+        let key = KeySource::Wrapped(WrappedBy::OaepSha1, Arc::clone(&self.wrapped));
         Job { key, what: ToSign::Ecdsa(digest), public_key }
     }
 
     fn proof(&self, index: u32) -> ProofJob {
         let public_key = self.secret.public_key(SECP256K1);
-        ProofJob::new(&[5; 32], false, index, Arc::clone(&self.wrapped), public_key)
+        let wrapped = (WrappedBy::OaepSha1, Arc::clone(&self.wrapped));
+        ProofJob::new(&[5; 32], false, index, wrapped, public_key)
     }
 }
 

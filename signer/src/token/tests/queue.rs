@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_millis(1);
 fn jobs(count: usize) -> Vec<Job> {
     let public_key = SecretKey::from_slice(&[7; 32]).unwrap().public_key(SECP256K1);
     let job = |at| Job {
-        key: KeySource::Wrapped(vec![0; 4].into()),
+        key: KeySource::Wrapped(WrappedBy::OaepSha1, vec![0; 4].into()),
         what: ToSign::Ecdsa(digest(at)),
         public_key,
     };

@@ -53,11 +53,17 @@ async fn records_are_proven_and_bad_ones_told_apart() {
         (0_u32..).zip(&children).map(|(at, child)| child.proof(at)).collect();
     // Another record's key, and a damaged one.
     let public_key = children[0].secret.public_key(SECP256K1);
-    jobs[2] = ProofJob::new(&[5; 32], false, 2, Arc::clone(&children[2].wrapped), public_key);
+    jobs[2] = ProofJob::new(
+        &[5; 32],
+        false,
+        2,
+        (WrappedBy::OaepSha1, Arc::clone(&children[2].wrapped)),
+        public_key,
+    );
     let mut damaged = children[4].wrapped.to_vec();
     damaged[7] ^= 1;
     let public_key = children[4].secret.public_key(SECP256K1);
-    jobs[4] = ProofJob::new(&[5; 32], false, 4, damaged.into(), public_key);
+    jobs[4] = ProofJob::new(&[5; 32], false, 4, (WrappedBy::OaepSha1, damaged.into()), public_key);
     let proofs = token.prove(jobs).await.unwrap();
     let good: Vec<bool> = proofs.iter().map(Result::is_ok).collect();
     assert_eq!(good, [true, true, false, true, false, true]);
@@ -74,7 +80,7 @@ async fn a_bad_child_fails_its_request_by_position() {
     let children = TestChild::many(&keys, 40);
     let token = test.start().await;
     let mut jobs: Vec<Job> = children.iter().map(|child| child.job([3; 32])).collect();
-    jobs[33].key = KeySource::Wrapped(vec![1; 384].into());
+    jobs[33].key = KeySource::Wrapped(WrappedBy::OaepSha1, vec![1; 384].into());
     match token.sign(permit([2; 32]), SigningJobs::new([2; 32], jobs)).await {
         Err(TokenError::Refused { position: 33, reason }) => {
             assert!(reason.contains("C_UnwrapKey"))

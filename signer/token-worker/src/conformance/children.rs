@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 
 use crate::session::Session;
 use cryptoki::error::Error;
-use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
-use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use token_wire::conformance::Proof;
 use token_wire::{CANARY_PUBLIC_KEY, Fault};
 
 use super::keys::DIGEST;
-use super::kwp;
 use super::table::Table;
+use crate::scheme::{oaep, oaep_sha256};
 use crate::unwrap_template::{child, with_attribute};
-use crate::{canary, fault};
+use crate::{canary, fault, kwp};
 
 /// A key-encryption key that everybody may know, SHA-256 of "cofferdam canary kek v1", and the canary under it.
 #[rustfmt::skip]
@@ -77,11 +76,7 @@ pub(super) fn try_all(
     table: &mut Table,
 ) -> Result<Option<Way>, Fault> {
     let mut ways = Vec::new();
-    let sha1 = (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1);
-    let sha256 = (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256);
-    for (id, hash) in [("rsa-oaep-sha1", sha1), ("rsa-oaep-sha256", sha256)] {
-        let mechanism =
-            Mechanism::RsaPkcsOaep(PkcsOaepParams::new(hash.0, hash.1, PkcsOaepSource::empty()));
+    for (id, mechanism) in [("rsa-oaep-sha1", oaep()), ("rsa-oaep-sha256", oaep_sha256())] {
         let way = wrapping.as_ref().ok_or_else(|| "no wrapping key".to_owned());
         let way = way.and_then(|(key, spki)| {
             let wrapped = canary::wrap_by(session, spki, &mechanism, &canary::CANARY_PKCS8)

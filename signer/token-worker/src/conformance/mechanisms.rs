@@ -3,9 +3,9 @@
 use cryptoki::mechanism::{MechanismInfo, MechanismType};
 use token_wire::Fault;
 
-use super::kwp;
 use super::table::Table;
 use crate::fault;
+use crate::kwp;
 use crate::token::Token;
 
 /// What a mechanism must be good for.

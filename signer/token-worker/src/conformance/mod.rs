@@ -4,7 +4,6 @@
 //! It is a mode of the worker, so that what is tried is what the worker does: the same templates, checks and canary.
 
 mod table;
-mod kwp;
 mod mechanisms;
 mod keys;
 mod children;
@@ -21,7 +20,6 @@ use crate::args::Args;
 use crate::fault;
 use crate::token::Token;
 use crate::watchdog::Watchdog;
-pub(crate) use kwp::number;
 use table::Table;
 
 /// Tries everything and says what it finds, to the end or to the first thing without which nothing more can be tried.

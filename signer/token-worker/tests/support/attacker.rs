@@ -6,12 +6,13 @@
 use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::Error;
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 
-use token_wire::{Binding, Reply, Request};
+use token_wire::{Binding, Reply, Request, Schemes};
 
 use super::TestToken;
 
@@ -58,7 +59,11 @@ pub(crate) fn attack(test: &str, act: impl FnOnce(&Session, ObjectHandle, &[u8])
     let mut worker = token.worker();
     worker.open(false);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let bound = worker.ask(&Request::Bind(Binding { keys, challenge: [1; 32] }));
+    let bound = worker.ask(&Request::Bind(Binding {
+        keys,
+        schemes: Schemes::default(),
+        challenge: [1; 32],
+    }));
     assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
 }
 
@@ -139,6 +144,102 @@ pub(crate) fn wrapped_by_pkcs1(session: &Session) -> Vec<u8> {
     let public = rsa::RsaPublicKey::new(modulus, rsa::BigUint::from(65_537_u32)).unwrap();
     let child = super::pkcs8(&secp256k1::SecretKey::new(&mut rand::thread_rng()));
     public.encrypt(&mut rand::thread_rng(), rsa::Pkcs1v15Encrypt, &child).unwrap()
+}
+
+/// Every template that differs from the honest one, and every use of an honestly unwrapped child.
+pub(crate) fn unwraps_as_it_must(
+    session: &Session,
+    unwrap: &dyn Fn(&[Attribute]) -> Result<ObjectHandle, Error>,
+) {
+    // Where a token has an answer of its own (a default, or the last word of two), the child must still be
+    // what the template says.
+    let never_other = |template: &[Attribute], what: &str| {
+        if let Ok(child) = unwrap(template) {
+            assert_eq!(attributes(session, child), honest(), "{what}");
+            session.destroy_object(child).unwrap();
+        }
+    };
+    for at in 0..honest().len() {
+        let mut changed = honest();
+        let left_out = changed.remove(at);
+        never_other(&changed, &format!("without {left_out:?}"));
+        let opposite = opposite(&left_out);
+        changed.insert(at, opposite.clone());
+        assert!(unwrap(&changed).is_err(), "with {opposite:?}");
+        for position in [0, honest().len()] {
+            let mut twice = honest();
+            twice.insert(position, opposite.clone());
+            never_other(&twice, &format!("with {opposite:?} as well"));
+        }
+    }
+    for template in [vec![], as_bytes(), as_secret()] {
+        assert!(unwrap(&template).is_err(), "{template:?}");
+    }
+    let child = unwrap(&honest()).unwrap();
+    assert_eq!(attributes(session, child), honest());
+    assert!(session.sign(&Mechanism::Ecdsa, child, &[1; 32]).is_ok());
+    no_way_out(session, child);
+}
+
+/// A child's attributes, in the order of [`honest`].
+fn attributes(session: &Session, child: ObjectHandle) -> Vec<Attribute> {
+    let kinds: Vec<AttributeType> = honest().iter().map(Attribute::attribute_type).collect();
+    session.get_attributes(child, &kinds).unwrap()
+}
+
+fn opposite(attribute: &Attribute) -> Attribute {
+    match attribute {
+        Attribute::Token(flag) => Attribute::Token(!flag),
+        Attribute::Private(flag) => Attribute::Private(!flag),
+        Attribute::Sensitive(flag) => Attribute::Sensitive(!flag),
+        Attribute::Extractable(flag) => Attribute::Extractable(!flag),
+        Attribute::Sign(flag) => Attribute::Sign(!flag),
+        Attribute::Derive(flag) => Attribute::Derive(!flag),
+        Attribute::Decrypt(flag) => Attribute::Decrypt(!flag),
+        Attribute::Unwrap(flag) => Attribute::Unwrap(!flag),
+        Attribute::Copyable(flag) => Attribute::Copyable(!flag),
+        Attribute::Modifiable(flag) => Attribute::Modifiable(!flag),
+        Attribute::KeyType(_) => Attribute::KeyType(KeyType::GENERIC_SECRET),
+        Attribute::Class(_) => Attribute::Class(ObjectClass::SECRET_KEY),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The one AES key in the token.
+pub(crate) fn only_kek(session: &Session) -> ObjectHandle {
+    match find(session, ObjectClass::SECRET_KEY, KeyType::AES).as_slice() {
+        [kek] => *kek,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The one-time key, while there is one.
+pub(crate) fn import_key(session: &Session) -> Option<ObjectHandle> {
+    let label = Attribute::Label(b"cofferdam import 1".to_vec());
+    let found = session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY), label]);
+    found.unwrap().first().copied()
+}
+
+/// What the one-time key's template says of a key that comes in by it.
+pub(crate) fn honest_kek() -> Vec<Attribute> {
+    vec![
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::AES),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Encrypt(false),
+        Attribute::Decrypt(false),
+        Attribute::Sign(false),
+        Attribute::Verify(false),
+        Attribute::Wrap(false),
+        Attribute::Unwrap(true),
+        Attribute::Derive(false),
+        Attribute::Copyable(false),
+        Attribute::Destroyable(false),
+        Attribute::Modifiable(false),
+    ]
 }
 
 /// Every way a key's value could leave.

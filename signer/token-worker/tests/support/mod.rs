@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod attacker;
+pub(crate) mod kek;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -13,7 +14,7 @@ use std::sync::OnceLock;
 use rsa::RsaPublicKey;
 use rsa::pkcs8::DecodePublicKey;
 use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
-use token_wire::{Counters, Fault, Keys, RawSignature, Reply, Request, VERSION};
+use token_wire::{Counters, Fault, Keys, RawSignature, Reply, Request, Schemes, VERSION};
 
 /// A token made by `softhsm-setup`, gone with this value.
 pub(crate) struct TestToken {
@@ -50,7 +51,7 @@ impl TestToken {
         let mut worker = self.worker();
         worker.open(true);
         assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-        match worker.ask(&Request::Init { challenge: [3; 32] }) {
+        match worker.ask(&Request::Init { challenge: [3; 32], schemes: Schemes::default() }) {
             Reply::Bound { keys, .. } => (worker, keys),
             other => panic!("{other:?}"),
         }

@@ -13,7 +13,7 @@ pub(crate) fn number(text: &str) -> Result<u64, String> {
 }
 
 /// The mechanism at that number, without parameters. `cryptoki` can say 0x210a and the vendors' own numbers.
-pub(super) fn at(number: u64) -> Result<(MechanismType, Mechanism<'static>), String> {
+pub(crate) fn at(number: u64) -> Result<(MechanismType, Mechanism<'static>), String> {
     let pad = MechanismType::AES_KEY_WRAP_PAD;
     if number == u64::from(pad) {
         return Ok((pad, Mechanism::AesKeyWrapPad));

@@ -1,0 +1,90 @@
+//! Wallets whose children are under key-encryption keys, whole: the keys come in with a PIN that the service never has,
+//! deposits are swept and paid out, and what goes wrong with an import keeps the signer from serving.
+
+use std::fs;
+
+use bitcoin::Amount;
+use devnet::Stack;
+use devnet::stack::{Children, Options, Tier, Wish};
+
+const DEPOSIT: Amount = Amount::from_sat(3_000_000);
+const PAYOUT: Amount = Amount::from_sat(1_200_000);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn children_under_key_encryption_keys_sweep_and_pay() {
+    let children = Children { external: 8, change: 4 };
+    let options = Options { tier: Tier::TokenHdKwp, children, ..Options::default() };
+    let mut stack = Stack::start(options).await.unwrap();
+    for number in 0..3 {
+        let key = format!("d{number}");
+        let issued = stack.issue("deposits", &key, &key).await.unwrap();
+        assert_eq!(issued.tier, "token-hd");
+        stack.node.pay(&issued.address, DEPOSIT).await.unwrap();
+    }
+    let hot = stack.issue("hot", "funding", "funding").await.unwrap();
+    stack.node.pay(&hot.address, DEPOSIT).await.unwrap();
+    stack.node.mine(4).await.unwrap();
+    stack.deposit_in(&hot.address, "final").await.unwrap();
+    let sweep = stack.create_sweep("first").await.unwrap();
+    stack.sweep_in(&sweep.id, "broadcast").await.unwrap();
+    let to = stack.issue("deposits", "customer", "customer").await.unwrap().address;
+    let wish = Wish { id: "order-1", amount: PAYOUT, to: &to, expires_in: "1h" };
+    let order = stack.sign_order(&wish).unwrap();
+    let payout = stack.submit(&order).await.unwrap();
+    stack.payout_in(&payout.id, "broadcast").await.unwrap();
+    stack.node.mine(4).await.unwrap();
+    stack.sweep_in(&sweep.id, "final").await.unwrap();
+    stack.payout_in(&payout.id, "final").await.unwrap();
+
+    stack.signer.stop().unwrap();
+    imports_that_are_not_ended_or_not_allowed(&stack);
+    let without = fs::read_to_string(config(&stack)).unwrap();
+    fs::write(config(&stack), without.replace("\"aes-kwp\"", "\"rsa-oaep-sha1\"")).unwrap();
+    let said = stack.run_signer(&["import", bundle(&stack).as_str()]).unwrap_err().to_string();
+    assert!(said.contains("aes-kwp") && said.contains("schemes"), "{said}");
+}
+
+fn imports_that_are_not_ended_or_not_allowed(stack: &Stack) {
+    let dir = stack.dir().join("ceremony");
+    let services = stack.dir().join("token").join("user.pin");
+    let (pem, services) = (dir.join("one-time.pem"), services.to_str().unwrap());
+    let open = |pin: &str| {
+        stack.run_signer(&["kek", "--pin-file", pin, "open", "--pem", pem.to_str().unwrap()])
+    };
+    let said = open(services).unwrap_err().to_string();
+    assert!(said.contains("service's own PIN file"), "{said}");
+    // Whoever keeps the token's PIN elsewhere has it: this test does.
+    let pin = dir.join("kept.pin");
+    fs::copy(services, &pin).unwrap();
+    let pin = pin.to_str().unwrap();
+    open(pin).unwrap();
+    assert!(fs::read_to_string(&pem).unwrap().contains("PUBLIC KEY"));
+    for command in [&["wrapping-key"][..], &["import", bundle(stack).as_str()], &["key", "list"]] {
+        let said = stack.run_signer(command).unwrap_err().to_string();
+        assert!(said.contains("signer kek close"), "{said}");
+    }
+    let old = dir.join("hot.kek");
+    let import = ["kek", "--pin-file", pin, "import", old.to_str().unwrap()];
+    // It was imported before: the key is found there, and the one-time key goes.
+    assert!(stack.run_signer(&import).unwrap().contains("destroyed"));
+    fs::remove_file(&pem).unwrap();
+    open(pin).unwrap();
+    let forged = dir.join("forged.kek");
+    let text = fs::read_to_string(&old).unwrap();
+    fs::write(&forged, text.replace("canary ", "canary 00")).unwrap();
+    let import = ["kek", "--pin-file", pin, "import", forged.to_str().unwrap()];
+    let said = stack.run_signer(&import).unwrap_err().to_string();
+    assert!(said.contains("no key-encryption key as a ceremony"), "{said}");
+    stack.run_signer(&["kek", "--pin-file", pin, "close"]).unwrap();
+    let said = stack.run_signer(&["kek", "--pin-file", pin, "close"]).unwrap_err().to_string();
+    assert!(said.contains("no import was open"), "{said}");
+    stack.run_signer(&["key", "list"]).unwrap();
+}
+
+fn config(stack: &Stack) -> std::path::PathBuf {
+    stack.dir().join("signer").join("signer.toml")
+}
+
+fn bundle(stack: &Stack) -> String {
+    stack.bundle("deposits").to_str().unwrap().to_owned()
+}

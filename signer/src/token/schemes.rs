@@ -1,0 +1,102 @@
+//! Which wrapping schemes the settings name, and what a bundle's scheme means to the worker. It never lets a setting
+//! through that the worker could not carry out.
+
+use bundle::{Header, Scheme};
+use token_wire::{Schemes, WrappedBy};
+
+use super::{TokenConfig, TokenError};
+
+/// Where SoftHSM has AES key wrap with padding (RFC 5649).
+const SOFTHSM_KWP: u64 = 0x210a;
+/// From here on numbers are vendors' own.
+const VENDORS: u64 = 0x8000_0000;
+
+impl TokenConfig {
+    /// The schemes named, or RSA-OAEP with SHA-1 alone.
+    ///
+    /// # Errors
+    /// [`TokenError::Config`] for one that is unknown or out of reach.
+    pub(crate) fn wrapping(&self) -> Result<Schemes, TokenError> {
+        let wrong = |text: String| Err(TokenError::Config(text));
+        let mut schemes = Schemes { oaep_sha1: false, oaep_sha256: false, kwp_mechanism: None };
+        for name in self.schemes.as_deref().unwrap_or(&[Scheme::RsaOaepSha1.name().to_owned()]) {
+            match Scheme::from_name(name.as_bytes()) {
+                Some(Scheme::RsaOaepSha1) => schemes.oaep_sha1 = true,
+                Some(Scheme::RsaOaepSha256) => schemes.oaep_sha256 = true,
+                Some(Scheme::AesKwp) => {
+                    schemes.kwp_mechanism = Some(self.kwp_mechanism.unwrap_or(SOFTHSM_KWP));
+                }
+                Some(Scheme::RsaAesSha1 | Scheme::RsaAesSha256) => {
+                    return wrong(format!(
+                        "`{name}` cannot be used yet: CKM_RSA_AES_KEY_WRAP (0x1054) has no name in the PKCS#11 crate that \
+                     workers use, which takes other numbers from {VENDORS:#x} up alone"
+                    ));
+                }
+                Some(Scheme::SealedAesGcm) | None => {
+                    return wrong(format!(
+                        "`{name}` is no wrapping scheme: `schemes` names rsa-oaep-sha1, rsa-oaep-sha256 or aes-kwp"
+                    ));
+                }
+            }
+        }
+        match (self.kwp_mechanism, schemes.kwp_mechanism) {
+            (Some(_), None) => wrong("`kwp_mechanism` without aes-kwp in `schemes`".to_owned()),
+            (_, Some(number)) if number != SOFTHSM_KWP && number < VENDORS => wrong(format!(
+                "`kwp_mechanism = {number:#x}` cannot be asked for: the PKCS#11 crate that workers use has no name for \
+                 it (0x210b, CKM_AES_KEY_WRAP_KWP, is such a one), and takes other numbers from {VENDORS:#x} up alone"
+            )),
+            _ if schemes.ways(&[]).is_empty() && schemes.kwp_mechanism.is_none() => {
+                wrong("`schemes` names none".to_owned())
+            }
+            _ => Ok(schemes),
+        }
+    }
+}
+
+/// By what the children of such a bundle are unwrapped; `None` for one whose scheme no worker has, or that has no
+/// children.
+pub(crate) fn wrapped_by(header: &Header) -> Option<WrappedBy> {
+    let fields = header.fields();
+    match fields.kind.scheme {
+        Scheme::RsaOaepSha1 => Some(WrappedBy::OaepSha1),
+        Scheme::RsaOaepSha256 => Some(WrappedBy::OaepSha256),
+        Scheme::AesKwp => Some(WrappedBy::Kek(fields.wrapping)),
+        Scheme::RsaAesSha1 | Scheme::RsaAesSha256 | Scheme::SealedAesGcm => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrapping(names: &[&str], kwp_mechanism: Option<u64>) -> Result<Schemes, String> {
+        let schemes = Some(names.iter().map(|name| (*name).to_owned()).collect());
+        let config = TokenConfig { schemes, kwp_mechanism, ..TokenConfig::default() };
+        config.wrapping().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn schemes_are_what_the_settings_name() {
+        assert_eq!(TokenConfig::default().wrapping(), Ok(Schemes::default()));
+        let both = wrapping(&["rsa-oaep-sha1", "aes-kwp"], None).unwrap();
+        assert_eq!(both, Schemes { kwp_mechanism: Some(0x210a), ..Schemes::default() });
+        let alone = wrapping(&["aes-kwp"], Some(0x8000_0171)).unwrap();
+        assert!(!alone.oaep_sha1 && alone.kwp_mechanism == Some(0x8000_0171));
+        assert!(wrapping(&["rsa-oaep-sha256"], None).unwrap().oaep_sha256);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        for (names, number, said) in [
+            (&["rsa-aes-sha256"][..], None, "0x1054"),
+            (&["aes-kwp"], Some(0x210b), "CKM_AES_KEY_WRAP_KWP"),
+            (&["rsa-oaep-sha1"], Some(0x210a), "without aes-kwp"),
+            (&["sealed-aes-gcm"], None, "no wrapping scheme"),
+            (&["rsa-oaep"], None, "no wrapping scheme"),
+            (&[], None, "names none"),
+        ] {
+            let error = wrapping(names, number).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Key-encryption keys on a real SoftHSM: imported through a key that is gone afterwards, found by what they open, good
+//! for unwrapping children alone, and out of reach for whoever holds the PIN once the import is over.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use cryptoki::mechanism::{Mechanism, MechanismType};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::Session;
+use secp256k1::{SECP256K1, SecretKey};
+use support::attacker::{
+    as_pin_holder, attacker, find, honest, honest_but, import_key, no_way_out, oaep, only_kek,
+    unwraps_as_it_must,
+};
+use support::kek::{
+    KWP, binding, bound, handed_over, import, is_rfc_5649, logged_in, opened, with_kek, wrap_under,
+};
+use support::{TestToken, pkcs8, to_hex, verifies};
+use token_wire::{
+    Batch, FaultCode, Job, JobOutcome, Kek, Keys, Reply, Request, Schemes, WrappedBy,
+};
+
+const KEK: [u8; 32] = [0x3c; 32];
+
+fn sign(kek: &Kek, wrapped: &[u8], digest: [u8; 32]) -> Request {
+    let job = Job { by: WrappedBy::Kek(kek.fingerprint), wrapped: wrapped.to_vec(), digest };
+    Request::Sign(Batch { id: 1, permit: [1; 16], jobs: vec![job] })
+}
+
+#[test]
+fn children_sign_under_a_key_that_was_imported() {
+    is_rfc_5649();
+    let token = TestToken::new();
+    let (mut worker, keys) = with_kek(&token, &KEK);
+    let before = worker.counters();
+    for at in 1..=20 {
+        let secret = SecretKey::new(&mut rand::thread_rng());
+        let wrapped = wrap_under(&KEK, &pkcs8(&secret));
+        match worker.ask(&sign(&keys.keks[0], &wrapped, [at; 32])) {
+            Reply::Signed { outcomes, .. } => match outcomes.as_slice() {
+                [JobOutcome::Signed(raw)] => {
+                    assert!(verifies(*raw, [at; 32], &secret.public_key(SECP256K1)));
+                }
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+    let after = worker.counters();
+    assert_eq!(after.unwraps - before.unwraps, 20);
+    assert_eq!(after.destroys - before.destroys, 20);
+    assert_eq!((after.finds, after.logins), (before.finds, before.logins));
+    // A child under another key is refused, and one wrapped in a way that is not bound is no question for this worker.
+    let foreign = wrap_under(&[1; 32], &pkcs8(&SecretKey::new(&mut rand::thread_rng())));
+    match worker.ask(&sign(&keys.keks[0], &foreign, [1; 32])) {
+        Reply::Signed { outcomes, .. } => assert!(matches!(outcomes[0], JobOutcome::Refused(_))),
+        other => panic!("{other:?}"),
+    }
+    for by in [WrappedBy::OaepSha1, WrappedBy::Kek([9; 32])] {
+        let jobs = vec![Job { by, wrapped: foreign.clone(), digest: [1; 32] }];
+        let fault = worker.fault(&Request::Sign(Batch { id: 2, permit: [1; 16], jobs }));
+        assert_eq!(fault.code, FaultCode::BadRequest);
+    }
+    assert_eq!(worker.ask(&Request::Check), Reply::Checked);
+}
+
+/// Every wallet has a key of its own, and both schemes can be used at once.
+#[test]
+fn several_keys_and_the_wrapping_key_stand_side_by_side() {
+    let token = TestToken::new();
+    let (worker, keys) = with_kek(&token, &KEK);
+    drop(worker);
+    let second = import(&mut logged_in(&token), &[0x3d; 32]);
+    let keys = Keys { keks: vec![keys.keks[0].clone(), second], ..keys };
+    let mut worker = logged_in(&token);
+    let schemes = Schemes { kwp_mechanism: Some(KWP), ..Schemes::default() };
+    let both = token_wire::Binding { keys: keys.clone(), schemes, challenge: [1; 32] };
+    let Reply::Bound { proofs, .. } = worker.ask(&Request::Bind(both)) else { panic!() };
+    let ways: Vec<WrappedBy> = proofs.canaries.iter().map(|(way, _)| *way).collect();
+    assert_eq!(ways, schemes.ways(&keys.keks));
+    assert_eq!(ways.len(), 3);
+    drop(worker);
+    // One that is not in the token is named.
+    let keys = Keys { keks: vec![handed_over(&keys.wrapping_spki, &[7; 32]).kek], ..keys };
+    let fault = logged_in(&token).fault(&binding(&keys));
+    assert!(
+        fault.code == FaultCode::KeyMissing && fault.text.contains("key-encryption"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn nobody_serves_while_an_import_is_open() {
+    let token = TestToken::new();
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    let mut worker = logged_in(&token);
+    opened(&mut worker);
+    let fault = worker.fault(&Request::OpenImport);
+    assert!(fault.code == FaultCode::KeyUnsafe && fault.text.contains("signer kek"), "{fault}");
+    let fault = logged_in(&token).fault(&binding(&keys));
+    assert!(fault.code == FaultCode::KeyUnsafe && fault.text.contains("one-time key"), "{fault}");
+    assert_eq!(worker.ask(&Request::CloseImport), Reply::ImportClosed { was_open: true });
+    assert_eq!(worker.ask(&Request::CloseImport), Reply::ImportClosed { was_open: false });
+    bound(&token, &keys);
+    // A worker that serves finds it at its next look.
+    let mut serving = bound(&token, &keys);
+    opened(&mut logged_in(&token));
+    assert_eq!(serving.fault(&Request::Check).code, FaultCode::KeyUnsafe);
+}
+
+#[test]
+fn forged_and_foreign_files_bring_nothing_in() {
+    let token = TestToken::new();
+    drop(token.initialised());
+    let mut worker = logged_in(&token);
+    let spki = opened(&mut worker);
+    let good = handed_over(&spki, &KEK);
+    let mut damaged = good.clone();
+    damaged.wrapped[5] ^= 1;
+    let mut other_key = good.clone();
+    other_key.import_key[10] ^= 1;
+    let mut forged = good.clone();
+    forged.kek = handed_over(&spki, &[8; 32]).kek;
+    for (import, code) in [
+        (&damaged, FaultCode::Token),
+        (&other_key, FaultCode::KeyMissing),
+        (&forged, FaultCode::KeyUnsafe),
+    ] {
+        let fault = worker.fault(&Request::ImportKek(import.clone()));
+        assert_eq!(fault.code, code, "{fault}");
+    }
+    // The forged one left the right key behind: it is found by what it opens, not made twice.
+    assert!(matches!(worker.ask(&Request::ImportKek(good.clone())), Reply::KekImported { .. }));
+    assert!(matches!(worker.ask(&Request::ImportKek(good)), Reply::KekImported { .. }));
+    as_pin_holder(&token, "one_kek_is_there_and_no_one_time_key", &[]);
+}
+
+#[test]
+fn one_kek_is_there_and_no_one_time_key() {
+    let Some((session, _)) = attacker() else { return };
+    assert_eq!(find(&session, ObjectClass::SECRET_KEY, KeyType::AES).len(), 1);
+    for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
+        // The wrapping and the sealing key.
+        assert_eq!(find(&session, class, KeyType::RSA).len(), 2);
+    }
+}
+
+#[test]
+fn a_pin_holder_gets_nothing_out_once_the_import_is_over() {
+    let token = TestToken::new();
+    let (worker, keys) = with_kek(&token, &KEK);
+    drop(worker);
+    let wrapped = wrap_under(&KEK, &pkcs8(&SecretKey::new(&mut rand::thread_rng())));
+    as_pin_holder(&token, "attack_unwrapping_under_the_kek", &wrapped);
+    as_pin_holder(&token, "attack_the_kek", &wrapped);
+    bound(&token, &keys);
+}
+
+/// Every template that differs from the honest one, and every use of an honestly unwrapped child.
+#[test]
+fn attack_unwrapping_under_the_kek() {
+    let Some((session, wrapped)) = attacker() else { return };
+    let kek = only_kek(&session);
+    unwraps_as_it_must(&session, &|template| {
+        session.unwrap_key(&Mechanism::AesKeyWrapPad, kek, &wrapped, template)
+    });
+}
+
+/// Everything but what the key is for.
+#[test]
+fn attack_the_kek() {
+    let Some((session, wrapped)) = attacker() else { return };
+    let kek = only_kek(&session);
+    no_way_out(&session, kek);
+    assert!(session.destroy_object(kek).is_err());
+    for change in [
+        Attribute::Label(b"mine".to_vec()),
+        Attribute::Decrypt(true),
+        Attribute::Encrypt(true),
+        Attribute::Wrap(true),
+        Attribute::Derive(true),
+        Attribute::Modifiable(true),
+        Attribute::Destroyable(true),
+        Attribute::AllowedMechanisms(vec![MechanismType::AES_KEY_WRAP]),
+        Attribute::VendorDefined((AttributeType::VendorDefined(0x4000_0212), Vec::new())),
+    ] {
+        let changed = session.update_attributes(kek, std::slice::from_ref(&change));
+        assert!(changed.is_err(), "{change:?}");
+    }
+    // The child's PKCS#8 in the clear would be the answer.
+    let mechanisms = [
+        Mechanism::AesKeyWrapPad,
+        Mechanism::AesKeyWrap,
+        Mechanism::AesEcb,
+        Mechanism::AesCbc([0; 16]),
+    ];
+    for mechanism in mechanisms {
+        assert!(session.decrypt(&mechanism, kek, &wrapped).is_err(), "{mechanism:?}");
+        assert!(session.encrypt(&mechanism, kek, &[0; 16]).is_err(), "{mechanism:?}");
+        if !matches!(mechanism, Mechanism::AesKeyWrapPad) {
+            let unwrapped = session.unwrap_key(&mechanism, kek, &wrapped, &honest());
+            assert!(unwrapped.is_err(), "{mechanism:?}");
+        }
+    }
+    // Wrap what may be taken out under it: its own bytes would tell of the key.
+    let bait =
+        [Attribute::Token(false), Attribute::Extractable(true), Attribute::ValueLen(32.into())];
+    let bait = session.generate_key(&Mechanism::AesKeyGen, &bait).unwrap();
+    for mechanism in [Mechanism::AesKeyWrapPad, Mechanism::AesKeyWrap] {
+        assert!(session.wrap_key(&mechanism, kek, bait).is_err(), "{mechanism:?}");
+    }
+}
+
+/// A key that the PIN holder makes weaker is named by the attribute that is wrong; a copy, by there being two.
+#[test]
+fn weaker_keys_and_second_ones_are_refused() {
+    for (plant, named) in [
+        ("plant_kek_that_decrypts", "CKA_DECRYPT"),
+        ("plant_kek_without_template", "CKA_UNWRAP_TEMPLATE"),
+        ("plant_kek_for_any_mechanism", "CKA_ALLOWED_MECHANISMS"),
+        ("plant_kek_that_can_be_changed", "CKA_MODIFIABLE"),
+    ] {
+        let token = TestToken::new();
+        let (worker, keys) = token.initialised();
+        drop(worker);
+        as_pin_holder(&token, plant, &[]);
+        let kek = handed_over(&keys.wrapping_spki, &KEK).kek;
+        let fault = logged_in(&token).fault(&binding(&Keys { keks: vec![kek], ..keys }));
+        assert_eq!(fault.code, FaultCode::KeyUnsafe);
+        assert!(fault.text.contains("key-encryption") && fault.text.contains(named), "{fault}");
+    }
+    let token = TestToken::new();
+    let (mut serving, keys) = with_kek(&token, &KEK);
+    as_pin_holder(&token, "plant_kek_without_template", &[]);
+    assert_eq!(serving.fault(&Request::Check).code, FaultCode::KeyAmbiguous);
+    let fault = logged_in(&token).fault(&binding(&keys));
+    assert_eq!(fault.code, FaultCode::KeyAmbiguous, "{fault}");
+}
+
+fn plant(session: &Session, change: impl Fn(&mut Vec<Attribute>)) -> ObjectHandle {
+    let mut template = vec![
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::KeyType(KeyType::AES),
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Encrypt(false),
+        Attribute::Decrypt(false),
+        Attribute::Sign(false),
+        Attribute::Verify(false),
+        Attribute::Wrap(false),
+        Attribute::Unwrap(true),
+        Attribute::Derive(false),
+        Attribute::Copyable(false),
+        Attribute::Destroyable(false),
+        Attribute::AllowedMechanisms(vec![MechanismType::AES_KEY_WRAP_PAD]),
+        Attribute::Value(KEK.to_vec()),
+        Attribute::Modifiable(false),
+    ];
+    change(&mut template);
+    session.create_object(&template).unwrap()
+}
+
+#[test]
+fn plant_kek_that_decrypts() {
+    let Some((session, _)) = attacker() else { return };
+    plant(&session, |template| template[7] = Attribute::Decrypt(true));
+}
+
+#[test]
+fn plant_kek_without_template() {
+    let Some((session, _)) = attacker() else { return };
+    plant(&session, |_| {});
+}
+
+#[test]
+fn plant_kek_for_any_mechanism() {
+    let Some((session, _)) = attacker() else { return };
+    plant(&session, |template| drop(template.remove(15)));
+}
+
+#[test]
+fn plant_kek_that_can_be_changed() {
+    let Some((session, _)) = attacker() else { return };
+    plant(&session, |template| drop(template.pop()));
+}
+
+/// The residual risk, shown: with PIN, file and bundle, while the import is open, a weak copy opens children. The one-time
+/// key's template makes it stay in the token, so that the import finds it and is refused.
+#[test]
+fn a_weak_copy_taken_while_the_import_is_open_is_found() {
+    let token = TestToken::new();
+    drop(token.initialised());
+    let mut worker = logged_in(&token);
+    let spki = opened(&mut worker);
+    let import = handed_over(&spki, &KEK);
+    as_pin_holder(&token, "take_a_weak_copy_while_the_import_is_open", &stolen(&import.wrapped));
+    let fault = worker.fault(&Request::ImportKek(import));
+    assert_eq!(fault.code, FaultCode::KeyUnsafe);
+    assert!(fault.text.contains("CKA_UNWRAP_TEMPLATE"), "{fault}");
+}
+
+/// Once the one-time key is gone, the file opens nothing.
+#[test]
+fn the_file_is_worth_nothing_after_the_import() {
+    let token = TestToken::new();
+    drop(token.initialised());
+    let mut worker = logged_in(&token);
+    let import = handed_over(&opened(&mut worker), &KEK);
+    assert!(matches!(worker.ask(&Request::ImportKek(import.clone())), Reply::KekImported { .. }));
+    as_pin_holder(&token, "no_key_opens_the_file_any_more", &stolen(&import.wrapped));
+}
+
+/// The file's wrapped key, and a child of the bundle.
+fn stolen(wrapped: &[u8]) -> Vec<u8> {
+    let child = pkcs8(&SecretKey::from_slice(&[0x11; 32]).unwrap());
+    [wrapped, &wrap_under(&KEK, &child)].concat()
+}
+
+/// What the one-time key's template says of a copy holds all the same; what it cannot say is the copy's own template.
+#[test]
+fn take_a_weak_copy_while_the_import_is_open() {
+    let Some((session, stolen)) = attacker() else { return };
+    let (file, child) = stolen.split_at(384);
+    let one_time = import_key(&session).unwrap();
+    let mut template = support::attacker::honest_kek();
+    for change in [Attribute::Extractable(true), Attribute::Decrypt(true), Attribute::Wrap(true)] {
+        let kind = change.attribute_type();
+        let mut greedy = template.clone();
+        let at = greedy.iter().position(|given| given.attribute_type() == kind).unwrap();
+        greedy[at] = change;
+        assert!(session.unwrap_key(&oaep(), one_time, file, &greedy).is_err());
+    }
+    // Not for this session only, which would leave nothing to be found.
+    template.retain(|given| given.attribute_type() != AttributeType::Token);
+    template.insert(0, Attribute::Token(false));
+    assert!(session.unwrap_key(&oaep(), one_time, file, &template).is_err());
+    // Like the right one in everything that can be read back.
+    let mut template = support::attacker::honest_kek();
+    let kwp = MechanismType::AES_KEY_WRAP_PAD;
+    template.insert(0, Attribute::AllowedMechanisms(vec![kwp]));
+    let copy = session.unwrap_key(&oaep(), one_time, file, &template);
+    let shown = honest_but(Attribute::Extractable(true));
+    let shown: Vec<Attribute> = shown
+        .into_iter()
+        .map(|given| match given {
+            Attribute::Sensitive(_) => Attribute::Sensitive(false),
+            other => other,
+        })
+        .collect();
+    let key = session.unwrap_key(&Mechanism::AesKeyWrapPad, copy.unwrap(), child, &shown).unwrap();
+    match session.get_attributes(key, &[AttributeType::Value]).unwrap().as_slice() {
+        [Attribute::Value(value)] => assert_eq!(to_hex(value), "11".repeat(32)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn no_key_opens_the_file_any_more() {
+    let Some((session, stolen)) = attacker() else { return };
+    assert!(import_key(&session).is_none());
+    let (file, _) = stolen.split_at(384);
+    for key in find(&session, ObjectClass::PRIVATE_KEY, KeyType::RSA) {
+        let template = support::attacker::honest_kek();
+        assert!(session.unwrap_key(&oaep(), key, file, &template).is_err());
+    }
+}

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 /// Loops that do as many signatures as a sweep has inputs.
 pub(crate) trait Bare {
     /// What they call and nothing else.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Has `count` signatures made and verified over all sessions; says how many were, and how long the slowest took.
     fn run(&mut self, count: u32) -> Result<(u32, Duration)>;
@@ -26,10 +26,14 @@ pub(crate) fn share(count: u32, sessions: u32) -> impl Iterator<Item = (u32, u32
 }
 
 /// The token's calls: `bare_loop`, one process and session each.
-pub(crate) struct TokenCalls(Vec<(Child, BufReader<std::process::ChildStdout>)>);
+pub(crate) struct TokenCalls {
+    name: String,
+    loops: Vec<(Child, BufReader<std::process::ChildStdout>)>,
+}
 
 impl TokenCalls {
-    pub(crate) fn start(dir: &Path, sessions: u32) -> Result<Self> {
+    /// With children wrapped by this scheme, and no other.
+    pub(crate) fn start(dir: &Path, scheme: &str, sessions: u32) -> Result<Self> {
         let config = std::fs::read_to_string(dir.join("signer").join("signer.toml"))?;
         let config: toml::Table = config.parse()?;
         let token = config.get("token").context("signer.toml has no [token]")?;
@@ -45,7 +49,7 @@ impl TokenCalls {
             let mut child = Command::new(&program)
                 .env("SOFTHSM2_CONF", conf)
                 .args(["--module", field("module")?, "--token-label", field("label")?])
-                .args(["--pin-file", field("pin_file")?])
+                .args(["--pin-file", field("pin_file")?, "--scheme", scheme])
                 .arg("--bundle")
                 .arg(&bundle)
                 .stdin(Stdio::piped())
@@ -56,24 +60,26 @@ impl TokenCalls {
             ensure!(line(&mut said)? == "ready", "the bare loop did not start");
             Ok((child, said))
         };
-        (0..sessions).map(start).collect::<Result<_>>().map(Self)
+        let loops = (0..sessions).map(start).collect::<Result<_>>()?;
+        let name = format!("the token's calls ({scheme}) and libsecp256k1 verifying");
+        Ok(Self { name, loops })
     }
 }
 
 impl Bare for TokenCalls {
-    fn name(&self) -> &'static str {
-        "the token's calls and libsecp256k1 verifying"
+    fn name(&self) -> &str {
+        &self.name
     }
 
     fn run(&mut self, count: u32) -> Result<(u32, Duration)> {
         let begin = Instant::now();
-        let sessions = u32::try_from(self.0.len())?;
-        for ((child, _), (first, count)) in self.0.iter_mut().zip(share(count, sessions)) {
+        let sessions = u32::try_from(self.loops.len())?;
+        for ((child, _), (first, count)) in self.loops.iter_mut().zip(share(count, sessions)) {
             let stdin = child.stdin.as_mut().context("no input")?;
             writeln!(stdin, "{first} {count}")?;
         }
         let mut done = 0_u32;
-        for (_, said) in &mut self.0 {
+        for (_, said) in &mut self.loops {
             done = done.saturating_add(line(said)?.parse().context("not a number of signatures")?);
         }
         Ok((done, begin.elapsed()))
@@ -82,7 +88,7 @@ impl Bare for TokenCalls {
 
 impl Drop for TokenCalls {
     fn drop(&mut self) {
-        for (child, _) in &mut self.0 {
+        for (child, _) in &mut self.loops {
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -11,7 +11,7 @@ mod software;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use bitcoin::consensus::deserialize;
 use bitcoin::{Transaction, TxIn};
 use clap::{Parser, ValueEnum};
@@ -27,6 +27,9 @@ struct Args {
     /// Where the wallet's keys are.
     #[arg(long, value_enum, default_value_t = Tier::TokenHd)]
     tier: Tier,
+    /// How the tier's children are wrapped.
+    #[arg(long, value_enum)]
+    scheme: Option<Scheme>,
     /// Inputs of the sweep.
     #[arg(long, default_value_t = 500)]
     inputs: u32,
@@ -45,6 +48,15 @@ struct Args {
 }
 
 impl Args {
+    /// With the scheme, where the tier has any.
+    fn tier(&self) -> Result<Tier> {
+        match (self.tier, self.scheme) {
+            (Tier::TokenHd, Some(Scheme::AesKwp)) => Ok(Tier::TokenHdKwp),
+            (Tier::TokenHd, _) | (_, None) => Ok(self.tier),
+            _ => bail!("only children of token-hd are wrapped by a scheme"),
+        }
+    }
+
     fn addresses(&self) -> u32 {
         self.inputs.clamp(1, ADDRESSES_MAX)
     }
@@ -55,6 +67,9 @@ impl Args {
 enum Tier {
     /// Children wrapped for the token: unwrap, sign, destroy, verify.
     TokenHd,
+    /// The same with children under a key-encryption key.
+    #[value(skip)]
+    TokenHdKwp,
     /// An account sealed for the token, taproot: derive, sign, verify, all with libsecp256k1.
     SealedHd,
 }
@@ -63,13 +78,15 @@ impl Tier {
     fn of_stack(self) -> (stack::Tier, stack::Script) {
         match self {
             Self::TokenHd => (stack::Tier::TokenHd, stack::Script::Wpkh),
+            Self::TokenHdKwp => (stack::Tier::TokenHdKwp, stack::Script::Wpkh),
             Self::SealedHd => (stack::Tier::SealedHd, stack::Script::Tr),
         }
     }
 
     fn bare(self, stack: &Stack, sessions: u32, addresses: u32) -> Result<Box<dyn Bare>> {
         Ok(match self {
-            Self::TokenHd => Box::new(TokenCalls::start(stack.dir(), sessions)?),
+            Self::TokenHd => Box::new(TokenCalls::start(stack.dir(), "rsa-oaep-sha1", sessions)?),
+            Self::TokenHdKwp => Box::new(TokenCalls::start(stack.dir(), "aes-kwp", sessions)?),
             Self::SealedHd => Box::new(Software::new(stack, sessions, addresses)?),
         })
     }
@@ -77,7 +94,7 @@ impl Tier {
     /// What is asked, as a ratio of times in thousandths: 0.93 and 0.9 of the bare loop's rate.
     fn permille_max(self) -> u128 {
         match self {
-            Self::TokenHd => 1_075,
+            Self::TokenHd | Self::TokenHdKwp => 1_075,
             Self::SealedHd => 1_111,
         }
     }
@@ -85,10 +102,19 @@ impl Tier {
     /// Elements of a signed input's witness.
     fn witness(self) -> usize {
         match self {
-            Self::TokenHd => 2,
+            Self::TokenHd | Self::TokenHdKwp => 2,
             Self::SealedHd => 1,
         }
     }
+}
+
+/// How children are wrapped, by the names that operators use.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scheme {
+    /// To the wrapping key, with SHA-1.
+    RsaOaep,
+    /// Under a key-encryption key.
+    AesKwp,
 }
 
 /// Most addresses that the coins lie at.
@@ -100,7 +126,8 @@ const LINEAR_PERMILLE_MAX: u128 = 15_000;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    args.tier = args.tier()?;
     let children = Children { external: args.addresses(), change: 1 };
     let (tier, script) = args.tier.of_stack();
     let options = Options { children, tier, script, ..Options::default() };

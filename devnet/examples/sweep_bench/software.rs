@@ -55,7 +55,7 @@ impl Software {
 }
 
 impl Bare for Software {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "libsecp256k1 deriving, signing and verifying"
     }
 

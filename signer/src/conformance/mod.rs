@@ -14,7 +14,7 @@ use token_wire::conformance::{ModuleInfo, Need, Outcome, Proof, Said};
 
 use crate::token::{ecdsa, ed25519, worker_program};
 pub use show::Form;
-pub use tiers::{TierName, Verdict, verdicts};
+pub use tiers::{TierName, Verdict, schemes, verdicts};
 
 /// What is to be tried.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use token_wire::conformance::{Need, Outcome};
 
-use super::{Report, verdicts};
+use super::{Report, schemes, verdicts};
 
 /// How a report looks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +43,10 @@ fn text(report: &Report, out: &mut String) -> Written {
     for (tier, verdict) in verdict_lines(report) {
         writeln!(out, "{tier:<9} {verdict}")?;
     }
+    writeln!(out)?;
+    for (scheme, verdict) in scheme_lines(report) {
+        writeln!(out, "{scheme:<15} {verdict}")?;
+    }
     Ok(())
 }
 
@@ -57,6 +61,10 @@ fn markdown(report: &Report, out: &mut String) -> Written {
     writeln!(out, "\n| tier | verdict |\n|---|---|")?;
     for (tier, verdict) in verdict_lines(report) {
         writeln!(out, "| {tier} | {} |", cell(&verdict))?;
+    }
+    writeln!(out, "\n| wrapping scheme | verdict |\n|---|---|")?;
+    for (scheme, verdict) in scheme_lines(report) {
+        writeln!(out, "| {scheme} | {} |", cell(&verdict))?;
     }
     Ok(())
 }
@@ -86,6 +94,15 @@ fn json(report: &Report, out: &mut String) -> Written {
         let unmet = unmet.join(", ");
         writeln!(out, "    {tier}: {{\"carried\": {carried}, \"unmet\": [{unmet}]}}{comma}")?;
     }
+    writeln!(out, "  }},\n  \"schemes\": {{")?;
+    let mut schemes = schemes(report).into_iter().peekable();
+    while let Some((scheme, unmet)) = schemes.next() {
+        let comma = if schemes.peek().is_some() { "," } else { "" };
+        let carried = unmet.is_empty();
+        let unmet: Vec<String> = unmet.iter().map(|id| quoted(id)).collect();
+        let (scheme, unmet) = (quoted(scheme), unmet.join(", "));
+        writeln!(out, "    {scheme}: {{\"carried\": {carried}, \"unmet\": [{unmet}]}}{comma}")?;
+    }
     writeln!(out, "  }}\n}}")
 }
 
@@ -111,14 +128,21 @@ fn about(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 fn verdict_lines(report: &Report) -> Vec<(&'static str, String)> {
-    let line = |verdict: super::Verdict| {
-        let said = match verdict.unmet.as_slice() {
-            [] => "can be carried".to_owned(),
-            unmet => format!("REFUSED: {}", unmet.join(", ")),
-        };
-        (verdict.tier.as_str(), said)
-    };
+    let line = |verdict: super::Verdict| (verdict.tier.as_str(), verdict_on(&verdict.unmet));
     verdicts(report).into_iter().map(line).collect()
+}
+
+fn scheme_lines(report: &Report) -> Vec<(&'static str, String)> {
+    let lines = schemes(report).into_iter().map(|(name, unmet)| (name, verdict_on(&unmet)));
+    let rsa_aes = "not tried: workers cannot ask for CKM_RSA_AES_KEY_WRAP (0x1054)";
+    lines.chain([("rsa-aes", rsa_aes.to_owned())]).collect()
+}
+
+fn verdict_on(unmet: &[String]) -> String {
+    match unmet {
+        [] => "can be carried".to_owned(),
+        unmet => format!("REFUSED: {}", unmet.join(", ")),
+    }
 }
 
 fn word(need: &Need) -> &'static str {

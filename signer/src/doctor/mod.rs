@@ -218,6 +218,7 @@ fn look(config: &TokenConfig, dirs: (&Path, &Path), may_log_in: bool, checked: &
         checked.well("keys", "not looked at, since a signer runs or the PIN is not to be tried");
     }
     tiers(&seen, held, checked);
+    schemes(config, &seen, held, checked);
     line.close();
 }
 
@@ -250,6 +251,44 @@ fn keys(
     }
 }
 
+/// Which wrapping schemes this token can carry, and why not. Those of the settings were tried with the keys.
+fn schemes(config: &TokenConfig, seen: &Examination, held: Option<bool>, checked: &mut Checked) {
+    let named = match config.wrapping() {
+        Ok(named) => named,
+        Err(error) => return checked.broken("schemes", &error.to_string()),
+    };
+    let there = |name: &str| seen.mechanisms.iter().any(|(has, yes)| has == name && *yes);
+    let kwp = match named.kwp_mechanism {
+        // Another number than the one that was looked for: the start tells.
+        Some(number) if number != 0x210a => true,
+        _ => there("CKM_AES_KEY_WRAP_PAD"),
+    };
+    for (scheme, used, mechanism) in [
+        ("rsa-oaep-sha1", named.oaep_sha1, there("CKM_RSA_PKCS_OAEP")),
+        ("rsa-oaep-sha256", named.oaep_sha256, there("CKM_RSA_PKCS_OAEP")),
+        ("aes-kwp", named.kwp_mechanism.is_some(), kwp),
+    ] {
+        let said = match (mechanism, used, held) {
+            (false, true, _) => {
+                checked.broken(
+                    "schemes",
+                    &format!("{scheme}: named by the settings, but the token lacks the mechanism"),
+                );
+                continue;
+            }
+            (false, false, _) => "no, the token lacks the mechanism",
+            (true, true, Some(true)) => "yes; tried with every key for it that is written down",
+            (true, true, Some(false)) => "no, see keys",
+            (true, true, None) => "named by the settings; not tried now",
+            (true, false, _) => {
+                "mechanism is there; not named by the settings, so not tried (`signer conformance`)"
+            }
+        };
+        checked.well("schemes", &format!("{scheme}: {said}"));
+    }
+    checked.well("schemes", "rsa-aes: no, workers cannot ask for CKM_RSA_AES_KEY_WRAP (0x1054)");
+}
+
 /// Which tiers this token can carry, and why not.
 fn tiers(seen: &Examination, held: Option<bool>, checked: &mut Checked) {
     let missing = |needed: &[&str]| -> Vec<String> {
@@ -265,7 +304,7 @@ fn tiers(seen: &Examination, held: Option<bool>, checked: &mut Checked) {
     }
     let tiers: [(&str, &[&str]); 3] = [
         ("token", &["CKM_EC_KEY_PAIR_GEN", "CKM_ECDSA"]),
-        ("token-hd", &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_RSA_PKCS_OAEP", "CKM_ECDSA"]),
+        ("token-hd", &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_ECDSA"]),
         ("sealed-hd", &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_RSA_PKCS_OAEP", "CKM_AES_GCM"]),
     ];
     for (tier, needed) in tiers {

@@ -35,6 +35,9 @@ fn softhsm_can_carry_every_tier() {
     assert!(
         said.contains("wrapped by aes-kwp is unwrapped, signs 32 bytes and is destroyed: verified")
     );
+    for scheme in ["rsa-oaep-sha1   can be", "aes-kwp         can be", "rsa-oaep-sha256 REFUSED"] {
+        assert!(said.contains(&format!("\n{scheme}")), "{said}");
+    }
     // SoftHSM's OAEP is SHA-1 only, and the table says so with the module's own error.
     let unmet: Vec<&str> = said.lines().filter(|line| line.starts_with("UNMET")).collect();
     assert!(matches!(unmet.as_slice(), [one] if one.contains("rsa-oaep-sha256")), "{unmet:?}");
@@ -44,6 +47,8 @@ fn softhsm_can_carry_every_tier() {
     // A number that the module does not have is said to be missing, and takes nothing else away.
     let more = ["--json", "--kwp-mechanism", "0x80000171"];
     let elsewhere = String::from_utf8(run(folder.path(), &more).stdout).unwrap();
+    let kwp = elsewhere.lines().find(|line| line.contains("\"aes-kwp\": {")).unwrap();
+    assert!(kwp.contains("false") && kwp.contains("kwp:import"), "{kwp}");
     let line = elsewhere.lines().find(|line| line.contains("mechanism:aes-kwp")).unwrap();
     assert!(line.contains("UNMET") && line.contains("MechanismInvalid"), "{line}");
     assert!(elsewhere.contains("\"token-hd\": {\"carried\": true, \"unmet\": []}"), "{elsewhere}");

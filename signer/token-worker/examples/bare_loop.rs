@@ -11,7 +11,7 @@ use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use bundle::Bundle;
+use bundle::{Bundle, Scheme};
 use clap::Parser;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
@@ -31,6 +31,9 @@ struct Args {
     pin_file: PathBuf,
     #[arg(long)]
     bundle: PathBuf,
+    /// What the bundle's children are wrapped by: `rsa-oaep-sha1` or `aes-kwp`.
+    #[arg(long)]
+    scheme: String,
 }
 
 fn main() -> Result<()> {
@@ -41,7 +44,13 @@ fn main() -> Result<()> {
     let records: Vec<_> =
         (0..records).map(|at| bundle.read(&mut file, false, at)).collect::<Result<_, _>>()?;
     let session = log_in(&args)?;
-    let wrapping = wrapping_key(&session)?;
+    let scheme = bundle.header().fields().kind.scheme;
+    ensure!(scheme.name() == args.scheme, "the bundle's children are wrapped by {}", scheme.name());
+    let unwrapping = match scheme {
+        Scheme::RsaOaepSha1 => (oaep(), wrapping_key(&session)?),
+        Scheme::AesKwp => (Mechanism::AesKeyWrapPad, kek(&session, &records)?),
+        other => anyhow::bail!("no bare loop for {}", other.name()),
+    };
     println!("ready");
     for line in std::io::stdin().lock().lines() {
         let line = line?;
@@ -54,7 +63,7 @@ fn main() -> Result<()> {
             .skip(first.checked_rem(records.len()).context("the bundle is empty")?)
             .take(count)
         {
-            one(&session, wrapping, record)?;
+            one(&session, &unwrapping, record)?;
             done = done.saturating_add(1);
         }
         println!("{done}");
@@ -63,11 +72,20 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn one(session: &Session, wrapping: ObjectHandle, record: &bundle::Record) -> Result<()> {
-    let params =
-        PkcsOaepParams::new(MechanismType::SHA1, PkcsMgfType::MGF1_SHA1, PkcsOaepSource::empty());
-    let key =
-        session.unwrap_key(&Mechanism::RsaPkcsOaep(params), wrapping, &record.wrapped, &child())?;
+/// What children are unwrapped by.
+type Unwrapping = (Mechanism<'static>, ObjectHandle);
+
+fn oaep() -> Mechanism<'static> {
+    let hash = (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1);
+    Mechanism::RsaPkcsOaep(PkcsOaepParams::new(hash.0, hash.1, PkcsOaepSource::empty()))
+}
+
+fn one(
+    session: &Session,
+    (mechanism, wrapping): &Unwrapping,
+    record: &bundle::Record,
+) -> Result<()> {
+    let key = session.unwrap_key(mechanism, *wrapping, &record.wrapped, &child())?;
     let digest = [0xb5; 32];
     let raw = session.sign(&Mechanism::Ecdsa, key, &digest)?;
     session.destroy_object(key)?;
@@ -99,6 +117,18 @@ fn wrapping_key(session: &Session) -> Result<ObjectHandle> {
     let found = session.find_objects(&template)?;
     ensure!(found.len() == 1, "expected one key \"{label}\" in the token, found {}", found.len());
     found.first().copied().with_context(|| format!("no key \"{label}\" in the token"))
+}
+
+/// The key-encryption key that opens the first record; each wallet has one of its own.
+fn kek(session: &Session, records: &[bundle::Record]) -> Result<ObjectHandle> {
+    let first = records.first().context("the bundle is empty")?;
+    let template = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::AES)];
+    for key in session.find_objects(&template)? {
+        if one(session, &(Mechanism::AesKeyWrapPad, key), first).is_ok() {
+            return Ok(key);
+        }
+    }
+    anyhow::bail!("no key-encryption key in the token opens this bundle")
 }
 
 /// What the unwrap template demands of every child; see `unwrap_template.rs`.

@@ -12,7 +12,7 @@ use crate::fault;
 type Use = fn(&MechanismInfo) -> bool;
 
 /// What some tier needs, or could be wrapped by.
-const MECHANISMS: [(&str, MechanismType, Use); 7] = [
+const MECHANISMS: [(&str, MechanismType, Use); 8] = [
     (
         "CKM_RSA_PKCS_KEY_PAIR_GEN",
         MechanismType::RSA_PKCS_KEY_PAIR_GEN,
@@ -28,6 +28,7 @@ const MECHANISMS: [(&str, MechanismType, Use); 7] = [
         MechanismInfo::generate_key_pair,
     ),
     ("CKM_AES_GCM", MechanismType::AES_GCM, MechanismInfo::decrypt),
+    ("CKM_AES_KEY_WRAP_PAD", MechanismType::AES_KEY_WRAP_PAD, MechanismInfo::unwrap),
 ];
 
 /// Asks the module about itself and the token.

@@ -7,11 +7,13 @@ use crate::session::Session;
 use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use sha2::{Digest as _, Sha256};
 use token_wire::conformance::Proof;
-use token_wire::{CANARY_PUBLIC_KEY, Fault};
+use token_wire::{CANARY_PUBLIC_KEY, Counters, Fault, Kek, KekImport, Reply};
 
 use super::keys::DIGEST;
 use super::table::Table;
+use crate::keys::Finder;
 use crate::scheme::{oaep, oaep_sha256};
 use crate::unwrap_template::{child, with_attribute};
 use crate::{canary, fault, kwp};
@@ -86,6 +88,7 @@ pub(super) fn try_all(
         ways.extend(try_way(session, id, way, table)?);
     }
     ways.extend(try_kek(session, kwp, table)?);
+    try_import(session, kwp, table)?;
     let way = ways.into_iter().next();
     match &way {
         Some(way) => {
@@ -145,6 +148,27 @@ fn try_kek(session: &Session, kwp: u64, table: &mut Table) -> Result<Option<Way>
     let what = format!("{kwp:#x} pads as PKCS#7 here; the attacks below use that");
     table.measured("note:aes-key-wrap-pkcs7", &what, "no scheme of ours".to_owned())?;
     Ok(Some(other))
+}
+
+/// As `signer kek` does: through a one-time key, which then goes, to a key that is as it must be and withstands everything.
+fn try_import(session: &Session, kwp: u64, table: &mut Table) -> Result<(), Fault> {
+    let mut counters = Counters::default();
+    let mut finder = Finder { session, counters: &mut counters };
+    let imported = finder.open_import().and_then(|reply| {
+        let Reply::ImportOpened { spki } = reply else { return Ok(reply) };
+        let import = KekImport {
+            import_key: Sha256::digest(&spki).into(),
+            wrapped: canary::wrap(session, &spki, &KEK)?,
+            kek: Kek { fingerprint: Sha256::digest(BY_KWP).into(), canary: BY_KWP.to_vec() },
+            kwp_mechanism: kwp,
+            challenge: DIGEST,
+        };
+        finder.import_kek(&import, &mut Counters::default())
+    });
+    let closed = finder.close_import();
+    let seen = imported.and(closed).map(|_| String::new()).map_err(|fault| fault.text);
+    let what = "a key-encryption key comes in through a one-time key, which then goes, and gives no child away";
+    table.need("kwp:import", what, seen)
 }
 
 /// Unwraps, signs and destroys the canary once.

@@ -128,3 +128,22 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     whole.extend(writer.finish(|digest| Ok::<_, Error>(sign(digest))).unwrap().0);
     vec![whole, inside]
 }
+
+/// A key-encryption key on its way: one form, and a fingerprint that hangs on the canary alone.
+pub(crate) fn kek(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(file) = bundle::KekFile::parse(text) else { return };
+    assert_eq!(file.to_text(), text);
+    assert_eq!(file.canary.len(), 144);
+    let other = bundle::KekFile { import_key: [0; 32], wrapped: vec![0; 256], ..file.clone() };
+    assert_eq!(other.fingerprint(), file.fingerprint());
+}
+
+pub(crate) fn kek_seeds() -> Vec<Vec<u8>> {
+    let file = |bytes| bundle::KekFile {
+        import_key: [1; 32],
+        wrapped: vec![2; bytes],
+        canary: vec![3; 144],
+    };
+    [256, 384].map(|bytes| file(bytes).to_text().into_bytes()).to_vec()
+}

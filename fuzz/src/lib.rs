@@ -36,8 +36,9 @@ pub struct Target {
 
 /// All of them.
 #[rustfmt::skip]
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "bundle", run: bundles::run, seeds: bundles::seeds, rounds: 20_000 },
+    Target { name: "kek", run: bundles::kek, seeds: bundles::kek_seeds, rounds: 30_000 },
     Target { name: "request", run: requests::run, seeds: requests::seeds, rounds: 10_000 },
     Target { name: "policy", run: policies::policy, seeds: policies::policy_seeds, rounds: 3_000 },
     Target { name: "descriptor", run: policies::descriptor, seeds: policies::descriptor_seeds, rounds: 1_500 },

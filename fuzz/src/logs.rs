@@ -106,8 +106,8 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
     events.into_iter().chain(of_token_keys()).map(encoded).collect()
 }
 
-/// What is written of keys that were born in the token.
-fn of_token_keys() -> [Event; 3] {
+/// What is written of keys that were born in the token, or came into it.
+fn of_token_keys() -> [Event; 4] {
     let text = || "t".to_owned();
     [
         Event::TokenKeyMade {
@@ -126,6 +126,7 @@ fn of_token_keys() -> [Event; 3] {
             cloning_proof: Some([2; 32]),
             indexes: 300,
         },
+        Event::KekImport { what: text(), key: Some([2; 32]), serial: text() },
     ]
 }
 

@@ -46,6 +46,7 @@ macro_rules! targets {
 
 targets! {
     bundle = "bundle",
+    kek = "kek",
     request = "request",
     policy = "policy",
     descriptor = "descriptor",

@@ -198,9 +198,7 @@ impl StoredParents {
             transaction.input.iter().map(|input| input.previous_output.txid).collect();
         Self { pool, rest: all.into_iter().collect::<Vec<_>>().into_iter() }
     }
-}
 
-impl StoredParents {
     /// Of no transaction.
     pub(crate) fn none(pool: SqlitePool) -> Self {
         Self { pool, rest: Vec::new().into_iter() }

@@ -318,8 +318,8 @@ pub(super) async fn doubt(app: &Spender, payout: PayoutRow) -> Result<Next, Erro
     note(app, payout, vec![before::reason()]).await
 }
 
-/// Ends a payout: its coins are free again. `never_signed` is the version that certainly was not signed; one that was
-/// asked for without an answer keeps that mark, see [`coins::barred`].
+/// Ends a payout: its coins are free again. `never_signed` is the version in force, which the signer says it did not sign;
+/// an expired payout has none.
 pub(super) async fn refuse(
     app: &Spender,
     mut payout: PayoutRow,

@@ -73,6 +73,11 @@ pub(crate) fn done(step: Step) {
 
 static LAST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
+/// A process that signed nothing yet has nothing to give again: the rule waits for one that has.
+fn can(fault: Fault) -> bool {
+    fault != Fault::Replay || !LAST.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+}
+
 /// Remembers a signature.
 pub(crate) fn keep(signature: &[u8]) {
     signature.clone_into(&mut LAST.lock().unwrap_or_else(PoisonError::into_inner));
@@ -142,7 +147,7 @@ impl Plan {
         self.stuck.retain(|at| rules.get(*at).and_then(|rule| rule.until.as_deref()) != Some(call));
         for at in 0..self.rules.rules.len() {
             let rule = self.rules.rules.get(at)?.clone();
-            if rule.is_about(call) && self.happens(at, &rule) {
+            if rule.is_about(call) && can(rule.what) && self.happens(at, &rule) {
                 if rule.until.is_some() && !self.stuck.contains(&at) {
                     self.stuck.push(at);
                 }

@@ -308,7 +308,7 @@ async fn the_breaker_says_where_it_stands() {
     // While it is open nobody tries, and nobody waits.
     let began = Instant::now();
     assert!(matches!(sign_all(&token, &children).await, Err(TokenError::Unavailable(_))));
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(6));
     assert!(initialised < 40, "{initialised}: six for each try");
     test.no_fault();
     until("it closes", || token.problem().is_none()).await;

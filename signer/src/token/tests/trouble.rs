@@ -209,7 +209,7 @@ async fn a_token_that_goes_away_is_said_so_and_found_again() {
     let began = Instant::now();
     assert!(sign_all(&token, &children).await.is_err());
     assert!(token.statement(StatementKey::Checkpoint, b"x\n").await.is_err());
-    assert!(began.elapsed() < Duration::from_secs(18));
+    assert!(began.elapsed() < Duration::from_secs(40));
     fs::rename(&away, &here).unwrap();
     let end = Instant::now() + Duration::from_secs(120);
     while sign_all(&token, &children).await.is_err() {

@@ -1,0 +1,231 @@
+//! The commands and their arguments, as people read them. It never does their work.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use signer::conformance::TierName;
+
+/// The isolated signer.
+#[derive(Parser)]
+#[command(version, about)]
+pub(crate) struct Arguments {
+    /// The configuration file.
+    #[arg(long, global = true, default_value = "/etc/cofferdam/signer/signer.toml")]
+    pub(crate) config: PathBuf,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Makes the token's keys and begins the log. Running it again changes nothing.
+    Init {
+        /// Also writes the wrapping key here, as PEM.
+        #[arg(long)]
+        pem: Option<PathBuf>,
+    },
+    /// Shows the wrapping key and its fingerprint, for a ceremony.
+    WrappingKey {
+        /// The sealing key instead, for accounts of the tier sealed-hd.
+        #[arg(long)]
+        sealing: bool,
+        /// Writes the PEM here instead of showing it.
+        #[arg(long)]
+        pem: Option<PathBuf>,
+    },
+    /// Takes a ceremony's bundle in, once it is proven to be the policy's wallet, made for this token.
+    Import {
+        /// The file.
+        bundle: PathBuf,
+        /// The wallet's name in the policy; found by the descriptor when not given.
+        #[arg(long)]
+        wallet: Option<String>,
+        /// As for `serve`.
+        #[arg(long)]
+        clock_is_right: bool,
+    },
+    /// Serves until it is told to end.
+    Serve {
+        /// The machine's clock was looked at and is right, although the log's last entry is more than a week older
+        /// or an hour newer. A clock that jumped ahead would empty every rolling limit.
+        #[arg(long)]
+        clock_is_right: bool,
+    },
+    /// About a wallet's keys: which state they are in, as NIST SP 800-57 has it. The signer must be down.
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// About keys for coins that are born in the token and never leave it (tier token). The signer must be down.
+    TokenKey {
+        #[command(subcommand)]
+        command: TokenKeyCommand,
+    },
+    /// Holds any PKCS#11 module against the signer's needs, on a scratch token; needs no configuration. Keys stay behind
+    /// in the token: initialise it again afterwards. Fails when the tier asked for cannot be carried. The worker that loads
+    /// the module is not confined here, unlike in service, since nobody knows yet which files an unknown module needs:
+    /// try modules that you do not trust on a machine where nothing else is.
+    Conformance(Conformance),
+    /// Looks at module, token, keys, sandbox, clock, database and log, and says what is wrong. Never needs a running
+    /// signer and never disturbs one. Ends with 0 when all is well, 1 with warnings, 2 when something is broken.
+    Doctor {
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Changes a token's user PIN, and the PIN file with it, with the signer stopped.
+    SetPin {
+        /// The standby whose PIN it is, by its name in the configuration; the first token's when not given.
+        #[arg(long, value_name = "NAME")]
+        token: Option<String>,
+        /// A file with the new PIN, mode 0600; asked for on the terminal when not given.
+        #[arg(long, value_name = "FILE", conflicts_with = "finish")]
+        new_pin_file: Option<PathBuf>,
+        /// Finish a change that was interrupted: find out whether the token has the new PIN (this may cost one try).
+        #[arg(long)]
+        finish: bool,
+    },
+    /// About key-encryption keys of the scheme aes-kwp: how one comes into the token. People sit here, with a PIN that the
+    /// service does not have, and no signer serves.
+    Kek {
+        #[command(subcommand)]
+        command: KekCommand,
+        /// File with the PIN of those who do it, readable by its owner alone and not the service's; asked for when not
+        /// given.
+        #[arg(long, value_name = "FILE", global = true)]
+        pin_file: Option<PathBuf>,
+    },
+    /// About the token's PIN.
+    Pin {
+        #[command(subcommand)]
+        command: PinCommand,
+    },
+    /// About the trust in the token.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Conformance {
+    /// The PKCS#11 module.
+    #[arg(long)]
+    pub(crate) module: PathBuf,
+    /// Label of the scratch token.
+    #[arg(long)]
+    pub(crate) token_label: String,
+    /// File with its user PIN, readable by its owner alone.
+    #[arg(long)]
+    pub(crate) pin_file: PathBuf,
+    /// The tier that the token must be able to carry.
+    #[arg(long, default_value = "token-hd")]
+    pub(crate) tier: TierName,
+    /// As Markdown, to send to a vendor.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) markdown: bool,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The token-worker program, if it is not beside this one.
+    #[arg(long)]
+    pub(crate) worker: Option<PathBuf>,
+    /// The number at which the module has AES key wrap with padding (RFC 5649): 0x210a, or a vendor's own.
+    #[arg(long, default_value = "0x210a")]
+    pub(crate) kwp_mechanism: String,
+    /// Longest time for all of it.
+    #[arg(long, default_value_t = 600)]
+    pub(crate) seconds_max: u32,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Shows every wallet with keys, its tier and their state.
+    List,
+    /// Nothing is signed or attested with them until they are activated again.
+    Suspend(KeyOf),
+    /// Suspended ones are used again.
+    Activate(KeyOf),
+    /// They are only swept out from now on. For ever.
+    Retire(KeyOf),
+    /// Somebody else may have them: nothing is signed or attested any more. For ever.
+    Compromised(KeyOf),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct KeyOf {
+    /// The wallet's name in the policy.
+    pub(crate) wallet: String,
+    /// Why; written to the log.
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TokenKeyCommand {
+    /// Has the token make a key, looks at every attribute, and writes it down. Running it again changes nothing.
+    Generate {
+        /// What people call it.
+        name: String,
+    },
+    /// Shows every key: name, tier, state, public key, and the wallets that it signs for.
+    List,
+    /// Shows what the token's attestation key signs about a key: public key and attributes.
+    Attest {
+        /// Which key.
+        name: String,
+        /// Writes it here instead of showing it.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Nothing is signed or attested by wallets with this key until it is activated again.
+    Suspend(TokenKeyOf),
+    /// A suspended one is used again.
+    Activate(TokenKeyOf),
+    /// Its wallets are only swept out from now on. For ever.
+    Retire(TokenKeyOf),
+    /// Somebody else may use it: nothing is signed or attested by its wallets any more. For ever.
+    Compromised(TokenKeyOf),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct TokenKeyOf {
+    /// Which key.
+    pub(crate) name: String,
+    /// Why; written to the log.
+    #[arg(long)]
+    pub(crate) reason: String,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KekCommand {
+    /// Makes the one-time key of an import. Until it is gone again, no signer serves with this token.
+    Open {
+        /// Where to write its public half, for a ceremony.
+        #[arg(long, value_name = "FILE")]
+        pem: PathBuf,
+    },
+    /// Takes the key in that a ceremony handed over, and destroys the one-time key.
+    Import {
+        /// What the ceremony wrote (`--kek-out`).
+        file: PathBuf,
+    },
+    /// Destroys the one-time key without an import.
+    Close,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PinCommand {
+    /// Allows one more login after the PIN was refused. Put the right PIN in place first.
+    Clear {
+        /// Also when the token says that one more wrong PIN locks it.
+        #[arg(long)]
+        last_try: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Lets the token be used again after it signed wrongly. Find out why first; restart the signer afterwards.
+    Clear,
+}

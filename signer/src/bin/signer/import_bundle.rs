@@ -1,0 +1,73 @@
+//! `signer import`: a ceremony's bundle, for the policy's wallet. It never looks at a record itself.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use policy::Rules;
+use policy::names::WalletName;
+use signer::config::Config;
+use signer::log::Clock;
+use signer::{import, start};
+
+pub(crate) async fn import_bundle(
+    config: &Config,
+    bundle: &Path,
+    wallet: Option<String>,
+    clock: Clock,
+) -> anyhow::Result<()> {
+    let rules = config.rules()?;
+    let wallet = match wallet {
+        Some(name) => WalletName::parse(&name)?,
+        None => wallet_of(&rules, bundle)?,
+    };
+    // One worker is enough for a checkpoint.
+    let token_config = config.token.alone();
+    let token = start::open_token(config, token_config).await?;
+    let log = start::open_log(config, &token, clock.clone()).await?;
+    start::note_waived(&log, start::waived(config, &token, &clock)).await?;
+    start::activate(&log, &rules).await?;
+    let header = header_of(bundle)?;
+    start::carries(config, &token.keys(), &wallet, &header)?;
+    let imported = import::import(&log, &rules, &config.state_dir, &wallet, bundle).await;
+    log.close().await?;
+    let imported = imported?;
+    let said = match (imported.new, imported.replaced) {
+        (false, _) => "was imported before",
+        (true, None) => "imported",
+        (true, Some(_)) => "imported in place of the bundle before",
+    };
+    let (digest, external, change) =
+        (hex::encode(imported.digest), imported.external, imported.change);
+    writeln!(
+        std::io::stdout(),
+        "{wallet}: {said}, {external} external and {change} change keys, bundle {digest}"
+    )?;
+    if let (true, Some(before)) = (imported.new, imported.replaced) {
+        let path = signer::records::bundle_path(&config.state_dir, before);
+        writeln!(
+            std::io::stdout(),
+            "{} is not used any more: remove it once `signer serve` has started with the new one",
+            path.display()
+        )?;
+    }
+    Ok(())
+}
+
+/// The policy's wallet with the bundle's descriptor.
+fn wallet_of(rules: &Rules, bundle: &Path) -> anyhow::Result<WalletName> {
+    let header = header_of(bundle)?;
+    let descriptor = header.descriptor();
+    let wallet = rules.wallets().iter().find(|wallet| wallet.descriptor == descriptor);
+    let wallet = wallet.with_context(|| {
+        format!("the policy has no wallet with this bundle's descriptor, {descriptor}: officers sign for it first")
+    })?;
+    Ok(wallet.name.clone())
+}
+
+fn header_of(bundle: &Path) -> anyhow::Result<bundle::Header> {
+    let mut file =
+        std::fs::File::open(bundle).with_context(|| format!("cannot open {}", bundle.display()))?;
+    let opened = bundle::Bundle::open(&mut file).with_context(|| bundle.display().to_string())?;
+    Ok(opened.header().clone())
+}

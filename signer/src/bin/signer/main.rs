@@ -1,0 +1,201 @@
+//! The `signer` program: from a command to what does it. It never holds logic of its own.
+
+mod cli;
+mod needs;
+mod import_bundle;
+mod key_commands;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::{Child, ExitCode};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use signer::config::Config;
+use signer::conformance::{self, Form};
+use signer::log::{Clock, LogError, Store, begin};
+use signer::sandbox;
+use signer::token::{Starter, TokenConfig};
+use signer::{doctor, init, kek, serve, set_pin, start};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Arguments, Command, Conformance, KekCommand, PinCommand, TokenCommand};
+use crate::import_bundle::import_bundle;
+use crate::key_commands::{run_key, run_token_key};
+use crate::needs::needs;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .init();
+    let mut out = std::io::stdout();
+    confine::harden()?;
+    // Without a configuration there is nobody to allow root, and no signer's key: a scratch token is all it sees, through
+    // one worker. It is not confined, since nobody has said yet which files an unknown module needs.
+    if let Command::Conformance(asked) = arguments.command {
+        hold_against_needs(asked, &mut out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut config = Config::load(&arguments.config)?;
+    confine::refuse_root(config.allow_root, "`allow_root = true` in the configuration")?;
+    match arguments.command {
+        Command::Pin { command: PinCommand::Clear { last_try } } => {
+            init::clear_pin(&config.state_dir, last_try, &mut out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Token { command: TokenCommand::Clear } => {
+            init::clear_token(&config.state_dir, &mut out)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
+    }
+    // What starts workers comes first: once this process is confined it starts nothing any more.
+    let mut changing = None;
+    if let Command::SetPin { token, new_pin_file, finish } = &arguments.command {
+        let (token, new_pin_file) = (token.clone(), new_pin_file.clone());
+        let asked = set_pin::Asked { token, new_pin_file, finish: *finish };
+        let told = set_pin::prepare(&config, &asked)?;
+        let told = TokenConfig { starter: Some(Starter::start(&told)?.0), ..told };
+        changing = Some((told, asked));
+    }
+    if let Command::Kek { pin_file, .. } = &arguments.command {
+        config.token = kek::attended(&config, pin_file.as_deref())?;
+    }
+    let starters = start_starters(&mut config)?;
+    config.lacking =
+        sandbox::enter(&config, &arguments.config, needs(&arguments.command, &config))?.lacking;
+    // From here on there is more than one thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Command::Doctor { json } = arguments.command {
+        let checked = runtime.block_on(doctor::examine(&config));
+        checked.show(json, &mut out)?;
+        return Ok(checked.exit_code());
+    }
+    if let Some((changing, asked)) = changing {
+        runtime.block_on(set_pin::set_pin(&config, changing, &asked, &mut out))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    runtime.block_on(run(config, arguments.command, starters)).map(|()| ExitCode::SUCCESS)
+}
+
+/// One for the token and one for each standby, each with what that token's module needs.
+fn start_starters(config: &mut Config) -> anyhow::Result<Vec<Child>> {
+    let mut children = Vec::new();
+    let token = &mut config.token;
+    // The standbys' names are looked at with it.
+    let (starter, child) = Starter::start(token)?;
+    token.starter = Some(starter);
+    children.push(child);
+    for (name, standby) in &mut token.standby {
+        let (starter, child) =
+            Starter::start(standby).with_context(|| format!("standby {name}"))?;
+        standby.starter = Some(starter);
+        children.push(child);
+    }
+    Ok(children)
+}
+
+async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Init { pem } => {
+            let keys =
+                init::init(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
+            begin_log(&config, &keys).await
+        }
+        Command::WrappingKey { sealing, pem } => {
+            let (token, state, pem) = (&config.token, &config.state_dir, pem.as_deref());
+            if sealing {
+                init::sealing_key(token, state, pem, &mut out).await?;
+            } else {
+                init::wrapping_key(token, state, pem, &mut out).await?;
+            }
+            Ok(())
+        }
+        Command::Import { bundle, wallet, clock_is_right } => {
+            let clock = Clock::system();
+            let clock = if clock_is_right { clock.confirmed() } else { clock };
+            import_bundle(&config, &bundle, wallet, clock).await
+        }
+        Command::Serve { clock_is_right } => serve(&config, clock_is_right, starters).await,
+        Command::Key { command } => run_key(&config, command).await,
+        Command::TokenKey { command } => run_token_key(&config, command).await,
+        Command::Kek { command, .. } => match command {
+            KekCommand::Open { pem } => kek::open(&config, &pem, &mut out).await,
+            KekCommand::Import { file } => kek::import(&config, &file, &mut out).await,
+            KekCommand::Close => kek::close(&config, &mut out).await,
+        },
+        // These have been seen to.
+        _ => Ok(()),
+    }
+}
+
+/// Serves until told to end, or until no more workers can be started: then a restart is needed.
+async fn serve(config: &Config, clock_is_right: bool, starters: Vec<Child>) -> anyhow::Result<()> {
+    let (gone, mut starter_gone) = tokio::sync::mpsc::unbounded_channel();
+    // A thread for each, which ends with the process: the runtime would wait for one of its.
+    for mut starter in starters {
+        let gone = gone.clone();
+        std::thread::Builder::new().name("starter".to_owned()).spawn(move || {
+            let _ = starter.wait();
+            let _ = gone.send(());
+        })?;
+    }
+    let told = told_to_end()?;
+    let mut broken = false;
+    let until = async {
+        tokio::select! {
+            () = told => {}
+            _ = starter_gone.recv() => broken = true,
+        }
+    };
+    serve::serve(config, clock_is_right, until).await?;
+    anyhow::ensure!(!broken, "the process that starts token workers ended: a restart is needed");
+    Ok(())
+}
+
+fn hold_against_needs(asked: Conformance, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    let Conformance { module, token_label, pin_file, worker, kwp_mechanism, seconds_max, .. } =
+        asked;
+    let plan =
+        conformance::Plan { module, token_label, pin_file, worker, kwp_mechanism, seconds_max };
+    let report = conformance::run(&plan)?;
+    let form = match (asked.markdown, asked.json) {
+        (true, _) => Form::Markdown,
+        (_, true) => Form::Json,
+        _ => Form::Text,
+    };
+    out.write_all(report.show(form).as_bytes())?;
+    report.carries(asked.tier)
+}
+
+async fn begin_log(config: &Config, keys: &signer::token::TokenKeys) -> anyhow::Result<()> {
+    let mut store = Store::open(&config.database_url()).await?;
+    let begun = start::beginning(config, keys);
+    let result = begin(&mut store, begun, &Clock::system(), &config.state_dir).await;
+    store.close().await?;
+    let said = match result {
+        Ok(()) => "begun",
+        Err(LogError::Begun(_)) => "was there",
+        Err(error) => return Err(error.into()),
+    };
+    writeln!(std::io::stdout(), "log           {said}")?;
+    Ok(())
+}
+
+/// Done at SIGTERM or SIGINT.
+fn told_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("told to end (SIGTERM)"),
+            _ = interrupt.recv() => tracing::info!("told to end (SIGINT)"),
+        }
+    })
+}

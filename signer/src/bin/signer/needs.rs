@@ -1,0 +1,50 @@
+//! Which files a command needs beside those that the configuration names, for the sandbox. It never opens one.
+
+use std::path::{Path, PathBuf};
+
+use signer::config::Config;
+use signer::doctor;
+use signer::sandbox::Needs;
+
+use crate::cli::{Command, KekCommand, TokenKeyCommand};
+
+/// What a command was told to read or write, beside what the configuration names.
+pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
+    let folder = |file: &Path| {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new(".")).to_owned()
+    };
+    match command {
+        Command::Init { pem } | Command::WrappingKey { pem, .. } => {
+            Needs { write: pem.iter().map(|file| folder(file)).collect(), ..Needs::default() }
+        }
+        Command::Kek { command: KekCommand::Open { pem }, .. } => {
+            Needs { write: vec![folder(pem)], ..Needs::default() }
+        }
+        Command::Kek { command: KekCommand::Import { file }, .. } => {
+            Needs { read: vec![file.clone()], ..Needs::default() }
+        }
+        Command::Import { bundle, .. } => Needs { read: vec![bundle.clone()], ..Needs::default() },
+        Command::Doctor { .. } => {
+            Needs { read: vec![PathBuf::from(doctor::TIME_SYNCHRONISED)], ..Needs::default() }
+        }
+        Command::SetPin { token, .. } => {
+            let named = match token {
+                Some(name) => config.token.standby.get(name),
+                None => Some(&config.token),
+            };
+            let file = named.and_then(|token| token.pin_file.as_deref());
+            Needs { write: file.map(folder).into_iter().collect(), ..Needs::default() }
+        }
+        Command::Serve { .. } => Needs { listens: true, ..Needs::default() },
+        Command::TokenKey { command: TokenKeyCommand::Attest { out, .. } } => {
+            Needs { write: out.iter().map(|file| folder(file)).collect(), ..Needs::default() }
+        }
+        Command::Key { .. }
+        | Command::TokenKey { .. }
+        | Command::Kek { .. }
+        | Command::Pin { .. }
+        | Command::Token { .. }
+        | Command::Conformance(_) => Needs::default(),
+    }
+}

@@ -20,15 +20,22 @@
 
 pub mod conformance;
 mod frame;
+mod job;
+mod keys;
 mod message;
+mod report;
 mod starting;
 
 pub use frame::{FrameError, read, write};
-pub use message::{
-    Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Examination, Fault, FaultCode,
-    Job, JobFault, JobOutcome, Kek, KekImport, Keys, PinState, RawSignature, Reply, Request,
-    Schemes, SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo, WrappedBy,
+pub use job::{
+    Batch, BornBatch, BornJob, Job, JobFault, JobOutcome, RawSignature, SealedAccount, SealedBatch,
+    SealedJob, SigningWay,
 };
+pub use keys::{
+    Binding, BindingProofs, Kek, KekImport, Keys, PinState, Schemes, StatementKey, WrappedBy,
+};
+pub use message::{Reply, Request};
+pub use report::{Counters, Examination, Fault, FaultCode, TokenInfo};
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.

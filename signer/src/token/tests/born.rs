@@ -82,7 +82,8 @@ async fn one_that_changes_stops_the_token_until_it_is_right_again() {
     until("it is noticed", || token.problem().is_some_and(named)).await;
     let error = sign(&token, &[key], 4).await.unwrap_err();
     assert!(matches!(&error, TokenError::Keys(text) if named(text.clone())), "{error}");
-    assert!(matches!(test.refusal().await, TokenError::Keys(_)), "not after a restart either");
+    // Not after a restart either.
+    test.refused_for_its_keys().await;
     test.no_fault();
     until("it is used again", || token.problem().is_none()).await;
     sign(&token, &[key], 4).await.unwrap();

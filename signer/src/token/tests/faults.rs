@@ -269,7 +269,8 @@ async fn an_attribute_that_changes_stops_the_token_until_it_is_right_again() {
     let error = sign_all(&token, &children).await.unwrap_err();
     assert!(matches!(&error, TokenError::Keys(text) if named(text.clone())), "{error}");
     assert!(token.statement(StatementKey::Checkpoint, b"x\n").await.is_err());
-    assert!(matches!(test.refusal().await, TokenError::Keys(_)), "not after a restart either");
+    // Not after a restart either.
+    test.refused_for_its_keys().await;
     test.no_fault();
     until("it is used again", || token.problem().is_none()).await;
     sign_all(&token, &children).await.unwrap();

@@ -83,6 +83,18 @@ impl TestToken {
         }
     }
 
+    /// That it does not start for its keys. On a busy machine a start may fail for something else first: another
+    /// process is at the token too.
+    async fn refused_for_its_keys(&self) {
+        let began = Instant::now();
+        loop {
+            match self.refusal().await {
+                TokenError::Keys(_) => return,
+                error => assert!(began.elapsed() < Duration::from_secs(120), "{error}"),
+            }
+        }
+    }
+
     fn state(&self) -> PathBuf {
         self.dir.path().join("state")
     }

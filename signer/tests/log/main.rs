@@ -14,10 +14,14 @@
 
 mod cluster;
 mod crash;
+mod disk;
 mod groups;
 mod grants;
 mod lifecycle;
+mod lost_writes;
 mod nonces;
+mod points;
+mod script;
 mod support;
 mod tampering;
 
@@ -77,4 +81,6 @@ on_both! {
     grants::no_checkpoint_no_permit,
     nonces::a_nonce_used_before_a_restart_is_refused_after_it,
     crash::killed_writers_lose_nothing_they_acknowledged,
+    points::killed_at_any_call_it_keeps_what_it_said,
+    points::an_error_at_any_call_loses_nothing,
 }

@@ -11,4 +11,5 @@ pub mod orders;
 pub mod addresses;
 pub mod token_keys;
 pub mod audit;
+mod governance;
 mod text;

@@ -14,6 +14,7 @@ use policy::rules::{Lane, LaneKind, Wallet, WindowCap};
 use policy::signed::{self, MAX_TEXT, signature_line};
 use policy::{Rules, SignedPolicy, sign_message};
 
+use crate::governance;
 use crate::key::{Key, fill};
 use crate::text::{btc, span, time};
 
@@ -129,7 +130,8 @@ fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
         show_wallet(wallet, rules.network(), out)?;
     }
     for key in rules.order_keys() {
-        writeln!(out, "\norder key   {}: {}", key.name, hex::encode(key.public_key))?;
+        let held = key.officer.as_ref().map_or(String::new(), |o| format!(", held by officer {o}"));
+        writeln!(out, "\norder key   {}: {}{held}", key.name, hex::encode(key.public_key))?;
     }
     for client in rules.clients() {
         let status = if client.status { ", may read the status" } else { "" };
@@ -139,7 +141,8 @@ fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
         };
         writeln!(out, "\nclient      {}: {attest}{status}", client.name)?;
     }
-    rules.lanes().iter().try_for_each(|lane| show_lane(lane, out))
+    rules.lanes().iter().try_for_each(|lane| show_lane(lane, out))?;
+    governance::show(rules, out)
 }
 
 fn show_wallet(wallet: &Wallet, network: Network, out: &mut impl Write) -> Result<()> {
@@ -218,11 +221,11 @@ fn show_windows(what: &str, caps: &[WindowCap], out: &mut impl Write) -> Result<
     Ok(())
 }
 
-fn amount(amount: Amount) -> String {
+pub(crate) fn amount(amount: Amount) -> String {
     btc(amount.units())
 }
 
-fn list<T: ToString>(items: &[T]) -> String {
+pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     if items.is_empty() { "nobody".to_owned() } else { items.join(", ") }
 }

@@ -4,9 +4,11 @@ use alloc::vec::Vec;
 
 use crate::evidence::Evidence;
 use crate::intent::{Intent, RequestId};
+use crate::matching::Case;
 use crate::reason::{Finding, Trace};
 use crate::rules::Rules;
-use crate::{fees, lane, slots, structure, sweep, withdraw};
+use crate::waiting::Waiting;
+use crate::{fees, lane, limits, requires, slots, stops, structure, sweep, withdraw};
 
 /// The answer.
 #[derive(Debug)]
@@ -14,8 +16,8 @@ use crate::{fees, lane, slots, structure, sweep, withdraw};
 pub enum Decision {
     /// No, and why.
     Deny(Denial),
-    /// Not yet: these must be met first.
-    Await(Vec<Requirement>),
+    /// Not yet: more must be met first.
+    Await(Waiting),
     /// Yes, once.
     Allow(Authorization),
 }
@@ -28,11 +30,6 @@ pub struct Denial {
     /// Every rule looked at.
     pub trace: Trace,
 }
-
-/// Something people must do before an intent may be allowed. No rule asks for one yet, so there is none.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Requirement {}
 
 /// Leave to sign one transaction, once. Only [`decide`] makes it, and it cannot be copied.
 #[derive(Debug)]
@@ -71,19 +68,28 @@ impl Authorization {
 /// Decides. Every rule is looked at, so that a denial names all reasons at once; their order means nothing.
 pub fn decide(intent: &Intent, evidence: &Evidence, rules: &Rules, now_unix: u64) -> Decision {
     let mut trace = Trace::default();
+    let mut open = Vec::new();
+    let lane = rules.lane(&intent.lane);
     let totals = structure::check(intent, evidence, rules, &mut trace);
+    let case = Case { intent, evidence, rules, totals: totals.as_ref(), now_unix };
+    stops::frozen(&case, lane, &mut trace);
     slots::check(intent, evidence, &mut trace);
+    stops::denied(&case, &mut trace);
     if let Some(lane) = lane::check(intent, rules, now_unix, &mut trace) {
         sweep::check(intent, lane, totals.as_ref(), &mut trace);
         withdraw::check(intent, evidence, rules, lane, now_unix, &mut trace);
-        fees::check(intent, evidence, lane, totals.as_ref(), &mut trace);
+        fees::check(&case, lane, &mut trace);
+        limits::check(&case, &mut trace);
+        open = requires::check(&case, &mut trace);
     }
     let reasons: Vec<Finding> = trace.denials().cloned().collect();
-    if reasons.is_empty() {
+    if !reasons.is_empty() {
+        Decision::Deny(Denial { reasons, trace })
+    } else if !open.is_empty() {
+        Decision::Await(Waiting { requirements: open, trace })
+    } else {
         let (request, digest) = (intent.request, intent.digest);
         let granted = Granted { request, digest, policy_version: rules.version(), trace };
         Decision::Allow(Authorization { granted })
-    } else {
-        Decision::Deny(Denial { reasons, trace })
     }
 }

@@ -1,6 +1,10 @@
 //! The policy's text, strictly: unknown keys, missing fields, dangling names and values out of bounds are
 //! refused with their line. It never applies a default that grants something.
 
+mod people;
+mod lists;
+mod conditions;
+
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -10,6 +14,7 @@ use ed25519_dalek::VerifyingKey;
 use toml::Spanned;
 
 use crate::names::{ClientName, KeyName, LaneName, WalletName};
+use crate::people::{Officer, People};
 use crate::raw::{
     RawClient, RawFee, RawOrderKey, RawPolicy, RawSweep, RawWallet, RawWindow, RawWithdraw,
 };
@@ -50,7 +55,9 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         return Err(reader.fail(&raw.network, reason));
     }
     let wallets = wallets(&reader, &raw.wallet)?;
-    let order_keys = order_keys(&reader, &raw.order_key)?;
+    let officers = people::officers(&reader, &raw.officer)?;
+    let groups = people::groups(&reader, &raw.group, &officers)?;
+    let order_keys = order_keys(&reader, &raw.order_key, &officers)?;
     let named = |cold| {
         let fits = move |w: &&Wallet| (w.tier == Tier::Cold) == cold;
         wallets.iter().filter(fits).map(|w| w.name.clone())
@@ -64,7 +71,28 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
     };
     let clients = clients(&reader, &raw.client, &defined)?;
     let lanes = lanes(&reader, &raw, &defined)?;
-    Ok(Document { version, network, wallets: defined.wallets, order_keys, clients, lanes })
+    let lists = lists::read(&reader, &raw.list)?;
+    let named = conditions::Named {
+        lanes: lanes.iter().map(|lane| lane.name.clone()).collect(),
+        lists: lists.iter().map(|list| list.name.clone()).collect(),
+        people: People { officers: &officers, groups: &groups },
+        defined: &defined,
+    };
+    let (limits, requires, denies) = conditions::read(&reader, &raw, &named)?;
+    Ok(Document {
+        version,
+        network,
+        wallets: defined.wallets,
+        order_keys,
+        clients,
+        lanes,
+        people: officers,
+        groups,
+        lists,
+        limits,
+        requires,
+        denies,
+    })
 }
 
 fn wallets(reader: &Reader<'_>, raw: &[RawWallet]) -> Result<Vec<Wallet>, PolicyError> {
@@ -102,7 +130,11 @@ fn cloning_proof(
     }
 }
 
-fn order_keys(reader: &Reader<'_>, raw: &[RawOrderKey]) -> Result<Vec<OrderKey>, PolicyError> {
+fn order_keys(
+    reader: &Reader<'_>,
+    raw: &[RawOrderKey],
+    officers: &[Officer],
+) -> Result<Vec<OrderKey>, PolicyError> {
     let names = reader.definitions(raw.iter().map(|k| &k.name), KeyName::parse)?;
     let mut keys: Vec<OrderKey> = Vec::new();
     for (name, raw) in names.into_iter().zip(raw) {
@@ -111,7 +143,8 @@ fn order_keys(reader: &Reader<'_>, raw: &[RawOrderKey]) -> Result<Vec<OrderKey>,
             let reason = format!("order key \"{}\" is this key already", same.name);
             return Err(reader.fail(&raw.ed25519, reason));
         }
-        keys.push(OrderKey { name, public_key });
+        let officer = people::orderer(reader, raw, public_key, officers)?;
+        keys.push(OrderKey { name, public_key, officer });
     }
     Ok(keys)
 }
@@ -238,23 +271,18 @@ fn descriptor(text: &str) -> Result<String, String> {
 }
 
 fn sha256(text: &str) -> Result<[u8; 32], &'static str> {
-    let mut digest = [0; 32];
+    hex_bytes(text).ok_or("a SHA-256 digest is 64 lowercase hex digits")
+}
+
+/// Lowercase hex of so many bytes.
+fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
     let lowercase = !text.bytes().any(|b| b.is_ascii_uppercase());
-    if lowercase && hex::decode_to_slice(text, &mut digest).is_ok() {
-        Ok(digest)
-    } else {
-        Err("a SHA-256 digest is 64 lowercase hex digits")
-    }
+    (lowercase && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
 }
 
 fn ed25519(text: &str) -> Result<[u8; 32], &'static str> {
-    let mut key = [0; 32];
-    let lowercase = !text.bytes().any(|b| b.is_ascii_uppercase());
-    let read = lowercase && hex::decode_to_slice(text, &mut key).is_ok();
-    let valid = VerifyingKey::from_bytes(&key).is_ok_and(|key| !key.is_weak());
-    if read && valid {
-        Ok(key)
-    } else {
-        Err("an Ed25519 public key is 64 lowercase hex digits of a valid point")
-    }
+    hex_bytes(text)
+        .filter(|key| VerifyingKey::from_bytes(key).is_ok_and(|key| !key.is_weak()))
+        .ok_or("an Ed25519 public key is 64 lowercase hex digits of a valid point")
 }

@@ -5,26 +5,21 @@ use alloc::format;
 
 use asset::Amount;
 
-use crate::evidence::{Evidence, Measure};
+use crate::evidence::Measure;
 use crate::intent::Intent;
+use crate::matching::Case;
 use crate::reason::{RuleId, Trace};
 use crate::rules::{Lane, LaneKind, WindowCap};
-use crate::structure::Totals;
 
 /// Checks the lane's caps, then its rolling windows.
-pub(crate) fn check(
-    intent: &Intent,
-    evidence: &Evidence,
-    lane: &Lane,
-    totals: Option<&Totals>,
-    trace: &mut Trace,
-) {
+pub(crate) fn check(case: &Case<'_>, lane: &Lane, trace: &mut Trace) {
+    let intent = case.intent;
     caps(intent, lane, trace);
     for cap in &lane.fee_budget {
-        window(Measure::Fees, cap, intent.fee.amount, evidence, lane, trace);
+        window(Measure::Fees, cap, intent.fee.amount, lane, case, trace);
     }
     // Without totals there is a denial for that already, and nothing to compare.
-    let Some(totals) = totals else { return };
+    let Some(totals) = case.totals else { return };
     let moved = match lane.kind {
         LaneKind::Sweep { .. } => totals.cold,
         LaneKind::Withdraw { .. } => totals.external,
@@ -33,7 +28,7 @@ pub(crate) fn check(
     let text = format!("the fee is {fee} for moving {moved}, at most {most}");
     trace.check(RuleId::FeePercent, most.allows(fee, moved) == Some(true), text);
     for cap in lane.limits() {
-        window(Measure::External, cap, totals.external, evidence, lane, trace);
+        window(Measure::External, cap, totals.external, lane, case, trace);
     }
 }
 
@@ -52,17 +47,12 @@ fn window(
     measure: Measure,
     cap: &WindowCap,
     this: Amount,
-    evidence: &Evidence,
     lane: &Lane,
+    case: &Case<'_>,
     trace: &mut Trace,
 ) {
-    let rule = match measure {
-        Measure::Fees => RuleId::FeeBudget,
-        Measure::External => RuleId::ExternalLimit,
-    };
-    let question = lane.question(measure, cap);
-    let mut answers = evidence.answers.iter().filter(|answer| answer.question == question);
-    let (Some(answer), None) = (answers.next(), answers.next()) else {
+    let rule = if measure == Measure::Fees { RuleId::FeeBudget } else { RuleId::ExternalLimit };
+    let Some(answer) = case.answer(&lane.question(measure, cap)) else {
         let text =
             format!("the log has no one answer for {measure:?} over {} s", cap.window_seconds);
         return trace.deny(RuleId::MissingEvidence, text);

@@ -1,15 +1,19 @@
 //! The policy: a request's intent, the log's evidence and the officers' rules go in; one decision comes out.
 //! It is pure: no clock, no I/O, no async; it never knows PKCS#11, SQL or gRPC.
 //!
-//! Reading order: [`intent`] (what is asked), [`rules`] (what officers signed), [`signed`] (how rules come to
-//! be), [`evidence`] (what the log knows), [`decide()`] (the one function), [`reason`] (every rule's name), then
-//! the rules themselves: `lane`, `structure`, `slots`, `sweep`, `withdraw`, `fees`.
+//! Reading order: [`intent`] (what is asked), [`rules`], [`people`] and [`conditions`] (what officers signed),
+//! [`signed`] (how rules come to be), [`evidence`] (what the log knows), [`decide()`] (the one function), [`reason`]
+//! (every rule's name), [`waiting`] (what a request may wait for), then the rules themselves: `stops`, `structure`,
+//! `slots`, `lane`, `sweep`, `withdraw`, `fees`, `limits`, `requires`. `docs/policy.md` says what they mean.
 #![no_std]
 extern crate alloc;
 
 pub mod names;
 pub mod order;
 pub mod intent;
+pub mod people;
+pub mod hours;
+pub mod conditions;
 pub mod rules;
 pub mod signed;
 mod document;
@@ -17,18 +21,24 @@ mod raw;
 mod reader;
 pub mod evidence;
 pub mod reason;
+pub mod waiting;
 pub mod decide;
+mod matching;
+mod stops;
 mod lane;
 mod structure;
 mod slots;
 mod sweep;
 mod withdraw;
 mod fees;
+mod limits;
+mod requires;
 
 pub use self::order::{OrderRefusal, VerifiedOrder};
-pub use decide::{Authorization, Decision, Denial, Granted, Requirement, decide};
+pub use decide::{Authorization, Decision, Denial, Granted, decide};
 pub use evidence::Evidence;
 pub use intent::Intent;
-pub use reason::{Finding, RuleId, Trace};
+pub use reason::{Finding, RuleId, Trace, Verdict};
 pub use rules::Rules;
 pub use signed::{PolicyError, SignedPolicy, sign_message};
+pub use waiting::{Requirement, Waiting};

@@ -10,3 +10,11 @@ order::name_type!(/// A wallet of the policy.
     WalletName, "wallet");
 order::name_type!(/// What a caller calls its request, so that a retry is the same request.
     IdempotencyKey, "idempotency key");
+order::name_type!(/// A group of officers.
+    GroupName, "group");
+order::name_type!(/// A trust domain: what one attacker, or one fire, reaches at once, such as a site.
+    DomainName, "domain");
+order::name_type!(/// A list of destinations.
+    ListName, "list");
+order::name_type!(/// A limit, a requirement or a denial of the policy.
+    RuleName, "rule");

@@ -21,6 +21,18 @@ pub(crate) struct RawPolicy {
     pub(crate) sweep: Vec<RawSweep>,
     #[serde(default)]
     pub(crate) withdraw: Vec<RawWithdraw>,
+    #[serde(default)]
+    pub(crate) officer: Vec<RawOfficer>,
+    #[serde(default)]
+    pub(crate) group: Vec<RawGroup>,
+    #[serde(default)]
+    pub(crate) list: Vec<RawList>,
+    #[serde(default)]
+    pub(crate) limit: Vec<RawLimit>,
+    #[serde(default)]
+    pub(crate) require: Vec<RawRequire>,
+    #[serde(default)]
+    pub(crate) deny: Vec<RawDeny>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +50,7 @@ pub(crate) struct RawWallet {
 pub(crate) struct RawOrderKey {
     pub(crate) name: Text,
     pub(crate) ed25519: Text,
+    pub(crate) officer: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -89,4 +102,88 @@ pub(crate) struct RawFee {
 pub(crate) struct RawWindow {
     pub(crate) sum: Text,
     pub(crate) window: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawOfficer {
+    pub(crate) name: Text,
+    pub(crate) domain: Text,
+    pub(crate) ed25519: Option<Text>,
+    pub(crate) p256: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawGroup {
+    pub(crate) name: Text,
+    pub(crate) members: Texts,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawList {
+    pub(crate) name: Text,
+    pub(crate) matures: Option<Text>,
+    pub(crate) entries: Spanned<Vec<RawEntry>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawEntry {
+    pub(crate) label: Text,
+    pub(crate) address: Option<Text>,
+    pub(crate) script: Option<Text>,
+    pub(crate) descriptor: Option<Text>,
+    pub(crate) indexes: Option<Spanned<u32>>,
+    pub(crate) expires_unix: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawWhen {
+    pub(crate) lanes: Option<Texts>,
+    pub(crate) wallets: Option<Texts>,
+    pub(crate) clients: Option<Texts>,
+    pub(crate) order_keys: Option<Texts>,
+    pub(crate) listed: Option<Texts>,
+    pub(crate) unlisted: Option<Texts>,
+    pub(crate) above: Option<Text>,
+    pub(crate) window: Option<Text>,
+    pub(crate) by: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawLimit {
+    pub(crate) name: Text,
+    pub(crate) lanes: Option<Texts>,
+    pub(crate) by: Text,
+    pub(crate) window: Text,
+    pub(crate) sum: Option<Text>,
+    pub(crate) count: Option<Spanned<u64>>,
+    pub(crate) expires_unix: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawRequire {
+    pub(crate) name: Text,
+    pub(crate) when: RawWhen,
+    pub(crate) approvals: Option<Text>,
+    pub(crate) max_per_domain: Option<Spanned<u32>>,
+    pub(crate) delay: Option<Text>,
+    pub(crate) veto: Option<Text>,
+    pub(crate) hours: Option<Texts>,
+    pub(crate) screened: Option<Text>,
+    pub(crate) books: Option<Text>,
+    pub(crate) expires_unix: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawDeny {
+    pub(crate) name: Text,
+    pub(crate) when: Spanned<RawWhen>,
+    pub(crate) expires_unix: Option<u64>,
 }

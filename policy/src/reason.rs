@@ -104,6 +104,30 @@ rules! {
     PerDestination = "per-destination",
     /// What leaves stays within every rolling limit.
     ExternalLimit = "external-limit",
+    /// Nothing that officers froze moves.
+    Frozen = "frozen",
+    /// What the policy denies is never signed.
+    DenyRule = "deny-rule",
+    /// What leaves stays within every limit's sum.
+    LimitSum = "limit-sum",
+    /// Transactions stay within every limit's count.
+    LimitCount = "limit-count",
+    /// No officer whom a requirement asks has rejected it.
+    Rejected = "rejected",
+    /// No officer who may veto it has.
+    Vetoed = "vetoed",
+    /// No destination and no coin is on the sanctions list.
+    ScreeningHit = "screening-hit",
+    /// Enough officers have approved.
+    Approvals = "approvals",
+    /// The delay is over.
+    Delay = "delay",
+    /// It is office hours.
+    Hours = "hours",
+    /// The sanctions list is new enough.
+    Screening = "screening",
+    /// The books were found balanced not long ago.
+    Books = "books",
 }
 
 impl fmt::Display for RuleId {
@@ -112,20 +136,35 @@ impl fmt::Display for RuleId {
     }
 }
 
+/// What a rule says of an intent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Nothing against it.
+    Pass,
+    /// Not yet.
+    Wait,
+    /// No.
+    Deny,
+}
+
 /// What one rule said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     /// The rule.
     pub rule: RuleId,
-    /// Whether it has nothing against the intent.
-    pub passed: bool,
+    /// What it says of the intent.
+    pub verdict: Verdict,
     /// The facts it looked at, as a sentence for people.
     pub text: String,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.passed { "pass" } else { "deny" };
+        let verdict = match self.verdict {
+            Verdict::Pass => "pass",
+            Verdict::Wait => "wait",
+            Verdict::Deny => "deny",
+        };
         write!(f, "{verdict} {}: {}", self.rule, self.text)
     }
 }
@@ -145,7 +184,16 @@ impl Trace {
 
     /// Only what speaks against the intent.
     pub fn denials(&self) -> impl Iterator<Item = &Finding> {
-        self.findings.iter().filter(|finding| !finding.passed)
+        self.of(Verdict::Deny)
+    }
+
+    /// Only what is not met yet.
+    pub fn waits(&self) -> impl Iterator<Item = &Finding> {
+        self.of(Verdict::Wait)
+    }
+
+    fn of(&self, verdict: Verdict) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(move |finding| finding.verdict == verdict)
     }
 
     /// One line each, for the log.
@@ -156,7 +204,13 @@ impl Trace {
 
     /// Notes what a rule said, with the facts it looked at.
     pub(crate) fn check(&mut self, rule: RuleId, passed: bool, text: impl Into<String>) {
-        self.findings.push(Finding { rule, passed, text: text.into() });
+        let verdict = if passed { Verdict::Pass } else { Verdict::Deny };
+        self.findings.push(Finding { rule, verdict, text: text.into() });
+    }
+
+    /// Notes what is not met yet.
+    pub(crate) fn wait(&mut self, rule: RuleId, text: impl Into<String>) {
+        self.findings.push(Finding { rule, verdict: Verdict::Wait, text: text.into() });
     }
 
     /// Notes one rule over many things: how many there are, or what is wrong with the first that fails. One

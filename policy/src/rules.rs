@@ -7,10 +7,11 @@ use alloc::vec::Vec;
 use asset::{Amount, FeeRate, Network, Percent};
 use order::Order;
 
+use crate::conditions::{Deny, Limit, List, Require};
 use crate::evidence::{Measure, Question};
-use crate::intent::Intent;
-use crate::names::{ClientName, KeyName, LaneName, WalletName};
+use crate::names::{ClientName, KeyName, LaneName, ListName, WalletName};
 use crate::order::{OrderRefusal, VerifiedOrder};
+use crate::people::{Group, Officer, People};
 
 /// A policy in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +31,12 @@ pub(crate) struct Document {
     pub(crate) order_keys: Vec<OrderKey>,
     pub(crate) clients: Vec<Client>,
     pub(crate) lanes: Vec<Lane>,
+    pub(crate) people: Vec<Officer>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) lists: Vec<List>,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) requires: Vec<Require>,
+    pub(crate) denies: Vec<Deny>,
 }
 
 /// Where a wallet's keys are.
@@ -81,6 +88,8 @@ pub struct OrderKey {
     pub name: KeyName,
     /// Raw Ed25519 public key.
     pub public_key: [u8; 32],
+    /// The officer who holds it, and never counts as an approver of what it ordered.
+    pub officer: Option<KeyName>,
 }
 
 /// What a client may do besides its lanes.
@@ -265,13 +274,50 @@ impl Rules {
         Ok(VerifiedOrder { order, signer: key.name.clone(), key: key.public_key, digest })
     }
 
-    /// What the ledger must answer before [`decide`](crate::decide::decide) can allow this intent.
+    /// Officers who may approve, reject, veto and freeze, by name.
     #[must_use]
-    pub fn questions(&self, intent: &Intent) -> Vec<Question> {
-        let Some(lane) = self.lane(&intent.lane) else { return Vec::new() };
-        let fees = lane.fee_budget.iter().map(|cap| lane.question(Measure::Fees, cap));
-        let external = lane.limits().iter().map(|cap| lane.question(Measure::External, cap));
-        fees.chain(external).collect()
+    pub fn people(&self) -> &[Officer] {
+        &self.document.people
+    }
+
+    /// Groups of officers, by name.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        &self.document.groups
+    }
+
+    /// Lists of destinations, by name.
+    #[must_use]
+    pub fn lists(&self) -> &[List] {
+        &self.document.lists
+    }
+
+    /// The list of this name.
+    #[must_use]
+    pub fn list(&self, name: &ListName) -> Option<&List> {
+        self.document.lists.iter().find(|list| list.name == *name)
+    }
+
+    /// Rolling limits, by name.
+    #[must_use]
+    pub fn limits(&self) -> &[Limit] {
+        &self.document.limits
+    }
+
+    /// Requirements, by name.
+    #[must_use]
+    pub fn requires(&self) -> &[Require] {
+        &self.document.requires
+    }
+
+    /// Denials, by name.
+    #[must_use]
+    pub fn denies(&self) -> &[Deny] {
+        &self.document.denies
+    }
+
+    pub(crate) fn everybody(&self) -> People<'_> {
+        People { officers: &self.document.people, groups: &self.document.groups }
     }
 
     fn client(&self, name: &ClientName) -> Option<&Client> {
@@ -289,7 +335,13 @@ impl Lane {
         }
     }
 
+    /// Whether it takes everything to cold storage when all else is in doubt: its freeze is its own.
+    #[must_use]
+    pub fn is_evacuation(&self) -> bool {
+        false
+    }
+
     pub(crate) fn question(&self, measure: Measure, cap: &WindowCap) -> Question {
-        Question { lane: self.name.clone(), measure, window_seconds: cap.window_seconds }
+        Question::of_lane(self.name.clone(), measure, cap.window_seconds)
     }
 }

@@ -211,8 +211,10 @@ fn weigh(
     match policy::decide(intent, &evidence, &app.rules, now) {
         Decision::Allow(authorization) => Ok(authorization),
         Decision::Deny(denial) => Err(denial),
-        // No rule asks for approvals yet; if one did, not yet is no.
-        Decision::Await(_) => Err(Denial { reasons: Vec::new(), trace: policy::Trace::default() }),
+        // Not yet is no, and says what is missing: the same request may come again.
+        Decision::Await(waiting) => {
+            Err(Denial { reasons: waiting.findings(), trace: waiting.trace })
+        }
     }
 }
 

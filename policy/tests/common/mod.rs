@@ -4,12 +4,17 @@
 use asset::{Amount, Network};
 use ed25519_dalek::{Signer as _, SigningKey};
 use order::{AddressText, Order};
-use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question};
+use policy::evidence::{
+    Answer, Approval, Books, EarlierUse, Freeze, IndexUse, Listing, Measure, Objection,
+    OrderHistory, Question, Screening,
+};
 use policy::intent::{Destination, Fee, RequestId, Slot, SlotId, Transfer};
 use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
 use policy::order::OrderRef;
 use policy::signed::signature_line;
-use policy::{Decision, Evidence, Intent, RuleId, Rules, SignedPolicy, VerifiedOrder, decide};
+use policy::{
+    Decision, Evidence, Intent, Requirement, RuleId, Rules, SignedPolicy, VerifiedOrder, decide,
+};
 
 pub const NOW: u64 = 1_767_000_000;
 pub const HOUR: u64 = 3_600;
@@ -29,6 +34,8 @@ pub struct Knobs {
     pub index_window: u32,
     pub expires_unix: Option<u64>,
     pub shop_seed: u8,
+    /// More sections, after all others.
+    pub extra: String,
 }
 
 impl Default for Knobs {
@@ -45,6 +52,7 @@ impl Default for Knobs {
             index_window: 20,
             expires_unix: None,
             shop_seed: 7,
+            extra: String::new(),
         }
     }
 }
@@ -110,8 +118,39 @@ pub fn policy_text(knobs: &Knobs) -> String {
             knobs.per_destination.map_or(String::new(), |cap| format!("per_destination = \"{cap} sat\"\n")),
             windows(&knobs.limits),
         ),
+        knobs.extra.clone(),
     ]
     .concat()
+}
+
+/// Five officers at three sites, in two groups; the shop's key is nobody's.
+pub fn people() -> String {
+    let mut text = String::new();
+    for (seed, name, site) in [
+        (21, "ada", "zurich"),
+        (22, "bob", "zurich"),
+        (23, "cyd", "oslo"),
+        (24, "dan", "oslo"),
+        (25, "eve", "lima"),
+    ] {
+        let key: String = public(&officer(seed)).iter().map(|b| format!("{b:02x}")).collect();
+        text +=
+            &format!("[[officer]]\nname = \"{name}\"\ndomain = \"{site}\"\ned25519 = \"{key}\"\n");
+    }
+    text + "[[group]]\nname = \"treasury\"\nmembers = [\"ada\", \"bob\", \"cyd\"]\n\
+            [[group]]\nname = \"risk\"\nmembers = [\"dan\", \"eve\"]\n"
+}
+
+pub fn approved(officer: &str) -> Approval {
+    Approval {
+        officer: KeyName::parse(officer).unwrap(),
+        at_unix: NOW - 60,
+        expires_unix: NOW + HOUR,
+    }
+}
+
+pub fn objection(officer: &str) -> Objection {
+    Objection { officer: KeyName::parse(officer).unwrap(), at_unix: NOW - 60 }
 }
 
 /// Signs the text as its one officer and loads it.
@@ -137,6 +176,15 @@ pub struct Facts {
     pub indexes: Vec<IndexUse>,
     pub repriced: Vec<SlotId>,
     pub most_versions: u32,
+    pub listings: Vec<Listing>,
+    pub approvals: Vec<Approval>,
+    pub rejections: Option<Vec<Objection>>,
+    pub vetoes: Option<Vec<Objection>>,
+    pub freezes: Option<Vec<Freeze>>,
+    pub asked_unix: Option<u64>,
+    pub clock: Option<Option<u64>>,
+    pub screening: Option<Screening>,
+    pub books: Option<Books>,
 }
 
 impl Facts {
@@ -158,6 +206,7 @@ impl Facts {
             conflicts_with_all: true,
             same_content: true,
         };
+        let unlisted = |question| Listing { question, entries: Vec::new() };
         Self {
             answers: rules.questions(intent).into_iter().map(answer).collect(),
             uses: Vec::new(),
@@ -168,21 +217,42 @@ impl Facts {
                 index("cold", false, None),
                 index("vault", false, None),
             ],
-            repriced: Vec::new(),
-            most_versions: 0,
+            listings: rules.list_questions(intent).into_iter().map(unlisted).collect(),
+            rejections: Some(Vec::new()),
+            vetoes: Some(Vec::new()),
+            freezes: Some(Vec::new()),
+            clock: Some(None),
+            ..Self::default()
         }
     }
 
     pub fn evidence(&self) -> Evidence {
         let facts = self.clone();
-        Evidence::from_ledger(
-            facts.answers,
-            facts.uses,
-            facts.orders,
-            facts.indexes,
-            facts.repriced,
-            facts.most_versions,
-        )
+        let mut evidence = Evidence::from_ledger()
+            .answers(facts.answers)
+            .uses(facts.uses)
+            .orders(facts.orders)
+            .indexes(facts.indexes)
+            .repriced(facts.repriced)
+            .most_versions(facts.most_versions)
+            .listings(facts.listings)
+            .approvals(facts.approvals)
+            .asked_unix(facts.asked_unix)
+            .screening(facts.screening)
+            .books(facts.books);
+        if let Some(freezes) = facts.freezes {
+            evidence = evidence.freezes(freezes);
+        }
+        if let Some(rejections) = facts.rejections {
+            evidence = evidence.rejections(rejections);
+        }
+        if let Some(vetoes) = facts.vetoes {
+            evidence = evidence.vetoes(vetoes);
+        }
+        if let Some(held_at) = facts.clock {
+            evidence = evidence.time_held(held_at);
+        }
+        evidence
     }
 }
 
@@ -224,7 +294,7 @@ impl Case {
         decide(&self.intent, &self.facts.evidence(), &self.rules, self.now)
     }
 
-    /// Rules that deny it, sorted, each once; none when it is allowed.
+    /// Rules that deny it, or that it waits for if none does; sorted, each once; none when it is allowed.
     pub fn reasons(&self) -> Vec<RuleId> {
         match self.decide() {
             Decision::Allow(_) => vec![],
@@ -236,7 +306,16 @@ impl Case {
                 assert!(!rules.is_empty(), "a denial without a reason");
                 rules
             }
-            Decision::Await(_) => panic!("nothing waits yet"),
+            Decision::Await(waiting) => {
+                let mut rules: Vec<RuleId> =
+                    waiting.requirements.iter().map(Requirement::rule_id).collect();
+                let said: Vec<RuleId> = waiting.findings().iter().map(|f| f.rule).collect();
+                assert_eq!(rules, said, "what is typed is what is said");
+                rules.sort();
+                rules.dedup();
+                assert!(!rules.is_empty(), "waiting for nothing");
+                rules
+            }
         }
     }
 

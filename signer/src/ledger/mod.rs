@@ -100,7 +100,9 @@ impl Ledger {
     #[must_use]
     pub fn evidence(&self, intent: &Intent, questions: &[Question], now_unix: u64) -> Evidence {
         let proven = |wallet: &WalletName| self.imports.wallet(wallet).map(|w| w.proven(true));
-        self.spends.evidence(intent, questions, now_unix, proven)
+        let evidence = self.spends.evidence(intent, questions, now_unix, proven);
+        // No entry can hold a freeze, an approval or an objection yet, or doubt the clock.
+        evidence.freezes(Vec::new()).rejections(Vec::new()).vetoes(Vec::new()).time_held(None)
     }
 
     /// The time to decide by: a clock that was set back does not make expired orders valid again.

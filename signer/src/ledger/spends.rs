@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use asset::Amount;
 use audit::entry;
 use policy::Evidence;
-use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question};
+use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question, Total};
 use policy::intent::{Destination, Intent, RequestId, SlotId};
-use policy::names::{LaneName, OrderId, WalletName};
+use policy::names::{ClientName, LaneName, OrderId, WalletName};
 use policy::order::OrderRef;
 
 use super::indexes::{DAY_SECONDS, Indexes};
@@ -33,13 +33,20 @@ pub(super) struct Spends {
     indexes: Indexes,
 }
 
+/// Scripts, and what each got.
+type Payments = Box<[(Box<[u8]>, Amount)]>;
+
 #[derive(Debug)]
 struct Spend {
     digest: [u8; 32],
     lane: LaneName,
+    caller: ClientName,
+    wallet: WalletName,
     unix_s: u64,
     fee: Amount,
     external: Amount,
+    /// What each script got, where anything left; none: nobody can tell.
+    paid: Option<Payments>,
     orders: Box<[OrderRef]>,
     set: usize,
     /// Its signatures were given out.
@@ -110,9 +117,12 @@ impl Spends {
         self.spends.push(Spend {
             digest,
             lane,
+            caller: name(ClientName::parse(&entry.caller))?,
+            wallet: name(WalletName::parse(&entry.wallet))?,
             unix_s,
             fee: Amount::from_units(entry.fee),
             external: Amount::from_units(entry.external),
+            paid: paid(entry),
             orders: orders.into_iter().collect(),
             set,
             released: false,
@@ -150,14 +160,13 @@ impl Spends {
             None => self.set_for(&conflicts),
         };
         let answers = questions.iter().map(|question| self.sum(question, set, now_unix)).collect();
-        Evidence::from_ledger(
-            answers,
-            self.earlier_uses(intent, own, now_unix),
-            self.histories(intent, &conflicts),
-            self.index_uses(intent, now_unix, change_proven),
-            self.repriced(intent),
-            self.most_versions(intent, now_unix),
-        )
+        Evidence::from_ledger()
+            .answers(answers)
+            .uses(self.earlier_uses(intent, own, now_unix))
+            .orders(self.histories(intent, &conflicts))
+            .indexes(self.index_uses(intent, now_unix, change_proven))
+            .repriced(self.repriced(intent))
+            .most_versions(self.most_versions(intent, now_unix))
     }
 
     fn refresh(&mut self, number: usize, unix_s: u64) -> Result<(), FoldError> {
@@ -222,13 +231,14 @@ impl Spends {
     fn sum(&self, question: &Question, own_set: Option<usize>, now_unix: u64) -> Answer {
         let since = now_unix.saturating_sub(question.window_seconds);
         let mut maxima: BTreeMap<usize, Amount> = BTreeMap::new();
-        let timeline = self.timeline.get(&question.lane);
-        for (_, number) in timeline.into_iter().flat_map(|times| times.range((since, 0)..)) {
+        let is_asked = |lane: &LaneName| {
+            let of = matches!(&question.of, Total::Lane(of) if of != lane);
+            !of && (question.lanes.is_empty() || question.lanes.contains(lane))
+        };
+        let lanes = self.timeline.iter().filter(|(lane, _)| is_asked(lane));
+        for (_, number) in lanes.flat_map(|(_, times)| times.range((since, 0)..)) {
             let Some(spend) = self.spends.get(*number) else { continue };
-            let amount = match question.measure {
-                Measure::Fees => spend.fee,
-                Measure::External => spend.external,
-            };
+            let Some(amount) = spend.adds(question) else { continue };
             let most = maxima.entry(spend.set).or_default();
             *most = (*most).max(amount);
         }
@@ -346,10 +356,57 @@ impl Spends {
     }
 }
 
+impl Spend {
+    /// What it adds to a total; none: it is no part of it. More than can be computed counts as the largest there is.
+    fn adds(&self, question: &Question) -> Option<Amount> {
+        let is_part = match &question.of {
+            Total::Lane(lane) => self.lane == *lane,
+            Total::Client(client) => self.caller == *client,
+            Total::Wallet(wallet) => self.wallet == *wallet,
+            Total::Orderer(key) => self.orders.iter().any(|order| order.key == *key),
+            Total::Destination(script) => self.pays(script).is_some(),
+            // A log is of one network, and moves its one asset.
+            Total::Asset(_) | Total::Everything => true,
+        };
+        let external = match &question.of {
+            Total::Destination(script) => self.pays(script).unwrap_or(Amount::ZERO),
+            _ => self.external,
+        };
+        let amount = match question.measure {
+            Measure::Fees => self.fee,
+            Measure::External => external,
+            Measure::Leaving => external.checked_add(self.fee).unwrap_or(Amount::MAX),
+            Measure::Count => Amount::from_units(1),
+        };
+        is_part.then_some(amount)
+    }
+
+    /// What this script got, if anything.
+    fn pays(&self, script: &[u8]) -> Option<Amount> {
+        let Some(paid) = &self.paid else { return Some(self.external) };
+        let mut amounts = paid.iter().filter(|(to, _)| **to == *script).map(|(_, amount)| *amount);
+        let first = amounts.next()?;
+        Some(amounts.try_fold(first, Amount::checked_add).unwrap_or(Amount::MAX))
+    }
+}
+
 impl Coin {
     fn spends(&self) -> impl Iterator<Item = usize> + '_ {
         std::iter::once(self.first).chain(self.later.iter().copied())
     }
+}
+
+/// What each script gets. Change is among them and does no harm: nobody asks about our own scripts.
+fn paid(entry: &entry::Spend) -> Option<Payments> {
+    if entry.external == 0 {
+        return Some(Box::default());
+    }
+    let transaction: bitcoin::Transaction =
+        bitcoin::consensus::deserialize(&entry.transaction).ok()?;
+    let paid = transaction.output.iter().map(|output| {
+        (output.script_pubkey.as_bytes().into(), Amount::from_units(output.value.to_sat().into()))
+    });
+    Some(paid.collect())
 }
 
 fn order_ref(paid: &entry::PaidOrder) -> Result<OrderRef, FoldError> {

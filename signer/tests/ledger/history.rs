@@ -227,12 +227,10 @@ pub(crate) fn now(history: &[Reserved]) -> u64 {
 }
 
 pub(crate) fn questions() -> Vec<Question> {
-    let measures = [Measure::Fees, Measure::External];
+    let measures = [Measure::Fees, Measure::External, Measure::Leaving, Measure::Count];
     let windows = [WINDOW, 10 * WINDOW];
-    let ask = |lane: usize, measure, window_seconds| Question {
-        lane: self::lane(lane),
-        measure,
-        window_seconds,
+    let ask = |lane: usize, measure, window_seconds| {
+        Question::of_lane(self::lane(lane), measure, window_seconds)
     };
     (0..2)
         .flat_map(|l| measures.map(|m| (l, m)))

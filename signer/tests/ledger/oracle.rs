@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use asset::Amount;
 use policy::Evidence;
-use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question};
+use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question, Total};
 
 use crate::history::{Ask, Reserved, lane, name, price, slot, verified};
 
@@ -68,14 +68,17 @@ pub(crate) fn evidence(
         let first = list.iter().find(|signed| signed.ask.coins.contains(coin));
         first.is_some_and(|first| price(&first.ask, *coin) != price(ask, *coin))
     });
-    Evidence::from_ledger(
-        answers,
-        uses(&list, ask, own, now),
-        orders(&list, ask),
-        indexes(history, ask, now),
-        repriced.map(slot).collect(),
-        versions(&list, ask, now),
-    )
+    Evidence::from_ledger()
+        .answers(answers)
+        .uses(uses(&list, ask, own, now))
+        .orders(orders(&list, ask))
+        .indexes(indexes(history, ask, now))
+        .repriced(repriced.map(slot).collect())
+        .most_versions(versions(&list, ask, now))
+        .freezes(Vec::new())
+        .rejections(Vec::new())
+        .vetoes(Vec::new())
+        .time_held(None)
 }
 
 fn answer(
@@ -88,11 +91,13 @@ fn answer(
     let maximum = |set: &Vec<usize>| {
         let members = set.iter().map(|m| &list[*m]);
         let counted = members.filter(|m| {
-            lane(m.ask.lane) == question.lane && m.unix + question.window_seconds >= now
+            Total::Lane(lane(m.ask.lane)) == question.of && m.unix + question.window_seconds >= now
         });
         let amounts = counted.map(|m| match question.measure {
             Measure::Fees => m.ask.fee,
             Measure::External => m.ask.external,
+            Measure::Leaving => m.ask.external + m.ask.fee,
+            Measure::Count => 1,
         });
         u64::from(amounts.max().unwrap_or(0))
     };

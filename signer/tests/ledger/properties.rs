@@ -43,7 +43,7 @@ proptest! {
     #[test]
     fn no_less_is_counted_than_can_confirm(history in history(), chosen in 0..2_usize) {
         let question =
-            Question { lane: lane(chosen), measure: Measure::Fees, window_seconds: 10_000_000 };
+            Question::of_lane(lane(chosen), Measure::Fees, 10_000_000);
         let stranger = Reserved {
             ask: history::Ask {
                 request: 200, lane: chosen, coins: vec![99], orders: vec![], fee: 0, external: 0,

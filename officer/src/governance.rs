@@ -1,0 +1,140 @@
+//! What a policy asks of people, and of requests, in words: officers, groups, lists, limits, requirements, denials. It
+//! leaves nothing out that is in force, and decides nothing.
+
+use std::io::Write;
+
+use anyhow::Result;
+use policy::Rules;
+use policy::conditions::{By, Deny, Limit, List, Require, Target, When, Window};
+use policy::people::{Group, Officer, OfficerKey};
+
+use crate::policies::{amount, list};
+use crate::text::{span, time};
+
+/// Everything beside wallets, keys, clients and lanes.
+pub(crate) fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
+    rules.people().iter().try_for_each(|officer| show_officer(officer, out))?;
+    rules.groups().iter().try_for_each(|group| show_group(group, out))?;
+    rules.lists().iter().try_for_each(|list| show_list(list, out))?;
+    rules.denies().iter().try_for_each(|deny| show_deny(deny, out))?;
+    rules.limits().iter().try_for_each(|limit| show_limit(limit, out))?;
+    rules.requires().iter().try_for_each(|require| show_require(require, out))
+}
+
+fn show_officer(officer: &Officer, out: &mut impl Write) -> Result<()> {
+    let key = match &officer.key {
+        OfficerKey::Ed25519(key) => format!("Ed25519 {}", hex::encode(key)),
+        OfficerKey::P256(key) => format!("P-256 {}", hex::encode(key)),
+    };
+    writeln!(out, "\nofficer     {}, of domain {}: {key}", officer.name, officer.domain)?;
+    Ok(())
+}
+
+fn show_group(group: &Group, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "\ngroup       {}: {}", group.name, list(&group.members))?;
+    Ok(())
+}
+
+fn show_list(known: &List, out: &mut impl Write) -> Result<()> {
+    let matures = match known.matures_seconds {
+        0 => "at once".to_owned(),
+        seconds => format!("after {}", span(seconds)),
+    };
+    writeln!(out, "\nlist        {}: a new entry counts {matures}", known.name)?;
+    for entry in &known.entries {
+        let target = match &entry.target {
+            Target::Address(address) => address.clone(),
+            Target::Script(script) => format!("script {}", hex::encode(script)),
+            Target::Descriptor { descriptor, indexes } => {
+                format!("{descriptor}, its first {indexes}")
+            }
+        };
+        writeln!(out, "  {:<14} {target}{}", entry.label, until(entry.expires_unix))?;
+    }
+    Ok(())
+}
+
+fn show_deny(deny: &Deny, out: &mut impl Write) -> Result<()> {
+    let (when, until) = (condition(&deny.when), until(deny.expires_unix));
+    writeln!(out, "\ndenied      {}: {when}{until}", deny.name)?;
+    Ok(())
+}
+
+fn show_limit(limit: &Limit, out: &mut impl Write) -> Result<()> {
+    let lanes = match limit.lanes.as_slice() {
+        [] => "all lanes".to_owned(),
+        lanes => format!("lanes {}", list(lanes)),
+    };
+    let until = until(limit.expires_unix);
+    writeln!(out, "\nlimit       {}: over {lanes}, {}{until}", limit.name, back(limit.window))?;
+    if let Some(sum) = limit.sum {
+        writeln!(out, "  leaves         at most {}, fees counted", amount(sum))?;
+    }
+    if let Some(count) = limit.count {
+        writeln!(out, "  transactions   at most {count}")?;
+    }
+    Ok(())
+}
+
+fn show_require(require: &Require, out: &mut impl Write) -> Result<()> {
+    let (when, until) = (condition(&require.when), until(require.expires_unix));
+    writeln!(out, "\nrequirement {}: {when}{until}", require.name)?;
+    if let Some(quorum) = &require.approvals {
+        writeln!(out, "  approvals      {quorum}")?;
+    }
+    if let Some(seconds) = require.delay_seconds {
+        writeln!(out, "  delay          {}", span(seconds))?;
+    }
+    if let Some(group) = &require.veto {
+        writeln!(out, "  veto           by any of {group}")?;
+    }
+    for hours in &require.hours {
+        writeln!(out, "  hours          {hours}")?;
+    }
+    if let Some(seconds) = require.screened_seconds {
+        writeln!(out, "  screened       by a sanctions list at most {} old", span(seconds))?;
+    }
+    if let Some(seconds) = require.books_seconds {
+        writeln!(out, "  books          found balanced at most {} ago", span(seconds))?;
+    }
+    Ok(())
+}
+
+fn condition(when: &When) -> String {
+    let mut said = Vec::new();
+    let mut say = |what: &str, names: String, any: bool| {
+        if any {
+            said.push(format!("{what} {names}"));
+        }
+    };
+    say("on lane", list(&when.lanes), !when.lanes.is_empty());
+    say("from wallet", list(&when.wallets), !when.wallets.is_empty());
+    say("asked by", list(&when.clients), !when.clients.is_empty());
+    say("ordered by", list(&when.order_keys), !when.order_keys.is_empty());
+    if let Some(to) = &when.destinations {
+        let is = if to.listed { "on list" } else { "on none of the lists" };
+        said.push(format!("to somebody {is} {}", list(&to.lists)));
+    }
+    if let Some(above) = &when.above {
+        let window = above.window.map_or(String::new(), |window| format!(", {}", back(window)));
+        said.push(format!("letting more than {} leave{window}", amount(above.amount)));
+    }
+    if said.is_empty() { "every request".to_owned() } else { said.join(", ") }
+}
+
+fn back(window: Window) -> String {
+    let whose = match window.by {
+        By::Orderer => "for each order key",
+        By::Client => "for each client",
+        By::Wallet => "for each wallet",
+        By::Destination => "for each destination",
+        By::Lane => "for each lane",
+        By::Asset => "for each asset",
+        By::Global => "altogether",
+    };
+    format!("{whose} in any {}", span(window.seconds))
+}
+
+fn until(unix: Option<u64>) -> String {
+    unix.map_or(String::new(), |unix| format!(", until {}", time(unix)))
+}

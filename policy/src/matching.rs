@@ -1,0 +1,259 @@
+//! Whether a rule is about a request, and what a window adds up to. What cannot be known is taken as if it held, and
+//! denies besides.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::vec::Vec;
+
+use asset::Amount;
+
+use crate::conditions::{Above, By, Destinations, Limit, When, Window};
+use crate::evidence::{Answer, Evidence, ListQuestion, Measure, Question, Total};
+use crate::intent::{Destination, Intent};
+use crate::names::{KeyName, LaneName, ListName, RuleName};
+use crate::reason::{RuleId, Trace};
+use crate::rules::Rules;
+use crate::structure::Totals;
+
+/// Everything one decision sees.
+#[derive(Clone, Copy)]
+pub(crate) struct Case<'a> {
+    pub(crate) intent: &'a Intent,
+    pub(crate) evidence: &'a Evidence,
+    pub(crate) rules: &'a Rules,
+    pub(crate) totals: Option<&'a Totals>,
+    pub(crate) now_unix: u64,
+}
+
+impl<'a> Case<'a> {
+    /// The log's one answer to a question.
+    pub(crate) fn answer(&self, question: &Question) -> Option<&'a Answer> {
+        let mut answers = self.evidence.answers.iter().filter(|a| a.question == *question);
+        match (answers.next(), answers.next()) {
+            (Some(answer), None) => Some(answer),
+            _ => None,
+        }
+    }
+
+    /// What a question's window comes to with this transaction; outer none: nobody knows, inner: it is more than can
+    /// be computed. Transactions of which at most one can confirm count once, at their largest.
+    pub(crate) fn total(
+        &self,
+        question: &Question,
+        this: Option<Amount>,
+    ) -> Option<Option<Amount>> {
+        let answer = self.answer(question)?;
+        Some(this.and_then(|this| answer.others.checked_add(answer.own_set.max(this))))
+    }
+
+    /// Whether something that restricts has not ended: a clock in doubt ends nothing.
+    pub(crate) fn is_in_force(&self, expires_unix: Option<u64>) -> bool {
+        expires_unix.is_none_or(|end| self.evidence.waited_until(self.now_unix) <= end)
+    }
+
+    /// What leaves with this transaction, for one of its totals, in one measure.
+    pub(crate) fn this(&self, of: &Total, measure: Measure) -> Option<Amount> {
+        let external = match of {
+            Total::Destination(script) => outputs(self.intent).get(script.as_slice()).copied()?,
+            _ => self.totals.map(|totals| totals.external),
+        };
+        let fee = self.intent.fee.amount;
+        match measure {
+            Measure::Fees => Some(fee),
+            Measure::External => external,
+            Measure::Leaving => external?.checked_add(fee),
+            Measure::Count => Some(Amount::from_units(1)),
+        }
+    }
+}
+
+impl When {
+    /// Whether lane, wallet, client and orders are what it says.
+    pub(crate) fn is_about(&self, intent: &Intent) -> bool {
+        let signers = || intent.orders.iter().map(|order| &order.signer);
+        about(&self.lanes, &intent.lane)
+            && about(&self.wallets, &intent.wallet)
+            && about(&self.clients, &intent.caller)
+            && (self.order_keys.is_empty()
+                || signers().any(|signer: &KeyName| self.order_keys.contains(signer)))
+    }
+
+    /// What must be asked to know whether it applies.
+    pub(crate) fn questions(&self, intent: &Intent, rules: &Rules) -> Vec<Question> {
+        let window = self.above.as_ref().and_then(|above| above.window);
+        window.map_or(Vec::new(), |window| {
+            questions(window, &self.lanes, Measure::Leaving, intent, rules)
+        })
+    }
+
+    /// Whether it applies.
+    pub(crate) fn applies(&self, rule: &RuleName, case: &Case<'_>, trace: &mut Trace) -> bool {
+        if !self.is_about(case.intent) {
+            return false;
+        }
+        let (to, above) = (self.destinations.as_ref(), self.above.as_ref());
+        let to = to.is_none_or(|to| pays(to, rule, case, trace));
+        let above = above.is_none_or(|above| self.is_above(above, rule, case, trace));
+        to && above
+    }
+
+    fn is_above(&self, above: &Above, rule: &RuleName, case: &Case<'_>, trace: &mut Trace) -> bool {
+        let exceeds = |sum: Option<Amount>| sum.is_none_or(|sum| sum > above.amount);
+        let Some(window) = above.window else {
+            return exceeds(case.this(&Total::Everything, Measure::Leaving));
+        };
+        let mut holds = false;
+        for question in questions(window, &self.lanes, Measure::Leaving, case.intent, case.rules) {
+            let this = case.this(&question.of, question.measure);
+            holds |= match case.total(&question, this) {
+                Some(sum) => exceeds(sum),
+                None => missing(rule, trace),
+            };
+        }
+        holds
+    }
+}
+
+impl Limit {
+    /// Whether it is about this lane.
+    pub(crate) fn is_about(&self, intent: &Intent) -> bool {
+        about(&self.lanes, &intent.lane)
+    }
+
+    /// What must be asked to check one side of it.
+    pub(crate) fn questions(
+        &self,
+        measure: Measure,
+        intent: &Intent,
+        rules: &Rules,
+    ) -> Vec<Question> {
+        questions(self.window, &self.lanes, measure, intent, rules)
+    }
+}
+
+impl Rules {
+    /// What the ledger must answer before [`decide`](crate::decide::decide) can allow this intent.
+    #[must_use]
+    pub fn questions(&self, intent: &Intent) -> Vec<Question> {
+        let mut all = BTreeSet::new();
+        if let Some(lane) = self.lane(&intent.lane) {
+            all.extend(lane.fee_budget.iter().map(|cap| lane.question(Measure::Fees, cap)));
+            all.extend(lane.limits().iter().map(|cap| lane.question(Measure::External, cap)));
+        }
+        for limit in self.limits().iter().filter(|limit| limit.is_about(intent)) {
+            let sum = limit.sum.map(|_| Measure::Leaving);
+            for measure in sum.into_iter().chain(limit.count.map(|_| Measure::Count)) {
+                all.extend(limit.questions(measure, intent, self));
+            }
+        }
+        for when in self.conditions().filter(|when| when.is_about(intent)) {
+            all.extend(when.questions(intent, self));
+        }
+        all.into_iter().collect()
+    }
+
+    /// Which destinations the signer must look up on which lists before this intent can be allowed.
+    #[must_use]
+    pub fn list_questions(&self, intent: &Intent) -> Vec<ListQuestion> {
+        let about = self.conditions().filter(|when| when.is_about(intent));
+        let lists = about.filter_map(|when| when.destinations.as_ref()).flat_map(|to| &to.lists);
+        let lists: BTreeSet<&ListName> = lists.collect();
+        let scripts = outputs(intent);
+        let ask = |list: &ListName, script: &[u8]| ListQuestion {
+            list: list.clone(),
+            script: script.to_vec(),
+        };
+        lists.iter().flat_map(|list| scripts.keys().map(|script| ask(list, script))).collect()
+    }
+
+    fn conditions(&self) -> impl Iterator<Item = &When> {
+        let requires = self.requires().iter().map(|require| &require.when);
+        requires.chain(self.denies().iter().map(|deny| &deny.when))
+    }
+}
+
+/// External outputs by script, and what each gets; none: more than can be computed.
+pub(crate) fn outputs(intent: &Intent) -> BTreeMap<&[u8], Option<Amount>> {
+    let mut by_script: BTreeMap<&[u8], Option<Amount>> = BTreeMap::new();
+    for transfer in &intent.transfers {
+        let Destination::External { script, .. } = &transfer.to else { continue };
+        let sum = by_script.entry(script.as_slice()).or_insert(Some(Amount::ZERO));
+        *sum = sum.and_then(|sum| sum.checked_add(transfer.amount));
+    }
+    by_script
+}
+
+/// One question for each total that this intent adds to.
+fn questions(
+    window: Window,
+    lanes: &[LaneName],
+    measure: Measure,
+    intent: &Intent,
+    rules: &Rules,
+) -> Vec<Question> {
+    let totals: Vec<Total> = match window.by {
+        By::Orderer => {
+            let keys: BTreeSet<[u8; 32]> = intent.orders.iter().map(|order| order.key).collect();
+            keys.into_iter().map(Total::Orderer).collect()
+        }
+        By::Destination => {
+            outputs(intent).into_keys().map(|script| Total::Destination(script.to_vec())).collect()
+        }
+        By::Client => [Total::Client(intent.caller.clone())].into(),
+        By::Wallet => [Total::Wallet(intent.wallet.clone())].into(),
+        By::Lane => [Total::Lane(intent.lane.clone())].into(),
+        By::Asset => [Total::Asset(rules.network().asset_id())].into(),
+        By::Global => [Total::Everything].into(),
+    };
+    let mut lanes = lanes.to_vec();
+    lanes.sort();
+    let ask = |of| Question { of, lanes: lanes.clone(), measure, window_seconds: window.seconds };
+    totals.into_iter().map(ask).collect()
+}
+
+/// Whether one destination is on (or is on none of) the lists. An entry that is not mature yet does not make anybody
+/// known, but it names whom a denial is about at once.
+fn pays(to: &Destinations, rule: &RuleName, case: &Case<'_>, trace: &mut Trace) -> bool {
+    let mut holds = false;
+    for script in outputs(case.intent).into_keys() {
+        let (mut found, mut known) = (false, true);
+        for list in &to.lists {
+            match is_on(list, script, to.listed, case) {
+                Some(is_on) => found |= is_on,
+                None => known = false,
+            }
+        }
+        holds |= if known { found == to.listed } else { missing(rule, trace) };
+    }
+    holds
+}
+
+/// Whether a destination is on a list, now.
+fn is_on(name: &ListName, script: &[u8], at_once: bool, case: &Case<'_>) -> Option<bool> {
+    let list = case.rules.list(name)?;
+    let is_asked = |q: &ListQuestion| q.list == *name && q.script.as_slice() == script;
+    let mut answers = case.evidence.listings.iter().filter(|l| is_asked(&l.question));
+    let (Some(answer), None) = (answers.next(), answers.next()) else { return None };
+    let waited = case.evidence.waited_until(case.now_unix);
+    let mut is_on = false;
+    for listed in &answer.entries {
+        let entry = list.entries.iter().find(|entry| entry.label == listed.label)?;
+        let mature = listed.since_unix.saturating_add(list.matures_seconds) <= waited;
+        is_on |= if at_once {
+            case.is_in_force(entry.expires_unix)
+        } else {
+            mature && entry.expires_unix.is_none_or(|end| case.now_unix <= end)
+        };
+    }
+    Some(is_on)
+}
+
+fn missing(rule: &RuleName, trace: &mut Trace) -> bool {
+    let text = format!("the log has no one answer to what rule \"{rule}\" asks");
+    trace.deny(RuleId::MissingEvidence, text);
+    true
+}
+
+fn about<T: PartialEq>(wanted: &[T], found: &T) -> bool {
+    wanted.is_empty() || wanted.contains(found)
+}

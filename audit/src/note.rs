@@ -13,7 +13,7 @@ const SIGNATURES_MAX: usize = 64;
 /// The type byte of Ed25519 keys.
 const ED25519: u8 = 1;
 /// How a signature line begins: an em dash and a space.
-const LINE_START: &str = "\u{2014} ";
+pub(crate) const LINE_START: &str = "\u{2014} ";
 
 /// Why a note was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -41,9 +41,14 @@ pub enum NoteError {
 /// A key's four-byte hint: the start of SHA-256 over name, newline, type and key.
 #[must_use]
 pub fn key_id(name: &str, key: &[u8; 32]) -> [u8; 4] {
+    key_id_of(name, ED25519, key)
+}
+
+/// The hint of a key of any type.
+pub(crate) fn key_id_of(name: &str, kind: u8, key: &[u8; 32]) -> [u8; 4] {
     let hash = Sha256::new()
         .chain_update(name.as_bytes())
-        .chain_update([b'\n', ED25519])
+        .chain_update([b'\n', kind])
         .chain_update(key)
         .finalize();
     let mut id = [0; 4];
@@ -78,25 +83,12 @@ pub fn assemble(text: &str, name: &str, key: &[u8; 32], signature: &[u8; 64]) ->
 /// # Errors
 /// [`NoteError`] for anything that is not such a note.
 pub fn open<'a>(note: &'a str, name: &str, key: &[u8; 32]) -> Result<&'a str, NoteError> {
-    if note.len() > NOTE_BYTES_MAX {
-        return Err(NoteError::Malformed("too long"));
-    }
-    if note.chars().any(|c| c.is_control() && c != '\n') {
-        return Err(NoteError::Malformed("control characters"));
-    }
-    // The last empty line separates: the text itself may hold empty lines.
-    let at = note.rfind("\n\n").ok_or(NoteError::Malformed("no signatures"))?;
-    let (text, lines) = note.split_at(at.saturating_add(1));
-    let lines = lines.strip_prefix('\n').and_then(|l| l.strip_suffix('\n'));
-    let lines = lines.ok_or(NoteError::Malformed("does not end in a newline"))?;
+    let (text, lines) = split(note)?;
     let verifying = VerifyingKey::from_bytes(key).map_err(|_| NoteError::Key)?;
     let wanted = key_id(name, key);
     let mut found = false;
-    for (count, line) in lines.split('\n').enumerate() {
-        if count >= SIGNATURES_MAX {
-            return Err(NoteError::Malformed("too many signatures"));
-        }
-        let (by, id, signature) = signature_line(line)?;
+    for line in lines {
+        let (by, id, signature) = line?;
         if by != name || id != wanted {
             continue;
         }
@@ -108,8 +100,35 @@ pub fn open<'a>(note: &'a str, name: &str, key: &[u8; 32]) -> Result<&'a str, No
     if found { Ok(text) } else { Err(NoteError::Unsigned { name: name.to_owned() }) }
 }
 
+/// A signature line taken apart: name, key id, signature.
+pub(crate) type SignatureLine<'a> = (&'a str, [u8; 4], Vec<u8>);
+
+/// The text of a note, and its signature lines; nobody's signature is checked.
+pub(crate) fn split(
+    note: &str,
+) -> Result<(&str, impl Iterator<Item = Result<SignatureLine<'_>, NoteError>>), NoteError> {
+    if note.len() > NOTE_BYTES_MAX {
+        return Err(NoteError::Malformed("too long"));
+    }
+    if note.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(NoteError::Malformed("control characters"));
+    }
+    // The last empty line separates: the text itself may hold empty lines.
+    let at = note.rfind("\n\n").ok_or(NoteError::Malformed("no signatures"))?;
+    let (text, lines) = note.split_at(at.saturating_add(1));
+    let lines = lines.strip_prefix('\n').and_then(|l| l.strip_suffix('\n'));
+    let lines = lines.ok_or(NoteError::Malformed("does not end in a newline"))?;
+    let lines = lines.split('\n').enumerate().map(|(count, line)| {
+        if count >= SIGNATURES_MAX {
+            return Err(NoteError::Malformed("too many signatures"));
+        }
+        signature_line(line)
+    });
+    Ok((text, lines))
+}
+
 /// Name, key id and signature of one line.
-fn signature_line(line: &str) -> Result<(&str, [u8; 4], Vec<u8>), NoteError> {
+pub(crate) fn signature_line(line: &str) -> Result<SignatureLine<'_>, NoteError> {
     const BAD: NoteError = NoteError::Malformed("bad signature line");
     let (name, blob) =
         line.strip_prefix(LINE_START).and_then(|rest| rest.split_once(' ')).ok_or(BAD)?;

@@ -3,8 +3,8 @@
 //!
 //! Reading order: [`create`] (the story), [`entropy`], [`backup`] (shares of the seed), [`wrapping`] (whose key the
 //! children are wrapped to, and that people compared it), [`account`], [`mod@derive`], `children` (many at once, in
-//! order), `sealing` (the whole account for the tier sealed-hd), `kek` (the scheme aes-kwp), [`restore`] (from shares: drill, extend, reseal),
-//! [`earlier`], [`mod@exit`] (without this program), [`inspect`], [`addresses`], [`transcript`].
+//! order), `sealing` (the whole account for the tier sealed-hd), `kek` (the scheme aes-kwp), [`restore`] (from shares, and the drill),
+//! [`again`] (extend and reseal), [`earlier`], [`mod@exit`] (without this program), [`inspect`], [`addresses`], [`transcript`].
 
 pub mod create;
 pub mod entropy;
@@ -21,6 +21,7 @@ mod hmac;
 mod secret;
 mod new_file;
 pub mod restore;
+pub mod again;
 pub mod exit;
 pub mod inspect;
 pub mod addresses;

@@ -15,13 +15,14 @@ use anyhow::bail;
 use bundle::{Kind, Network, Scheme as Keeping};
 use ceremony::account::Account;
 use ceremony::addresses::first;
+use ceremony::again::{extend, require_extendable, require_extension, require_reseal, reseal};
 use ceremony::backup::{Backup, HandedOver};
 use ceremony::create::{Made, Plan, create, create_with_shares};
 use ceremony::earlier::Earlier;
 use ceremony::entropy::{Pool, Sources};
 use ceremony::exit::exit;
 use ceremony::inspect::{Description, inspect};
-use ceremony::restore::{attest_verified, drill, extend, rebuild, reseal};
+use ceremony::restore::{attest_verified, drill, rebuild};
 use ceremony::transcript;
 use clap::Parser as _;
 use slip39::{Mnemonic, Scheme};
@@ -157,6 +158,9 @@ fn run_restore(arguments: &Restore) -> anyhow::Result<()> {
 fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
     let transcript = arguments.output.transcript.as_deref();
     let before = verified(&arguments.bundle)?;
+    if !other_token {
+        require_extendable(before.header())?;
+    }
     let fields = before.header().fields();
     let (scheme, script) = (fields.kind.scheme, fields.kind.script);
     let place = Place { network: fields.network, wallet_account: fields.account, script };
@@ -167,6 +171,9 @@ fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
         change: arguments.change.or(given(fields.change)),
     };
     let plan = plan(scheme, &place, &range, &arguments.output)?;
+    // Before anybody brings a share.
+    let fits = if other_token { require_reseal } else { require_extension };
+    fits(&plan, before.header())?;
     let account = restored(&arguments.shares, &place)?;
     wrap(&plan, transcript, |each| {
         if other_token {

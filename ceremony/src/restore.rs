@@ -1,5 +1,5 @@
-//! The account again, from shares: to prove that they are good, or to wrap its children anew. It never writes the
-//! seed, and a drill writes nothing at all.
+//! The account again, from shares: to prove that they are good, or to make its bundle when none is left. It never
+//! writes the seed, and a drill writes nothing at all.
 
 use bitcoin::bip32::ChildNumber;
 use bitcoin::{Address, CompressedPublicKey, KnownHrp};
@@ -11,7 +11,6 @@ use crate::Error;
 use crate::account::Account;
 use crate::addresses::first;
 use crate::create::{Made, Plan, make};
-use crate::earlier::Earlier;
 use crate::inspect::Description;
 use crate::transcript::Transcript;
 
@@ -149,81 +148,7 @@ pub fn rebuild(plan: &Plan, account: Account, on_record: impl FnMut()) -> Result
     make(plan, Transcript::of("restore"), || Ok((account, None)), None, on_record)
 }
 
-/// [`rebuild`] for the same token with more children than the bundle before, whose records are taken over as they
-/// are: what the token has proven of them stays proven.
-///
-/// # Errors
-/// [`Error::NotAnExtension`] for another token or fewer children, [`Error::OtherAccount`], and as [`rebuild`].
-pub fn extend(
-    plan: &Plan,
-    earlier: &Earlier,
-    account: Account,
-    on_record: impl FnMut(),
-) -> Result<Made, Error> {
-    let before = earlier.header();
-    let old = before.fields();
-    match old.kind.scheme {
-        Scheme::SealedAesGcm => {
-            return Err(Error::NotAnExtension("a sealed account has every index already"));
-        }
-        // Whoever could add to it could also read it.
-        Scheme::AesKwp => {
-            return Err(Error::NotAnExtension(
-                "its key-encryption key was written nowhere: use reseal, which makes another and may hold more children",
-            ));
-        }
-        scheme if scheme != plan.kind.scheme => {
-            return Err(Error::NotAnExtension("it is wrapped by another scheme: use reseal"));
-        }
-        _ => {}
-    }
-    if plan.wrapping.fingerprint() != old.wrapping {
-        return Err(Error::NotAnExtension("the wrapping key is of another token: use reseal"));
-    }
-    if plan.external < old.external || plan.change < old.change {
-        return Err(Error::NotAnExtension("it would hold fewer children than the bundle before"));
-    }
-    if (plan.external, plan.change) == (old.external, old.change) {
-        return Err(Error::NotAnExtension("it would hold as many children as the bundle before"));
-    }
-    require_same(before, &account)?;
-    make(plan, replacing("extend", earlier), || Ok((account, None)), Some(earlier), on_record)
-}
-
-/// [`rebuild`] for another token, or by another scheme; a key-encryption key is another one each time.
-///
-/// # Errors
-/// [`Error::NotAReseal`] for the same token or fewer children, [`Error::OtherAccount`], and as [`rebuild`].
-pub fn reseal(
-    plan: &Plan,
-    earlier: &Earlier,
-    account: Account,
-    on_record: impl FnMut(),
-) -> Result<Made, Error> {
-    let before = earlier.header();
-    let old = before.fields();
-    if plan.kind.scheme.is_sealed() != old.kind.scheme.is_sealed() {
-        return Err(Error::NotAReseal("an account's tier stays as it is"));
-    }
-    if plan.wrapping.fingerprint() == old.wrapping && plan.kind.scheme == old.kind.scheme {
-        return Err(Error::NotAReseal("the wrapping key is the same token's: use extend"));
-    }
-    if plan.external < old.external || plan.change < old.change {
-        return Err(Error::NotAReseal("it would hold fewer children than the bundle before"));
-    }
-    require_same(before, &account)?;
-    make(plan, replacing("reseal", earlier), || Ok((account, None)), None, on_record)
-}
-
-fn require_same(before: &Header, account: &Account) -> Result<(), Error> {
+/// The account is the one of a bundle.
+pub(crate) fn require_same(before: &Header, account: &Account) -> Result<(), Error> {
     drill(account, before.descriptor()).map(|_| ())
-}
-
-fn replacing(what: &str, earlier: &Earlier) -> Transcript {
-    let mut transcript = Transcript::of(what);
-    let fields = earlier.header().fields();
-    let counts = format!("{} external, {} change children", fields.external, fields.change);
-    transcript.note("before", &format!("{counts}, wrapped for {}", hex::encode(fields.wrapping)));
-    transcript.note("bundle before", &hex::encode(earlier.digest()));
-    transcript
 }

@@ -1,5 +1,6 @@
-//! The way out without this program: the account's private descriptor, for Bitcoin Core or another wallet. It writes
-//! the key in clear to one new file that only its owner may read, and nowhere else.
+//! The way out without this program: the account's private descriptor, for Bitcoin Core or another wallet; of one key of
+//! a multisig the whole wallet's with that key private, or the key alone. It writes the key in clear to one new file
+//! that only its owner may read, and nowhere else.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -36,9 +37,12 @@ pub fn exit(account: &Account, descriptor: &str, out: &Path) -> Result<String, E
     Ok(transcript)
 }
 
-/// Whatever the descriptor's script is: the same text with the other key.
+/// Whatever the descriptor's script is: the same text with the other key. A cosigner's key expression has no checksum.
 fn private(account: &Account, descriptor: &str) -> Result<Zeroizing<String>, Error> {
-    let (body, _checksum) = descriptor.split_once('#').ok_or(Error::NoKey)?;
+    let (body, summed) = match descriptor.split_once('#') {
+        Some((body, _checksum)) => (body, true),
+        None => (descriptor, false),
+    };
     let (before, after) = body.split_once(&account.xpub().to_string()).ok_or(Error::NoKey)?;
     let key = xprv(account);
     // Long enough from the start: a buffer that grows leaves its bytes behind.
@@ -46,7 +50,7 @@ fn private(account: &Account, descriptor: &str) -> Result<Zeroizing<String>, Err
     for part in [before, key.as_str(), after] {
         text.push_str(part);
     }
-    Ok(Zeroizing::new(with_checksum(&text)?))
+    if summed { Ok(Zeroizing::new(with_checksum(&text)?)) } else { Ok(text) }
 }
 
 /// The account's key in BIP-32's private spelling: the public one with another version and the other key.
@@ -77,7 +81,10 @@ mod tests {
     fn the_private_key_is_another_implementations() {
         for (script, network, kind, path) in [
             (Script::Wpkh, Network::Bitcoin, NetworkKind::Main, "m/84h/0h/2h"),
+            (Script::ShWpkh, Network::Bitcoin, NetworkKind::Main, "m/49h/0h/2h"),
+            (Script::Pkh, Network::Testnet4, NetworkKind::Test, "m/44h/1h/2h"),
             (Script::Tr, Network::Signet, NetworkKind::Test, "m/86h/1h/2h"),
+            (Script::WshCosigner, Network::Bitcoin, NetworkKind::Main, "m/48h/0h/2h/2h"),
         ] {
             let seed = [9; 32];
             let account = Account::from_seed(&seed, script, network, 2).unwrap();

@@ -1,9 +1,12 @@
 //! The account again, from shares: to prove that they are good, or to make its bundle when none is left. It never
 //! writes the seed, and a drill writes nothing at all.
 
+use std::str::FromStr as _;
+
 use bitcoin::bip32::ChildNumber;
 use bitcoin::{Address, CompressedPublicKey, KnownHrp};
 use bundle::{Bundle, Fields, Header, Kind, Network, Scheme, Script};
+use miniscript::{Descriptor, DescriptorPublicKey};
 use secp256k1::SECP256K1;
 use slip39::{Passphrase, Recovery};
 
@@ -69,25 +72,40 @@ pub struct Drilled {
 }
 
 /// Proves that the account restored from shares is the one of `descriptor`, and that its private keys open the
-/// addresses that the descriptor gives. It writes nothing.
+/// addresses that the descriptor gives. Of a multisig that may be the key of this cosigner, or the whole wallet's
+/// descriptor. It writes nothing.
 ///
 /// # Errors
 /// [`Error::OtherAccount`], [`Error::SelfCheck`].
 pub fn drill(account: &Account, descriptor: &str) -> Result<Drilled, Error> {
     let header = account.facts()?;
     let expected = descriptor.trim();
-    if header.descriptor() != expected {
+    let whole = account.script() == Script::WshCosigner && shares_in(expected, &header);
+    if header.descriptor() != expected && !whole {
         let ours = header.descriptor().to_owned();
         return Err(Error::OtherAccount { ours, expected: expected.to_owned() });
     }
     let addresses = [addresses(account, &header, false)?, addresses(account, &header, true)?];
     let mut transcript = Transcript::of("drill");
     transcript.note("xpub", &header.fields().xpub.to_string());
-    transcript.note("descriptor", header.descriptor());
+    transcript.note("descriptor", expected);
     transcript
         .note("proven", &format!("the shares give it, and {TRIED} addresses of both branches"));
     let transcript = transcript.sign(account)?;
-    Ok(Drilled { descriptor: header.descriptor().to_owned(), addresses, transcript })
+    Ok(Drilled { descriptor: expected.to_owned(), addresses, transcript })
+}
+
+/// Whether a cosigner's key is one of the keys of a whole wallet's descriptor, once.
+fn shares_in(wallet: &str, header: &Header) -> bool {
+    // The checksum is not asked for by the parser.
+    let parsed = Descriptor::<DescriptorPublicKey>::from_str(wallet);
+    let ours = DescriptorPublicKey::from_str(header.descriptor());
+    match (parsed, ours) {
+        (Ok(whole @ Descriptor::Wsh(_)), Ok(ours)) if wallet.contains('#') => {
+            whole.iter_pk().filter(|key| *key == ours).count() == 1
+        }
+        _ => false,
+    }
 }
 
 fn addresses(account: &Account, header: &Header, change: bool) -> Result<Vec<String>, Error> {

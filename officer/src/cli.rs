@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::audit::{self, source::Source};
 use crate::key::{self, Key};
-use crate::{addresses, orders, policies, token_keys};
+use crate::{addresses, diff, orders, policies, token_keys};
 
 /// Keys, policies, orders, addresses and the log, for people.
 #[derive(Debug, Parser)]
@@ -58,6 +58,22 @@ enum Policy {
         /// Network it must be for; without it, the one it names.
         #[arg(long)]
         network: Option<String>,
+    },
+    /// Say what a new policy changes, and whether it provably only tightens.
+    Diff {
+        /// The policy in force.
+        before: PathBuf,
+        /// The policy that is to follow it.
+        after: PathBuf,
+        /// Network both must be for; without it, the one they name.
+        #[arg(long)]
+        network: Option<String>,
+        /// Fail unless it provably only tightens, for scripts.
+        #[arg(long)]
+        must_tighten: bool,
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Show a policy in words, sign it, and put the signature into FILE.sig.
     Sign {
@@ -145,6 +161,10 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Keygen(args) | Command::Order(Order::Keygen(args)) => keygen(&args, out),
         Command::Policy(Policy::Check { file, network }) => {
             policies::check(&file, network.as_deref(), out)
+        }
+        Command::Policy(Policy::Diff { before, after, network, must_tighten, json }) => {
+            let form = diff::Form { json, must_tighten };
+            diff::diff(&before, &after, network.as_deref(), form, out)
         }
         Command::Policy(Policy::Sign { file, key, name, network, yes }) => {
             let key = Key::load(&key)?;

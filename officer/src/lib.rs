@@ -11,5 +11,6 @@ pub mod orders;
 pub mod addresses;
 pub mod token_keys;
 pub mod audit;
+mod diff;
 mod governance;
 mod text;

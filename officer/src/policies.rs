@@ -72,7 +72,7 @@ pub fn sign(
 
 /// The rules of a text nobody signed yet, to be shown and for nothing else: signed here with a key that is
 /// thrown away, since only a verified signature makes rules.
-fn view(text: &str, network: Option<&str>) -> Result<Rules> {
+pub(crate) fn view(text: &str, network: Option<&str>) -> Result<Rules> {
     let named =
         || toml::from_str::<toml::Table>(text).ok()?.get("network")?.as_str().map(str::to_owned);
     let network = match network.map(str::to_owned).or_else(named) {
@@ -91,7 +91,7 @@ fn view(text: &str, network: Option<&str>) -> Result<Rules> {
     Ok(policy.verify(&[(nobody, key.verifying_key().to_bytes())], 1, network)?)
 }
 
-fn read(file: &Path) -> Result<String> {
+pub(crate) fn read(file: &Path) -> Result<String> {
     let shown = file.display();
     let length = fs::metadata(file).with_context(|| format!("cannot read {shown}"))?.len();
     let most = u64::try_from(MAX_TEXT).unwrap_or(u64::MAX);

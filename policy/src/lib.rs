@@ -23,6 +23,7 @@ pub mod evidence;
 pub mod reason;
 pub mod waiting;
 pub mod decide;
+pub mod compare;
 mod matching;
 mod stops;
 mod lane;

@@ -284,3 +284,33 @@ fn an_attested_token_key_verifies_and_a_changed_one_does_not() {
     let changed = document.replace("EXTRACTABLE false", "EXTRACTABLE true");
     assert!(verify(&changed, &"02".repeat(33)).unwrap_err().contains("not signed"));
 }
+
+#[test]
+fn a_policys_changes_are_said_with_their_effect() {
+    let folder = TempDir::new().unwrap();
+    let before = policy(&folder);
+    let original = std::fs::read_to_string(&before).unwrap();
+    let version = original.lines().find(|line| line.starts_with("version = ")).unwrap();
+    let number: u64 = version.split_whitespace().nth(2).unwrap().parse().unwrap();
+    let next = original.replace(version, &format!("version = {}", number + 1));
+    let after = folder.path().join("next.toml");
+    let diff = |text: &str, more: &[&str]| {
+        std::fs::write(&after, text).unwrap();
+        let files = ["policy", "diff", before.to_str().unwrap(), after.to_str().unwrap()];
+        officer(&[&files, more].concat())
+    };
+    let same = diff(&next, &["--must-tighten"]).unwrap();
+    assert!(same.contains("Nothing changes but the version"), "{same}");
+    let error = diff(&original, &[]).unwrap_err();
+    assert!(error.contains("does not follow"), "{error}");
+    let window = next.lines().find(|line| line.starts_with("index_window = ")).unwrap();
+    let wider = next.replacen(window, "index_window = 9999", 1);
+    let error = diff(&wider, &["--must-tighten"]).unwrap_err();
+    assert!(error.contains("1 changes are not proven to tighten"), "{error}");
+    let said = diff(&wider, &["--json"]).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["only_tightens"], false);
+    assert_eq!(said["changes"][0]["effect"], "may loosen");
+    let said = diff(&next.replacen(window, "index_window = 1", 1), &["--must-tighten"]).unwrap();
+    assert!(said.contains("It provably only tightens"), "{said}");
+}

@@ -1,0 +1,109 @@
+//! Lanes before and after. It never looks at what the log knows: whatever a window says, a smaller one says less.
+
+use alloc::format;
+
+use asset::Percent;
+
+use super::Comparison;
+use super::names::{by_name, ends_no_later, subset};
+use crate::rules::{FeeCaps, Lane, LaneKind, Rules, WindowCap};
+
+pub(super) fn compare(before: &Rules, after: &Rules, said: &mut Comparison) {
+    for (name, before, after) in by_name(before.lanes(), after.lanes(), |one| &one.name) {
+        let evacuates = [before, after].iter().flatten().any(|lane| is_evacuate(lane));
+        match (before, after) {
+            (before, after) if before == after => {}
+            _ if evacuates => said.governs(format!("lane \"{name}\", which evacuates, is changed")),
+            (Some(_), None) => said.tightens(format!("lane \"{name}\" is gone")),
+            (None, _) => said.may_loosen(format!("lane \"{name}\" is new")),
+            (Some(before), Some(after)) => lane(before, after, said),
+        }
+    }
+}
+
+/// Lanes of a kind that this module does not know in detail are changed only by those who govern.
+fn is_evacuate(lane: &Lane) -> bool {
+    !matches!(lane.kind, LaneKind::Sweep { .. } | LaneKind::Withdraw { .. })
+}
+
+fn lane(before: &Lane, after: &Lane, said: &mut Comparison) {
+    let what = format!("lane \"{}\"", before.name);
+    if before.clients != after.clients {
+        let less = subset(&after.clients, &before.clients);
+        said.say(less, format!("{what} has other clients"));
+    }
+    if before.wallets != after.wallets {
+        let less = subset(&after.wallets, &before.wallets);
+        said.say(less, format!("{what} spends other wallets"));
+    }
+    if before.expires_unix != after.expires_unix {
+        let sooner = ends_no_later(before.expires_unix, after.expires_unix);
+        said.say(sooner, format!("{what} closes at another time"));
+    }
+    fee(&what, &before.fee, &after.fee, said);
+    windows(&format!("{what}, fee budget"), &before.fee_budget, &after.fee_budget, said);
+    kind(&what, &before.kind, &after.kind, said);
+}
+
+fn fee(what: &str, before: &FeeCaps, after: &FeeCaps, said: &mut Comparison) {
+    let (was, is) = (before.max_total, after.max_total);
+    said.value(&format!("{what}, largest fee"), &was, &is, is < was);
+    let (was, is) = (before.max_feerate, after.max_feerate);
+    said.value(&format!("{what}, largest fee rate"), &was, &is, is < was);
+    let (was, is) = (before.max_percent, after.max_percent);
+    said.value(&format!("{what}, largest share of fees"), &was, &is, is < was);
+}
+
+/// Every old cap must still hold: by one over at least as long, of at most as much.
+fn windows(what: &str, before: &[WindowCap], after: &[WindowCap], said: &mut Comparison) {
+    let same = before.len() == after.len() && subset(before, after);
+    if same {
+        return;
+    }
+    let implied = |old: &WindowCap| {
+        after.iter().any(|new| new.window_seconds >= old.window_seconds && new.sum <= old.sum)
+    };
+    said.say(before.iter().all(implied), format!("{what} is another"));
+}
+
+fn kind(what: &str, before: &LaneKind, after: &LaneKind, said: &mut Comparison) {
+    match (before, after) {
+        (before, after) if before == after => {}
+        (
+            LaneKind::Sweep { cold, min_cold_share },
+            LaneKind::Sweep { cold: cold_after, min_cold_share: share_after },
+        ) => {
+            if cold != cold_after {
+                said.governs(format!("{what} sweeps to \"{cold_after}\" and not to \"{cold}\""));
+            }
+            let (was, is): (&Percent, &Percent) = (min_cold_share, share_after);
+            said.value(&format!("{what}, least share to cold"), was, is, is > was);
+        }
+        (
+            LaneKind::Withdraw { order_keys, per_transaction, per_destination, limits },
+            LaneKind::Withdraw {
+                order_keys: keys_after,
+                per_transaction: transaction_after,
+                per_destination: destination_after,
+                limits: limits_after,
+            },
+        ) => {
+            if order_keys != keys_after {
+                let less = subset(keys_after, order_keys);
+                said.say(less, format!("{what} pays orders by other keys"));
+            }
+            let (was, is) = (per_transaction, transaction_after);
+            said.value(&format!("{what}, most for a transaction"), was, is, is < was);
+            if per_destination != destination_after {
+                let less = match (per_destination, destination_after) {
+                    (None, _) => true,
+                    (Some(was), Some(is)) => is < was,
+                    (Some(_), None) => false,
+                };
+                said.say(less, format!("{what}, another most for a destination"));
+            }
+            windows(&format!("{what}, limits"), limits, limits_after, said);
+        }
+        _ => said.may_loosen(format!("{what} is of another kind")),
+    }
+}

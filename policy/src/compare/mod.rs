@@ -1,0 +1,194 @@
+//! What a new policy changes, and whether it provably only tightens. It never proves by guessing: a change that it does not
+//! understand may loosen.
+//!
+//! A policy tightens another when every request that it allows, or lets wait, the other allows as well, or lets wait for
+//! no more, whatever the log says. Officers, groups, quorums, cold wallets and lanes to evacuate are told apart: who may say yes,
+//! and where everything ends up, is no matter of more or less.
+
+mod conditions;
+mod lanes;
+mod names;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::rules::{Rules, Tier};
+use names::{by_name, subset};
+
+/// What a change does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Effect {
+    /// It provably lets nothing through that did not go through before.
+    Tightens,
+    /// It may let something through; unproven counts as this.
+    MayLoosen,
+    /// It changes who governs, or where everything ends up.
+    Governs,
+}
+
+/// One change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// What it does.
+    pub effect: Effect,
+    /// What it is, for people.
+    pub text: String,
+}
+
+/// Every change from one policy to another.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Comparison {
+    /// In the order of the policy's parts.
+    pub changes: Vec<Change>,
+}
+
+impl Comparison {
+    /// Whether no change does more than tighten.
+    #[must_use]
+    pub fn only_tightens(&self) -> bool {
+        self.changes.iter().all(|change| change.effect == Effect::Tightens)
+    }
+
+    fn tightens(&mut self, text: impl Into<String>) {
+        self.changes.push(Change { effect: Effect::Tightens, text: text.into() });
+    }
+
+    fn may_loosen(&mut self, text: impl Into<String>) {
+        self.changes.push(Change { effect: Effect::MayLoosen, text: text.into() });
+    }
+
+    fn governs(&mut self, text: impl Into<String>) {
+        self.changes.push(Change { effect: Effect::Governs, text: text.into() });
+    }
+
+    fn say(&mut self, tightens: bool, text: impl Into<String>) {
+        if tightens { self.tightens(text) } else { self.may_loosen(text) }
+    }
+
+    /// A value that changed: tighter when `tighter(before, after)`.
+    fn value<T: PartialEq + fmt::Display>(
+        &mut self,
+        what: &str,
+        before: &T,
+        after: &T,
+        tighter: bool,
+    ) {
+        if before != after {
+            self.say(tighter, format!("{what}: {before} becomes {after}"));
+        }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tightens => "tightens",
+            Self::MayLoosen => "may loosen",
+            Self::Governs => "governs",
+        })
+    }
+}
+
+/// Compares two policies, whatever their versions.
+#[must_use]
+pub fn compare(before: &Rules, after: &Rules) -> Comparison {
+    let mut said = Comparison::default();
+    if before.network() != after.network() {
+        said.governs(format!("network: {} becomes {}", before.network(), after.network()));
+    }
+    people(before, after, &mut said);
+    wallets(before, after, &mut said);
+    order_keys(before, after, &mut said);
+    clients(before, after, &mut said);
+    lanes::compare(before, after, &mut said);
+    conditions::compare(before, after, &mut said);
+    said
+}
+
+fn people(before: &Rules, after: &Rules, said: &mut Comparison) {
+    for (name, before, after) in by_name(before.people(), after.people(), |one| &one.name) {
+        if before != after {
+            said.governs(format!("officer \"{name}\" {}", became(&before, &after)));
+        }
+    }
+    for (name, before, after) in by_name(before.groups(), after.groups(), |one| &one.name) {
+        if before != after {
+            said.governs(format!("group \"{name}\" {}", became(&before, &after)));
+        }
+    }
+}
+
+fn wallets(before: &Rules, after: &Rules, said: &mut Comparison) {
+    for (name, before, after) in by_name(before.wallets(), after.wallets(), |one| &one.name) {
+        let cold = [before, after].iter().flatten().any(|wallet| wallet.tier == Tier::Cold);
+        match (before, after) {
+            (before, after) if before == after => {}
+            (before, after) if cold => {
+                said.governs(format!("cold wallet \"{name}\" {}", became(&before, &after)));
+            }
+            (Some(_), None) => said.tightens(format!("wallet \"{name}\" is gone")),
+            (Some(before), Some(after)) => {
+                let (was, is) = (before.index_window, after.index_window);
+                said.value(&format!("wallet \"{name}\", index window"), &was, &is, is < was);
+                let same = (before.tier, &before.descriptor, before.cloning_proof)
+                    == (after.tier, &after.descriptor, after.cloning_proof);
+                if !same {
+                    said.may_loosen(format!(
+                        "wallet \"{name}\" has other keys, another tier or proof"
+                    ));
+                }
+            }
+            (None, _) => said.may_loosen(format!("wallet \"{name}\" is new")),
+        }
+    }
+}
+
+fn order_keys(before: &Rules, after: &Rules, said: &mut Comparison) {
+    for (name, before, after) in by_name(before.order_keys(), after.order_keys(), |one| &one.name) {
+        match (before, after) {
+            (Some(_), None) => said.tightens(format!("order key \"{name}\" is gone")),
+            (None, _) => said.may_loosen(format!("order key \"{name}\" is new")),
+            (Some(before), Some(after)) => {
+                if before.public_key != after.public_key {
+                    said.may_loosen(format!("order key \"{name}\" is another key"));
+                }
+                if before.officer != after.officer {
+                    // Whoever held it counted for nothing; now somebody else does, or nobody.
+                    let text =
+                        format!("order key \"{name}\" is held by another officer or by none");
+                    said.say(before.officer.is_none(), text);
+                }
+            }
+        }
+    }
+}
+
+fn clients(before: &Rules, after: &Rules, said: &mut Comparison) {
+    for (name, before, after) in by_name(before.clients(), after.clients(), |one| &one.name) {
+        match (before, after) {
+            (before, after) if before == after => {}
+            (Some(_), None) => said.tightens(format!("client \"{name}\" is gone")),
+            (None, _) => said.may_loosen(format!("client \"{name}\" is new")),
+            (Some(before), Some(after)) => {
+                let less =
+                    subset(&after.attest, &before.attest) && (before.status || !after.status);
+                // Whatever else a client may be granted one day is not known here.
+                let mut known = after.clone();
+                (known.attest, known.status) = (before.attest.clone(), before.status);
+                let less = less && known == *before;
+                said.say(less, format!("client \"{name}\" has other grants"));
+            }
+        }
+    }
+}
+
+fn became<T>(before: &Option<&T>, after: &Option<&T>) -> String {
+    match (before, after) {
+        (None, _) => "is new",
+        (_, None) => "is gone",
+        _ => "is changed",
+    }
+    .to_string()
+}

@@ -36,7 +36,7 @@ pub struct Target {
 
 /// All of them.
 #[rustfmt::skip]
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "bundle", run: bundles::run, seeds: bundles::seeds, rounds: 20_000 },
     Target { name: "kek", run: bundles::kek, seeds: bundles::kek_seeds, rounds: 30_000 },
     Target { name: "request", run: requests::run, seeds: requests::seeds, rounds: 10_000 },
@@ -48,6 +48,7 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "entry", run: logs::entry, seeds: logs::entry_seeds, rounds: 100_000 },
     Target { name: "checkpoint", run: logs::checkpoint, seeds: logs::checkpoint_seeds, rounds: 10_000 },
     Target { name: "attestation", run: logs::leaf, seeds: logs::leaf_seeds, rounds: 100_000 },
+    Target { name: "token-key", run: logs::token_key, seeds: logs::token_key_seeds, rounds: 10_000 },
     Target { name: "order", run: texts::order, seeds: texts::order_seeds, rounds: 100_000 },
     Target { name: "amount", run: texts::amount, seeds: texts::amount_seeds, rounds: 100_000 },
 ];

@@ -1,9 +1,10 @@
-//! The log's entries, checkpoints and attested leaves: each has one spelling.
+//! The log's entries, checkpoints, attested leaves and attested token keys: each has one spelling.
 
 use audit::attestation::Leaf;
 use audit::checkpoint::{Checkpoint, origin};
 use audit::entry::{Admitted, Attested, Claim, Entry, Event, PaidOrder, Reason, Spend, SpentSlot};
 use audit::note;
+use audit::token_key::TokenKey;
 use ed25519_dalek::{Signer as _, SigningKey};
 
 pub(crate) fn entry(data: &[u8]) {
@@ -46,6 +47,37 @@ pub(crate) fn leaf(data: &[u8]) {
         assert_eq!(leaf.encode().unwrap(), data);
         leaf.hash().unwrap();
     }
+}
+
+/// The first byte chooses: a whole document, or a text that the pinned key signs here, as it is or after the lines that
+/// are the same in all.
+pub(crate) fn token_key(data: &[u8]) {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let public = key.verifying_key().to_bytes();
+    let Some((mode, rest)) = data.split_first() else { return };
+    let given = String::from_utf8_lossy(rest);
+    let text = match mode % 3 {
+        0 | 1 => given.clone().into_owned(),
+        _ => format!("cofferdam-token-key-v1\nbip122:0\ntoken\n{given}"),
+    };
+    let signature = key.sign(text.as_bytes()).to_bytes();
+    let signed = format!("{text}signature {}\n", hex::encode(signature));
+    let document = if mode % 3 == 0 { given.as_ref() } else { &signed };
+    let Ok(found) = TokenKey::verify(document, &public) else { return };
+    // Line by line, as anybody reads it.
+    let lines: Vec<&str> = document.split('\n').collect();
+    let (attributes, last) = (6..lines.len() - 2, lines[lines.len() - 2]);
+    assert_eq!(lines[1..6].join(" "), {
+        let TokenKey { network, name, public_key, serial, .. } = &found;
+        format!("{network} token {name} {} {serial}", hex::encode(public_key))
+    });
+    assert_eq!(lines[attributes], found.attributes);
+    assert!(!found.attributes.is_empty() && document.is_ascii());
+    let bytes = hex::decode(&last["signature ".len()..]).unwrap();
+    assert_eq!(found.document(&bytes.try_into().unwrap()).unwrap(), document);
+    assert!(TokenKey::verify(document, &[0x42; 32]).is_err(), "another key's");
+    let other = document.replacen("true", "false", 1);
+    assert!(other == document || TokenKey::verify(&other, &public).is_err());
 }
 
 pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
@@ -156,4 +188,28 @@ pub(crate) fn leaf_seeds() -> Vec<Vec<u8>> {
         expires_unix,
     };
     [leaf("", 0), leaf("Kunde 7 \u{e4}", u64::MAX)].map(|leaf| leaf.encode().unwrap()).to_vec()
+}
+
+pub(crate) fn token_key_seeds() -> Vec<Vec<u8>> {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let attested = TokenKey {
+        network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".to_owned(),
+        name: "vault-1".to_owned(),
+        public_key: [2; 33],
+        serial: "0123456789abcdef".to_owned(),
+        attributes: ["CKA_LOCAL true", "CKA_NEVER_EXTRACTABLE true"].map(str::to_owned).to_vec(),
+    };
+    let text = attested.encode().unwrap();
+    let document = attested.document(&key.sign(text.as_bytes()).to_bytes()).unwrap();
+    let below = text.splitn(4, '\n').last().unwrap();
+    let long = format!("{below}{}\n", "a".repeat(257));
+    vec![
+        format!("\0{document}").into(),
+        format!("\0{text}").into(),
+        format!("\x01{text}").into(),
+        format!("\x02{below}").into(),
+        format!("\x02{}", below.replace("02", "0G")).into(),
+        format!("\x02{}", below.trim_end()).into(),
+        format!("\x02{long}").into(),
+    ]
 }

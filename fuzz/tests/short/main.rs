@@ -56,6 +56,7 @@ targets! {
     entry = "entry",
     checkpoint = "checkpoint",
     attestation = "attestation",
+    token_key = "token-key",
     order = "order",
     amount = "amount",
 }

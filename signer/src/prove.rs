@@ -198,7 +198,7 @@ fn probes(
     };
     let taproot = wallet.kind() == ScriptKind::P2tr;
     let probe = |index: u32| {
-        let (_, key) = records.key(change, index)?;
+        let key = records.public_key(change, index)?;
         Ok(ProofJob::sealed(bundle, (change, index), Arc::clone(account), taproot, key))
     };
     PROBES

@@ -104,24 +104,37 @@ impl Records {
         self.sealed.as_ref()
     }
 
-    /// Where the private key of a place is, and its public key, which the account's xpub gave.
+    /// Where the private key of a place is whose public key the wallet's descriptor gave: a record of another key is
+    /// not its.
     ///
     /// # Errors
     /// As [`Records::get`].
-    pub fn key(&self, change: bool, index: u32) -> Result<(KeySource, PublicKey), RecordsError> {
-        let Some(account) = &self.sealed else {
-            let record = self.get(change, index)?;
-            let by = self.wrapped_by().ok_or_else(|| RecordsError::Bundle {
-                path: self.path.clone(),
-                source: bundle::Error::Header("its scheme cannot be used by this signer"),
-            })?;
-            return Ok((KeySource::Wrapped(by, record.wrapped.into()), record.public_key));
-        };
-        let public_key = self
-            .branch(change)
-            .public_key(index)
-            .map_err(|source| RecordsError::Bundle { path: self.path.clone(), source })?;
-        Ok((KeySource::Sealed { account: Arc::clone(account), change, index }, public_key))
+    pub fn source(
+        &self,
+        change: bool,
+        index: u32,
+        public_key: &PublicKey,
+    ) -> Result<KeySource, RecordsError> {
+        if let Some(account) = &self.sealed {
+            return Ok(KeySource::Sealed { account: Arc::clone(account), change, index });
+        }
+        let wrong = |source| RecordsError::Bundle { path: self.path.clone(), source };
+        let record = self.record(change, index).map_err(wrong)?;
+        if record.public_key != *public_key {
+            return Err(wrong(foreign(change, index)));
+        }
+        let unusable = bundle::Error::Header("its scheme cannot be used by this signer");
+        let by = self.wrapped_by().ok_or_else(|| wrong(unusable))?;
+        Ok(KeySource::Wrapped(by, record.wrapped.into()))
+    }
+
+    /// The public key that the account's xpub gives a place.
+    ///
+    /// # Errors
+    /// [`RecordsError::Bundle`] when there is none.
+    pub fn public_key(&self, change: bool, index: u32) -> Result<PublicKey, RecordsError> {
+        let derived = self.branch(change).public_key(index);
+        derived.map_err(|source| RecordsError::Bundle { path: self.path.clone(), source })
     }
 
     /// By what its children are unwrapped, if it holds any that a token can unwrap.
@@ -143,23 +156,28 @@ impl Records {
     }
 
     fn read(&self, change: bool, index: u32) -> Result<Record, bundle::Error> {
+        let record = self.record(change, index)?;
+        if self.branch(change).public_key(index)? != record.public_key {
+            return Err(foreign(change, index));
+        }
+        Ok(record)
+    }
+
+    /// A record as it lies there: whose key it is has to be looked at.
+    fn record(&self, change: bool, index: u32) -> Result<Record, bundle::Error> {
         let offset = self.bundle.locate(change, index)?;
         let mut bytes = vec![0; usize::from(self.header().record_len())];
         self.file.read_exact_at(&mut bytes, offset)?;
-        let record = self.bundle.decode(change, index, &bytes)?;
-        if self.branch(change).public_key(index)? != record.public_key {
-            return Err(bundle::Error::Record {
-                change,
-                index,
-                reason: "its public key is not the account's",
-            });
-        }
-        Ok(record)
+        self.bundle.decode(change, index, &bytes)
     }
 
     fn branch(&self, change: bool) -> &Branch {
         if change { &self.change } else { &self.external }
     }
+}
+
+fn foreign(change: bool, index: u32) -> bundle::Error {
+    bundle::Error::Record { change, index, reason: "its public key is not the account's" }
 }
 
 /// Where the bundle with this digest is kept.

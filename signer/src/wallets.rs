@@ -1,11 +1,13 @@
 //! The policy's wallets with their keys' public side: scripts and addresses derived here, from descriptors that
 //! officers signed. It never takes a script's ownership from a caller, and never holds a private key.
 //!
-//! Reading order: `script` (kinds), `branch` (what an index is), `own` (which keys are ours), then the wallet here.
+//! Reading order: `script` (kinds), `branch` (what an index is), `kept` (so that it is derived once), `own` (which keys are
+//! ours), then the wallet here.
 
 mod script;
 mod branch;
 mod own;
+mod kept;
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -25,6 +27,7 @@ use crate::records::Records;
 
 use branch::Branch;
 pub use branch::Place;
+use kept::Places;
 pub use own::{Kept, OwnKey};
 pub use script::ScriptKind;
 
@@ -35,7 +38,7 @@ pub struct Wallets {
     wallets: BTreeMap<WalletName, Arc<Wallet>>,
 }
 
-/// One wallet. Its branches derive without a lock, so any number of requests may at once.
+/// One wallet. Its branches derive without holding a lock, so any number of requests may at once.
 #[derive(Debug)]
 pub struct Wallet {
     name: WalletName,
@@ -44,6 +47,7 @@ pub struct Wallet {
     kind: ScriptKind,
     external: Branch,
     change: Option<Branch>,
+    places: Places,
     own: Vec<OwnKey>,
     cloning_proof: Option<[u8; 32]>,
 }
@@ -194,8 +198,9 @@ impl Wallet {
         let (name, descriptor) = (pinned.name.clone(), pinned.descriptor.clone());
         let (tier, cloning_proof) = (pinned.tier, pinned.cloning_proof);
         let kind = external.kind();
-        let own = Vec::new();
-        let wallet = Self { name, tier, descriptor, kind, external, change, own, cloning_proof };
+        let (places, own) = (Places::default(), Vec::new());
+        let wallet =
+            Self { name, tier, descriptor, kind, external, change, places, own, cloning_proof };
         wallet.fits_its_tier().map_err(|reason| wrong(reason.to_owned()))?;
         Ok(wallet)
     }
@@ -285,13 +290,17 @@ impl Wallet {
     /// The script at an index; `None` when there is no such branch or index.
     #[must_use]
     pub fn script(&self, change: bool, index: u32) -> Option<ScriptBuf> {
-        self.branch(change)?.script(index)
+        if self.own.is_empty() {
+            return self.branch(change)?.script(index);
+        }
+        self.place(change, index).map(|place| place.script.clone())
     }
 
     /// Script, what satisfies it and keys at an index; `None` as above, and for kinds that nothing here spends.
     #[must_use]
-    pub fn place(&self, change: bool, index: u32) -> Option<Place> {
-        self.branch(change)?.place(index)
+    pub fn place(&self, change: bool, index: u32) -> Option<Arc<Place>> {
+        let branch = self.branch(change)?;
+        self.places.get((change, index), || branch.place(index))
     }
 
     /// Where officers say that the key at `position` of the descriptor comes from.

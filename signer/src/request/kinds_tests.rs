@@ -23,15 +23,15 @@ fn unsigned(text: &str) -> Transaction {
 
 fn owned(place: Place, value: u64) -> OwnedInput {
     let prevout = TxOut { value: Amount::from_sat(value), script_pubkey: place.script.clone() };
-    OwnedInput { change: false, index: 0, place, prevout }
+    OwnedInput { change: false, index: 0, place: place.into(), prevout }
 }
 
 /// What ours are asked to sign at `position`, where the transaction's other inputs are not looked at (BIP-143).
 fn asked(transaction: &Transaction, at: usize, kind: ScriptKind, input: &OwnedInput) -> [u8; 32] {
     let mut cache = SighashCache::new(transaction);
-    match to_sign(&mut cache, at, kind, std::slice::from_ref(input), input).unwrap() {
+    match to_sign(&mut cache, at, kind, &[&input.prevout], input).unwrap() {
         ToSign::Ecdsa(digest) => digest,
-        ToSign::TaprootKey(_) => panic!("BIP-143 is about ECDSA"),
+        ToSign::TaprootKey { .. } => panic!("BIP-143 is about ECDSA"),
     }
 }
 
@@ -149,11 +149,14 @@ fn bip341_digests_of_the_type_that_is_signed() {
                 owned(place, utxo["amountSats"].as_u64().unwrap())
             })
             .collect();
+        let prevouts: Vec<&TxOut> = inputs.iter().map(|input| &input.prevout).collect();
         let mut cache = SighashCache::new(&transaction);
         for spend in case["inputSpending"].as_array().unwrap() {
             let at = usize::try_from(spend["given"]["txinIndex"].as_u64().unwrap()).unwrap();
-            let asked = to_sign(&mut cache, at, ScriptKind::P2tr, &inputs, &inputs[at]).unwrap();
-            let ToSign::TaprootKey(digest) = asked else { panic!("taproot is not ECDSA") };
+            let asked = to_sign(&mut cache, at, ScriptKind::P2tr, &prevouts, &inputs[at]).unwrap();
+            let ToSign::TaprootKey { digest, output: asked_of } = asked else {
+                panic!("taproot is not ECDSA")
+            };
             let published = text(&spend["intermediary"]["sigHash"]);
             // Only SIGHASH_DEFAULT is ever signed; the digest of any other type is another.
             if spend["given"]["hashType"] != 0 {
@@ -166,6 +169,7 @@ fn bip341_digests_of_the_type_that_is_signed() {
             let signature = secp256k1::schnorr::Signature::from_slice(&witness).unwrap();
             let output = &inputs[at].prevout.script_pubkey.as_bytes()[2..];
             let key = secp256k1::XOnlyPublicKey::from_slice(output).unwrap();
+            assert_eq!(asked_of, key, "the output's key must have signed");
             SECP256K1.verify_schnorr(&signature, &Message::from_digest(digest), &key).unwrap();
             let owner = PublicKey::from_x_only_public_key(key, secp256k1::Parity::Even);
             let mut input = transaction.input[at].clone();

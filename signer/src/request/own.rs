@@ -2,6 +2,7 @@
 //! is never believed: the script is derived here and compared.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use asset::AssetId;
 use bitcoin::bip32::{ChildNumber, DerivationPath, KeySource};
@@ -27,7 +28,7 @@ pub(super) struct Hint {
 pub(super) struct OwnedInput {
     pub(super) change: bool,
     pub(super) index: u32,
-    pub(super) place: Place,
+    pub(super) place: Arc<Place>,
     pub(super) prevout: TxOut,
 }
 

@@ -3,7 +3,7 @@
 
 use audit::entry;
 use bitcoin::sighash::SighashCache;
-use bitcoin::{Psbt, ScriptBuf, Transaction, Witness};
+use bitcoin::{Psbt, ScriptBuf, Transaction, TxOut, Witness};
 use policy::decide::Granted;
 use policy::intent::Destination;
 use secp256k1::PublicKey;
@@ -25,9 +25,10 @@ impl SigningRequest {
         }
         let kind = self.wallet.kind();
         let mut cache = SighashCache::new(&self.transaction);
+        let prevouts: Vec<&TxOut> = self.inputs.iter().map(|input| &input.prevout).collect();
         let mut jobs = Vec::with_capacity(self.inputs.len());
         for (position, input) in self.inputs.iter().enumerate() {
-            let what = kinds::to_sign(&mut cache, position, kind, &self.inputs, input)?;
+            let what = kinds::to_sign(&mut cache, position, kind, &prevouts, input)?;
             for own in self.wallet.own() {
                 let (key, public_key) = key(own, position, input)?;
                 jobs.push(Job { key, what, public_key });
@@ -158,12 +159,11 @@ fn key(
     input: &OwnedInput,
 ) -> Result<(KeySource, PublicKey), Refusal> {
     let fault = |text: String| Refusal::new(Reason::RecordsFault, text);
-    let (source, public_key) =
-        own.key(input.change, input.index).map_err(|error| fault(error.to_string()))?;
-    match input.place.keys.get(own.position) {
-        Some(key) if *key == public_key => Ok((source, *key)),
-        _ => Err(fault(format!("the record of input {position} is another key's"))),
-    }
+    let others = || fault(format!("the key of input {position} is another one"));
+    let key = input.place.keys.get(own.position).ok_or_else(others)?;
+    let source =
+        own.source(input.change, input.index, key).map_err(|error| fault(error.to_string()))?;
+    Ok((source.ok_or_else(others)?, *key))
 }
 
 /// What to say of a wallet without records.

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use secp256k1::PublicKey;
+use bitcoin::key::TapTweak as _;
+use secp256k1::{PublicKey, SECP256K1, XOnlyPublicKey};
 use sha2::{Digest, Sha256};
 use token_wire::{SealedAccount, WrappedBy};
 
@@ -42,8 +43,13 @@ pub enum ToSign {
     /// A digest, with ECDSA.
     Ecdsa([u8; 32]),
     /// A digest, with BIP-340 by the key tweaked for an output without scripts (BIP-341). The job's public key is the
-    /// one before the tweak.
-    TaprootKey([u8; 32]),
+    /// one before the tweak; the signature must verify under the output's.
+    TaprootKey {
+        /// The digest.
+        digest: [u8; 32],
+        /// The tweaked key, derived here.
+        output: XOnlyPublicKey,
+    },
 }
 
 /// Every signature of one request, with the digest of the request they were made from.
@@ -98,7 +104,13 @@ impl ProofJob {
         public_key: PublicKey,
     ) -> Self {
         let digest = proof_digest(bundle, change, index);
-        let what = if taproot { ToSign::TaprootKey(digest) } else { ToSign::Ecdsa(digest) };
+        let what = if taproot {
+            let (internal, _parity) = public_key.x_only_public_key();
+            let (output, _parity) = internal.tap_tweak(SECP256K1, None);
+            ToSign::TaprootKey { digest, output: output.to_x_only_public_key() }
+        } else {
+            ToSign::Ecdsa(digest)
+        };
         Self(Job { key: KeySource::Sealed { account, change, index }, what, public_key })
     }
 

@@ -1,7 +1,6 @@
 //! Signatures from the token become signatures the signer stands for: low-S, and verified. It never trusts the
 //! token's word.
 
-use bitcoin::key::TapTweak as _;
 use secp256k1::{Message, PublicKey, SECP256K1, ecdsa, schnorr};
 use token_wire::{JobOutcome, RawSignature};
 
@@ -46,8 +45,8 @@ impl Outcome {
                     ToSign::Ecdsa(digest) => {
                         ecdsa(raw, digest, &job.public_key).map(Signature::Ecdsa)
                     }
-                    ToSign::TaprootKey(digest) => {
-                        taproot(raw, digest, &job.public_key).map(Signature::Schnorr)
+                    ToSign::TaprootKey { digest, output } => {
+                        schnorr(raw, digest, &output).map(Signature::Schnorr)
                     }
                 };
                 signature.map_or(Self::Wrong, Self::Signed)
@@ -87,13 +86,6 @@ pub(crate) fn ecdsa(
     Some(signature)
 }
 
-/// Verifies a BIP-340 signature under the output key that BIP-341 makes of `key` when there are no scripts.
-fn taproot(raw: RawSignature, digest: [u8; 32], key: &PublicKey) -> Option<schnorr::Signature> {
-    let (internal, _parity) = key.x_only_public_key();
-    let (output, _parity) = internal.tap_tweak(SECP256K1, None);
-    schnorr(raw, digest, &output.to_x_only_public_key())
-}
-
 /// Verifies a BIP-340 signature.
 fn schnorr(
     raw: RawSignature,
@@ -114,8 +106,13 @@ pub(crate) fn ed25519(raw: RawSignature, message: &[u8], key: &[u8; 32]) -> bool
 
 #[cfg(test)]
 mod tests {
-    use secp256k1::SecretKey;
+    use std::sync::Arc;
 
+    use bitcoin::key::TapTweak as _;
+    use secp256k1::SecretKey;
+    use token_wire::SealedAccount;
+
+    use super::super::ProofJob;
     use super::*;
 
     /// The curve's order.
@@ -190,16 +187,22 @@ mod tests {
     #[test]
     fn a_taproot_signature_is_by_the_output_key() {
         let pair = secp256k1::Keypair::from_seckey_slice(SECP256K1, &[7; 32]).unwrap();
-        let digest = Message::from_digest([9; 32]);
-        let sign = |pair: &secp256k1::Keypair| {
-            let signature = SECP256K1.sign_schnorr_no_aux_rand(&digest, pair);
-            RawSignature::from_slice(&signature.serialize()).unwrap()
+        let account = SealedAccount { header: [1; 32], blob: vec![2] };
+        let job = |public_key| {
+            let account = Arc::new(account.clone());
+            ProofJob::sealed(&[3; 32], (false, 4), account, true, public_key).into_job()
         };
+        let proof = job(pair.public_key());
+        let ToSign::TaprootKey { digest, .. } = proof.what else { panic!("not taproot") };
+        let digest = Message::from_digest(digest);
         let tweaked = pair.tap_tweak(SECP256K1, None).to_keypair();
-        let (good, untweaked) = (sign(&tweaked), sign(&pair));
-        assert!(taproot(good, [9; 32], &pair.public_key()).is_some());
-        assert!(taproot(untweaked, [9; 32], &pair.public_key()).is_none());
-        assert!(taproot(good, [8; 32], &pair.public_key()).is_none());
-        assert!(taproot(good, [9; 32], &tweaked.public_key()).is_none());
+        let judged = |pair: &secp256k1::Keypair, job: &Job| {
+            let signature = SECP256K1.sign_schnorr_no_aux_rand(&digest, pair);
+            let raw = RawSignature::from_slice(&signature.serialize()).unwrap();
+            matches!(Outcome::judge(job, JobOutcome::Signed(raw)), Outcome::Signed(_))
+        };
+        assert!(judged(&tweaked, &proof));
+        assert!(!judged(&pair, &proof), "by the key before the tweak");
+        assert!(!judged(&tweaked, &job(tweaked.public_key())), "for another key's output");
     }
 }

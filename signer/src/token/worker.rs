@@ -325,7 +325,7 @@ fn sealed(job: &Job, of: &Arc<SealedAccount>) -> Option<SealedJob> {
     let KeySource::Sealed { account, change, index } = &job.key else { return None };
     let (how, digest) = match job.what {
         ToSign::Ecdsa(digest) => (SigningWay::Ecdsa, digest),
-        ToSign::TaprootKey(digest) => (SigningWay::TaprootKey, digest),
+        ToSign::TaprootKey { digest, .. } => (SigningWay::TaprootKey, digest),
     };
     let (change, index) = (*change, *index);
     (account == of).then_some(SealedJob { change, index, how, digest })

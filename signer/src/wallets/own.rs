@@ -25,14 +25,19 @@ pub enum Kept {
 }
 
 impl OwnKey {
-    /// Where the private key of a place is, and its public key.
+    /// Where the private key of a place is whose public key the descriptor gave; none where that is not this key.
     ///
     /// # Errors
-    /// As [`Records::key`].
-    pub fn key(&self, change: bool, index: u32) -> Result<(KeySource, PublicKey), RecordsError> {
+    /// As [`Records::source`].
+    pub fn source(
+        &self,
+        change: bool,
+        index: u32,
+        public_key: &PublicKey,
+    ) -> Result<Option<KeySource>, RecordsError> {
         match &self.kept {
-            Kept::Records(records) => records.key(change, index),
-            Kept::Born(key) => Ok((KeySource::Born, *key)),
+            Kept::Records(records) => records.source(change, index, public_key).map(Some),
+            Kept::Born(key) => Ok((key == public_key).then_some(KeySource::Born)),
         }
     }
 

@@ -106,6 +106,18 @@ impl From<TokenError> for Refusal {
     }
 }
 
+/// Runs work on a thread of its own where it would hold up others, and at once where it is so small that waking
+/// another thread would cost more.
+///
+/// # Errors
+/// Its own; where it is large, also as [`blocking`].
+pub(crate) async fn blocking_if<T: Send + 'static>(
+    large: bool,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    if large { blocking(work).await } else { work() }
+}
+
 /// Runs work that would hold up others on a thread of its own.
 ///
 /// # Errors

@@ -14,11 +14,15 @@ use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Status};
 
-use crate::app::{App, blocking};
+use crate::app::{App, blocking_if};
 use crate::refusal::{Reason, Refusal};
 use crate::request::signing::not_imported;
 use crate::request::{Asked, Draft, ORDERS_MAX, SigningRequest, asked, request_id};
 use crate::token::SigningJobs;
+
+/// Bytes, and inputs or orders, that are looked at without waking another thread: well below a millisecond's work.
+const SMALL_BYTES: usize = 4 << 10;
+const SMALL_COUNT: usize = 8;
 
 /// What came in so far, for the log's entry if it ends in a refusal.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +67,7 @@ pub async fn open(
         return Err(Refusal::new(Reason::Oversize, text));
     }
     let mut hash = seen.hash.clone();
-    let (header, hash) = blocking(move || {
+    let (header, hash) = blocking_if(is_large(&header), move || {
         add_header(&mut hash, &header);
         Ok((header, hash))
     })
@@ -85,7 +89,7 @@ pub async fn receive(
     seen: &mut Seen,
 ) -> Result<(SigningRequest, SigningJobs), Refusal> {
     let mut hash = seen.hash.clone();
-    let mut draft = blocking({
+    let mut draft = blocking_if(is_large(&header), {
         let app = Arc::clone(app);
         move || Draft::read(asked, &header, &app.rules, &app.wallets)
     })
@@ -98,7 +102,8 @@ pub async fn receive(
                 "a request has one header, and it comes first",
             ));
         };
-        let (read, hashed) = blocking(move || {
+        let bytes = batch.transactions.iter().map(Vec::len).fold(0, usize::saturating_add);
+        let (read, hashed) = blocking_if(bytes > SMALL_BYTES, move || {
             let mut draft = draft;
             let mut read = Ok(());
             for parent in &batch.transactions {
@@ -112,7 +117,7 @@ pub async fn receive(
         draft = read?;
     }
     let app = Arc::clone(app);
-    blocking(move || prove(&app, draft)).await
+    blocking_if(draft.inputs() > SMALL_COUNT, move || prove(&app, draft)).await
 }
 
 impl Seen {
@@ -144,6 +149,10 @@ fn granted(rules: &Rules, caller: &ClientName, header: &SignHeader) -> Result<()
             Err(Refusal::new(Reason::LaneWallet, text))
         }
     }
+}
+
+fn is_large(header: &SignHeader) -> bool {
+    header.psbt.len() > SMALL_BYTES || header.orders.len() > SMALL_COUNT
 }
 
 fn keep(seen: &mut Seen, hash: Sha256) -> Sha256 {

@@ -138,6 +138,12 @@ impl Draft {
         self.wallet.name()
     }
 
+    /// How many inputs it has.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        self.inputs.len()
+    }
+
     /// Takes one parent, consensus-encoded.
     ///
     /// # Errors

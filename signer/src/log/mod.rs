@@ -20,6 +20,7 @@ pub use checkpoints::CheckpointSigner;
 pub use clock::Clock;
 pub use commit::{Fold, FoldError, Log, Settings, Status, Step, begin};
 pub use error::{LogError, StoreError, Whose};
+pub use high_water::read as kept_checkpoint;
 pub use permit::DurablePermit;
 pub use replay::{Opening, examine};
 pub use store::Store;

@@ -235,7 +235,7 @@ pub(crate) async fn checkpoints_are_made_while_it_runs(db: Database) {
         commit(&log, number.to_string()).await.unwrap();
         assert_eq!(log.status().checkpointed, number + 2, "covered when it is told");
     }
-    let note = std::fs::read_to_string(db.state_dir.join("checkpoint")).unwrap();
+    let note = signer::log::kept_checkpoint(&db.state_dir).unwrap().unwrap();
     let key = token_key(1).verifying_key().to_bytes();
     let checkpoint = Checkpoint::open(&note, &log.opening().origin, &key).unwrap();
     let head = log.status().head;

@@ -59,7 +59,7 @@ fn coin(script: ScriptBuf, round: u32, number: u32, index: u32, outputs: usize) 
     Coin { parent, output: last, branch: 0, index }
 }
 
-/// All the coins to the cold wallet's first address, at `sat_per_vbyte`.
+/// All the coins of the deposits' wallet to the cold wallet's first address, at `sat_per_vbyte`.
 pub fn sweep(descriptors: &Descriptors, coins: &[Coin], sat_per_vbyte: u64) -> Result<Psbt> {
     let count = u64::try_from(coins.len())?;
     let vsize = count.saturating_mul(INPUT_VBYTES).saturating_add(REST_VBYTES);
@@ -70,12 +70,12 @@ pub fn sweep(descriptors: &Descriptors, coins: &[Coin], sat_per_vbyte: u64) -> R
     forge::psbt(&descriptors.deposits, coins, &[cold])
 }
 
-/// The request as the stream wants it, parents in batches of a megabyte.
-pub fn stream(key: &str, psbt: &Psbt, coins: &[Coin]) -> Vec<SignRequest> {
+/// The request to sweep `wallet` as the stream wants it, parents in batches of a megabyte.
+pub fn stream(key: &str, wallet: &str, psbt: &Psbt, coins: &[Coin]) -> Vec<SignRequest> {
     let header = SignHeader {
         idempotency_key: key.to_owned(),
         lane: "sweep".to_owned(),
-        wallet: "deposits".to_owned(),
+        wallet: wallet.to_owned(),
         psbt: psbt.serialize(),
         orders: Vec::new(),
     };

@@ -33,7 +33,20 @@ pub(crate) struct TokenCalls {
 
 impl TokenCalls {
     /// With children wrapped by this scheme, and no other.
-    pub(crate) fn start(dir: &Path, scheme: &str, sessions: u32) -> Result<Self> {
+    pub(crate) fn children(dir: &Path, scheme: &str, sessions: u32) -> Result<Self> {
+        let bundle = dir.join("ceremony").join("deposits.bundle");
+        let bundle = bundle.to_str().context("the folder's name is not UTF-8")?;
+        let name = format!("the token's calls ({scheme}) and libsecp256k1 verifying");
+        Self::start(dir, name, &["--bundle", bundle, "--scheme", scheme], sessions)
+    }
+
+    /// With a key that was born in the token.
+    pub(crate) fn born(dir: &Path, key: &str, sessions: u32) -> Result<Self> {
+        let name = "the token's calls (its own key) and libsecp256k1 verifying".to_owned();
+        Self::start(dir, name, &["--token-key", key], sessions)
+    }
+
+    fn start(dir: &Path, name: String, keys: &[&str], sessions: u32) -> Result<Self> {
         let config = std::fs::read_to_string(dir.join("signer").join("signer.toml"))?;
         let config: toml::Table = config.parse()?;
         let token = config.get("token").context("signer.toml has no [token]")?;
@@ -44,14 +57,12 @@ impl TokenCalls {
         let conf = token.get("env").and_then(|env| env.get("SOFTHSM2_CONF"));
         let conf = conf.and_then(toml::Value::as_str).context("no SOFTHSM2_CONF")?;
         let program = std::env::current_exe()?.with_file_name("bare_loop");
-        let bundle = dir.join("ceremony").join("deposits.bundle");
         let start = |_| {
             let mut child = Command::new(&program)
                 .env("SOFTHSM2_CONF", conf)
                 .args(["--module", field("module")?, "--token-label", field("label")?])
-                .args(["--pin-file", field("pin_file")?, "--scheme", scheme])
-                .arg("--bundle")
-                .arg(&bundle)
+                .args(["--pin-file", field("pin_file")?])
+                .args(keys)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -61,7 +72,6 @@ impl TokenCalls {
             Ok((child, said))
         };
         let loops = (0..sessions).map(start).collect::<Result<_>>()?;
-        let name = format!("the token's calls ({scheme}) and libsecp256k1 verifying");
         Ok(Self { name, loops })
     }
 }

@@ -1,6 +1,7 @@
 //! The bare loop beside a sealed account: the same child keys derived, tweaked, signed with and verified by
-//! libsecp256k1 alone, in as many threads as the signer has workers. It has no token, no request and no log, and its
-//! keys are a development ceremony's.
+//! libsecp256k1 alone, in as many threads as the signer has workers. It does nothing twice: the branch and its public
+//! key are there, and of BIP-32 one HMAC and one addition are left. It has no token, no request and no log, and its keys
+//! are a development ceremony's.
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -10,8 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
+use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha512};
 use bitcoin::key::TapTweak as _;
-use bitcoin::secp256k1::{Keypair, Message, SECP256K1};
+use bitcoin::secp256k1::{Keypair, Message, SECP256K1, Scalar, SecretKey};
 use devnet::Stack;
 
 use crate::bare::{Bare, share};
@@ -19,6 +21,8 @@ use crate::bare::{Bare, share};
 pub(crate) struct Software {
     /// The account's external branch: the step down to it is done once, as the worker does.
     branch: Xpriv,
+    /// The branch's public key.
+    public: [u8; 33],
     sessions: u32,
     addresses: u32,
 }
@@ -31,7 +35,20 @@ impl Software {
         let xpub = Xpub::from_priv(SECP256K1, &account).to_string();
         ensure!(stack.descriptors().deposits.contains(&xpub), "these shares are another account's");
         let branch = account.derive_priv(SECP256K1, &[ChildNumber::from_normal_idx(0)?])?;
-        Ok(Self { branch, sessions, addresses })
+        let public = branch.private_key.public_key(SECP256K1).serialize();
+        let this = Self { branch, public, sessions, addresses };
+        let child = branch.derive_priv(SECP256K1, &[ChildNumber::from_normal_idx(1)?])?;
+        ensure!(this.child(1)? == child.private_key, "the bare loop derives other keys");
+        Ok(this)
+    }
+
+    fn child(&self, index: u32) -> Result<SecretKey> {
+        let mut mac = HmacEngine::<sha512::Hash>::new(self.branch.chain_code.as_bytes());
+        mac.input(&self.public);
+        mac.input(&index.to_be_bytes());
+        let mac = Hmac::from_engine(mac).to_byte_array();
+        let (tweak, _) = mac.split_first_chunk().context("a short HMAC")?;
+        Ok(self.branch.private_key.add_tweak(&Scalar::from_be_bytes(*tweak)?)?)
     }
 
     /// Children one after the other, around from the first when they end; how many signatures verified.
@@ -39,9 +56,7 @@ impl Software {
         let mut done = 0_u32;
         for number in (first..).take(usize::try_from(count)?) {
             let index = number.checked_rem(self.addresses).context("no addresses")?;
-            let child =
-                self.branch.derive_priv(SECP256K1, &[ChildNumber::from_normal_idx(index)?])?;
-            let pair = Keypair::from_secret_key(SECP256K1, &child.private_key);
+            let pair = Keypair::from_secret_key(SECP256K1, &self.child(index)?);
             let pair = pair.tap_tweak(SECP256K1, None).to_keypair();
             let digest = Message::from_digest([0xb5; 32]);
             let mut aux = [0; 32];

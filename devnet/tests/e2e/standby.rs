@@ -69,7 +69,7 @@ fn processes(stack: &Stack, folder: &str) -> [Vec<u32>; 2] {
 async fn sweep(stack: &Stack, round: u32) {
     let coins = load::coins(&stack.descriptors().deposits, round, 12, 4, 2).unwrap();
     let psbt = load::sweep(stack.descriptors(), &coins, 2).unwrap();
-    let parts = load::stream(&format!("standby-{round}"), &psbt, &coins);
+    let parts = load::stream(&format!("standby-{round}"), "deposits", &psbt, &coins);
     let mut client = stack.signer_as("watcher-1").unwrap();
     let reply = client.sign(tokio_stream::iter(parts)).await.unwrap().into_inner();
     let signed: Transaction = bitcoin::consensus::deserialize(&reply.transaction).unwrap();

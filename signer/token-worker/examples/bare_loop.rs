@@ -1,8 +1,9 @@
-//! The least that a sweep can cost on a token: unwrap, sign, destroy, verify, in a bare loop over one session.
-//! `scripts/bench-sweep` runs one of these per token worker beside the real service. Never used for coins.
+//! The least that a sweep can cost on a token, in a bare loop over one session: unwrap, sign, destroy, verify for
+//! wrapped children, sign and verify for a key that was born in it. `scripts/bench-sweep` runs one of these per token
+//! worker beside the real service. Never used for coins.
 //!
 //! Waits for lines on standard input: `FIRST COUNT` does that many records of the bundle's external branch,
-//! around from record 0 when they end, and answers with how many signatures verified.
+//! around from record 0 when they end (or as many signatures by the one key), and answers with how many verified.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -16,10 +17,13 @@ use clap::Parser;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
-use secp256k1::{Message, SECP256K1, ecdsa::Signature};
+use secp256k1::{Message, PublicKey, SECP256K1, ecdsa::Signature};
+
+/// What everybody signs.
+const DIGEST: [u8; 32] = [0xb5; 32];
 
 #[derive(Parser)]
 struct Args {
@@ -29,47 +33,85 @@ struct Args {
     token_label: String,
     #[arg(long)]
     pin_file: PathBuf,
-    #[arg(long)]
-    bundle: PathBuf,
+    /// A bundle whose children sign.
+    #[arg(
+        long,
+        requires = "scheme",
+        conflicts_with = "token_key",
+        required_unless_present = "token_key"
+    )]
+    bundle: Option<PathBuf>,
     /// What the bundle's children are wrapped by: `rsa-oaep-sha1` or `aes-kwp`.
     #[arg(long)]
-    scheme: String,
+    scheme: Option<String>,
+    /// Instead: the name of a key that was born in the token.
+    #[arg(long)]
+    token_key: Option<String>,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let mut file = File::open(&args.bundle)?;
-    let bundle = Bundle::open(&mut file)?;
-    let records = bundle.header().count(false);
-    let records: Vec<_> =
-        (0..records).map(|at| bundle.read(&mut file, false, at)).collect::<Result<_, _>>()?;
     let session = log_in(&args)?;
-    let scheme = bundle.header().fields().kind.scheme;
-    ensure!(scheme.name() == args.scheme, "the bundle's children are wrapped by {}", scheme.name());
-    let unwrapping = match scheme {
-        Scheme::RsaOaepSha1 => (oaep(), wrapping_key(&session)?),
-        Scheme::AesKwp => (Mechanism::AesKeyWrapPad, kek(&session, &records)?),
-        other => anyhow::bail!("no bare loop for {}", other.name()),
-    };
+    let keys = Keys::find(&args, &session)?;
     println!("ready");
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let (first, count) = line.split_once(' ').context("a line is FIRST COUNT")?;
-        let (first, count): (usize, usize) = (first.parse()?, count.parse()?);
-        let mut done = 0_u64;
-        for record in records
-            .iter()
-            .cycle()
-            .skip(first.checked_rem(records.len()).context("the bundle is empty")?)
-            .take(count)
-        {
-            one(&session, &unwrapping, record)?;
-            done = done.saturating_add(1);
-        }
-        println!("{done}");
+        println!("{}", keys.sign(&session, first.parse()?, count.parse()?)?);
         std::io::stdout().flush()?;
     }
     Ok(())
+}
+
+/// What signs.
+enum Keys {
+    Children(Unwrapping, Vec<bundle::Record>),
+    Born(ObjectHandle, PublicKey),
+}
+
+impl Keys {
+    fn find(args: &Args, session: &Session) -> Result<Self> {
+        if let Some(name) = &args.token_key {
+            return born(session, name);
+        }
+        let bundle = args.bundle.as_ref().context("neither a bundle nor a key of the token")?;
+        let mut file = File::open(bundle)?;
+        let bundle = Bundle::open(&mut file)?;
+        let records = bundle.header().count(false);
+        let records: Vec<_> =
+            (0..records).map(|at| bundle.read(&mut file, false, at)).collect::<Result<_, _>>()?;
+        let scheme = bundle.header().fields().kind.scheme;
+        let name = scheme.name();
+        ensure!(
+            args.scheme.as_deref() == Some(name),
+            "the bundle's children are wrapped by {name}"
+        );
+        let unwrapping = match scheme {
+            Scheme::RsaOaepSha1 => (oaep(), wrapping_key(session)?),
+            Scheme::AesKwp => (Mechanism::AesKeyWrapPad, kek(session, &records)?),
+            other => anyhow::bail!("no bare loop for {}", other.name()),
+        };
+        Ok(Self::Children(unwrapping, records))
+    }
+
+    /// That many signatures; how many verified, which is all or an error.
+    fn sign(&self, session: &Session, first: usize, count: usize) -> Result<usize> {
+        match self {
+            Self::Born(key, public_key) => {
+                for _ in 0..count {
+                    let raw = session.sign(&Mechanism::Ecdsa, *key, &DIGEST)?;
+                    verify(&raw, public_key)?;
+                }
+            }
+            Self::Children(unwrapping, records) => {
+                let first = first.checked_rem(records.len()).context("the bundle is empty")?;
+                for record in records.iter().cycle().skip(first).take(count) {
+                    one(session, unwrapping, record)?;
+                }
+            }
+        }
+        Ok(count)
+    }
 }
 
 /// What children are unwrapped by.
@@ -86,12 +128,15 @@ fn one(
     record: &bundle::Record,
 ) -> Result<()> {
     let key = session.unwrap_key(mechanism, *wrapping, &record.wrapped, &child())?;
-    let digest = [0xb5; 32];
-    let raw = session.sign(&Mechanism::Ecdsa, key, &digest)?;
+    let raw = session.sign(&Mechanism::Ecdsa, key, &DIGEST)?;
     session.destroy_object(key)?;
-    let mut signature = Signature::from_compact(&raw)?;
+    verify(&raw, &record.public_key)
+}
+
+fn verify(raw: &[u8], public_key: &PublicKey) -> Result<()> {
+    let mut signature = Signature::from_compact(raw)?;
     signature.normalize_s();
-    SECP256K1.verify_ecdsa(&Message::from_digest(digest), &signature, &record.public_key)?;
+    SECP256K1.verify_ecdsa(&Message::from_digest(DIGEST), &signature, public_key)?;
     Ok(())
 }
 
@@ -129,6 +174,25 @@ fn kek(session: &Session, records: &[bundle::Record]) -> Result<ObjectHandle> {
         }
     }
     anyhow::bail!("no key-encryption key in the token opens this bundle")
+}
+
+/// The pair that `signer token-key generate` gave this name.
+fn born(session: &Session, name: &str) -> Result<Keys> {
+    let label = format!("cofferdam token-key {name}").into_bytes();
+    let find = |class| -> Result<ObjectHandle> {
+        let template = [Attribute::Class(class), Attribute::Label(label.clone())];
+        let found = session.find_objects(&template)?;
+        ensure!(found.len() == 1, "expected one token key \"{name}\", found {}", found.len());
+        found.first().copied().context("no such token key")
+    };
+    let public = find(ObjectClass::PUBLIC_KEY)?;
+    let point = session.get_attributes(public, &[AttributeType::EcPoint])?;
+    let Some(Attribute::EcPoint(point)) = point.first() else {
+        anyhow::bail!("token key \"{name}\" shows no point");
+    };
+    // An octet string (DER) of 65 bytes.
+    let point = point.get(2..).context("a point without bytes")?;
+    Ok(Keys::Born(find(ObjectClass::PRIVATE_KEY)?, PublicKey::from_slice(point)?))
 }
 
 /// What the unwrap template demands of every child; see `unwrap_template.rs`.

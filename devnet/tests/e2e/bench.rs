@@ -1,12 +1,12 @@
 //! The benchmarks in miniature, so that they do not rot: for each tier both sides run and do all the work, and so do the
-//! wallets that are shown beside them. It never judges a time; `scripts/bench-sweep` does.
+//! wallets that are shown beside them. It never judges a time; `scripts/bench-sweep` and `scripts/bench-service` do.
 
 use devnet::programs::Programs;
 
 /// What a benchmark prints.
 fn bench(which: &str, arguments: &[&str]) -> String {
     let programs = Programs::find().unwrap();
-    let programs = programs.with_examples(&["bare_loop", "sweep_bench"]).unwrap();
+    let programs = programs.with_examples(&["bare_loop", "sweep_bench", "service_bench"]).unwrap();
     let output = programs
         .command(&format!("examples/{which}"))
         .env_remove("CARGO")
@@ -69,6 +69,24 @@ fn the_benchmark_of_a_token_key_runs_and_other_wallets_beside_it() {
             "; 0.880 is asked",
             "with 11 inputs: signrawtransactionwithwallet ",
             "bdk_wallet with 11 inputs: build ",
+        ],
+    );
+}
+
+#[test]
+fn the_benchmark_of_the_service_runs_and_every_request_gets_its_answer() {
+    let few = ["--callers=4", "--requests=9", "--denied-callers=3", "--denied-requests=7"];
+    let said = bench("service_bench", &few);
+    holds(
+        &said,
+        &[
+            "token-hd, 9 requests of one input by 4 callers, ",
+            "signatures: 18 by the bare loop, 18 by the service",
+            "rate of the service: ",
+            "; 0.750 is asked",
+            "flushes",
+            "7 requests by 3 callers, denied",
+            "; 4.000 is asked",
         ],
     );
 }

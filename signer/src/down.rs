@@ -2,7 +2,10 @@
 
 use mtls::Caller;
 use proto::signer_server::Signer;
-use proto::{AttestReply, AttestRequest, SignReply, SignRequest, StatusReply, StatusRequest};
+use proto::{
+    AttestReply, AttestRequest, OrderReply, OrderRequest, SignReply, SignRequest, StatusReply,
+    StatusRequest,
+};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::grpc::status_of;
@@ -40,6 +43,10 @@ impl Signer for Down {
         &self,
         request: Request<AttestRequest>,
     ) -> Result<Response<AttestReply>, Status> {
+        self.refuse(&request)
+    }
+
+    async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {
         self.refuse(&request)
     }
 

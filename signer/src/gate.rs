@@ -1,7 +1,7 @@
-//! Bounds on work: so many requests at once, so many waiting, and each request by one task at a time. It never
+//! Bounds on work: so many requests at once, so many waiting, and each request and each order by one task at a time. It never
 //! looks at what a request asks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use policy::intent::RequestId;
@@ -17,7 +17,16 @@ pub struct Gate {
     admitted: Arc<Semaphore>,
     admitted_max: u32,
     working: Arc<Semaphore>,
-    turns: Mutex<HashMap<RequestId, Weak<AsyncMutex<()>>>>,
+    turns: Mutex<HashMap<Turn, Weak<AsyncMutex<()>>>>,
+}
+
+/// What one task at a time works on. Whoever takes several takes orders first, in order, then a request.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Turn {
+    /// An order, by the SHA-256 of its bytes.
+    Order([u8; 32]),
+    /// A request.
+    Request(RequestId),
 }
 
 /// A request's place, given back when dropped.
@@ -60,21 +69,34 @@ impl Gate {
         Ok(Place { _working: working, _admitted: admitted })
     }
 
-    /// Waits until nobody else works on this request. Two calls with one key then give one answer, signed once.
-    pub async fn turn(&self, request: RequestId) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| turn.strong_count() > 0);
-            match turns.get(&request).and_then(Weak::upgrade) {
-                Some(turn) => turn,
-                None => {
-                    let turn = Arc::new(AsyncMutex::new(()));
-                    turns.insert(request, Arc::downgrade(&turn));
-                    turn
-                }
+    /// Waits until nobody else works on this. Two calls with one key then give one answer, signed once.
+    pub async fn turn(&self, on: Turn) -> OwnedMutexGuard<()> {
+        let turn = self.line_up(&[on].into()).pop().unwrap_or_default();
+        turn.lock_owned().await
+    }
+
+    /// Waits until nobody else works on any of these.
+    pub async fn turns(&self, on: impl Iterator<Item = Turn>) -> Vec<OwnedMutexGuard<()>> {
+        let mut taken = Vec::new();
+        for turn in self.line_up(&on.collect()) {
+            taken.push(turn.lock_owned().await);
+        }
+        taken
+    }
+
+    /// In the set's order, so that no two wait for each other.
+    fn line_up(&self, on: &BTreeSet<Turn>) -> Vec<Arc<AsyncMutex<()>>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let mut line_up = |on: &Turn| match turns.get(on).and_then(Weak::upgrade) {
+            Some(turn) => turn,
+            None => {
+                let turn = Arc::new(AsyncMutex::new(()));
+                turns.insert(*on, Arc::downgrade(&turn));
+                turn
             }
         };
-        turn.lock_owned().await
+        on.iter().map(&mut line_up).collect()
     }
 
     /// Lets nobody in any more and waits until everybody is out.
@@ -122,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn one_request_is_worked_on_once_at_a_time() {
         let gate = gate(8, 8);
-        let (id, other) = (RequestId([1; 16]), RequestId([2; 16]));
+        let [id, other] = [1, 2].map(|n| Turn::Request(RequestId([n; 16])));
         let first = gate.turn(id).await;
         drop(gate.turn(other).await);
         let second = gate.turn(id);
@@ -133,5 +155,25 @@ mod tests {
         drop(second.await);
         drop(gate.turn(other).await);
         assert_eq!(gate.turns.lock().unwrap().len(), 1, "turns of finished requests are forgotten");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_another_who_waits() {
+        let gate = gate(8, 8);
+        let orders = [1, 2, 3].map(|n| Turn::Order([n; 32]));
+        let all = async |gate: &Gate, reversed: bool| {
+            for _ in 0..200 {
+                let mut orders = orders.to_vec();
+                if reversed {
+                    orders.reverse();
+                }
+                // One order listed twice is one turn.
+                orders.push(orders[0]);
+                let taken = gate.turns(orders.into_iter()).await;
+                assert_eq!(taken.len(), 3);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(all(&gate, false), all(&gate, true));
     }
 }

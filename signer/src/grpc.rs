@@ -6,24 +6,27 @@ use std::time::Duration;
 
 use mtls::Caller;
 use policy::Finding;
-use policy::intent::RequestId;
 use policy::names::WalletName;
 use policy::rules::Tier;
 use prost::Message as _;
 use proto::signer_server::Signer;
 use proto::{
-    AttestReply, AttestRequest, SignReply, SignRequest, StatusReply, StatusRequest, WalletStatus,
+    AttestReply, AttestRequest, OrderReply, OrderRequest, SignReply, SignRequest, StatusReply,
+    StatusRequest, WalletStatus,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::answer::Signed;
 use crate::app::App;
 use crate::attest::attest;
-use crate::ledger::Ledger;
+use crate::ledger::{Given, Ledger};
+use crate::paid::paid;
 use crate::receive::late;
 use crate::refusal::{Class, Reason, Refusal};
-use crate::sign::{Outcome, Standing, serve};
+use crate::sign::{Outcome, serve};
+use crate::standing::Standing;
 use crate::wallets::Wallet;
 
 /// Errors travel in HTTP/2 headers, which clients bound at 16 KB: so many reasons, each so long.
@@ -76,15 +79,8 @@ impl Signer for SignerService {
         let done = tokio::time::timeout_at(deadline, task).await;
         let done = done.map_err(|_| status_of(&late()))?.map_err(|error| broken(&error))?;
         match done {
-            Ok(Outcome::Signed(signed)) => Ok(Response::new(SignReply {
-                request_id: signed.request.0.to_vec(),
-                transaction: signed.transaction,
-                txid: signed.txid.to_string(),
-                stored: signed.stored,
-                tier: signed.tier.to_owned(),
-                psbt: signed.psbt,
-            })),
-            Ok(Outcome::Denied(request, reasons)) => Err(status_of_denial(request, &reasons)),
+            Ok(Outcome::Signed(signed)) => Ok(Response::new(reply(signed))),
+            Ok(Outcome::Denied(standing, reasons)) => Err(status_of_denial(standing, &reasons)),
             Err((standing, refusal)) => Err(refused(standing, &refusal)),
         }
     }
@@ -114,6 +110,25 @@ impl Signer for SignerService {
         let done = tokio::time::timeout_at(deadline, task).await;
         let done = done.map_err(|_| status_of(&late()))?.map_err(|error| broken(&error))?;
         done.map(Response::new).map_err(|refusal| status_of(&refusal))
+    }
+
+    async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {
+        let caller = Caller::from_request(&request)?;
+        let deadline = self.deadline()?;
+        let client = self.client(caller.name(), b"order").await?;
+        let order = request.into_inner().order.unwrap_or_default();
+        let digest = Sha256::digest(&order.order).into();
+        match paid(&self.app, &client, order, deadline).await {
+            Ok(paid) => Ok(Response::new(OrderReply {
+                standing: given(Some(paid.given)).into(),
+                signed: paid.signed.into_iter().map(reply).collect(),
+                withheld: paid.withheld.as_ref().map(reason),
+            })),
+            Err(refusal) => {
+                self.app.note_refusal(client.as_str(), None, digest, &refusal).await;
+                Err(status_of(&refusal))
+            }
+        }
     }
 
     async fn status(
@@ -180,7 +195,7 @@ pub fn status_of(refusal: &Refusal) -> Status {
     refused(None, refusal)
 }
 
-/// The refusal of a request for a signature, with what the log holds under its key.
+/// The refusal of a request for a signature, with what the log holds of it.
 fn refused(standing: Option<Standing>, refusal: &Refusal) -> Status {
     let code = match refusal.reason.class() {
         Class::Invalid => Code::InvalidArgument,
@@ -193,13 +208,35 @@ fn refused(standing: Option<Standing>, refusal: &Refusal) -> Status {
         Class::Deadline => Code::DeadlineExceeded,
         Class::Internal => Code::Internal,
     };
-    let reason =
-        proto::Reason { code: refusal.reason.code().to_owned(), text: bounded(&refusal.text) };
-    with_reasons(code, standing, vec![reason])
+    with_reasons(code, standing, vec![reason(refusal)])
+}
+
+fn reason(refusal: &Refusal) -> proto::Reason {
+    proto::Reason { code: refusal.reason.code().to_owned(), text: bounded(&refusal.text) }
+}
+
+fn reply(signed: Signed) -> SignReply {
+    SignReply {
+        request_id: signed.request.0.to_vec(),
+        transaction: signed.transaction,
+        txid: signed.txid.to_string(),
+        stored: signed.stored,
+        tier: signed.tier.to_owned(),
+        psbt: signed.psbt,
+    }
+}
+
+fn given(given: Option<Given>) -> proto::Standing {
+    match given {
+        None => proto::Standing::Unspecified,
+        Some(Given::Nothing) => proto::Standing::NotSigned,
+        Some(Given::Allowed) => proto::Standing::Allowed,
+        Some(Given::Signed) => proto::Standing::Signed,
+    }
 }
 
 /// A denial is an answer inside; gRPC has only errors for it.
-fn status_of_denial(request: RequestId, reasons: &[Finding]) -> Status {
+fn status_of_denial(standing: Standing, reasons: &[Finding]) -> Status {
     let mut said: Vec<proto::Reason> = Vec::new();
     for finding in reasons {
         let code = finding.rule.code();
@@ -208,20 +245,19 @@ fn status_of_denial(request: RequestId, reasons: &[Finding]) -> Status {
             said.push(proto::Reason { code: code.to_owned(), text: bounded(&finding.text) });
         }
     }
-    // The policy is asked only about what has no answer yet.
-    let standing = Standing { request, signed: Some(false) };
     with_reasons(Code::PermissionDenied, Some(standing), said)
 }
 
 fn with_reasons(code: Code, standing: Option<Standing>, reasons: Vec<proto::Reason>) -> Status {
     let message = reasons.first().map(|r| format!("{}: {}", r.code, r.text)).unwrap_or_default();
     let request_id = standing.map(|standing| standing.request.0.to_vec()).unwrap_or_default();
-    let standing = match standing.and_then(|standing| standing.signed) {
-        None => proto::Standing::Unspecified,
-        Some(false) => proto::Standing::NotSigned,
-        Some(true) => proto::Standing::Signed,
+    let details = proto::Refusal {
+        request_id,
+        reasons,
+        standing: given(standing.and_then(|standing| standing.key)).into(),
+        orders: given(standing.and_then(|standing| standing.orders)).into(),
     };
-    let details = proto::Refusal { request_id, reasons, standing: standing.into() }.encode_to_vec();
+    let details = details.encode_to_vec();
     Status::with_details(code, message, details.into())
 }
 

@@ -3,7 +3,7 @@
 //! a digest that it did not compute itself.
 //!
 //! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`], [`grpc`], [`request`] (bytes become facts),
-//! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`attest`],
+//! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`answer`], [`standing`] and [`paid`] (what was signed before), [`attest`],
 //! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`born`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`].
 
 pub mod config;
@@ -22,6 +22,9 @@ pub mod wallets;
 pub mod records;
 pub mod ledger;
 pub mod sign;
+pub mod standing;
+pub mod answer;
+pub mod paid;
 pub mod attest;
 pub mod log;
 pub mod token;

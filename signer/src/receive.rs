@@ -8,7 +8,7 @@ use policy::Rules;
 use policy::intent::RequestId;
 use policy::names::{ClientName, LaneName, WalletName};
 use proto::sign_request::Part;
-use proto::{SignHeader, SignRequest};
+use proto::{SignHeader, SignRequest, SignedOrder};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt as _};
@@ -29,6 +29,8 @@ const SMALL_COUNT: usize = 8;
 pub struct Seen {
     /// Known once the header was readable.
     pub request: Option<RequestId>,
+    /// Its orders, verified or not.
+    pub orders: Vec<SignedOrder>,
     hash: Sha256,
 }
 
@@ -66,6 +68,7 @@ pub async fn open(
         let text = format!("{orders} orders came, at most {ORDERS_MAX} may: split the payment");
         return Err(Refusal::new(Reason::Oversize, text));
     }
+    seen.orders.clone_from(&header.orders);
     let mut hash = seen.hash.clone();
     let (header, hash) = blocking_if(is_large(&header), move || {
         add_header(&mut hash, &header);

@@ -4,26 +4,26 @@
 use std::sync::Arc;
 
 use audit::entry::{self, Event};
-use bitcoin::{Psbt, Transaction};
-use policy::Finding;
 use policy::decide::{Decision, Denial};
-use policy::intent::RequestId;
 use policy::names::ClientName;
+use policy::{Finding, VerifiedOrder};
 use proto::SignRequest;
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tokio_stream::Stream;
 use tonic::Status;
 
+use crate::answer::{Signed, stored};
 use crate::app::App;
+use crate::gate::Turn;
 use crate::keys;
 use crate::ledger::nonces::{Points, Reuse};
 use crate::ledger::{Answer, Ledger};
 use crate::log::{DurablePermit, Fold as _, Step};
 use crate::receive::{Seen, late, open, receive};
 use crate::refusal::{Reason, Refusal};
+use crate::request::SigningRequest;
 use crate::request::signing::Finished;
-use crate::request::{SigningRequest, psbt};
+use crate::standing::{self, Standing};
 use crate::token::{Signature, SigningJobs};
 
 /// What came of a request that could be read.
@@ -32,33 +32,7 @@ pub enum Outcome {
     /// Signed and written down.
     Signed(Signed),
     /// The policy said no, for these reasons.
-    Denied(RequestId, Vec<Finding>),
-}
-
-/// What is known of a request that was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Standing {
-    /// The request.
-    pub request: RequestId,
-    /// Whether the log holds an answer to it; `None` if there was no time to look while nobody worked on it.
-    pub signed: Option<bool>,
-}
-
-/// A signed transaction, or what other cosigners have to sign as well.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Signed {
-    /// The request.
-    pub request: RequestId,
-    /// Consensus encoding; empty when others have to sign as well.
-    pub transaction: Vec<u8>,
-    /// The PSBT that goes to them, in the version that was sent; empty otherwise.
-    pub psbt: Vec<u8>,
-    /// Its id.
-    pub txid: bitcoin::Txid,
-    /// Made by an earlier call with the same key.
-    pub stored: bool,
-    /// Tier of the keys that signed.
-    pub tier: &'static str,
+    Denied(Standing, Vec<Finding>),
 }
 
 /// Takes one request off the wire and carries it to its end. Runs on after its caller has gone away, once it is
@@ -76,6 +50,9 @@ pub async fn serve(
     let mut seen = Seen::default();
     let done = async {
         let opened = open(&app, &caller, &mut parts, deadline, &mut seen).await?;
+        // Whoever hears that nothing was signed for an order can rely on it: no other call for it is on its way.
+        let turns = app.gate.turns(seen.orders.iter().map(standing::turn));
+        let _turns = tokio::time::timeout_at(deadline, turns).await.map_err(|_| late())?;
         let place = tokio::time::timeout_at(deadline, app.gate.enter()).await;
         let _place = place.map_err(|_| late())??;
         let (request, jobs) = receive(&app, opened, parts, deadline, &mut seen).await?;
@@ -86,31 +63,14 @@ pub async fn serve(
         Err(refusal) => {
             app.note_refusal(caller.as_str(), seen.request, seen.digest(), &refusal).await;
             let standing = match seen.request {
-                Some(request) => Some(standing(&app, request, &refusal, deadline).await),
+                Some(request) => {
+                    Some(Standing::look(&app, request, seen.orders, &refusal, deadline).await)
+                }
                 None => None,
             };
             Err((standing, refusal))
         }
     }
-}
-
-/// Looks while nobody works on the request: a call before this one may be about to finish it. Who is to come back later
-/// anyhow does not wait for that.
-async fn standing(app: &App, request: RequestId, refusal: &Refusal, deadline: Instant) -> Standing {
-    if matches!(refusal.reason, Reason::Busy | Reason::Deadline) {
-        return Standing { request, signed: None };
-    }
-    let looked = async {
-        let _turn = app.gate.turn(request).await;
-        // Only what a checkpoint covers is said: anything else may be gone after a restart.
-        let step = |ledger: &Ledger| {
-            Step::nothing(ledger.request(request).is_some_and(|known| known.answer.is_some()))
-        };
-        app.log.commit(step).await
-    };
-    let looked = tokio::time::timeout_at(deadline, looked).await;
-    let signed = looked.ok().and_then(Result::ok).map(|(_permit, signed)| signed);
-    Standing { request, signed }
 }
 
 /// Carries one proven request from the policy's decision to an audited signature.
@@ -122,7 +82,7 @@ pub async fn sign(
     request: &SigningRequest,
     jobs: SigningJobs,
 ) -> Result<Outcome, Refusal> {
-    let _turn = app.gate.turn(request.intent().request).await;
+    let _turn = app.gate.turn(Turn::Request(request.intent().request)).await;
     if let Some(problem) = app.token.problem()
         && !app.log.read(|ledger| answered(ledger, request))
     {
@@ -131,10 +91,10 @@ pub async fn sign(
     }
     let (permit, verdict) = app.log.commit(|ledger| decide(app, ledger, request)).await?;
     match verdict {
-        Verdict::Stored(answer) => stored(app, request, answer).await,
+        Verdict::Stored(answer) => signed(request, stored(app, answer).await?, true),
         Verdict::OtherContent => Err(other_content(request)),
         Verdict::Refused(refusal) => Err(refusal),
-        Verdict::Denied(reasons) => Ok(Outcome::Denied(request.intent().request, reasons)),
+        Verdict::Denied(standing, reasons) => Ok(Outcome::Denied(standing, reasons)),
         Verdict::Allowed => {
             let (finished, points) = make(app, request, permit, jobs).await?;
             release(app, request, finished, points).await
@@ -154,7 +114,7 @@ enum Verdict {
     Stored(Answer),
     OtherContent,
     Refused(Refusal),
-    Denied(Vec<Finding>),
+    Denied(Standing, Vec<Finding>),
     Allowed,
 }
 
@@ -194,7 +154,7 @@ fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict>
         }
         Err(denial) => {
             events.push(denied(app, request, &denial));
-            Step::write(events, Verdict::Denied(denial.reasons))
+            Step::write(events, Verdict::Denied(stands(ledger, request), denial.reasons))
         }
     }
 }
@@ -274,13 +234,14 @@ async fn release(
         match weigh(app, ledger, request) {
             Ok(_still) => Step::write(vec![answer.clone()], Held::Nothing),
             Err(denial) => {
-                Step::write(vec![denied(app, request, &denial)], Held::Denied(denial.reasons))
+                let event = denied(app, request, &denial);
+                Step::write(vec![event], Held::Denied(stands(ledger, request), denial.reasons))
             }
         }
     };
     match app.log.commit(step).await?.1 {
-        Held::Nothing => signed(request, answer, false).map(Outcome::Signed),
-        Held::Denied(reasons) => Ok(Outcome::Denied(id, reasons)),
+        Held::Nothing => signed(request, answer, false),
+        Held::Denied(standing, reasons) => Ok(Outcome::Denied(standing, reasons)),
         Held::NonceReused(Reuse::Ours, refusal) => {
             app.token.distrust(NONCE_REUSED);
             Err(refusal)
@@ -292,7 +253,7 @@ async fn release(
 /// What keeps a finished transaction here.
 enum Held {
     Nothing,
-    Denied(Vec<Finding>),
+    Denied(Standing, Vec<Finding>),
     NonceReused(Reuse, Refusal),
 }
 
@@ -306,42 +267,16 @@ fn cosigner_nonce() -> Refusal {
 
 const NONCE_REUSED: &str = "the token used a nonce twice, and two such signatures would give the keys away: nothing of this request left";
 
-/// The answer that an earlier call with the same key got.
-async fn stored(app: &App, request: &SigningRequest, answer: Answer) -> Result<Outcome, Refusal> {
-    let entry = app.log.entry(answer.seq).await?;
-    let written = |bytes: &[u8]| <[u8; 32]>::from(Sha256::digest(bytes)) == answer.digest;
-    match &entry.event {
-        Event::Signed { transaction: bytes, .. } | Event::PartlySigned { psbt: bytes, .. }
-            if written(bytes) =>
-        {
-            signed(request, entry.event, true).map(Outcome::Signed)
-        }
-        _ => {
-            let text = "the stored answer is not what was written: the database was edited while this signer runs";
-            Err(Refusal::new(Reason::LogUnavailable, text))
-        }
-    }
+/// The answer that an entry holds, as this caller gets it.
+fn signed(request: &SigningRequest, answer: Event, stored: bool) -> Result<Outcome, Refusal> {
+    let (id, tier) = (request.intent().request, request.wallet().tier().as_str());
+    Signed::read(id, answer, request.version(), tier, stored).map(Outcome::Signed)
 }
 
-/// The answer that an entry holds, as the caller gets it.
-fn signed(request: &SigningRequest, answer: Event, stored: bool) -> Result<Signed, Refusal> {
-    let internal = |text: String| Refusal::new(Reason::Internal, text);
-    let (transaction, psbt, txid) = match answer {
-        Event::Signed { transaction, .. } => {
-            // Not the unsigned one's: scripts of inputs without witness are part of the id.
-            let read: Transaction = bitcoin::consensus::deserialize(&transaction)
-                .map_err(|error| internal(error.to_string()))?;
-            (transaction, Vec::new(), read.compute_txid())
-        }
-        Event::PartlySigned { psbt, .. } => {
-            let read = Psbt::deserialize(&psbt).map_err(|error| internal(error.to_string()))?;
-            let written = psbt::write(&read, request.version()).map_err(internal)?;
-            (Vec::new(), written, read.unsigned_tx.compute_txid())
-        }
-        _ => return Err(internal("this entry holds no answer".to_owned())),
-    };
-    let (id, tier) = (request.intent().request, request.wallet().tier().as_str());
-    Ok(Signed { request: id, transaction, psbt, txid, stored, tier })
+/// What a denial says of its request, in the step that denies it: nobody else works on it or its orders.
+fn stands(ledger: &Ledger, request: &SigningRequest) -> Standing {
+    let orders: Vec<_> = request.intent().orders.iter().map(VerifiedOrder::reference).collect();
+    Standing::of(ledger, request.intent().request, orders.iter())
 }
 
 fn denied(app: &App, request: &SigningRequest, denial: &Denial) -> Event {

@@ -60,6 +60,19 @@ pub(crate) async fn candidates(
     rows.iter().map(|row| known(row).map(|known| known.coin)).collect()
 }
 
+/// One coin of a wallet, if it is known.
+pub(crate) async fn find(
+    sql: impl SqliteExecutor<'_>,
+    wallet: &str,
+    outpoint: OutPoint,
+) -> Result<Option<Known>, StoreError> {
+    let statement =
+        select_coins!("FROM coins c WHERE c.wallet = $1 AND c.txid = $2 AND c.vout = $3");
+    let query = sqlx::query(statement).bind(wallet).bind(bytes(&outpoint.txid));
+    let row = query.bind(i64::from(outpoint.vout)).fetch_optional(sql).await?;
+    row.as_ref().map(known).transpose()
+}
+
 /// The inputs of a sweep, as they stand now, in their order.
 pub(crate) async fn of_sweep(
     sql: impl SqliteExecutor<'_>,
@@ -197,11 +210,6 @@ impl StoredParents {
         let all: BTreeSet<_> =
             transaction.input.iter().map(|input| input.previous_output.txid).collect();
         Self { pool, rest: all.into_iter().collect::<Vec<_>>().into_iter() }
-    }
-
-    /// Of no transaction.
-    pub(crate) fn none(pool: SqlitePool) -> Self {
-        Self { pool, rest: Vec::new().into_iter() }
     }
 }
 

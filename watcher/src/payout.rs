@@ -8,6 +8,7 @@
 mod row;
 mod plan;
 mod carry;
+mod refused;
 mod before;
 mod watch;
 
@@ -21,6 +22,7 @@ use serde_json::json;
 use crate::config::Purpose;
 use crate::error::Error;
 use crate::progress::State;
+use crate::signer_client::Given;
 use crate::spend::Spender;
 use crate::store::now_unix;
 
@@ -64,10 +66,9 @@ pub async fn submit(
     let (_, amount) = payable(app, &order)?;
     let mut reasons = Vec::new();
     if is_expired(&order) {
-        let id = row::key(&signed.signer, order.id.as_str());
-        match before::signed(app, &wallet.name, &id, 0).await? {
-            Some(true) => reasons.push(before::reason()),
-            Some(false) => return Err(expired(&order)),
+        match before::paid(app, &signed).await {
+            Some(paid) if paid.given == Given::Signed => reasons.push(before::doubt()),
+            Some(_) => return Err(expired(&order)),
             None => return Err(before::unknown()),
         }
     }

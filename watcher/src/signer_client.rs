@@ -7,12 +7,14 @@ mod stream;
 use std::time::Duration;
 
 use mtls::{TlsError, TlsFiles};
-use proto::{AttestReply, AttestRequest, SignHeader, StatusReply, StatusRequest};
+use proto::{
+    AttestReply, AttestRequest, OrderRequest, SignHeader, SignedOrder, StatusReply, StatusRequest,
+};
 use serde::Deserialize;
 use tonic::Request;
 use tonic::transport::Channel;
 
-pub use self::answer::{Failure, Reason, Refusal, SignOutcome, Signed, Unavailable};
+pub use self::answer::{Failure, Given, Paid, Reason, Refusal, SignOutcome, Signed, Unavailable};
 pub use self::stream::Parents;
 
 /// How the signer is reached.
@@ -97,6 +99,18 @@ impl SignerClient {
             async move { client.attest(request).await.map(tonic::Response::into_inner) }
         })
         .await
+    }
+
+    /// What was ever signed for an order; `None` if the reply does not say. Repeated when the signer could not be reached.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub async fn order(&self, order: &SignedOrder) -> Result<Option<Paid>, Failure> {
+        let reply = self.repeat(|mut client| {
+            let request = self.request(OrderRequest { order: Some(order.clone()) });
+            async move { client.order(request).await.map(tonic::Response::into_inner) }
+        });
+        reply.await.map(answer::paid)
     }
 
     /// Asks for one transaction, once. On [`SignOutcome::Unavailable`] nobody knows whether it was signed: ask

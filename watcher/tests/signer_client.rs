@@ -17,7 +17,8 @@ use mtls::TlsFiles;
 use proto::sign_request::Part;
 use proto::signer_server::{Signer, SignerServer};
 use proto::{
-    AttestReply, AttestRequest, SignHeader, SignReply, SignRequest, StatusReply, StatusRequest,
+    AttestReply, AttestRequest, OrderReply, OrderRequest, SignHeader, SignReply, SignRequest,
+    StatusReply, StatusRequest,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -80,6 +81,10 @@ impl Signer for Scripted {
     async fn attest(&self, _: Request<AttestRequest>) -> Result<Response<AttestReply>, Status> {
         let _ = self.calls.fetch_add(1, Ordering::SeqCst);
         Err(Status::failed_precondition("index-not-proven: not yet"))
+    }
+
+    async fn order(&self, _: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {
+        Err(Status::unimplemented("not here"))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {

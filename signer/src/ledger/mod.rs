@@ -19,13 +19,15 @@ use audit::entry::{Admitted, Entry, Event};
 use policy::Evidence;
 use policy::evidence::Question;
 use policy::intent::{Intent, RequestId};
-use policy::names::WalletName;
+use policy::names::{OrderId, WalletName};
+use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
 
 use crate::log::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
 pub use born::{BornKey, BornKeys};
+pub use spends::{Given, Released};
 pub use states::KeyState;
 pub use wallets::{Imported, Imports};
 
@@ -160,6 +162,33 @@ impl Ledger {
     #[must_use]
     pub fn request(&self, id: RequestId) -> Option<Request> {
         self.requests.get(&id).copied()
+    }
+
+    /// How far a request has come.
+    #[must_use]
+    pub fn given(&self, id: RequestId) -> Given {
+        match self.requests.get(&id).and_then(|request| request.answer) {
+            Some(_) => Given::Signed,
+            None if self.spends.contains(id) => Given::Allowed,
+            None => Given::Nothing,
+        }
+    }
+
+    /// How far an order has come, by whichever request.
+    #[must_use]
+    pub fn order(&self, order: &OrderRef) -> Given {
+        self.spends.order(order)
+    }
+
+    /// Everything that was signed for an order, newest first.
+    pub fn released(&self, order: &OrderRef) -> impl Iterator<Item = Released> {
+        self.spends.released(order)
+    }
+
+    /// Every order of this id that something was allowed for; each key has ids of its own.
+    #[must_use]
+    pub fn orders_named(&self, id: &OrderId) -> Vec<OrderRef> {
+        self.spends.orders_named(id)
     }
 
     /// Attested addresses.

@@ -30,14 +30,42 @@ pub(super) struct Spends {
     /// Per lane: time and number of each spend, so that a window is a range.
     timeline: BTreeMap<LaneName, BTreeSet<(u64, usize)>>,
     orders: HashMap<OrderRef, Paid>,
+    /// Every key that signed one of them.
+    order_keys: BTreeSet<[u8; 32]>,
     indexes: Indexes,
 }
 
 /// Scripts, and what each got.
 type Payments = Box<[(Box<[u8]>, Amount)]>;
 
+/// How far a request, or an order, has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Given {
+    /// Nothing was allowed.
+    #[default]
+    Nothing,
+    /// Something was allowed, so that its coins are set aside; nothing was signed.
+    Allowed,
+    /// Something was signed.
+    Signed,
+}
+
+/// A transaction that was signed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Released {
+    /// The request for it.
+    pub request: RequestId,
+    /// On which lane.
+    pub lane: LaneName,
+    /// Whose coins it spends.
+    pub wallet: WalletName,
+    /// What it pays.
+    pub orders: Box<[OrderRef]>,
+}
+
 #[derive(Debug)]
 struct Spend {
+    request: RequestId,
     digest: [u8; 32],
     lane: LaneName,
     caller: ClientName,
@@ -115,6 +143,7 @@ impl Spends {
         self.timeline.entry(lane.clone()).or_default().insert((unix_s, number));
         self.by_request.insert(request, number);
         self.spends.push(Spend {
+            request,
             digest,
             lane,
             caller: name(ClientName::parse(&entry.caller))?,
@@ -143,6 +172,33 @@ impl Spends {
         let spend = spend.ok_or_else(|| wrong("a transaction was signed that nobody allowed"))?;
         spend.released = true;
         Ok(())
+    }
+
+    /// How far an order has come.
+    pub(super) fn order(&self, order: &OrderRef) -> Given {
+        match (self.orders.contains_key(order), self.released(order).next()) {
+            (_, Some(_)) => Given::Signed,
+            (true, None) => Given::Allowed,
+            (false, None) => Given::Nothing,
+        }
+    }
+
+    /// Everything that was signed for an order, newest first.
+    pub(super) fn released(&self, order: &OrderRef) -> impl Iterator<Item = Released> {
+        let spends = self.orders.get(order).into_iter().flat_map(|paid| paid.spends.iter().rev());
+        let spends = spends.filter_map(|number| self.spends.get(*number));
+        spends.filter(|spend| spend.released).map(|spend| Released {
+            request: spend.request,
+            lane: spend.lane.clone(),
+            wallet: spend.wallet.clone(),
+            orders: spend.orders.clone(),
+        })
+    }
+
+    /// Every order of this id that something was allowed for; each key has ids of its own.
+    pub(super) fn orders_named(&self, id: &OrderId) -> Vec<OrderRef> {
+        let orders = self.order_keys.iter().map(|key| OrderRef { key: *key, id: id.clone() });
+        orders.filter(|order| self.orders.contains_key(order)).collect()
     }
 
     /// Answers everything about the intent.
@@ -187,6 +243,7 @@ impl Spends {
     }
 
     fn pay(&mut self, order: OrderRef, entry: &entry::PaidOrder, number: usize) {
+        self.order_keys.insert(order.key);
         let paid = self.orders.entry(order).or_insert_with(|| Paid {
             digest: entry.digest,
             expires_unix: entry.expires_unix,

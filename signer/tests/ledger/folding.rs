@@ -9,13 +9,14 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, Transaction, TxIn, Txid, Witness};
 use policy::intent::RequestId;
+use policy::order::OrderRef;
 use secp256k1::ecdsa::Signature;
 use secp256k1::{Message, SECP256K1, SecretKey};
-use signer::ledger::Ledger;
 use signer::ledger::nonces::Points;
+use signer::ledger::{Given, Ledger};
 use signer::log::{Fold as _, FoldError};
 
-use crate::history::{Ask, entries, name};
+use crate::history::{Ask, entries, name, verified};
 
 fn ask(request: u8, coin: u8) -> Ask {
     Ask {
@@ -170,6 +171,36 @@ fn another_services_order_of_the_same_id_is_another_order() {
     assert!(told(spend.clone()).contains("versions: 1"));
     spend.orders[0].key = [9; 32];
     assert!(told(spend).contains("versions: 0"), "one service used up another's id");
+}
+
+#[test]
+fn how_far_an_order_has_come_is_found_by_key_and_id() {
+    let paying = |request, coin| Ask { orders: vec![(0, false)], ..ask(request, coin) };
+    let of = |number| verified((number, false)).reference();
+    let id = |number| RequestId([number; 16]);
+    let nothing = all(vec![paying(1, 1).admitted()]).unwrap();
+    assert_eq!((nothing.order(&of(0)), nothing.given(id(1))), (Given::Nothing, Given::Nothing));
+    assert!(nothing.orders_named(&of(0).id).is_empty());
+    let events = vec![paying(1, 1).admitted(), paying(1, 1).spend()];
+    let allowed = all(events.clone()).unwrap();
+    assert_eq!((allowed.order(&of(0)), allowed.given(id(1))), (Given::Allowed, Given::Allowed));
+    assert_eq!((allowed.order(&of(1)), allowed.released(&of(0)).count()), (Given::Nothing, 0));
+    assert_eq!(allowed.orders_named(&of(0).id), [of(0)]);
+    // One of the second request's alone is signed; the third, which pays something else, does not count.
+    let other = Ask { orders: vec![(1, false)], ..ask(3, 3) };
+    let more = vec![signed(1), paying(2, 1).admitted(), paying(2, 1).spend()];
+    let third = vec![other.admitted(), other.spend(), signed(3)];
+    let one = all([events, more, third].concat()).unwrap();
+    let released = |ledger: &Ledger| {
+        ledger.released(&of(0)).map(|released| released.request).collect::<Vec<_>>()
+    };
+    assert_eq!((one.order(&of(0)), one.given(id(2))), (Given::Signed, Given::Allowed));
+    assert_eq!(released(&one), [id(1)]);
+    let mut both = one;
+    apply(&mut both, signed(2)).unwrap();
+    assert_eq!(released(&both), [id(2), id(1)]);
+    let stranger = OrderRef { key: [9; 32], ..of(0) };
+    assert_eq!((both.order(&stranger), both.released(&stranger).count()), (Given::Nothing, 0));
 }
 
 #[test]

@@ -303,6 +303,11 @@ pub(crate) fn standing(status: &Status) -> proto::Standing {
     proto::Refusal::decode(status.details()).unwrap().standing()
 }
 
+/// What a refusal says of the request's orders.
+pub(crate) fn orders_standing(status: &Status) -> proto::Standing {
+    proto::Refusal::decode(status.details()).unwrap().orders()
+}
+
 /// Waits for a condition, a minute at most.
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();

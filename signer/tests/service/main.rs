@@ -21,6 +21,7 @@ mod born;
 mod sweeping;
 mod ungranted;
 mod paying;
+mod orders;
 mod attesting;
 mod refusing;
 mod crowding;

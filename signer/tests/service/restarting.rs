@@ -18,7 +18,7 @@ use crate::common::{
     FAR, Knobs, address, coin, header, order, own, policy_signatures, policy_text, psbt, signed,
     stranger, to,
 };
-use crate::house::{House, parts, said, standing, write_policy};
+use crate::house::{House, orders_standing, parts, said, standing, write_policy};
 use crate::sweeping::{deposits, verify};
 
 /// A crash after the spend was durable and before anything was signed: the same key is decided again, its own
@@ -138,6 +138,8 @@ async fn a_refusal_tells_what_was_signed_before() {
             let status = house.sign(ask(key, psbt), &coins).await.unwrap_err();
             assert_eq!(said(&status), (code, vec![reason.to_owned()]));
             assert_eq!(standing(&status), known, "{key}: {reason}");
+            // Whatever is said of the key: the order was signed for.
+            assert_eq!(orders_standing(&status), Standing::Signed, "{key}: {reason}");
         }
     }
 }

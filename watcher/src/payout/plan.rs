@@ -22,13 +22,14 @@ use crate::progress::{State, VersionState};
 use crate::psbt::{self, Output, Payee};
 use crate::rows::{amount, stored_txid};
 use crate::scan::Branch;
-use crate::signer_client::Reason;
+use crate::signer_client::{Given, Reason};
 use crate::spend::Spender;
 use crate::store::now_unix;
 use crate::sweep::{fee_at, given_up, inputs, is_worth_it};
 use crate::wallets::Wallet;
 
 use super::before;
+use super::refused::{note, refuse};
 use super::row::{self, InForce, PayoutRow, Version};
 
 /// How often a payout that waits for coins looks for them.
@@ -51,21 +52,34 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
     let versions = row::versions(app.store.reader(), id).await?;
     let order = stored_order(&payout)?;
     if !versions.iter().any(Version::may_be_signed) && super::is_expired(&order) {
-        if payout.may_be_paid() {
-            return Ok(Next::After(DOUBT_PAUSE));
+        let Some(paid) = before::paid(app, &payout.signed).await else {
+            return Ok(Next::Failed);
+        };
+        if paid.given != Given::Signed {
+            return refuse(app, payout, None, vec![expired(order.expires_unix)]).await;
         }
-        let last = next(&versions).saturating_sub(1);
-        match before::signed(app, &payout.wallet, id, last).await? {
-            Some(false) => {}
-            Some(true) => return super::carry::doubt(app, payout).await,
-            None => return Ok(Next::Failed),
+        if before::take_up(app, &payout, None, &paid).await? {
+            return Ok(Next::Done);
         }
-        return super::carry::refuse(app, payout, None, vec![expired(order.expires_unix)]).await;
+        let _ = note(app, payout, before::reasons(&paid)).await?;
+        return Ok(Next::After(DOUBT_PAUSE));
     }
     let wish = Wish::of(app, &payout, &order, &versions).await?;
     match wish.plan(app).await {
         Ok(planned) => store(app, payout, wish.wallet, planned, next(&versions)).await,
-        Err(Error::Refused { reason, text, .. }) => wait(app, payout, reason, text).await,
+        Err(Error::Refused { reason, text, .. }) => {
+            if versions.is_empty() && payout.reasons.is_empty() {
+                // The coins may be missing because they paid it, before these tables were set back.
+                let paid = before::paid(app, &payout.signed).await;
+                let paid = paid.filter(|paid| paid.given == Given::Signed);
+                if let Some(paid) = paid
+                    && before::take_up(app, &payout, None, &paid).await?
+                {
+                    return Ok(Next::Done);
+                }
+            }
+            wait(app, payout, reason, text).await
+        }
         Err(error) => Err(error),
     }
 }
@@ -213,7 +227,7 @@ fn stored_order(payout: &PayoutRow) -> Result<Order, Error> {
     })
 }
 
-fn next(versions: &[Version]) -> i64 {
+pub(super) fn next(versions: &[Version]) -> i64 {
     versions.last().map_or(1, |last| last.number.saturating_add(1))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prost::Message as _;
-use proto::SignReply;
+use proto::{OrderReply, SignReply};
 use tonic::{Code, Status};
 
 /// The answer to a request for a signature.
@@ -51,8 +51,32 @@ pub struct Refusal {
     pub request_id: Vec<u8>,
     /// Never empty.
     pub reasons: Vec<Reason>,
-    /// Whether the signer's log holds a transaction signed under the request's key, as far as the signer said.
-    pub signed: Option<bool>,
+    /// What the signer's log holds under the request's key, as far as the signer said.
+    pub key: Option<Given>,
+    /// The most that it holds for any of the request's orders, whoever asked, under whatever key.
+    pub orders: Option<Given>,
+}
+
+/// How far a request, or an order, has come at the signer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Given {
+    /// Nothing was allowed.
+    Nothing,
+    /// Something was allowed, so that its coins are set aside; nothing was signed.
+    Allowed,
+    /// Something was signed.
+    Signed,
+}
+
+/// What the signer's log holds for an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Paid {
+    /// How far it has come.
+    pub given: Given,
+    /// Transactions that pay it, consensus-encoded, newest first, as far as they are given out.
+    pub signed: Vec<Vec<u8>>,
+    /// Why some are not.
+    pub withheld: Option<Reason>,
 }
 
 /// One reason.
@@ -183,7 +207,7 @@ fn refusal(status: &Status) -> Option<Refusal> {
         // A message over the signer's size limit is refused before it is one: without reasons, and for good.
         (Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::OutOfRange, None) => {
             let reasons = vec![Reason::from_sentence(status.message())];
-            Some(Refusal { code, request_id: Vec::new(), reasons, signed: None })
+            Some(Refusal { code, request_id: Vec::new(), reasons, key: None, orders: None })
         }
         _ => None,
     }
@@ -202,13 +226,27 @@ fn fault(status: &Status) -> Option<Refusal> {
 const FAULTS: [&str; 2] = ["records-fault", "token-fault"];
 
 fn from_signer(code: Code, said: proto::Refusal) -> Refusal {
-    let signed = match said.standing() {
-        proto::Standing::Unspecified => None,
-        proto::Standing::NotSigned => Some(false),
-        proto::Standing::Signed => Some(true),
-    };
+    let (key, orders) = (given(said.standing()), given(said.orders()));
     let reasons = said.reasons.into_iter().map(Reason::from).collect();
-    Refusal { code, request_id: said.request_id, reasons, signed }
+    Refusal { code, request_id: said.request_id, reasons, key, orders }
+}
+
+fn given(standing: proto::Standing) -> Option<Given> {
+    match standing {
+        proto::Standing::Unspecified => None,
+        proto::Standing::NotSigned => Some(Given::Nothing),
+        proto::Standing::Allowed => Some(Given::Allowed),
+        proto::Standing::Signed => Some(Given::Signed),
+    }
+}
+
+/// `None` for a reply that does not say.
+pub(super) fn paid(reply: OrderReply) -> Option<Paid> {
+    let given = given(reply.standing())?;
+    // What other cosigners have to sign first is no transaction yet.
+    let made = reply.signed.into_iter().map(|signed| signed.transaction);
+    let signed = made.filter(|transaction| !transaction.is_empty()).collect();
+    Some(Paid { given, signed, withheld: reply.withheld.map(Reason::from) })
 }
 
 fn join(reasons: &[Reason]) -> String {
@@ -225,7 +263,7 @@ mod tests {
             .iter()
             .map(|code| proto::Reason { code: (*code).into(), text: "so".into() })
             .collect();
-        let details = proto::Refusal { request_id: vec![1; 16], reasons, standing: 0 };
+        let details = proto::Refusal { request_id: vec![1; 16], reasons, ..Default::default() };
         let details = details.encode_to_vec();
         Status::with_details(code, "fee-rate: so", details.into())
     }

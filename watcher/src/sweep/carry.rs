@@ -13,7 +13,7 @@ use crate::leases::{self, Holder};
 use crate::made;
 use crate::node::NodeError;
 use crate::progress::State;
-use crate::signer_client::{Reason, Refusal, SignOutcome, Signed};
+use crate::signer_client::{Given, Reason, Refusal, SignOutcome, Signed};
 use crate::spend::Spender;
 
 use super::bump;
@@ -67,7 +67,7 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
             Ok(Next::After(WINDOW_PAUSE))
         }
         // Signed by a call whose answer was lost, and not given out now: its coins are not free.
-        SignOutcome::Refused(refusal) if !bump && refusal.signed == Some(true) => {
+        SignOutcome::Refused(refusal) if !bump && refusal.key == Some(Given::Signed) => {
             note(app, sweep, refusal.reasons).await?;
             Ok(Next::After(WINDOW_PAUSE))
         }
@@ -113,7 +113,7 @@ async fn wait(
     bump: bool,
 ) -> Result<Next, Error> {
     tracing::warn!(sweep = sweep.id, %refusal, "a sweep waits for the signer");
-    if refusal.has("input-not-proven") && refusal.signed != Some(true) {
+    if refusal.has("input-not-proven") && refusal.key != Some(Given::Signed) {
         let status = app.signer.status().await?;
         let inputs = coins::of_sweep(app.store.reader(), &sweep.id).await?;
         if inputs.iter().any(|known| !coins::is_proven(&known.coin, &status, &sweep.wallet)) {

@@ -14,8 +14,8 @@ use prost::Message as _;
 use proto::sign_request::Part;
 use proto::signer_server::Signer;
 use proto::{
-    AttestReply, AttestRequest, SignHeader, SignReply, SignRequest, Standing, StatusReply,
-    StatusRequest, WalletStatus,
+    AttestReply, AttestRequest, OrderReply, OrderRequest, SignHeader, SignReply, SignRequest,
+    SignedOrder, Standing, StatusReply, StatusRequest, WalletStatus,
 };
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -48,6 +48,12 @@ pub struct Ledger {
     uses: HashMap<OutPoint, Vec<BTreeSet<String>>>,
     /// Coins of every version that was allowed for an order.
     versions: HashMap<String, Vec<BTreeSet<OutPoint>>>,
+    /// Keys that coins were set aside under.
+    allowed: BTreeSet<String>,
+    /// What was signed for each order.
+    paid: HashMap<String, Vec<Vec<u8>>>,
+    /// Why nothing of that is given out.
+    withheld: Option<&'static str>,
     pub signed: Vec<Transaction>,
     /// Keys from this index on are not proven yet, and since when `status` says so.
     pub proven: Option<u32>,
@@ -124,9 +130,13 @@ impl BookKeeper {
                 let Some(Trouble::Withhold(code)) = ledger.trouble.pop_front() else {
                     unreachable!()
                 };
+                ledger.withheld = Some(code);
                 return Err(refuse(code, "the policy has changed since"));
             }
-            Some((_, Some(transaction))) => return Ok(reply(transaction.clone(), true)),
+            Some((_, Some(transaction))) => {
+                ledger.withheld = None;
+                return Ok(reply(transaction.clone(), true));
+            }
             _ => {}
         }
         let proven = ledger.proven.unwrap_or(u32::MAX);
@@ -150,6 +160,7 @@ impl BookKeeper {
         let coins = check_parents(&psbt, parents)?;
         let _ = ledger.answers.insert(header.idempotency_key.clone(), (content, None));
         self.allow(ledger, header, &psbt)?;
+        ledger.allowed.insert(header.idempotency_key.clone());
         if trouble == Some(Trouble::FailInToken) {
             return Err(Status::unavailable("token gone"));
         }
@@ -157,6 +168,9 @@ impl BookKeeper {
         let raw = encode::serialize(&transaction);
         ledger.answers.get_mut(&header.idempotency_key).unwrap().1 = Some(raw.clone());
         ledger.signed.push(transaction);
+        for order in &header.orders {
+            ledger.paid.entry(name(order)).or_default().push(raw.clone());
+        }
         if trouble == Some(Trouble::LoseAnswer) {
             return Err(Status::unknown("connection reset"));
         }
@@ -170,9 +184,7 @@ impl BookKeeper {
             psbt.unsigned_tx.input.iter().map(|i| i.previous_output).collect();
         let orders: Vec<_> =
             header.orders.iter().map(|o| Order::parse(&o.order).unwrap()).collect();
-        let names = header.orders.iter().zip(&orders);
-        let ids: BTreeSet<_> =
-            names.map(|(signed, order)| format!("{}/{}", signed.signer, order.id)).collect();
+        let ids: BTreeSet<_> = header.orders.iter().map(name).collect();
         if inputs.iter().any(|coin| {
             ledger.uses.get(coin).is_some_and(|uses| uses.iter().any(|use_| *use_ != ids))
         }) {
@@ -300,19 +312,50 @@ fn refuse(code: &str, text: &str) -> Status {
 
 fn with_reason(code: Code, reason: &str, text: &str) -> Status {
     let reasons = vec![proto::Reason { code: reason.into(), text: text.into() }];
-    let details = proto::Refusal { request_id: vec![0; 16], reasons, standing: 0 };
+    let details = proto::Refusal { request_id: vec![0; 16], reasons, ..Default::default() };
     Status::with_details(code, format!("{reason}: {text}"), details.encode_to_vec().into())
 }
 
-/// The refusal with what is known of the request's key, as the real signer adds it.
-fn with_standing(status: Status, signed: bool) -> Status {
-    let Ok(mut details) = proto::Refusal::decode(status.details()) else { return status };
-    if details.reasons.is_empty() {
-        return status;
+impl Ledger {
+    /// What is known of an order, as the real signer says it.
+    fn of_order(&self, order: &SignedOrder) -> Standing {
+        let name = name(order);
+        match (self.paid.contains_key(&name), self.versions.get(&name)) {
+            (true, _) => Standing::Signed,
+            (false, Some(versions)) if !versions.is_empty() => Standing::Allowed,
+            (false, _) => Standing::NotSigned,
+        }
     }
-    let standing = if signed { Standing::Signed } else { Standing::NotSigned };
-    details.standing = standing.into();
-    Status::with_details(status.code(), status.message(), details.encode_to_vec().into())
+
+    /// The refusal with what is known of the request's key and orders.
+    fn with_standing(&self, status: Status, header: &SignHeader) -> Status {
+        let Ok(mut details) = proto::Refusal::decode(status.details()) else { return status };
+        if details.reasons.is_empty() {
+            return status;
+        }
+        let key = &header.idempotency_key;
+        let signed = self.answers.get(key).is_some_and(|known| known.1.is_some());
+        details.standing = match (signed, self.allowed.contains(key)) {
+            (true, _) => Standing::Signed,
+            (false, true) => Standing::Allowed,
+            (false, false) => Standing::NotSigned,
+        }
+        .into();
+        // `Signed` counts for more than `Allowed`.
+        let orders = header.orders.iter().map(|order| self.of_order(order));
+        let most = |standing: &Standing| match standing {
+            Standing::Signed => 2,
+            Standing::Allowed => 1,
+            _ => 0,
+        };
+        details.orders = orders.max_by_key(most).unwrap_or(Standing::NotSigned).into();
+        Status::with_details(status.code(), status.message(), details.encode_to_vec().into())
+    }
+}
+
+/// An order's name, as the watcher's.
+fn name(order: &SignedOrder) -> String {
+    format!("{}/{}", order.signer, Order::parse(&order.order).unwrap().id)
 }
 
 #[tonic::async_trait]
@@ -334,9 +377,21 @@ impl Signer for BookKeeper {
         let header = header.ok_or_else(|| refuse("bad-request", "no header"))?;
         let answer = self.answer(&header, &parents);
         let ledger = self.ledger.lock().unwrap();
-        let signed =
-            ledger.answers.get(&header.idempotency_key).is_some_and(|known| known.1.is_some());
-        answer.map(Response::new).map_err(|status| with_standing(status, signed))
+        answer.map(Response::new).map_err(|status| ledger.with_standing(status, &header))
+    }
+
+    async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {
+        let order = request.into_inner().order.unwrap();
+        let ledger = self.ledger.lock().unwrap();
+        let signed = ledger.paid.get(&name(&order)).into_iter().flatten().rev();
+        let withheld =
+            ledger.withheld.map(|code| proto::Reason { code: code.into(), text: "so".into() });
+        let signed = signed.filter(|_| withheld.is_none());
+        Ok(Response::new(OrderReply {
+            standing: ledger.of_order(&order).into(),
+            signed: signed.map(|raw| reply(raw.clone(), true)).collect(),
+            withheld,
+        }))
     }
 
     async fn attest(&self, _: Request<AttestRequest>) -> Result<Response<AttestReply>, Status> {

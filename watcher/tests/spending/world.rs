@@ -175,6 +175,14 @@ impl World {
         self.caught_up().await;
     }
 
+    /// The node forgets what it had in its mempool.
+    pub async fn forget_mempool(&mut self) {
+        self.node.stop().unwrap();
+        let _ = std::fs::remove_file(self.node.dir().join("regtest").join("mempool.dat"));
+        self.node.start_again().await.unwrap();
+        self.caught_up().await;
+    }
+
     /// The sweep that took another's place.
     pub async fn replaced_by(&self, id: &str) -> String {
         self.until("a sweep in its place", async || {

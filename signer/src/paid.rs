@@ -1,0 +1,132 @@
+//! What was ever signed for a payment order, for a client that may have lost it: restored from a backup, or known by
+//! another name by now. It never signs, and gives out nothing that `Sign` would withhold from the same client now.
+
+use std::sync::Arc;
+
+use order::Order;
+use policy::Rules;
+use policy::names::ClientName;
+use policy::order::OrderRef;
+use policy::rules::LaneKind;
+use proto::SignedOrder;
+use tokio::time::Instant;
+
+use crate::answer::{Signed, stored};
+use crate::app::App;
+use crate::keys;
+use crate::ledger::{Answer, Given, Ledger, Released};
+use crate::log::Step;
+use crate::receive::late;
+use crate::refusal::{Reason, Refusal};
+use crate::request::psbt;
+use crate::standing::{known, turn};
+
+/// Most transactions in one answer: of the largest kind there is, so many fit into a reply.
+const SIGNED_MAX: usize = 8;
+
+/// What became of an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Paid {
+    /// The most that was done for it.
+    pub given: Given,
+    /// What was signed, newest first.
+    pub signed: Vec<Signed>,
+    /// Why there are not all of them.
+    pub withheld: Option<Refusal>,
+}
+
+/// Looks while nobody works on the order.
+///
+/// # Errors
+/// [`Refusal`] when the client has no withdraw lane, the order cannot be read, or token or log cannot vouch for an answer.
+pub async fn paid(
+    app: &Arc<App>,
+    caller: &ClientName,
+    signed: SignedOrder,
+    deadline: Instant,
+) -> Result<Paid, Refusal> {
+    granted(&app.rules, caller)?;
+    Order::parse(&signed.order)
+        .map_err(|error| Refusal::new(Reason::OrderFormat, error.to_string()))?;
+    let looked = async {
+        let _turn = app.gate.turn(turn(&signed)).await;
+        let orders = known(app, vec![signed]).await?;
+        let step = |ledger: &Ledger| Step::nothing(look(app, ledger, caller, orders.first()));
+        let (given, found) = app.log.commit(step).await?.1;
+        read(app, given, found).await
+    };
+    tokio::time::timeout_at(deadline, looked).await.map_err(|_| late())?
+}
+
+/// Whoever may ask for any order to be paid may know what became of one that it holds, signed.
+fn granted(rules: &Rules, caller: &ClientName) -> Result<(), Refusal> {
+    let pays = |kind: &LaneKind| matches!(kind, LaneKind::Withdraw { .. });
+    if rules.lanes().iter().any(|lane| pays(&lane.kind) && lane.clients.contains(caller)) {
+        return Ok(());
+    }
+    let text = format!("client \"{caller}\" is granted no lane that pays orders");
+    Err(Refusal::new(Reason::LaneCaller, text))
+}
+
+type Found = Vec<Result<(Released, Answer), Refusal>>;
+
+fn look(
+    app: &App,
+    ledger: &Ledger,
+    caller: &ClientName,
+    order: Option<&OrderRef>,
+) -> (Given, Found) {
+    let Some(order) = order else { return (Given::Nothing, Vec::new()) };
+    let found = ledger.released(order).map(|released| {
+        may_have(app, ledger, caller, &released)?;
+        let answer = ledger.request(released.request).and_then(|request| request.answer);
+        let missing = || Refusal::new(Reason::Internal, "a signed request has no answer");
+        Ok((released, answer.ok_or_else(missing)?))
+    });
+    (ledger.order(order), found.take(SIGNED_MAX).collect())
+}
+
+/// What `Sign` asks before it gives a stored answer out: the lane and the client's grant of it, the wallet, the keys of
+/// the wallet and of the orders.
+fn may_have(
+    app: &App,
+    ledger: &Ledger,
+    caller: &ClientName,
+    released: &Released,
+) -> Result<(), Refusal> {
+    let (rules, name, wallet) = (&app.rules, &released.lane, &released.wallet);
+    let no = |reason, text| Err(Refusal::new(reason, text));
+    let Some(lane) = rules.lane(name) else {
+        return no(Reason::UnknownLane, format!("lane \"{name}\" is not in the policy any more"));
+    };
+    if !lane.clients.contains(caller) {
+        let text = format!("client \"{caller}\" is not granted lane \"{name}\"");
+        return no(Reason::LaneCaller, text);
+    }
+    if !lane.wallets.contains(wallet) {
+        let text = format!("lane \"{name}\" is not allowed to spend wallet \"{wallet}\" any more");
+        return no(Reason::LaneWallet, text);
+    }
+    let pinned = |order: &OrderRef| rules.order_keys().iter().any(|k| k.public_key == order.key);
+    if let Some(order) = released.orders.iter().find(|order| !pinned(order)) {
+        let text = format!("the key that signed order \"{order}\" is not in the policy any more");
+        return no(Reason::OrderKey, text);
+    }
+    keys::may_sign(ledger, rules, &app.kin, wallet, name)
+}
+
+async fn read(app: &App, given: Given, found: Found) -> Result<Paid, Refusal> {
+    let mut paid = Paid { given, signed: Vec::new(), withheld: None };
+    for found in found {
+        match found {
+            Ok((released, answer)) => {
+                let tier = app.wallets.wallet(&released.wallet).map_or("", |w| w.tier().as_str());
+                let event = stored(app, answer).await?;
+                let version = psbt::Version::Zero;
+                paid.signed.push(Signed::read(released.request, event, version, tier, true)?);
+            }
+            Err(refusal) => paid.withheld = paid.withheld.or(Some(refusal)),
+        }
+    }
+    Ok(paid)
+}

@@ -1,5 +1,6 @@
 //! Signed transactions, kept before they are sent so that a crash loses none. It never signs or sends one.
 
+mod alias;
 mod check;
 
 use bitcoin::consensus::encode;
@@ -10,6 +11,7 @@ use crate::book::bytes;
 use crate::rows::corrupt;
 use crate::store::{StoreError, Tx, now_unix};
 
+pub(crate) use self::alias::recognise;
 pub(crate) use self::check::check;
 
 /// Keeps one; keeping it again changes nothing.

@@ -18,12 +18,7 @@ pub(crate) fn check(signed: &[u8], plan: &Psbt) -> Result<Transaction, Error> {
     let transaction: Transaction = encode::deserialize(signed).map_err(|error| {
         Error::Broken(format!("the signer's transaction cannot be read: {error}"))
     })?;
-    let mut bare = transaction.clone();
-    for input in &mut bare.input {
-        input.script_sig = ScriptBuf::new();
-        input.witness.clear();
-    }
-    if bare != plan.unsigned_tx {
+    if bare(&transaction) != plan.unsigned_tx {
         let found = transaction.compute_txid();
         return Err(Error::Broken(format!(
             "the signer signed {found}, which is not what was planned ({planned} before it is signed)"
@@ -43,6 +38,16 @@ pub(crate) fn check(signed: &[u8], plan: &Psbt) -> Result<Transaction, Error> {
         }
     }
     Ok(transaction)
+}
+
+/// A transaction without what signing adds.
+pub(super) fn bare(signed: &Transaction) -> Transaction {
+    let mut bare = signed.clone();
+    for input in &mut bare.input {
+        input.script_sig = ScriptBuf::new();
+        input.witness.clear();
+    }
+    bare
 }
 
 /// What every input is held against.

@@ -6,6 +6,7 @@ use sqlx::Row as _;
 use crate::coins;
 use crate::error::Error;
 use crate::leases::{self, Holder};
+use crate::made;
 use crate::progress::{Progress, State, follow, happenings};
 use crate::rows::{amount, height, tx_state, txid};
 use crate::spend::Spender;
@@ -15,6 +16,13 @@ use super::row::{self, InForce};
 
 /// Looks at every payout the chain may have moved.
 pub(crate) async fn watch(app: &Spender) -> Result<(), Error> {
+    for id in spent_unknown(app).await? {
+        let mut tx = app.store.begin().await?;
+        let inputs = coins::of_payout(tx.sql(), &id).await?;
+        if made::recognise(&mut tx, &inputs).await? {
+            tx.commit().await?;
+        }
+    }
     for id in moved(app).await? {
         advance(app, &id).await?;
     }
@@ -43,6 +51,20 @@ async fn moved(app: &Spender) -> Result<Vec<String>, StoreError> {
          SELECT p.id FROM transactions t JOIN payout_versions v ON v.txid = t.txid
              JOIN payouts p ON p.id = v.payout AND p.version = v.version
              WHERE t.state IN ('mempool', 'gone') AND p.state = 'final'",
+    );
+    Ok(ids.fetch_all(app.store.reader()).await?)
+}
+
+/// Unconfirmed payouts with a signed version of which a coin was spent in a block by something that is not kept for them:
+/// it may be that version under another id.
+async fn spent_unknown(app: &Spender) -> Result<Vec<String>, StoreError> {
+    let ids = sqlx::query_scalar(
+        "SELECT DISTINCT p.id FROM payouts p
+             JOIN payout_versions v ON v.payout = p.id AND v.state = 'signed'
+             JOIN payout_inputs i ON i.payout = v.payout AND i.version = v.version
+             JOIN coins c ON c.txid = i.txid AND c.vout = i.vout
+         WHERE p.state IN ('accepted', 'signed', 'broadcast') AND c.spent_height IS NOT NULL
+               AND c.spent_txid NOT IN (SELECT m.txid FROM made_transactions m WHERE m.kind = 'payout' AND m.object = p.id)",
     );
     Ok(ids.fetch_all(app.store.reader()).await?)
 }
@@ -135,6 +157,10 @@ pub(super) async fn replan_if_lost(app: &Spender, id: &str) -> Result<bool, Erro
     };
     let versions = row::versions(tx.sql(), id).await?;
     let inputs = coins::of_version(tx.sql(), id, payout.version.unwrap_or_default()).await?;
+    if made::recognise(&mut tx, &inputs).await? {
+        tx.commit().await?;
+        return Ok(false);
+    }
     let lost = inputs.iter().any(|known| {
         let own = known.spent.is_some_and(|(by, _)| versions.iter().any(|v| v.is_signed_as(by)));
         known.is_lost_to(in_force.txid) && !own

@@ -118,6 +118,11 @@ pub(super) async fn replace_if_lost(app: &Spender, id: &str) -> Result<bool, Err
     }
     let unconfirmed = matches!(from, State::Planned | State::Signed | State::Broadcast);
     let inputs = coins::of_sweep(tx.sql(), id).await?;
+    if made::recognise(&mut tx, &inputs).await? {
+        // It may be this one, or what it was made in place of: that is in a block now.
+        tx.commit().await?;
+        return Ok(false);
+    }
     let lost = inputs.iter().filter(|known| known.is_lost_to(sweep.txid)).count();
     if !unconfirmed || lost == 0 {
         return Ok(false);

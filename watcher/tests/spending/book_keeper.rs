@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpriv};
 use bitcoin::consensus::encode;
+use bitcoin::script::Builder;
 use bitcoin::secp256k1::{Message, PublicKey, Secp256k1};
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::{NetworkKind, OutPoint, Psbt, Transaction, TxOut, Witness};
@@ -239,13 +240,23 @@ impl BookKeeper {
             let end: Vec<ChildNumber> = path.into_iter().skip(3).copied().collect();
             let child = account.derive_priv(&secp, &end).unwrap().private_key;
             let public = PublicKey::from_secret_key(&secp, &child);
-            let hash = hashes
-                .p2wpkh_signature_hash(n, &coin.script_pubkey, coin.value, EcdsaSighashType::All)
-                .unwrap();
-            let signature = secp.sign_ecdsa(&Message::from(hash), &child);
-            let signature =
-                bitcoin::ecdsa::Signature { signature, sighash_type: EcdsaSighashType::All };
-            transaction.input[n].witness = Witness::p2wpkh(&signature, &public);
+            let (script, all) = (&coin.script_pubkey, EcdsaSighashType::All);
+            let message = if script.is_p2pkh() {
+                Message::from(hashes.legacy_signature_hash(n, script, all.to_u32()).unwrap())
+            } else {
+                let hash = hashes.p2wpkh_signature_hash(n, script, coin.value, all);
+                Message::from(hash.unwrap())
+            };
+            let signature = secp.sign_ecdsa(&message, &child);
+            let signature = bitcoin::ecdsa::Signature { signature, sighash_type: all };
+            if script.is_p2pkh() {
+                transaction.input[n].script_sig = Builder::new()
+                    .push_slice(signature.serialize())
+                    .push_slice(public.serialize())
+                    .into_script();
+            } else {
+                transaction.input[n].witness = Witness::p2wpkh(&signature, &public);
+            }
         }
         transaction
     }
@@ -269,7 +280,8 @@ fn check_parents(psbt: &Psbt, parents: &[Vec<u8>]) -> Result<Vec<TxOut>, Status>
         .map(|(input, fields)| {
             let OutPoint { txid, vout } = input.previous_output;
             let coin = known[&txid].output[vout as usize].clone();
-            if fields.witness_utxo.as_ref() == Some(&coin) {
+            let told = Some(&coin).filter(|coin| !coin.script_pubkey.is_p2pkh());
+            if fields.witness_utxo.as_ref() == told {
                 Ok(coin)
             } else {
                 Err(refuse("wrong-amount", ""))

@@ -18,3 +18,4 @@ mod world;
 mod sweeps;
 mod payouts;
 mod crashes;
+mod renamed;

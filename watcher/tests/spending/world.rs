@@ -101,6 +101,19 @@ impl World {
         world
     }
 
+    /// With deposits and payouts in P2PKH, whose transactions' ids are made of their signatures too.
+    pub async fn start_legacy() -> Self {
+        let mut world = Self::start().await;
+        world.kill_watcher();
+        world.config.database = world.config.database.with_extension("legacy");
+        for wallet in world.config.wallets.iter_mut().filter(|wallet| wallet.name != "cold") {
+            wallet.descriptor = wallet.descriptor.replace("wpkh(", "pkh(");
+        }
+        world.start_watcher();
+        world.caught_up().await;
+        world
+    }
+
     pub fn start_watcher(&mut self) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -425,6 +438,14 @@ pub fn address(seed: u8, branch: u32, index: u32) -> Address {
     let steps = [branch, index].map(|index| ChildNumber::Normal { index });
     let key = account(seed).1.derive_pub(&secp, &steps).unwrap().public_key;
     Address::p2wpkh(&CompressedPublicKey(key), Network::Regtest)
+}
+
+/// The address of the same key in P2PKH.
+pub fn legacy_address(seed: u8, branch: u32, index: u32) -> Address {
+    let secp = Secp256k1::new();
+    let steps = [branch, index].map(|index| ChildNumber::Normal { index });
+    let key = account(seed).1.derive_pub(&secp, &steps).unwrap().public_key;
+    Address::p2pkh(CompressedPublicKey(key), Network::Regtest)
 }
 
 fn account(seed: u8) -> (Xpub, Xpub) {

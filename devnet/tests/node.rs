@@ -4,9 +4,14 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use bitcoin::Amount;
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version;
+use bitcoin::{
+    Address, Amount, Network, OutPoint, ScriptBuf, Transaction, TxIn, TxOut, Txid, Witness,
+};
 use devnet::wait::until;
 use devnet::{Node, Pki};
+use serde_json::{Value, json};
 
 const TENTH: Amount = Amount::from_sat(10_000_000);
 
@@ -38,12 +43,32 @@ async fn survives_a_restart_and_a_kill() {
     let mut node = Node::start().await.unwrap();
     let address = node.new_address().await.unwrap();
     let waiting = node.pay(&address, TENTH).await.unwrap();
+    // One that the node's wallet knows nothing of: its own it would send again by itself.
+    let anyones = ScriptBuf::from_bytes(vec![0x51]); // OP_TRUE
+    let to = Address::p2wsh(&anyones, Network::Regtest).to_string();
+    let parent = node.pay(&to, TENTH).await.unwrap();
+    node.mine(1).await.unwrap();
+    let script = anyones.to_p2wsh();
+    let outputs = node.transaction(parent).await.unwrap().output;
+    let vout = outputs.iter().position(|output| output.script_pubkey == script).unwrap();
+    let input = TxIn {
+        previous_output: OutPoint::new(parent, vout.try_into().unwrap()),
+        witness: Witness::from_slice(&[anyones.as_bytes()]),
+        ..TxIn::default()
+    };
+    let spend = Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input: vec![input],
+        output: vec![TxOut { value: TENTH - Amount::from_sat(1_000), script_pubkey: script }],
+    };
+    let foreign = node.send(&spend).await.unwrap();
     node.restart().await.unwrap();
-    assert_eq!(
-        node.confirmations(waiting).await.unwrap(),
-        Some(0),
-        "the mempool is kept over a restart"
-    );
+    assert_eq!(kept(&node).await, [foreign], "the mempool is kept over a restart");
+    node.stop().unwrap();
+    std::fs::remove_file(node.dir().join("regtest").join("mempool.dat")).unwrap();
+    node.start_again().await.unwrap();
+    assert!(kept(&node).await.is_empty(), "by that file, and nothing else");
     node.mine(3).await.unwrap();
     node.kill().unwrap();
     assert!(node.height().await.is_err());
@@ -52,6 +77,17 @@ async fn survives_a_restart_and_a_kill() {
     if let Ok(transaction) = transaction {
         assert!(!node.test_accept(&transaction).await.unwrap().allowed, "known already");
     }
+}
+
+/// The mempool, once the node has read what it kept.
+async fn kept(node: &Node) -> Vec<Txid> {
+    until("the node to have read its mempool", Duration::from_secs(60), || async {
+        let info: Value = node.rpc("getmempoolinfo", json!([])).await?;
+        Ok((info["loaded"] == true).then_some(()))
+    })
+    .await
+    .unwrap();
+    node.mempool().await.unwrap()
 }
 
 #[test]

@@ -181,10 +181,11 @@ pub(super) fn sign_outcome(reply: Result<SignReply, Status>) -> SignOutcome {
 
 impl Refusal {
     /// Whether asking again with the same request cannot help. A full queue empties, a watermark rises, a locked
-    /// token is unlocked; what the policy denied or can never be right stays so.
+    /// token is unlocked, people approve; what the policy denied or can never be right stays so.
     fn is_last_word(&self) -> bool {
-        !matches!(self.code, Code::ResourceExhausted | Code::FailedPrecondition)
-            || self.has("oversize")
+        let not_yet = self.reasons.iter().all(|reason| NOT_YET.contains(&reason.code.as_str()));
+        let passes = matches!(self.code, Code::ResourceExhausted | Code::FailedPrecondition);
+        !(passes || not_yet) || self.has("oversize")
     }
 }
 
@@ -222,6 +223,9 @@ fn fault(status: &Status) -> Option<Refusal> {
     let said = said.filter(|said| status.code() == Code::Internal && named(said))?;
     Some(from_signer(Code::Internal, said))
 }
+
+/// What the policy asks for before it allows a request, which may come again.
+const NOT_YET: [&str; 5] = ["approvals", "delay", "hours", "screening", "books"];
 
 const FAULTS: [&str; 2] = ["records-fault", "token-fault"];
 
@@ -300,6 +304,7 @@ mod tests {
             status(Code::FailedPrecondition, &["input-not-proven"]),
             status(Code::Internal, &["records-fault"]),
             status(Code::Internal, &["token-fault"]),
+            status(Code::PermissionDenied, &["approvals", "hours"]),
         ] {
             let outcome = sign_outcome(Err(status));
             assert!(matches!(outcome, SignOutcome::NotNow(_)), "{outcome:?}");

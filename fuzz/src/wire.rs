@@ -5,9 +5,9 @@ use core::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use token_wire::{
-    Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Fault, FaultCode, Job, JobFault,
-    JobOutcome, Kek, KekImport, Keys, RawSignature, Reply, Request, Schemes, SealedAccount,
-    SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo, WrappedBy,
+    Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Fault, FaultCode, ImportOpening,
+    Job, JobFault, JobOutcome, Kek, KekImport, Keys, RawSignature, Reply, Request, Schemes,
+    SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo, WrappedBy,
 };
 
 pub(crate) fn question(data: &[u8]) {
@@ -76,6 +76,7 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
         import_key: [4; 32],
         wrapped: vec![5; 40],
         kek: kek(),
+        known: vec![kek()],
         kwp_mechanism: 0x210a,
         challenge: [6; 32],
     };
@@ -103,7 +104,7 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
             jobs: vec![BornJob { public_key: vec![2; 33], digest: [8; 32] }],
         }),
         Request::Shutdown,
-        Request::OpenImport,
+        Request::OpenImport(ImportOpening { known: vec![kek()], kwp_mechanism: 0x210a }),
         Request::ImportKek(import),
         Request::CloseImport,
     ])

@@ -56,7 +56,9 @@ pub async fn open(config: &Config, out_file: &Path, out: &mut impl Write) -> any
     // Holding the log, so that no signer runs meanwhile.
     let token = start::open_token(config, config.token.clone()).await?;
     let log = start::open_log(config, &token, Clock::system()).await?;
-    let opened = at_the_token(config, Line::open_import).await;
+    let number = kwp_mechanism(config)?;
+    let known = KeyFile::in_dir(&config.state_dir).require()?;
+    let opened = at_the_token(config, move |line| line.open_import(&known, number)).await;
     let opened = match opened {
         Ok(spki) => {
             let key: [u8; 32] = Sha256::digest(&spki).into();
@@ -91,9 +93,9 @@ pub async fn import(config: &Config, file: &Path, out: &mut impl Write) -> anyho
     let kek = KekFile::parse(&text).with_context(|| file.display().to_string())?;
     let key_file = KeyFile::in_dir(&config.state_dir);
     let mut keys = key_file.require()?;
-    let number = config.token.wrapping()?.kwp_mechanism.context("no aes-kwp in `schemes`")?;
-    let imported = kek.clone();
-    at_the_token(config, move |line| line.import_kek(&imported, number)).await?;
+    let number = kwp_mechanism(config)?;
+    let (imported, known) = (kek.clone(), keys.clone());
+    at_the_token(config, move |line| line.import_kek(&imported, &known, number)).await?;
     if !keys.keks.contains(&kek.canary) {
         keys.keks.push(kek.canary.clone());
         key_file.write(&keys)?;
@@ -115,6 +117,10 @@ pub async fn close(config: &Config, out: &mut impl Write) -> anyhow::Result<()> 
     note(config, "closed", None).await?;
     writeln!(out, "the one-time key is destroyed")?;
     Ok(())
+}
+
+fn kwp_mechanism(config: &Config) -> anyhow::Result<u64> {
+    config.token.wrapping()?.kwp_mechanism.context("no aes-kwp in `schemes` under [token]")
 }
 
 /// One worker in a session that writes.

@@ -50,7 +50,7 @@ const SEALED_HD: [&str; 4] =
 const SCHEMES: [(&str, &[&str]); 3] = [
     ("rsa-oaep-sha1", &["unwrap:rsa-oaep-sha1", "attacks"]),
     ("rsa-oaep-sha256", &["unwrap:rsa-oaep-sha256", "attacks"]),
-    ("aes-kwp", &["mechanism:aes-kwp", "unwrap:aes-kwp", "kwp:import"]),
+    ("aes-kwp", &["mechanism:aes-kwp", "unwrap:aes-kwp", "kwp:import", "kwp:templates", "attacks"]),
 ];
 
 /// Each wrapping scheme, and its needs that are not met. RSA with AES is never tried: see docs/hsm.md.
@@ -170,7 +170,8 @@ mod tests {
         assert_eq!(carried(&good), [TierName::TokenHd]);
         let without: Vec<&str> = ids.iter().copied().filter(|id| *id != scheme).collect();
         assert_eq!(carried(&report(&without)), []);
-        let kwp = [&without[..], &["mechanism:aes-kwp", "unwrap:aes-kwp", "kwp:import"]].concat();
+        let kwp = ["mechanism:aes-kwp", "unwrap:aes-kwp", "kwp:import", "kwp:templates"];
+        let kwp = [&without[..], &kwp].concat();
         assert_eq!(carried(&report(&kwp)), [TierName::TokenHd]);
         for outcome in [Outcome::Unmet, Outcome::Untried] {
             let mut bad = report(&ids);

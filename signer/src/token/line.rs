@@ -9,8 +9,8 @@ use bundle::KekFile;
 use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Binding, BindingProofs, Examination, FaultCode, FrameError, Kek, KekImport, Keys, RawSignature,
-    Reply, Request, Schemes, TokenInfo, WrappedBy,
+    Binding, BindingProofs, Examination, FaultCode, FrameError, ImportOpening, Kek, KekImport,
+    Keys, RawSignature, Reply, Request, Schemes, TokenInfo, WrappedBy,
 };
 
 use super::config::{Source, TokenConfig};
@@ -147,18 +147,26 @@ impl Line {
         }
     }
 
-    /// Has the token make the one-time key of an import; its SubjectPublicKeyInfo.
-    pub(crate) fn open_import(&mut self) -> Result<Vec<u8>, TokenError> {
-        match self.ask(&Request::OpenImport, self.start_time)? {
+    /// Has the token make the one-time key of an import; its SubjectPublicKeyInfo. Refused while the token holds an AES key
+    /// that is none of the known ones.
+    pub(crate) fn open_import(
+        &mut self,
+        known: &TokenKeys,
+        kwp_mechanism: u64,
+    ) -> Result<Vec<u8>, TokenError> {
+        let opening = ImportOpening { known: known.to_wire().keks, kwp_mechanism };
+        match self.ask(&Request::OpenImport(opening), self.start_time)? {
             Reply::ImportOpened { spki } => Ok(spki),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Has the token take a key-encryption key, which must open its canary, and destroy the one-time key.
+    /// Has the token take a key-encryption key, which must open its canary, and destroy the one-time key. Then every AES key
+    /// in the token must be it or a known one.
     pub(crate) fn import_kek(
         &mut self,
         file: &KekFile,
+        known: &TokenKeys,
         kwp_mechanism: u64,
     ) -> Result<(), TokenError> {
         let challenge = challenge()?;
@@ -166,6 +174,7 @@ impl Line {
             import_key: file.import_key,
             wrapped: file.wrapped.clone(),
             kek: Kek { fingerprint: file.fingerprint(), canary: file.canary.clone() },
+            known: known.to_wire().keks,
             kwp_mechanism,
             challenge,
         };

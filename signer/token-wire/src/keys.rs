@@ -83,6 +83,15 @@ pub enum WrappedBy {
     Kek([u8; 32]),
 }
 
+/// What the token may hold already when an import begins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ImportOpening {
+    /// Key-encryption keys that were imported before; every AES key in the token must be one of them.
+    pub known: Vec<Kek>,
+    /// The number of AES key wrap with padding in this module.
+    pub kwp_mechanism: u64,
+}
+
 /// A key-encryption key as a ceremony hands it over.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct KekImport {
@@ -92,6 +101,8 @@ pub struct KekImport {
     pub wrapped: Vec<u8>,
     /// What it is known by.
     pub kek: Kek,
+    /// As in [`ImportOpening::known`].
+    pub known: Vec<Kek>,
     /// The number of AES key wrap with padding in this module.
     pub kwp_mechanism: u64,
     /// Fresh random bytes; the canary signs their SHA-256.

@@ -32,14 +32,15 @@ pub use job::{
     SealedJob, SigningWay,
 };
 pub use keys::{
-    Binding, BindingProofs, Kek, KekImport, Keys, PinState, Schemes, StatementKey, WrappedBy,
+    Binding, BindingProofs, ImportOpening, Kek, KekImport, Keys, PinState, Schemes, StatementKey,
+    WrappedBy,
 };
 pub use message::{Reply, Request};
 pub use report::{Counters, Examination, Fault, FaultCode, TokenInfo};
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.

@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Batch, BornBatch, JobOutcome, RawSignature, SealedBatch};
-use crate::keys::{Binding, BindingProofs, KekImport, Keys, PinState, Schemes, StatementKey};
+use crate::keys::{
+    Binding, BindingProofs, ImportOpening, KekImport, Keys, PinState, Schemes, StatementKey,
+};
 use crate::report::{Counters, Examination, Fault, TokenInfo};
 
 /// What the signer asks.
@@ -70,7 +72,7 @@ pub enum Request {
     /// Sign with keys for coins that were born in the token, once for each job.
     Born(BornBatch),
     /// Make the key that one key-encryption key comes into the token by. Before `Bind`, in a session that writes.
-    OpenImport,
+    OpenImport(ImportOpening),
     /// Unwrap a key-encryption key by it, and destroy it.
     ImportKek(KekImport),
     /// Destroy it without an import.

@@ -11,6 +11,9 @@ use crate::session::Session;
 use crate::unwrap_template::{UNWRAP_TEMPLATE, WRAPPING_MECHANISM, bytes_expected};
 use crate::{der, fault};
 
+/// Bytes of one `CK_MECHANISM_TYPE`.
+const MECHANISM_BYTES: usize = size_of::<std::ffi::c_ulong>();
+
 /// The wrapping or the sealing key: born in the token, never out of it, and good for unwrapping alone, what comes
 /// out being as `template` says.
 pub(crate) fn check_wrapping(
@@ -52,8 +55,53 @@ pub(crate) fn check_kek(
     by: MechanismType,
 ) -> Result<(), Fault> {
     check(session, key, name, &crate::unwrap_template::kek())?;
-    check(session, key, name, &[Attribute::AllowedMechanisms(vec![by])])?;
+    check_kek_use(session, key, name, by)
+}
+
+/// A key like it, that is of one session and never unwraps anything: what the token keeps of such a template is seen before
+/// a real one is in the token for good.
+pub(crate) fn check_rehearsed_kek(
+    session: &Session,
+    key: ObjectHandle,
+    by: MechanismType,
+) -> Result<(), Fault> {
+    let name = "a key-encryption key on trial";
+    let mut expected = crate::unwrap_template::kek();
+    let of_the_token = [AttributeType::Token, AttributeType::Destroyable];
+    expected.retain(|wanted| !of_the_token.contains(&wanted.attribute_type()));
+    check(session, key, name, &expected)?;
+    check_kek_use(session, key, name, by)
+}
+
+/// For one mechanism, and what comes out is as children are.
+fn check_kek_use(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+    by: MechanismType,
+) -> Result<(), Fault> {
+    check_one_mechanism(session, key, name, by)?;
     check_unwrap_template(session, key, name, &crate::unwrap_template::child())
+}
+
+/// `cryptoki` reads no vendor's number back (it says `NotSupported`). Then the length says that there is one, and the
+/// canary, which is unwrapped by that number, which.
+fn check_one_mechanism(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+    by: MechanismType,
+) -> Result<(), Fault> {
+    if u64::from(by) < crate::kwp::VENDORS {
+        return check(session, key, name, &[Attribute::AllowedMechanisms(vec![by])]);
+    }
+    let info = session
+        .get_attribute_info(key, &[AttributeType::AllowedMechanisms])
+        .map_err(|error| fault::token("read a key's allowed mechanisms", &error))?;
+    match info.as_slice() {
+        [AttributeInfo::Available(bytes)] if *bytes == MECHANISM_BYTES => Ok(()),
+        other => Err(unsafe_key(name, "CKA_ALLOWED_MECHANISMS", &format!("{other:?}"), "one")),
+    }
 }
 
 /// The entries cannot be read back through cryptoki: their number is checked here, each of them by canary.

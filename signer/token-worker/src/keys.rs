@@ -141,7 +141,9 @@ impl Finder<'_> {
             born: Vec::new(),
             keks: Vec::new(),
         };
-        Ok((self.bind(&public, schemes)?, made))
+        // Which key-encryption keys there should be is not known here: the next bind looks at them.
+        let schemes = Schemes { kwp_mechanism: None, ..*schemes };
+        Ok((self.bind(&public, &schemes)?, made))
     }
 
     /// The one private RSA key with this public half.

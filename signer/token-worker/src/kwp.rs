@@ -3,6 +3,9 @@
 use cryptoki::mechanism::vendor_defined::VendorDefinedMechanism;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 
+/// From here on numbers are vendors' own.
+pub(crate) const VENDORS: u64 = 0x8000_0000;
+
 /// A mechanism's number, as `0x210a` or in decimal.
 pub(crate) fn number(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {

@@ -19,7 +19,7 @@ use crate::session::Session;
 use crate::sign::{self, Children};
 use crate::token::{TRIES_MAX, Token};
 use crate::watchdog::Watchdog;
-use crate::{canary, examine, expect};
+use crate::{canary, examine, expect, kek_trial};
 
 /// Answers until the signer closes the socket or says goodbye.
 pub(crate) fn serve(socket: &mut UnixStream, args: &Args) -> anyhow::Result<()> {
@@ -109,7 +109,9 @@ impl Worker<'_> {
             Request::Bind(Binding { keys, schemes, challenge }) => {
                 self.bind(Some(&keys), schemes, &challenge)
             }
-            Request::OpenImport => self.importing(|finder, _| finder.open_import()),
+            Request::OpenImport(opening) => {
+                self.importing(|finder, _| finder.open_import(&opening))
+            }
             Request::ImportKek(import) => {
                 self.importing(|finder, counters| finder.import_kek(&import, counters))
             }
@@ -211,6 +213,9 @@ impl Worker<'_> {
         for way in schemes.ways(&keys.public.keks) {
             let canary = token.steadily(|session| wrapped_canary(session, way, &keys.public))?;
             let unwrapper = Unwrapper::of(way, &keys, &schemes)?;
+            if matches!(way, WrappedBy::Kek(_)) {
+                token.steadily(|session| kek_trial::try_everything(session, unwrapper.key))?;
+            }
             token.steadily(|session| canary::try_everything(session, &unwrapper, &canary))?;
             let proof = token.steadily(|session| {
                 Children::new(session, &unwrapper, &canary).canary(&digest, counters)

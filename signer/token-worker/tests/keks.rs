@@ -18,14 +18,16 @@ use cryptoki::session::Session;
 use secp256k1::{SECP256K1, SecretKey};
 use support::attacker::{
     as_pin_holder, attacker, find, honest, honest_but, import_key, no_way_out, oaep, only_kek,
-    unwraps_as_it_must,
+    unwrap_template, unwraps_as_it_must,
 };
 use support::kek::{
-    KWP, binding, bound, handed_over, import, is_rfc_5649, logged_in, opened, with_kek, wrap_under,
+    KWP, binding, bound, handed_over, import_beside, is_rfc_5649, logged_in, open_import, opened,
+    opened_beside, with_kek, wrap_under,
 };
 use support::{TestToken, pkcs8, to_hex, verifies};
 use token_wire::{
-    Batch, FaultCode, Job, JobOutcome, Kek, Keys, Reply, Request, Schemes, WrappedBy,
+    Batch, FaultCode, ImportOpening, Job, JobOutcome, Kek, KekImport, Keys, Reply, Request,
+    Schemes, WrappedBy,
 };
 
 const KEK: [u8; 32] = [0x3c; 32];
@@ -78,7 +80,7 @@ fn several_keys_and_the_wrapping_key_stand_side_by_side() {
     let token = TestToken::new();
     let (worker, keys) = with_kek(&token, &KEK);
     drop(worker);
-    let second = import(&mut logged_in(&token), &[0x3d; 32]);
+    let second = import_beside(&mut logged_in(&token), &keys.keks, &[0x3d; 32]);
     let keys = Keys { keks: vec![keys.keks[0].clone(), second], ..keys };
     let mut worker = logged_in(&token);
     let schemes = Schemes { kwp_mechanism: Some(KWP), ..Schemes::default() };
@@ -104,7 +106,7 @@ fn nobody_serves_while_an_import_is_open() {
     drop(worker);
     let mut worker = logged_in(&token);
     opened(&mut worker);
-    let fault = worker.fault(&Request::OpenImport);
+    let fault = worker.fault(&open_import(&[]));
     assert!(fault.code == FaultCode::KeyUnsafe && fault.text.contains("signer kek"), "{fault}");
     let fault = logged_in(&token).fault(&binding(&keys));
     assert!(fault.code == FaultCode::KeyUnsafe && fault.text.contains("one-time key"), "{fault}");
@@ -308,6 +310,166 @@ fn a_weak_copy_taken_while_the_import_is_open_is_found() {
     let fault = worker.fault(&Request::ImportKek(import));
     assert_eq!(fault.code, FaultCode::KeyUnsafe);
     assert!(fault.text.contains("CKA_UNWRAP_TEMPLATE"), "{fault}");
+    assert!(fault.text.contains("burnt") && fault.text.contains("do not reseal"), "{fault}");
+}
+
+/// A copy under which the canary does not open as it does for us: what it opens says nothing of it, that it is there says
+/// enough, before the import, after it, at every start and at every look.
+#[test]
+fn a_weak_copy_that_opens_no_canary_is_found_by_being_there() {
+    for copy in [
+        "take_a_copy_that_lets_children_be_extracted",
+        "take_a_copy_whose_children_do_not_sign",
+        "take_a_copy_for_another_mechanism",
+    ] {
+        let token = TestToken::new();
+        let (worker, keys) = token.initialised();
+        drop(worker);
+        let mut worker = logged_in(&token);
+        let spki = opened(&mut worker);
+        let import = handed_over(&spki, &KEK);
+        as_pin_holder(&token, copy, &stolen(&import.wrapped));
+        let is_told = |fault: token_wire::Fault| {
+            assert_eq!(fault.code, FaultCode::KeyUnsafe, "{copy}: {fault}");
+            assert!(fault.text.contains("open none of the canaries"), "{copy}: {fault}");
+            assert!(fault.text.contains("burnt"), "{copy}: {fault}");
+        };
+        is_told(worker.fault(&Request::ImportKek(import)));
+        // Nor is another import begun beside it, and nobody serves.
+        assert_eq!(worker.ask(&Request::CloseImport), Reply::ImportClosed { was_open: true });
+        is_told(worker.fault(&open_import(&[])));
+        is_told(logged_in(&token).fault(&binding(&keys)));
+    }
+}
+
+/// The copy is taken in the moment between the unwrapping and the end of the import, as if nothing had been there before.
+#[test]
+fn a_weak_copy_beside_an_imported_key_is_found_at_the_end_and_at_the_next_look() {
+    let token = TestToken::new();
+    let (mut serving, keys) = with_kek(&token, &KEK);
+    let mut worker = logged_in(&token);
+    let spki = opened_beside(&mut worker, &keys.keks);
+    // The same key once more: found there, so that nothing but the end of the import looks.
+    let import = KekImport { known: keys.keks.clone(), ..handed_over(&spki, &KEK) };
+    let copy = "take_a_copy_that_lets_children_be_extracted";
+    as_pin_holder(&token, copy, &stolen(&import.wrapped));
+    let fault = worker.fault(&Request::ImportKek(import));
+    assert!(fault.text.contains("open none of the canaries"), "{fault}");
+    // The one-time key went all the same.
+    assert_eq!(worker.ask(&Request::CloseImport), Reply::ImportClosed { was_open: false });
+    let fault = serving.fault(&Request::Check);
+    assert!(fault.text.contains("open none of the canaries"), "{fault}");
+}
+
+/// Whoever uses no such key is not asked about AES keys, and an account that is sealed is opened beside one.
+#[test]
+fn other_schemes_do_not_look_at_aes_keys() {
+    let token = TestToken::new();
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    as_pin_holder(&token, "plant_kek_without_template", &[]);
+    let wanted = token_wire::Binding { keys, schemes: Schemes::default(), challenge: [1; 32] };
+    let bound = logged_in(&token).ask(&Request::Bind(wanted));
+    assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
+}
+
+/// A file for another one-time key closes nothing, also where its key is in the token already.
+#[test]
+fn the_import_of_another_file_is_left_open() {
+    let token = TestToken::new();
+    let (worker, keys) = with_kek(&token, &KEK);
+    drop(worker);
+    let mut worker = logged_in(&token);
+    opened_beside(&mut worker, &keys.keks);
+    let old = KekImport { known: keys.keks.clone(), ..handed_over(&keys.wrapping_spki, &KEK) };
+    let fault = worker.fault(&Request::ImportKek(old.clone()));
+    assert!(fault.text.contains("another one-time key"), "{fault}");
+    assert_eq!(worker.ask(&Request::CloseImport), Reply::ImportClosed { was_open: true });
+    // With none open it is what an interrupted import goes on with.
+    assert!(matches!(worker.ask(&Request::ImportKek(old)), Reply::KekImported { .. }));
+}
+
+/// A key of its name that does not open its canary: a second one would stay for ever.
+#[test]
+fn a_key_is_not_taken_in_beside_one_of_its_name() {
+    let token = TestToken::new();
+    drop(token.initialised());
+    let mut worker = logged_in(&token);
+    let spki = opened(&mut worker);
+    let mut forged = handed_over(&spki, &KEK);
+    forged.kek = handed_over(&spki, &[8; 32]).kek;
+    assert_eq!(worker.fault(&Request::ImportKek(forged.clone())).code, FaultCode::KeyUnsafe);
+    let fault = worker.fault(&Request::ImportKek(forged));
+    assert!(fault.code == FaultCode::KeyAmbiguous && fault.text.contains("twice"), "{fault}");
+    as_pin_holder(&token, "one_kek_is_there", &[]);
+}
+
+#[test]
+fn one_kek_is_there() {
+    let Some((session, _)) = attacker() else { return };
+    only_kek(&session);
+}
+
+/// A number that the module does not have is told before anything stays in the token; a vendor's own, which cannot be
+/// read back from a key, is told by what the token says of unwrapping.
+#[test]
+fn a_mechanism_that_the_token_lacks_brings_nothing_in() {
+    let token = TestToken::new();
+    drop(token.initialised());
+    let mut worker = logged_in(&token);
+    let spki = opened(&mut worker);
+    let elsewhere = KekImport { kwp_mechanism: 0x8000_0171, ..handed_over(&spki, &KEK) };
+    let fault = worker.fault(&Request::ImportKek(elsewhere));
+    assert!(fault.code == FaultCode::Module && fault.text.contains("0x80000171"), "{fault}");
+    as_pin_holder(&token, "no_kek_is_there", &[]);
+    assert_eq!(worker.ask(&Request::CloseImport), Reply::ImportClosed { was_open: true });
+    let opening = ImportOpening { known: Vec::new(), kwp_mechanism: 0x8000_0171 };
+    let fault = worker.fault(&Request::OpenImport(opening));
+    assert!(fault.code == FaultCode::Module && fault.text.contains("0x80000171"), "{fault}");
+}
+
+#[test]
+fn no_kek_is_there() {
+    let Some((session, _)) = attacker() else { return };
+    assert!(find(&session, ObjectClass::SECRET_KEY, KeyType::AES).is_empty());
+}
+
+#[test]
+fn take_a_copy_that_lets_children_be_extracted() {
+    take_a_copy(&[Attribute::Extractable(true)], MechanismType::AES_KEY_WRAP_PAD, true);
+}
+
+#[test]
+fn take_a_copy_whose_children_do_not_sign() {
+    take_a_copy(&[Attribute::Sign(false)], MechanismType::AES_KEY_WRAP_PAD, true);
+}
+
+#[test]
+fn take_a_copy_for_another_mechanism() {
+    take_a_copy(&honest(), MechanismType::AES_KEY_WRAP, false);
+}
+
+/// In the attacker's process: a copy with an unwrap template of its own, by which a child is then read.
+fn take_a_copy(children: &[Attribute], by: MechanismType, reads: bool) {
+    let Some((session, stolen)) = attacker() else { return };
+    let (file, child) = stolen.split_at(384);
+    let mut template = support::attacker::honest_kek();
+    template.insert(0, Attribute::AllowedMechanisms(vec![by]));
+    template.insert(0, unwrap_template(children));
+    let one_time = import_key(&session).unwrap();
+    let copy = session.unwrap_key(&oaep(), one_time, file, &template).unwrap();
+    if !reads {
+        return;
+    }
+    let mut shown = honest_but(Attribute::Sensitive(false));
+    shown.retain(|given| !matches!(given, Attribute::Extractable(_) | Attribute::Sign(_)));
+    shown.insert(0, Attribute::Extractable(true));
+    shown.extend(children.iter().filter(|given| matches!(given, Attribute::Sign(_))).cloned());
+    let key = session.unwrap_key(&Mechanism::AesKeyWrapPad, copy, child, &shown).unwrap();
+    match session.get_attributes(key, &[AttributeType::Value]).unwrap().as_slice() {
+        [Attribute::Value(value)] => assert_eq!(to_hex(value), "11".repeat(32)),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Once the one-time key is gone, the file opens nothing.

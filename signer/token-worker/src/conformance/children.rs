@@ -7,27 +7,26 @@ use crate::session::Session;
 use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
-use sha2::{Digest as _, Sha256};
 use token_wire::conformance::Proof;
-use token_wire::{CANARY_PUBLIC_KEY, Counters, Fault, Kek, KekImport, Reply};
+use token_wire::{CANARY_PUBLIC_KEY, Fault};
 
+use super::import;
 use super::keys::DIGEST;
 use super::table::Table;
-use crate::keys::Finder;
 use crate::scheme::{oaep, oaep_sha256};
 use crate::unwrap_template::{child, with_attribute};
 use crate::{canary, fault, kwp};
 
 /// A key-encryption key that everybody may know, SHA-256 of "cofferdam canary kek v1", and the canary under it.
 #[rustfmt::skip]
-const KEK: [u8; 32] = [
+pub(super) const KEK: [u8; 32] = [
     0x64, 0xf6, 0x03, 0x80, 0x39, 0x99, 0x3c, 0x4b, 0x7c, 0xb6, 0x9a, 0x1c, 0xf1, 0xf6, 0xaa,
     0xa0, 0xd8, 0xb3, 0xc8, 0xca, 0x6e, 0x97, 0x9a, 0x5c, 0xf8, 0x32, 0x06, 0xb2, 0xe5, 0x81,
     0xac, 0xab,
 ];
 /// By RFC 5649.
 #[rustfmt::skip]
-const BY_KWP: [u8; 144] = [
+pub(super) const BY_KWP: [u8; 144] = [
     0xdf, 0x4d, 0x68, 0x04, 0xfb, 0xda, 0x9f, 0xd3, 0x33, 0xba, 0xda, 0xd6, 0x5b, 0x1a, 0xd0,
     0x8f, 0x87, 0xfa, 0x9f, 0x7f, 0x98, 0xb9, 0xe9, 0xc1, 0xc4, 0x9c, 0xf0, 0x38, 0x79, 0xd1,
     0x78, 0x31, 0x54, 0x4a, 0x80, 0x39, 0x01, 0x4a, 0xd2, 0x1f, 0xb8, 0x4a, 0xfb, 0x49, 0xd6,
@@ -88,7 +87,7 @@ pub(super) fn try_all(
         ways.extend(try_way(session, id, way, table)?);
     }
     ways.extend(try_kek(session, kwp, table)?);
-    try_import(session, kwp, table)?;
+    import::try_all(session, kwp, table)?;
     let way = ways.into_iter().next();
     match &way {
         Some(way) => {
@@ -148,27 +147,6 @@ fn try_kek(session: &Session, kwp: u64, table: &mut Table) -> Result<Option<Way>
     let what = format!("{kwp:#x} pads as PKCS#7 here; the attacks below use that");
     table.measured("note:aes-key-wrap-pkcs7", &what, "no scheme of ours".to_owned())?;
     Ok(Some(other))
-}
-
-/// As `signer kek` does: through a one-time key, which then goes, to a key that is as it must be and withstands everything.
-fn try_import(session: &Session, kwp: u64, table: &mut Table) -> Result<(), Fault> {
-    let mut counters = Counters::default();
-    let mut finder = Finder { session, counters: &mut counters };
-    let imported = finder.open_import().and_then(|reply| {
-        let Reply::ImportOpened { spki } = reply else { return Ok(reply) };
-        let import = KekImport {
-            import_key: Sha256::digest(&spki).into(),
-            wrapped: canary::wrap(session, &spki, &KEK)?,
-            kek: Kek { fingerprint: Sha256::digest(BY_KWP).into(), canary: BY_KWP.to_vec() },
-            kwp_mechanism: kwp,
-            challenge: DIGEST,
-        };
-        finder.import_kek(&import, &mut Counters::default())
-    });
-    let closed = finder.close_import();
-    let seen = imported.and(closed).map(|_| String::new()).map_err(|fault| fault.text);
-    let what = "a key-encryption key comes in through a one-time key, which then goes, and gives no child away";
-    table.need("kwp:import", what, seen)
 }
 
 /// Unwraps, signs and destroys the canary once.

@@ -7,6 +7,7 @@ mod table;
 mod mechanisms;
 mod keys;
 mod children;
+mod import;
 mod sessions;
 
 use std::io;

@@ -321,10 +321,18 @@ pub(crate) fn honest_but(changed: Attribute) -> Vec<Attribute> {
     template
 }
 
-/// Makes a wrapping key of our name with this unwrap template, if this is the attacker's process. The addresses in
-/// the template must stay valid: the values are leaked.
+/// Makes a wrapping key of our name with this unwrap template, if this is the attacker's process.
 pub(crate) fn plant_template(template: &[Attribute]) {
     let Some((session, _)) = attacker() else { return };
+    let unwrap_template = unwrap_template(template);
+    make_rsa(&session, b"cofferdam wrapping 1", |private| {
+        private.insert(0, Attribute::KeyType(KeyType::RSA));
+        private.insert(0, unwrap_template.clone());
+    });
+}
+
+/// Such a template as an attribute. The addresses in it must stay valid: the values are leaked.
+pub(crate) fn unwrap_template(template: &[Attribute]) -> Attribute {
     let raw = |attribute: &Attribute| -> Vec<u8> {
         match attribute {
             Attribute::Class(class) => u64::from(*class).to_ne_bytes().to_vec(),
@@ -349,9 +357,5 @@ pub(crate) fn plant_template(template: &[Attribute]) {
         array.extend_from_slice(&value.as_ptr().expose_provenance().to_ne_bytes());
         array.extend_from_slice(&value.len().to_ne_bytes());
     }
-    let kind = AttributeType::VendorDefined(0x4000_0212);
-    make_rsa(&session, b"cofferdam wrapping 1", |private| {
-        private.insert(0, Attribute::KeyType(KeyType::RSA));
-        private.insert(0, Attribute::VendorDefined((kind, array.clone())));
-    });
+    Attribute::VendorDefined((AttributeType::VendorDefined(0x4000_0212), array))
 }

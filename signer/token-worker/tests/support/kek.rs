@@ -5,7 +5,7 @@ use rsa::RsaPublicKey;
 use rsa::pkcs8::DecodePublicKey as _;
 use secp256k1::SecretKey;
 use sha2::{Digest as _, Sha256};
-use token_wire::{Binding, Kek, KekImport, Keys, Reply, Request, Schemes};
+use token_wire::{Binding, ImportOpening, Kek, KekImport, Keys, Reply, Request, Schemes};
 
 use super::{TestToken, Worker, hex, pkcs8, verifies};
 
@@ -31,6 +31,7 @@ pub(crate) fn handed_over(spki: &[u8], kek: &[u8; 32]) -> KekImport {
         import_key: Sha256::digest(spki).into(),
         wrapped,
         kek: Kek { fingerprint: Sha256::digest(&canary).into(), canary },
+        known: Vec::new(),
         kwp_mechanism: KWP,
         challenge: [6; 32],
     }
@@ -44,18 +45,33 @@ pub(crate) fn logged_in(token: &TestToken) -> Worker {
     worker
 }
 
-/// Makes the one-time key.
+/// Asks for the one-time key beside keys that were imported before.
+pub(crate) fn open_import(known: &[Kek]) -> Request {
+    Request::OpenImport(ImportOpening { known: known.to_vec(), kwp_mechanism: KWP })
+}
+
+/// Makes the one-time key of a first import.
 pub(crate) fn opened(worker: &mut Worker) -> Vec<u8> {
-    match worker.ask(&Request::OpenImport) {
+    opened_beside(worker, &[])
+}
+
+/// Makes the one-time key.
+pub(crate) fn opened_beside(worker: &mut Worker, known: &[Kek]) -> Vec<u8> {
+    match worker.ask(&open_import(known)) {
         Reply::ImportOpened { spki } => spki,
         other => panic!("{other:?}"),
     }
 }
 
-/// Brings the key in; the canary proves it.
+/// Brings the first key in; the canary proves it.
 pub(crate) fn import(worker: &mut Worker, kek: &[u8; 32]) -> Kek {
-    let spki = opened(worker);
-    let import = handed_over(&spki, kek);
+    import_beside(worker, &[], kek)
+}
+
+/// Brings the key in.
+pub(crate) fn import_beside(worker: &mut Worker, known: &[Kek], kek: &[u8; 32]) -> Kek {
+    let spki = opened_beside(worker, known);
+    let import = KekImport { known: known.to_vec(), ..handed_over(&spki, kek) };
     match worker.ask(&Request::ImportKek(import.clone())) {
         Reply::KekImported { canary } => {
             let digest = Sha256::digest(import.challenge).into();

@@ -38,7 +38,7 @@ pub(crate) fn released(request: u64, transaction: &Transaction) -> [Event; 3] {
         policy: 1,
         lane: lane.clone(),
         wallet: wallet.clone(),
-        caller: text(),
+        caller: "watcher-1".to_owned(),
         fee: 1,
         external: 0,
         slots: vec![],

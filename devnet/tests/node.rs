@@ -1,4 +1,5 @@
 //! The fixtures themselves: the node pays, reorganises, restarts and dies with its owner; certificates are private.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;

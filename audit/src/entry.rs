@@ -318,6 +318,26 @@ pub enum Event {
         /// Serial number of the token.
         serial: String,
     },
+    /// Officers of the policy in force signed another one, which may take effect after its delay.
+    PolicyProposed {
+        /// Higher than that of the policy in force.
+        version: u64,
+        /// SHA-256 of `text`.
+        digest: [u8; 32],
+        /// The whole policy as signed.
+        text: String,
+        /// Names of the officers whose signatures were verified.
+        officers: Vec<String>,
+        /// Not before this, Unix seconds.
+        due_unix: u64,
+    },
+    /// Somebody who may has vetoed a proposed policy: it never takes effect.
+    PolicyVetoed {
+        /// SHA-256 of the policy.
+        digest: [u8; 32],
+        /// Names of the officers whose signatures were verified.
+        officers: Vec<String>,
+    },
 }
 
 /// A stable code and a sentence.

@@ -187,6 +187,21 @@ fn vectors() -> Vec<(Event, &'static str)> {
             Event::KekImport { what: "closed".to_owned(), key: None, serial: "41fc".to_owned() },
             "02d2091806636c6f736564000434316663",
         ),
+        (
+            Event::PolicyProposed {
+                version: 2,
+                digest: [3; 32],
+                text: "p".to_owned(),
+                officers: vec!["a".to_owned()],
+                due_unix: 300,
+            },
+            "02d20919020303030303030303030303030303030303030303030303030303030303030303\
+             0170010161ac02",
+        ),
+        (
+            Event::PolicyVetoed { digest: [3; 32], officers: vec!["a".to_owned()] },
+            "02d2091a0303030303030303030303030303030303030303030303030303030303030303010161",
+        ),
     ]
 }
 

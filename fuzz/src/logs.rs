@@ -135,7 +135,7 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
         Event::KeyState { wallet: text(), tier: text(), state: text(), reason: text() },
     ];
     let encoded = |event| Entry { unix_ms: 1_700_000_000_000, event }.encode().unwrap();
-    events.into_iter().chain(of_token_keys()).map(encoded).collect()
+    events.into_iter().chain(of_token_keys()).chain(of_policies()).map(encoded).collect()
 }
 
 /// What is written of keys that were born in the token, or came into it.
@@ -160,6 +160,15 @@ fn of_token_keys() -> [Event; 4] {
         },
         Event::KekImport { what: text(), key: Some([2; 32]), serial: text() },
     ]
+}
+
+/// Policies that follow others.
+fn of_policies() -> [Event; 2] {
+    let text = || "t".to_owned();
+    let (digest, officers) = ([2; 32], vec![text()]);
+    let vetoed = Event::PolicyVetoed { digest, officers: officers.clone() };
+    let (version, due_unix) = (2, 300);
+    [Event::PolicyProposed { version, digest, text: text(), officers, due_unix }, vetoed]
 }
 
 pub(crate) fn checkpoint_seeds() -> Vec<Vec<u8>> {

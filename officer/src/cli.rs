@@ -75,6 +75,18 @@ enum Policy {
         #[arg(long)]
         json: bool,
     },
+    /// Veto a policy that was proposed, as a member of the group that the policy in force names for it: the signature goes
+    /// into FILE.veto. The signer takes it at its next start; a vetoed text never comes into force.
+    Veto {
+        /// The policy's TOML file.
+        file: PathBuf,
+        /// Your key file.
+        #[arg(long)]
+        key: PathBuf,
+        /// Your name in the policy in force; without it, the name in the key file.
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Show a policy in words, sign it, and put the signature into FILE.sig.
     Sign {
         /// The policy's TOML file.
@@ -165,6 +177,10 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Policy(Policy::Diff { before, after, network, must_tighten, json }) => {
             let form = diff::Form { json, must_tighten };
             diff::diff(&before, &after, network.as_deref(), form, out)
+        }
+        Command::Policy(Policy::Veto { file, key, name }) => {
+            let key = Key::load(&key)?;
+            policies::veto(&file, &policies::Signer { key: &key, name: name.as_deref() }, out)
         }
         Command::Policy(Policy::Sign { file, key, name, network, yes }) => {
             let key = Key::load(&key)?;

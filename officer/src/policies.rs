@@ -9,6 +9,7 @@ use std::str::FromStr as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use asset::{Amount, Network};
 use miniscript::{Descriptor, DescriptorPublicKey};
+use policy::governance::veto_message;
 use policy::names::KeyName;
 use policy::rules::{Lane, LaneKind, Wallet, WindowCap};
 use policy::signed::{self, MAX_TEXT, signature_line};
@@ -64,9 +65,23 @@ pub fn sign(
         ensure!(answer.trim() == "yes", "not signed");
     }
     let line = signature_line(&name, &signer.key.sign(&sign_message(&text)));
-    let kept = add_signature(file, &name, &line)?;
+    let kept = add_signature(file, ".sig", &name, &line)?;
     writeln!(out, "\nsigned by   {name}, key {}", hex::encode(signer.key.public()))?;
     writeln!(out, "written to  {}", kept.display())?;
+    Ok(())
+}
+
+/// `officer policy veto`: puts a veto into `FILE.veto`.
+///
+/// # Errors
+/// When the file cannot be read, or the veto cannot be written.
+pub fn veto(file: &Path, signer: &Signer<'_>, out: &mut impl Write) -> Result<()> {
+    let name = signer.key.named(signer.name)?;
+    let text = read(file)?;
+    let line = signature_line(&name, &signer.key.sign(&veto_message(&text)));
+    let kept = add_signature(file, ".veto", &name, &line)?;
+    writeln!(out, "vetoed by   {name}, key {}", hex::encode(signer.key.public()))?;
+    writeln!(out, "written to  {}: the signer takes it at its next start", kept.display())?;
     Ok(())
 }
 
@@ -99,14 +114,14 @@ pub(crate) fn read(file: &Path) -> Result<String> {
     fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))
 }
 
-/// Puts the line into `FILE.sig`, in the place of an earlier one by the same officer.
-fn add_signature(file: &Path, name: &KeyName, line: &str) -> Result<PathBuf> {
+/// Puts the line into `FILE.sig` or `FILE.veto`, in the place of an earlier one by the same officer.
+fn add_signature(file: &Path, kind: &str, name: &KeyName, line: &str) -> Result<PathBuf> {
     let beside = |ending: &str| {
         let mut path = file.as_os_str().to_owned();
         path.push(ending);
         PathBuf::from(path)
     };
-    let (kept, fresh) = (beside(".sig"), beside(".sig.new"));
+    let (kept, fresh) = (beside(kind), beside(&format!("{kind}.new")));
     let earlier = match fs::read_to_string(&kept) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),

@@ -2,6 +2,7 @@
 //! refused with their line. It never applies a default that grants something.
 
 mod people;
+mod governance;
 mod lists;
 mod conditions;
 
@@ -71,11 +72,13 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
     };
     let clients = clients(&reader, &raw.client, &defined)?;
     let lanes = lanes(&reader, &raw, &defined)?;
+    let everybody = People { officers: &officers, groups: &groups };
+    let governance = governance::read(&reader, raw.governance.as_ref(), everybody)?;
     let lists = lists::read(&reader, &raw.list)?;
     let named = conditions::Named {
         lanes: lanes.iter().map(|lane| lane.name.clone()).collect(),
         lists: lists.iter().map(|list| list.name.clone()).collect(),
-        people: People { officers: &officers, groups: &groups },
+        people: everybody,
         defined: &defined,
     };
     let (limits, requires, denies) = conditions::read(&reader, &raw, &named)?;
@@ -88,6 +91,7 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         lanes,
         people: officers,
         groups,
+        governance,
         lists,
         limits,
         requires,

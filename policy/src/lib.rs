@@ -24,6 +24,7 @@ pub mod reason;
 pub mod waiting;
 pub mod decide;
 pub mod compare;
+pub mod governance;
 mod matching;
 mod stops;
 mod lane;

@@ -25,6 +25,7 @@ pub(crate) struct RawPolicy {
     pub(crate) officer: Vec<RawOfficer>,
     #[serde(default)]
     pub(crate) group: Vec<RawGroup>,
+    pub(crate) governance: Option<RawGovernance>,
     #[serde(default)]
     pub(crate) list: Vec<RawList>,
     #[serde(default)]
@@ -178,6 +179,16 @@ pub(crate) struct RawRequire {
     pub(crate) screened: Option<Text>,
     pub(crate) books: Option<Text>,
     pub(crate) expires_unix: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawGovernance {
+    pub(crate) tighten: Text,
+    pub(crate) change: Text,
+    pub(crate) max_per_domain: Option<Spanned<u32>>,
+    pub(crate) delay: Text,
+    pub(crate) veto: Option<Text>,
 }
 
 #[derive(Deserialize)]

@@ -9,6 +9,7 @@ use order::Order;
 
 use crate::conditions::{Deny, Limit, List, Require};
 use crate::evidence::{Measure, Question};
+use crate::governance::Governance;
 use crate::names::{ClientName, KeyName, LaneName, ListName, WalletName};
 use crate::order::{OrderRefusal, VerifiedOrder};
 use crate::people::{Group, Officer, People};
@@ -33,6 +34,7 @@ pub(crate) struct Document {
     pub(crate) lanes: Vec<Lane>,
     pub(crate) people: Vec<Officer>,
     pub(crate) groups: Vec<Group>,
+    pub(crate) governance: Option<Governance>,
     pub(crate) lists: Vec<List>,
     pub(crate) limits: Vec<Limit>,
     pub(crate) requires: Vec<Require>,
@@ -284,6 +286,12 @@ impl Rules {
     #[must_use]
     pub fn groups(&self) -> &[Group] {
         &self.document.groups
+    }
+
+    /// Who may change this policy; `None`: the officers of the signer's configuration.
+    #[must_use]
+    pub fn governance(&self) -> Option<&Governance> {
+        self.document.governance.as_ref()
     }
 
     /// Lists of destinations, by name.

@@ -61,6 +61,9 @@ pub enum PolicyError {
     /// The pinned officers make no sense.
     #[error("officers: {0}")]
     Officers(String),
+    /// The policy in force does not give way to this one.
+    #[error("this policy may not follow the one in force: {0}")]
+    Governance(String),
     /// Fewer officers signed than must.
     #[error("{signed} officers signed this policy, {quorum} must")]
     Quorum {
@@ -118,8 +121,19 @@ impl SignedPolicy<'_> {
     }
 
     /// Names of the officers whose signatures hold, sorted and distinct.
-    fn signers(&self, officers: &[(KeyName, [u8; 32])]) -> Result<Vec<KeyName>, PolicyError> {
-        let message = sign_message(self.text);
+    pub(crate) fn signers(
+        &self,
+        officers: &[(KeyName, [u8; 32])],
+    ) -> Result<Vec<KeyName>, PolicyError> {
+        self.signers_of(&sign_message(self.text), officers)
+    }
+
+    /// The same for another message.
+    pub(crate) fn signers_of(
+        &self,
+        message: &[u8],
+        officers: &[(KeyName, [u8; 32])],
+    ) -> Result<Vec<KeyName>, PolicyError> {
         let mut signed: Vec<KeyName> = Vec::new();
         for (text, line) in self.signatures.lines().zip(1..) {
             let fail = |reason: &str| PolicyError::Signatures { line, reason: reason.to_string() };
@@ -135,7 +149,7 @@ impl SignedPolicy<'_> {
                 Signature::from_slice(&bytes).map_err(|_| fail("a signature has 64 bytes"))?;
             let key =
                 VerifyingKey::from_bytes(key).map_err(|_| fail("the pinned key is not valid"))?;
-            let verified = key.verify_strict(&message, &signature);
+            let verified = key.verify_strict(message, &signature);
             verified.map_err(|_| fail("the signature is not by this officer over this text"))?;
             if signed.contains(officer) {
                 return Err(fail("this officer signed twice"));
@@ -165,11 +179,11 @@ fn check_officers(officers: &[(KeyName, [u8; 32])], quorum: usize) -> Result<(),
     Ok(())
 }
 
-fn bounded(what: &'static str, text: &str, most: usize) -> Result<(), PolicyError> {
+pub(crate) fn bounded(what: &'static str, text: &str, most: usize) -> Result<(), PolicyError> {
     let found = text.len();
     if found > most { Err(PolicyError::TooLong { what, found, most }) } else { Ok(()) }
 }
 
-fn digest(text: &str) -> [u8; 32] {
+pub(crate) fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }

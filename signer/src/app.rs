@@ -23,6 +23,8 @@ pub struct App {
     pub token: Arc<Token>,
     /// The policy in force.
     pub rules: Rules,
+    /// When a proposed policy may take the place of `rules`, Unix seconds.
+    pub next_policy_unix: Option<u64>,
     /// The policy's wallets, with their records.
     pub wallets: Arc<Wallets>,
     /// Which wallets share a key.

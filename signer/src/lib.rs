@@ -16,6 +16,7 @@ pub mod door;
 pub mod down;
 pub mod app;
 pub mod gate;
+pub mod governing;
 pub mod receive;
 pub mod request;
 pub mod wallets;

@@ -83,13 +83,25 @@ pub async fn serve(
                 false => std::future::pending().await,
             }
         };
+        let due = next_policy(running.app().cloned());
         tokio::select! {
             () = &mut until => return running.stop().await,
+            () = due => running.stop().await?,
             () = again => running.stop().await?,
             // Nobody asked it to end.
             ended = &mut running.server => return ended.unwrap_or(Ok(())).map_err(StartError::from),
         }
     }
+}
+
+/// Done when a proposed policy may come into force: then everything is started anew.
+async fn next_policy(app: Option<Arc<App>>) {
+    let due = app.as_ref().and_then(|app| app.next_policy_unix);
+    let (Some(app), Some(due)) = (app, due) else { return std::future::pending().await };
+    while app.clock.unix_seconds() < due {
+        tokio::time::sleep(HEALTH_EVERY).await;
+    }
+    tracing::info!("a proposed policy is due");
 }
 
 /// Starts serving. With a token or a log that cannot be used, it serves nothing but the reason.
@@ -115,7 +127,7 @@ pub async fn run(config: &Config, clock: Clock) -> Result<Running, StartError> {
         Err(error) => {
             let Some(refusal) = error.for_callers() else { return Err(error) };
             tracing::error!("nothing can be signed: {error}");
-            let known = Known::Down(Box::new(config.rules()?));
+            let known = Known::Down(Box::new(config.unsigned_rules()?));
             let door = Door::new(Down::new(refusal), known, &config.limits);
             let running = listening(config, listener, address, door, None, Vec::new()).await?;
             let may_pass = error.may_pass();

@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::born::{self, BindError};
 use crate::config::{Config, ConfigError};
 use crate::gate::Gate;
+use crate::governing::{InForce, in_force};
 use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, StoreError};
@@ -155,11 +156,12 @@ impl StartError {
 /// # Errors
 /// [`StartError`] saying what does not fit.
 pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
-    let rules = config.rules()?;
-    let mut wallets = Wallets::new(&rules)?;
+    // What is no policy at all is said before anything is opened.
+    drop(config.unsigned_rules()?);
     let token = open_token(config, config.token.clone()).await?;
     let log = open_log(config, &token, clock.clone()).await?;
-    activate(&log, &rules).await?;
+    let InForce { rules, next_unix } = in_force(&log, config, &clock).await?;
+    let mut wallets = Wallets::new(&rules)?;
     attach(&log, config, &token.keys(), &mut wallets)?;
     born::bind(&log, &config.state_dir, &mut wallets, &token.keys()).await?;
     let kin = log.read(|ledger| Kin::read(ledger, &config.state_dir));
@@ -173,6 +175,7 @@ pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
         log: Arc::new(log),
         token,
         rules,
+        next_policy_unix: next_unix,
         wallets: Arc::new(wallets),
         kin,
         clock,
@@ -341,6 +344,8 @@ pub async fn activate(log: &Log<Ledger>, rules: &Rules) -> Result<(), StartError
         }
         _ => {}
     }
+    // What cannot be served is not put into force.
+    drop(Wallets::new(rules)?);
     let event = Event::PolicyActivated {
         version: found,
         digest,

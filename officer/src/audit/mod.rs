@@ -7,6 +7,7 @@
 pub mod source;
 pub mod story;
 mod coins;
+mod governed;
 mod signatures;
 mod show;
 

@@ -32,6 +32,8 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::TokenKeyState { .. } => "token key state",
         Event::TokenWalletBound { .. } => "wallet bound",
         Event::KekImport { .. } => "key-encryption key",
+        Event::PolicyProposed { .. } => "policy proposed",
+        Event::PolicyVetoed { .. } => "policy vetoed",
         _ => "unknown",
     }
 }
@@ -131,6 +133,15 @@ fn rarely(event: &Event) -> String {
                 cloning_proof.map(|proof| format!(", cloning proof {}", hex::encode(proof)));
             let proof = proof.unwrap_or_default();
             return words(&format!("{wallet} ({tier}) to {}{proof}", keys.join(" ")));
+        }
+        Event::PolicyProposed { version, digest, officers, due_unix, .. } => {
+            let (officers, due) = (words(&officers.join(", ")), time(*due_unix));
+            let digest = hex::encode(digest);
+            return format!("version {version}, sha256 {digest}, due {due}, signed by {officers}");
+        }
+        Event::PolicyVetoed { digest, officers } => {
+            let officers = words(&officers.join(", "));
+            return format!("sha256 {}, by {officers}", hex::encode(digest));
         }
         Event::KekImport { what, key, serial } => {
             let key = key.map_or(String::new(), |key| format!(" {}", hex::encode(key)));

@@ -10,6 +10,7 @@ use bitcoin::Txid;
 use sha2::{Digest as _, Sha256};
 
 use super::coins::{self, SlotBytes};
+use super::governed;
 
 /// What the entries so far said, as far as later ones must agree with it.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Story {
     attestation_key: [u8; 32],
     last_ms: u64,
     policy: Option<u64>,
+    /// The text of that policy, and what was proposed to follow one.
+    governed: governed::Governed,
     wallets: HashMap<String, Imported>,
     requests: HashMap<[u8; 16], Request>,
     amounts: HashMap<SlotBytes, u128>,
@@ -86,9 +89,9 @@ impl Story {
                 self.attestation_key = *attestation_key;
                 Ok(())
             }
-            Event::PolicyActivated { version, digest, text, officers } => {
-                self.activate(*version, digest, text, officers)
-            }
+            Event::PolicyActivated { .. }
+            | Event::PolicyProposed { .. }
+            | Event::PolicyVetoed { .. } => self.policy(&entry.event),
             Event::WalletImported { wallet, descriptor, bundle, external, change, .. } => {
                 self.import(wallet, descriptor, *bundle, [*external, *change])
             }
@@ -162,8 +165,18 @@ impl Story {
         if officers.is_empty() {
             return Err("nobody signed this policy".to_owned());
         }
+        self.governed.activate(&self.network, self.last_ms / 1000, digest, text, officers)?;
         self.policy = Some(version);
         Ok(())
+    }
+
+    fn policy(&mut self, event: &Event) -> Result<(), String> {
+        match event {
+            Event::PolicyActivated { version, digest, text, officers } => {
+                self.activate(*version, digest, text, officers)
+            }
+            _ => self.governed.follow(&self.network, self.last_ms / 1000, event),
+        }
     }
 
     fn import(

@@ -99,6 +99,9 @@ pub fn compare(before: &Rules, after: &Rules) -> Comparison {
         said.governs(format!("network: {} becomes {}", before.network(), after.network()));
     }
     people(before, after, &mut said);
+    if before.governance() != after.governance() {
+        said.governs("who may change the policy, and how long that takes");
+    }
     wallets(before, after, &mut said);
     order_keys(before, after, &mut said);
     clients(before, after, &mut said);

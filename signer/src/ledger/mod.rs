@@ -11,6 +11,7 @@ mod attested;
 mod wallets;
 mod states;
 mod born;
+mod policies;
 pub mod nonces;
 
 use std::collections::HashMap;
@@ -31,6 +32,8 @@ pub use spends::{Given, Released};
 pub use states::KeyState;
 pub use wallets::{Imported, Imports};
 
+pub use policies::{ActivePolicy, Proposal};
+
 use nonces::{Nonces, Points};
 use spends::Spends;
 use wallets::Replaced;
@@ -41,7 +44,7 @@ use wallets::Replaced;
 #[derive(Debug, Default)]
 pub struct Ledger {
     beginning: Option<Beginning>,
-    policy: Option<ActivePolicy>,
+    policies: policies::Policies,
     imports: Imports,
     key_states: states::KeyStates,
     born: born::BornKeys,
@@ -61,15 +64,6 @@ pub struct Beginning {
     pub attestation_key: [u8; 32],
     /// SHA-256 of the wrapping key's SubjectPublicKeyInfo.
     pub wrapping_fingerprint: [u8; 32],
-}
-
-/// The policy last put into force.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ActivePolicy {
-    /// Its version.
-    pub version: u64,
-    /// SHA-256 of its text.
-    pub digest: [u8; 32],
 }
 
 /// A request that was readable.
@@ -128,7 +122,13 @@ impl Ledger {
     /// The policy last put into force.
     #[must_use]
     pub fn policy(&self) -> Option<ActivePolicy> {
-        self.policy
+        self.policies.active()
+    }
+
+    /// A policy that was proposed, by the SHA-256 of its text.
+    #[must_use]
+    pub fn proposal(&self, digest: &[u8; 32]) -> Option<Proposal> {
+        self.policies.proposal(digest)
     }
 
     /// Imported wallets.
@@ -255,14 +255,6 @@ impl Ledger {
             .get_mut(&id)
             .ok_or_else(|| wrong("a request was decided that was not admitted"))
     }
-
-    fn activate(&mut self, version: u64, digest: [u8; 32]) -> Result<(), FoldError> {
-        if self.policy.is_some_and(|active| active.version >= version) {
-            return Err(wrong("the policy's version did not rise"));
-        }
-        self.policy = Some(ActivePolicy { version, digest });
-        Ok(())
-    }
 }
 
 impl Fold for Ledger {
@@ -278,7 +270,9 @@ impl Fold for Ledger {
                 });
                 Ok(())
             }
-            Event::PolicyActivated { version, digest, .. } => self.activate(*version, *digest),
+            Event::PolicyActivated { .. }
+            | Event::PolicyProposed { .. }
+            | Event::PolicyVetoed { .. } => self.policies.take(seq, &entry.event),
             Event::WalletImported { wallet, descriptor, tier, bundle, external, change } => {
                 self.imports.import(wallet, descriptor, tier, *bundle, [*external, *change])
             }

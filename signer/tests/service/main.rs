@@ -20,6 +20,7 @@ mod states;
 mod born;
 mod sweeping;
 mod ungranted;
+mod governing;
 mod paying;
 mod orders;
 mod attesting;

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use policy::Rules;
 use policy::names::WalletName;
 use signer::config::Config;
+use signer::governing::in_force;
 use signer::log::Clock;
 use signer::{import, start};
 
@@ -16,17 +17,16 @@ pub(crate) async fn import_bundle(
     wallet: Option<String>,
     clock: Clock,
 ) -> anyhow::Result<()> {
-    let rules = config.rules()?;
-    let wallet = match wallet {
-        Some(name) => WalletName::parse(&name)?,
-        None => wallet_of(&rules, bundle)?,
-    };
     // One worker is enough for a checkpoint.
     let token_config = config.token.alone();
     let token = start::open_token(config, token_config).await?;
     let log = start::open_log(config, &token, clock.clone()).await?;
     start::note_waived(&log, start::waived(config, &token, &clock)).await?;
-    start::activate(&log, &rules).await?;
+    let rules = in_force(&log, config, &clock).await?.rules;
+    let wallet = match wallet {
+        Some(name) => WalletName::parse(&name)?,
+        None => wallet_of(&rules, bundle)?,
+    };
     let header = header_of(bundle)?;
     start::carries(config, &token.keys(), &wallet, &header)?;
     let imported = import::import(&log, &rules, &config.state_dir, &wallet, bundle).await;

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use policy::names::{KeyName, WalletName};
 use policy::rules::Tier;
 use signer::config::Config;
+use signer::governing::in_force;
 use signer::ledger::{KeyState, Ledger};
 use signer::log::{Clock, Log};
 use signer::token::Token;
@@ -15,11 +16,11 @@ use signer::{born, keys, start};
 use crate::cli::{KeyCommand, KeyOf, TokenKeyCommand, TokenKeyOf};
 
 pub(crate) async fn run_key(config: &Config, command: KeyCommand) -> anyhow::Result<()> {
-    let rules = config.rules()?;
     let token_config = config.token.alone();
     let token = start::open_token(config, token_config).await?;
-    let log = start::open_log(config, &token, Clock::system()).await?;
-    start::activate(&log, &rules).await?;
+    let clock = Clock::system();
+    let log = start::open_log(config, &token, clock.clone()).await?;
+    let rules = in_force(&log, config, &clock).await?.rules;
     let kin = log.read(|ledger| keys::Kin::read(ledger, &config.state_dir));
     let change = match command {
         KeyCommand::List => None,

@@ -1,0 +1,134 @@
+//! How a policy gives way to the next one: who must have signed, and whether it takes effect at once or after a delay. It
+//! reads no clock; since when a policy is proposed is the log's to say.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use asset::Network;
+
+use crate::compare::compare;
+use crate::document;
+use crate::names::{GroupName, KeyName};
+use crate::people::{OfficerKey, Quorum};
+use crate::rules::Rules;
+use crate::signed::{MAX_SIGNATURES, MAX_TEXT, PolicyError, SignedPolicy, bounded, digest};
+
+/// Who may change a policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Governance {
+    /// Who must sign what provably only tightens. It takes effect at once.
+    pub tighten: Quorum,
+    /// Who must sign anything else.
+    pub change: Quorum,
+    /// How long anything else is proposed before it takes effect, in seconds.
+    pub delay_seconds: u64,
+    /// The group any of whose members can stop it meanwhile.
+    pub veto: Option<GroupName>,
+}
+
+/// What becomes of a policy that enough officers of the one in force have signed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// It provably only tightens: at once.
+    AtOnce(Rules),
+    /// Once it was proposed for so many seconds, and nobody who may has vetoed it.
+    After(Rules, u64),
+}
+
+impl Rules {
+    /// Reads a policy again whose signatures were verified before, as the log says. For the signer's log alone: anything
+    /// else that calls this rules by a text nobody signed.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when this program no longer reads it, or it is for another network.
+    pub fn reopen(
+        text: &str,
+        officers: Vec<KeyName>,
+        network: Network,
+    ) -> Result<Self, PolicyError> {
+        bounded("policy", text, MAX_TEXT)?;
+        let document = document::read(text, network)?;
+        Ok(Self { document, text: text.to_string(), digest: digest(text), officers })
+    }
+
+    /// Whether and how this policy, being in force, gives way to another.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when a signature is wrong or by nobody this policy knows, when too few signed, and
+    /// [`PolicyError::Governance`] when nothing governs this policy, the version does not rise, or the next one would be
+    /// governed by nobody.
+    pub fn next(&self, signed: &SignedPolicy<'_>) -> Result<Next, PolicyError> {
+        bounded("signature file", signed.signatures, MAX_SIGNATURES)?;
+        let by = signed.signers(&self.signing_officers())?;
+        self.gives_way(Self::reopen(signed.text, by, self.network())?)
+    }
+
+    /// The same for a policy whose signatures were verified before: by its [`officers`](Self::officers).
+    ///
+    /// # Errors
+    /// [`PolicyError::Governance`], as for [`next`](Self::next).
+    pub fn gives_way(&self, next: Self) -> Result<Next, PolicyError> {
+        let refuse = |reason: String| Err(PolicyError::Governance(reason));
+        let Some(governance) = self.governance() else {
+            return refuse("it says nothing of who may change it".to_string());
+        };
+        if next.version() <= self.version() {
+            return refuse(format!(
+                "version {} does not follow {}",
+                next.version(),
+                self.version()
+            ));
+        }
+        if next.governance().is_none() {
+            return refuse(
+                "it would be governed by nobody: keep a [governance] section".to_string(),
+            );
+        }
+        let people: BTreeSet<&KeyName> = next.officers().iter().collect();
+        let met = |quorum: &Quorum| quorum.is_met(&self.everybody(), &people);
+        let (enough, tightens) = (met(&governance.change), compare(self, &next).only_tightens());
+        if tightens && (enough || met(&governance.tighten)) {
+            return Ok(Next::AtOnce(next));
+        }
+        if enough {
+            return Ok(Next::After(next, governance.delay_seconds));
+        }
+        let wanted = match tightens {
+            true => format!("{}, or {}", governance.tighten, governance.change),
+            false => governance.change.to_string(),
+        };
+        let signed: Vec<&str> = next.officers().iter().map(KeyName::as_str).collect();
+        refuse(format!("it must be signed by {wanted}, and is by [{}]", signed.join(", ")))
+    }
+
+    /// Who of those that may has vetoed the policy with this text.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when a signature is wrong or by somebody who may not.
+    pub fn vetoed_by(&self, vetoed: &SignedPolicy<'_>) -> Result<Vec<KeyName>, PolicyError> {
+        bounded("signature file", vetoed.signatures, MAX_SIGNATURES)?;
+        let group = self.governance().and_then(|governance| governance.veto.as_ref());
+        let may = self.everybody().members(group.into_iter());
+        let mut officers = self.signing_officers();
+        officers.retain(|(name, _)| may.contains(name));
+        vetoed.signers_of(&veto_message(vetoed.text), &officers)
+    }
+
+    /// Officers who can sign policies, with their keys.
+    fn signing_officers(&self) -> Vec<(KeyName, [u8; 32])> {
+        let key = |key: &OfficerKey| match key {
+            OfficerKey::Ed25519(key) => Some(*key),
+            OfficerKey::P256(_) => None,
+        };
+        let officers = self.people().iter();
+        officers.filter_map(|officer| Some((officer.name.clone(), key(&officer.key)?))).collect()
+    }
+}
+
+/// What an officer signs with Ed25519 so that a proposed policy never takes effect.
+#[must_use]
+pub fn veto_message(text: &str) -> Vec<u8> {
+    format!("cofferdam-policy-veto-v1\nsha256: {}\n", hex::encode(digest(text))).into_bytes()
+}

@@ -1,0 +1,141 @@
+//! One policy gives way to the next: only to what enough officers of the one in force signed, at once where it only
+//! tightens, after a delay otherwise, and never to one that somebody who may has vetoed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use common::{Knobs, load, officer, people, policy_text};
+use ed25519_dalek::Signer as _;
+use policy::governance::{Next, veto_message};
+use policy::names::KeyName;
+use policy::signed::signature_line;
+use policy::{PolicyError, Rules, SignedPolicy, sign_message};
+
+const GOVERNANCE: &str = "[governance]\ntighten = \"1 of treasury + risk\"\nchange = \"2 of treasury and 1 of risk\"\nmax_per_domain = 1\ndelay = \"48h\"\nveto = \"risk\"\n";
+const SEEDS: [(&str, u8); 5] = [("ada", 21), ("bob", 22), ("cyd", 23), ("dan", 24), ("eve", 25)];
+
+fn text(version: u64, max_total: u128) -> String {
+    let knobs = Knobs { max_total, extra: people() + GOVERNANCE, ..Knobs::default() };
+    policy_text(&knobs).replacen("version = 3", &format!("version = {version}"), 1)
+}
+
+fn signatures(message: &[u8], names: &[&str]) -> String {
+    let seed = |name: &str| SEEDS.iter().find(|(known, _)| *known == name).unwrap().1;
+    let line = |name: &&str| {
+        let signature = officer(seed(name)).sign(message).to_bytes();
+        signature_line(&KeyName::parse(name).unwrap(), &signature)
+    };
+    names.iter().map(line).collect()
+}
+
+fn next(now: &Rules, text: &str, by: &[&str]) -> Result<Next, PolicyError> {
+    now.next(&SignedPolicy { text, signatures: &signatures(&sign_message(text), by) })
+}
+
+fn refused(result: Result<Next, PolicyError>) -> String {
+    match result {
+        Err(PolicyError::Governance(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_only_tightens_takes_effect_at_once_by_the_small_quorum() {
+    let now = load(&text(3, 10_000));
+    let tighter = text(4, 9_000);
+    for by in [&["ada"][..], &["eve"], &["ada", "cyd", "eve"]] {
+        let Next::AtOnce(rules) = next(&now, &tighter, by).unwrap() else { panic!("{by:?}") };
+        assert_eq!((rules.version(), rules.officers().len()), (4, by.len()));
+    }
+    assert!(refused(next(&now, &tighter, &[])).contains("1 of treasury + risk, or 2 of treasury"));
+}
+
+#[test]
+fn anything_else_needs_the_big_quorum_and_the_delay() {
+    let now = load(&text(3, 10_000));
+    let looser = text(4, 10_001);
+    // Two of treasury and one of risk, from three sites: ada or bob of Zurich, cyd of Oslo, so eve of Lima.
+    let Next::After(rules, delay) = next(&now, &looser, &["ada", "cyd", "eve"]).unwrap() else {
+        panic!("at once")
+    };
+    assert_eq!((rules.version(), delay), (4, 48 * 3_600));
+    for by in [
+        &["ada"][..],
+        &["ada", "eve"],
+        &["ada", "bob", "eve"],
+        &["ada", "cyd", "dan"],
+        &["ada", "bob", "cyd"],
+    ] {
+        assert!(refused(next(&now, &looser, by)).contains("must be signed by"), "{by:?}");
+    }
+}
+
+#[test]
+fn governors_are_changed_by_the_big_quorum_alone() {
+    let now = load(&text(3, 10_000));
+    for (from, to) in [
+        ("delay = \"48h\"", "delay = \"96h\""),
+        ("tighten = \"1 of", "tighten = \"2 of"),
+        ("members = [\"dan\", \"eve\"]", "members = [\"eve\"]"),
+        ("cold = \"cold\"", "cold = \"vault\""),
+    ] {
+        let changed = text(4, 9_000).replacen(from, to, 1);
+        assert_ne!(changed, text(4, 9_000), "{from}");
+        refused(next(&now, &changed, &["ada"]));
+        let signed = next(&now, &changed, &["bob", "cyd", "eve"]).unwrap();
+        assert!(matches!(signed, Next::After(..)), "{from}");
+    }
+    let ungoverned = text(4, 9_000).replacen(GOVERNANCE, "", 1);
+    let all = ["ada", "bob", "cyd", "dan", "eve"];
+    assert!(refused(next(&now, &ungoverned, &all)).contains("governed by nobody"));
+}
+
+#[test]
+fn versions_rise_and_signatures_hold() {
+    let now = load(&text(3, 10_000));
+    for version in [1, 2, 3] {
+        assert!(refused(next(&now, &text(version, 9_000), &["ada"])).contains("does not follow"));
+    }
+    let (one, other) = (text(4, 9_000), text(5, 9_000));
+    // Signatures over another text, or by somebody who is no officer of the policy in force.
+    let foreign = signatures(&sign_message(&other), &["ada"]);
+    let error = now.next(&SignedPolicy { text: &one, signatures: &foreign }).unwrap_err();
+    assert!(matches!(error, PolicyError::Signatures { line: 1, .. }), "{error}");
+    let key = officer(1).sign(&sign_message(&one)).to_bytes();
+    let stranger = signature_line(&KeyName::parse("zoe").unwrap(), &key);
+    now.next(&SignedPolicy { text: &one, signatures: &stranger }).unwrap_err();
+    // The officers of the next policy have no say in it.
+    let hex = |seed| -> String {
+        common::public(&officer(seed)).iter().map(|b| format!("{b:02x}")).collect()
+    };
+    let taken = one.replacen(&hex(21), &hex(99), 1);
+    assert_ne!(taken, one);
+    let own = officer(99).sign(&sign_message(&taken)).to_bytes();
+    let own = signature_line(&KeyName::parse("ada").unwrap(), &own);
+    now.next(&SignedPolicy { text: &taken, signatures: &own }).unwrap_err();
+}
+
+#[test]
+fn a_veto_is_by_the_vetoing_group_and_over_this_text() {
+    let now = load(&text(3, 10_000));
+    let looser = text(4, 10_001);
+    let veto = |message: &[u8], by: &[&str]| {
+        now.vetoed_by(&SignedPolicy { text: &looser, signatures: &signatures(message, by) })
+    };
+    assert_eq!(veto(&veto_message(&looser), &["eve"]).unwrap(), [KeyName::parse("eve").unwrap()]);
+    assert!(veto(&veto_message(&looser), &[]).unwrap().is_empty());
+    veto(&veto_message(&looser), &["ada"]).unwrap_err();
+    veto(&veto_message(&text(5, 10_001)), &["eve"]).unwrap_err();
+    veto(&sign_message(&looser), &["eve"]).unwrap_err();
+}
+
+#[test]
+fn a_policy_without_governance_gives_way_to_none_by_itself() {
+    let now = load(&policy_text(&Knobs::default()));
+    assert!(refused(next(&now, &text(4, 9_000), &["ada"])).contains("who may change it"));
+}

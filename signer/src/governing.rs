@@ -1,0 +1,190 @@
+//! Which policy a signer serves under: the first by the officers of its configuration, every later one by what the policy
+//! in force says of who may change it. It never lets a file on this machine rule that those people did not sign for.
+
+use std::path::{Path, PathBuf};
+
+use audit::entry::Event;
+use policy::governance::Next;
+use policy::names::KeyName;
+use policy::{PolicyError, Rules, SignedPolicy};
+use sha2::{Digest as _, Sha256};
+
+use crate::config::{Config, ConfigError, read};
+use crate::ledger::{ActivePolicy, Ledger, Proposal};
+use crate::log::{Clock, Log, LogError, Step};
+use crate::start::{StartError, activate};
+
+/// The policy to serve under, and when it is worth looking again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InForce {
+    /// The policy.
+    pub rules: Rules,
+    /// When a proposed one may take its place, Unix seconds.
+    pub next_unix: Option<u64>,
+}
+
+/// Finds it: writes down what the policy file proposes, and puts into force what may be.
+///
+/// # Errors
+/// [`StartError`] when the file is not a policy that may follow the one in force, or the log cannot be read.
+pub async fn in_force(
+    log: &Log<Ledger>,
+    config: &Config,
+    clock: &Clock,
+) -> Result<InForce, StartError> {
+    let now = match log.read(Ledger::policy) {
+        Some(active) => reopen(log, config, active).await?,
+        None => None,
+    };
+    let Some(now) = now.filter(|rules| rules.governance().is_some()) else {
+        let rules = config.rules()?;
+        activate(log, &rules).await?;
+        return Ok(InForce { rules, next_unix: None });
+    };
+    let (text, signatures) = config.policy_files()?;
+    let found: [u8; 32] = Sha256::digest(&text).into();
+    if found == *now.digest() {
+        return Ok(InForce { rules: now, next_unix: None });
+    }
+    let signed = SignedPolicy { text: &text, signatures: &signatures };
+    match now.next(&signed).map_err(|source| wrong(config, source))? {
+        Next::AtOnce(rules) => {
+            activate(log, &rules).await?;
+            Ok(InForce { rules, next_unix: None })
+        }
+        Next::After(next, delay_seconds) => {
+            let proposal = propose(log, &next, delay_seconds, clock).await?;
+            let proposal = veto(log, config, &now, &signed, proposal).await?;
+            follow(log, now, next, proposal, clock).await
+        }
+    }
+}
+
+/// The policy in force, as the log has it.
+async fn reopen(
+    log: &Log<Ledger>,
+    config: &Config,
+    active: ActivePolicy,
+) -> Result<Option<Rules>, StartError> {
+    let entry = log.entry(active.seq).await?;
+    match entry.event {
+        Event::PolicyActivated { text, officers, .. }
+            if <[u8; 32]>::from(Sha256::digest(&text)) == active.digest =>
+        {
+            let officers = officers.iter().filter_map(|name| KeyName::parse(name).ok()).collect();
+            match Rules::reopen(&text, officers, config.network) {
+                Ok(rules) => Ok(Some(rules)),
+                // From before there were sections that this program asks for: nothing governs it.
+                Err(_) if !text.contains("[governance]") => Ok(None),
+                Err(source) => Err(wrong(config, source)),
+            }
+        }
+        _ => Err(LogError::Missing(active.seq).into()),
+    }
+}
+
+async fn propose(
+    log: &Log<Ledger>,
+    next: &Rules,
+    delay_seconds: u64,
+    clock: &Clock,
+) -> Result<Proposal, StartError> {
+    let digest = *next.digest();
+    if let Some(proposal) = log.read(|ledger| ledger.proposal(&digest)) {
+        return Ok(proposal);
+    }
+    let now = log.read(|ledger| ledger.not_before_latest(clock.unix_seconds()));
+    let due_unix = now.saturating_add(delay_seconds);
+    let event = Event::PolicyProposed {
+        version: next.version(),
+        digest,
+        text: next.text().to_owned(),
+        officers: next.officers().iter().map(ToString::to_string).collect(),
+        due_unix,
+    };
+    log.commit(|_| Step::write(vec![event], ())).await?;
+    tracing::warn!(
+        version = next.version(),
+        digest = hex::encode(digest),
+        due_unix,
+        "a policy is proposed that may loosen, or changes who governs: it comes into force when it is due, unless it is vetoed"
+    );
+    Ok(Proposal { due_unix, vetoed: false })
+}
+
+/// Reads the vetoes that lie beside the policy.
+async fn veto(
+    log: &Log<Ledger>,
+    config: &Config,
+    now: &Rules,
+    signed: &SignedPolicy<'_>,
+    proposal: Proposal,
+) -> Result<Proposal, StartError> {
+    let path = config.policy_vetoes();
+    let signatures = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(proposal),
+        Err(source) => return Err(ConfigError::Read { path, source }.into()),
+    };
+    let vetoed = SignedPolicy { text: signed.text, signatures: &signatures };
+    let officers = now.vetoed_by(&vetoed).map_err(|source| wrong_at(&path, source))?;
+    if officers.is_empty() || proposal.vetoed {
+        return Ok(proposal);
+    }
+    let digest = Sha256::digest(signed.text).into();
+    let officers: Vec<String> = officers.iter().map(ToString::to_string).collect();
+    tracing::warn!(officers = officers.join(", "), "the proposed policy is vetoed");
+    log.commit(|_| Step::write(vec![Event::PolicyVetoed { digest, officers }], ())).await?;
+    Ok(Proposal { vetoed: true, ..proposal })
+}
+
+async fn follow(
+    log: &Log<Ledger>,
+    now: Rules,
+    next: Rules,
+    proposal: Proposal,
+    clock: &Clock,
+) -> Result<InForce, StartError> {
+    if proposal.vetoed {
+        tracing::warn!(
+            version = next.version(),
+            "the policy file was vetoed: the one in force stays"
+        );
+        return Ok(InForce { rules: now, next_unix: None });
+    }
+    let time = log.read(|ledger| ledger.not_before_latest(clock.unix_seconds()));
+    if time < proposal.due_unix {
+        return Ok(InForce { rules: now, next_unix: Some(proposal.due_unix) });
+    }
+    activate(log, &next).await?;
+    Ok(InForce { rules: next, next_unix: None })
+}
+
+fn wrong(config: &Config, source: PolicyError) -> StartError {
+    wrong_at(&config.policy, source)
+}
+
+fn wrong_at(path: &Path, source: PolicyError) -> StartError {
+    ConfigError::Policy { path: path.to_owned(), source }.into()
+}
+
+impl Config {
+    /// The policy's text and its officers' signatures, not looked at.
+    fn policy_files(&self) -> Result<(String, String), ConfigError> {
+        Ok((read(&self.policy)?, read(&self.policy_signatures())?))
+    }
+
+    /// Where vetoes against the policy lie.
+    fn policy_vetoes(&self) -> PathBuf {
+        let mut path = self.policy.clone().into_os_string();
+        path.push(".veto");
+        path.into()
+    }
+
+    /// The policy file's words, whoever signed them, for a signer that serves nothing but the reason why not.
+    pub(crate) fn unsigned_rules(&self) -> Result<Rules, ConfigError> {
+        let text = read(&self.policy)?;
+        Rules::reopen(&text, Vec::new(), self.network)
+            .map_err(|source| ConfigError::Policy { path: self.policy.clone(), source })
+    }
+}

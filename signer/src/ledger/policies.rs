@@ -1,0 +1,82 @@
+//! Which policy is in force, which were proposed, and which were vetoed. It never looks into a policy.
+
+use std::collections::HashMap;
+
+use audit::entry::Event;
+
+use super::{FoldError, wrong};
+
+/// The policy last put into force.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ActivePolicy {
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of its text.
+    pub digest: [u8; 32],
+    /// Number of the entry that holds its text.
+    pub seq: u64,
+}
+
+/// A policy that was proposed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proposal {
+    /// It takes effect no sooner, Unix seconds.
+    pub due_unix: u64,
+    /// It never takes effect.
+    pub vetoed: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Policies {
+    active: Option<ActivePolicy>,
+    proposed: HashMap<[u8; 32], Proposal>,
+}
+
+impl Policies {
+    pub(super) fn active(&self) -> Option<ActivePolicy> {
+        self.active
+    }
+
+    pub(super) fn proposal(&self, digest: &[u8; 32]) -> Option<Proposal> {
+        self.proposed.get(digest).copied()
+    }
+
+    /// What an entry about policies says; no other is known here.
+    pub(super) fn take(&mut self, seq: u64, event: &Event) -> Result<(), FoldError> {
+        match event {
+            Event::PolicyActivated { version, digest, .. } => self.activate(seq, *version, *digest),
+            Event::PolicyProposed { version, digest, due_unix, .. } => {
+                self.propose(*version, *digest, *due_unix)
+            }
+            Event::PolicyVetoed { digest, .. } => match self.proposed.get_mut(digest) {
+                Some(proposal) if !proposal.vetoed => {
+                    proposal.vetoed = true;
+                    Ok(())
+                }
+                _ => Err(wrong("a policy was vetoed that was not proposed, or twice")),
+            },
+            _ => Err(wrong("this entry is about no policy")),
+        }
+    }
+
+    fn activate(&mut self, seq: u64, version: u64, digest: [u8; 32]) -> Result<(), FoldError> {
+        if self.active.is_some_and(|active| active.version >= version) {
+            return Err(wrong("the policy's version did not rise"));
+        }
+        if self.proposal(&digest).is_some_and(|proposal| proposal.vetoed) {
+            return Err(wrong("a policy that was vetoed came into force"));
+        }
+        self.active = Some(ActivePolicy { version, digest, seq });
+        Ok(())
+    }
+
+    fn propose(&mut self, version: u64, digest: [u8; 32], due_unix: u64) -> Result<(), FoldError> {
+        if self.active.is_none_or(|active| active.version >= version) {
+            return Err(wrong("a policy was proposed that could not follow the one in force"));
+        }
+        match self.proposed.insert(digest, Proposal { due_unix, vetoed: false }) {
+            None => Ok(()),
+            Some(_) => Err(wrong("a policy was proposed twice")),
+        }
+    }
+}

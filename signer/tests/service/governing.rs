@@ -1,0 +1,130 @@
+//! How a serving signer comes to another policy: by those whom the one in force names, and by nobody who edits its files.
+
+use std::fs;
+
+use audit::entry::Event;
+use ed25519_dalek::{Signer as _, SigningKey};
+use policy::governance::veto_message;
+use policy::names::KeyName;
+use policy::sign_message;
+use policy::signed::signature_line;
+use signer::log::Clock;
+
+use crate::common::{Knobs, policy_signatures, policy_text};
+use crate::house::House;
+
+const HOUR: u64 = 3_600;
+const OFFICERS: [(&str, u8, &str); 3] =
+    [("ada", 31, "zurich"), ("cyd", 32, "oslo"), ("eve", 33, "lima")];
+
+fn key(name: &str) -> SigningKey {
+    let seed = OFFICERS.iter().find(|(known, ..)| *known == name).unwrap().1;
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn governed(house: &House, version: u64, fee_budget: u64) -> String {
+    let knobs = Knobs { version, fee_budget, ..Knobs::default() };
+    let mut text = policy_text(&house.descriptors, &knobs);
+    for (name, _, site) in OFFICERS {
+        let key = hex::encode(key(name).verifying_key().to_bytes());
+        text +=
+            &format!("[[officer]]\nname = \"{name}\"\ndomain = \"{site}\"\ned25519 = \"{key}\"\n");
+    }
+    text + "[[group]]\nname = \"board\"\nmembers = [\"ada\", \"cyd\", \"eve\"]\n\
+            [governance]\ntighten = \"1 of board\"\nchange = \"2 of board\"\nmax_per_domain = 1\ndelay = \"48h\"\nveto = \"board\"\n"
+}
+
+fn write(house: &House, text: &str, signatures: &str) {
+    fs::write(&house.config.policy, text).unwrap();
+    fs::write(house.config.policy.with_extension("toml.sig"), signatures).unwrap();
+}
+
+fn by(message: &[u8], names: &[&str]) -> String {
+    let line = |name: &&str| {
+        signature_line(&KeyName::parse(name).unwrap(), &key(name).sign(message).to_bytes())
+    };
+    names.iter().map(line).collect()
+}
+
+/// The machine's time, so many hours later.
+fn later(hours: u64) -> Clock {
+    let clock = Clock::system();
+    Clock::from_fn(move || clock.unix_ms() + hours * HOUR * 1_000)
+}
+
+async fn version(house: &mut House, hours: u64) -> u64 {
+    house.open_at(later(hours)).await;
+    let version = house.app().rules.version();
+    house.close().await;
+    version
+}
+
+/// Why it does not start.
+async fn refusal(house: &House, hours: u64) -> String {
+    match signer::serve::run(&house.config, later(hours)).await {
+        Ok(_) => panic!("it started"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_governed_policy_gives_way_to_what_its_officers_signed_alone() {
+    let mut house = House::new().await;
+    house.close().await;
+    let first = governed(&house, 2, 50_000);
+    write(&house, &first, &policy_signatures(&first));
+    assert_eq!(
+        version(&mut house, 0).await,
+        2,
+        "the configuration's officers bring the first one in"
+    );
+
+    // From now on they have no say, whatever the configuration names.
+    let tighter = governed(&house, 3, 40_000);
+    write(&house, &tighter, &policy_signatures(&tighter));
+    assert!(refusal(&house, 0).await.contains("policy signatures line 1"));
+    write(&house, &tighter, "");
+    assert!(refusal(&house, 0).await.contains("1 of board"));
+    write(&house, &tighter, &by(&sign_message(&tighter), &["eve"]));
+    assert_eq!(version(&mut house, 0).await, 3, "it only tightens: one is enough, at once");
+
+    let looser = governed(&house, 4, 60_000);
+    write(&house, &looser, &by(&sign_message(&looser), &["eve"]));
+    assert!(refusal(&house, 0).await.contains("2 of board"));
+    write(&house, &looser, &by(&sign_message(&looser), &["eve", "ada"]));
+    assert_eq!(version(&mut house, 0).await, 3, "proposed");
+    assert_eq!(version(&mut house, 47).await, 3, "the delay is not over");
+    house.open_at(later(47)).await;
+    assert!(house.app().next_policy_unix.is_some());
+    let proposals = house.entries(0).await.into_iter().filter(|entry| {
+        matches!(&entry.event, Event::PolicyProposed { version: 4, officers, .. } if officers.len() == 2)
+    });
+    assert_eq!(proposals.count(), 1, "restarts propose nothing again");
+    house.close().await;
+    assert_eq!(version(&mut house, 49).await, 4);
+}
+
+#[tokio::test]
+async fn a_vetoed_policy_never_comes_into_force() {
+    let mut house = House::new().await;
+    house.close().await;
+    let first = governed(&house, 2, 50_000);
+    write(&house, &first, &policy_signatures(&first));
+    assert_eq!(version(&mut house, 0).await, 2);
+    let looser = governed(&house, 3, 60_000);
+    write(&house, &looser, &by(&sign_message(&looser), &["cyd", "ada"]));
+    let veto = house.config.policy.with_extension("toml.veto");
+    // Not a veto over this text.
+    fs::write(&veto, by(&veto_message(&first), &["eve"])).unwrap();
+    assert!(refusal(&house, 0).await.contains("signature"));
+    fs::write(&veto, by(&veto_message(&looser), &["eve"])).unwrap();
+    assert_eq!(version(&mut house, 0).await, 2);
+    // Also without the file: it is in the log.
+    fs::remove_file(&veto).unwrap();
+    assert_eq!(version(&mut house, 60).await, 2);
+    // What comes after it is another matter.
+    let other = governed(&house, 4, 55_000);
+    write(&house, &other, &by(&sign_message(&other), &["cyd", "eve"]));
+    assert_eq!(version(&mut house, 60).await, 2);
+    assert_eq!(version(&mut house, 60 + 49).await, 4);
+}

@@ -60,15 +60,20 @@ fn words(page: &str) -> Option<String> {
     Some(parts.chunks(2).map(|pair| pair[1]).collect::<Vec<_>>().join(" "))
 }
 
-#[test]
-fn from_the_first_screen_to_the_drill() {
-    let folder = tempfile::tempdir().unwrap();
+/// A token's public key in a file; its fingerprint as people type it.
+fn token(folder: &Path, name: &str) -> String {
     let key = RsaPrivateKey::new(&mut rand::rngs::OsRng, 3072).unwrap();
     let der = key.to_public_key().to_public_key_der().unwrap();
     let text = base64::engine::general_purpose::STANDARD.encode(der.as_bytes());
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
-    fs::write(folder.path().join("token.pem"), &pem).unwrap();
-    let fingerprint = WrappingKey::from_pem(&pem).unwrap().lines().join(" ");
+    fs::write(folder.join(name), &pem).unwrap();
+    WrappingKey::from_pem(&pem).unwrap().lines().join(" ")
+}
+
+#[test]
+fn from_the_first_screen_to_the_drill() {
+    let folder = tempfile::tempdir().unwrap();
+    let fingerprint = token(folder.path(), "token.pem");
     let place = "--network signet --wallet-account 1";
 
     let make = "--external 2 --change 1 --wrapping-key token.pem --out w.bundle --descriptor-out w.descriptor";
@@ -118,4 +123,46 @@ fn from_the_first_screen_to_the_drill() {
     terminal.answer("The same again: ", "other");
     let (made, screen) = terminal.finish();
     assert!(!made && screen.contains("passphrases differ"), "{screen}");
+}
+
+/// Whatever shares are typed for, no page ever has two of them, and the last one has none, nor a private key.
+#[test]
+fn typed_shares_are_cleared_by_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = ["one.pem", "other.pem"].map(|name| token(folder.path(), name));
+    let place = "--network signet --wallet-account 1";
+    let make = "--external 1 --change 1 --out b --descriptor-out d --wrapping-key one.pem";
+    let files = "--shares 2of2 --share-out s1 --share-out s2";
+    let mut terminal = Terminal::start(folder.path(), &format!("create {place} {make} {files}"));
+    terminal.answer("Type the fingerprint that the signer shows: ", &one);
+    let (made, screen) = terminal.finish();
+    assert!(made, "{screen}");
+    let shares = ["s1", "s2"].map(|name| fs::read_to_string(folder.path().join(name)).unwrap());
+
+    let restore = "--external 1 --change 1 --out r --wrapping-key one.pem";
+    for (line, fingerprint) in [
+        (format!("drill {place} --descriptor d"), None),
+        (format!("exit {place} --descriptor d --out p"), None),
+        ("verify b --transcript t".to_owned(), None),
+        (format!("restore {place} --descriptor d {restore}"), Some(&one)),
+        ("extend --bundle b --external 2 --out e --wrapping-key one.pem".to_owned(), Some(&one)),
+        ("reseal --bundle b --out o --wrapping-key other.pem".to_owned(), Some(&other)),
+    ] {
+        let mut terminal = Terminal::start(folder.path(), &line);
+        if let Some(fingerprint) = fingerprint {
+            terminal.answer("Type the fingerprint that the signer shows: ", fingerprint);
+        }
+        for share in &shares {
+            terminal.answer("Type a share, all words on one line: ", share.trim());
+        }
+        let (done, screen) = terminal.finish();
+        assert!(done, "{line}: {screen}");
+        // What tells them apart comes after the words that all shares of a set begin with.
+        let seen = |page: &str| shares.iter().filter(|share| page.contains(&share[30..80])).count();
+        let pages: Vec<usize> = screen.split(CLEAR).map(seen).collect();
+        assert_eq!(pages.iter().sum::<usize>(), 2, "{line}: what was typed was echoed once each");
+        assert!(pages.iter().all(|shares| *shares <= 1), "{line}: {pages:?}");
+        assert_eq!(pages.last(), Some(&0), "{line}");
+        assert!(!screen.contains("tprv"), "{line}");
+    }
 }

@@ -129,6 +129,30 @@ impl Host {
         consensus::deserialize(&reply.transaction).map(Reply::Complete).map_err(broken)
     }
 
+    /// Where one of the three shares of a wallet's seed lies, any two of which give it back.
+    pub fn share(&self, wallet: &str, number: u8) -> PathBuf {
+        keys::share(self.dir(), wallet, number)
+    }
+
+    /// Takes the token, its bundles and all that the signer knows away for good.
+    pub fn lose(&self) -> Result<()> {
+        for folder in ["token", "signer"] {
+            fs::remove_dir_all(self.dir().join(folder))?;
+        }
+        for file in fs::read_dir(self.dir().join("ceremony"))? {
+            let path = file?.path();
+            if path.extension().is_some_and(|ending| ending == "bundle") {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs one of the programs and returns what it printed.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        self.stage.programs.run(program, arguments)
+    }
+
     /// What the signer says of its token's keys.
     pub fn token(&self) -> &TokenFacts {
         &self.stage.token

@@ -74,12 +74,18 @@ impl Stage {
             Tier::TokenHd | Tier::SealedHd => "",
         };
         fs::write(self.signer_config(), format!("{config}{section}{schemes}"))?;
+        self.make_keys()?;
+        Ok(&self.token)
+    }
+
+    /// Has the token make its keys, and brings those that a ceremony needs to it.
+    fn make_keys(&mut self) -> Result<()> {
         let pem = self.dir.join("ceremony").join("wrapping-key.pem");
         let said = self.signer(&["init", "--pem", text(&pem)?])?;
         self.token = TokenFacts::read(&said)?;
         let pem = self.dir.join("ceremony").join("sealing-key.pem");
         self.signer(&["wrapping-key", "--sealing", "--pem", text(&pem)?])?;
-        Ok(&self.token)
+        Ok(())
     }
 
     /// Makes the accounts of `deposits` and `hot`, their children wrapped for the token, and the cold wallet.
@@ -179,10 +185,7 @@ impl Stage {
         let config = fs::read_to_string(self.signer_config())?;
         let (ours, _) = config.split_once("[token]").context("no token is configured")?;
         fs::write(self.signer_config(), format!("{ours}{section}"))?;
-        let pem = self.dir.join("ceremony").join("wrapping-key.pem");
-        let said = self.signer(&["init", "--pem", text(&pem)?])?;
-        self.token = TokenFacts::read(&said)?;
-        Ok(())
+        self.make_keys()
     }
 
     pub(super) fn signer_config(&self) -> PathBuf {

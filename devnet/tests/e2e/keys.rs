@@ -4,16 +4,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
-use bitcoin::secp256k1::Secp256k1;
-use bitcoin::{Amount, NetworkKind};
+use bitcoin::Amount;
 use devnet::Stack;
-use devnet::stack::{Children, Options};
+use devnet::stack::{Children, Options, Script, Tier};
 use devnet::wait::until;
-use serde_json::{Value, json};
-use slip39::{Mnemonic, Passphrase, Recovery};
 
-const COIN: Amount = Amount::from_sat(5_000_000);
+use crate::leaving::{Keys, by_hand, by_program, spent, text};
+
+pub(crate) const COIN: Amount = Amount::from_sat(5_000_000);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wallet_grows_outlives_its_token_and_can_be_left() {
@@ -36,7 +34,8 @@ async fn extended(stack: &mut Stack) -> String {
     stack.signer.stop().unwrap();
     let bundle = stack.dir().join("ceremony").join("extended.bundle");
     let old = stack.bundle("deposits");
-    again(stack, "extend", "deposits", &old, &bundle, &["--external", "9", "--change", "5"]);
+    let more = ["--external", "9", "--change", "5"];
+    again(stack, ("extend", Tier::TokenHd), "deposits", &old, &bundle, &more).unwrap();
     let said = stack.run_signer(&["import", text(&bundle)]).unwrap();
     assert!(said.contains("in place of the bundle before, 9 external and 5 change"), "{said}");
     stack.start_signer().await.unwrap();
@@ -64,7 +63,7 @@ async fn resealed(stack: &mut Stack, earlier: &str) -> String {
         [("deposits", folder.join("extended.bundle")), ("hot", stack.bundle("hot"))]
     {
         let bundle = folder.join(format!("{wallet}.resealed"));
-        again(stack, "reseal", wallet, &old, &bundle, &[]);
+        again(stack, ("reseal", Tier::TokenHd), wallet, &old, &bundle, &[]).unwrap();
         let foreign = stack.run_signer(&["import", text(&old)]).unwrap_err().to_string();
         assert!(foreign.contains("wrapped for another token"), "{foreign}");
         let said = stack.run_signer(&["import", text(&bundle)]).unwrap();
@@ -101,74 +100,24 @@ async fn left(mut stack: Stack, deposits: &[String]) {
     stack.watcher.stop().unwrap();
     stack.signer.stop().unwrap();
 
-    let folder = stack.dir().join("ceremony");
-    let by_program = folder.join("deposits.private");
-    let (one, two) = (stack.share("deposits", 3), stack.share("deposits", 1));
-    let descriptor = folder.join("deposits.descriptor");
-    let exit = [
-        "exit",
-        "--network=regtest",
-        "--wallet-account=0",
-        "--share",
-        text(&one),
-        "--share",
-        text(&two),
-        "--descriptor",
-        text(&descriptor),
-        "--out",
-        text(&by_program),
-    ];
-    stack.run("ceremony", &exit).unwrap();
-    let deposits_private = std::fs::read_to_string(&by_program).unwrap().trim().to_owned();
-    let hot_private = by_hand(&stack, "hot", 1, &stack.descriptors().hot).await;
-
+    let keys = |wallet: &str, numbers: [u8; 2]| Keys {
+        shares: numbers.map(|number| stack.share(wallet, number)),
+        descriptor: stack.dir().join("ceremony").join(format!("{wallet}.descriptor")),
+    };
+    let deposits_private = by_program(
+        |arguments| stack.run("ceremony", arguments),
+        &keys("deposits", [3, 1]),
+        (0, Script::Wpkh),
+    );
+    let hot_private = by_hand(&stack.node, &keys("hot", [2, 3]), "m/84h/1h/1h").await;
     for (wallet, private, coins) in [("deposits", deposits_private, 2), ("hot", hot_private, 1)] {
-        let amount = spent_by_node(&stack, wallet, &private).await;
+        let amount = spent(&stack.node, wallet, &private).await;
         assert_eq!(amount, COIN * coins, "{wallet}");
     }
 }
 
-/// The private descriptor without our program: seed from shares, BIP-32 by another library, checksum by the node.
-async fn by_hand(stack: &Stack, wallet: &str, account: u32, descriptor: &str) -> String {
-    let mut recovery = Recovery::new();
-    for number in [2, 3] {
-        let words = std::fs::read_to_string(stack.share(wallet, number)).unwrap();
-        recovery.add(Mnemonic::parse(words.trim()).unwrap()).unwrap();
-    }
-    let seed = recovery.recover(&Passphrase::none()).unwrap();
-    let path: DerivationPath = format!("m/84h/1h/{account}h").parse().unwrap();
-    let secp = Secp256k1::new();
-    let master = Xpriv::new_master(NetworkKind::Test, &seed).unwrap();
-    let key = master.derive_priv(&secp, &path).unwrap();
-    let (body, _) = descriptor.split_once('#').unwrap();
-    let private = body.replace(&Xpub::from_priv(&secp, &key).to_string(), &key.to_string());
-    assert_ne!(private, body, "the shares give the descriptor's key");
-    let info: Value = stack.node.rpc("getdescriptorinfo", json!([private])).await.unwrap();
-    format!("{private}#{}", info["checksum"].as_str().unwrap())
-}
-
-/// Imports a private descriptor into a new wallet of the node's, scans the chain and spends all it finds.
-async fn spent_by_node(stack: &Stack, wallet: &str, private: &str) -> Amount {
-    let node = &stack.node;
-    let blank = json!([format!("exit-{wallet}"), false, true]);
-    let _: Value = node.rpc("createwallet", blank).await.unwrap();
-    let wallet = format!("exit-{wallet}");
-    let import = json!([[{ "desc": private, "timestamp": 0, "range": [0, 1000], "active": true }]]);
-    let done: Value = node.wallet_rpc(&wallet, "importdescriptors", import).await.unwrap();
-    assert_eq!(done[0]["success"], json!(true), "{done}");
-    let balance: f64 = node.wallet_rpc(&wallet, "getbalance", json!([])).await.unwrap();
-    let out = node.new_address().await.unwrap();
-    let sent: Value = node.wallet_rpc(&wallet, "sendall", json!([[out]])).await.unwrap();
-    assert_eq!(sent["complete"], json!(true), "{sent}");
-    node.mine(1).await.unwrap();
-    let txid = sent["txid"].as_str().unwrap().parse().unwrap();
-    assert_eq!(node.confirmations(txid).await.unwrap(), Some(1));
-    let left: f64 = node.wallet_rpc(&wallet, "getbalance", json!([])).await.unwrap();
-    assert_eq!(Amount::from_btc(left).unwrap(), Amount::ZERO);
-    Amount::from_btc(balance).unwrap()
-}
-
-async fn pay_and_sweep(stack: &Stack, addresses: &[String], key: &str) {
+/// Pays to addresses and has all of it swept.
+pub(crate) async fn pay_and_sweep(stack: &Stack, addresses: &[String], key: &str) {
     for address in addresses {
         stack.node.pay(address, COIN).await.unwrap();
     }
@@ -186,10 +135,22 @@ async fn pay_and_sweep(stack: &Stack, addresses: &[String], key: &str) {
     assert!(cold > COIN * coins - Amount::from_sat(10_000), "{cold}");
 }
 
-/// `ceremony extend` or `reseal` with two of the wallet's shares and the token's wrapping key as it is now.
-fn again(stack: &Stack, what: &str, wallet: &str, old: &Path, new: &Path, more: &[&str]) {
-    let key = stack.dir().join("ceremony").join("wrapping-key.pem");
-    let fingerprint = stack.token().fingerprint.concat();
+/// `ceremony extend` or `reseal` with two of the wallet's shares and the token's key for the tier as it is now.
+pub(crate) fn again(
+    stack: &Stack,
+    (what, tier): (&str, Tier),
+    wallet: &str,
+    old: &Path,
+    new: &Path,
+    more: &[&str],
+) -> anyhow::Result<String> {
+    let (key, fingerprint) = match tier {
+        Tier::SealedHd => ("sealing-key.pem", stack.token().sealing.concat()),
+        Tier::TokenHd | Tier::TokenHdKwp => {
+            ("wrapping-key.pem", stack.token().fingerprint.concat())
+        }
+    };
+    let key = stack.dir().join("ceremony").join(key);
     let (one, two) = (stack.share(wallet, 1), stack.share(wallet, 2));
     let mut arguments = vec![
         what,
@@ -207,9 +168,5 @@ fn again(stack: &Stack, what: &str, wallet: &str, old: &Path, new: &Path, more: 
         text(&two),
     ];
     arguments.extend(more);
-    stack.run("ceremony", &arguments).unwrap();
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
+    stack.run("ceremony", &arguments)
 }

@@ -13,6 +13,7 @@ mod bench;
 mod books;
 mod keys;
 mod kinds;
+mod leaving;
 mod multisig;
 mod crashes;
 mod operating;

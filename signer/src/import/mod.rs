@@ -94,7 +94,7 @@ pub enum ImportError {
     /// No key of this token opens it.
     #[error(
         "the bundle is wrapped for another token: its wrapping or sealing key is {found}, this token's is {expected}; \
-         make a bundle for this one (`signer wrapping-key`)"
+         make a bundle for this one (`signer wrapping-key`, of a sealed account with `--sealing`)"
     )]
     WrappingKey {
         /// Fingerprint in the bundle, hex.

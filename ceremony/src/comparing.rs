@@ -4,14 +4,24 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use bundle::Scheme;
 use ceremony::wrapping::{Confirmed, FILE_MAX, WrappingKey};
 
 /// Reads the wrapping key and has its fingerprint compared: with `given` when nobody sits here, else by typing.
-pub(crate) fn compared(path: &Path, given: Option<&str>) -> anyhow::Result<Confirmed> {
+pub(crate) fn compared(
+    path: &Path,
+    given: Option<&str>,
+    scheme: Scheme,
+) -> anyhow::Result<Confirmed> {
+    let (what, shown_by) = match scheme {
+        Scheme::AesKwp => ("one-time key", "signer kek open"),
+        Scheme::SealedAesGcm => ("sealing key", "signer wrapping-key --sealing"),
+        _ => ("wrapping key", "signer wrapping-key"),
+    };
     let pem = read_text(path)?;
     let key = WrappingKey::from_pem(&pem)?;
     let mut ask = io::stderr().lock();
-    writeln!(ask, "The wrapping key in {} has the fingerprint\n", path.display())?;
+    writeln!(ask, "The {what} in {} has the fingerprint\n", path.display())?;
     for line in key.lines() {
         writeln!(ask, "    {line}")?;
     }
@@ -22,7 +32,7 @@ pub(crate) fn compared(path: &Path, given: Option<&str>) -> anyhow::Result<Confi
     if !io::stdin().is_terminal() {
         bail!("nobody is here to compare it: give --fingerprint as the signer's screen shows it");
     }
-    writeln!(ask, "Two people compare it with the signer's screen (`signer wrapping-key`).")?;
+    writeln!(ask, "Two people compare it with the signer's screen (`{shown_by}`).")?;
     write!(ask, "Type the fingerprint that the signer shows: ")?;
     ask.flush()?;
     let mut typed = String::new();

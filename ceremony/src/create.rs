@@ -1,10 +1,10 @@
 //! `ceremony create`: entropy, shares, account, wrapped children, signature, and the file read back. It never keeps
 //! the seed: an account made without shares cannot be extended or recovered, so there is none on mainnet.
 
-use std::io::{BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::io::{BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::PathBuf;
 
-use bundle::{Fields, Header, Kind, Network, Scheme, Verifier, Writer};
+use bundle::{Fields, Header, KekFile, Kind, Network, Scheme, Verifier, Writer};
 
 use slip39::Mnemonic;
 
@@ -104,12 +104,14 @@ pub(crate) fn make(
     kept: Option<&Earlier>,
     mut on_record: impl FnMut(),
 ) -> Result<Made, Error> {
-    let kek = kek(plan)?;
+    refuse(plan)?;
     let out = NewFile::create(&plan.out)?;
     let descriptor_out = plan.descriptor_out.as_deref().map(NewFile::create).transpose()?;
     let kek_out = plan.kek_out.as_deref().map(NewFile::create_private).transpose()?;
 
     let (account, shares) = account()?;
+    let under_a_key = plan.kind.scheme == Scheme::AesKwp;
+    let kek = under_a_key.then(|| Kek::generate(&account)).transpose()?;
     let header = Header::new(Fields {
         kind: plan.kind,
         network: plan.network,
@@ -150,6 +152,7 @@ pub(crate) fn make(
     if let (Some(file), Some(kek)) = (&kek_out, &kek) {
         let text = kek.hand_over(&plan.wrapping)?.to_text();
         file.file().write_all(text.as_bytes()).map_err(|error| file.error(error))?;
+        read_back_kek(file, &text)?;
     }
     // Shares first: a bundle never stays without them.
     shares.map_or(Ok(()), HandedOver::keep)?;
@@ -159,15 +162,33 @@ pub(crate) fn make(
     Ok(Made { header, digest, transcript })
 }
 
-/// A key-encryption key where the scheme has one, and a place for it.
-fn kek(plan: &Plan) -> Result<Option<Kek>, Error> {
+/// What cannot be made, or could be used by nobody.
+fn refuse(plan: &Plan) -> Result<(), Error> {
     match (plan.kind.scheme, &plan.kek_out) {
-        (Scheme::AesKwp, Some(_)) => Kek::generate().map(Some),
         (Scheme::AesKwp, None) => Err(Error::KekFile(
             "the scheme aes-kwp makes a key-encryption key: say with --kek-out where it goes",
         )),
+        (Scheme::AesKwp, Some(_)) => Ok(()),
         (_, Some(_)) => Err(Error::KekFile("--kek-out is for the scheme aes-kwp alone")),
-        (_, None) => Ok(None),
+        (Scheme::RsaAesSha1 | Scheme::RsaAesSha256, None) if plan.network == Network::Bitcoin => {
+            Err(Error::NoSigner(plan.kind.scheme.name()))
+        }
+        (_, None) => Ok(()),
+    }
+}
+
+/// The same for the key-encryption key, which nobody could make again.
+fn read_back_kek(file: &NewFile, written: &str) -> Result<(), Error> {
+    let mut text = String::new();
+    let mut reader = file.file();
+    reader
+        .seek(SeekFrom::Start(0))
+        .and_then(|_| reader.read_to_string(&mut text))
+        .map_err(|error| file.error(error))?;
+    if text == written {
+        KekFile::parse(&text).map(drop).map_err(Error::from)
+    } else {
+        Err(Error::ReadBack)
     }
 }
 

@@ -14,10 +14,10 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
 use crate::Error;
+use crate::fresh::hash;
 use crate::new_file::{NewFile, file_error};
 use crate::secret::Secret;
 
@@ -136,19 +136,6 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pool")
     }
-}
-
-fn hash(pieces: &[&[u8]]) -> Secret<64> {
-    let mut hasher = Sha512::new();
-    for piece in pieces {
-        hasher.update(piece);
-    }
-    let mut out = Secret::zeroed();
-    hasher.finalize_into_reset(out.as_mut().into());
-    // The hasher keeps its last partial block: write over it, and let nobody optimise that away.
-    hasher = Sha512::new();
-    std::hint::black_box(&hasher);
-    out
 }
 
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {

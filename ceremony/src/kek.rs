@@ -1,4 +1,4 @@
-//! A key-encryption key for the scheme aes-kwp: born here, wraps one bundle's children, and leaves for the token encrypted
+//! A key-encryption key for the scheme aes-kwp: born here (of the system's entropy and the account's own key), wraps one bundle's children, and leaves for the token encrypted
 //! to a one-time key alone. It never outlives the run and is written nowhere: more children need another one.
 
 use aes::Aes256;
@@ -9,6 +9,8 @@ use secp256k1::SECP256K1;
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
+use crate::account::Account;
+use crate::fresh::{self, Purpose};
 use crate::pkcs8;
 use crate::secret::{Guarded, Secret};
 use crate::wrapping::Confirmed;
@@ -23,9 +25,9 @@ pub(crate) struct Kek {
 }
 
 impl Kek {
-    /// 256 bits from the system.
-    pub(crate) fn generate() -> Result<Self, Error> {
-        let key = Secret::<32>::from_os()?;
+    /// A fresh one for one bundle of this account.
+    pub(crate) fn generate(account: &Account) -> Result<Self, Error> {
+        let key = fresh::key(Purpose::Kek, account.secret())?;
         let secret = Secret::<32>::of([&Sha256::digest(CANARY)[..]]);
         let public = Guarded::new(secret.as_ref())?.key().public_key(SECP256K1);
         let canary = wrap(key.as_ref(), pkcs8::encode(&secret, &public).as_ref())?;
@@ -78,6 +80,8 @@ where
 )]
 mod tests {
     use std::collections::BTreeMap;
+
+    use bundle::{Network, Script};
 
     use super::*;
 
@@ -145,7 +149,8 @@ mod tests {
 
     #[test]
     fn keys_are_told_apart() {
-        let (one, other) = (Kek::generate().unwrap(), Kek::generate().unwrap());
+        let account = Account::generate(Script::Wpkh, Network::Regtest, 0).unwrap();
+        let [one, other] = [(); 2].map(|()| Kek::generate(&account).unwrap());
         assert_ne!(one.fingerprint(), other.fingerprint());
     }
 }

@@ -15,6 +15,7 @@ pub mod derive;
 mod children;
 mod sealing;
 mod kek;
+mod fresh;
 pub mod earlier;
 mod pkcs8;
 mod hmac;
@@ -131,6 +132,11 @@ pub enum Error {
     /// No place for the key-encryption key, or one where there is none.
     #[error("{0}")]
     KekFile(&'static str),
+    /// Coins that nothing could spend but the shares.
+    #[error(
+        "refused on the main network: no signer reads bundles of the scheme {0} yet, and a token's wrapping key made today does not unwrap by it; use rsa-oaep-sha1, rsa-oaep-sha256 or aes-kwp"
+    )]
+    NoSigner(&'static str),
     /// RSA refused.
     #[error("a child could not be wrapped: {0}")]
     Wrap(rsa::Error),

@@ -196,7 +196,7 @@ fn restored(shares: &Shares, place: &Place) -> anyhow::Result<Account> {
 
 fn plan(scheme: Keeping, place: &Place, range: &Range, output: &Output) -> anyhow::Result<Plan> {
     let (external, change) = counts(scheme, range)?;
-    let wrapping = compared(&output.wrapping_key, output.fingerprint.as_deref())?;
+    let wrapping = compared(&output.wrapping_key, output.fingerprint.as_deref(), scheme)?;
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(Plan {
         kind: Kind { scheme, script: place.script },
@@ -243,7 +243,13 @@ fn wrap(
     writeln!(out, "bundle        {}", hex::encode(made.digest))?;
     writeln!(out, "written       {}{}", plan.out.display(), rate(total, began))?;
     if let Some(kek) = &plan.kek_out {
-        writeln!(out, "kek for       {} (`signer kek import`)", kek.display())?;
+        writeln!(out, "kek for       {}, which the signer shows as", kek.display())?;
+        let fingerprint = made.header.fields().wrapping;
+        for line in fingerprint.chunks(8) {
+            let groups = line.chunks(2).map(hex::encode).collect::<Vec<_>>().join(" ");
+            writeln!(out, "              {groups}")?;
+        }
+        writeln!(out, "              (`signer kek import` asks for it)")?;
     }
     keep(transcript, &made.transcript)
 }

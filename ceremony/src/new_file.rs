@@ -20,7 +20,7 @@ impl NewFile {
 
     /// One that only its owner may read, whatever the umask.
     pub(crate) fn create_private(path: &Path) -> Result<Self, Error> {
-        Self::open(path, OpenOptions::new().write(true).mode(0o600))
+        Self::open(path, OpenOptions::new().read(true).write(true).mode(0o600))
     }
 
     fn open(path: &Path, options: &mut OpenOptions) -> Result<Self, Error> {

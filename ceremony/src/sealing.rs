@@ -10,7 +10,7 @@ use rand::rngs::OsRng;
 
 use crate::Error;
 use crate::account::Account;
-use crate::secret::Secret;
+use crate::fresh::{self, Purpose};
 use crate::wrapping::Confirmed;
 
 /// The one record of a sealed account. Its public key is the first external child's, derived from the private and
@@ -30,7 +30,7 @@ pub(crate) fn record(
 
 /// The AES key by RSA-OAEP, nonce, ciphertext, tag. The key is used once, so any nonce would do.
 fn seal(account: &Account, sealing: &Confirmed, header: &Header) -> Result<Vec<u8>, Error> {
-    let key = Secret::<32>::from_os()?;
+    let key = fresh::key(Purpose::Sealing, account.secret())?;
     let mut nonce = [0; 12];
     OsRng.try_fill_bytes(&mut nonce).map_err(Error::Entropy)?;
     let mut text = account.plain();

@@ -14,9 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::derive::ExtendedKey;
+use crate::fresh::{self, Purpose};
 use crate::kek::{self, Kek};
 use crate::pkcs8;
-use crate::secret::Secret;
 
 /// Longest file that can be a public key.
 pub const FILE_MAX: u64 = 8192;
@@ -133,7 +133,7 @@ impl<'a> Wrapper<'a> {
                 self.token.encrypt(scheme, plain.as_ref())?
             }
             (Scheme::RsaAesSha1 | Scheme::RsaAesSha256, _) => {
-                let key = Secret::<32>::from_os()?;
+                let key = fresh::key(Purpose::RsaAes, child.secret())?;
                 let mut wrapped = self.token.encrypt(scheme, key.as_ref())?;
                 wrapped.extend(kek::wrap(key.as_ref(), plain.as_ref())?);
                 wrapped

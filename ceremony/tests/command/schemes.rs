@@ -76,6 +76,19 @@ fn rsa_aes_as_the_specification_has_it() {
     }
 }
 
+/// No signer reads them, and no wrapping key made today unwraps by their mechanism.
+#[test]
+fn rsa_aes_is_refused_on_the_main_network() {
+    let room = Room::new();
+    let account = "--network bitcoin --wallet-account 0 --external 3 --change 2";
+    let shares = "--shares 2of2 --share-out s1 --share-out s2";
+    for scheme in ["rsa-aes-sha1", "rsa-aes-sha256"] {
+        let said = room.refused(&format!("create {account} --scheme {scheme} --out b {shares} @0"));
+        assert!(said.contains("no signer reads") && said.contains(scheme), "{said}");
+        assert!(!room.path("b").exists() && !room.path("s1").exists());
+    }
+}
+
 #[test]
 fn aes_kwp_under_a_key_that_leaves_for_the_token_alone() {
     let room = Room::new();

@@ -4,6 +4,8 @@
 use std::io::{BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -17,12 +19,31 @@ pub(crate) trait Bare {
     fn run(&mut self, count: u32) -> Result<(u32, Duration)>;
 }
 
-/// First number and count of each session's part.
-pub(crate) fn share(count: u32, sessions: u32) -> impl Iterator<Item = (u32, u32)> {
-    let part = count.div_ceil(sessions.max(1));
-    let first = move |session: u32| session.saturating_mul(part).min(count);
-    (0..sessions)
-        .map(move |session| (first(session), part.min(count.saturating_sub(first(session)))))
+/// Most signatures that are handed out at once: whoever is done takes more, and ever fewer towards the end, so that no
+/// session is left with work while another has none.
+const CHUNK: u32 = 8;
+
+/// Numbers that are still to be done.
+pub(crate) struct Work {
+    next: Mutex<u32>,
+    count: u32,
+    sessions: u32,
+}
+
+impl Work {
+    pub(crate) fn new(count: u32, sessions: u32) -> Self {
+        Self { next: Mutex::new(0), count, sessions }
+    }
+
+    /// First number and count of the next few, if there are any.
+    pub(crate) fn take(&self) -> Option<(u32, u32)> {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let (first, left) = (*next, self.count.saturating_sub(*next));
+        let share = left.checked_div(self.sessions.saturating_mul(2)).unwrap_or_default();
+        let few = share.clamp(1, CHUNK).min(left);
+        *next = first.saturating_add(few);
+        (few > 0).then_some((first, few))
+    }
 }
 
 /// The token's calls: `bare_loop`, one process and session each.
@@ -82,17 +103,43 @@ impl Bare for TokenCalls {
     }
 
     fn run(&mut self, count: u32) -> Result<(u32, Duration)> {
+        let work = Work::new(count, u32::try_from(self.loops.len())?);
         let begin = Instant::now();
-        let sessions = u32::try_from(self.loops.len())?;
-        for ((child, _), (first, count)) in self.loops.iter_mut().zip(share(count, sessions)) {
-            let stdin = child.stdin.as_mut().context("no input")?;
-            writeln!(stdin, "{first} {count}")?;
-        }
-        let mut done = 0_u32;
-        for (_, said) in &mut self.loops {
-            done = done.saturating_add(line(said)?.parse().context("not a number of signatures")?);
-        }
+        let done = thread::scope(|scope| {
+            let work = &work;
+            let sessions: Vec<_> = self
+                .loops
+                .iter_mut()
+                .map(|one| scope.spawn(move || keep_busy(one, work)))
+                .collect();
+            let joined = sessions
+                .into_iter()
+                .map(|session| session.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?);
+            joined.sum::<Result<u32>>()
+        })?;
         Ok((done, begin.elapsed()))
+    }
+}
+
+/// Always hands out the next few before it waits for the last, so that the session never waits.
+fn keep_busy(
+    (child, said): &mut (Child, BufReader<std::process::ChildStdout>),
+    work: &Work,
+) -> Result<u32> {
+    let stdin = child.stdin.as_mut().context("no input")?;
+    let (mut done, mut waiting) = (0_u32, 0_u32);
+    loop {
+        let next = work.take();
+        if let Some((first, count)) = next {
+            writeln!(stdin, "{first} {count}")?;
+            waiting = waiting.saturating_add(1);
+        }
+        if waiting > 1 || (next.is_none() && waiting > 0) {
+            done = done.saturating_add(line(said)?.parse().context("not a number")?);
+            waiting = waiting.saturating_sub(1);
+        } else if next.is_none() {
+            return Ok(done);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use bitcoin::key::TapTweak as _;
 use bitcoin::secp256k1::{Keypair, Message, SECP256K1, Scalar, SecretKey};
 use devnet::Stack;
 
-use crate::bare::{Bare, share};
+use crate::bare::{Bare, Work};
 
 pub(crate) struct Software {
     /// The account's external branch: the step down to it is done once, as the worker does.
@@ -51,9 +51,18 @@ impl Software {
         Ok(self.branch.private_key.add_tweak(&Scalar::from_be_bytes(*tweak)?)?)
     }
 
-    /// Children one after the other, around from the first when they end; how many signatures verified.
-    fn sign(&self, first: u32, count: u32) -> Result<u32> {
+    /// Children one after the other while there is work; how many signatures verified.
+    fn keep_busy(&self, work: &Work) -> Result<u32> {
         let mut done = 0_u32;
+        while let Some((first, count)) = work.take() {
+            self.sign(first, count)?;
+            done = done.saturating_add(count);
+        }
+        Ok(done)
+    }
+
+    /// By the children from the `first` on, around from the first when they end.
+    fn sign(&self, first: u32, count: u32) -> Result<()> {
         for number in (first..).take(usize::try_from(count)?) {
             let index = number.checked_rem(self.addresses).context("no addresses")?;
             let pair = Keypair::from_secret_key(SECP256K1, &self.child(index)?);
@@ -63,9 +72,8 @@ impl Software {
             getrandom::fill(&mut aux).map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
             let signature = SECP256K1.sign_schnorr_with_aux_rand(&digest, &pair, &aux);
             SECP256K1.verify_schnorr(&signature, &digest, &pair.x_only_public_key().0)?;
-            done = done.saturating_add(1);
         }
-        Ok(done)
+        Ok(())
     }
 }
 
@@ -75,12 +83,12 @@ impl Bare for Software {
     }
 
     fn run(&mut self, count: u32) -> Result<(u32, Duration)> {
+        let work = Work::new(count, self.sessions);
         let begin = Instant::now();
-        let this = &*self;
+        let (this, work) = (&*self, &work);
         let done = thread::scope(|scope| {
-            let shares = share(count, this.sessions);
             let threads: Vec<_> =
-                shares.map(|(first, count)| scope.spawn(move || this.sign(first, count))).collect();
+                (0..this.sessions).map(|_| scope.spawn(move || this.keep_busy(work))).collect();
             let joined = threads
                 .into_iter()
                 .map(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?);

@@ -208,7 +208,8 @@ fn refused(standing: Option<Standing>, refusal: &Refusal) -> Status {
         Class::Deadline => Code::DeadlineExceeded,
         Class::Internal => Code::Internal,
     };
-    with_reasons(code, standing, vec![reason(refusal)])
+    let faulty = refusal.input.and_then(|input| u32::try_from(input).ok());
+    with_reasons(code, standing, vec![reason(refusal)], faulty)
 }
 
 fn reason(refusal: &Refusal) -> proto::Reason {
@@ -245,10 +246,15 @@ fn status_of_denial(standing: Standing, reasons: &[Finding]) -> Status {
             said.push(proto::Reason { code: code.to_owned(), text: bounded(&finding.text) });
         }
     }
-    with_reasons(Code::PermissionDenied, Some(standing), said)
+    with_reasons(Code::PermissionDenied, Some(standing), said, None)
 }
 
-fn with_reasons(code: Code, standing: Option<Standing>, reasons: Vec<proto::Reason>) -> Status {
+fn with_reasons(
+    code: Code,
+    standing: Option<Standing>,
+    reasons: Vec<proto::Reason>,
+    faulty: Option<u32>,
+) -> Status {
     let message = reasons.first().map(|r| format!("{}: {}", r.code, r.text)).unwrap_or_default();
     let request_id = standing.map(|standing| standing.request.0.to_vec()).unwrap_or_default();
     let details = proto::Refusal {
@@ -256,6 +262,7 @@ fn with_reasons(code: Code, standing: Option<Standing>, reasons: Vec<proto::Reas
         reasons,
         standing: given(standing.and_then(|standing| standing.key)).into(),
         orders: given(standing.and_then(|standing| standing.orders)).into(),
+        faulty: faulty.into_iter().collect(),
     };
     let details = details.encode_to_vec();
     Status::with_details(code, message, details.into())

@@ -178,6 +178,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// A sentence for people: what was wrong and what to do.
     pub text: String,
+    /// The input whose key is at fault, if it is one's.
+    pub input: Option<usize>,
 }
 
 /// Longest sentence, in characters. Some quote what was sent, and an entry has only so much room.
@@ -192,7 +194,13 @@ impl Refusal {
             text.truncate(end);
             text.push('…');
         }
-        Self { reason, text }
+        Self { reason, text, input: None }
+    }
+
+    /// Names the input whose key is at fault.
+    #[must_use]
+    pub fn at(self, input: Option<usize>) -> Self {
+        Self { input, ..self }
     }
 
     /// As the log keeps it.

@@ -24,7 +24,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::request::SigningRequest;
 use crate::request::signing::Finished;
 use crate::standing::{self, Standing};
-use crate::token::{Signature, SigningJobs};
+use crate::token::{Signature, SigningJobs, TokenError};
 
 /// What came of a request that could be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -187,7 +187,16 @@ async fn make(
 ) -> Result<(Finished, Points), Refusal> {
     let no_permit = || Refusal::new(Reason::Internal, "a spend was allowed without a permit");
     let permit = permit.ok_or_else(no_permit)?;
-    let signed = app.token.sign(permit, jobs).await.map_err(Refusal::from);
+    // One job for each key of ours at each input.
+    let keys = request.wallet().own().len();
+    let failed_at = |error: TokenError| {
+        let input = match &error {
+            TokenError::Refused { position, .. } => position.checked_div(keys),
+            _ => None,
+        };
+        Refusal::from(error).at(input)
+    };
+    let signed = app.token.sign(permit, jobs).await.map_err(failed_at);
     let finished = signed.and_then(|signatures| {
         let finished = request.finish(&signatures)?;
         let points = match &finished {

@@ -14,17 +14,20 @@ use crate::plan::{Coin, Standing};
 use crate::rows::{amount, branch, corrupt, height, outpoint, txid, word};
 use crate::scan::Branch;
 use crate::signer_client::Parents;
-use crate::store::StoreError;
+use crate::store::{StoreError, Tx, now_unix};
 
 /// Confirmations before the output of a coinbase may be spent; younger, the whole transaction would be invalid.
 const COINBASE_MATURITY: u32 = 100;
+/// How long a coin is left out whose key was at fault for the first time, and at most.
+const FAULT_SECONDS: i64 = 600;
+const FAULT_SECONDS_MAX: i64 = 86_400;
 
 macro_rules! select_coins {
     ($rest:literal) => {
         concat!(
             "SELECT c.txid, c.vout, c.amount, c.branch, c.idx, c.chain_state, c.screening, c.lease, c.coinbase,
                  c.height, (SELECT height FROM cursor), c.spent_txid, c.spent_height,
-                 (SELECT LENGTH(t.raw) FROM transactions t WHERE t.txid = c.txid) ",
+                 (SELECT LENGTH(t.raw) FROM transactions t WHERE t.txid = c.txid), c.faulty_until_unix ",
             $rest
         )
     };
@@ -37,6 +40,8 @@ pub(crate) struct Known {
     pub(crate) chain: Chain,
     /// The transaction that spends it and, if that is in a block, at which height.
     pub(crate) spent: Option<(Txid, Option<u32>)>,
+    /// Its key is at fault at the signer, or was a while ago.
+    pub(crate) faulty: bool,
 }
 
 impl Known {
@@ -147,6 +152,28 @@ pub(crate) async fn barred(
     Ok(suspects.flat_map(|[all, known]| if known.is_empty() { all } else { known }).collect())
 }
 
+/// Leaves a coin out of plans for a while, longer each time that its key is found at fault.
+pub(crate) async fn set_faulty(tx: &mut Tx, coin: OutPoint) -> Result<(), StoreError> {
+    let faults: Option<i64> = sqlx::query_scalar(
+        "UPDATE coins SET faults = faults + 1 WHERE txid = $1 AND vout = $2 RETURNING faults",
+    )
+    .bind(bytes(&coin.txid))
+    .bind(i64::from(coin.vout))
+    .fetch_optional(tx.sql())
+    .await?;
+    let doubled = u32::try_from(faults.unwrap_or(1).clamp(1, 8).saturating_sub(1)).unwrap_or(0);
+    let pause = FAULT_SECONDS.checked_shl(doubled).unwrap_or(FAULT_SECONDS_MAX);
+    let until = now_unix().saturating_add(pause.min(FAULT_SECONDS_MAX));
+    sqlx::query("UPDATE coins SET faulty_until_unix = $1 WHERE txid = $2 AND vout = $3")
+        .bind(until)
+        .bind(bytes(&coin.txid))
+        .bind(i64::from(coin.vout))
+        .execute(tx.sql())
+        .await?;
+    tracing::error!(%coin, until, "the key of a coin is at fault at the signer: it is left out until then");
+    Ok(())
+}
+
 /// Marks what the signer could not sign for yet, so that no plan takes it.
 pub(crate) fn mark_unproven(coins: &mut [Coin], status: &StatusReply, wallet: &str) {
     for coin in coins {
@@ -168,9 +195,11 @@ fn known(row: &SqliteRow) -> Result<Known, StoreError> {
     let screening: Screening = word(row, 6, Screening::read)?;
     let leased = row.try_get::<Option<String>, _>(7)?.is_some();
     let mature = !row.try_get::<bool, _>(8)? || is_mature(row)?;
+    let faulty = row.try_get::<Option<i64>, _>(14)?.is_some_and(|until| until > now_unix());
     let standing = match (chain, screening, leased) {
         (_, _, true) => Standing::Leased,
         (_, Screening::Held, _) => Standing::Held,
+        _ if faulty => Standing::Faulty,
         (Chain::Final, ..) if mature => Standing::Spendable,
         _ => Standing::NotFinal,
     };
@@ -185,7 +214,7 @@ fn known(row: &SqliteRow) -> Result<Known, StoreError> {
     };
     let spender = row.try_get::<Option<Vec<u8>>, _>(11)?.map(|_| txid(row, 11)).transpose()?;
     let spent_height = row.try_get::<Option<i64>, _>(12)?.map(|_| height(row, 12)).transpose()?;
-    Ok(Known { coin, chain, spent: spender.map(|txid| (txid, spent_height)) })
+    Ok(Known { coin, chain, spent: spender.map(|txid| (txid, spent_height)), faulty })
 }
 
 fn is_mature(row: &SqliteRow) -> Result<bool, StoreError> {

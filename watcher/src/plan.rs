@@ -42,6 +42,8 @@ pub enum Standing {
     Held,
     /// The signer has not proven its key yet, and would refuse the whole transaction.
     NotProven,
+    /// Its key is at fault at the signer, or was a while ago.
+    Faulty,
 }
 
 /// Why a coin was left out of a plan.

@@ -24,7 +24,7 @@ use crate::spend::Spender;
 pub(crate) use self::auto::due as auto_due;
 pub(crate) use self::auto::sweep as auto_sweep;
 pub(crate) use self::bump::{bump, fee_at, given_up, is_worth_it, overdue};
-pub(crate) use self::carry::{carry, due};
+pub(crate) use self::carry::{carry, due, faulty};
 pub(crate) use self::make::inputs;
 use self::make::{Choice, Wish};
 pub(crate) use self::recut::{recut, to_recut};

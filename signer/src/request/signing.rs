@@ -158,7 +158,7 @@ fn key(
     position: usize,
     input: &OwnedInput,
 ) -> Result<(KeySource, PublicKey), Refusal> {
-    let fault = |text: String| Refusal::new(Reason::RecordsFault, text);
+    let fault = |text: String| Refusal::new(Reason::RecordsFault, text).at(Some(position));
     let others = || fault(format!("the key of input {position} is another one"));
     let key = input.place.keys.get(own.position).ok_or_else(others)?;
     let source =

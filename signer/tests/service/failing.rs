@@ -8,15 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use audit::entry::Event;
+use policy::names::WalletName;
+use prost::Message as _;
 use proto::StatusRequest;
 use signer::config::Limits;
+use signer::records::{Records, bundle_path};
 use sqlx::{Connection as _, SqliteConnection};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::common::{Knobs, header, own, psbt};
+use crate::common::{Coin, Knobs, header, own, psbt};
 use crate::house::{House, said, until};
 use crate::sweeping::{deposits, verify};
 
@@ -247,4 +250,32 @@ async fn a_clock_that_jumped_is_not_served_with() {
     house.close().await;
     house.open_at(ahead().confirmed()).await;
     assert!(house.running().app().is_some());
+}
+
+/// Who asks again without it has the others signed.
+#[tokio::test]
+async fn a_damaged_record_is_named_by_the_input_that_needs_it() {
+    let mut house = House::new().await;
+    let wallet = WalletName::parse("deposits").unwrap();
+    let digest = house.app().log.read(|ledger| ledger.imports().wallet(&wallet).unwrap().bundle);
+    house.close().await;
+    let path = bundle_path(&house.config.state_dir, digest);
+    let offset = Records::open(&path, digest).unwrap().header().record_offset(false, 2).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[usize::try_from(offset).unwrap() + 100] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    house.open().await;
+    let mut coins = deposits(&house, 4);
+    let ask = |key: &str, coins: &[Coin]| {
+        let outs = [own(&house.descriptors.cold, false, 0, coins.len() as u64 * 50_000 - 2_000)];
+        header(key, "sweep", "deposits", &psbt(coins, &outs))
+    };
+    let status = house.sign(ask("k1", &coins), &coins).await.unwrap_err();
+    assert_eq!(said(&status), (Code::Internal, vec!["records-fault".to_owned()]));
+    let refusal = proto::Refusal::decode(status.details()).unwrap();
+    assert_eq!((&refusal.faulty[..], refusal.standing()), (&[2][..], proto::Standing::NotSigned));
+    coins.remove(2);
+    let reply = house.sign(ask("k2", &coins), &coins).await.unwrap();
+    verify(&reply.transaction, &coins);
 }

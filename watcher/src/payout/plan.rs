@@ -373,8 +373,9 @@ async fn survivors(app: &Spender, id: &str, versions: &[Version]) -> Result<Vec<
         _ => true,
     };
     let inputs = coins::of_payout(app.store.reader(), id).await?;
-    let left =
-        inputs.into_iter().filter(|known| known.chain != crate::deposit::Chain::Gone && own(known));
+    let left = inputs
+        .into_iter()
+        .filter(|known| known.chain != crate::deposit::Chain::Gone && own(known) && !known.faulty);
     Ok(left.map(|known| known.coin).collect())
 }
 

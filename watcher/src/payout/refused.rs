@@ -11,6 +11,7 @@ use crate::progress::{State, VersionState};
 use crate::signer_client::{Given, Reason, Refusal};
 use crate::spend::Spender;
 use crate::store::now_unix;
+use crate::sweep::faulty;
 
 use super::row::{self, InForce, PayoutRow, Version};
 use super::{before, plan};
@@ -143,6 +144,23 @@ pub(super) async fn not_now(
             return drop_version(app, payout, version, VersionState::Refused).await;
         }
     }
+    if let Some(coin) = faulty(&version.psbt, &refusal)
+        && matches!(refusal.key, Some(Given::Nothing | Given::Allowed))
+    {
+        let mut tx = app.store.begin().await?;
+        coins::set_faulty(&mut tx, coin).await?;
+        tx.commit().await?;
+        let mut payout = payout.clone();
+        payout.say(refusal.reasons.clone());
+        if untouched {
+            return drop_version(app, payout, version, VersionState::Refused).await;
+        }
+        let inputs = coins::of_version(app.store.reader(), &payout.id, version.number).await?;
+        if inputs.iter().any(|known| known.coin.outpoint != coin) {
+            // What is set aside may be signed yet: the next version spends the other coins of it.
+            return drop_version(app, payout, version, VersionState::Asked).await;
+        }
+    }
     let long_expired = i64::try_from(payout.expires_unix)
         .is_ok_and(|expires| expires.saturating_add(EXPIRY_MARGIN) <= now_unix());
     let unsigned = matches!(refusal.orders, Some(Given::Nothing | Given::Allowed))
@@ -233,8 +251,9 @@ pub(super) async fn refuse(
     Ok(Next::Done)
 }
 
-/// Gives up a version that was certainly not signed, for another with other coins or other change. It is
-/// [`VersionState::Barred`] if the signer has its coins set aside for something else.
+/// Gives up a version that was not signed, for another with other coins or other change. It is
+/// [`VersionState::Barred`] if the signer has its coins set aside for something else, and stays [`VersionState::Asked`] if
+/// they are set aside for it.
 async fn drop_version(
     app: &Spender,
     mut payout: PayoutRow,

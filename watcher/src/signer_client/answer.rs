@@ -55,6 +55,8 @@ pub struct Refusal {
     pub key: Option<Given>,
     /// The most that it holds for any of the request's orders, whoever asked, under whatever key.
     pub orders: Option<Given>,
+    /// The input whose key is at fault, if it is one's: the others may be signable without it.
+    pub faulty: Option<u32>,
 }
 
 /// How far a request, or an order, has come at the signer.
@@ -208,7 +210,14 @@ fn refusal(status: &Status) -> Option<Refusal> {
         // A message over the signer's size limit is refused before it is one: without reasons, and for good.
         (Code::InvalidArgument | Code::NotFound | Code::AlreadyExists | Code::OutOfRange, None) => {
             let reasons = vec![Reason::from_sentence(status.message())];
-            Some(Refusal { code, request_id: Vec::new(), reasons, key: None, orders: None })
+            Some(Refusal {
+                code,
+                request_id: Vec::new(),
+                reasons,
+                key: None,
+                orders: None,
+                faulty: None,
+            })
         }
         _ => None,
     }
@@ -231,8 +240,9 @@ const FAULTS: [&str; 2] = ["records-fault", "token-fault"];
 
 fn from_signer(code: Code, said: proto::Refusal) -> Refusal {
     let (key, orders) = (given(said.standing()), given(said.orders()));
+    let faulty = said.faulty.first().copied();
     let reasons = said.reasons.into_iter().map(Reason::from).collect();
-    Refusal { code, request_id: said.request_id, reasons, key, orders }
+    Refusal { code, request_id: said.request_id, reasons, key, orders, faulty }
 }
 
 fn given(standing: proto::Standing) -> Option<Given> {

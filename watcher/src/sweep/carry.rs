@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bitcoin::{Psbt, Transaction};
+use bitcoin::{OutPoint, Psbt, Transaction};
 use proto::SignHeader;
 
 use crate::coins::{self, StoredParents};
@@ -122,6 +122,17 @@ async fn wait(
             return Ok(Next::Done);
         }
     }
+    if let Some(coin) = faulty(&sweep.psbt, &refusal)
+        && refusal.key != Some(Given::Signed)
+    {
+        // Whatever was signed for of it goes to cold storage: the others are swept without this coin.
+        let mut tx = app.store.begin().await?;
+        coins::set_faulty(&mut tx, coin).await?;
+        tx.commit().await?;
+        sweep.reasons = refusal.reasons;
+        watch::give_way(app, sweep).await?;
+        return Ok(Next::Done);
+    }
     if bump && !refusal.has("busy") {
         // Whichever of the two confirms, the coins go to cold storage: the earlier one goes on waiting.
         return refuse(app, sweep, refusal.reasons).await;
@@ -129,6 +140,13 @@ async fn wait(
     send_earlier(app, &sweep).await?;
     note(app, sweep, refusal.reasons).await?;
     Ok(Next::Failed)
+}
+
+/// The coin whose key the signer says is at fault.
+pub(crate) fn faulty(psbt: &[u8], refusal: &Refusal) -> Option<OutPoint> {
+    let plan = Psbt::deserialize(psbt).ok()?.unsigned_tx;
+    let input = plan.input.get(usize::try_from(refusal.faulty?).ok()?)?;
+    Some(input.previous_output)
 }
 
 /// Whether a sweep was made in place of one that is signed and can still confirm, not of one that lost a coin.

@@ -242,6 +242,7 @@ fn left_out(coins: &[(Coin, LeftOut)]) -> Value {
         "leased": why(|w| matches!(w, LeftOut::Standing(Standing::Leased))),
         "held": why(|w| matches!(w, LeftOut::Standing(Standing::Held))),
         "not_proven": why(|w| matches!(w, LeftOut::Standing(Standing::NotProven))),
+        "faulty": why(|w| matches!(w, LeftOut::Standing(Standing::Faulty))),
         "uneconomic": why(|w| matches!(w, LeftOut::Uneconomic)),
         "over_limit": why(|w| matches!(w, LeftOut::Limit)),
     })

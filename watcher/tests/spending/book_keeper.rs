@@ -53,6 +53,8 @@ pub struct Ledger {
     allowed: BTreeSet<String>,
     /// What was signed for each order.
     paid: HashMap<String, Vec<Vec<u8>>>,
+    /// A coin whose key is at fault, and whether only the token finds out.
+    pub faulty: Option<(OutPoint, bool)>,
     /// Why nothing of that is given out.
     withheld: Option<&'static str>,
     pub signed: Vec<Transaction>,
@@ -78,6 +80,11 @@ impl BookKeeper {
 
     pub fn expect_trouble(&self, trouble: Trouble) {
         self.ledger.lock().unwrap().trouble.push_back(trouble);
+    }
+
+    /// The key of this coin is at fault: its record, or in the token.
+    pub fn spoil(&self, coin: OutPoint, in_token: bool) {
+        self.ledger.lock().unwrap().faulty = Some((coin, in_token));
     }
 
     /// Nothing more is signed, for this reason.
@@ -159,9 +166,19 @@ impl BookKeeper {
             _ => {}
         }
         let coins = check_parents(&psbt, parents)?;
+        let spent = |coin: OutPoint| {
+            psbt.unsigned_tx.input.iter().position(|input| input.previous_output == coin)
+        };
+        let fault = ledger.faulty.and_then(|(coin, token)| Some((spent(coin)?, token)));
+        if let Some((input, false)) = fault {
+            return Err(faulty("records-fault", input));
+        }
         let _ = ledger.answers.insert(header.idempotency_key.clone(), (content, None));
         self.allow(ledger, header, &psbt)?;
         ledger.allowed.insert(header.idempotency_key.clone());
+        if let Some((input, _)) = fault {
+            return Err(faulty("token-fault", input));
+        }
         if trouble == Some(Trouble::FailInToken) {
             return Err(Status::unavailable("token gone"));
         }
@@ -326,6 +343,14 @@ fn with_reason(code: Code, reason: &str, text: &str) -> Status {
     let reasons = vec![proto::Reason { code: reason.into(), text: text.into() }];
     let details = proto::Refusal { request_id: vec![0; 16], reasons, ..Default::default() };
     Status::with_details(code, format!("{reason}: {text}"), details.encode_to_vec().into())
+}
+
+fn faulty(reason: &str, input: usize) -> Status {
+    let reasons = vec![proto::Reason { code: reason.into(), text: "damaged".into() }];
+    let faulty = vec![u32::try_from(input).unwrap()];
+    let details = proto::Refusal { reasons, faulty, ..Default::default() };
+    let message = format!("{reason}: damaged");
+    Status::with_details(Code::Internal, message, details.encode_to_vec().into())
 }
 
 impl Ledger {

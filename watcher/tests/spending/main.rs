@@ -19,3 +19,4 @@ mod sweeps;
 mod payouts;
 mod crashes;
 mod renamed;
+mod faults;

@@ -104,7 +104,8 @@ impl Signer {
 
 fn refused(code: Code, reason: &str) -> Failure {
     let reasons = vec![Reason { code: reason.into(), text: "no".into() }];
-    Failure::Refused(Refusal { code, request_id: Vec::new(), reasons, signed: None })
+    let request_id = Vec::new();
+    Failure::Refused(Refusal { code, request_id, reasons, key: None, orders: None, faulty: None })
 }
 
 struct Desk {

@@ -152,19 +152,7 @@ impl BookKeeper {
             return Err(with_reason(Code::FailedPrecondition, "input-not-proven", "not yet"));
         }
         let trouble = ledger.trouble.pop_front();
-        match trouble.or(ledger.not_now.map(Trouble::NotNow)) {
-            Some(Trouble::Away) => return Err(Status::unavailable("away")),
-            Some(Trouble::NotNow(code)) => {
-                return Err(with_reason(Code::FailedPrecondition, code, "not now"));
-            }
-            Some(Trouble::Deny(code)) if code.starts_with("order-s") => {
-                return Err(refuse(code, "not by that key"));
-            }
-            Some(Trouble::Deny(code)) => {
-                return Err(with_reason(Code::PermissionDenied, code, "denied"));
-            }
-            _ => {}
-        }
+        stopped_by(trouble.or(ledger.not_now.map(Trouble::NotNow)))?;
         let coins = check_parents(&psbt, parents)?;
         let spent = |coin: OutPoint| {
             psbt.unsigned_tx.input.iter().position(|input| input.previous_output == coin)
@@ -451,5 +439,18 @@ impl Signer for BookKeeper {
             token_ready: true,
             ..StatusReply::default()
         }))
+    }
+}
+
+/// What stops a request before anything is written down.
+fn stopped_by(trouble: Option<Trouble>) -> Result<(), Status> {
+    match trouble {
+        Some(Trouble::Away) => Err(Status::unavailable("away")),
+        Some(Trouble::NotNow(code)) => Err(with_reason(Code::FailedPrecondition, code, "not now")),
+        Some(Trouble::Deny(code)) if code.starts_with("order-s") => {
+            Err(refuse(code, "not by that key"))
+        }
+        Some(Trouble::Deny(code)) => Err(with_reason(Code::PermissionDenied, code, "denied")),
+        _ => Ok(()),
     }
 }

@@ -484,7 +484,8 @@ async fn a_payout_of_retired_keys_ends_when_its_order_has_long_expired() {
 async fn what_waits_is_made_again_also_after_its_order_expired() {
     let mut world = World::start().await;
     world.fund(3, &[200_000]).await;
-    let expires_unix = now() + 12;
+    // Long enough for a busy machine to have it signed.
+    let expires_unix = now() + 30;
     let short = order::Order { expires_unix, ..order("o", 120_000, &address(STRANGER, 0, 0)) };
     let _ = world.submit(&short).await.unwrap();
     let first = world.payout_in("o", "broadcast").await;
@@ -615,7 +616,8 @@ async fn what_was_signed_in_a_later_version_is_never_called_refused() {
 #[tokio::test]
 async fn an_order_that_expired_after_a_backup_is_not_called_unpaid_if_it_was_signed() {
     let mut world = World::start().await;
-    let expires_unix = now() + 12;
+    // Long enough for a busy machine to have it signed.
+    let expires_unix = now() + 30;
     let brief =
         |id, n| order::Order { expires_unix, ..order(id, 50_000, &address(STRANGER, 0, n)) };
     let before = world.back_up().await;

@@ -59,6 +59,16 @@ enum Policy {
         #[arg(long)]
         network: Option<String>,
     },
+    /// Run requests against a policy, one a line, and say which come out otherwise than expected.
+    Test {
+        /// The policy's TOML file.
+        file: PathBuf,
+        /// Lines such as `wait approvals: pay 1 BTC` (docs/policy.md).
+        cases: PathBuf,
+        /// The network it must be for; otherwise the one it names.
+        #[arg(long)]
+        network: Option<String>,
+    },
     /// Say what a new policy changes, and whether it provably only tightens.
     Diff {
         /// The policy in force.
@@ -173,6 +183,9 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Keygen(args) | Command::Order(Order::Keygen(args)) => keygen(&args, out),
         Command::Policy(Policy::Check { file, network }) => {
             policies::check(&file, network.as_deref(), out)
+        }
+        Command::Policy(Policy::Test { file, cases, network }) => {
+            policies::test(&file, &cases, network.as_deref(), out)
         }
         Command::Policy(Policy::Diff { before, after, network, must_tighten, json }) => {
             let form = diff::Form { json, must_tighten };

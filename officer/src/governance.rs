@@ -2,23 +2,41 @@
 //! leaves nothing out that is in force, and decides nothing.
 
 use std::io::Write;
+use std::str::FromStr as _;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
+use asset::Network;
+use bitcoin::Address;
 use policy::Rules;
 use policy::conditions::{By, Deny, Limit, List, Require, Target, When, Window};
 use policy::people::{Group, Officer, OfficerKey};
 
-use crate::policies::{amount, list};
+use crate::policies::{amount, bitcoin_network, first_address, list};
 use crate::text::{span, time};
 
 /// Everything beside wallets, keys, clients and lanes.
 pub(crate) fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
     rules.people().iter().try_for_each(|officer| show_officer(officer, out))?;
     rules.groups().iter().try_for_each(|group| show_group(group, out))?;
-    rules.lists().iter().try_for_each(|list| show_list(list, out))?;
+    rules.lists().iter().try_for_each(|list| show_list(list, rules.network(), out))?;
     rules.denies().iter().try_for_each(|deny| show_deny(deny, out))?;
     rules.limits().iter().try_for_each(|limit| show_limit(limit, out))?;
     rules.requires().iter().try_for_each(|require| show_require(require, out))
+}
+
+/// What follows from all of that: the five claims, and what looks like more than it is.
+pub(crate) fn review(rules: &Rules, out: &mut impl Write) -> Result<()> {
+    writeln!(out)?;
+    for claim in policy::review::claims(rules) {
+        match claim.counter_example {
+            None => writeln!(out, "holds       {}", claim.text)?,
+            Some(shown) => writeln!(out, "NOT SHOWN   {}: {shown}", claim.text)?,
+        }
+    }
+    for remark in policy::review::remarks(rules) {
+        writeln!(out, "note        {remark}")?;
+    }
+    Ok(())
 }
 
 fn show_officer(officer: &Officer, out: &mut impl Write) -> Result<()> {
@@ -35,7 +53,7 @@ fn show_group(group: &Group, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn show_list(known: &List, out: &mut impl Write) -> Result<()> {
+fn show_list(known: &List, network: Network, out: &mut impl Write) -> Result<()> {
     let matures = match known.matures_seconds {
         0 => "at once".to_owned(),
         seconds => format!("after {}", span(seconds)),
@@ -43,10 +61,18 @@ fn show_list(known: &List, out: &mut impl Write) -> Result<()> {
     writeln!(out, "\nlist        {}: a new entry counts {matures}", known.name)?;
     for entry in &known.entries {
         let target = match &entry.target {
-            Target::Address(address) => address.clone(),
+            Target::Address(address) => {
+                let read = Address::from_str(address).ok();
+                let ours = read.is_some_and(|a| a.is_valid_for_network(bitcoin_network(network)));
+                ensure!(ours, "list \"{}\": \"{address}\" is no address of {network}", known.name);
+                address.clone()
+            }
             Target::Script(script) => format!("script {}", hex::encode(script)),
             Target::Descriptor { descriptor, indexes } => {
-                format!("{descriptor}, its first {indexes}")
+                let first = first_address(descriptor, network).with_context(|| {
+                    format!("list \"{}\": {descriptor} is not usable", known.name)
+                })?;
+                format!("{descriptor}, its first {indexes}, from {first} on")
             }
         };
         writeln!(out, "  {:<14} {target}{}", entry.label, until(entry.expires_unix))?;

@@ -13,11 +13,11 @@ use policy::governance::veto_message;
 use policy::names::KeyName;
 use policy::rules::{Lane, LaneKind, Wallet, WindowCap};
 use policy::signed::{self, MAX_TEXT, signature_line};
-use policy::{Rules, SignedPolicy, sign_message};
+use policy::{Rules, SignedPolicy, scenario, sign_message};
 
 use crate::governance;
 use crate::key::{Key, fill};
-use crate::text::{btc, span, time};
+use crate::text::{btc, span, time, words};
 
 /// Who signs.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +35,38 @@ pub struct Signer<'a> {
 pub fn check(file: &Path, network: Option<&str>, out: &mut impl Write) -> Result<()> {
     let rules = view(&read(file)?, network)?;
     show(&rules, out)?;
+    governance::review(&rules, out)?;
     writeln!(
         out,
         "\nThe policy is well formed. It is in force only when a quorum of officers signed it."
     )?;
+    Ok(())
+}
+
+/// `officer policy test`: what comes of each line of a file of cases.
+///
+/// # Errors
+/// When the signer would refuse the text, or a line cannot be read or comes out otherwise than it expects.
+pub fn test(file: &Path, cases: &Path, network: Option<&str>, out: &mut impl Write) -> Result<()> {
+    let rules = view(&read(file)?, network)?;
+    let (mut run, mut wrong) = (0_u32, 0_u32);
+    for (line, number) in read(cases)?.lines().zip(1_u32..) {
+        let case = line.split_once('#').map_or(line, |(case, _)| case).trim();
+        if case.is_empty() {
+            continue;
+        }
+        run = run.saturating_add(1);
+        let found = match scenario::run(&rules, case) {
+            Ok(outcome) if outcome.found == outcome.expected => continue,
+            Ok(outcome) => outcome.found,
+            Err(reason) => reason,
+        };
+        wrong = wrong.saturating_add(1);
+        writeln!(out, "line {number}: {}\n  came out: {}", words(case), words(&found))?;
+    }
+    ensure!(run > 0, "{} holds no case", cases.display());
+    ensure!(wrong == 0, "{wrong} of {run} cases came out otherwise");
+    writeln!(out, "{run} cases came out as expected")?;
     Ok(())
 }
 
@@ -57,6 +85,7 @@ pub fn sign(
     let text = read(file)?;
     let rules = view(&text, network)?;
     show(&rules, out)?;
+    governance::review(&rules, out)?;
     if !yes && std::io::stdin().is_terminal() {
         write!(out, "\nSign this as {name}? Type yes: ")?;
         out.flush()?;
@@ -174,7 +203,7 @@ fn show_wallet(wallet: &Wallet, network: Network, out: &mut impl Write) -> Resul
 }
 
 /// What people can compare with the wallet they hold: the first address of its external branch.
-fn first_address(descriptor: &str, network: Network) -> Result<String> {
+pub(crate) fn first_address(descriptor: &str, network: Network) -> Result<String> {
     let parsed = Descriptor::<DescriptorPublicKey>::from_str(descriptor)?;
     let external = parsed.into_single_descriptors()?.into_iter().next().context("no branch")?;
     let definite = external.at_derivation_index(0)?;
@@ -212,6 +241,13 @@ fn show_lane(lane: &Lane, out: &mut impl Write) -> Result<()> {
                 writeln!(out, "  a destination  at most {} in one transaction", amount(*most))?;
             }
             show_windows("leaves", limits, out)?;
+        }
+        LaneKind::Consolidate => {
+            writeln!(out, "\nlane        {name}: {clients} may put coins of {wallets} together")?;
+        }
+        LaneKind::Evacuate { cold, approvals } => {
+            writeln!(out, "\nlane        {name}: {clients} may evacuate {wallets} to {cold}")?;
+            writeln!(out, "  approvals      {approvals}")?;
         }
     }
     let fee = &lane.fee;

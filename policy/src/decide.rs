@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 
 use crate::evidence::Evidence;
 use crate::intent::{Intent, RequestId};
-use crate::matching::Case;
+use crate::matching::{self, Case};
 use crate::reason::{Finding, Trace};
 use crate::rules::Rules;
 use crate::waiting::Waiting;
-use crate::{fees, lane, limits, requires, slots, stops, structure, sweep, withdraw};
+use crate::{fees, inward, lane, limits, requires, slots, stops, structure, sweep, withdraw};
 
 /// The answer.
 #[derive(Debug)]
@@ -71,16 +71,19 @@ pub fn decide(intent: &Intent, evidence: &Evidence, rules: &Rules, now_unix: u64
     let mut open = Vec::new();
     let lane = rules.lane(&intent.lane);
     let totals = structure::check(intent, evidence, rules, &mut trace);
-    let case = Case { intent, evidence, rules, totals: totals.as_ref(), now_unix };
+    let answers = matching::answers(evidence);
+    let totals = totals.as_ref();
+    let case = Case { intent, evidence, rules, totals, answers: &answers, now_unix };
     stops::frozen(&case, lane, &mut trace);
     slots::check(intent, evidence, &mut trace);
     stops::denied(&case, &mut trace);
     if let Some(lane) = lane::check(intent, rules, now_unix, &mut trace) {
-        sweep::check(intent, lane, totals.as_ref(), &mut trace);
+        sweep::check(intent, lane, totals, &mut trace);
         withdraw::check(intent, evidence, rules, lane, now_unix, &mut trace);
+        inward::check(intent, lane, &mut trace);
         fees::check(&case, lane, &mut trace);
         limits::check(&case, &mut trace);
-        open = requires::check(&case, &mut trace);
+        open = requires::check(&case, lane, &mut trace);
     }
     let reasons: Vec<Finding> = trace.denials().cloned().collect();
     if !reasons.is_empty() {

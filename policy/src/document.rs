@@ -1,6 +1,7 @@
 //! The policy's text, strictly: unknown keys, missing fields, dangling names and values out of bounds are
 //! refused with their line. It never applies a default that grants something.
 
+mod lanes;
 mod people;
 mod governance;
 mod lists;
@@ -10,28 +11,22 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use asset::{FeeRate, Network, Percent};
+use asset::Network;
 use ed25519_dalek::VerifyingKey;
 use toml::Spanned;
 
-use crate::names::{ClientName, KeyName, LaneName, WalletName};
+use crate::conditions::List;
+use crate::names::{ClientName, KeyName, WalletName};
 use crate::people::{Officer, People};
-use crate::raw::{
-    RawClient, RawFee, RawOrderKey, RawPolicy, RawSweep, RawWallet, RawWindow, RawWithdraw,
-};
-use crate::reader::{MAX_WINDOWS, Reader};
-use crate::rules::{Client, Document, FeeCaps, Lane, LaneKind, OrderKey, Tier, Wallet, WindowCap};
+use crate::raw::{RawClient, RawOrderKey, RawPolicy, RawWallet};
+use crate::reader::Reader;
+use crate::rules::{Client, Document, OrderKey, Tier, Wallet};
 use crate::signed::PolicyError;
 
 /// No descriptor of ours is longer.
 const MAX_DESCRIPTOR: usize = 1024;
 /// A wider index window would let coins be stranded far away.
 const MAX_INDEX_WINDOW: u32 = 10_000;
-
-enum RawLane<'a> {
-    Sweep(&'a RawSweep),
-    Withdraw(&'a RawWithdraw),
-}
 
 /// Names defined so far, which later parts may refer to.
 struct Defined {
@@ -71,8 +66,8 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         wallets,
     };
     let clients = clients(&reader, &raw.client, &defined)?;
-    let lanes = lanes(&reader, &raw, &defined)?;
     let everybody = People { officers: &officers, groups: &groups };
+    let lanes = lanes::read(&reader, &raw, &defined, everybody)?;
     let governance = governance::read(&reader, raw.governance.as_ref(), everybody)?;
     let lists = lists::read(&reader, &raw.list)?;
     let named = conditions::Named {
@@ -97,6 +92,13 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         requires,
         denies,
     })
+}
+
+/// Reads the lists alone, whatever network the text is for.
+pub(crate) fn lists(text: &str) -> Result<Vec<List>, PolicyError> {
+    let reader = Reader::new(text);
+    let raw: RawPolicy = reader.raw()?;
+    lists::read(&reader, &raw.list)
 }
 
 fn wallets(reader: &Reader<'_>, raw: &[RawWallet]) -> Result<Vec<Wallet>, PolicyError> {
@@ -163,96 +165,6 @@ fn clients(
         Ok(Client { name: name.clone(), attest, status: raw.status })
     };
     defined.clients.iter().zip(raw).map(client).collect()
-}
-
-fn lanes(
-    reader: &Reader<'_>,
-    raw: &RawPolicy,
-    defined: &Defined,
-) -> Result<Vec<Lane>, PolicyError> {
-    let names = raw.sweep.iter().map(|l| &l.name).chain(raw.withdraw.iter().map(|l| &l.name));
-    let names = reader.definitions(names, LaneName::parse)?;
-    let kinds =
-        raw.sweep.iter().map(RawLane::Sweep).chain(raw.withdraw.iter().map(RawLane::Withdraw));
-    let lane = |(name, raw)| match raw {
-        RawLane::Sweep(raw) => sweep(reader, name, raw, defined),
-        RawLane::Withdraw(raw) => withdraw(reader, name, raw, defined),
-    };
-    names.into_iter().zip(kinds).map(lane).collect()
-}
-
-fn sweep(
-    reader: &Reader<'_>,
-    name: LaneName,
-    raw: &RawSweep,
-    defined: &Defined,
-) -> Result<Lane, PolicyError> {
-    let min_cold_share = reader.value(&raw.min_cold_share, Percent::parse)?;
-    if min_cold_share == Percent::ZERO {
-        return Err(reader.fail(&raw.min_cold_share, "a sweep that brings nothing to cold is none"));
-    }
-    let cold = reader.known(&raw.cold, WalletName::parse, &defined.cold)?;
-    Ok(Lane {
-        name,
-        clients: reader.some(&raw.clients, ClientName::parse, &defined.clients)?,
-        wallets: reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?,
-        fee: fee(reader, &raw.fee)?,
-        fee_budget: windows(reader, &raw.fee_budget)?,
-        expires_unix: raw.expires_unix,
-        kind: LaneKind::Sweep { cold, min_cold_share },
-    })
-}
-
-fn withdraw(
-    reader: &Reader<'_>,
-    name: LaneName,
-    raw: &RawWithdraw,
-    defined: &Defined,
-) -> Result<Lane, PolicyError> {
-    let per_destination = raw.per_destination.as_ref().map(|raw| reader.amount(raw)).transpose()?;
-    Ok(Lane {
-        name,
-        clients: reader.some(&raw.clients, ClientName::parse, &defined.clients)?,
-        wallets: reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?,
-        fee: fee(reader, &raw.fee)?,
-        fee_budget: windows(reader, &raw.fee_budget)?,
-        expires_unix: raw.expires_unix,
-        kind: LaneKind::Withdraw {
-            order_keys: reader.some(&raw.order_keys, KeyName::parse, &defined.order_keys)?,
-            per_transaction: reader.amount(&raw.per_transaction)?,
-            per_destination,
-            limits: windows(reader, &raw.limits)?,
-        },
-    })
-}
-
-fn fee(reader: &Reader<'_>, raw: &RawFee) -> Result<FeeCaps, PolicyError> {
-    Ok(FeeCaps {
-        max_total: reader.amount(&raw.max_total)?,
-        max_feerate: reader.value(&raw.max_feerate, FeeRate::parse)?,
-        max_percent: reader.value(&raw.max_percent, Percent::parse)?,
-    })
-}
-
-fn windows(
-    reader: &Reader<'_>,
-    raw: &Spanned<Vec<RawWindow>>,
-) -> Result<Vec<WindowCap>, PolicyError> {
-    if !(1..=MAX_WINDOWS).contains(&raw.get_ref().len()) {
-        return Err(reader.fail(raw, format!("write from 1 to {MAX_WINDOWS} rolling windows")));
-    }
-    let mut caps: Vec<WindowCap> = Vec::new();
-    for raw in raw.get_ref() {
-        let cap = WindowCap {
-            sum: reader.amount(&raw.sum)?,
-            window_seconds: reader.window(&raw.window)?,
-        };
-        if caps.iter().any(|other| other.window_seconds == cap.window_seconds) {
-            return Err(reader.fail(&raw.window, "this window is there twice"));
-        }
-        caps.push(cap);
-    }
-    Ok(caps)
 }
 
 fn tier(text: &str) -> Result<Tier, &'static str> {

@@ -336,7 +336,7 @@ parts! {
     vetoes: Vec<Objection> => Some;
     /// Every freeze in force.
     freezes: Vec<Freeze> => Some;
-    /// When it was written down that this intent waits; `None`: not yet.
+    /// When it was first written down that this intent waits under the policy in force; `None`: not yet.
     asked_unix: Option<u64>;
     /// The sanctions list and its hits; `None`: there is no list.
     screening: Option<Screening>;

@@ -21,8 +21,9 @@ pub(crate) fn check(case: &Case<'_>, lane: &Lane, trace: &mut Trace) {
     // Without totals there is a denial for that already, and nothing to compare.
     let Some(totals) = case.totals else { return };
     let moved = match lane.kind {
-        LaneKind::Sweep { .. } => totals.cold,
+        LaneKind::Sweep { .. } | LaneKind::Evacuate { .. } => totals.cold,
         LaneKind::Withdraw { .. } => totals.external,
+        LaneKind::Consolidate => totals.outputs,
     };
     let (fee, most) = (intent.fee.amount, lane.fee.max_percent);
     let text = format!("the fee is {fee} for moving {moved}, at most {most}");

@@ -4,7 +4,7 @@
 //! Reading order: [`intent`] (what is asked), [`rules`], [`people`] and [`conditions`] (what officers signed),
 //! [`signed`] (how rules come to be), [`evidence`] (what the log knows), [`decide()`] (the one function), [`reason`]
 //! (every rule's name), [`waiting`] (what a request may wait for), then the rules themselves: `stops`, `structure`,
-//! `slots`, `lane`, `sweep`, `withdraw`, `fees`, `limits`, `requires`. `docs/policy.md` says what they mean.
+//! `slots`, `lane`, `sweep`, `withdraw`, `inward`, `fees`, `limits`, `requires`. `docs/policy.md` says what they mean.
 #![no_std]
 extern crate alloc;
 
@@ -25,6 +25,8 @@ pub mod waiting;
 pub mod decide;
 pub mod compare;
 pub mod governance;
+pub mod review;
+pub mod scenario;
 mod matching;
 mod stops;
 mod lane;
@@ -32,6 +34,7 @@ mod structure;
 mod slots;
 mod sweep;
 mod withdraw;
+mod inward;
 mod fees;
 mod limits;
 mod requires;

@@ -22,17 +22,25 @@ pub(crate) struct Case<'a> {
     pub(crate) evidence: &'a Evidence,
     pub(crate) rules: &'a Rules,
     pub(crate) totals: Option<&'a Totals>,
+    pub(crate) answers: &'a Answers<'a>,
     pub(crate) now_unix: u64,
+}
+
+/// The log's answers by what was asked; none where there are two, which is no answer.
+pub(crate) type Answers<'a> = BTreeMap<&'a Question, Option<&'a Answer>>;
+
+pub(crate) fn answers(evidence: &Evidence) -> Answers<'_> {
+    let mut answers = Answers::new();
+    for answer in &evidence.answers {
+        answers.entry(&answer.question).and_modify(|one| *one = None).or_insert(Some(answer));
+    }
+    answers
 }
 
 impl<'a> Case<'a> {
     /// The log's one answer to a question.
     pub(crate) fn answer(&self, question: &Question) -> Option<&'a Answer> {
-        let mut answers = self.evidence.answers.iter().filter(|a| a.question == *question);
-        match (answers.next(), answers.next()) {
-            (Some(answer), None) => Some(answer),
-            _ => None,
-        }
+        self.answers.get(question).copied().flatten()
     }
 
     /// What a question's window comes to with this transaction; outer none: nobody knows, inner: it is more than can

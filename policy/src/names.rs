@@ -18,3 +18,10 @@ order::name_type!(/// A list of destinations.
     ListName, "list");
 order::name_type!(/// A limit, a requirement or a denial of the policy.
     RuleName, "rule");
+
+impl RuleName {
+    /// A lane can ask for approvals itself.
+    pub(crate) fn of_lane(lane: &LaneName) -> Self {
+        Self(lane.as_str().into())
+    }
+}

@@ -22,6 +22,10 @@ pub(crate) struct RawPolicy {
     #[serde(default)]
     pub(crate) withdraw: Vec<RawWithdraw>,
     #[serde(default)]
+    pub(crate) consolidate: Vec<RawConsolidate>,
+    #[serde(default)]
+    pub(crate) evacuate: Vec<RawEvacuate>,
+    #[serde(default)]
     pub(crate) officer: Vec<RawOfficer>,
     #[serde(default)]
     pub(crate) group: Vec<RawGroup>,
@@ -85,6 +89,31 @@ pub(crate) struct RawWithdraw {
     pub(crate) per_transaction: Text,
     pub(crate) per_destination: Option<Text>,
     pub(crate) limits: Spanned<Vec<RawWindow>>,
+    pub(crate) fee: RawFee,
+    pub(crate) fee_budget: Spanned<Vec<RawWindow>>,
+    pub(crate) expires_unix: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawConsolidate {
+    pub(crate) name: Text,
+    pub(crate) clients: Texts,
+    pub(crate) wallets: Texts,
+    pub(crate) fee: RawFee,
+    pub(crate) fee_budget: Spanned<Vec<RawWindow>>,
+    pub(crate) expires_unix: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawEvacuate {
+    pub(crate) name: Text,
+    pub(crate) clients: Texts,
+    pub(crate) wallets: Texts,
+    pub(crate) cold: Text,
+    pub(crate) approvals: Text,
+    pub(crate) max_per_domain: Option<Spanned<u32>>,
     pub(crate) fee: RawFee,
     pub(crate) fee_budget: Spanned<Vec<RawWindow>>,
     pub(crate) expires_unix: Option<u64>,

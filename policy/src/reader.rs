@@ -14,7 +14,7 @@ use toml::Spanned;
 use crate::signed::PolicyError;
 
 /// The most entries any list may have.
-pub(crate) const MAX_ENTRIES: usize = 256;
+pub(crate) const MAX_ENTRIES: usize = 1024;
 /// The most rolling windows one list may have.
 pub(crate) const MAX_WINDOWS: usize = 8;
 /// No rolling window is shorter: the ledger would look at nothing.

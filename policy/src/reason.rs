@@ -104,6 +104,12 @@ rules! {
     PerDestination = "per-destination",
     /// What leaves stays within every rolling limit.
     ExternalLimit = "external-limit",
+    /// A consolidation pays change of its own wallet, and nothing else.
+    ConsolidateOnly = "consolidate-only",
+    /// A consolidation makes fewer coins.
+    ConsolidateFewer = "consolidate-fewer",
+    /// An evacuation pays the lane's own cold wallet, and nothing else.
+    EvacuateOnly = "evacuate-only",
     /// Nothing that officers froze moves.
     Frozen = "frozen",
     /// What the policy denies is never signed.

@@ -11,10 +11,11 @@ use crate::matching::Case;
 use crate::names::{GroupName, KeyName, RuleName};
 use crate::people::{OfficerKey, Quorum, Share};
 use crate::reason::{RuleId, Trace};
+use crate::rules::{Lane, LaneKind};
 use crate::waiting::{Approvals, Delay, Fresh, Opening, Progress, Requirement};
 
-/// Checks every requirement that applies; gives what is not met.
-pub(crate) fn check(case: &Case<'_>, trace: &mut Trace) -> Vec<Requirement> {
+/// Checks every requirement that applies, and the lane's own; gives what is not met.
+pub(crate) fn check(case: &Case<'_>, lane: &Lane, trace: &mut Trace) -> Vec<Requirement> {
     let mut open = Vec::new();
     for require in case.rules.requires() {
         let applies = case.is_in_force(require.expires_unix)
@@ -23,21 +24,48 @@ pub(crate) fn check(case: &Case<'_>, trace: &mut Trace) -> Vec<Requirement> {
             one(require, case, trace, &mut open);
         }
     }
+    if let LaneKind::Evacuate { approvals, .. } = &lane.kind {
+        let rule = RuleName::of_lane(&lane.name);
+        quorum(&rule, approvals, case, trace, &mut open);
+    }
     open
 }
 
-fn one(require: &Require, case: &Case<'_>, trace: &mut Trace, open: &mut Vec<Requirement>) {
-    let rule = &require.name;
-    let mut meet = |id: RuleId, unmet: Option<Requirement>| match unmet {
+fn quorum(
+    rule: &RuleName,
+    quorum: &Quorum,
+    case: &Case<'_>,
+    trace: &mut Trace,
+    open: &mut Vec<Requirement>,
+) {
+    let unmet = approvals(rule, quorum, case).map(Requirement::Approvals);
+    meet(RuleId::Approvals, rule, unmet, trace, open);
+    let (rejections, groups) = (case.evidence.rejections.as_deref(), quorum.groups().collect());
+    objected(RuleId::Rejected, rule, rejections, &groups, case, trace);
+}
+
+fn meet(
+    id: RuleId,
+    rule: &RuleName,
+    unmet: Option<Requirement>,
+    trace: &mut Trace,
+    open: &mut Vec<Requirement>,
+) {
+    match unmet {
         None => trace.check(id, true, format!("\"{rule}\" is met")),
         Some(unmet) => {
             trace.wait(id, format!("{unmet}"));
             open.push(unmet);
         }
-    };
-    if let Some(quorum) = &require.approvals {
-        meet(RuleId::Approvals, approvals(rule, quorum, case).map(Requirement::Approvals));
     }
+}
+
+fn one(require: &Require, case: &Case<'_>, trace: &mut Trace, open: &mut Vec<Requirement>) {
+    let rule = &require.name;
+    if let Some(approvals) = &require.approvals {
+        quorum(rule, approvals, case, trace, open);
+    }
+    let mut meet = |id, unmet| meet(id, rule, unmet, trace, open);
     if let Some(seconds) = require.delay_seconds {
         meet(RuleId::Delay, delay(rule, seconds, case).map(Requirement::Delay));
     }
@@ -52,9 +80,6 @@ fn one(require: &Require, case: &Case<'_>, trace: &mut Trace, open: &mut Vec<Req
         let made = case.evidence.books.as_ref().map(|books| books.at_unix);
         meet(RuleId::Books, fresh(rule, most, made, case).map(Requirement::Books));
     }
-    if let Some(quorum) = &require.approvals {
-        rejected(rule, quorum, case, trace);
-    }
     if let Some(group) = &require.veto {
         let vetoes = case.evidence.vetoes.as_deref();
         objected(RuleId::Vetoed, rule, vetoes, &[group].into(), case, trace);
@@ -64,12 +89,6 @@ fn one(require: &Require, case: &Case<'_>, trace: &mut Trace, open: &mut Vec<Req
         let text = format!("{hits} destinations and coins are on the sanctions list");
         trace.check(RuleId::ScreeningHit, hits == 0, text);
     }
-}
-
-/// A no by anybody who could have approved.
-pub(crate) fn rejected(rule: &RuleName, quorum: &Quorum, case: &Case<'_>, trace: &mut Trace) {
-    let (rejections, groups) = (case.evidence.rejections.as_deref(), quorum.groups().collect());
-    objected(RuleId::Rejected, rule, rejections, &groups, case, trace);
 }
 
 fn objected(
@@ -94,7 +113,7 @@ fn objected(
 }
 
 /// What is missing of a quorum.
-pub(crate) fn approvals(rule: &RuleName, quorum: &Quorum, case: &Case<'_>) -> Option<Approvals> {
+fn approvals(rule: &RuleName, quorum: &Quorum, case: &Case<'_>) -> Option<Approvals> {
     let people = case.rules.everybody();
     let orderers = orderers(case);
     let asked = people.members(quorum.groups());

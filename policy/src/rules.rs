@@ -12,7 +12,7 @@ use crate::evidence::{Measure, Question};
 use crate::governance::Governance;
 use crate::names::{ClientName, KeyName, LaneName, ListName, WalletName};
 use crate::order::{OrderRefusal, VerifiedOrder};
-use crate::people::{Group, Officer, People};
+use crate::people::{Group, Officer, People, Quorum};
 
 /// A policy in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -145,6 +145,15 @@ pub enum LaneKind {
         /// Rolling limits on what leaves; at least one.
         limits: Vec<WindowCap>,
     },
+    /// Change of the same wallet, in fewer coins.
+    Consolidate,
+    /// Everything to one cold wallet, when all else is in doubt.
+    Evacuate {
+        /// The cold wallet.
+        cold: WalletName,
+        /// Who must approve.
+        approvals: Quorum,
+    },
 }
 
 /// Caps on one transaction's fee.
@@ -154,7 +163,7 @@ pub struct FeeCaps {
     pub max_total: Amount,
     /// By size.
     pub max_feerate: FeeRate,
-    /// By what moves: cold outputs of a sweep, external outputs of a withdrawal.
+    /// By what moves: cold outputs of a sweep or an evacuation, external outputs of a withdrawal, all of a consolidation.
     pub max_percent: Percent,
 }
 
@@ -334,19 +343,19 @@ impl Rules {
 }
 
 impl Lane {
-    /// Rolling limits on what leaves; none on a sweep, from which nothing may leave.
+    /// Rolling limits on what leaves; none where nothing may leave.
     #[must_use]
     pub fn limits(&self) -> &[WindowCap] {
         match &self.kind {
-            LaneKind::Sweep { .. } => &[],
             LaneKind::Withdraw { limits, .. } => limits,
+            LaneKind::Sweep { .. } | LaneKind::Consolidate | LaneKind::Evacuate { .. } => &[],
         }
     }
 
     /// Whether it takes everything to cold storage when all else is in doubt: its freeze is its own.
     #[must_use]
     pub fn is_evacuation(&self) -> bool {
-        false
+        matches!(self.kind, LaneKind::Evacuate { .. })
     }
 
     pub(crate) fn question(&self, measure: Measure, cap: &WindowCap) -> Question {

@@ -11,8 +11,9 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
+use crate::conditions::Target;
 use crate::document;
-use crate::names::KeyName;
+use crate::names::{KeyName, ListName};
 use crate::rules::Rules;
 
 /// No policy is longer.
@@ -94,6 +95,18 @@ pub fn signature_line(officer: &KeyName, signature: &[u8; 64]) -> String {
 pub fn check(text: &str, network: Network) -> Result<(), PolicyError> {
     bounded("policy", text, MAX_TEXT)?;
     document::read(text, network).map(drop)
+}
+
+/// Every list entry of a policy that is, or was, in force: its list, its label and what it stands for. A text that
+/// this program does not read has none, so that whatever comes after it is new.
+#[must_use]
+pub fn listed(text: &str) -> Vec<(ListName, String, Target)> {
+    let lists = document::lists(text).unwrap_or_default();
+    let entries = lists.into_iter().flat_map(|list| {
+        let name = list.name;
+        list.entries.into_iter().map(move |entry| (name.clone(), entry.label, entry.target))
+    });
+    entries.collect()
 }
 
 impl SignedPolicy<'_> {

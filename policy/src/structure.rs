@@ -35,9 +35,11 @@ pub(crate) fn check(
     outputs(intent, rules, trace);
     own_indexes(intent, evidence, rules, trace);
     let totals = Totals::of(intent);
-    match &totals {
-        None => trace.deny(RuleId::Overflow, "the sums of this transaction cannot be computed"),
-        Some(totals) => balance(intent, totals, trace),
+    let can = if totals.is_some() { "can" } else { "cannot" };
+    let text = format!("the sums of this transaction {can} be computed");
+    trace.check(RuleId::Overflow, totals.is_some(), text);
+    if let Some(totals) = &totals {
+        balance(intent, totals, trace);
     }
     totals
 }

@@ -9,6 +9,7 @@ use asset::Amount;
 
 use crate::evidence::{Evidence, OrderHistory};
 use crate::intent::{Destination, Intent, Transfer};
+use crate::matching::outputs as outputs_by_script;
 use crate::names::KeyName;
 use crate::order::{OrderRef, VerifiedOrder};
 use crate::reason::{RuleId, Trace};
@@ -148,12 +149,7 @@ fn caps(
     per_destination: Option<Amount>,
     trace: &mut Trace,
 ) {
-    let mut by_script: BTreeMap<&[u8], Option<Amount>> = BTreeMap::new();
-    for transfer in &intent.transfers {
-        let Destination::External { script, .. } = &transfer.to else { continue };
-        let sum = by_script.entry(script.as_slice()).or_insert(Some(Amount::ZERO));
-        *sum = sum.and_then(|sum| sum.checked_add(transfer.amount));
-    }
+    let by_script = outputs_by_script(intent);
     let mut sums = by_script.values().copied();
     let all = sums.try_fold(Amount::ZERO, |all, sum| all.checked_add(sum?));
     let (within, text) = against(all, per_transaction);

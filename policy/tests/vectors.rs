@@ -11,10 +11,11 @@ mod common;
 
 use asset::{Amount, AssetId};
 use common::{
-    Case, DAY, HOUR, Knobs, NOW, approved, change, cold, foreign, objection, order, order_by, pays,
-    rules, slot_id, used_before,
+    Case, DAY, Facts, HOUR, Knobs, NOW, approved, change, cold, foreign, objection, order,
+    order_by, pays, rules, slot_id, used_before,
 };
 use policy::evidence::{Books, EarlierUse, Freeze, FreezeScope, Listed, Measure, Screening};
+use policy::intent::Transfer;
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
 use policy::{Decision, RuleId};
 
@@ -152,6 +153,41 @@ sum = "1000000 sat"
 count = 3
 "#;
 
+const INWARD: &str = r#"
+[[consolidate]]
+name = "tidy"
+clients = ["payout-desk"]
+wallets = ["hot"]
+fee = { max_total = "10000 sat", max_feerate = "20 sat/vB", max_percent = "2%" }
+fee_budget = [{ sum = "50000 sat", window = "1h" }]
+[[evacuate]]
+name = "escape"
+clients = ["payout-desk"]
+wallets = ["hot"]
+cold = "cold"
+approvals = "1 of treasury and 1 of risk"
+fee = { max_total = "10000 sat", max_feerate = "20 sat/vB", max_percent = "2%" }
+fee_budget = [{ sum = "50000 sat", window = "1h" }]
+"#;
+
+/// Two coins of the hot wallet, on a lane from which nothing leaves.
+fn inward(lane: &str, outputs: Vec<Transfer>, change: impl FnOnce(&mut Case)) -> Case {
+    let knobs = Knobs { extra: common::people() + INWARD, ..Knobs::default() };
+    let rules = rules(&knobs);
+    let inputs = vec![600_000, 400_000];
+    let intent = common::intent("payout-desk", lane, "hot", inputs, outputs, vec![]);
+    let facts = Facts::empty(&rules, &intent);
+    with(Case { rules, intent, facts, now: NOW }, change)
+}
+
+fn tidy(outputs: Vec<Transfer>) -> Case {
+    inward("tidy", outputs, |_| {})
+}
+
+fn escape(outputs: Vec<Transfer>, by: &[&str]) -> Case {
+    inward("escape", outputs, |c| c.facts.approvals = by.iter().map(|o| approved(o)).collect())
+}
+
 fn limited(by: &str, change: impl FnOnce(&mut Case)) -> Case {
     under(&LIMITS.replace("BY", by), change)
 }
@@ -176,6 +212,67 @@ fn at(case: &mut Case, day: u64, hour: u64) {
 }
 
 const DENIED: &[Vector] = &[
+    (
+        "a consolidation that pays somebody",
+        || tidy(vec![foreign(9, 995_000)]),
+        &[R::ConsolidateOnly],
+    ),
+    (
+        "a consolidation to cold storage",
+        || tidy(vec![cold("cold", 0, 995_000)]),
+        &[R::ConsolidateOnly],
+    ),
+    (
+        "a consolidation with an order",
+        || {
+            inward("tidy", vec![change(0, 995_000)], |c| {
+                c.intent.orders.push(order(&c.rules, "a", 1));
+            })
+        },
+        &[R::ConsolidateOnly],
+    ),
+    (
+        "two coins out of two",
+        || tidy(vec![change(0, 495_000), change(1, 500_000)]),
+        &[R::ConsolidateFewer],
+    ),
+    (
+        "a dear consolidation",
+        || {
+            inward("tidy", vec![change(0, 995_000)], |c| {
+                c.answer(Measure::Fees, HOUR).others = units(45_001);
+            })
+        },
+        &[R::FeeBudget],
+    ),
+    (
+        "an evacuation with change",
+        || escape(vec![cold("cold", 0, 895_000), change(0, 100_000)], &["ada", "eve"]),
+        &[R::EvacuateOnly],
+    ),
+    (
+        "an evacuation to another cold wallet",
+        || escape(vec![cold("vault", 0, 995_000)], &["ada", "eve"]),
+        &[R::EvacuateOnly],
+    ),
+    (
+        "an evacuation that was rejected",
+        || {
+            inward("escape", vec![cold("cold", 0, 995_000)], |c| {
+                c.facts.rejections = Some(vec![objection("dan")]);
+            })
+        },
+        &[R::Rejected],
+    ),
+    (
+        "evacuation frozen",
+        || {
+            inward("escape", vec![cold("cold", 0, 995_000)], |c| {
+                c.facts.freezes = Some(vec![freeze(FreezeScope::Evacuation)]);
+            })
+        },
+        &[R::Frozen],
+    ),
     (
         "everything frozen",
         || sweep(|c| c.facts.freezes = Some(vec![freeze(FreezeScope::Everything)])),
@@ -808,6 +905,19 @@ const ALLOWED: &[Sound] = &[
     ("the last second of a lane", || {
         Case::sweep(&Knobs { expires_unix: Some(NOW), ..Knobs::default() })
     }),
+    ("one coin out of two", || tidy(vec![change(0, 995_000)])),
+    ("an evacuation in two outputs", || {
+        escape(vec![cold("cold", 0, 495_000), cold("cold", 1, 500_000)], &["bob", "dan"])
+    }),
+    ("an evacuation while everything else is frozen", || {
+        inward("escape", vec![cold("cold", 0, 995_000)], |c| {
+            c.facts.approvals = ["ada", "eve"].map(approved).into();
+            let lane = FreezeScope::Lane(LaneName::parse("escape").unwrap());
+            let wallet = FreezeScope::Wallet(WalletName::parse("hot").unwrap());
+            let scopes = [FreezeScope::Everything, lane, wallet];
+            c.facts.freezes = Some(scopes.map(freeze).into());
+        })
+    }),
     ("a sweep while evacuation is frozen", || {
         sweep(|c| c.facts.freezes = Some(vec![freeze(FreezeScope::Evacuation)]))
     }),
@@ -904,6 +1014,11 @@ const ALLOWED: &[Sound] = &[
 
 /// What is not denied, and not allowed yet.
 const WAITING: &[Vector] = &[
+    (
+        "an evacuation that one approved",
+        || escape(vec![cold("cold", 0, 995_000)], &["ada", "cyd"]),
+        &[R::Approvals],
+    ),
     ("nobody approved", || under(TWO_AND_ONE, |_| {}), &[R::Approvals]),
     (
         "one of treasury is missing",
@@ -1048,14 +1163,29 @@ fn every_allowed_vector_is_allowed() {
     }
 }
 
+/// On both sides: a vector that the rule lets pass, and one that it does not.
 #[test]
-fn every_rule_has_a_vector_and_a_line() {
+fn every_rule_has_vectors_and_a_line() {
+    let passed: std::collections::BTreeSet<RuleId> = ALLOWED
+        .iter()
+        .flat_map(|(name, case)| {
+            match case().decide() {
+                Decision::Allow(authorization) => authorization.into_parts().trace,
+                other => panic!("{name}: {other:?}"),
+            }
+            .findings()
+            .iter()
+            .map(|finding| finding.rule)
+            .collect::<Vec<_>>()
+        })
+        .collect();
     let page = include_str!("../../docs/reasons.md");
     for rule in RuleId::ALL {
         let line = format!("\n| `{rule}` | ");
         assert_eq!(page.matches(&line).count(), 1, "docs/reasons.md needs one line for {rule}");
         let vector = DENIED.iter().chain(WAITING).any(|(_, _, expected)| expected.contains(rule));
         assert!(vector, "no denying vector for {rule}");
+        assert!(passed.contains(rule), "no allowing vector for {rule}");
     }
 }
 

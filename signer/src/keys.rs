@@ -140,8 +140,8 @@ pub(crate) fn may_sign(
     wallet: &WalletName,
     lane: &LaneName,
 ) -> Result<(), Refusal> {
-    let sweeps =
-        || rules.lane(lane).is_some_and(|lane| matches!(lane.kind, LaneKind::Sweep { .. }));
+    let out = |kind: &LaneKind| matches!(kind, LaneKind::Sweep { .. } | LaneKind::Evacuate { .. });
+    let sweeps = || rules.lane(lane).is_some_and(|lane| out(&lane.kind));
     match kin.standing(ledger, wallet) {
         KeyState::Active => Ok(()),
         KeyState::Retired if sweeps() => Ok(()),

@@ -167,7 +167,9 @@ fn weigh(
 ) -> Result<policy::Authorization, Denial> {
     let intent = request.intent();
     let now = ledger.not_before_latest(app.clock.unix_seconds());
-    let evidence = ledger.evidence(intent, &app.rules.questions(intent), now);
+    let since = |list: &_, label: &str| ledger.listed_since(list, label);
+    let listings = app.wallets.listings(app.rules.list_questions(intent), since);
+    let evidence = ledger.evidence(intent, &app.rules.questions(intent), now).listings(listings);
     match policy::decide(intent, &evidence, &app.rules, now) {
         Decision::Allow(authorization) => Ok(authorization),
         Decision::Deny(denial) => Err(denial),

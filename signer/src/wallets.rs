@@ -2,12 +2,13 @@
 //! officers signed. It never takes a script's ownership from a caller, and never holds a private key.
 //!
 //! Reading order: `script` (kinds), `branch` (what an index is), `kept` (so that it is derived once), `own` (which keys are
-//! ours), then the wallet here.
+//! ours), `lists` (whom officers know), then the wallet here.
 
 mod script;
 mod branch;
 mod own;
 mod kept;
+mod lists;
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -19,7 +20,8 @@ use bitcoin::{NetworkKind, Script, ScriptBuf};
 use miniscript::descriptor::{DescriptorPublicKey, SinglePubKey, Wildcard};
 use miniscript::{Descriptor, ForEachKey as _};
 use policy::Rules;
-use policy::names::WalletName;
+use policy::evidence::{ListQuestion, Listing};
+use policy::names::{ListName, WalletName};
 use policy::rules::Tier;
 use secp256k1::{PublicKey, SECP256K1};
 
@@ -28,6 +30,7 @@ use crate::records::Records;
 use branch::Branch;
 pub use branch::Place;
 use kept::Places;
+use lists::Lists;
 pub use own::{Kept, OwnKey};
 pub use script::ScriptKind;
 
@@ -36,6 +39,7 @@ pub use script::ScriptKind;
 pub struct Wallets {
     network: bitcoin::Network,
     wallets: BTreeMap<WalletName, Arc<Wallet>>,
+    lists: Lists,
 }
 
 /// One wallet. Its branches derive without holding a lock, so any number of requests may at once.
@@ -72,16 +76,26 @@ pub enum WalletError {
     /// Not an address at all.
     #[error("\"{0}\" is not a bitcoin address")]
     Address(String),
+    /// An entry of a list that is no destination.
+    #[error("list \"{list}\", entry \"{label}\": {reason}")]
+    List {
+        /// Which list.
+        list: ListName,
+        /// Which entry.
+        label: String,
+        /// What was wrong.
+        reason: String,
+    },
     /// An address of another network.
     #[error("\"{0}\" is an address of another network than {1}")]
     Network(String, bitcoin::Network),
 }
 
 impl Wallets {
-    /// Reads every descriptor of the policy.
+    /// Reads every descriptor of the policy, and every destination of its lists.
     ///
     /// # Errors
-    /// [`WalletError`] when one cannot be derived from, or two overlap.
+    /// [`WalletError`] when one cannot be derived from or read, or two wallets overlap.
     pub fn new(rules: &Rules) -> Result<Self, WalletError> {
         let network = bitcoin_network(rules.network());
         let mut wallets: BTreeMap<WalletName, Arc<Wallet>> = BTreeMap::new();
@@ -92,7 +106,7 @@ impl Wallets {
             }
             wallets.insert(wallet.name.clone(), Arc::new(wallet));
         }
-        Ok(Self { network, wallets })
+        Ok(Self { network, wallets, lists: Lists::new(rules, network)? })
     }
 
     /// Gives an imported wallet the records of one of its keys. Wallets without stay unable to sign.
@@ -158,6 +172,15 @@ impl Wallets {
             .require_network(self.network)
             .map(|address| address.script_pubkey())
             .map_err(|_| WalletError::Network(shown(), self.network))
+    }
+
+    /// Which entries of the policy's lists stand for destinations. `since` says since when an entry has been there.
+    pub fn listings(
+        &self,
+        questions: Vec<ListQuestion>,
+        since: impl Fn(&ListName, &str) -> Option<u64>,
+    ) -> Vec<Listing> {
+        questions.into_iter().map(|question| self.lists.answer(question, &since)).collect()
     }
 
     /// The address of a script on our network; empty when it has none.

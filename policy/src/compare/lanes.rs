@@ -10,7 +10,7 @@ use crate::rules::{FeeCaps, Lane, LaneKind, Rules, WindowCap};
 
 pub(super) fn compare(before: &Rules, after: &Rules, said: &mut Comparison) {
     for (name, before, after) in by_name(before.lanes(), after.lanes(), |one| &one.name) {
-        let evacuates = [before, after].iter().flatten().any(|lane| is_evacuate(lane));
+        let evacuates = [before, after].iter().flatten().any(|lane| lane.is_evacuation());
         match (before, after) {
             (before, after) if before == after => {}
             _ if evacuates => said.governs(format!("lane \"{name}\", which evacuates, is changed")),
@@ -19,11 +19,6 @@ pub(super) fn compare(before: &Rules, after: &Rules, said: &mut Comparison) {
             (Some(before), Some(after)) => lane(before, after, said),
         }
     }
-}
-
-/// Lanes of a kind that this module does not know in detail are changed only by those who govern.
-fn is_evacuate(lane: &Lane) -> bool {
-    !matches!(lane.kind, LaneKind::Sweep { .. } | LaneKind::Withdraw { .. })
 }
 
 fn lane(before: &Lane, after: &Lane, said: &mut Comparison) {

@@ -65,15 +65,31 @@ pub fn public(key: &SigningKey) -> [u8; 32] {
     key.verifying_key().to_bytes()
 }
 
+fn windows(caps: &[(u128, u64)]) -> String {
+    let caps: Vec<String> = caps
+        .iter()
+        .map(|(sum, s)| format!("{{ sum = \"{sum} sat\", window = \"{s}s\" }}"))
+        .collect();
+    format!("[{}]", caps.join(", "))
+}
+
+fn percent(millionths: u32) -> asset::Percent {
+    asset::Percent::from_millionths(millionths).unwrap()
+}
+
+/// What every lane has at its end.
+pub fn fee_text(knobs: &Knobs) -> String {
+    format!(
+        "fee = {{ max_total = \"{} sat\", max_feerate = \"{}\", max_percent = \"{}\" }}\nfee_budget = {}\n{}",
+        knobs.max_total,
+        asset::FeeRate::from_sat_per_kvb(knobs.sat_per_kvb),
+        percent(knobs.fee_millionths),
+        windows(&knobs.fee_budget),
+        knobs.expires_unix.map_or(String::new(), |unix| format!("expires_unix = {unix}\n")),
+    )
+}
+
 pub fn policy_text(knobs: &Knobs) -> String {
-    let windows = |caps: &[(u128, u64)]| {
-        let caps: Vec<String> = caps
-            .iter()
-            .map(|(sum, s)| format!("{{ sum = \"{sum} sat\", window = \"{s}s\" }}"))
-            .collect();
-        format!("[{}]", caps.join(", "))
-    };
-    let percent = |millionths: u32| asset::Percent::from_millionths(millionths).unwrap();
     let wallet = |name: &str, tier: &str| {
         format!(
             "[[wallet]]\nname = \"{name}\"\ntier = \"{tier}\"\ndescriptor = \"wpkh({name})#qqqqqqqq\"\nindex_window = {}\n",
@@ -90,14 +106,7 @@ pub fn policy_text(knobs: &Knobs) -> String {
     let client = |name: &str, attest: &str, status: bool| {
         format!("[[client]]\nname = \"{name}\"\nattest = [{attest}]\nstatus = {status}\n")
     };
-    let fee = format!(
-        "fee = {{ max_total = \"{} sat\", max_feerate = \"{}\", max_percent = \"{}\" }}\nfee_budget = {}\n{}",
-        knobs.max_total,
-        asset::FeeRate::from_sat_per_kvb(knobs.sat_per_kvb),
-        percent(knobs.fee_millionths),
-        windows(&knobs.fee_budget),
-        knobs.expires_unix.map_or(String::new(), |unix| format!("expires_unix = {unix}\n")),
-    );
+    let fee = fee_text(knobs);
     [
         "version = 3\nnetwork = \"regtest\"\n".to_string(),
         wallet("deposits", "token-hd"),

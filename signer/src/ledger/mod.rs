@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, windows, payouts),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `states`, [`nonces`] (no nonce signs twice).
+//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `states`, `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod spends;
 mod indexes;
@@ -12,6 +12,7 @@ mod wallets;
 mod states;
 mod born;
 mod policies;
+mod listed;
 pub mod nonces;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use audit::entry::{Admitted, Entry, Event};
 use policy::Evidence;
 use policy::evidence::Question;
 use policy::intent::{Intent, RequestId};
-use policy::names::{OrderId, WalletName};
+use policy::names::{ListName, OrderId, WalletName};
 use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
 
@@ -34,6 +35,7 @@ pub use wallets::{Imported, Imports};
 
 pub use policies::{ActivePolicy, Proposal};
 
+use listed::Listings;
 use nonces::{Nonces, Points};
 use spends::Spends;
 use wallets::Replaced;
@@ -45,6 +47,7 @@ use wallets::Replaced;
 pub struct Ledger {
     beginning: Option<Beginning>,
     policies: policies::Policies,
+    listings: Listings,
     imports: Imports,
     key_states: states::KeyStates,
     born: born::BornKeys,
@@ -129,6 +132,12 @@ impl Ledger {
     #[must_use]
     pub fn proposal(&self, digest: &[u8; 32]) -> Option<Proposal> {
         self.policies.proposal(digest)
+    }
+
+    /// Since when policies in force have had this list entry as it is, without a break.
+    #[must_use]
+    pub fn listed_since(&self, list: &ListName, label: &str) -> Option<u64> {
+        self.listings.since(list, label)
     }
 
     /// Imported wallets.
@@ -272,7 +281,13 @@ impl Fold for Ledger {
             }
             Event::PolicyActivated { .. }
             | Event::PolicyProposed { .. }
-            | Event::PolicyVetoed { .. } => self.policies.take(seq, &entry.event),
+            | Event::PolicyVetoed { .. } => {
+                self.policies.take(seq, &entry.event)?;
+                if let Event::PolicyActivated { text, .. } = &entry.event {
+                    self.listings.activate(text, unix_s);
+                }
+                Ok(())
+            }
             Event::WalletImported { wallet, descriptor, tier, bundle, external, change } => {
                 self.imports.import(wallet, descriptor, tier, *bundle, [*external, *change])
             }

@@ -109,9 +109,12 @@ pub fn policy_signatures(text: &str) -> String {
 }
 
 pub fn rules(wallets: &Descriptors, knobs: &Knobs) -> Rules {
-    let text = policy_text(wallets, knobs);
+    rules_of(&policy_text(wallets, knobs))
+}
+
+pub fn rules_of(text: &str) -> Rules {
     let pinned = [(KeyName::parse("alice").unwrap(), officer().verifying_key().to_bytes())];
-    SignedPolicy { text: &text, signatures: &policy_signatures(&text) }
+    SignedPolicy { text, signatures: &policy_signatures(text) }
         .verify(&pinned, 1, Network::Regtest)
         .unwrap()
 }

@@ -17,3 +17,4 @@ mod folding;
 mod born;
 mod properties;
 mod nonces;
+mod totals;

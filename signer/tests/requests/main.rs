@@ -14,6 +14,7 @@ mod common;
 mod good;
 mod bad;
 mod kinds;
+mod lists;
 mod psbts;
 
 use common::{Coin, Descriptors, Knobs, Out, coin, own, psbt};

@@ -1,0 +1,203 @@
+//! What a policy does not say aloud: five fixed claims, each with a counter-example where it is not proven, and rules that
+//! do nothing or less than they seem to. It never decides, and knows no time.
+
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::conditions::{Require, When};
+use crate::names::{ClientName, KeyName, LaneName, ListName, RuleName, WalletName};
+use crate::people::Quorum;
+use crate::rules::{Lane, LaneKind, Rules, Tier};
+
+/// A claim about every policy one would like to sign.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// What is claimed.
+    pub text: &'static str,
+    /// A request or a part that shows the claim false, or not proven; `None`: it holds.
+    pub counter_example: Option<String>,
+}
+
+/// The five claims, always in this order.
+#[must_use]
+pub fn claims(rules: &Rules) -> [Claim; 5] {
+    let claim = |text, counter_example| Claim { text, counter_example };
+    let lanes = rules.lanes();
+    let budget = lanes.iter().find(|lane| lane.fee_budget.is_empty());
+    let limit = lanes
+        .iter()
+        .find(|lane| matches!(&lane.kind, LaneKind::Withdraw { limits, .. } if limits.is_empty()));
+    let named = |lane: &Lane| format!("lane \"{}\"", lane.name);
+    [
+        claim(
+            "nobody who is on no list is paid without approvals",
+            lanes.iter().find_map(|lane| unattended(lane, rules)),
+        ),
+        claim("every lane has a fee budget", budget.map(named)),
+        claim("every lane that pays others has a limit over time", limit.map(named)),
+        claim("nobody approves what they ordered", unheld(rules)),
+        claim("evacuation reaches cold storage only", warm(rules)),
+    ]
+}
+
+/// A payout that needs no approval: the smallest, to somebody nobody knows, with nothing paid before.
+fn unattended(lane: &Lane, rules: &Rules) -> Option<String> {
+    let LaneKind::Withdraw { order_keys, .. } = &lane.kind else { return None };
+    let paths = lane.clients.iter().flat_map(|client| {
+        lane.wallets
+            .iter()
+            .flat_map(move |wallet| order_keys.iter().map(move |k| (client, wallet, k)))
+    });
+    for (client, wallet, key) in paths {
+        let about = |when: &When| when.is_always_about(&lane.name, client, wallet, key);
+        let asked = |require: &&Require| {
+            require.approvals.is_some() && require.expires_unix.is_none() && about(&require.when)
+        };
+        let denied = rules.denies().iter().any(|d| d.expires_unix.is_none() && about(&d.when));
+        if !denied && !rules.requires().iter().any(|require| asked(&require)) {
+            return Some(format!(
+                "lane \"{}\": \"{client}\" has an order by \"{key}\" paid from \"{wallet}\", of the least that can be \
+                 paid, to somebody on no list",
+                lane.name
+            ));
+        }
+    }
+    None
+}
+
+impl When {
+    /// Whether it holds for every payment on this path to somebody on no list, however small.
+    fn is_always_about(
+        &self,
+        lane: &LaneName,
+        client: &ClientName,
+        wallet: &WalletName,
+        key: &KeyName,
+    ) -> bool {
+        about(&self.lanes, lane)
+            && about(&self.clients, client)
+            && about(&self.wallets, wallet)
+            && about(&self.order_keys, key)
+            && self.destinations.as_ref().is_none_or(|to| !to.listed)
+            && self.above.is_none()
+    }
+}
+
+/// An officer who orders never counts, if it is said which key is whose.
+fn unheld(rules: &Rules) -> Option<String> {
+    let paid = |lane: &Lane, name: &KeyName| matches!(&lane.kind, LaneKind::Withdraw { order_keys, .. } if order_keys.contains(name));
+    let asks = rules.requires().iter().any(|require| require.approvals.is_some());
+    let mut unheld = rules.order_keys().iter().filter(|key| key.officer.is_none());
+    let key = unheld.find(|key| asks && rules.lanes().iter().any(|lane| paid(lane, &key.name)))?;
+    Some(format!("order key \"{}\" says of no officer that they hold it", key.name))
+}
+
+fn warm(rules: &Rules) -> Option<String> {
+    let warm = |lane: &&Lane| match &lane.kind {
+        LaneKind::Evacuate { cold, .. } => {
+            rules.wallet(cold).is_none_or(|wallet| wallet.tier != Tier::Cold)
+        }
+        _ => false,
+    };
+    rules.lanes().iter().find(warm).map(|lane| format!("lane \"{}\"", lane.name))
+}
+
+/// What looks like more than it is, a sentence each.
+#[must_use]
+pub fn remarks(rules: &Rules) -> Vec<String> {
+    let mut said = Vec::new();
+    for (rule, quorum) in quorums(rules) {
+        let everybody = rules.everybody();
+        let members = everybody.members(quorum.groups());
+        let alone = |officer: &&&KeyName| quorum.is_met(&everybody, &BTreeSet::from([**officer]));
+        if let Some(officer) = members.iter().find(alone) {
+            said.push(format!("\"{rule}\": one person is enough, e.g. \"{officer}\""));
+        }
+    }
+    let rules_and_whens = rules.requires().iter().map(|r| (&r.name, &r.when));
+    let rules_and_whens = rules_and_whens.chain(rules.denies().iter().map(|d| (&d.name, &d.when)));
+    for (name, when) in rules_and_whens {
+        if !rules.lanes().iter().any(|lane| when.can_be_about(lane)) {
+            said.push(format!(
+                "\"{name}\" is about nothing: no lane that it names has its wallets, clients and order keys"
+            ));
+        }
+    }
+    for lane in rules.lanes() {
+        let shut =
+            |when: &When| when.destinations.is_none() && when.above.is_none() && when.covers(lane);
+        if let Some(deny) = rules.denies().iter().find(|deny| shut(&deny.when)) {
+            said.push(format!(
+                "lane \"{}\" is shut: \"{}\" denies all of it",
+                lane.name, deny.name
+            ));
+        }
+    }
+    let used = used_lists(rules);
+    let idle = rules.lists().iter().filter(|list| !used.contains(&list.name));
+    said.extend(idle.map(|list| format!("list \"{}\" is asked by no rule", list.name)));
+    let mut asked: BTreeSet<_> = quorums(rules).flat_map(|(_, quorum)| quorum.groups()).collect();
+    let mut vetoes: BTreeSet<_> = rules.requires().iter().filter_map(|r| r.veto.as_ref()).collect();
+    if let Some(governance) = rules.governance() {
+        asked.extend(governance.tighten.groups().chain(governance.change.groups()));
+        vetoes.extend(&governance.veto);
+    }
+    let idle = rules.groups().iter().map(|group| &group.name);
+    let idle = idle.filter(|name| !asked.contains(name) && !vetoes.contains(name));
+    said.extend(idle.map(|name| format!("group \"{name}\" is asked for nothing")));
+    said
+}
+
+fn quorums(rules: &Rules) -> impl Iterator<Item = (RuleName, &Quorum)> {
+    let requires = rules.requires().iter();
+    let requires = requires.filter_map(|r| Some((r.name.clone(), r.approvals.as_ref()?)));
+    let lanes = rules.lanes().iter().filter_map(|lane| match &lane.kind {
+        LaneKind::Evacuate { approvals, .. } => Some((RuleName::of_lane(&lane.name), approvals)),
+        _ => None,
+    });
+    requires.chain(lanes)
+}
+
+fn used_lists(rules: &Rules) -> BTreeSet<&ListName> {
+    let whens = rules.requires().iter().map(|require| &require.when);
+    let whens = whens.chain(rules.denies().iter().map(|deny| &deny.when));
+    whens.filter_map(|when| when.destinations.as_ref()).flat_map(|to| &to.lists).collect()
+}
+
+impl When {
+    /// Whether any request on the lane can be what it is about.
+    fn can_be_about(&self, lane: &Lane) -> bool {
+        let pays = match &lane.kind {
+            LaneKind::Withdraw { order_keys, .. } => meets(&self.order_keys, order_keys),
+            _ => self.order_keys.is_empty() && self.destinations.is_none(),
+        };
+        about(&self.lanes, &lane.name)
+            && meets(&self.wallets, &lane.wallets)
+            && meets(&self.clients, &lane.clients)
+            && pays
+    }
+
+    /// Whether every request on the lane is what it is about, but for what is paid.
+    fn covers(&self, lane: &Lane) -> bool {
+        let keys = match &lane.kind {
+            LaneKind::Withdraw { order_keys, .. } => order_keys.as_slice(),
+            _ => &[],
+        };
+        let orders = self.order_keys.is_empty()
+            || (!keys.is_empty() && keys.iter().all(|key| self.order_keys.contains(key)));
+        about(&self.lanes, &lane.name)
+            && lane.wallets.iter().all(|wallet| about(&self.wallets, wallet))
+            && lane.clients.iter().all(|client| about(&self.clients, client))
+            && orders
+    }
+}
+
+fn about<T: PartialEq>(wanted: &[T], found: &T) -> bool {
+    wanted.is_empty() || wanted.contains(found)
+}
+
+fn meets<T: PartialEq>(wanted: &[T], found: &[T]) -> bool {
+    wanted.is_empty() || found.iter().any(|one| wanted.contains(one))
+}

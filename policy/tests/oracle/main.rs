@@ -1,0 +1,148 @@
+//! The decision against a naive oracle, on random policies, requests and histories. What was ever found is a vector in
+//! `tests/vectors.rs`.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod asked;
+mod dice;
+mod drafts;
+mod requests;
+mod said;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dice::Dice;
+use drafts::World;
+use policy::{Decision, RuleId};
+use requests::Setting;
+
+/// Requests under one policy.
+const EACH: u64 = 50;
+
+/// How many policies, requests and histories; the long mode of `./check` sets a million, and a seed of its own.
+fn cases() -> u64 {
+    number("COFFERDAM_POLICY_CASES").unwrap_or(100_000)
+}
+
+fn number(name: &str) -> Option<u64> {
+    Some(std::env::var(name).ok()?.parse().unwrap())
+}
+
+#[derive(Default)]
+struct Seen {
+    codes: BTreeMap<&'static str, u64>,
+    verdicts: [u64; 3],
+}
+
+/// Where the numbers begin; each policy has its own, so that a failure can be run alone.
+fn compare(seed: u64, seen: &mut Seen) {
+    let mut dice = Dice(seed);
+    let setting = Setting::random(&mut dice);
+    let mut world = setting.world(&mut dice);
+    for _ in 0..EACH {
+        setting.deal(&mut world, &mut dice);
+        let expected = said::oracle(&world);
+        let decision = world.case.decide();
+        let found = codes(&decision);
+        assert_eq!(found, expected, "policy {seed}:\n{decision:#?}\n{world:#?}");
+        let verdict = match decision {
+            Decision::Allow(_) => 0,
+            Decision::Await(_) => 1,
+            Decision::Deny(_) => 2,
+        };
+        seen.verdicts[verdict] += 1;
+        for code in found {
+            *seen.codes.entry(code).or_default() += 1;
+        }
+    }
+}
+
+fn codes(decision: &Decision) -> BTreeSet<&'static str> {
+    match decision {
+        Decision::Allow(_) => BTreeSet::new(),
+        Decision::Await(waiting) => waiting.requirements.iter().map(|r| r.code()).collect(),
+        Decision::Deny(denial) => denial.reasons.iter().map(|f| f.rule.code()).collect(),
+    }
+}
+
+#[test]
+fn the_decision_is_the_oracles() {
+    let threads = 2;
+    let policies = cases().div_ceil(EACH);
+    let first = number("PROPTEST_RNG_SEED").unwrap_or(0) << 32;
+    let part = |thread: u64| {
+        let mut seen = Seen::default();
+        (0..policies).filter(|n| n % threads == thread).for_each(|n| compare(first + n, &mut seen));
+        seen
+    };
+    let all = std::thread::scope(|scope| {
+        let parts: Vec<_> = (0..threads).map(|n| scope.spawn(move || part(n))).collect();
+        parts.into_iter().map(|part| part.join().unwrap()).collect::<Vec<_>>()
+    });
+    let sum = |verdict: usize| all.iter().map(|seen| seen.verdicts[verdict]).sum::<u64>();
+    let (allowed, waiting, denied) = (sum(0), sum(1), sum(2));
+    println!("{allowed} allowed, {waiting} waiting, {denied} denied");
+    let least = policies * EACH / 50;
+    assert!(allowed > least && waiting > least && denied > least, "one-sided");
+    let seen: BTreeSet<_> = all.iter().flat_map(|seen| seen.codes.keys().copied()).collect();
+    let every: BTreeSet<_> = RuleId::ALL.iter().map(|rule| rule.code()).collect();
+    assert_eq!(seen, every, "some rule never said anything");
+}
+
+/// Neither the order of sections nor that of anything a request or the log lists changes an answer.
+#[test]
+fn order_means_nothing() {
+    for seed in 0..60 {
+        let mut dice = Dice(seed);
+        let setting = Setting::random(&mut dice);
+        let mut world = setting.world(&mut dice);
+        for _ in 0..10 {
+            setting.deal(&mut world, &mut dice);
+            let mut turned = world.clone();
+            turn_around(&mut turned, &mut dice);
+            let (one, other) = (world.case.decide(), turned.case.decide());
+            assert_eq!(codes(&one), codes(&other), "policy {seed}");
+            if let (Decision::Await(one), Decision::Await(other)) = (one, other) {
+                assert_eq!(one.requirements, other.requirements, "policy {seed}");
+            }
+        }
+    }
+}
+
+/// The same sections, entries, outputs, coins and facts, in another order.
+fn turn_around(world: &mut World, dice: &mut Dice) {
+    let case = &mut world.case;
+    let mut sections = vec![String::new()];
+    for line in case.rules.text().lines() {
+        if line.starts_with("[[") {
+            sections.push(String::new());
+        }
+        let last = sections.last_mut().unwrap();
+        *last += line;
+        last.push('\n');
+    }
+    dice.shuffle(&mut sections[1..]);
+    case.rules = common::load(&sections.concat());
+    dice.shuffle(&mut case.intent.transfers);
+    dice.shuffle(&mut case.intent.orders);
+    dice.shuffle(&mut case.intent.slots);
+    let facts = &mut case.facts;
+    dice.shuffle(&mut facts.answers);
+    dice.shuffle(&mut facts.orders);
+    dice.shuffle(&mut facts.uses);
+    dice.shuffle(&mut facts.indexes);
+    dice.shuffle(&mut facts.approvals);
+    dice.shuffle(&mut facts.listings);
+    facts.listings.iter_mut().for_each(|listing| dice.shuffle(&mut listing.entries));
+}

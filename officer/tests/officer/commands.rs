@@ -314,3 +314,42 @@ fn a_policys_changes_are_said_with_their_effect() {
     let said = diff(&next.replacen(window, "index_window = 1", 1), &["--must-tighten"]).unwrap();
     assert!(said.contains("It provably only tightens"), "{said}");
 }
+
+/// What people expect of a policy is run before anybody signs it; one surprise, or nothing to run, is a failure.
+#[test]
+fn cases_come_out_as_expected_or_not_at_all() {
+    let folder = TempDir::new().unwrap();
+    let deploy = |name: &str| format!("{}/../deploy/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (policy, shipped) = (deploy("policy.toml"), deploy("policy.cases"));
+    let said = officer(&["policy", "test", &policy, &shipped]).unwrap();
+    assert!(said.contains("17 cases came out as expected"), "{said}");
+
+    let cases = folder.path().join("cases.txt");
+    let run = |lines: &str| {
+        std::fs::write(&cases, lines).unwrap();
+        officer(&["policy", "test", &policy, text(&cases)])
+    };
+    let error = run("allow: sweep 1 BTC # fine\nallow: pay 5 BTC\nallow: nonsense\n").unwrap_err();
+    assert!(error.contains("2 of 3 cases came out otherwise"), "{error}");
+    let error = run("# nothing\n\n").unwrap_err();
+    assert!(error.contains("holds no case"), "{error}");
+}
+
+/// Whoever is to sign sees what the policy does not promise.
+#[test]
+fn a_check_says_which_claims_are_not_shown() {
+    let deploy = format!("{}/../deploy/policy.toml", env!("CARGO_MANIFEST_DIR"));
+    let said = officer(&["policy", "check", &deploy]).unwrap();
+    let wanted = [
+        "holds       every lane has a fee budget",
+        "holds       evacuation reaches cold storage only",
+        "NOT SHOWN   nobody who is on no list is paid without approvals: lane \"withdraw\"",
+        "requirement large: on lane withdraw, letting more than 0.5 BTC leave, for each lane in any 1 day",
+        "  approvals      2 of treasury and 1 of risk, at most 1 of one domain",
+        "list        partners: a new entry counts after 1 day",
+        "may evacuate deposits, hot to cold",
+    ];
+    for wanted in wanted {
+        assert!(said.contains(wanted), "{wanted}\n{said}");
+    }
+}

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files =
-        ["cofferdam/v1/common.proto", "cofferdam/v1/signer.proto", "cofferdam/v1/watcher.proto"];
+    let files = [
+        "cofferdam/v1/common.proto",
+        "cofferdam/v1/signer.proto",
+        "cofferdam/v1/log.proto",
+        "cofferdam/v1/watcher.proto",
+    ];
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let mut bytes = Vec::new();

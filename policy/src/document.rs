@@ -22,6 +22,7 @@ use crate::raw::{RawClient, RawOrderKey, RawPolicy, RawWallet};
 use crate::reader::Reader;
 use crate::rules::{Client, Document, OrderKey, Tier, Wallet};
 use crate::signed::PolicyError;
+use crate::witnesses;
 
 /// No descriptor of ours is longer.
 const MAX_DESCRIPTOR: usize = 1024;
@@ -77,6 +78,7 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         defined: &defined,
     };
     let (limits, requires, denies) = conditions::read(&reader, &raw, &named)?;
+    let (witnesses, witnesses_required) = witnesses::read(&reader, &raw, &defined.clients)?;
     Ok(Document {
         version,
         network,
@@ -91,6 +93,8 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         limits,
         requires,
         denies,
+        witnesses,
+        witnesses_required,
     })
 }
 
@@ -162,7 +166,7 @@ fn clients(
 ) -> Result<Vec<Client>, PolicyError> {
     let client = |(name, raw): (&ClientName, &RawClient)| {
         let attest = reader.list(&raw.attest, WalletName::parse, &defined.spendable)?;
-        Ok(Client { name: name.clone(), attest, status: raw.status })
+        Ok(Client { name: name.clone(), attest, status: raw.status, log: raw.log })
     };
     defined.clients.iter().zip(raw).map(client).collect()
 }
@@ -197,7 +201,7 @@ fn hex_bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     (lowercase && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
 }
 
-fn ed25519(text: &str) -> Result<[u8; 32], &'static str> {
+pub(crate) fn ed25519(text: &str) -> Result<[u8; 32], &'static str> {
     hex_bytes(text)
         .filter(|key| VerifyingKey::from_bytes(key).is_ok_and(|key| !key.is_weak()))
         .ok_or("an Ed25519 public key is 64 lowercase hex digits of a valid point")

@@ -19,6 +19,7 @@ pub mod signed;
 mod document;
 mod raw;
 mod reader;
+pub mod witnesses;
 pub mod evidence;
 pub mod reason;
 pub mod waiting;

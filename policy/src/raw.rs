@@ -38,6 +38,9 @@ pub(crate) struct RawPolicy {
     pub(crate) require: Vec<RawRequire>,
     #[serde(default)]
     pub(crate) deny: Vec<RawDeny>,
+    #[serde(default)]
+    pub(crate) witness: Vec<RawWitness>,
+    pub(crate) witnesses_required: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +67,8 @@ pub(crate) struct RawClient {
     pub(crate) name: Text,
     pub(crate) attest: Texts,
     pub(crate) status: bool,
+    #[serde(default)]
+    pub(crate) log: bool,
 }
 
 #[derive(Deserialize)]
@@ -226,4 +231,11 @@ pub(crate) struct RawDeny {
     pub(crate) name: Text,
     pub(crate) when: Spanned<RawWhen>,
     pub(crate) expires_unix: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawWitness {
+    pub(crate) name: Text,
+    pub(crate) ed25519: Text,
 }

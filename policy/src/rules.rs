@@ -13,6 +13,7 @@ use crate::governance::Governance;
 use crate::names::{ClientName, KeyName, LaneName, ListName, WalletName};
 use crate::order::{OrderRefusal, VerifiedOrder};
 use crate::people::{Group, Officer, People, Quorum};
+use crate::witnesses::Witness;
 
 /// A policy in force.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct Document {
     pub(crate) limits: Vec<Limit>,
     pub(crate) requires: Vec<Require>,
     pub(crate) denies: Vec<Deny>,
+    pub(crate) witnesses: Vec<Witness>,
+    pub(crate) witnesses_required: usize,
 }
 
 /// Where a wallet's keys are.
@@ -103,6 +106,8 @@ pub struct Client {
     pub attest: Vec<WalletName>,
     /// Whether it may ask for the signer's status.
     pub status: bool,
+    /// Whether it may read the signer's log.
+    pub log: bool,
 }
 
 /// One way coins may move.
@@ -259,6 +264,24 @@ impl Rules {
     #[must_use]
     pub fn may_read_status(&self, client: &ClientName) -> bool {
         self.client(client).is_some_and(|client| client.status)
+    }
+
+    /// Whether the client may read the signer's log.
+    #[must_use]
+    pub fn may_read_log(&self, client: &ClientName) -> bool {
+        self.client(client).is_some_and(|client| client.log)
+    }
+
+    /// Who witnesses the log.
+    #[must_use]
+    pub fn witnesses(&self) -> &[Witness] {
+        &self.document.witnesses
+    }
+
+    /// How many of them must have seen a checkpoint before what it covers counts.
+    #[must_use]
+    pub fn witnesses_required(&self) -> usize {
+        self.document.witnesses_required
     }
 
     /// Whether the policy mentions the client at all.

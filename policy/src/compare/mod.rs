@@ -107,7 +107,21 @@ pub fn compare(before: &Rules, after: &Rules) -> Comparison {
     clients(before, after, &mut said);
     lanes::compare(before, after, &mut said);
     conditions::compare(before, after, &mut said);
+    witnesses(before, after, &mut said);
     said
+}
+
+/// Who must have seen the log says who may set it back.
+fn witnesses(before: &Rules, after: &Rules, said: &mut Comparison) {
+    for (name, before, after) in by_name(before.witnesses(), after.witnesses(), |one| &one.name) {
+        if before != after {
+            said.governs(format!("witness \"{name}\" {}", became(&before, &after)));
+        }
+    }
+    let (was, is) = (before.witnesses_required(), after.witnesses_required());
+    if was != is {
+        said.governs(format!("witnesses required: {was} becomes {is}"));
+    }
 }
 
 fn people(before: &Rules, after: &Rules, said: &mut Comparison) {

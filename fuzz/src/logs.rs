@@ -2,6 +2,7 @@
 
 use audit::attestation::Leaf;
 use audit::checkpoint::{Checkpoint, origin};
+use audit::cosignature;
 use audit::entry::{Admitted, Attested, Claim, Entry, Event, PaidOrder, Reason, Spend, SpentSlot};
 use audit::note;
 use audit::token_key::TokenKey;
@@ -16,6 +17,16 @@ pub(crate) fn entry(data: &[u8]) {
     }
 }
 
+/// A witness's line: what is read is written again as it was.
+fn cosignature_line(text: &str) {
+    if let Some((name, _, unix_s, signature)) = cosignature::parse(text) {
+        let key = SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes();
+        let again = cosignature::line(&name, &key, unix_s, &signature);
+        let read = cosignature::parse(&again).unwrap();
+        assert_eq!((read.0, read.2, read.3), (name, unix_s, signature));
+    }
+}
+
 /// The first byte chooses: a whole note, or a text that the pinned key signs here.
 pub(crate) fn checkpoint(data: &[u8]) {
     let key = SigningKey::from_bytes(&[7; 32]);
@@ -23,6 +34,7 @@ pub(crate) fn checkpoint(data: &[u8]) {
     let name = origin(&public);
     let Some((mode, rest)) = data.split_first() else { return };
     let given = String::from_utf8_lossy(rest);
+    given.lines().for_each(cosignature_line);
     let text = match mode % 3 {
         0 => given.clone().into_owned(),
         1 => format!("{given}\n"),
@@ -30,6 +42,8 @@ pub(crate) fn checkpoint(data: &[u8]) {
     };
     let signed = note::assemble(&text, &name, &public, &key.sign(text.as_bytes()).to_bytes());
     for note in [given.as_ref(), &signed] {
+        // A stranger's line below a checkpoint is a witness's only with that witness's key.
+        assert!(cosignature::verify(note, "w1", &public).is_err());
         let Ok(checkpoint) = Checkpoint::open(note, &name, &public) else { continue };
         assert_eq!(checkpoint.origin, name);
         // Only extension lines may stand below what we would write, and only other signatures.

@@ -10,7 +10,7 @@ use policy::names::ClientName;
 use crate::gate::Gate;
 use crate::keys::Kin;
 use crate::ledger::Ledger;
-use crate::log::{Clock, Log, LogError};
+use crate::log::{Clock, Log, LogError, Witnesses};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{Token, TokenError};
 use crate::wallets::Wallets;
@@ -33,6 +33,8 @@ pub struct App {
     pub clock: Clock,
     /// Bounds on work.
     pub gate: Gate,
+    /// Who must have seen what is let out.
+    pub witnesses: Arc<Witnesses>,
 }
 
 impl App {
@@ -58,7 +60,19 @@ impl App {
             let why = log.checkpoint_problem?;
             Some(format!("the token signs no checkpoint, so nothing is granted: {why}"))
         };
-        stopped.or_else(|| self.token.problem()).or_else(uncovered)
+        let unwitnessed = || {
+            let why = log.witness_problem?;
+            Some(format!("too few witnesses have seen the log, so nothing is let out: {why}"))
+        };
+        stopped.or_else(|| self.token.problem()).or_else(uncovered).or_else(unwitnessed)
+    }
+
+    /// Why nothing new could be let out now: asking again and again must not fill the log with reservations.
+    #[must_use]
+    pub fn away(&self) -> Option<Refusal> {
+        let unwitnessed = || Some(LogError::Unwitnessed(self.log.status().witness_problem?).into());
+        let token = self.token.problem().map(|why| Refusal::new(Reason::TokenUnavailable, why));
+        token.or_else(unwitnessed)
     }
 
     /// Writes a refusal down; the caller gets it whether or not that works, and before a checkpoint covers it.
@@ -86,6 +100,9 @@ impl From<LogError> for Refusal {
     fn from(error: LogError) -> Self {
         if matches!(error, LogError::Uncovered(_)) {
             return Self::new(Reason::TokenUnavailable, error.to_string());
+        }
+        if matches!(error, LogError::Unwitnessed(_)) {
+            return Self::new(Reason::WitnessUnavailable, error.to_string());
         }
         let text = format!("{error}; nothing is signed that cannot be written down");
         Self::new(Reason::LogUnavailable, text)

@@ -151,12 +151,16 @@ reasons! {
     AddressAlreadyAttested = "address-already-attested", Exists;
     /// The client must be granted the signer's status.
     StatusNotGranted = "status-not-granted", NotGranted;
+    /// The client must be granted to read the log, or be a witness of it.
+    LogNotGranted = "log-not-granted", NotGranted;
     /// Only so many requests wait at once.
     Busy = "busy", Exhausted;
     /// A request must be sent and served in time.
     Deadline = "deadline", Deadline;
     /// The token must be reachable.
     TokenUnavailable = "token-unavailable", Unavailable;
+    /// As many witnesses as the policy requires must have seen what is let out.
+    WitnessUnavailable = "witness-unavailable", Unavailable;
     /// The token refused its PIN, which is not tried again.
     PinLatched = "pin-latched", Precondition;
     /// The token signed wrongly and is asked for nothing more.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use audit::entry::Event;
 use mtls::Incoming;
+use proto::log_server::LogServer;
 use proto::signer_server::Signer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -23,7 +24,8 @@ use crate::door::{Door, Known};
 use crate::down::Down;
 use crate::grpc::SignerService;
 use crate::ledger::Ledger;
-use crate::log::{Clock, LogError, Step};
+use crate::log::{Clock, LogError, Step, Witnesses};
+use crate::log_service::LogService;
 use crate::prove;
 use crate::start::{StartError, start};
 
@@ -60,6 +62,8 @@ pub struct Running {
     helpers: Vec<JoinHandle<()>>,
     request_time: Duration,
     may_pass: bool,
+    waits: bool,
+    witnesses: Arc<Witnesses>,
 }
 
 /// Serves until `until` is done, then ends in order. A token or database that is away is tried again, and so is a
@@ -73,14 +77,17 @@ pub async fn serve(
     until: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
     tokio::pin!(until);
+    // Outlives every attempt: who said what it saw last need not say it again.
+    let witnesses = Arc::new(Witnesses::default());
     loop {
         let clock = Clock::system();
         let clock = if clock_is_right { clock.confirmed() } else { clock };
-        let mut running = run(config, clock).await?;
+        let mut running = run_with(config, clock, &witnesses).await?;
         let again = async {
-            match running.may_pass {
-                true => tokio::time::sleep(TRY_AGAIN_AFTER).await,
-                false => std::future::pending().await,
+            match (running.waits, running.may_pass) {
+                (true, _) => witnesses.enough_told().await,
+                (false, true) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
+                (false, false) => std::future::pending().await,
             }
         };
         let due = next_policy(running.app().cloned());
@@ -109,18 +116,33 @@ async fn next_policy(app: Option<Arc<App>>) {
 /// # Errors
 /// [`StartError`] when there is nothing to serve with.
 pub async fn run(config: &Config, clock: Clock) -> Result<Running, StartError> {
+    run_with(config, clock, &Arc::default()).await
+}
+
+/// The same, with what witnesses said before. Without enough of them it hears them, and starts nothing else.
+///
+/// # Errors
+/// [`StartError`] when there is nothing to serve with.
+pub async fn run_with(
+    config: &Config,
+    clock: Clock,
+    witnesses: &Arc<Witnesses>,
+) -> Result<Running, StartError> {
     let listen = |source| StartError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let request_time = config.limits.request_time();
-    match start(config, clock).await {
+    match start(config, clock, witnesses).await {
         Ok(app) => {
             let app = Arc::new(app);
             let service = SignerService::new(Arc::clone(&app), request_time);
             let helpers =
                 vec![tokio::spawn(prove(Arc::clone(&app))), tokio::spawn(beat(Arc::clone(&app)))];
             let door = Door::new(service, Known::Serving(Arc::clone(&app)), &config.limits);
-            let running = listening(config, listener, address, door, Some(app), helpers).await?;
+            let log = LogService::server(Ok(Arc::clone(&app)), Arc::clone(witnesses));
+            let parts = (door, log, Arc::clone(witnesses));
+            let running = listening(config, listener, address, parts, Some(app), helpers).await?;
+            witnesses.arm();
             tracing::info!(%address, "serving");
             Ok(running)
         }
@@ -128,12 +150,14 @@ pub async fn run(config: &Config, clock: Clock) -> Result<Running, StartError> {
             let Some(refusal) = error.for_callers() else { return Err(error) };
             tracing::error!("nothing can be signed: {error}");
             let known = Known::Down(Box::new(config.unsigned_rules()?));
+            let log = LogService::server(Err(refusal.clone()), Arc::clone(witnesses));
             let door = Door::new(Down::new(refusal), known, &config.limits);
-            let running = listening(config, listener, address, door, None, Vec::new()).await?;
-            let may_pass = error.may_pass();
+            let parts = (door, log, Arc::clone(witnesses));
+            let running = listening(config, listener, address, parts, None, Vec::new()).await?;
+            let (may_pass, waits) = (error.may_pass(), error.waits_for_witnesses());
             let until = if may_pass { "until that passes" } else { "until a restart" };
             tracing::warn!(%address, "serving this refusal only, {until}");
-            Ok(Running { may_pass, ..running })
+            Ok(Running { may_pass, waits, ..running })
         }
     }
 }
@@ -156,9 +180,11 @@ impl Running {
     /// # Errors
     /// [`StartError::Log`] when the log had failed before.
     pub async fn stop(self) -> Result<(), StartError> {
-        let Self { app, stop, mut server, helpers, request_time, .. } = self;
+        let Self { app, stop, mut server, helpers, request_time, witnesses, .. } = self;
         // An error says that the server ended already.
         let _ = stop.send(());
+        // Their streams would never end by themselves.
+        witnesses.dismiss();
         let patience = request_time.saturating_add(GRACE);
         if tokio::time::timeout(GRACE, &mut server).await.is_err() {
             // Streams that never end (health watchers) are cut; requests under way run on as tasks of their own.
@@ -181,7 +207,7 @@ async fn listening<S: Signer>(
     config: &Config,
     listener: TcpListener,
     address: SocketAddr,
-    door: Door<S>,
+    (door, log, witnesses): (Door<S>, LogServer<LogService>, Arc<Witnesses>),
     app: Option<Arc<App>>,
     mut helpers: Vec<JoinHandle<()>>,
 ) -> Result<Running, StartError> {
@@ -203,13 +229,15 @@ async fn listening<S: Signer>(
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         .add_service(health)
         .add_service(door)
+        .add_service(log)
         .add_optional_service(reflection(config.development)?);
     let (stop, stopped) = oneshot::channel::<()>();
     let incoming = Incoming::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
         let _ = stopped.await;
     }));
-    Ok(Running { address, app, stop, server, helpers, request_time, may_pass: false })
+    let (may_pass, waits) = (false, false);
+    Ok(Running { address, app, stop, server, helpers, request_time, may_pass, waits, witnesses })
 }
 
 fn reflection(

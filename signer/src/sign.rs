@@ -83,11 +83,10 @@ pub async fn sign(
     jobs: SigningJobs,
 ) -> Result<Outcome, Refusal> {
     let _turn = app.gate.turn(Turn::Request(request.intent().request)).await;
-    if let Some(problem) = app.token.problem()
+    if let Some(refusal) = app.away()
         && !app.log.read(|ledger| answered(ledger, request))
     {
-        // Nothing could be signed: asking again and again must not fill the log with reservations.
-        return Err(Refusal::new(Reason::TokenUnavailable, problem));
+        return Err(refusal);
     }
     let (permit, verdict) = app.log.commit(|ledger| decide(app, ledger, request)).await?;
     match verdict {

@@ -19,7 +19,9 @@ use crate::gate::Gate;
 use crate::governing::{InForce, in_force};
 use crate::keys::Kin;
 use crate::ledger::Ledger;
-use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, StoreError};
+use crate::log::{
+    CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, StoreError, Witnesses,
+};
 use crate::records::{Records, RecordsError, bundle_path};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys, wrapped_by};
@@ -28,6 +30,8 @@ use crate::wallets::{WalletError, Wallets};
 
 /// A checkpoint that failed is tried again after this.
 const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
+/// A block of 64 rows is read again this often: a million entries in a quarter of an hour.
+const AUDIT_EVERY: Duration = Duration::from_millis(50);
 
 /// Why the signer does not start.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +129,9 @@ impl StartError {
             Self::Log(error @ LogError::Uncovered(_)) => {
                 Some(Refusal::new(Reason::TokenUnavailable, error.to_string()))
             }
+            Self::Log(error @ LogError::Unwitnessed(_)) => {
+                Some(Refusal::new(Reason::WitnessUnavailable, error.to_string()))
+            }
             Self::Log(error) => Some(Refusal::new(Reason::LogUnavailable, error.to_string())),
             Self::Records(error) => Some(Refusal::new(Reason::RecordsFault, error.to_string())),
             _ => None,
@@ -135,6 +142,9 @@ impl StartError {
     /// away or busy, a machine's clock that is not set yet. A refused PIN or a log that does not add up stays as it is.
     #[must_use]
     pub fn may_pass(&self) -> bool {
+        if self.waits_for_witnesses() {
+            return true;
+        }
         matches!(
             self,
             Self::Token(TokenError::Unavailable(_) | TokenError::Busy { .. })
@@ -151,16 +161,33 @@ impl StartError {
     }
 }
 
-/// Everything, ready to serve.
+impl StartError {
+    /// Whether it is only that too few witnesses came yet.
+    #[must_use]
+    pub fn waits_for_witnesses(&self) -> bool {
+        matches!(self, Self::Log(LogError::Unwitnessed(_)))
+    }
+}
+
+/// Everything, ready to serve. Before anything is read or signed, as many witnesses as the policy requires have said what
+/// they saw last.
 ///
 /// # Errors
 /// [`StartError`] saying what does not fit.
-pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
-    // What is no policy at all is said before anything is opened.
-    drop(config.unsigned_rules()?);
+pub async fn start(
+    config: &Config,
+    clock: Clock,
+    witnesses: &Arc<Witnesses>,
+) -> Result<App, StartError> {
+    // What is no policy at all is said before anything is opened, and who it names must have spoken before that.
+    witnesses.appoint(&config.unsigned_rules()?);
+    enough_told(witnesses)?;
     let token = open_token(config, config.token.clone()).await?;
-    let log = open_log(config, &token, clock.clone()).await?;
+    let log = open_witnessed_log(config, &token, clock.clone(), Arc::clone(witnesses)).await?;
     let InForce { rules, next_unix } = in_force(&log, config, &clock).await?;
+    // The policy in force may name others than the file, which waits.
+    witnesses.appoint(&rules);
+    enough_told(witnesses)?;
     let mut wallets = Wallets::new(&rules)?;
     attach(&log, config, &token.keys(), &mut wallets)?;
     born::bind(&log, &config.state_dir, &mut wallets, &token.keys()).await?;
@@ -180,7 +207,13 @@ pub async fn start(config: &Config, clock: Clock) -> Result<App, StartError> {
         kin,
         clock,
         gate: Gate::new(&config.limits),
+        witnesses: Arc::clone(witnesses),
     })
+}
+
+/// Nothing is started before enough witnesses have said what they saw last.
+fn enough_told(witnesses: &Witnesses) -> Result<(), LogError> {
+    witnesses.missing().map_or(Ok(()), |missing| Err(LogError::Unwitnessed(missing)))
 }
 
 /// The token, unless it is one that must not guard real money.
@@ -209,6 +242,16 @@ pub async fn open_log(
     token: &Arc<Token>,
     clock: Clock,
 ) -> Result<Log<Ledger>, StartError> {
+    open_witnessed_log(config, token, clock, Arc::default()).await
+}
+
+/// The same, also held against what witnesses saw last.
+async fn open_witnessed_log(
+    config: &Config,
+    token: &Arc<Token>,
+    clock: Clock,
+    witnesses: Arc<Witnesses>,
+) -> Result<Log<Ledger>, StartError> {
     let keys = token.keys();
     let store = Store::open(&config.database_url()).await.map_err(LogError::from)?;
     let settings = Settings {
@@ -217,6 +260,8 @@ pub async fn open_log(
         signer: Arc::new(Checkpointer(Arc::clone(token))),
         clock,
         checkpoint_retry: CHECKPOINT_RETRY,
+        audit_every: AUDIT_EVERY,
+        witnesses,
     };
     let log = Log::open(store, Ledger::new(), settings).await?;
     let opening = log.opening();

@@ -51,6 +51,8 @@ fn settings(folder: &Path) -> Settings {
         signer: Arc::new(Software),
         clock: Clock::system(),
         checkpoint_retry: Duration::from_millis(1),
+        audit_every: Duration::from_secs(3_600),
+        witnesses: Arc::default(),
     }
 }
 

@@ -5,13 +5,15 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use audit::checkpoint::Checkpoint;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::high_water;
+use super::proofs::Proofs;
+use super::witnesses::Witnesses;
 use super::writer::{Head, Message};
 
 /// How long the token may take for one signature.
@@ -36,7 +38,34 @@ pub(super) struct Coverage {
     /// How many entries the newest of those would have covered.
     pub(super) failed_at: u64,
     /// Why it failed, until one succeeds.
-    pub(super) problem: Option<String>,
+    pub(super) problem: Option<Problem>,
+    /// Entries under the newest checkpoint that enough witnesses cosigned; `None` while nobody needs to.
+    pub(super) witnessed: Option<u64>,
+    /// That checkpoint, with their lines.
+    pub(super) newest: String,
+}
+
+impl Coverage {
+    /// How many entries may be relied on.
+    pub(super) fn counts(&self) -> u64 {
+        self.witnessed.map_or(self.size, |witnessed| witnessed.min(self.size))
+    }
+}
+
+/// Why there is no checkpoint that counts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Problem {
+    /// Nobody signed it, or it could not be kept.
+    Token(String),
+    /// Too few saw it.
+    Witnesses(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Token(text) | Self::Witnesses(text)) = self;
+        f.write_str(text)
+    }
 }
 
 /// Everything the checkpoint task needs.
@@ -49,14 +78,20 @@ pub(super) struct Checkpoints {
     pub(super) head: watch::Receiver<Head>,
     pub(super) queue: mpsc::Sender<Message>,
     pub(super) coverage: watch::Sender<Coverage>,
+    pub(super) proofs: Proofs,
+    pub(super) witnesses: Arc<Witnesses>,
+    /// The newest one that was signed and kept: witnesses may be asked about it again.
+    pub(super) kept: Mutex<Option<(Head, String)>>,
 }
 
 impl Checkpoints {
     /// Runs until `stop`: sent, it makes one last checkpoint; dropped, it just ends.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        let mut witnesses = self.witnesses.changes();
         let orderly = loop {
+            self.begin_asking();
             // Whatever is written while one checkpoint is made is covered together by the next.
-            let behind = self.head.borrow_and_update().size > self.coverage.borrow().size;
+            let behind = self.head.borrow_and_update().size > self.coverage.borrow().counts();
             let mut failed = false;
             if behind {
                 let mut attempt = pin!(self.attempt());
@@ -74,25 +109,41 @@ impl Checkpoints {
                 stopped = &mut stop => break stopped.is_ok(),
                 () = tokio::time::sleep(self.retry), if failed => {}
                 changed = self.head.changed(), if !failed => if changed.is_err() { break false },
+                changed = witnesses.changed() => if changed.is_err() { break false },
             }
         };
-        if orderly && self.head.borrow().size > self.coverage.borrow().size {
+        if orderly && self.head.borrow().size > self.coverage.borrow().counts() {
             self.attempt().await;
+        }
+    }
+
+    /// From when witnesses must have seen what is let out, also what was covered before.
+    fn begin_asking(&self) {
+        if self.witnesses.is_armed() && self.coverage.borrow().witnessed.is_none() {
+            self.coverage.send_modify(|coverage| coverage.witnessed = Some(0));
         }
     }
 
     /// Makes a checkpoint over all that is durable now, and tells those who wait for it; whether it worked.
     async fn attempt(&self) -> bool {
         let head = *self.head.borrow();
-        let result = self.checkpoint(head).await;
-        self.coverage.send_modify(|coverage| match &result {
-            Ok(()) => {
-                coverage.size = coverage.size.max(head.size);
-                coverage.problem = None;
+        let result = match self.checkpoint(head).await {
+            Ok(note) => {
+                self.coverage.send_modify(|coverage| {
+                    coverage.size = coverage.size.max(head.size);
+                    if coverage.witnessed.is_none() {
+                        coverage.newest.clone_from(&note);
+                    }
+                });
+                self.witness(head, note).await.map_err(Problem::Witnesses)
             }
+            Err(problem) => Err(Problem::Token(problem)),
+        };
+        self.coverage.send_modify(|coverage| match &result {
+            Ok(()) => coverage.problem = None,
             Err(problem) => {
                 if coverage.problem.as_ref() != Some(problem) {
-                    tracing::warn!(size = head.size, problem, "no checkpoint");
+                    tracing::warn!(size = head.size, %problem, "no checkpoint");
                 }
                 coverage.failures = coverage.failures.saturating_add(1);
                 coverage.failed_at = head.size;
@@ -103,7 +154,12 @@ impl Checkpoints {
     }
 
     /// Signs, checks what came back, then keeps it in the database and outside of it.
-    async fn checkpoint(&self, head: Head) -> Result<(), String> {
+    async fn checkpoint(&self, head: Head) -> Result<String, String> {
+        if let Some((of, note)) = &*self.kept()
+            && *of == head
+        {
+            return Ok(note.clone());
+        }
         let checkpoint =
             Checkpoint { origin: self.origin.clone(), size: head.size, root: head.root };
         let text = checkpoint.text();
@@ -116,10 +172,38 @@ impl Checkpoints {
         // Both at once, and both waited for: a file still being written must not overtake a later one.
         let (stored, kept) = tokio::join!(
             self.store(head.size, note.clone()),
-            high_water::write(self.state_dir.clone(), note)
+            high_water::write(self.state_dir.clone(), note.clone())
         );
         stored?;
-        kept.map_err(|error| error.to_string())
+        kept.map_err(|error| error.to_string())?;
+        *self.kept() = Some((head, note.clone()));
+        Ok(note)
+    }
+
+    /// Has enough witnesses cosign it, if any are required. Only what lies in both places is shown to them: otherwise they
+    /// would remember, after a crash, what this log does not.
+    async fn witness(&self, head: Head, note: String) -> Result<(), String> {
+        if self.coverage.borrow().witnessed.is_none() {
+            return Ok(());
+        }
+        let mut asked = Vec::new();
+        for present in self.witnesses.present() {
+            let path = self.proofs.consistency(present.size, head.size).await;
+            asked.push((present, path.map_err(|error| error.to_string())?));
+        }
+        let lines = self.witnesses.cosign(head.size, &note, asked).await?;
+        let note = format!("{note}{lines}");
+        // Without waiting: the witnesses know it already.
+        let _ = self.queue.send(Message::Cosigned { size: head.size, note: note.clone() }).await;
+        self.coverage.send_modify(|coverage| {
+            coverage.witnessed = coverage.witnessed.max(Some(head.size));
+            coverage.newest = note;
+        });
+        Ok(())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<(Head, String)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn store(&self, size: u64, note: String) -> Result<(), String> {

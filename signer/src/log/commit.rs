@@ -4,22 +4,28 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use audit::Hash;
+use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
+use audit::history::HistoryError;
 use policy::Authorization;
 use policy::intent::RequestId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::checkpoints::{CheckpointSigner, Checkpoints, Coverage};
+use super::checkpoints::{CheckpointSigner, Checkpoints, Coverage, Problem};
 use super::clock::Clock;
-use super::error::LogError;
+use super::error::{LogError, Whose};
 use super::high_water;
 use super::permit::DurablePermit;
+use super::proofs::Proofs;
 use super::replay::{self, Opening};
+use super::round;
 use super::store::Store;
+use super::witnesses::Witnesses;
 use super::writer::{self, Groups, Head, Health, Message, QUEUE_COMMITS_MAX};
 
 /// A state that entries are folded into. Applying an entry is all that ever changes it.
@@ -75,6 +81,10 @@ pub struct Settings {
     pub clock: Clock,
     /// After how long a checkpoint that failed is tried again.
     pub checkpoint_retry: Duration,
+    /// How often a block of rows is read again and held against what was written.
+    pub audit_every: Duration,
+    /// Who must have seen what is let out.
+    pub witnesses: Arc<Witnesses>,
 }
 
 /// How the log is doing.
@@ -88,6 +98,8 @@ pub struct Status {
     pub stopped: Option<String>,
     /// Why the newest entries are not covered, and nothing is granted.
     pub checkpoint_problem: Option<String>,
+    /// Why they are covered, and too few witnesses have seen that.
+    pub witness_problem: Option<String>,
     /// How well commits were grouped.
     pub groups: Groups,
 }
@@ -101,6 +113,8 @@ pub struct Log<S> {
     coverage: watch::Receiver<Coverage>,
     clock: Clock,
     opening: Opening,
+    key: [u8; 32],
+    proofs: Proofs,
     tasks: Mutex<Option<Tasks>>,
 }
 
@@ -115,6 +129,7 @@ struct Tasks {
     stop: oneshot::Sender<()>,
     checkpoints: JoinHandle<()>,
     writer: JoinHandle<()>,
+    round: JoinHandle<()>,
 }
 
 /// Writes entry 0 of a new log. It holds nothing that is not held against token and configuration at each start, so
@@ -139,7 +154,7 @@ pub async fn begin(
         return Err(LogError::Beginning(0));
     }
     let entry = Entry { unix_ms: clock.unix_ms(), event: opened }.encode()?;
-    Ok(store.append(&[entry], None).await?)
+    Ok(store.append(&[entry], &[], &[]).await?)
 }
 
 impl<S: Fold> Log<S> {
@@ -153,14 +168,19 @@ impl<S: Fold> Log<S> {
         mut state: S,
         settings: Settings,
     ) -> Result<Self, LogError> {
-        let Settings { checkpoint_key: key, state_dir, signer, clock, checkpoint_retry } = settings;
-        let replayed = replay::replay(&mut store, &mut state, &key, &state_dir, &clock).await?;
-        let replay::Replayed { opening, tree, last_ms } = replayed;
+        let Settings { checkpoint_key: key, state_dir, signer, clock, checkpoint_retry, .. } =
+            settings;
+        let (every, witnesses) = (settings.audit_every, settings.witnesses);
+        let replayed =
+            replay::replay(&mut store, &mut state, &key, &state_dir, &clock, &witnesses).await?;
+        let replay::Replayed { opening, tree, last_ms, newest } = replayed;
         let next = tree.size();
         let (head_sender, head) = watch::channel(Head { size: next, root: tree.root() });
         let (queue, receiver) = mpsc::channel(QUEUE_COMMITS_MAX);
         let health = Arc::new(Health::default());
-        let covered = Coverage { size: opening.checkpointed, ..Coverage::default() };
+        let covered = Coverage { size: opening.checkpointed, newest, ..Coverage::default() };
+        let tree = Arc::new(RwLock::new(tree));
+        let (rows, proofs) = (Arc::clone(&tree), Proofs::new(Arc::clone(&tree), queue.clone()));
         let (coverage_sender, coverage) = watch::channel(covered);
         let (stop, stopped) = oneshot::channel();
         let checkpoints = Checkpoints {
@@ -172,16 +192,21 @@ impl<S: Fold> Log<S> {
             head: head.clone(),
             queue: queue.clone(),
             coverage: coverage_sender,
+            proofs: proofs.clone(),
+            witnesses,
+            kept: Mutex::default(),
         };
         let writer = writer::run(store, tree, receiver, head_sender, Arc::clone(&health));
         let tasks = Tasks {
             stop,
             checkpoints: tokio::spawn(checkpoints.run(stopped)),
             writer: tokio::spawn(writer),
+            round: tokio::spawn(round::run(rows, queue.downgrade(), Arc::clone(&health), every)),
         };
         let (folded, tasks) =
             (Mutex::new(Folded { state, next, last_ms }), Mutex::new(Some(tasks)));
-        let log = Self { folded, queue, head, health, coverage, clock, opening, tasks };
+        let log =
+            Self { folded, queue, head, health, coverage, clock, opening, key, proofs, tasks };
         if let Err(error) = log.commit(|_| Step::nothing(())).await {
             // Gives the database back, so that whoever tries again finds it free.
             let _ = log.close().await;
@@ -199,13 +224,21 @@ impl<S: Fold> Log<S> {
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> Status {
-        let Coverage { size: checkpointed, problem: checkpoint_problem, .. } =
-            self.coverage.borrow().clone();
+        let (checkpointed, problem) = {
+            let coverage = self.coverage.borrow();
+            (coverage.size, coverage.problem.clone())
+        };
+        let (checkpoint_problem, witness_problem) = match problem {
+            None => (None, None),
+            Some(Problem::Token(text)) => (Some(text), None),
+            Some(Problem::Witnesses(text)) => (None, Some(text)),
+        };
         Status {
             head: *self.head.borrow(),
             checkpointed,
             stopped: self.health.stopped().map(str::to_owned),
             checkpoint_problem,
+            witness_problem,
             groups: self.health.groups(),
         }
     }
@@ -267,6 +300,83 @@ impl<S: Fold> Log<S> {
         Entry::decode(&bytes).map_err(|source| LogError::Undecodable { seq, source })
     }
 
+    /// The newest checkpoint that counts, with the cosignatures it has.
+    #[must_use]
+    pub fn newest(&self) -> String {
+        self.coverage.borrow().newest.clone()
+    }
+
+    /// How many entries count: nobody is shown more.
+    #[must_use]
+    pub fn counts(&self) -> u64 {
+        self.coverage.borrow().counts()
+    }
+
+    /// That the first `from` entries became the first `to`, both of which must count.
+    ///
+    /// # Errors
+    /// [`LogError::NoProof`] when they do not.
+    pub async fn consistency(&self, from: u64, to: u64) -> Result<Vec<Hash>, LogError> {
+        self.must_count(to)?;
+        self.proofs.consistency(from, to).await
+    }
+
+    /// That an entry is among the first `size`, all of which must count.
+    ///
+    /// # Errors
+    /// [`LogError::NoProof`] when they do not.
+    pub async fn inclusion(&self, entry: u64, size: u64) -> Result<Vec<Hash>, LogError> {
+        self.must_count(size)?;
+        self.proofs.inclusion(entry, size).await
+    }
+
+    /// At most `most` entries that count from `from` on, as they are stored.
+    ///
+    /// # Errors
+    /// [`LogError::Missing`] when one of them is gone.
+    pub async fn page(&self, from: u64, most: u64) -> Result<Vec<Vec<u8>>, LogError> {
+        let most = most.min(self.counts().saturating_sub(from));
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = self.proofs.page(from, most).await?;
+        for (expected, (seq, _)) in (from..).zip(&rows) {
+            if u64::try_from(*seq) != Ok(expected) {
+                return Err(LogError::Missing(expected));
+            }
+        }
+        Ok(rows.into_iter().map(|(_, bytes)| bytes).collect())
+    }
+
+    /// Holds what a witness says it saw last against this log: how many entries that were. A checkpoint that the token
+    /// signed and that this log did not grow from says that the log was set back or edited: it stops for good.
+    ///
+    /// # Errors
+    /// [`LogError::Witness`] when the token did not sign it, [`LogError::Stopped`] when it did.
+    pub async fn told(&self, name: &str, note: &str) -> Result<u64, LogError> {
+        if note.is_empty() {
+            return Ok(0);
+        }
+        let checkpoint = Checkpoint::open(note, &self.opening.origin, &self.key)
+            .map_err(|error| LogError::Witness { name: name.to_owned(), why: error.to_string() })?;
+        let (size, whose) = (checkpoint.size, Whose::Witness(name.to_owned()));
+        let found = self.proofs.history().size();
+        let error = match self.proofs.root_at(size).await {
+            Ok(root) if root == checkpoint.root => return Ok(size),
+            Ok(_) => LogError::Edited { whose, size },
+            Err(LogError::History(HistoryError::Beyond(_))) => {
+                LogError::RolledBack { whose, signed: size, found }
+            }
+            Err(error) => return Err(error),
+        };
+        self.health.stop(error.to_string());
+        Err(self.stopped())
+    }
+
+    fn must_count(&self, size: u64) -> Result<(), LogError> {
+        if size <= self.counts() { Ok(()) } else { Err(LogError::NoProof(size)) }
+    }
+
     /// Makes the last checkpoint, writes everything out and gives the database back. Later commits fail.
     ///
     /// # Errors
@@ -274,6 +384,7 @@ impl<S: Fold> Log<S> {
     pub async fn close(&self) -> Result<(), LogError> {
         let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(tasks) = tasks else { return Ok(()) };
+        tasks.round.abort();
         let failed = self.health.stopped().map(|reason| LogError::Stopped(reason.to_owned()));
         // What is still queued belongs under the last checkpoint.
         let (durable, flushed) = oneshot::channel();
@@ -331,14 +442,15 @@ impl<S: Fold> Log<S> {
         loop {
             {
                 let now = coverage.borrow_and_update();
-                if now.size >= size {
+                if now.counts() >= size {
                     return Ok(());
                 }
                 if now.failures > failures && now.failed_at >= size {
-                    let problem = now.problem.clone().unwrap_or_default();
-                    return Err(match self.health.stopped() {
-                        Some(_) => self.stopped(),
-                        None => LogError::Uncovered(problem),
+                    return Err(match (self.health.stopped(), now.problem.clone()) {
+                        (Some(_), _) => self.stopped(),
+                        (None, Some(Problem::Witnesses(text))) => LogError::Unwitnessed(text),
+                        (None, Some(Problem::Token(text))) => LogError::Uncovered(text),
+                        (None, None) => LogError::Uncovered(String::new()),
                     });
                 }
             }

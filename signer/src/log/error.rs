@@ -2,6 +2,7 @@
 
 use audit::checkpoint::CheckpointError;
 use audit::entry::EntryError;
+use audit::history::HistoryError;
 use policy::intent::RequestId;
 
 use super::commit::FoldError;
@@ -67,20 +68,23 @@ pub enum StoreError {
 }
 
 /// Where a checkpoint was kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Whose {
     /// The database.
     Database,
     /// The file in the state folder.
     StateFolder,
+    /// A witness, elsewhere.
+    Witness(String),
 }
 
 impl std::fmt::Display for Whose {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Database => "the newest checkpoint in the database",
-            Self::StateFolder => "the checkpoint in the state folder",
-        })
+        match self {
+            Self::Database => f.write_str("the newest checkpoint in the database"),
+            Self::StateFolder => f.write_str("the checkpoint in the state folder"),
+            Self::Witness(name) => write!(f, "the checkpoint that witness {name} holds"),
+        }
     }
 }
 
@@ -205,6 +209,30 @@ pub enum LogError {
         "written down, but the token signed no checkpoint over it, so it does not count yet: {0}; ask again with the same key"
     )]
     Uncovered(String),
+    /// Covered by a checkpoint that too few witnesses have seen, or that is waiting for them at a start.
+    #[error(
+        "not enough witnesses have seen this log, so nothing of it is let out: {0}; ask again with the same key"
+    )]
+    Unwitnessed(String),
+    /// What a witness says cannot be used.
+    #[error("witness {name}: {why}")]
+    Witness {
+        /// Which.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Rows were changed underneath.
+    #[error(
+        "of log entries {0} to {1} at least one was edited underneath while the signer runs: keep the database as evidence, find out who, and restore the newest untouched backup"
+    )]
+    EditedRow(u64, u64),
+    /// A proof about something that is not there.
+    #[error("there is no such proof: {0} is beyond the tree that was asked for")]
+    NoProof(u64),
+    /// A proof that cannot be made.
+    #[error("this proof cannot be made: {0}")]
+    History(#[source] HistoryError),
     /// An entry the state cannot follow.
     #[error("log entry {seq} does not follow from those before it: {source}")]
     Fold {

@@ -4,7 +4,8 @@
 //!
 //! Reading order: [`Log`] (open, read, commit), `permit` (the proof that an entry counts), `replay`
 //! (what is checked at start, what does not count is set aside), `writer` (group commit), `checkpoints` and
-//! `high_water` (what the token signs about it, and the copy outside the database), `store` (the few SQL statements).
+//! `high_water` (what the token signs about it, and the copy outside the database), `witnesses` (who elsewhere must have
+//! seen it), `proofs`, `round` (rows read again while it runs), `store` (the few SQL statements).
 
 mod commit;
 mod permit;
@@ -12,6 +13,9 @@ mod replay;
 mod writer;
 mod checkpoints;
 mod high_water;
+mod proofs;
+mod round;
+mod witnesses;
 mod store;
 mod clock;
 mod error;
@@ -24,4 +28,5 @@ pub use high_water::read as kept_checkpoint;
 pub use permit::DurablePermit;
 pub use replay::{Opening, examine};
 pub use store::Store;
+pub use witnesses::{Ask, Witnesses};
 pub use writer::{Groups, Head};

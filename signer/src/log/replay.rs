@@ -6,6 +6,7 @@ use std::path::Path;
 
 use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
+use audit::history::History;
 use audit::tree::{self, Frontier};
 
 use super::clock::Clock;
@@ -13,6 +14,7 @@ use super::commit::Fold;
 use super::error::{LogError, Whose};
 use super::high_water;
 use super::store::Store;
+use super::witnesses::Witnesses;
 
 /// What was found at start, for the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,8 +34,10 @@ pub struct Opening {
 /// The log in memory.
 pub(super) struct Replayed {
     pub(super) opening: Opening,
-    pub(super) tree: Frontier,
+    pub(super) tree: History,
     pub(super) last_ms: u64,
+    /// The newest checkpoint, as it was kept.
+    pub(super) newest: String,
 }
 
 /// Reads and checks everything, and folds what counts.
@@ -43,9 +47,10 @@ pub(super) async fn replay<S: Fold>(
     key: &[u8; 32],
     state_dir: &Path,
     clock: &Clock,
+    witnesses: &Witnesses,
 ) -> Result<Replayed, LogError> {
-    let Read { origin, signed, mut tree, tail, mut last_ms } =
-        read(store, state, key, state_dir).await?;
+    let Read { origin, signed, newest, mut tree, tail, mut last_ms } =
+        read(store, state, key, state_dir, witnesses).await?;
     let checkpointed = covered(&signed);
     clock.follows(last_ms)?;
     let set_aside = tail.size();
@@ -56,14 +61,15 @@ pub(super) async fn replay<S: Fold>(
     }
     let state_folder = signed.iter().any(|(whose, _)| *whose == Whose::StateFolder);
     let opening = Opening { origin, size: tree.size(), checkpointed, set_aside, state_folder };
-    Ok(Replayed { opening, tree, last_ms })
+    Ok(Replayed { opening, tree, last_ms, newest })
 }
 
 /// Everything read and checked, nothing changed.
 struct Read {
     origin: String,
     signed: Vec<(Whose, Checkpoint)>,
-    tree: Frontier,
+    newest: String,
+    tree: History,
     tail: Frontier,
     last_ms: u64,
 }
@@ -82,7 +88,9 @@ pub async fn examine(
     key: &[u8; 32],
     state_dir: &Path,
 ) -> Result<(Opening, u64), LogError> {
-    let found = read(store, &mut crate::ledger::Ledger::new(), key, state_dir).await?;
+    let found =
+        read(store, &mut crate::ledger::Ledger::new(), key, state_dir, &Witnesses::default())
+            .await?;
     let opening = Opening {
         checkpointed: covered(&found.signed),
         size: found.tree.size(),
@@ -98,6 +106,7 @@ async fn read<S: Fold>(
     state: &mut S,
     key: &[u8; 32],
     state_dir: &Path,
+    witnesses: &Witnesses,
 ) -> Result<Read, LogError> {
     let mut page = store.entries_from(i64::MIN).await?;
     let Some((_, first)) = page.first() else {
@@ -108,10 +117,11 @@ async fn read<S: Fold>(
         });
     };
     let origin = beginning(first, key)?;
-    let signed = checkpoints(store, &origin, key, state_dir).await?;
+    let (mut signed, newest) = checkpoints(store, &origin, key, state_dir).await?;
+    signed.extend(told(witnesses, &origin, key)?);
     // Entry 0 alone may lack one: it is held against token and configuration instead.
     let counted = covered(&signed).max(1);
-    let (mut tree, mut tail, mut last_ms) = (Frontier::new(), Frontier::new(), 0);
+    let (mut tree, mut tail, mut last_ms) = (History::new(), Frontier::new(), 0);
     while !page.is_empty() {
         for (seq, bytes) in &page {
             let expected = tree.size().saturating_add(tail.size());
@@ -132,13 +142,13 @@ async fn read<S: Fold>(
     }
     let found = tree.size().saturating_add(tail.size());
     check_end(store, &signed, found)?;
-    Ok(Read { origin, signed, tree, tail, last_ms })
+    Ok(Read { origin, signed, newest, tree, tail, last_ms })
 }
 
 /// As many entries must be there as were written and as were signed, and more than the first only with a checkpoint.
 fn check_end(store: &Store, signed: &[(Whose, Checkpoint)], found: u64) -> Result<(), LogError> {
     if let Some((whose, checkpoint)) = signed.iter().find(|(_, c)| c.size > found) {
-        return Err(LogError::RolledBack { whose: *whose, signed: checkpoint.size, found });
+        return Err(LogError::RolledBack { whose: whose.clone(), signed: checkpoint.size, found });
     }
     let recorded = store.size()?;
     if recorded != found {
@@ -155,7 +165,7 @@ fn check_end(store: &Store, signed: &[(Whose, Checkpoint)], found: u64) -> Resul
 async fn set_tail_aside<S: Fold>(
     store: &mut Store,
     state: &mut S,
-    tree: &mut Frontier,
+    tree: &mut History,
     tail: &Frontier,
     unix_ms: u64,
 ) -> Result<(), LogError> {
@@ -196,16 +206,40 @@ async fn checkpoints(
     origin: &str,
     key: &[u8; 32],
     state_dir: &Path,
-) -> Result<Vec<(Whose, Checkpoint)>, LogError> {
+) -> Result<(Vec<(Whose, Checkpoint)>, String), LogError> {
     let kept = [
         (Whose::Database, store.newest_checkpoint().await?),
         (Whose::StateFolder, high_water::read(state_dir)?),
     ];
-    let mut signed = Vec::new();
+    let (mut signed, mut newest) = (Vec::new(), String::new());
     for (whose, note) in kept {
         let Some(note) = note else { continue };
         let checkpoint = Checkpoint::open(&note, origin, key)
-            .map_err(|source| LogError::Checkpoint { whose, source })?;
+            .map_err(|source| LogError::Checkpoint { whose: whose.clone(), source })?;
+        // The database's first: it may carry cosignatures.
+        if checkpoint.size > covered(&signed) {
+            newest = note;
+        }
+        signed.push((whose, checkpoint));
+    }
+    Ok((signed, newest))
+}
+
+/// What witnesses say they saw last. One that saw nothing yet says nothing; one whose checkpoint this token did not sign
+/// watches another log, and must not be taken for one that watches this.
+fn told(
+    witnesses: &Witnesses,
+    origin: &str,
+    key: &[u8; 32],
+) -> Result<Vec<(Whose, Checkpoint)>, LogError> {
+    let mut signed = Vec::new();
+    for (witness, note) in witnesses.tales() {
+        if note.is_empty() {
+            continue;
+        }
+        let whose = Whose::Witness(witness.name.to_string());
+        let checkpoint = Checkpoint::open(&note, origin, key)
+            .map_err(|source| LogError::Checkpoint { whose: whose.clone(), source })?;
         signed.push((whose, checkpoint));
     }
     Ok(signed)
@@ -222,11 +256,11 @@ fn fold<S: Fold>(state: &mut S, seq: u64, bytes: &[u8]) -> Result<u64, LogError>
 }
 
 /// Where the token signed a root at this size, it must be this root.
-fn compare(signed: &[(Whose, Checkpoint)], tree: &Frontier) -> Result<(), LogError> {
+fn compare(signed: &[(Whose, Checkpoint)], tree: &History) -> Result<(), LogError> {
     let here = signed.iter().filter(|(_, checkpoint)| checkpoint.size == tree.size());
     for (whose, checkpoint) in here {
         if checkpoint.root != tree.root() {
-            return Err(LogError::Edited { whose: *whose, size: checkpoint.size });
+            return Err(LogError::Edited { whose: whose.clone(), size: checkpoint.size });
         }
     }
     Ok(())

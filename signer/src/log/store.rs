@@ -19,6 +19,8 @@ const INSERT_ROWS_MAX: usize = 64;
 const PAGE_ROWS: i64 = 256;
 /// The last checkpoint in each so many entries is kept; those before it say nothing more.
 const CHECKPOINT_BLOCK: i64 = 1024;
+/// Entries whose leaf hashes lie in one row.
+const BLOCK: i64 = 64;
 /// How long a predecessor that is just ending may keep the lock.
 const TAKE_OVER: Duration = Duration::from_secs(3);
 /// The advisory lock's number in PostgreSQL: "coffer" in ASCII.
@@ -30,13 +32,15 @@ const TABLES_SQLITE: &str = "
     CREATE TABLE IF NOT EXISTS fence
         (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS discarded
-        (seq INTEGER NOT NULL, bytes BLOB NOT NULL, discarded_at INTEGER NOT NULL) STRICT;";
+        (seq INTEGER NOT NULL, bytes BLOB NOT NULL, discarded_at INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS leaves (block INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT;";
 const TABLES_POSTGRES: &str = "
     CREATE TABLE IF NOT EXISTS entries (seq BIGINT PRIMARY KEY, bytes BYTEA NOT NULL);
     CREATE TABLE IF NOT EXISTS checkpoints (size BIGINT PRIMARY KEY, note TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS fence (id BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, size BIGINT NOT NULL);
     CREATE TABLE IF NOT EXISTS discarded
-        (seq BIGINT NOT NULL, bytes BYTEA NOT NULL, discarded_at BIGINT NOT NULL);";
+        (seq BIGINT NOT NULL, bytes BYTEA NOT NULL, discarded_at BIGINT NOT NULL);
+    CREATE TABLE IF NOT EXISTS leaves (block BIGINT PRIMARY KEY, hashes BYTEA NOT NULL);";
 
 const FENCE_MAKE: &str =
     "INSERT INTO fence (id, epoch, size) VALUES (1, 0, 0) ON CONFLICT (id) DO NOTHING";
@@ -46,11 +50,15 @@ const ENTRIES: &str = "SELECT seq, bytes FROM entries WHERE seq >= $1 ORDER BY s
 const ENTRY: &str = "SELECT bytes FROM entries WHERE seq = $1";
 const ENTRY_ADD: &str = "INSERT INTO entries (seq, bytes) ";
 const CHECKPOINT_NEWEST: &str = "SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1";
-const CHECKPOINT_ADD: &str =
-    "INSERT INTO checkpoints (size, note) VALUES ($1, $2) ON CONFLICT (size) DO NOTHING";
+const CHECKPOINT_ADD: &str = "INSERT INTO checkpoints (size, note) VALUES ($1, $2)
+    ON CONFLICT (size) DO UPDATE SET note = excluded.note";
 const CHECKPOINTS_FORGET: &str = "DELETE FROM checkpoints WHERE size >= $1 AND size < $2";
 const TAIL_KEEP: &str = "INSERT INTO discarded (seq, bytes, discarded_at)
     SELECT seq, bytes, CAST($2 AS BIGINT) FROM entries WHERE seq >= $1";
+const LEAVES: &str = "SELECT hashes FROM leaves WHERE block = $1";
+const LEAVES_KEEP: &str = "INSERT INTO leaves (block, hashes) VALUES ($1, $2)
+    ON CONFLICT (block) DO UPDATE SET hashes = excluded.hashes";
+const LEAVES_DROP: &str = "DELETE FROM leaves WHERE block >= $1";
 const TAIL_DROP: &str = "DELETE FROM entries WHERE seq >= $1";
 
 /// The one connection that may write the log.
@@ -106,17 +114,16 @@ impl Store {
         u64::try_from(self.size).map_err(|_| StoreError::Number)
     }
 
-    /// Appends entries after those already there and keeps a checkpoint over earlier ones, all or nothing; durable
-    /// when it returns.
+    /// Appends entries after those already there, with the leaf hashes of blocks, and keeps a checkpoint over earlier
+    /// ones, all or nothing; durable when it returns.
     pub(super) async fn append(
         &mut self,
         entries: &[Vec<u8>],
-        checkpoint: Option<(u64, String)>,
+        checkpoints: &[(u64, String)],
+        leaves: &[(u64, Vec<u8>)],
     ) -> Result<(), StoreError> {
         let added = i64::try_from(entries.len()).map_err(|_| StoreError::Number)?;
         let size = self.size.checked_add(added).ok_or(StoreError::Number)?;
-        let checkpoint = checkpoint.map(|(at, note)| i64::try_from(at).map(|at| (at, note)));
-        let checkpoint = checkpoint.transpose().map_err(|_| StoreError::Number)?;
         on!(self.connection, c => {
             let mut transaction = c.begin().await.map_err(failed)?;
             let held = sqlx::query(FENCE_HOLD).bind(size).bind(self.epoch).bind(self.size);
@@ -132,11 +139,17 @@ impl Store {
                 });
                 insert.build().execute(&mut *transaction).await.map_err(failed)?;
             }
-            if let Some((at, note)) = checkpoint {
+            for (block, hashes) in leaves {
+                let block = i64::try_from(*block).map_err(|_| StoreError::Number)?;
+                let keep = sqlx::query(LEAVES_KEEP).bind(block).bind(hashes.as_slice());
+                keep.execute(&mut *transaction).await.map_err(failed)?;
+            }
+            for (at, note) in checkpoints {
+                let at = i64::try_from(*at).map_err(|_| StoreError::Number)?;
                 let block = at.saturating_sub(at.checked_rem(CHECKPOINT_BLOCK).unwrap_or_default());
                 let forget = sqlx::query(CHECKPOINTS_FORGET).bind(block).bind(at);
                 forget.execute(&mut *transaction).await.map_err(failed)?;
-                let add = sqlx::query(CHECKPOINT_ADD).bind(at).bind(note);
+                let add = sqlx::query(CHECKPOINT_ADD).bind(at).bind(note.as_str());
                 add.execute(&mut *transaction).await.map_err(failed)?;
             }
             transaction.commit().await.map_err(failed)?;
@@ -166,6 +179,8 @@ impl Store {
             keep.execute(&mut *transaction).await.map_err(failed)?;
             let drop = sqlx::query(TAIL_DROP).bind(from);
             drop.execute(&mut *transaction).await.map_err(failed)?;
+            let drop = sqlx::query(LEAVES_DROP).bind(from.checked_div(BLOCK).unwrap_or_default());
+            drop.execute(&mut *transaction).await.map_err(failed)?;
             let mut insert = QueryBuilder::new(ENTRY_ADD);
             insert.push_values([(from, instead)], |mut row, (seq, bytes)| {
                 row.push_bind(seq).push_bind(bytes);
@@ -184,6 +199,29 @@ impl Store {
     ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         on!(self.connection, c => {
             sqlx::query_as(ENTRIES).bind(seq).bind(PAGE_ROWS).fetch_all(&mut **c).await
+        })
+        .map_err(failed)
+    }
+
+    /// At most so many entries from `seq` on, in order.
+    pub(super) async fn page(
+        &mut self,
+        seq: u64,
+        most: u64,
+    ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        let number = |number: u64| i64::try_from(number).map_err(|_| StoreError::Number);
+        let (seq, most) = (number(seq)?, number(most)?);
+        on!(self.connection, c => {
+            sqlx::query_as(ENTRIES).bind(seq).bind(most).fetch_all(&mut **c).await
+        })
+        .map_err(failed)
+    }
+
+    /// The leaf hashes of a block, one after the other, if they were kept.
+    pub(super) async fn leaves(&mut self, block: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let block = i64::try_from(block).map_err(|_| StoreError::Number)?;
+        on!(self.connection, c => {
+            sqlx::query_scalar(LEAVES).bind(block).fetch_optional(&mut **c).await
         })
         .map_err(failed)
     }

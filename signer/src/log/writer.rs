@@ -2,11 +2,12 @@
 //! writes that as one transaction. It never answers before the disk did, and never goes on after a failure.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use audit::Hash;
-use audit::tree::{self, Frontier};
+use audit::history::{BLOCK, History};
+use audit::tree::leaf_hash;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::StoreError;
@@ -29,6 +30,9 @@ pub struct Head {
     pub root: Hash,
 }
 
+/// Leaf hashes of one block in bytes.
+const BLOCK_BYTES: usize = 64 * 32;
+
 /// How well commits were grouped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Groups {
@@ -48,8 +52,14 @@ pub(super) enum Message {
     Entries { entries: Vec<Vec<u8>>, durable: oneshot::Sender<()> },
     /// The bytes of one durable entry, if it is there.
     Read { seq: u64, found: oneshot::Sender<Result<Option<Vec<u8>>, StoreError>> },
+    /// So many rows as they lie there, also edited ones.
+    Page { from: u64, most: u64, found: oneshot::Sender<Result<Vec<(i64, Vec<u8>)>, StoreError>> },
+    /// The leaf hashes of an old block, if they were kept.
+    Leaves { block: u64, found: oneshot::Sender<Result<Option<Vec<u8>>, StoreError>> },
     /// A signed checkpoint.
     Checkpoint { size: u64, note: String, stored: oneshot::Sender<()> },
+    /// The same with witnesses' cosignatures. Nobody waits for it: it goes to the disk with what is written next.
+    Cosigned { size: u64, note: String },
     /// Write what is queued, close the database, end.
     Close { closed: oneshot::Sender<()> },
 }
@@ -109,19 +119,20 @@ fn wide(number: usize) -> u64 {
 /// Writes until told to close, until every sender is gone, or until something fails.
 pub(super) async fn run(
     mut store: Store,
-    mut tree: Frontier,
+    history: Arc<RwLock<History>>,
     mut queue: mpsc::Receiver<Message>,
     head: watch::Sender<Head>,
     health: Arc<Health>,
 ) {
     let mut messages = Vec::new();
+    let mut cosigned = None;
     let closed = loop {
         messages.clear();
         // Takes all that is there at once: this is what makes groups.
         if queue.recv_many(&mut messages, QUEUE_COMMITS_MAX).await == 0 {
             break None;
         }
-        match write_all(&mut store, &mut tree, &mut messages, &head, &health).await {
+        match write_all(&mut store, &history, &mut cosigned, &mut messages, &head, &health).await {
             Ok(None) => {}
             Ok(Some(closed)) => break Some(closed),
             // Whoever waits sees its channel drop, and finds the reason in `health`.
@@ -144,7 +155,8 @@ pub(super) async fn run(
 /// Writes the messages in order, as few groups as possible. Returns whom to tell when it was asked to close.
 async fn write_all(
     store: &mut Store,
-    tree: &mut Frontier,
+    history: &RwLock<History>,
+    cosigned: &mut Option<(u64, String)>,
     messages: &mut Vec<Message>,
     head: &watch::Sender<Head>,
     health: &Health,
@@ -155,26 +167,37 @@ async fn write_all(
             Message::Entries { entries, durable } => {
                 group.add(entries, durable);
                 if group.is_full() {
-                    group.write(store, tree, head, health).await?;
+                    group.write(store, history, head, health).await?;
                 }
             }
             // Shares the transaction of whatever is written next; it is about entries written before.
             Message::Checkpoint { size, note, stored } => {
                 group.checkpoint = Some((size, note));
+                group.cosigned = cosigned.take();
                 group.waiting.push(stored);
             }
             Message::Read { seq, found } => {
                 // What was queued before is written first: whoever asks may have seen it in the state.
-                group.write(store, tree, head, health).await?;
+                group.write(store, history, head, health).await?;
                 let _ = found.send(store.entry(seq).await);
             }
+            Message::Page { from, most, found } => {
+                let _ = found.send(store.page(from, most).await);
+            }
+            Message::Leaves { block, found } => {
+                let _ = found.send(store.leaves(block).await);
+            }
+            Message::Cosigned { size, note } => *cosigned = Some((size, note)),
             Message::Close { closed } => {
-                group.write(store, tree, head, health).await?;
+                // So that an audit can name any edited entry, the last block's too.
+                group.leaves = last_block(history);
+                group.cosigned = cosigned.take();
+                group.write(store, history, head, health).await?;
                 return Ok(Some(closed));
             }
         }
     }
-    group.write(store, tree, head, health).await?;
+    group.write(store, history, head, health).await?;
     Ok(None)
 }
 
@@ -185,6 +208,8 @@ struct Group {
     bytes: usize,
     commits: usize,
     checkpoint: Option<(u64, String)>,
+    cosigned: Option<(u64, String)>,
+    leaves: Vec<(u64, Vec<u8>)>,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -204,17 +229,29 @@ impl Group {
     async fn write(
         &mut self,
         store: &mut Store,
-        tree: &mut Frontier,
+        history: &RwLock<History>,
         head: &watch::Sender<Head>,
         health: &Health,
     ) -> Result<(), StoreError> {
         let group = std::mem::take(self);
-        if !group.entries.is_empty() || group.checkpoint.is_some() {
-            in_time(health, store.append(&group.entries, group.checkpoint)).await?;
+        let leaves: Vec<Hash> = group.entries.iter().map(|entry| leaf_hash(entry)).collect();
+        let mut rows = completed(history, &leaves);
+        rows.extend(group.leaves);
+        // The older one first: of its size there is one row, of larger ones others.
+        let notes = group.cosigned.into_iter().chain(group.checkpoint);
+        let notes: Vec<(u64, String)> = notes.collect();
+        if !(group.entries.is_empty() && notes.is_empty() && rows.is_empty()) {
+            in_time(health, store.append(&group.entries, &notes, &rows)).await?;
         }
-        if !group.entries.is_empty() {
-            group.entries.iter().for_each(|entry| tree.append(tree::leaf_hash(entry)));
-            head.send_replace(Head { size: tree.size(), root: tree.root() });
+        if !leaves.is_empty() {
+            let head_now = {
+                let mut history = history.write().unwrap_or_else(PoisonError::into_inner);
+                for leaf in leaves {
+                    history.append(leaf);
+                }
+                Head { size: history.size(), root: history.root() }
+            };
+            head.send_replace(head_now);
             health.count(group.commits, group.entries.len());
         }
         for durable in group.waiting {
@@ -223,6 +260,34 @@ impl Group {
         }
         Ok(())
     }
+}
+
+/// The leaf hashes of the blocks that these complete.
+fn completed(history: &RwLock<History>, leaves: &[Hash]) -> Vec<(u64, Vec<u8>)> {
+    let (mut block, mut hashes) = pending(history);
+    let mut rows = Vec::new();
+    for leaf in leaves {
+        hashes.extend_from_slice(leaf);
+        if hashes.len() >= BLOCK_BYTES {
+            rows.push((block, std::mem::take(&mut hashes)));
+            block = block.saturating_add(1);
+        }
+    }
+    rows
+}
+
+/// Those of the last block as far as there are any.
+fn last_block(history: &RwLock<History>) -> Vec<(u64, Vec<u8>)> {
+    let (block, hashes) = pending(history);
+    if hashes.is_empty() { Vec::new() } else { vec![(block, hashes)] }
+}
+
+fn pending(history: &RwLock<History>) -> (u64, Vec<u8>) {
+    let history = history.read().unwrap_or_else(PoisonError::into_inner);
+    let block = history.size() / BLOCK;
+    let begun = !history.size().is_multiple_of(BLOCK);
+    let leaves = history.leaves(block).filter(|_| begun).unwrap_or_default();
+    (block, leaves.concat())
 }
 
 /// Waits for a write. A database that hangs is a database that failed, and either stops the log before anybody

@@ -272,6 +272,8 @@ pub(crate) async fn open_in(folder: &Path) -> Log<Ledger> {
         signer: Arc::new(Software(checkpoint_key())),
         clock: Clock::system(),
         checkpoint_retry: Duration::from_secs(1),
+        audit_every: Duration::from_secs(3_600),
+        witnesses: Arc::default(),
     };
     Log::open(store, Ledger::new(), settings).await.unwrap()
 }

@@ -14,6 +14,7 @@
 
 mod cluster;
 mod crash;
+mod elsewhere;
 mod disk;
 mod groups;
 mod grants;
@@ -22,8 +23,10 @@ mod lost_writes;
 mod nonces;
 mod points;
 mod script;
+mod rollback;
 mod support;
 mod tampering;
+mod witnessed;
 
 /// Each scenario runs on both databases.
 macro_rules! on_both {
@@ -74,6 +77,13 @@ on_both! {
     tampering::an_appended_entry_is_set_aside,
     tampering::a_tail_is_not_read,
     tampering::a_log_without_any_checkpoint_is_refused,
+    rollback::two_databases_exchanged_are_noticed,
+    rollback::a_witness_that_comes_later_stops_a_log_that_was_set_back,
+    witnessed::nothing_is_let_out_before_enough_witnesses_saw_it,
+    witnessed::cosignatures_are_kept_beside_the_checkpoint,
+    witnessed::a_group_is_shown_once,
+    witnessed::silent_and_lying_witnesses_are_not_counted,
+    witnessed::every_size_it_had_can_be_proven,
     groups::many_commits_share_a_write,
     groups::order_is_the_same_in_memory_and_on_disk,
     grants::a_permit_follows_a_durable_spend,

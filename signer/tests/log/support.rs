@@ -168,6 +168,8 @@ impl Database {
             signer: Arc::new(Software { key, manner: Arc::clone(&self.token) }),
             clock: Clock::from_fn(move || hands.0.load(Ordering::SeqCst)),
             checkpoint_retry: Duration::from_millis(5),
+            audit_every: Duration::from_secs(3_600),
+            witnesses: Arc::default(),
         }
     }
 
@@ -222,6 +224,45 @@ impl Database {
                 let mut c = $c;
                 sqlx::query(insert).bind(seq).bind(bytes).execute(&mut c).await.unwrap();
                 sqlx::query(count).bind(seq + 1).execute(&mut c).await.unwrap();
+                c.close().await.unwrap();
+            }};
+        }
+        if self.is_sqlite() {
+            run!(sqlx::SqliteConnection::connect(&self.url).await.unwrap());
+        } else {
+            run!(sqlx::PgConnection::connect(&self.url).await.unwrap());
+        }
+    }
+
+    /// Another signer's log, by another token.
+    pub(crate) async fn filled_by(&self, seed: u8, count: usize) {
+        let key = token_key(seed).verifying_key().to_bytes();
+        let mut opened = opened();
+        if let Event::Opened { origin, checkpoint_key, .. } = &mut opened {
+            (*origin, *checkpoint_key) = (audit::checkpoint::origin(&key), key);
+        }
+        let mut store = Store::open(&self.url).await.unwrap();
+        let clock = self.settings(seed, Token::Honest).clock;
+        signer::log::begin(&mut store, opened, &clock, &self.state_dir).await.unwrap();
+        store.close().await.unwrap();
+        let log = self.open_with(seed, Token::Honest).await.unwrap();
+        for number in 0..count {
+            commit(&log, number.to_string()).await.unwrap();
+        }
+        log.close().await.unwrap();
+    }
+
+    /// Edits one entry as somebody would who knows the program.
+    pub(crate) async fn rewrite(&self, seq: i64, edit: impl FnOnce(&mut Entry)) {
+        let read = "SELECT bytes FROM entries WHERE seq = $1";
+        let write = "UPDATE entries SET bytes = $2 WHERE seq = $1";
+        macro_rules! run {
+            ($c:expr) => {{
+                let mut c = $c;
+                let bytes: Vec<u8> =
+                    sqlx::query_scalar(read).bind(seq).fetch_one(&mut c).await.unwrap();
+                let bytes = crate::rollback::edited(&bytes, edit);
+                sqlx::query(write).bind(seq).bind(bytes).execute(&mut c).await.unwrap();
                 c.close().await.unwrap();
             }};
         }

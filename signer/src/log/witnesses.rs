@@ -1,0 +1,316 @@
+//! The witnesses' seats: who the policy names, what each said it saw last, and who is connected to be asked. It never dials
+//! out: witnesses come to the signer. It never takes a cosignature that does not verify.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use audit::cosignature;
+use audit::note::NoteError;
+use policy::Rules;
+use policy::witnesses::Witness;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long witnesses may take for one checkpoint.
+const COSIGN_SECONDS_MAX: u64 = 5;
+
+/// What a witness is asked.
+#[derive(Debug)]
+pub struct Ask {
+    /// Entries of the tree that it saw last.
+    pub from: u64,
+    /// That it grew into the one below.
+    pub path: Vec<audit::Hash>,
+    /// The checkpoint.
+    pub note: String,
+    /// Takes its line.
+    pub answer: oneshot::Sender<String>,
+}
+
+/// All seats.
+pub struct Witnesses {
+    inner: Mutex<Inner>,
+    /// Counts changes.
+    changed: watch::Sender<u64>,
+    patience: Duration,
+}
+
+#[derive(Default)]
+struct Inner {
+    seats: Vec<Seat>,
+    /// The last checkpoint that each cosigned, by its own word at its last visit; empty if it never did.
+    told: Vec<(Witness, String)>,
+    required: usize,
+    armed: bool,
+    visits: u64,
+}
+
+struct Seat {
+    witness: Witness,
+    visit: Option<Visit>,
+}
+
+/// A connected witness.
+struct Visit {
+    number: u64,
+    size: u64,
+    asks: mpsc::Sender<Ask>,
+}
+
+/// A witness that can be asked.
+pub(super) struct Present {
+    pub(super) witness: Witness,
+    pub(super) size: u64,
+    number: u64,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Default for Witnesses {
+    fn default() -> Self {
+        Self::with_patience(Duration::from_secs(COSIGN_SECONDS_MAX))
+    }
+}
+
+impl Witnesses {
+    /// No seats yet; whoever is asked has this long.
+    #[must_use]
+    pub fn with_patience(patience: Duration) -> Self {
+        Self { inner: Mutex::default(), changed: watch::Sender::new(0), patience }
+    }
+
+    /// Gives seats to those whom the policy names. Who keeps name and key keeps what it told.
+    pub fn appoint(&self, rules: &Rules) {
+        self.seat(rules.witnesses(), rules.witnesses_required());
+    }
+
+    /// As [`appoint`](Self::appoint), of these.
+    pub fn seat(&self, witnesses: &[Witness], required: usize) {
+        let mut inner = self.lock();
+        let mut before = std::mem::take(&mut inner.seats);
+        let seat = |witness: &Witness| {
+            let kept = before.iter().position(|seat| seat.witness == *witness);
+            kept.map(|position| before.swap_remove(position))
+                .unwrap_or_else(|| Seat { witness: witness.clone(), visit: None })
+        };
+        inner.seats = witnesses.iter().map(seat).collect();
+        inner.required = required;
+        inner.armed = false;
+    }
+
+    /// How many must have seen a checkpoint.
+    #[must_use]
+    pub fn required(&self) -> usize {
+        self.lock().required
+    }
+
+    /// From now on nothing is let out that they have not seen.
+    pub fn arm(&self) {
+        self.lock().armed = true;
+        self.note_change();
+    }
+
+    pub(super) fn is_armed(&self) -> bool {
+        let inner = self.lock();
+        inner.armed && inner.required > 0
+    }
+
+    /// The witness of this name, if the policy has one.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Witness> {
+        let inner = self.lock();
+        inner.seats.iter().map(|seat| &seat.witness).find(|w| w.name.as_str() == name).cloned()
+    }
+
+    /// Remembers what a witness says it saw last.
+    pub fn told(&self, name: &str, note: String) {
+        let mut inner = self.lock();
+        if let Some(witness) = inner.find(name).map(|seat| seat.witness.clone()) {
+            inner.told.retain(|(other, _)| *other != witness);
+            inner.told.push((witness, note));
+        }
+        drop(inner);
+        self.note_change();
+    }
+
+    /// What each said, whether or not the policy looked at last names it.
+    pub(super) fn tales(&self) -> Vec<(Witness, String)> {
+        self.lock().told.clone()
+    }
+
+    /// Nothing when enough have said what they saw last, else who is missing.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
+        let inner = self.lock();
+        let silent = inner.seats.iter().map(|seat| &seat.witness);
+        let silent = silent.filter(|one| !inner.told.iter().any(|(told, _)| told == *one));
+        let silent: Vec<&str> = silent.map(|witness| witness.name.as_str()).collect();
+        let told = inner.seats.len().saturating_sub(silent.len());
+        (told < inner.required).then(|| {
+            let (required, silent) = (inner.required, silent.join(", "));
+            format!(
+                "at a start {required} of them must say what they saw last, and {told} did; not yet: {silent}"
+            )
+        })
+    }
+
+    /// Done once enough have said what they saw last.
+    pub async fn enough_told(&self) {
+        let mut changed = self.changed.subscribe();
+        while self.missing().is_some() {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A witness comes, which saw so many entries: gives what it is asked from now on. One that came before under its
+    /// name is asked no more.
+    #[must_use]
+    pub fn come(&self, name: &str, size: u64) -> Option<(u64, mpsc::Receiver<Ask>)> {
+        let (asks, asked) = mpsc::channel(1);
+        let number = {
+            let mut inner = self.lock();
+            inner.visits = inner.visits.saturating_add(1);
+            let number = inner.visits;
+            inner.find(name)?.visit = Some(Visit { number, size, asks });
+            number
+        };
+        self.note_change();
+        Some((number, asked))
+    }
+
+    /// The visit is over.
+    pub fn go(&self, name: &str, number: u64) {
+        if let Some(seat) = self.lock().find(name)
+            && seat.visit.as_ref().is_some_and(|visit| visit.number == number)
+        {
+            seat.visit = None;
+        }
+    }
+
+    /// Ends every visit, since the service ends.
+    pub fn dismiss(&self) {
+        for seat in &mut self.lock().seats {
+            seat.visit = None;
+        }
+    }
+
+    /// Who is connected.
+    pub(super) fn present(&self) -> Vec<Present> {
+        let inner = self.lock();
+        let present = inner.seats.iter().filter_map(|seat| {
+            let visit = seat.visit.as_ref()?;
+            let (size, number, asks) = (visit.size, visit.number, visit.asks.clone());
+            Some(Present { witness: seat.witness.clone(), size, number, asks })
+        });
+        present.collect()
+    }
+
+    /// Asks those present, each with its path to this checkpoint, and waits until enough have cosigned: their lines.
+    pub(super) async fn cosign(
+        &self,
+        size: u64,
+        note: &str,
+        asked: Vec<(Present, Vec<audit::Hash>)>,
+    ) -> Result<String, String> {
+        let required = self.required();
+        if asked.len() < required {
+            return Err(self.too_few(&asked.iter().map(|(p, _)| p.name()).collect::<Vec<_>>()));
+        }
+        let (lines, mut came) = mpsc::channel(asked.len().max(1));
+        for (present, path) in asked {
+            let (answer, answered) = oneshot::channel();
+            let ask = Ask { from: present.size, path, note: note.to_owned(), answer };
+            // One that still has an earlier question before it is not waited for.
+            if present.asks.try_send(ask).is_ok() {
+                let lines = lines.clone();
+                tokio::spawn(async move {
+                    if let Ok(line) = answered.await {
+                        // Whoever waited may have had enough by now.
+                        let _ = lines.send((present, line)).await;
+                    }
+                });
+            }
+        }
+        drop(lines);
+        let (mut cosigned, mut by) = (String::new(), Vec::new());
+        let collect = async {
+            while by.len() < required
+                && let Some((present, line)) = came.recv().await
+            {
+                match verified(note, &present.witness, &line) {
+                    Ok(()) => {
+                        self.advance(&present, size);
+                        cosigned.push_str(&line);
+                        by.push(present.name());
+                    }
+                    Err(error) => {
+                        tracing::error!(witness = present.name(), %error, "no cosignature");
+                    }
+                }
+            }
+        };
+        // Late or not: what came counts.
+        let _ = tokio::time::timeout(self.patience, collect).await;
+        if by.len() < required { Err(self.too_few(&by)) } else { Ok(cosigned) }
+    }
+
+    /// Told apart by its visit: one that came again has said itself what it saw.
+    fn advance(&self, present: &Present, size: u64) {
+        if let Some(visit) =
+            self.lock().find(present.witness.name.as_str()).and_then(|s| s.visit.as_mut())
+            && visit.number == present.number
+        {
+            visit.size = visit.size.max(size);
+        }
+    }
+
+    fn too_few(&self, had: &[String]) -> String {
+        let inner = self.lock();
+        let names = inner.seats.iter().map(|seat| seat.witness.name.as_str());
+        let missing: Vec<&str> = names.filter(|name| !had.iter().any(|had| had == name)).collect();
+        let (required, had, missing) = (inner.required, had.len(), missing.join(", "));
+        format!(
+            "{required} of them must cosign the newest checkpoint, and {had} did; not: {missing}"
+        )
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn note_change(&self) {
+        self.changed.send_modify(|count| *count = count.saturating_add(1));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn find(&mut self, name: &str) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.witness.name.as_str() == name)
+    }
+}
+
+impl Present {
+    fn name(&self) -> String {
+        self.witness.name.to_string()
+    }
+}
+
+/// Exactly one line, by this witness, over this note.
+fn verified(note: &str, witness: &Witness, line: &str) -> Result<(), NoteError> {
+    if line.matches('\n').count() != 1 || !line.ends_with('\n') {
+        return Err(NoteError::Malformed("a cosignature is one line"));
+    }
+    cosignature::verify(&format!("{note}{line}"), witness.name.as_str(), &witness.public_key)
+        .map(drop)
+}
+
+impl fmt::Debug for Witnesses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Witnesses").field("required", &self.required()).finish_non_exhaustive()
+    }
+}

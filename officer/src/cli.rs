@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::audit::{self, source::Source};
 use crate::key::{self, Key};
+use crate::witness::{self, Witness};
 use crate::{addresses, diff, orders, policies, token_keys};
 
 /// Keys, policies, orders, addresses and the log, for people.
@@ -34,9 +35,12 @@ enum Command {
     /// Check keys that were born in a signer's token.
     #[command(subcommand)]
     TokenKey(TokenKey),
-    /// Check a signer's log offline.
+    /// Check a signer's log offline: neither the signer nor its token is needed.
+    #[command(subcommand, alias = "audit")]
+    Log(Log),
+    /// Be a witness: remember how long a signer's log was, and cosign only what grew from that.
     #[command(subcommand)]
-    Audit(Audit),
+    Witness(Witness),
 }
 
 #[derive(Debug, Args)]
@@ -142,13 +146,13 @@ struct Where {
     /// The log's database, `sqlite:PATH` or `postgres://…`; it is only read. Stop the signer first, or use a copy.
     #[arg(long)]
     database: Option<String>,
-    /// A file made by `officer audit export`.
+    /// A file made by `officer log export`.
     #[arg(long)]
     export: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Audit {
+enum Log {
     /// Check every entry, the tree, every checkpoint and the rules between entries. Fails at the first bad one.
     Verify {
         #[command(flatten)]
@@ -162,6 +166,42 @@ enum Audit {
         /// Print every entry.
         #[arg(long)]
         dump: bool,
+    },
+    /// Verify the log and print entries of it.
+    Show {
+        #[command(flatten)]
+        log: Where,
+        /// The signer's checkpoint key in hex.
+        #[arg(long)]
+        key: String,
+        /// Number of the first one, counted from 0.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// How many; all when not given.
+        #[arg(long)]
+        most: Option<u64>,
+    },
+    /// Prove that an entry is in the log, in a file that can be checked without the log.
+    Prove {
+        #[command(flatten)]
+        log: Where,
+        /// The signer's checkpoint key in hex.
+        #[arg(long)]
+        key: String,
+        /// Which entry, counted from 0.
+        #[arg(long)]
+        entry: u64,
+        /// Where to write the proof; an existing file is never overwritten.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Check a file that `officer log prove` made, and show the entry.
+    CheckProof {
+        /// The file.
+        file: PathBuf,
+        /// The signer's checkpoint key in hex.
+        #[arg(long)]
+        key: String,
     },
     /// Write entries and checkpoints to one file, for people without access to the database.
     Export {
@@ -203,15 +243,40 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Order(Order::Sign(args)) => orders::sign(&args, out),
         Command::Address(Address::Verify(args)) => addresses::verify(&args, out),
         Command::TokenKey(TokenKey::Verify(args)) => token_keys::verify(&args, out),
-        Command::Audit(Audit::Verify { log, key, checkpoint, dump }) => {
+        Command::Log(log) => check_log(log, out),
+        Command::Witness(command) => witness::run(command, out),
+    }
+}
+
+fn check_log(command: Log, out: &mut impl Write) -> Result<()> {
+    match command {
+        Log::Verify { log, key, checkpoint, dump } => {
             let key = key::public_key(&key)?;
-            let kept = checkpoint.iter().map(audit::read_checkpoint).collect::<Result<Vec<_>>>()?;
+            let kept =
+                checkpoint.iter().map(audit::kept::read_checkpoint).collect::<Result<Vec<_>>>()?;
+            let shown = if dump { 0..u64::MAX } else { 0..0 };
             block_on(async {
                 let mut source = open(log).await?;
-                audit::verify(&mut source, key, &kept, dump, out).await
+                audit::verify(&mut source, key, &kept, shown, out).await
             })
         }
-        Command::Audit(Audit::Export { database, out: file }) => block_on(async {
+        Log::Show { log, key, from, most } => {
+            let key = key::public_key(&key)?;
+            let shown = from..most.map_or(u64::MAX, |most| from.saturating_add(most));
+            block_on(async {
+                let mut source = open(log).await?;
+                audit::verify(&mut source, key, &[], shown, out).await
+            })
+        }
+        Log::Prove { log, key, entry, out: file } => {
+            let key = key::public_key(&key)?;
+            block_on(async {
+                let mut source = open(log).await?;
+                audit::prove::prove(&mut source, key, entry, &file, out).await
+            })
+        }
+        Log::CheckProof { file, key } => audit::prove::check(&file, key::public_key(&key)?, out),
+        Log::Export { database, out: file } => block_on(async {
             let mut source = Source::database(&database).await?;
             audit::source::export(&mut source, &file, out).await
         }),
@@ -233,7 +298,7 @@ fn keygen(args: &Keygen, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(work)
 }

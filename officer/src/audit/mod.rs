@@ -1,11 +1,16 @@
 //! A signer's log, checked without the signer: tree, checkpoints, and the rules between entries. It never repairs
 //! or skips anything: the first thing that does not hold is the answer.
 //!
-//! Reading order: [`Auditor`] (tree and checkpoints), [`story`] (rules between entries), `coins` (transactions),
-//! [`source`] (where the log is read from), `show` (entries in words).
+//! Reading order: [`Auditor`] (tree and checkpoints), [`story`] (rules between entries), `coins` (transactions), `pool`
+//! (their signatures, on every core), [`blame`] (which entry was edited),
+//! [`source`] (where the log is read from), [`kept`] (checkpoints in files), [`prove`] (files about one entry), `show` (entries in words).
 
+pub mod blame;
+pub mod kept;
+pub mod prove;
 pub mod source;
 pub mod story;
+mod pool;
 mod coins;
 mod governed;
 mod signatures;
@@ -14,15 +19,16 @@ mod show;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::path::Path;
+use std::ops::Range;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use audit::Hash;
 use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
-use audit::note::NOTE_BYTES_MAX;
 use audit::tree::{self, Frontier};
 
+use blame::{Bad, Blame};
+use pool::Pool;
 use source::{Record, Source};
 use story::Story;
 
@@ -82,6 +88,9 @@ pub struct Report {
 /// Checks a log record by record, in the order of [`Source`].
 #[derive(Debug)]
 pub struct Auditor {
+    /// Checks signatures on other threads; here when there is none.
+    pool: Option<Pool>,
+    signatures: u64,
     key: [u8; 32],
     kept: Vec<String>,
     waiting: Vec<(usize, Checkpoint)>,
@@ -99,6 +108,8 @@ impl Auditor {
     #[must_use]
     pub fn new(key: [u8; 32], kept: &[String]) -> Self {
         Self {
+            pool: None,
+            signatures: 0,
             key,
             kept: kept.to_vec(),
             waiting: Vec::new(),
@@ -109,6 +120,41 @@ impl Auditor {
             checkpoints: 0,
             covered: 0,
             kinds: BTreeMap::new(),
+        }
+    }
+
+    /// The same, with signatures checked on every core: their faults come at the end.
+    #[must_use]
+    pub fn on_every_core(self) -> Self {
+        Self { pool: Some(Pool::start()), ..self }
+    }
+
+    /// Where it is now; other threads stay behind.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        Self {
+            pool: None,
+            signatures: self.signatures,
+            key: self.key,
+            kept: self.kept.clone(),
+            waiting: self.waiting.clone(),
+            longest_kept: self.longest_kept,
+            origin: self.origin.clone(),
+            tree: self.tree.clone(),
+            story: self.story.clone(),
+            checkpoints: self.checkpoints,
+            covered: self.covered,
+            kinds: self.kinds.clone(),
+        }
+    }
+
+    /// The earliest fault, when this one was found and signatures are still being checked.
+    #[must_use]
+    pub fn earliest(self, fault: Fault) -> Fault {
+        let Some(Err((seq, why))) = self.pool.map(Pool::finish) else { return fault };
+        match fault.at {
+            At::Entry(later) if later <= seq => fault,
+            _ => Fault { at: At::Entry(seq), why },
         }
     }
 
@@ -127,6 +173,15 @@ impl Auditor {
             self.begin(&entry)?;
         }
         self.story.follow(expected, &entry).map_err(fault)?;
+        if let Some(check) = self.story.take_check() {
+            match &mut self.pool {
+                Some(pool) => pool.add(check),
+                None => {
+                    let verified = check.run().map_err(fault)?;
+                    self.signatures = self.signatures.saturating_add(verified);
+                }
+            }
+        }
         self.tree.append(tree::leaf_hash(bytes));
         let count = self.kinds.entry(show::kind(&entry.event)).or_default();
         *count = count.saturating_add(1);
@@ -153,7 +208,11 @@ impl Auditor {
     /// # Errors
     /// [`Fault`] when something is missing at its end, nothing was ever signed, or entries were taken that no
     /// checkpoint covers: those are not part of the log.
-    pub fn finish(self) -> Result<Report, Fault> {
+    pub fn finish(mut self) -> Result<Report, Fault> {
+        if let Some(pool) = self.pool.take() {
+            let wrong = |(seq, why)| Fault { at: At::Entry(seq), why };
+            self.signatures = pool.finish().map_err(wrong)?;
+        }
         let fault = |at, why: String| Err(Fault { at, why });
         let size = self.tree.size();
         if size == 0 {
@@ -186,7 +245,7 @@ impl Auditor {
             size,
             root: self.tree.root(),
             checkpoints: self.checkpoints,
-            signatures: self.story.signatures(),
+            signatures: self.signatures,
             unverified: self.story.unverified(),
             kinds: self.kinds,
         })
@@ -237,7 +296,7 @@ impl Auditor {
     }
 }
 
-/// `officer audit verify`.
+/// `officer log verify`.
 ///
 /// # Errors
 /// The first [`Fault`], or whatever kept the log from being read.
@@ -245,29 +304,19 @@ pub async fn verify(
     source: &mut Source,
     key: [u8; 32],
     kept: &[String],
-    dump: bool,
+    shown: Range<u64>,
     out: &mut impl Write,
 ) -> Result<()> {
-    let end = stored_end(source, &key).await?;
-    let mut auditor = Auditor::new(key, kept);
-    let (mut seq, mut beyond) = (0_u64, 0_u64);
-    while let Some(record) = source.next().await? {
-        match record {
-            // Beyond what the token signed anybody may have written anything: neither read nor shown.
-            Record::Entry { .. } if seq > 0 && seq >= end.max(auditor.longest_kept) => {
-                beyond = beyond.saturating_add(1);
-            }
-            Record::Entry { seq: number, bytes } => {
-                let entry = auditor.entry(number, &bytes)?;
-                if dump {
-                    writeln!(out, "{}", show::line(seq, &entry))?;
-                }
-                seq = seq.saturating_add(1);
-            }
-            Record::Checkpoint(note) => auditor.checkpoint(&note)?,
+    let (report, beyond) = match read(source, key, kept, shown, out).await {
+        Err(error) if error.is::<Fault>() => {
+            // Which entry it is takes another look at all of them.
+            return Err(match blame_in(source, key).await? {
+                Some(bad) => error.context(bad),
+                None => error,
+            });
         }
-    }
-    let report = auditor.finish()?;
+        done => done?,
+    };
     for (kind, count) in &report.kinds {
         writeln!(out, "{count:>10}  {kind}")?;
     }
@@ -296,6 +345,59 @@ pub async fn verify(
     Ok(())
 }
 
+/// Audits every record; the report, and how many rows lie beyond what is covered.
+async fn read(
+    source: &mut Source,
+    key: [u8; 32],
+    kept: &[String],
+    shown: Range<u64>,
+    out: &mut impl Write,
+) -> Result<(Report, u64)> {
+    let end = stored_end(source, &key).await?;
+    let mut auditor = Auditor::new(key, kept).on_every_core();
+    let (mut seq, mut beyond) = (0_u64, 0_u64);
+    while let Some(record) = source.next().await? {
+        let taken = match record {
+            // Beyond what the token signed anybody may have written anything: neither read nor shown.
+            Record::Entry { .. } if seq > 0 && seq >= end.max(auditor.longest_kept) => {
+                beyond = beyond.saturating_add(1);
+                Ok(None)
+            }
+            Record::Entry { seq: number, bytes } => auditor.entry(number, &bytes).map(Some),
+            Record::Checkpoint(note) => auditor.checkpoint(&note).map(|()| None),
+        };
+        match taken {
+            Err(fault) => return Err(auditor.earliest(fault).into()),
+            Ok(None) => {}
+            Ok(Some(entry)) => {
+                if shown.contains(&seq) {
+                    writeln!(out, "{}", show::line(seq, &entry))?;
+                }
+                seq = seq.saturating_add(1);
+            }
+        }
+    }
+    Ok((auditor.finish()?, beyond))
+}
+
+/// The first row that is not what was signed, if there is one.
+async fn blame_in(source: &mut Source, key: [u8; 32]) -> Result<Option<Bad>> {
+    source.again()?;
+    let mut blame = Blame::new(key);
+    while let Some(record) = source.next().await? {
+        match record {
+            Record::Entry { seq, bytes } => blame.entry(seq, &bytes),
+            Record::Checkpoint(note) => {
+                if let Some(mismatch) = blame.checkpoint(&note) {
+                    let leaves = source.leaves(mismatch.blocks()).await?;
+                    return Ok(Some(mismatch.name(&leaves)));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// How many entries the newest stored checkpoint is over, by its own word, which must be signed.
 async fn stored_end(source: &mut Source, key: &[u8; 32]) -> Result<u64> {
     let Some((size, note)) = source.newest_checkpoint().await? else { return Ok(0) };
@@ -303,16 +405,4 @@ async fn stored_end(source: &mut Source, key: &[u8; 32]) -> Result<u64> {
     let checkpoint =
         checkpoint.map_err(|error| Fault { at: At::Checkpoint(size), why: error.to_string() })?;
     Ok(checkpoint.size)
-}
-
-/// A checkpoint file kept elsewhere.
-///
-/// # Errors
-/// When it cannot be read or is too long for one.
-pub fn read_checkpoint(path: impl AsRef<Path>) -> Result<String> {
-    let path = path.as_ref();
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    ensure!(text.len() <= NOTE_BYTES_MAX, "{} is too long for a checkpoint", path.display());
-    Ok(text)
 }

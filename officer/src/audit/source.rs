@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -16,14 +17,20 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection, SqliteConnection};
 
+use super::blame::Leaves;
+
 /// First line of an export.
 const EXPORT_KIND: &str = "cofferdam-log-export-v1";
 /// Rows read at a time.
-const PAGE_ROWS: i64 = 256;
+const PAGE_ROWS: i64 = 512;
+/// Rows that SQLite's thread may be ahead.
+const ROWS_AHEAD: usize = 512;
 /// Longest line of an export: the longest entry in base64, and its number.
 const LINE_BYTES_MAX: usize = ENTRY_BYTES_MAX * 2;
 
 const ENTRIES: &str = "SELECT seq, bytes FROM entries WHERE seq >= $1 ORDER BY seq LIMIT $2";
+const LEAVES: &str =
+    "SELECT block, hashes FROM leaves WHERE block >= $1 AND block <= $2 ORDER BY block";
 const NEWEST: &str = "SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1";
 const CHECKPOINTS: &str =
     "SELECT size, note FROM checkpoints WHERE size > $1 ORDER BY size LIMIT $2";
@@ -86,6 +93,33 @@ impl Source {
         }
     }
 
+    /// Begins at the first record again.
+    ///
+    /// # Errors
+    /// When an export is no longer there.
+    pub fn again(&mut self) -> Result<()> {
+        match self {
+            Self::Database(database) => database.again(),
+            Self::Export(export) => *export = Export::open(&export.path)?,
+        }
+        Ok(())
+    }
+
+    /// The leaf hashes that the signer kept of these blocks; an export has none.
+    ///
+    /// # Errors
+    /// When they cannot be read; what they say is for others to check.
+    pub async fn leaves(&mut self, blocks: RangeInclusive<u64>) -> Result<Leaves> {
+        match self {
+            Self::Database(database) => database.leaves(blocks).await,
+            Self::Export(export) => {
+                // They stand behind everything else.
+                while export.next()?.is_some() {}
+                Ok(export.leaves.clone())
+            }
+        }
+    }
+
     /// The next record.
     ///
     /// # Errors
@@ -98,7 +132,7 @@ impl Source {
     }
 }
 
-/// `officer audit export`: copies every record, judging none.
+/// `officer log export`: copies every record, judging none.
 ///
 /// # Errors
 /// When reading or writing fails; the file is then incomplete and verifying it fails too.
@@ -120,6 +154,10 @@ pub async fn export(source: &mut Source, file: &Path, out: &mut impl Write) -> R
                 checkpoints = checkpoints.saturating_add(1);
             }
         }
+    }
+    let blocks = source.leaves(0..=u64::try_from(i64::MAX)?).await?;
+    for (block, hashes) in blocks {
+        writeln!(copy, "leaves {block} {}", STANDARD.encode(hashes.concat()))?;
     }
     copy.into_inner().context("cannot write the export")?.sync_all()?;
     writeln!(out, "{entries} entries and {checkpoints} checkpoints written to {}", file.display())?;
@@ -166,6 +204,27 @@ impl Database {
             next_entry: Some(i64::MIN),
             next_checkpoint: Some(i64::MIN),
         }
+    }
+
+    fn again(&mut self) {
+        (self.entries, self.checkpoints) = (VecDeque::new(), VecDeque::new());
+        (self.given, self.next_entry, self.next_checkpoint) = (0, Some(i64::MIN), Some(i64::MIN));
+    }
+
+    async fn leaves(&mut self, blocks: RangeInclusive<u64>) -> Result<Leaves> {
+        let (from, to) = (i64::try_from(*blocks.start())?, i64::try_from(*blocks.end())?);
+        let rows: sqlx::Result<Vec<(i64, Vec<u8>)>> = match &mut self.connection {
+            Connection::Sqlite(c) => sqlx::query_as(LEAVES).bind(from).bind(to).fetch_all(c).await,
+            Connection::Postgres(c) => {
+                sqlx::query_as(LEAVES).bind(from).bind(to).fetch_all(c).await
+            }
+        };
+        // A log from before they were kept has no such table.
+        let rows = rows.unwrap_or_default().into_iter();
+        let leaves = rows.filter_map(|(block, hashes)| {
+            Some((u64::try_from(block).ok()?, hashes.as_chunks::<32>().0.to_vec()))
+        });
+        Ok(leaves.collect())
     }
 
     async fn newest_checkpoint(&mut self) -> Result<Option<(u64, String)>> {
@@ -215,7 +274,7 @@ async fn open_sqlite(url: &str) -> Result<SqliteConnection> {
     // A cleanly closed log has no -wal file and can be read where nothing may be written. With one, its newest
     // entries are in there: SQLite must read both, and needs to write its index beside them.
     let whole = std::fs::metadata(wal).map_or(true, |meta| meta.len() == 0);
-    let options = options.read_only(true).immutable(whole);
+    let options = options.read_only(true).immutable(whole).row_buffer_size(ROWS_AHEAD);
     let mut connection = options.connect().await.map_err(explain)?;
     sqlx::raw_sql("BEGIN; SELECT count(*) FROM fence")
         .execute(&mut connection)
@@ -252,15 +311,22 @@ pub struct Export {
     lines: BufReader<File>,
     number: u64,
     path: PathBuf,
+    /// Leaf hashes read so far; they stand behind everything else.
+    leaves: Leaves,
 }
 
 impl Export {
     fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut export = Self { lines: BufReader::new(file), number: 0, path: path.to_owned() };
+        let mut export = Self {
+            lines: BufReader::new(file),
+            number: 0,
+            path: path.to_owned(),
+            leaves: Leaves::new(),
+        };
         ensure!(
             export.line()?.as_deref() == Some(EXPORT_KIND),
-            "{} is not an export of `officer audit export`",
+            "{} is not an export of `officer log export`",
             path.display()
         );
         Ok(export)
@@ -279,7 +345,12 @@ impl Export {
     }
 
     fn next(&mut self) -> Result<Option<Record>> {
-        let Some(line) = self.line()? else { return Ok(None) };
+        let line = loop {
+            let Some(line) = self.line()? else { return Ok(None) };
+            let Some(leaves) = line.strip_prefix("leaves ") else { break line };
+            let (block, hashes) = leaves.split_once(' ').context("leaves without hashes")?;
+            self.leaves.insert(block.parse()?, decode(hashes)?.as_chunks::<32>().0.to_vec());
+        };
         let at = || format!("{} line {}", self.path.display(), self.number);
         let mut words = line.split(' ');
         let record = match (words.next(), words.next(), words.next(), words.next()) {

@@ -11,9 +11,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::coins::{self, SlotBytes};
 use super::governed;
+use super::pool::{Check, SignedBytes};
 
 /// What the entries so far said, as far as later ones must agree with it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Story {
     network: String,
     attestation_key: [u8; 32],
@@ -30,11 +31,12 @@ pub struct Story {
     roots: HashSet<[u8; 32]>,
     /// Keys that were born in the token.
     born: HashSet<Vec<u8>>,
-    signatures: u64,
     unverified: u64,
+    /// A signed transaction that is still to be checked against what was allowed.
+    check: Option<Check>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Imported {
     /// Its transactions carry signatures that the log alone cannot verify.
     taproot: bool,
@@ -44,25 +46,24 @@ struct Imported {
     failed: [Option<u32>; 2],
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Request {
     spend: Option<Txid>,
-    spent: Option<Spend>,
+    spent: Option<Box<Spend>>,
     signed: bool,
 }
 
 /// Every transaction that pays one order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Payments {
     digest: [u8; 32],
     versions: Vec<(Txid, HashSet<SlotBytes>)>,
 }
 
 impl Story {
-    /// How many signatures in transactions were verified.
-    #[must_use]
-    pub fn signatures(&self) -> u64 {
-        self.signatures
+    /// The signed transaction of the entry taken last, whose signatures are to be checked.
+    pub(super) fn take_check(&mut self) -> Option<Check> {
+        self.check.take()
     }
 
     /// How many taproot signatures were not: they are over the coins' scripts, which the log does not hold.
@@ -118,11 +119,11 @@ impl Story {
             }
             Event::Signed { request, transaction } => {
                 let taproot = |spend: &_| coins::check_taproot(transaction, spend);
-                self.signed(request, |spend| coins::check_signed(transaction, spend), taproot)
+                self.signed(seq, request, SignedBytes::Transaction(transaction.clone()), taproot)
             }
             Event::PartlySigned { request, psbt } => {
                 let taproot = |_: &_| Err("a taproot wallet has no other signers".to_owned());
-                self.signed(request, |spend| coins::check_partly_signed(psbt, spend), taproot)
+                self.signed(seq, request, SignedBytes::Psbt(psbt.clone()), taproot)
             }
             Event::Failed { request, .. } => match self.request(request)?.spend {
                 Some(_) => Ok(()),
@@ -301,7 +302,7 @@ impl Story {
         request.spend = Some(coins.txid);
         if !request.signed {
             // Kept only until it is signed: what a signature is checked against.
-            request.spent = Some(spend.clone());
+            request.spent = Some(Box::new(spend.clone()));
         }
         Ok(())
     }
@@ -335,8 +336,9 @@ impl Story {
 
     fn signed(
         &mut self,
+        seq: u64,
         request: &[u8; 16],
-        check: impl FnOnce(&Spend) -> Result<u64, String>,
+        signed: SignedBytes,
         taproot: impl FnOnce(&Spend) -> Result<u64, String>,
     ) -> Result<(), String> {
         let request = self.request(request)?;
@@ -350,8 +352,7 @@ impl Story {
             self.unverified = self.unverified.saturating_add(unverified);
             return Ok(());
         }
-        let verified = check(&spend)?;
-        self.signatures = self.signatures.saturating_add(verified);
+        self.check = Some(Check { seq, spend: *spend, signed });
         Ok(())
     }
 

@@ -64,7 +64,7 @@ async fn tell(log: &Log<Blind>, events: impl IntoIterator<Item = Event>) {
 
 async fn verify(arguments: &[&str]) -> Result<String, String> {
     let key = key_hex();
-    let mut all: Vec<String> = ["audit", "verify", "--key", &key].map(str::to_owned).into();
+    let mut all: Vec<String> = ["log", "verify", "--key", &key].map(str::to_owned).into();
     all.extend(arguments.iter().map(|&a| a.to_owned()));
     // Its own thread: the command brings its own runtime.
     let run = move || officer(&all.iter().map(String::as_str).collect::<Vec<_>>());
@@ -73,7 +73,7 @@ async fn verify(arguments: &[&str]) -> Result<String, String> {
 
 async fn export(url: &str, file: &str) -> Result<String, String> {
     let (url, file) = (url.to_owned(), file.to_owned());
-    let run = move || officer(&["audit", "export", "--database", &url, "--out", &file]);
+    let run = move || officer(&["log", "export", "--database", &url, "--out", &file]);
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 

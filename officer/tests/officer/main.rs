@@ -16,4 +16,5 @@ mod cluster;
 mod commands;
 mod databases;
 mod lies;
+mod mutations;
 mod support;

@@ -238,3 +238,15 @@ pub(crate) fn checkpoint(entries: &[Vec<u8>], size: usize) -> String {
     let signature = token().sign(checkpoint.text().as_bytes()).to_bytes();
     checkpoint.note(&public(&token()), &signature)
 }
+
+/// A checkpoint after every so many leaves.
+pub(crate) fn checkpoint_over(leaves: &[audit::Hash], step: usize) -> Vec<String> {
+    let (mut tree, key) = (Frontier::new(), public(&token()));
+    let after = |part: &[audit::Hash]| {
+        part.iter().for_each(|leaf| tree.append(*leaf));
+        let checkpoint = Checkpoint { origin: origin(&key), size: tree.size(), root: tree.root() };
+        let signature = token().sign(checkpoint.text().as_bytes()).to_bytes();
+        checkpoint.note(&key, &signature)
+    };
+    leaves.chunks(step).map(after).collect()
+}

@@ -1,0 +1,80 @@
+//! A witness's visits to the signer: it says what it saw last, and answers each question. It never trusts an answer of the
+//! signer's, and never goes on once the log did not grow from what it saw.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, anyhow};
+use audit::Hash;
+use proto::log_client::LogClient;
+use proto::witness_says::Said;
+use proto::{WitnessAsked, WitnessSays};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+
+use super::memory::{Memory, Refusal};
+use crate::text::words;
+
+/// The signer is visited again after this when it was away.
+const COME_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// A note and a path of at most 64 hashes.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// Visits until something is wrong that a person must look at.
+///
+/// # Errors
+/// [`Refusal`], above all when the log did not grow.
+pub async fn again_and_again(
+    memory: &mut Memory,
+    signer: &Endpoint,
+    out: &mut impl Write,
+) -> Result<()> {
+    let mut said = String::new();
+    loop {
+        match visit(memory, signer).await {
+            Ok(()) => said.clear(),
+            Err(error) if error.is::<Refusal>() => return Err(error),
+            Err(error) => {
+                // Each trouble once: a signer that is away stays so for a while.
+                let text = words(&format!("{error:#}"));
+                if text != said {
+                    writeln!(out, "{}: {text}", memory.name())?;
+                    out.flush()?;
+                    said = text;
+                }
+            }
+        }
+        tokio::time::sleep(COME_AGAIN_AFTER).await;
+    }
+}
+
+/// One visit: ends when the signer goes.
+///
+/// # Errors
+/// [`Refusal`], or whatever kept it from the signer.
+pub async fn visit(memory: &mut Memory, signer: &Endpoint) -> Result<()> {
+    let channel = signer.connect().await?;
+    let mut client = LogClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let (says, stream) = mpsc::channel(1);
+    says.send(say(Said::Hello(memory.note().to_owned()))).await?;
+    let mut asks = client.witness(ReceiverStream::new(stream)).await?.into_inner();
+    while let Some(asked) = asks.message().await? {
+        let line = answer(memory, &asked)?;
+        says.send(say(Said::Cosignature(line))).await?;
+    }
+    Ok(())
+}
+
+fn answer(memory: &mut Memory, asked: &WitnessAsked) -> Result<String> {
+    let path = asked.path.iter().map(|hash| Hash::try_from(hash.as_slice()));
+    let path: Vec<Hash> = path
+        .collect::<Result<_, _>>()
+        .map_err(|_| anyhow!("a hash in the path is not 32 bytes"))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    Ok(memory.cosign(&asked.note, &path, now)?)
+}
+
+fn say(said: Said) -> WitnessSays {
+    WitnessSays { said: Some(said) }
+}

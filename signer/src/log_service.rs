@@ -150,7 +150,8 @@ impl Log for LogService {
         let caller = Caller::from_request(&request)?;
         let Some(witness) = self.witnesses.named(caller.name()) else {
             let refusal = not_granted(caller.name());
-            if let Ok(app) = &self.app {
+            // Without a place, not even the refusal is written down: strangers must not fill the log.
+            if let (Ok(app), Ok(_place)) = (&self.app, self.readers.try_acquire()) {
                 let digest = Sha256::digest("witness").into();
                 app.note_refusal(caller.name(), None, digest, &refusal).await;
             }

@@ -135,6 +135,8 @@ pub async fn run_with(
     match start(config, clock, witnesses).await {
         Ok(app) => {
             let app = Arc::new(app);
+            // Before anybody can ask.
+            witnesses.arm();
             let service = SignerService::new(Arc::clone(&app), request_time);
             let helpers =
                 vec![tokio::spawn(prove(Arc::clone(&app))), tokio::spawn(beat(Arc::clone(&app)))];
@@ -142,7 +144,6 @@ pub async fn run_with(
             let log = LogService::server(Ok(Arc::clone(&app)), Arc::clone(witnesses));
             let parts = (door, log, Arc::clone(witnesses));
             let running = listening(config, listener, address, parts, Some(app), helpers).await?;
-            witnesses.arm();
             tracing::info!(%address, "serving");
             Ok(running)
         }

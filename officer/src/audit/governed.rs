@@ -10,7 +10,7 @@ use policy::governance::Next;
 use policy::names::KeyName;
 use sha2::{Digest as _, Sha256};
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Governed {
     /// The policy in force, if something governs it.
     active: Option<Box<Rules>>,

@@ -29,11 +29,19 @@ pub struct Knobs {
     pub fee_budget: u64,
     pub limit: u64,
     pub index_window: u32,
+    /// Names and keys, all of them required. With any, `auditor-1` may read the log.
+    pub witnesses: Vec<(String, String)>,
 }
 
 impl Default for Knobs {
     fn default() -> Self {
-        Self { version: 1, fee_budget: 10_000_000, limit: 5_000_000_000, index_window: 20 }
+        Self {
+            version: 1,
+            fee_budget: 10_000_000,
+            limit: 5_000_000_000,
+            index_window: 20,
+            witnesses: Vec::new(),
+        }
     }
 }
 
@@ -70,7 +78,7 @@ pub fn shop() -> SigningKey {
 }
 
 pub fn policy_text(wallets: &Descriptors, knobs: &Knobs) -> String {
-    let Knobs { version, fee_budget, limit, index_window } = knobs;
+    let Knobs { version, fee_budget, limit, index_window, witnesses } = knobs;
     let wallet = |name: &str, tier: &str, descriptor: &str| {
         format!(
             "[[wallet]]\nname = {name:?}\ntier = {tier:?}\ndescriptor = {descriptor:?}\nindex_window = {index_window}\n"
@@ -78,9 +86,10 @@ pub fn policy_text(wallets: &Descriptors, knobs: &Knobs) -> String {
     };
     // No token signs for taproot.
     let tier = if wallets.deposits.starts_with("tr(") { "sealed-hd" } else { "token-hd" };
+    let (required, witnesses) = witnesses_text(witnesses);
     let shop = hex::encode(shop().verifying_key().to_bytes());
     [
-        format!("version = {version}\nnetwork = \"regtest\"\n"),
+        format!("version = {version}\nnetwork = \"regtest\"\n{required}"),
         wallet("deposits", tier, &wallets.deposits),
         wallet("hot", "token-hd", &wallets.hot),
         wallet("cold", "cold", &wallets.cold),
@@ -98,8 +107,22 @@ pub fn policy_text(wallets: &Descriptors, knobs: &Knobs) -> String {
              fee = {{ max_total = \"0.01 BTC\", max_feerate = \"100 sat/vB\", max_percent = \"5%\" }}\n\
              fee_budget = [{{ sum = \"{fee_budget} sat\", window = \"1d\" }}]\n"
         ),
+        witnesses,
     ]
     .concat()
+}
+
+/// What stands at the policy's head and at its end.
+fn witnesses_text(witnesses: &[(String, String)]) -> (String, String) {
+    if witnesses.is_empty() {
+        return (String::new(), String::new());
+    }
+    let named = witnesses
+        .iter()
+        .map(|(name, key)| format!("[[witness]]\nname = {name:?}\ned25519 = {key:?}\n"));
+    let auditor = "[[client]]\nname = \"auditor-1\"\nattest = []\nstatus = false\nlog = true\n";
+    let text = std::iter::once(auditor.to_owned()).chain(named).collect();
+    (format!("witnesses_required = {}\n", witnesses.len()), text)
 }
 
 /// The signature file for a policy.

@@ -220,12 +220,21 @@ impl House {
         self.connect(authority, self.running().address().port(), name).await
     }
 
+    /// Where a port of ours is, with the certificate of this name.
+    pub(crate) fn endpoint_at(&self, port: u16, name: &str) -> tonic::transport::Endpoint {
+        self.endpoint(&FOUNDATION.get().unwrap().authority, port, name)
+    }
+
     async fn connect(
         &self,
         authority: &Authority,
         port: u16,
         name: &str,
     ) -> Result<Channel, tonic::transport::Error> {
+        self.endpoint(authority, port, name).connect().await
+    }
+
+    fn endpoint(&self, authority: &Authority, port: u16, name: &str) -> tonic::transport::Endpoint {
         let ours = &FOUNDATION.get().unwrap().authority;
         // A folder each: many connect at once.
         static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
@@ -233,7 +242,7 @@ impl House {
         let folder = self.folder().join("clients").join(number.to_string());
         let files = authority.issue(&folder, name, false, ours);
         let url = format!("https://localhost:{port}");
-        files.endpoint(&url, Some("signer")).unwrap().connect().await
+        files.endpoint(&url, Some("signer")).unwrap()
     }
 
     /// Asks for a signature as the watcher does.

@@ -21,6 +21,7 @@ mod born;
 mod sweeping;
 mod ungranted;
 mod governing;
+mod witnessing;
 mod paying;
 mod orders;
 mod attesting;

@@ -8,6 +8,7 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::print_stdout,
+    clippy::float_arithmetic,
     reason = "a measurement fails by panicking, and says what it measured"
 )]
 

@@ -46,6 +46,9 @@ pub struct Groups {
     pub largest: u64,
 }
 
+/// Entries as they are stored: their numbers and their bytes.
+pub(super) type Rows = Vec<(i64, Vec<u8>)>;
+
 /// What the writer is asked.
 pub(super) enum Message {
     /// Entries of one commit, in order after all queued before; none: answer when those are durable.
@@ -53,7 +56,7 @@ pub(super) enum Message {
     /// The bytes of one durable entry, if it is there.
     Read { seq: u64, found: oneshot::Sender<Result<Option<Vec<u8>>, StoreError>> },
     /// So many rows as they lie there, also edited ones.
-    Page { from: u64, most: u64, found: oneshot::Sender<Result<Vec<(i64, Vec<u8>)>, StoreError>> },
+    Page { from: u64, most: u64, found: oneshot::Sender<Result<Rows, StoreError>> },
     /// The leaf hashes of an old block, if they were kept.
     Leaves { block: u64, found: oneshot::Sender<Result<Option<Vec<u8>>, StoreError>> },
     /// A signed checkpoint.

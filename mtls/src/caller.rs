@@ -1,33 +1,39 @@
-//! Who calls: the one DNS name of the client certificate that the TLS handshake verified. It never takes a
+//! Who calls: the name of the client certificate that the TLS handshake verified. It never takes a
 //! name from a header, a message or an address.
 
 use std::fmt;
 
 use tonic::{Request, Status};
-use webpki::EndEntityCert;
 
-/// An authenticated client. Only [`Caller::from_request`] makes one.
+use crate::judge::Standing;
+use crate::peers::Peer;
+
+/// An authenticated client. Only its connection's certificate makes one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Caller(String);
 
 impl Caller {
-    /// Reads the name from the peer certificate of this request's connection.
+    /// Who made the request's connection.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` when there is no certificate, or when it does not carry exactly one DNS name in
-    /// its subject alternative names: with two, it would be the server's guess whose request this is.
+    /// `UNAUTHENTICATED` without a certificate; `UNAVAILABLE` when nobody can say whether it was revoked.
     pub fn from_request<T>(request: &Request<T>) -> Result<Self, Status> {
-        let certificates = request.peer_certs().ok_or_else(|| {
-            Status::unauthenticated(
-                "no-client-certificate: this service needs a client certificate",
-            )
-        })?;
-        let leaf = certificates.first().ok_or_else(|| {
-            Status::unauthenticated("no-client-certificate: the client certificate is missing")
-        })?;
-        let certificate = EndEntityCert::try_from(leaf)
-            .map_err(|_| Status::unauthenticated("bad-client-certificate: it cannot be parsed"))?;
-        single_name(certificate.valid_dns_names()).map(Self)
+        let peer = peer(request)?;
+        match peer.standing() {
+            Standing::Checked => Ok(Self(peer.name().to_owned())),
+            Standing::Unknown => {
+                Err(Status::unavailable(format!("{REVOCATION_UNKNOWN}: {UNKNOWN_TEXT}")))
+            }
+        }
+    }
+
+    /// The same, also when nobody can say whether its certificate was revoked: for calls that can only stop things, such
+    /// as an officer's freeze. One that is known to be revoked never gets here.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` without a certificate.
+    pub fn despite_unknown_revocation<T>(request: &Request<T>) -> Result<Self, Status> {
+        peer(request).map(|peer| Self(peer.name().to_owned()))
     }
 
     /// The name, in lower-case letters, digits, dots and hyphens.
@@ -35,6 +41,18 @@ impl Caller {
     pub fn name(&self) -> &str {
         &self.0
     }
+}
+
+/// The stable code of a caller whose revocation nobody can tell.
+pub const REVOCATION_UNKNOWN: &str = "revocation-unknown";
+/// What is said with it.
+pub const UNKNOWN_TEXT: &str =
+    "this service's revocation list for your certificate is missing or expired: tell its operators";
+
+fn peer<T>(request: &Request<T>) -> Result<&Peer, Status> {
+    request.extensions().get::<Peer>().ok_or_else(|| {
+        Status::unauthenticated("no-client-certificate: this service needs a client certificate")
+    })
 }
 
 impl fmt::Display for Caller {
@@ -49,43 +67,31 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// DNS names compare without case, grants compare with it: only lower case is let in, so that two
-/// spellings never are two callers. Wildcards fail the same test.
-fn single_name<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<String, Status> {
-    let (Some(name), None) = (names.next(), names.next()) else {
-        return Err(Status::unauthenticated(
-            "bad-client-certificate: it must have exactly one DNS name (subjectAltName)",
-        ));
-    };
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
-    if name.len() > 64 || !name.bytes().all(plain) {
-        return Err(Status::unauthenticated(
-            "bad-client-certificate: its DNS name must be at most 64 of a-z 0-9 . -",
-        ));
-    }
-    Ok(name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::Judged;
 
-    #[test]
-    fn one_plain_name_is_a_caller() {
-        assert_eq!(single_name(["watcher-1"].into_iter()).unwrap(), "watcher-1");
-    }
-
-    #[test]
-    fn none_two_wildcards_and_capitals_are_not() {
-        for names in [vec![], vec!["a", "b"], vec!["*.shop"], vec!["Shop"], vec!["a_b"]] {
-            let error = single_name(names.iter().copied()).unwrap_err();
-            assert_eq!(error.code(), tonic::Code::Unauthenticated, "{names:?}");
-        }
+    fn from(standing: Standing) -> Request<()> {
+        let mut request = Request::new(());
+        let judged = Judged { name: "officer-1".to_owned(), standing };
+        request.extensions_mut().insert(Peer::new(judged, Vec::new()));
+        request
     }
 
     #[test]
     fn a_request_without_tls_has_no_caller() {
         let error = Caller::from_request(&Request::new(())).unwrap_err();
         assert_eq!(error.code(), tonic::Code::Unauthenticated);
+        Caller::despite_unknown_revocation(&Request::new(())).unwrap_err();
+    }
+
+    #[test]
+    fn unknown_revocation_closes_everything_but_what_says_otherwise() {
+        assert_eq!(Caller::from_request(&from(Standing::Checked)).unwrap().name(), "officer-1");
+        let request = from(Standing::Unknown);
+        let error = Caller::from_request(&request).unwrap_err();
+        assert!(error.message().starts_with(REVOCATION_UNKNOWN), "{error:?}");
+        assert_eq!(Caller::despite_unknown_revocation(&request).unwrap().name(), "officer-1");
     }
 }

@@ -1,12 +1,12 @@
-//! One certificate, its key, and the authority the other side must be certified by, read from PEM files.
-//! It never accepts a key that everybody on the machine can read, and never falls back to public roots.
+//! One certificate, its key, and the authority the other side must be certified by, read from PEM files, and a client's
+//! settings from them. It never accepts a key that everybody on the machine can read, and never falls back to public roots.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, ServerTlsConfig};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use zeroize::Zeroizing;
 
 /// A peer that has not finished its handshake by then is not going to.
@@ -14,7 +14,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a TCP connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the PEM files are. The same three serve a server and a client.
+/// Where the PEM files are. The first three serve a server and a client.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsFiles {
@@ -22,8 +22,11 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key, readable by nobody else.
     pub key: PathBuf,
-    /// The authority that certifies the other side; the only one trusted.
+    /// The authority that certifies the other side; the only one trusted. Several while one takes another's place.
     pub ca: PathBuf,
+    /// For a server: the authorities' revocation lists. Without this, nobody's certificate is ever revoked.
+    #[serde(default)]
+    pub crl: Option<PathBuf>,
 }
 
 /// Why TLS could not be set up.
@@ -49,24 +52,20 @@ pub enum TlsError {
         /// The text.
         url: String,
     },
+    /// What is in a file cannot be used.
+    #[error("{path}: {reason}")]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// What was wrong.
+        reason: String,
+    },
     /// The PEM files do not fit together.
     #[error("the TLS files do not work: {0}")]
     Unusable(#[from] tonic::transport::Error),
 }
 
 impl TlsFiles {
-    /// Server settings that require a client certificate issued by `ca`.
-    ///
-    /// # Errors
-    /// When a file cannot be read or the key is readable by everybody.
-    pub fn server(&self) -> Result<ServerTlsConfig, TlsError> {
-        Ok(ServerTlsConfig::new()
-            .identity(self.identity()?)
-            .client_ca_root(self.authority()?)
-            .client_auth_optional(false)
-            .timeout(HANDSHAKE_TIMEOUT))
-    }
-
     /// A client endpoint for `url` (`https://host:port`) that shows our certificate and takes only a server
     /// certified by `ca` for `server_name` (or for the URL's host when `None`).
     ///
@@ -89,13 +88,18 @@ impl TlsFiles {
     }
 
     fn identity(&self) -> Result<Identity, TlsError> {
+        let key = self.private_key()?;
+        Ok(Identity::from_pem(read(&self.certificate)?, key.as_slice()))
+    }
+
+    /// The private key's PEM, unless everybody can read it.
+    pub(crate) fn private_key(&self) -> Result<Zeroizing<Vec<u8>>, TlsError> {
         let mode =
             std::fs::metadata(&self.key).map_err(|e| unreadable(&self.key, e))?.permissions();
         if mode.mode() & 0o007 != 0 {
             return Err(TlsError::OpenKey { path: self.key.clone() });
         }
-        let key = Zeroizing::new(read(&self.key)?);
-        Ok(Identity::from_pem(read(&self.certificate)?, key.as_slice()))
+        read(&self.key).map(Zeroizing::new)
     }
 
     fn authority(&self) -> Result<Certificate, TlsError> {
@@ -103,7 +107,7 @@ impl TlsFiles {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|e| unreadable(path, e))
 }
 

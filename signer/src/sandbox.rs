@@ -44,7 +44,7 @@ pub fn enter(config: &Config, file: &Path, needs: Needs) -> Result<Report, Start
 pub fn confinement(config: &Config, file: &Path, needs: Needs) -> Confinement {
     let Needs { listens, mut read, mut write } = needs;
     read.extend([file.to_owned(), config.policy.clone(), config.policy_signatures()]);
-    read.extend([&config.tls.certificate, &config.tls.key, &config.tls.ca].map(Clone::clone));
+    read.extend(tls_folders(config));
     write.extend(written(config));
     Confinement {
         reach: reach(&config.database_url()),
@@ -52,6 +52,17 @@ pub fn confinement(config: &Config, file: &Path, needs: Needs) -> Confinement {
         read,
         write,
     }
+}
+
+/// Folders of the TLS files: a file that takes another's place is another file, and only its folder's name still holds.
+fn tls_folders(config: &Config) -> Vec<PathBuf> {
+    let tls = &config.tls;
+    let files = [Some(&tls.certificate), Some(&tls.key), Some(&tls.ca), tls.crl.as_ref()];
+    let folder = |file: &PathBuf| {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        folder.unwrap_or(Path::new(".")).to_owned()
+    };
+    files.into_iter().flatten().map(folder).collect()
 }
 
 /// The state folder, and that of the database when it is a file elsewhere.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::entry::Event;
-use mtls::Incoming;
+use mtls::Places;
 use proto::log_server::LogServer;
 use proto::signer_server::Signer;
 use tokio::net::TcpListener;
@@ -29,10 +29,8 @@ use crate::log_service::LogService;
 use crate::prove;
 use crate::start::{StartError, start};
 
-/// Connections open at once, those of strangers too.
-const CONNECTIONS_MAX: usize = 256;
-/// A connection of which no byte came for so long is closed: longer than keepalive pings are apart.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Connections at once. Strangers, who have shown no certificate yet, never take a client's place.
+const PLACES: Places = Places::new(256, 64);
 
 /// How often it is looked whether the log was quiet for too long, and how long that is.
 const BEAT_EVERY: Duration = Duration::from_secs(600);
@@ -220,7 +218,6 @@ async fn listening<S: Signer>(
     let request_time = config.limits.request_time();
     let health = health.max_decoding_message_size(HEALTH_BYTES_MAX);
     let router = Server::builder()
-        .tls_config(config.tls.server()?)?
         .timeout(request_time.saturating_add(GRACE))
         .max_concurrent_streams(config.limits.streams_per_connection.get())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -233,7 +230,9 @@ async fn listening<S: Signer>(
         .add_service(log)
         .add_optional_service(reflection(config.development)?);
     let (stop, stopped) = oneshot::channel::<()>();
-    let incoming = Incoming::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
+    let tls = mtls::Server::load(&config.tls)?;
+    let incoming = tls.incoming(listener, PLACES);
+    helpers.push(tokio::spawn(tls.watch()));
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
         let _ = stopped.await;
     }));

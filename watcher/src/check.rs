@@ -18,7 +18,9 @@ pub struct Finding {
 /// Looks at everything, in the order of the file.
 pub async fn run(config: &Config) -> Vec<Finding> {
     let mut findings = vec![good(format!("configuration for {}", config.network))];
-    findings.push(finding(config.tls.server().map(|_| "server certificate, key and ca".into())));
+    findings.push(finding(
+        mtls::Server::load(&config.tls).map(|_| "server certificate, key and ca".into()),
+    ));
     findings.push(finding(node(config).await));
     findings.extend(signer(config).await);
     findings

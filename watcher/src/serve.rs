@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtls::Incoming;
+use mtls::Places;
 use proto::watcher_server::WatcherServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -27,10 +27,8 @@ use crate::store::{Store, StoreError};
 const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// Calls one connection may have open.
 const CALLS_PER_CONNECTION: usize = 64;
-/// Connections open at once, those of strangers too.
-const CONNECTIONS_MAX: usize = 1024;
-/// A connection of which no byte came for so long is closed: longer than keepalive pings are apart.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Connections at once. Strangers, who have shown no certificate yet, never take a client's place.
+const PLACES: Places = Places::new(1024, 256);
 /// How long open calls may take to end when the service stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -87,7 +85,7 @@ pub struct Running {
 /// in its status and goes on once they are there.
 pub async fn start(config: &Config) -> Result<Running, ServeError> {
     let wallets = config.wallets()?;
-    let tls = config.tls.server()?;
+    let tls = mtls::Server::load(&config.tls)?;
     let signer = SignerClient::new(&config.signer)?;
     let node = Node::new(&config.node.url, &config.node.auth_file, config.node.timeout())?
         .on(config.bitcoin_network());
@@ -130,7 +128,7 @@ pub async fn start(config: &Config) -> Result<Running, ServeError> {
     let failed = |source| ServeError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let router = router(config, tls, service).await?;
+    let router = router(config, service).await?;
     let mut tasks = JoinSet::new();
     let until_stopped = stopped.clone();
     let _ = tasks.spawn(async {
@@ -147,7 +145,8 @@ pub async fn start(config: &Config) -> Result<Running, ServeError> {
         crate::follow::run(spender, until_stopped).await;
         "the task that carries sweeps and payouts"
     });
-    let incoming = Incoming::new(listener, CONNECTIONS_MAX, SILENCE_MAX);
+    let incoming = tls.incoming(listener, PLACES);
+    let _ = tasks.spawn(look_at_files(tls, stopped.clone()));
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, until(stopped)));
     Ok(Running { address, follower, stop, server, tasks, store })
 }
@@ -211,7 +210,6 @@ pub fn book(config: &Config) -> Book {
 
 async fn router(
     config: &Config,
-    tls: tonic::transport::ServerTlsConfig,
     service: Service,
 ) -> Result<tonic::transport::server::Router, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -227,7 +225,6 @@ async fn router(
         .transpose()?;
     let watcher = WatcherServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX);
     Ok(Server::builder()
-        .tls_config(tls)?
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
@@ -235,6 +232,14 @@ async fn router(
         .add_service(health_service)
         .add_optional_service(reflection)
         .add_service(watcher))
+}
+
+async fn look_at_files(tls: Arc<mtls::Server>, stopped: watch::Receiver<bool>) -> &'static str {
+    tokio::select! {
+        () = tls.watch() => {}
+        () = until(stopped) => {}
+    }
+    "the task that looks at the TLS files"
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

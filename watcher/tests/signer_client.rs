@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use devnet::{Credential, Pki};
-use mtls::TlsFiles;
+use mtls::{Places, TlsFiles};
 use proto::sign_request::Part;
 use proto::signer_server::{Signer, SignerServer};
 use proto::{
@@ -22,7 +22,6 @@ use proto::{
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status, Streaming};
 use watcher::signer_client::{Failure, Parents, SignOutcome, SignerClient, SignerSettings};
@@ -125,12 +124,10 @@ async fn start_with(
     let url = format!("https://{}", listener.local_addr().unwrap());
     let (ends, ended) = mpsc::unbounded_channel();
     let service = SignerServer::new(Scripted { ends, calls: AtomicU32::new(0) });
-    let tls = files(&pki.server("signer").unwrap()).server().unwrap();
-    let server = Server::builder()
-        .tls_config(tls)
-        .unwrap()
-        .add_service(service.max_decoding_message_size(8 << 20));
-    drop(tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener))));
+    let tls = mtls::Server::load(&files(&pki.server("signer").unwrap())).unwrap();
+    let server = Server::builder().add_service(service.max_decoding_message_size(8 << 20));
+    let incoming = tls.incoming(listener, Places::new(64, 64));
+    drop(tokio::spawn(server.serve_with_incoming(incoming)));
     let client = SignerClient::new(&SignerSettings {
         url,
         server_name: Some("signer".into()),
@@ -146,6 +143,7 @@ fn files(credential: &Credential) -> TlsFiles {
         certificate: credential.cert.clone(),
         key: credential.key.clone(),
         ca: credential.ca.clone(),
+        crl: None,
     }
 }
 

@@ -20,6 +20,9 @@ pub const TIME_SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 /// How far the clock may lie behind the log, and ahead of it without a word.
 const BEHIND_MS: u64 = 3_600_000;
 const AHEAD_MS: u64 = 7 * 24 * 3_600_000;
+const DAY_SECONDS: u64 = 86_400;
+/// A certificate with fewer days left wants a new one.
+const CERTIFICATE_DAYS_SOON: u64 = 21;
 
 /// Looks at everything.
 pub async fn examine(config: &Config) -> Checked {
@@ -57,8 +60,8 @@ fn settings(config: &Config, checked: &mut Checked) {
         Ok(rules) => checked.well("policy", &format!("version {}, signed", rules.version())),
         Err(error) => checked.broken("policy", &error.to_string()),
     }
-    match config.tls.server() {
-        Ok(_) => checked.well("tls", "certificate, key and authority are readable"),
+    match mtls::Server::load(&config.tls) {
+        Ok(server) => tls(&server.facts(), checked),
         Err(error) => checked.broken("tls", &error.to_string()),
     }
     if config.development {
@@ -68,6 +71,36 @@ fn settings(config: &Config, checked: &mut Checked) {
         checked.warn("user", "root (allow_root = true): run the signer as a user of its own");
     } else {
         checked.well("user", "not root");
+    }
+}
+
+/// How long certificates and revocation lists last.
+fn tls(facts: &mtls::Facts, checked: &mut Checked) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let days = |until: u64| until.checked_sub(now)?.checked_div(DAY_SECONDS);
+    let own = std::iter::once(("our certificate", facts.certificate.until));
+    let authorities = facts.authorities.iter().map(|one| ("an authority", one.until));
+    for (what, until) in own.chain(authorities) {
+        match days(until) {
+            None => checked.broken("tls", &format!("{what} is expired")),
+            Some(left) if left < CERTIFICATE_DAYS_SOON => {
+                checked.warn("tls", &format!("{what} expires in {left} days"));
+            }
+            Some(left) => checked.well("tls", &format!("{what} is good for {left} days")),
+        }
+    }
+    let Some(lists) = &facts.lists else {
+        let text = "no revocation lists (tls.crl): a client's certificate is good until it expires or its authority goes";
+        return checked.warn("revocation", text);
+    };
+    if lists.is_empty() {
+        checked.broken("revocation", "the lists in tls.crl cannot be used: no client is served");
+    }
+    for list in lists {
+        match days(list.validity.until) {
+            None => checked.broken("revocation", "a list is expired: whom it covers is not served"),
+            Some(left) => checked.well("revocation", &format!("a list is good for {left} days")),
+        }
     }
 }
 

@@ -42,6 +42,6 @@ impl Authority {
         std::fs::write(path("-ca.pem"), &trusted.pem).unwrap();
         std::fs::write(path(".key"), key.serialize_pem()).unwrap();
         std::fs::set_permissions(path(".key"), std::fs::Permissions::from_mode(0o600)).unwrap();
-        TlsFiles { certificate: path(".pem"), key: path(".key"), ca: path("-ca.pem") }
+        TlsFiles { certificate: path(".pem"), key: path(".key"), ca: path("-ca.pem"), crl: None }
     }
 }

@@ -12,7 +12,7 @@ use bitcoin::secp256k1::Secp256k1;
 use bitcoin::{Address, Amount, CompressedPublicKey, Network, NetworkKind, Txid};
 use devnet::{Credential, Node, Pki};
 use ed25519_dalek::SigningKey;
-use mtls::TlsFiles;
+use mtls::{Places, TlsFiles};
 use order::{AddressText, Order, OrderId};
 use proto::signer_server::SignerServer;
 use proto::watcher_client::WatcherClient;
@@ -21,7 +21,6 @@ use proto::{
     SignedOrder, StreamEventsRequest, SubmitPayoutRequest, Sweep, WatcherStatusRequest,
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Server};
 use watcher::config::{ClientConfig, Config, Grant, NodeConfig, Purpose, WalletConfig};
 use watcher::deposit::Finality;
@@ -477,6 +476,7 @@ fn tls(credential: &Credential) -> TlsFiles {
         certificate: credential.cert.clone(),
         key: credential.key.clone(),
         ca: PathBuf::from(&credential.ca),
+        crl: None,
     }
 }
 
@@ -484,7 +484,8 @@ async fn serve_signer(signer: &BookKeeper, tls: &TlsFiles) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let service = SignerServer::new(signer.clone()).max_decoding_message_size(8 << 20);
-    let server = Server::builder().tls_config(tls.server().unwrap()).unwrap().add_service(service);
-    drop(tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener))));
+    let server = Server::builder().add_service(service);
+    let incoming = mtls::Server::load(tls).unwrap().incoming(listener, Places::new(64, 64));
+    drop(tokio::spawn(server.serve_with_incoming(incoming)));
     url
 }

@@ -1,0 +1,361 @@
+//! A server's TLS settings, read from files and read again when those change, without losing a connection that is still
+//! good. It never puts files into force that do not work: then the ones before stay, and that is said loudly.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::version::TLS13;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use webpki::EndEntityCert;
+
+use crate::der::{self, Validity};
+use crate::files::{TlsError, TlsFiles, read};
+use crate::incoming::{Incoming, Places};
+use crate::judge::Judge;
+use crate::peers::Peers;
+use crate::turned::Counts;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Connected certificates are looked at again after so many looks: they expire, and so do lists.
+const LOOKS_BETWEEN: u32 = 10;
+
+/// One service's side of TLS.
+#[derive(Debug)]
+pub struct Server {
+    files: TlsFiles,
+    current: watch::Sender<Arc<Terms>>,
+    seen: Mutex<Vec<Stamp>>,
+    peers: Arc<Peers>,
+    counts: Arc<Counts>,
+}
+
+/// What the files said at one moment.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) judge: Arc<Judge>,
+    facts: Facts,
+}
+
+/// How old everything is, for those who watch it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Facts {
+    /// Our own certificate.
+    pub certificate: Validity,
+    /// Each authority.
+    pub authorities: Vec<Validity>,
+    /// Each revocation list; `None` when none are used.
+    pub lists: Option<Vec<ListFacts>>,
+}
+
+/// About one revocation list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListFacts {
+    /// Its issuer's name, as bytes.
+    pub issuer: Vec<u8>,
+    /// When it was made, and when the next is due.
+    pub validity: Validity,
+}
+
+/// What the file system says about a file without reading it.
+type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
+
+impl Server {
+    /// Reads the files. Revocation lists that are missing or broken do not stop a start: everybody's revocation is
+    /// unknown then, and whoever may come in all the same can.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the others cannot be used.
+    pub fn load(files: &TlsFiles) -> Result<Arc<Self>, TlsError> {
+        let seen = stamps(files);
+        let terms = match Terms::load(files) {
+            Err(error) if is_about_lists(files, &error) => {
+                tracing::error!("nobody's revocation is known, so nobody is served: {error}");
+                Terms::with_lists(files, Some(Vec::new()))?
+            }
+            loaded => loaded?,
+        };
+        let lists = terms.facts.lists.as_ref();
+        if lists.is_some_and(|lists| lists.iter().any(|list| list.validity.until < unix_now())) {
+            tracing::error!("a revocation list is expired: nobody whom it covers is served");
+        }
+        if lists.is_none() {
+            tracing::warn!(
+                "no revocation lists are configured (tls.crl): no certificate can be revoked"
+            );
+        }
+        Ok(Arc::new(Self {
+            files: files.clone(),
+            current: watch::Sender::new(Arc::new(terms)),
+            seen: Mutex::new(seen),
+            peers: Arc::default(),
+            counts: Arc::default(),
+        }))
+    }
+
+    /// Connections of this listener, by the terms that are in force when each comes.
+    #[must_use]
+    pub fn incoming(&self, listener: TcpListener, places: Places) -> Incoming {
+        let (peers, counts) = (Arc::clone(&self.peers), Arc::clone(&self.counts));
+        Incoming::new(listener, self.current.subscribe(), peers, counts, places)
+    }
+
+    /// Looks at the files every few seconds, for ever.
+    pub async fn watch(self: Arc<Self>) {
+        let mut looks = 0_u32;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            looks = looks.saturating_add(1);
+            let server = Arc::clone(&self);
+            let again = looks >= LOOKS_BETWEEN;
+            // Reading and verifying would hold up others.
+            let looked = tokio::task::spawn_blocking(move || {
+                let changed = server.look();
+                if again && !changed {
+                    server.look_at_peers();
+                }
+                changed
+            });
+            if again || looked.await.unwrap_or(false) {
+                looks = 0;
+            }
+        }
+    }
+
+    /// Puts changed files into force, if they work. Returns whether it did.
+    pub fn look(&self) -> bool {
+        let now = stamps(&self.files);
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if *seen == now {
+                return false;
+            }
+            // Files that change while they are read have another stamp at the next look.
+            *seen = now;
+        }
+        let before = Arc::clone(&self.current.borrow());
+        match Terms::load(&self.files).and_then(|terms| terms.follows(&before, &self.files)) {
+            Ok(terms) => {
+                tracing::info!("certificates, authorities and revocation lists were read again");
+                self.current.send_replace(Arc::new(terms));
+                self.look_at_peers();
+                true
+            }
+            Err(error) => {
+                tracing::error!(
+                    "the TLS files changed and do not work; those before stay in force: {error}"
+                );
+                false
+            }
+        }
+    }
+
+    /// Ends connections whose certificate is not worth anything any more.
+    fn look_at_peers(&self) {
+        let judge = Arc::clone(&self.current.borrow().judge);
+        for (client, reason) in self.peers.look_again(&judge) {
+            tracing::warn!(
+                client,
+                reason = reason.code(),
+                "connection ended: its certificate is not good any more"
+            );
+        }
+    }
+
+    /// How old everything is.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.current.borrow().facts.clone()
+    }
+
+    /// Who was turned away, and how many were not.
+    #[must_use]
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// How many clients are connected.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.peers.count()
+    }
+}
+
+impl Terms {
+    fn load(files: &TlsFiles) -> Result<Self, TlsError> {
+        let lists = files.crl.as_deref().map(lists).transpose()?;
+        Self::with_lists(files, lists)
+    }
+
+    fn with_lists(
+        files: &TlsFiles,
+        lists: Option<Vec<CertificateRevocationListDer<'static>>>,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = certificates(&files.certificate)?;
+        let authorities = certificates(&files.ca)?;
+        let list_facts = match (&files.crl, &lists) {
+            (Some(path), Some(lists)) => Some(list_facts(path, lists, &authorities, &provider)?),
+            _ => None,
+        };
+        let facts = Facts {
+            certificate: first_validity(&files.certificate, &chain)?,
+            authorities: authorities
+                .iter()
+                .map(|one| {
+                    der::validity(one).ok_or_else(|| content(&files.ca, "not a certificate"))
+                })
+                .collect::<Result<_, _>>()?,
+            lists: list_facts,
+        };
+        let mut roots = RootCertStore::empty();
+        for authority in authorities {
+            roots.add(authority).map_err(|error| content(&files.ca, error.to_string()))?;
+        }
+        let judge = Judge::new(roots, lists.as_deref(), &provider);
+        let judge = Arc::new(
+            judge.map_err(|error| content(files.crl.as_deref().unwrap_or(&files.ca), error))?,
+        );
+        let key = files.private_key()?;
+        let key = PrivateKeyDer::from_pem_slice(&key)
+            .map_err(|error| content(&files.key, error.to_string()))?;
+        let config = settings(chain, key, &judge, provider)
+            .map_err(|error| content(&files.certificate, error.to_string()))?;
+        Ok(Self { config: Arc::new(config), judge, facts })
+    }
+
+    /// Whether these may take the place of those before: our certificate is not expired, every authority that had a
+    /// list has one, none is expired, and none is older than it was.
+    fn follows(self, before: &Self, files: &TlsFiles) -> Result<Self, TlsError> {
+        let now = unix_now();
+        if self.facts.certificate.until < now {
+            return Err(content(&files.certificate, "the certificate is expired"));
+        }
+        let (Some(path), Some(lists)) = (&files.crl, &self.facts.lists) else { return Ok(self) };
+        if lists.is_empty() {
+            return Err(content(path, "there is no list in it"));
+        }
+        for list in lists {
+            if list.validity.until < now {
+                return Err(content(path, "a list is expired"));
+            }
+            let of_same = |other: &&ListFacts| other.issuer == list.issuer;
+            let older = before.facts.lists.iter().flatten().filter(of_same);
+            if older.clone().any(|other| other.validity.from > list.validity.from) {
+                return Err(content(path, "a list is older than the one in force"));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// TLS 1.3 alone, HTTP/2 alone. No session is resumed: a certificate is looked at in every handshake.
+fn settings(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    judge: &Arc<Judge>,
+    provider: Arc<CryptoProvider>,
+) -> Result<ServerConfig, rustls::Error> {
+    let verifier: Arc<dyn ClientCertVerifier> = Arc::<Judge>::clone(judge);
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(content(path, "there is no certificate in it (PEM)")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(content(path, error.to_string())),
+    }
+}
+
+fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if found.is_empty() => {
+            Err(content(path, "there is no revocation list in it (PEM, X509 CRL)"))
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(content(path, error.to_string())),
+    }
+}
+
+/// What the lists say of themselves. Those of our authorities must be signed by them; others may be an intermediate's.
+fn list_facts(
+    path: &Path,
+    lists: &[CertificateRevocationListDer<'static>],
+    authorities: &[CertificateDer<'static>],
+    provider: &CryptoProvider,
+) -> Result<Vec<ListFacts>, TlsError> {
+    let mut facts = Vec::new();
+    for list in lists {
+        let list = der::list(list).ok_or_else(|| {
+            content(path, "a list cannot be read, or does not say when the next is due")
+        })?;
+        let parsed = authorities.iter().filter_map(|one| EndEntityCert::try_from(one).ok());
+        let mut issuers = parsed.filter(|one| one.subject() == list.issuer).peekable();
+        let algorithms = provider.signature_verification_algorithms.all;
+        let ours = issuers.peek().is_some();
+        let signed = issuers.any(|issuer| {
+            algorithms.iter().any(|algorithm| {
+                issuer.verify_signature(*algorithm, list.signed, list.signature).is_ok()
+            })
+        });
+        if ours && !signed {
+            return Err(content(path, "a list is not signed by the authority that it names"));
+        }
+        facts.push(ListFacts { issuer: list.issuer.to_vec(), validity: list.validity });
+    }
+    Ok(facts)
+}
+
+fn first_validity(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Validity, TlsError> {
+    let leaf = chain.first().and_then(|leaf| der::validity(leaf));
+    leaf.ok_or_else(|| content(path, "not a certificate"))
+}
+
+fn is_about_lists(files: &TlsFiles, error: &TlsError) -> bool {
+    let about = match error {
+        TlsError::Read { path, .. } | TlsError::Content { path, .. } => Some(path),
+        _ => None,
+    };
+    about.is_some() && about == files.crl.as_ref()
+}
+
+fn stamps(files: &TlsFiles) -> Vec<Stamp> {
+    let all = [Some(&files.certificate), Some(&files.key), Some(&files.ca), files.crl.as_ref()];
+    let stamp = |path: Option<&std::path::PathBuf>| {
+        let found = std::fs::metadata(path?).ok()?;
+        let changed = (found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec());
+        Some((found.dev(), found.ino(), found.size(), changed.0, changed.1, changed.2, changed.3))
+    };
+    all.into_iter().map(stamp).collect()
+}
+
+fn content(path: &Path, reason: impl Into<String>) -> TlsError {
+    TlsError::Content { path: path.to_owned(), reason: reason.into() }
+}
+
+fn unix_now() -> u64 {
+    UnixTime::now().as_secs()
+}

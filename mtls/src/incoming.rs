@@ -51,8 +51,8 @@ impl Places {
     #[must_use]
     pub const fn new(clients: usize, clients_of_each: usize) -> Self {
         Self {
-            strangers: 128,
-            strangers_of_each: 16,
+            strangers: 256,
+            strangers_of_each: 64,
             handshake: Duration::from_secs(5),
             clients,
             clients_of_each,

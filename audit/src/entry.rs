@@ -338,6 +338,28 @@ pub enum Event {
         /// Names of the officers whose signatures were verified.
         officers: Vec<String>,
     },
+    /// A client asked too often for what can never be right, and is locked out until an officer frees it.
+    ClientLocked {
+        /// Client name.
+        client: String,
+        /// How often.
+        refusals: u32,
+        /// Within how many seconds.
+        seconds: u32,
+        /// For which reasons it was refused.
+        codes: Vec<String>,
+    },
+    /// Officers freed a client that was locked.
+    ClientFreed {
+        /// Client name.
+        client: String,
+        /// Number of the entry that locked it.
+        lock: u64,
+        /// Names of the officers whose signatures were verified.
+        officers: Vec<String>,
+        /// Why, in their words.
+        reason: String,
+    },
 }
 
 /// A stable code and a sentence.

@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`entry`] (what is written down), [`tree`] (RFC 6962 hashes over it), [`proof`] and [`history`] (proofs
 //! about it), [`note`] and [`checkpoint`] (what a token signs about it, C2SP), [`cosignature`] (what witnesses say to
-//! that), [`attestation`] (what customers' front ends check), [`token_key`] (what cosigners check).
+//! that), [`attestation`] (what customers' front ends check), [`token_key`] (what cosigners check), [`freeing`] (what
+//! officers sign to free a client).
 
 pub mod entry;
 pub mod tree;
@@ -14,6 +15,7 @@ pub mod checkpoint;
 pub mod cosignature;
 pub mod attestation;
 pub mod token_key;
+pub mod freeing;
 
 /// A SHA-256 hash of the tree.
 pub type Hash = [u8; 32];

@@ -202,6 +202,24 @@ fn vectors() -> Vec<(Event, &'static str)> {
             Event::PolicyVetoed { digest: [3; 32], officers: vec!["a".to_owned()] },
             "02d2091a0303030303030303030303030303030303030303030303030303030303030303010161",
         ),
+        (
+            Event::ClientLocked {
+                client: "w".to_owned(),
+                refusals: 100,
+                seconds: 600,
+                codes: vec!["no-fee".to_owned()],
+            },
+            "02d2091b017764d80401066e6f2d666565",
+        ),
+        (
+            Event::ClientFreed {
+                client: "w".to_owned(),
+                lock: 300,
+                officers: vec!["alice".to_owned()],
+                reason: "ok".to_owned(),
+            },
+            "02d2091c0177ac020105616c696365026f6b",
+        ),
     ]
 }
 

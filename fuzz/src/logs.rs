@@ -147,6 +147,8 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
         Event::TailSetAside { from: 300, count: 2, digest },
         Event::SpendAgain { request, policy: 2 },
         Event::KeyState { wallet: text(), tier: text(), state: text(), reason: text() },
+        Event::ClientLocked { client: text(), refusals: 300, seconds: 600, codes: vec![text()] },
+        Event::ClientFreed { client: text(), lock: 300, officers: vec![text()], reason: text() },
     ];
     let encoded = |event| Entry { unix_ms: 1_700_000_000_000, event }.encode().unwrap();
     events.into_iter().chain(of_token_keys()).chain(of_policies()).map(encoded).collect()

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::audit::{self, source::Source};
 use crate::key::{self, Key};
 use crate::witness::{self, Witness};
-use crate::{addresses, diff, orders, policies, token_keys};
+use crate::{addresses, clients, diff, orders, policies, token_keys};
 
 /// Keys, policies, orders, addresses and the log, for people.
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ enum Command {
     /// Keys and signatures of services that order payments.
     #[command(subcommand)]
     Order(Order),
+    /// Free clients that a signer locked out.
+    #[command(subcommand)]
+    Client(Client),
     /// Check deposit addresses.
     #[command(subcommand)]
     Address(Address),
@@ -41,6 +44,12 @@ enum Command {
     /// Be a witness: remember how long a signer's log was, and cosign only what grew from that.
     #[command(subcommand)]
     Witness(Witness),
+}
+
+#[derive(Debug, Subcommand)]
+enum Client {
+    /// Sign that a client is freed; the file goes into the folder `free` of the signer's state folder, ending in `.free`.
+    Free(clients::Free),
 }
 
 #[derive(Debug, Args)]
@@ -241,6 +250,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
             policies::sign(&file, network.as_deref(), &signer, yes, out)
         }
         Command::Order(Order::Sign(args)) => orders::sign(&args, out),
+        Command::Client(Client::Free(args)) => clients::free(&args, out),
         Command::Address(Address::Verify(args)) => addresses::verify(&args, out),
         Command::TokenKey(TokenKey::Verify(args)) => token_keys::verify(&args, out),
         Command::Log(log) => check_log(log, out),

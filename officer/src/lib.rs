@@ -8,6 +8,7 @@ pub mod cli;
 pub mod key;
 pub mod policies;
 pub mod orders;
+pub mod clients;
 pub mod addresses;
 pub mod token_keys;
 pub mod audit;

@@ -7,10 +7,11 @@ use policy::Rules;
 use policy::intent::RequestId;
 use policy::names::ClientName;
 
+use crate::abuse::{Abuse, is_structural};
 use crate::gate::Gate;
 use crate::keys::Kin;
 use crate::ledger::Ledger;
-use crate::log::{Clock, Log, LogError, Witnesses};
+use crate::log::{Clock, Log, LogError, Step, Witnesses};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{Token, TokenError};
 use crate::wallets::Wallets;
@@ -35,6 +36,8 @@ pub struct App {
     pub gate: Gate,
     /// Who must have seen what is let out.
     pub witnesses: Arc<Witnesses>,
+    /// Who asked for what can never be right.
+    pub abuse: Abuse,
 }
 
 impl App {
@@ -49,6 +52,44 @@ impl App {
                 format!("client \"{name}\" is not in policy version {}", self.rules.version());
             Refusal::new(Reason::UnknownClient, text)
         })
+    }
+
+    /// Whether this client is not locked out.
+    ///
+    /// # Errors
+    /// [`Reason::ClientLocked`].
+    pub fn may_come_in(&self, client: &ClientName) -> Result<(), Refusal> {
+        match self.log.read(|ledger| ledger.locks().of(client.as_str())) {
+            None => Ok(()),
+            Some(entry) => {
+                let text = format!(
+                    "client \"{client}\" is locked (log entry {entry}) until an officer frees it"
+                );
+                Err(Refusal::new(Reason::ClientLocked, text))
+            }
+        }
+    }
+
+    /// Counts what can never be right; too much of it locks the client. Whom the policy does not know is out anyway.
+    pub async fn count_structural(&self, caller: &str, code: &'static str) {
+        if self.client(caller).is_err() {
+            return;
+        }
+        let Some(excess) = self.abuse.count(caller, code) else { return };
+        let event = Event::ClientLocked {
+            client: caller.to_owned(),
+            refusals: excess.refusals,
+            seconds: excess.seconds,
+            codes: excess.codes,
+        };
+        tracing::error!(caller, "locked out: it asked too often for what can never be right");
+        let step = |ledger: &Ledger| {
+            let known = ledger.locks().of(caller).is_some();
+            Step::write(if known { Vec::new() } else { vec![event] }, ())
+        };
+        if let Err(error) = self.log.commit(step).await {
+            tracing::error!("a lock could not be logged: {error}");
+        }
     }
 
     /// Why the service cannot sign now, if so.
@@ -92,6 +133,9 @@ impl App {
         };
         if let Err(error) = self.log.note(|_| vec![event]).await {
             tracing::error!("a refusal could not be logged: {error}");
+        }
+        if is_structural(refusal.reason) {
+            self.count_structural(caller, refusal.reason.code()).await;
         }
     }
 }

@@ -81,6 +81,12 @@ pub struct Limits {
     pub queue: NonZeroU16,
     /// How long one request may take, its parents' upload included.
     pub request_seconds: NonZeroU32,
+    /// How often one client may ask in a second; twice as often for a short while.
+    pub requests_per_second: NonZeroU32,
+    /// So many requests that can never be right lock a client out, until an officer frees it ...
+    pub structural_refusals: NonZeroU32,
+    /// ... when they came within so many seconds.
+    pub structural_seconds: NonZeroU32,
     /// Calls one connection may have open. All connections together: `concurrent` and `queue`; more are refused.
     pub streams_per_connection: NonZeroU32,
 }
@@ -92,6 +98,9 @@ impl Default for Limits {
             concurrent: some(8),
             queue: some(128),
             request_seconds: some(120).into(),
+            requests_per_second: some(500).into(),
+            structural_refusals: some(100).into(),
+            structural_seconds: some(600).into(),
             streams_per_connection: some(64).into(),
         }
     }
@@ -182,7 +191,11 @@ impl Config {
 }
 
 impl Officers {
-    fn pinned(&self) -> Result<Vec<(KeyName, [u8; 32])>, ConfigError> {
+    /// Names and keys.
+    ///
+    /// # Errors
+    /// [`ConfigError::Officer`].
+    pub fn pinned(&self) -> Result<Vec<(KeyName, [u8; 32])>, ConfigError> {
         let pin = |(name, key): (&String, &String)| {
             let wrong = |reason: String| ConfigError::Officer { name: name.clone(), reason };
             let parsed = KeyName::parse(name).map_err(|error| wrong(error.to_string()))?;

@@ -1,45 +1,46 @@
-//! The door in front of the service: who may come in at all, and how many at once, decided by the certificate
-//! before a byte of the message is read. It never decides what a caller may have done.
+//! The door in front of every service: who may come in at all, how often and how many at once, decided by the certificate
+//! and the call's name before a byte of the message is read. It never decides what a caller may have done.
 //!
-//! What it bounds: a message of `Sign` has at most [`SIGN_BYTES_MAX`] bytes, any other at most
-//! [`UNARY_BYTES_MAX`], which can unfold to a few megabytes in memory. So many calls are inside as
-//! `limits.concurrent` and `limits.queue` together allow, over all connections; only `limits.concurrent` of them
-//! have their `Attest` message read at once, and the gate lets as many `Sign` streams be read.
+//! What it bounds: so many calls are inside as `limits.concurrent` and `limits.queue` together allow, over all connections,
+//! three quarters of them of one client; only `limits.concurrent` of them have a long message read at once, and the gate
+//! lets as many `Sign` streams be read.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use mtls::Caller;
+use mtls::{Caller, Peer, Standing};
 use policy::Rules;
 use policy::names::ClientName;
-use proto::signer_server::{Signer, SignerServer};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::metadata::MetadataMap;
-use tonic::server::NamedService;
-use tonic::{Code, Status};
+use tower_layer::Layer;
 
 use crate::app::App;
+use crate::calls::{self, Call, Grant};
 use crate::config::Limits;
 use crate::grpc::status_of;
+use crate::rates::Rates;
 use crate::refusal::{Reason, Refusal};
 
-/// One message of a `Sign` stream: a header with its orders, a batch of parents, or one parent of up to 1 MB (the
-/// largest a block can hold without witness).
-pub const SIGN_BYTES_MAX: usize = 2 << 20;
-/// Any other message: a thousand claims with the longest references fit.
-pub const UNARY_BYTES_MAX: usize = 192 << 10;
-/// One reply: a signed transaction, or a thousand attestations with their paths.
-const REPLY_BYTES_MAX: usize = 4 << 20;
+/// Whom the policy does not know writes so many entries a second, all of them together; the rest is refused unwritten.
+const STRANGERS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
-/// The service behind its door.
-pub struct Door<S> {
-    sign: SignerServer<S>,
-    unary: SignerServer<S>,
+/// Put in front of all services together.
+#[derive(Clone)]
+pub struct Door(Arc<Guard>);
+
+/// What is behind it.
+#[derive(Clone)]
+pub struct Behind<S> {
+    inner: S,
     guard: Arc<Guard>,
 }
 
@@ -55,76 +56,89 @@ struct Guard {
     known: Known,
     /// Calls inside, of all connections together.
     inside: Arc<Semaphore>,
+    /// Those of each client.
+    of_each: Arc<Mutex<HashMap<String, usize>>>,
+    of_each_max: usize,
     /// Calls whose whole message is read before the service sees it.
     reading: Arc<Semaphore>,
+    rates: Rates,
+    /// Refusals of the unknown that are written down.
+    strangers: Rates,
 }
 
 /// A call's place, given back when the call ends.
 struct Place {
     _inside: OwnedSemaphorePermit,
     _reading: Option<OwnedSemaphorePermit>,
+    _share: Share,
 }
 
-impl<S: Signer> Door<S> {
-    /// In front of this service, with these bounds.
+/// One of a client's places.
+struct Share {
+    of_each: Arc<Mutex<HashMap<String, usize>>>,
+    client: String,
+}
+
+impl Door {
+    /// With these bounds.
     #[must_use]
-    pub fn new(service: S, known: Known, limits: &Limits) -> Self {
-        let service = Arc::new(service);
-        let server = |bytes_max| {
-            SignerServer::from_arc(Arc::clone(&service))
-                .max_decoding_message_size(bytes_max)
-                .max_encoding_message_size(REPLY_BYTES_MAX)
-        };
+    pub fn new(known: Known, limits: &Limits) -> Self {
         let (concurrent, queue) =
             (usize::from(limits.concurrent.get()), usize::from(limits.queue.get()));
-        let guard = Guard {
+        let inside = concurrent.saturating_add(queue);
+        let quarter = inside.checked_div(4).unwrap_or_default();
+        Self(Arc::new(Guard {
             known,
-            inside: Arc::new(Semaphore::new(concurrent.saturating_add(queue))),
+            inside: Arc::new(Semaphore::new(inside)),
+            of_each: Arc::default(),
+            of_each_max: inside.saturating_sub(quarter),
             reading: Arc::new(Semaphore::new(concurrent)),
-        };
-        Self {
-            sign: server(SIGN_BYTES_MAX),
-            unary: server(UNARY_BYTES_MAX),
-            guard: Arc::new(guard),
-        }
+            rates: Rates::new(limits.requests_per_second),
+            strangers: Rates::new(STRANGERS_PER_SECOND),
+        }))
     }
 }
 
-impl<S> Clone for Door<S> {
-    fn clone(&self) -> Self {
-        Self { sign: self.sign.clone(), unary: self.unary.clone(), guard: Arc::clone(&self.guard) }
+impl<S> Layer<S> for Door {
+    type Service = Behind<S>;
+
+    fn layer(&self, inner: S) -> Behind<S> {
+        Behind { inner, guard: Arc::clone(&self.0) }
     }
 }
 
-impl<S: Signer> NamedService for Door<S> {
-    const NAME: &'static str = SignerServer::<S>::NAME;
-}
-
-impl<S: Signer> Service<http::Request<Body>> for Door<S> {
+impl<S> Service<http::Request<Body>> for Behind<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let call = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        let mut server = if call == "Sign" { self.sign.clone() } else { self.unary.clone() };
+        // The one that was asked whether it is ready is the one to use.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
         let guard = Arc::clone(&self.guard);
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
+            let path = parts.uri.path().to_owned();
             // The certificate is in the extensions, which are lent for the look at it.
             let extensions = std::mem::take(&mut parts.extensions);
             let probe = tonic::Request::from_parts(MetadataMap::new(), extensions, ());
-            let place = match Caller::from_request(&probe) {
-                Ok(caller) => guard.admit(caller.name(), &call).await,
-                Err(status) => Err(status),
-            };
+            let place = guard.admit(&probe, &path).await;
             parts.extensions = probe.into_parts().1;
             match place {
-                Ok(_place) => server.call(http::Request::from_parts(parts, body)).await.map(typed),
+                // The place is kept until the call's own answer begins; what works on is bounded by the gate.
+                Ok(_place) => inner.call(http::Request::from_parts(parts, body)).await,
                 Err(status) => Ok(status.into_http()),
             }
         })
@@ -132,22 +146,73 @@ impl<S: Signer> Service<http::Request<Body>> for Door<S> {
 }
 
 impl Guard {
-    async fn admit(&self, name: &str, call: &str) -> Result<Place, Status> {
+    async fn admit(&self, probe: &tonic::Request<()>, path: &str) -> Result<Place, Status> {
+        let call = calls::call(path);
+        let caller = caller(probe, call)?;
+        let name = caller.name();
         let inside = Arc::clone(&self.inside).try_acquire_owned();
-        if let Err(refusal) = self.known.client(name) {
+        if let Err(refusal) = self.may(name, call, path) {
             // Without a place, not even the refusal is written down: strangers must not fill the log's queue.
-            if let (Known::Serving(app), Ok(_inside)) = (&self.known, inside) {
-                let digest = Sha256::digest(call.to_ascii_lowercase()).into();
+            let written = match refusal.reason {
+                Reason::UnknownClient => self.strangers.may(""),
+                Reason::ClientLocked => false,
+                _ => true,
+            };
+            if let (Known::Serving(app), Ok(_inside), true) = (&self.known, inside, written) {
+                let digest = Sha256::digest(path.to_ascii_lowercase()).into();
                 app.note_refusal(name, None, digest, &refusal).await;
             }
             return Err(status_of(&refusal));
         }
+        if !self.rates.may(name) {
+            let text = "too many requests in a short time: try again later with the same key";
+            return Err(status_of(&Refusal::new(Reason::Busy, text)));
+        }
         let inside = inside.map_err(|_| busy())?;
-        let reading = match call {
-            "Attest" => Some(Arc::clone(&self.reading).acquire_owned().await.map_err(|_| busy())?),
-            _ => None,
+        let share = self.share(name).ok_or_else(busy)?;
+        let reading = match call.is_some_and(|call| call.reads_all) {
+            true => Some(Arc::clone(&self.reading).acquire_owned().await.map_err(|_| busy())?),
+            false => None,
         };
-        Ok(Place { _inside: inside, _reading: reading })
+        Ok(Place { _inside: inside, _reading: reading, _share: share })
+    }
+
+    /// Whether this client may make this call at all.
+    fn may(&self, name: &str, call: Option<&Call>, path: &str) -> Result<(), Refusal> {
+        let client = self.known.client(name)?;
+        if let Known::Serving(app) = &self.known {
+            app.may_come_in(&client)?;
+        }
+        match call.map(|call| call.grant) {
+            Some(Grant::Client) => Ok(()),
+            None => {
+                let path: String = path.chars().take(100).collect();
+                let text = format!("nobody is granted \"{path}\" here");
+                Err(Refusal::new(Reason::UnknownCall, text))
+            }
+        }
+    }
+
+    fn share(&self, client: &str) -> Option<Share> {
+        let mut of_each = self.of_each.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = of_each.entry(client.to_owned()).or_default();
+        if *open >= self.of_each_max {
+            return None;
+        }
+        *open = open.saturating_add(1);
+        Some(Share { of_each: Arc::clone(&self.of_each), client: client.to_owned() })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut of_each = self.of_each.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = of_each.get_mut(&self.client) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                of_each.remove(&self.client);
+            }
+        }
     }
 }
 
@@ -167,20 +232,38 @@ impl Known {
     }
 }
 
+/// Who calls, unless nobody can tell whether its certificate was revoked and the call is not open to such.
+fn caller(probe: &tonic::Request<()>, call: Option<&Call>) -> Result<Caller, Status> {
+    if call.is_some_and(|call| call.despite_unknown_revocation) {
+        return Caller::despite_unknown_revocation(probe);
+    }
+    let unknown = probe.extensions().get::<Peer>().filter(|p| p.standing() == Standing::Unknown);
+    if let Some(peer) = unknown {
+        let refusal = Refusal::new(Reason::RevocationUnknown, mtls::caller::UNKNOWN_TEXT);
+        // Not an entry of the log: all clients at once are refused, as often as they ask.
+        tracing::warn!(caller = peer.name(), "refused: {refusal}");
+        return Err(status_of(&refusal));
+    }
+    Caller::from_request(probe)
+}
+
 fn busy() -> Status {
     let text = "too many requests are waiting already: try again later with the same key";
     status_of(&Refusal::new(Reason::Busy, text))
 }
 
-/// What the framework says of a message that is too large becomes our own refusal.
-fn typed(response: http::Response<Body>) -> http::Response<Body> {
-    match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() == Code::OutOfRange => {
-            let text = format!(
-                "the message is too large, at most {UNARY_BYTES_MAX} bytes are read: send fewer claims at once"
-            );
-            status_of(&Refusal::new(Reason::Oversize, text)).into_http()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_have_one_line_each_and_none_is_open_without_revocation_lists() {
+        for (place, call) in calls::CALLS.iter().enumerate() {
+            assert!(calls::CALLS[place + 1..].iter().all(|other| other.path != call.path));
+            // Freezes come with their service.
+            assert!(!call.despite_unknown_revocation, "{}", call.path);
         }
-        _ => response,
+        assert!(calls::call("/cofferdam.v1.Signer/New").is_none());
+        assert!(calls::call("/cofferdam.v1.Signer/sign").is_none());
     }
 }

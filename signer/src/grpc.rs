@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::abuse::structural;
 use crate::answer::Signed;
 use crate::app::App;
 use crate::attest::attest;
@@ -80,7 +81,12 @@ impl Signer for SignerService {
         let done = done.map_err(|_| status_of(&late()))?.map_err(|error| broken(&error))?;
         match done {
             Ok(Outcome::Signed(signed)) => Ok(Response::new(reply(signed))),
-            Ok(Outcome::Denied(standing, reasons)) => Err(status_of_denial(standing, &reasons)),
+            Ok(Outcome::Denied(standing, reasons)) => {
+                if let Some(code) = structural(&reasons) {
+                    self.app.count_structural(caller.name(), code).await;
+                }
+                Err(status_of_denial(standing, &reasons))
+            }
             Err((standing, refusal)) => Err(refused(standing, &refusal)),
         }
     }
@@ -97,7 +103,7 @@ impl Signer for SignerService {
         let task = tokio::spawn(async move {
             let digest = Sha256::digest(request.encode_to_vec()).into();
             let done = async {
-                let place = tokio::time::timeout_at(deadline, app.gate.enter()).await;
+                let place = tokio::time::timeout_at(deadline, app.gate.enter(&client)).await;
                 let _place = place.map_err(|_| late())??;
                 attest(&app, &client, request).await
             };

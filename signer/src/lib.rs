@@ -2,7 +2,7 @@
 //! only then signed in a token. It never loads vendor code, never holds a PIN or a private key, and never signs
 //! a digest that it did not compute itself.
 //!
-//! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`], [`grpc`], [`log_service`] (for those who check the log), [`request`] (bytes become facts),
+//! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`] (with [`calls`], [`abuse`], [`freeing`]), [`split`], [`grpc`], [`log_service`] (for those who check the log), [`request`] (bytes become facts),
 //! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`answer`], [`standing`] and [`paid`] (what was signed before), [`attest`],
 //! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`born`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`].
 
@@ -14,6 +14,11 @@ pub mod refusal;
 pub mod grpc;
 pub mod door;
 pub mod log_service;
+pub mod calls;
+mod rates;
+pub mod split;
+pub mod abuse;
+pub mod freeing;
 pub mod down;
 pub mod app;
 pub mod gate;

@@ -67,6 +67,12 @@ reasons! {
     BadRequest = "bad-request", Invalid;
     /// The client, by its certificate, must be in the policy in force.
     UnknownClient = "unknown-client", NotGranted;
+    /// A call must be one that somebody is granted here.
+    UnknownCall = "unknown-call", NotGranted;
+    /// A client's certificate must be covered by a fresh revocation list, where lists are used.
+    RevocationUnknown = "revocation-unknown", Unavailable;
+    /// A client that asked too often for what can never be right is locked out until an officer frees it.
+    ClientLocked = "client-locked", NotGranted;
     /// The lane must be in the policy in force.
     UnknownLane = "unknown-lane", NotGranted;
     /// The client, by its certificate, must be granted the lane.

@@ -22,11 +22,13 @@ use crate::app::App;
 use crate::config::Config;
 use crate::door::{Door, Known};
 use crate::down::Down;
+use crate::freeing;
 use crate::grpc::SignerService;
 use crate::ledger::Ledger;
 use crate::log::{Clock, LogError, Step, Witnesses};
 use crate::log_service::LogService;
 use crate::prove;
+use crate::split::Split;
 use crate::start::{StartError, start};
 
 /// Connections at once. Strangers, who have shown no certificate yet, never take a client's place.
@@ -136,12 +138,19 @@ pub async fn run_with(
             // Before anybody can ask.
             witnesses.arm();
             let service = SignerService::new(Arc::clone(&app), request_time);
-            let helpers =
-                vec![tokio::spawn(prove(Arc::clone(&app))), tokio::spawn(beat(Arc::clone(&app)))];
-            let door = Door::new(service, Known::Serving(Arc::clone(&app)), &config.limits);
+            let officers = freeing::officers(config, &app.rules)?;
+            let freeing = freeing::run(Arc::clone(&app), config.state_dir.clone(), officers);
+            let helpers = vec![
+                tokio::spawn(prove(Arc::clone(&app))),
+                tokio::spawn(beat(Arc::clone(&app))),
+                tokio::spawn(freeing),
+            ];
+            let door = Door::new(Known::Serving(Arc::clone(&app)), &config.limits);
+            let service = Split::new(service);
             let log = LogService::server(Ok(Arc::clone(&app)), Arc::clone(witnesses));
-            let parts = (door, log, Arc::clone(witnesses));
-            let running = listening(config, listener, address, parts, Some(app), helpers).await?;
+            let witnesses = Arc::clone(witnesses);
+            let behind = Behind { door, service, log, witnesses, app: Some(app), helpers };
+            let running = listening(config, listener, address, behind).await?;
             tracing::info!(%address, "serving");
             Ok(running)
         }
@@ -150,9 +159,12 @@ pub async fn run_with(
             tracing::error!("nothing can be signed: {error}");
             let known = Known::Down(Box::new(config.unsigned_rules()?));
             let log = LogService::server(Err(refusal.clone()), Arc::clone(witnesses));
-            let door = Door::new(Down::new(refusal), known, &config.limits);
-            let parts = (door, log, Arc::clone(witnesses));
-            let running = listening(config, listener, address, parts, None, Vec::new()).await?;
+            let door = Door::new(known, &config.limits);
+            let service = Split::new(Down::new(refusal));
+            let witnesses = Arc::clone(witnesses);
+            let helpers = Vec::new();
+            let behind = Behind { door, service, log, witnesses, app: None, helpers };
+            let running = listening(config, listener, address, behind).await?;
             let (may_pass, waits) = (error.may_pass(), error.waits_for_witnesses());
             let until = if may_pass { "until that passes" } else { "until a restart" };
             tracing::warn!(%address, "serving this refusal only, {until}");
@@ -201,15 +213,24 @@ impl Running {
     }
 }
 
+/// What listens, and who runs beside it.
+struct Behind<S> {
+    door: Door,
+    service: Split<S>,
+    log: LogServer<LogService>,
+    witnesses: Arc<Witnesses>,
+    app: Option<Arc<App>>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
 /// Service, health and (in development) reflection on one listener.
 async fn listening<S: Signer>(
     config: &Config,
     listener: TcpListener,
     address: SocketAddr,
-    (door, log, witnesses): (Door<S>, LogServer<LogService>, Arc<Witnesses>),
-    app: Option<Arc<App>>,
-    mut helpers: Vec<JoinHandle<()>>,
+    behind: Behind<S>,
 ) -> Result<Running, StartError> {
+    let Behind { door, service, log, witnesses, app, mut helpers } = behind;
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, app.as_deref()).await;
     if let Some(app) = &app {
@@ -225,8 +246,9 @@ async fn listening<S: Signer>(
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .layer(door)
         .add_service(health)
-        .add_service(door)
+        .add_service(service)
         .add_service(log)
         .add_optional_service(reflection(config.development)?);
     let (stop, stopped) = oneshot::channel::<()>();

@@ -53,7 +53,7 @@ pub async fn serve(
         // Whoever hears that nothing was signed for an order can rely on it: no other call for it is on its way.
         let turns = app.gate.turns(seen.orders.iter().map(standing::turn));
         let _turns = tokio::time::timeout_at(deadline, turns).await.map_err(|_| late())?;
-        let place = tokio::time::timeout_at(deadline, app.gate.enter()).await;
+        let place = tokio::time::timeout_at(deadline, app.gate.enter(&caller)).await;
         let _place = place.map_err(|_| late())??;
         let (request, jobs) = receive(&app, opened, parts, deadline, &mut seen).await?;
         sign(&app, &request, jobs).await

@@ -12,6 +12,7 @@ use policy::Rules;
 use policy::names::WalletName;
 use policy::rules::Tier;
 
+use crate::abuse::Abuse;
 use crate::app::App;
 use crate::born::{self, BindError};
 use crate::config::{Config, ConfigError};
@@ -208,6 +209,7 @@ pub async fn start(
         clock,
         gate: Gate::new(&config.limits),
         witnesses: Arc::clone(witnesses),
+        abuse: Abuse::new(&config.limits),
     })
 }
 

@@ -53,9 +53,12 @@ impl Scene {
     }
 
     async fn client(&self, running: &Running, credential: &Credential) -> WatcherClient<Channel> {
+        WatcherClient::new(self.endpoint(running, credential).connect_lazy())
+    }
+
+    fn endpoint(&self, running: &Running, credential: &Credential) -> Endpoint {
         let endpoint = Endpoint::from_shared(format!("https://{}", running.address)).unwrap();
-        let endpoint = endpoint.tls_config(credential.client_tls().unwrap()).unwrap();
-        WatcherClient::new(endpoint.connect_lazy())
+        endpoint.tls_config(credential.client_tls().unwrap()).unwrap()
     }
 }
 
@@ -185,4 +188,87 @@ async fn a_database_is_never_used_for_another_chain_or_another_descriptor() {
     let other = scene.text.replace("\"regtest\"", "\"signet\"");
     let error = serve::start(&scene.load(&other).unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("this database follows"), "{error}");
+}
+
+/// Every call of both services, by a client with each single grant and by one with none. A call that is new fails this
+/// until it has its row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_call_by_every_grant_gets_what_its_row_says() {
+    let mut scene = Scene::set().await;
+    let mut clients = String::new();
+    for grant in ["issue", "read", "sweep", "payout"] {
+        clients += &format!("[[clients]]\nname = \"only-{grant}\"\ngrants = [\"{grant}\"]\n");
+    }
+    scene.text += &clients;
+    let running = scene.start().await;
+    let set = prost_types::FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap();
+    let mut cells = 0;
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                let needed = row(&path).unwrap_or_else(|| panic!("{path} has no row"));
+                for holder in ["issue", "read", "sweep", "payout", "none"] {
+                    let credential = scene.pki.client(&format!("only-{holder}")).unwrap();
+                    let got = called(&scene.endpoint(&running, &credential), &path).await;
+                    let expected = match needed {
+                        None => "unimplemented",
+                        Some(grant) if grant == holder => "let in",
+                        Some(_) => "not-granted",
+                    };
+                    assert_eq!(got, expected, "{path} by a client with the grant {holder}");
+                    cells += 1;
+                }
+                let stranger = scene.pki.stranger("only-read").unwrap();
+                let got = called(&scene.endpoint(&running, &stranger), &path).await;
+                assert_eq!(got, "nothing", "{path} by a stranger");
+            }
+        }
+    }
+    assert!(cells >= 60, "{cells}");
+    running.stop().await.unwrap();
+}
+
+/// The grant that a call needs; `None` for the signer's, which are not here.
+fn row(path: &str) -> Option<Option<&'static str>> {
+    let (service, call) = path.strip_prefix("/cofferdam.v1.")?.split_once('/')?;
+    if service != "Watcher" {
+        return Some(None);
+    }
+    Some(Some(match call {
+        "IssueAddress" => "issue",
+        "ListDeposits" | "StreamEvents" | "GetSweep" | "ListSweeps" | "GetPayout" | "Status" => {
+            "read"
+        }
+        "CreateSweep" => "sweep",
+        "SubmitPayout" => "payout",
+        _ => return None,
+    }))
+}
+
+/// What comes of a call with an empty message.
+async fn called(endpoint: &Endpoint, path: &str) -> &'static str {
+    let Ok(channel) = endpoint.connect().await else { return "nothing" };
+    let mut grpc = tonic::client::Grpc::new(channel);
+    if grpc.ready().await.is_err() {
+        return "nothing";
+    }
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    let empty = tonic::Request::new(tokio_stream::once(()));
+    let result = match grpc.streaming(empty, path.parse().unwrap(), codec).await {
+        Ok(replies) => replies.into_inner().message().await.map(drop),
+        Err(status) => Err(status),
+    };
+    match result {
+        Err(status) if status.code() == Code::Unimplemented => "unimplemented",
+        Err(status) => match Refusal::decode(status.details()) {
+            Ok(refusal) if refusal.reasons.iter().any(|one| one.code == "not-granted") => {
+                "not-granted"
+            }
+            Ok(refusal) if !refusal.reasons.is_empty() => "let in",
+            // No answer from this service at all: the handshake failed.
+            _ => "nothing",
+        },
+        Ok(()) => "let in",
+    }
 }

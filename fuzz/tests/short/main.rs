@@ -59,6 +59,8 @@ targets! {
     token_key = "token-key",
     order = "order",
     amount = "amount",
+    certificate = "certificate",
+    freeing = "freeing",
 }
 
 fn short(target: Target) {

@@ -34,6 +34,8 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::KekImport { .. } => "key-encryption key",
         Event::PolicyProposed { .. } => "policy proposed",
         Event::PolicyVetoed { .. } => "policy vetoed",
+        Event::ClientLocked { .. } => "client locked",
+        Event::ClientFreed { .. } => "client freed",
         _ => "unknown",
     }
 }
@@ -146,6 +148,14 @@ fn rarely(event: &Event) -> String {
         Event::KekImport { what, key, serial } => {
             let key = key.map_or(String::new(), |key| format!(" {}", hex::encode(key)));
             return words(&format!("import {what}{key}, token {serial}"));
+        }
+        Event::ClientLocked { client, refusals, seconds, codes } => {
+            let codes = codes.join(", ");
+            return words(&format!("{client}: {refusals} refusals in {seconds} s ({codes})"));
+        }
+        Event::ClientFreed { client, lock, officers, reason } => {
+            let officers = officers.join(", ");
+            return words(&format!("{client} from entry {lock}, by {officers}: {reason}"));
         }
         _ => {}
     }

@@ -30,6 +30,8 @@ pub struct Story {
     attested: HashMap<String, HashSet<u32>>,
     roots: HashSet<[u8; 32]>,
     /// Keys that were born in the token.
+    /// Clients that are locked, and by which entry.
+    locked: std::collections::HashMap<String, u64>,
     born: HashSet<Vec<u8>>,
     unverified: u64,
     /// A signed transaction that is still to be checked against what was allowed.
@@ -146,7 +148,7 @@ impl Story {
             | Event::KeyState { .. }
             | Event::Waived { .. }
             | Event::PinChanged { .. } => Ok(()),
-            event => self.key_in_token(event),
+            event => self.lock(seq, event),
         }
     }
 
@@ -192,6 +194,24 @@ impl Story {
         match self.wallets.insert(wallet.to_owned(), imported) {
             None => Ok(()),
             Some(_) => Err(format!("another wallet was imported over \"{wallet}\"")),
+        }
+    }
+
+    /// A client is freed only by officers, from the entry that locked it. Other kinds of entry are about the token.
+    fn lock(&mut self, seq: u64, event: &Event) -> Result<(), String> {
+        match event {
+            Event::ClientLocked { client, .. } => match self.locked.insert(client.clone(), seq) {
+                None => Ok(()),
+                Some(_) => Err("a client was locked twice".to_owned()),
+            },
+            Event::ClientFreed { officers, .. } if officers.is_empty() => {
+                Err("a client was freed by nobody".to_owned())
+            }
+            Event::ClientFreed { client, lock, .. } => match self.locked.remove(client) {
+                Some(entry) if entry == *lock => Ok(()),
+                _ => Err("a client was freed that this entry did not lock".to_owned()),
+            },
+            event => self.key_in_token(event),
         }
     }
 

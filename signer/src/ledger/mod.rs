@@ -3,13 +3,14 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, windows, payouts),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `states`, `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
+//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `states`, `locks`, `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod spends;
 mod indexes;
 mod attested;
 mod wallets;
 mod states;
+mod locks;
 mod born;
 mod policies;
 mod listed;
@@ -29,6 +30,7 @@ use crate::log::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
 pub use born::{BornKey, BornKeys};
+pub use locks::Locks;
 pub use spends::{Given, Released};
 pub use states::KeyState;
 pub use wallets::{Imported, Imports};
@@ -54,6 +56,7 @@ pub struct Ledger {
     requests: HashMap<RequestId, Request>,
     spends: Spends,
     attested: Attested,
+    locks: Locks,
     nonces: Nonces,
     latest_unix: u64,
 }
@@ -206,6 +209,12 @@ impl Ledger {
         &self.attested
     }
 
+    /// Clients that are locked out.
+    #[must_use]
+    pub fn locks(&self) -> &Locks {
+        &self.locks
+    }
+
     /// The nonce points of all released signatures.
     #[must_use]
     pub fn nonces(&self) -> &Nonces {
@@ -333,6 +342,8 @@ impl Fold for Ledger {
             }
             Event::AttestationSigned { root, signature } => self.attested.sign(root, signature),
             Event::KeyState { wallet, state, .. } => self.key_states.set(wallet, state),
+            Event::ClientLocked { client, .. } => self.locks.lock(client, seq),
+            Event::ClientFreed { client, lock, .. } => self.locks.free(client, *lock),
             // These change nothing that a decision asks about.
             Event::Refused { .. }
             | Event::Service { .. }

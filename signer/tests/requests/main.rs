@@ -11,6 +11,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/attacker.rs"]
+mod attacker;
+mod drill;
 mod good;
 mod bad;
 mod kinds;

@@ -69,7 +69,12 @@ async fn too_many_at_once_are_told_to_come_back() {
         })
     };
     // The one place is taken; of the twenty, one waits for it.
-    let place = house.app().gate.enter().await.unwrap();
+    let place = house
+        .app()
+        .gate
+        .enter(&policy::names::ClientName::parse("watcher-1").unwrap())
+        .await
+        .unwrap();
     let tasks: Vec<_> = (0..20).map(ask).collect();
     until("the others to be turned away", || turned_away.load(Ordering::Relaxed) == 19).await;
     drop(place);

@@ -11,6 +11,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/attacker.rs"]
+mod attacker;
 #[allow(dead_code, reason = "other tests start tokens themselves")]
 #[path = "../bundles/token.rs"]
 mod token;
@@ -31,3 +33,5 @@ mod restarting;
 mod failing;
 mod faulty;
 mod door;
+mod roles;
+mod abusing;

@@ -51,7 +51,12 @@ async fn a_caller_without_the_lane_takes_no_place() {
     let one = NonZeroU16::new(1).unwrap();
     let limits = Limits { concurrent: one, ..Limits::default() };
     let house = House::with(&Knobs::default(), limits).await;
-    let _working = house.app().gate.enter().await.unwrap();
+    let _working = house
+        .app()
+        .gate
+        .enter(&policy::names::ClientName::parse("watcher-1").unwrap())
+        .await
+        .unwrap();
     let found = refused(&house, "payout-desk", ask(&house)).await;
     assert_eq!(found, (Code::PermissionDenied, vec!["lane-caller".to_owned()]));
 }

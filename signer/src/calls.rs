@@ -1,0 +1,44 @@
+//! Every call that can be made here, and who may make it at all. What is not on the list is nobody's: a new call is closed
+//! to everybody until it has its line. The services behind the door ask for more (a lane, a wallet).
+
+/// Who may make a call at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Grant {
+    /// Whom the policy in force knows as a client.
+    Client,
+}
+
+/// One call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Call {
+    /// `/package.Service/Method`.
+    pub path: &'static str,
+    /// Who may make it.
+    pub grant: Grant,
+    /// Open also to those whose revocation nobody can tell: for calls that can only stop things.
+    pub despite_unknown_revocation: bool,
+    /// Its whole message is read before the service sees it, and can be large.
+    pub reads_all: bool,
+}
+
+const fn client(path: &'static str) -> Call {
+    Call { path, grant: Grant::Client, despite_unknown_revocation: false, reads_all: false }
+}
+
+/// All of them.
+pub const CALLS: &[Call] = &[
+    client("/cofferdam.v1.Signer/Sign"),
+    Call { reads_all: true, ..client("/cofferdam.v1.Signer/Attest") },
+    client("/cofferdam.v1.Signer/Order"),
+    client("/cofferdam.v1.Signer/Status"),
+    client("/grpc.health.v1.Health/Check"),
+    client("/grpc.health.v1.Health/Watch"),
+    // Served in development alone.
+    client("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+];
+
+/// The call of a path, if it has its line.
+#[must_use]
+pub fn call(path: &str) -> Option<&'static Call> {
+    CALLS.iter().find(|call| call.path == path)
+}

@@ -1,0 +1,111 @@
+//! Frees clients that were locked, by files that officers signed: whoever has the host puts one into `free` in the state
+//! folder, and a running signer takes it. It never frees on the word of the host alone, and frees from one lock once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::entry::Event;
+use audit::freeing::{BYTES_MAX, Freeing};
+use policy::Rules;
+use policy::people::OfficerKey;
+
+use crate::app::App;
+use crate::config::{Config, ConfigError};
+use crate::ledger::Ledger;
+use crate::log::Step;
+
+/// How often the folder is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Files read at one look.
+const FILES_MAX: usize = 64;
+
+/// The folder in one state folder.
+#[must_use]
+pub fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("free")
+}
+
+/// Who may free a client: the officers whom the policy in force names, or those of the configuration where it names none.
+///
+/// # Errors
+/// [`ConfigError::Officer`].
+pub fn officers(config: &Config, rules: &Rules) -> Result<Vec<(String, [u8; 32])>, ConfigError> {
+    if rules.people().is_empty() {
+        let pinned = config.officers.pinned()?;
+        return Ok(pinned.into_iter().map(|(name, key)| (name.to_string(), key)).collect());
+    }
+    let named = rules.people().iter().filter_map(|officer| match officer.key {
+        OfficerKey::Ed25519(key) => Some((officer.name.to_string(), key)),
+        OfficerKey::P256(_) => None,
+    });
+    Ok(named.collect())
+}
+
+/// Looks at the folder for ever.
+pub async fn run(app: Arc<App>, state_dir: PathBuf, officers: Vec<(String, [u8; 32])>) {
+    let folder = folder(&state_dir);
+    if let Err(error) = fs::create_dir_all(&folder) {
+        tracing::error!("cannot make {}: {error}", folder.display());
+    }
+    loop {
+        for file in files(&folder) {
+            take(&app, &file, &officers).await;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// One file: what it says is done and it is removed, or it is set aside with the reason.
+async fn take(app: &App, file: &Path, officers: &[(String, [u8; 32])]) {
+    match free(app, file, officers).await {
+        Ok(client) => {
+            tracing::warn!(client, "freed by an officer");
+            // Read again, it would free nobody: the lock is gone.
+            if let Err(error) = fs::remove_file(file) {
+                tracing::warn!("cannot remove {}: {error}", file.display());
+            }
+        }
+        Err(reason) => {
+            tracing::error!("{} frees nobody: {reason}", file.display());
+            let aside = file.with_extension("refused");
+            if let Err(error) = fs::rename(file, aside) {
+                tracing::warn!("cannot set {} aside: {error}", file.display());
+            }
+        }
+    }
+}
+
+async fn free(app: &App, file: &Path, officers: &[(String, [u8; 32])]) -> Result<String, String> {
+    let length = fs::metadata(file).map_err(|error| error.to_string())?.len();
+    if length > u64::try_from(BYTES_MAX).unwrap_or(u64::MAX) {
+        return Err("it is too long".to_owned());
+    }
+    let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let (asked, signed) = Freeing::verify(&text, officers).map_err(|error| error.to_string())?;
+    let origin = &app.log.opening().origin;
+    if *origin != asked.log {
+        return Err(format!("it is for the log {}, and this is {origin}", asked.log));
+    }
+    let event = Event::ClientFreed {
+        client: asked.client.clone(),
+        lock: asked.lock,
+        officers: signed,
+        reason: asked.reason.clone(),
+    };
+    let step = |ledger: &Ledger| match ledger.locks().of(&asked.client) {
+        Some(lock) if lock == asked.lock => Step::write(vec![event], None),
+        Some(lock) => Step::nothing(Some(format!("the client is locked by entry {lock}"))),
+        None => Step::nothing(Some("the client is not locked".to_owned())),
+    };
+    let (_permit, refused) = app.log.commit(step).await.map_err(|error| error.to_string())?;
+    refused.map_or(Ok(asked.client), Err)
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let free = paths.filter(|path| path.extension().is_some_and(|end| end == "free"));
+    free.take(FILES_MAX).collect()
+}

@@ -1,0 +1,329 @@
+//! A client that asks for what can never be right, and one that asks for too much: it is locked out, and others hardly
+//! notice.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use audit::entry::Event;
+use audit::freeing::Freeing;
+use ed25519_dalek::{Signer as _, SigningKey};
+use proto::sign_request::Part;
+use proto::{AddressClaim, AttestRequest, SignHeader, SignRequest, StatusRequest};
+use signer::config::Limits;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpSocket;
+use tokio::task::JoinHandle;
+use tokio_stream::StreamExt as _;
+use tonic::{Code, Status};
+
+use crate::attacker::{Attacker, Attempt, attempts};
+use crate::common::{Knobs, coin, header, officer, own, policy_signatures, policy_text, psbt};
+use crate::house::{House, said, until};
+
+/// One more sweep of 1,000 sat in fees.
+async fn good(house: &House, name: &str, number: u32) -> Result<(), Status> {
+    let coins = [coin(
+        &house.descriptors.deposits,
+        false,
+        number % 60,
+        50_000,
+        5000 + u64::from(number),
+        1,
+    )];
+    let outs = [own(&house.descriptors.cold, false, 0, 49_000)];
+    let ask = header(&format!("good-{number}"), "sweep", "deposits", &psbt(&coins, &outs));
+    house.sign_as(name, ask, &coins).await.map(drop)
+}
+
+/// What can never be right.
+fn broken(key: String) -> SignHeader {
+    let psbt = b"psbt\xffno".to_vec();
+    let (lane, wallet) = ("sweep".to_owned(), "deposits".to_owned());
+    SignHeader { idempotency_key: key, lane, wallet, psbt, orders: Vec::new() }
+}
+
+async fn bad(house: &House, name: &str, number: u32) -> Status {
+    house.sign_as(name, broken(format!("bad-{number}")), &[]).await.unwrap_err()
+}
+
+fn limits(structural_refusals: u32) -> Limits {
+    let structural_refusals = NonZeroU32::new(structural_refusals).unwrap();
+    Limits { structural_refusals, ..Limits::default() }
+}
+
+/// The file that frees it, by this key.
+fn freeing(house: &House, client: &str, lock: u64, by: &SigningKey) -> String {
+    let freeing = Freeing {
+        log: house.app().log.opening().origin.clone(),
+        client: client.into(),
+        lock,
+        reason: "fixed".into(),
+    };
+    let text = freeing.text().unwrap();
+    Freeing::file(&text, "alice", &by.sign(text.as_bytes()).to_bytes())
+}
+
+#[tokio::test]
+async fn too_many_that_can_never_be_right_lock_a_client_until_an_officer_frees_it() {
+    let mut house = House::closed(&Knobs::default(), limits(5)).await;
+    house.open().await;
+    for number in 0..5 {
+        assert_eq!(said(&bad(&house, "watcher-1", number).await).1, ["bad-psbt"]);
+    }
+    let locked = (Code::PermissionDenied, vec!["client-locked".to_owned()]);
+    assert_eq!(said(&good(&house, "watcher-1", 0).await.unwrap_err()), locked);
+    let lock = house.log_size() - 1;
+    let entries = house.entries(lock).await;
+    let Event::ClientLocked { client, refusals, codes, .. } = &entries[0].event else { panic!() };
+    assert_eq!(
+        (client.as_str(), *refusals, codes.as_slice()),
+        ("watcher-1", 5, &["bad-psbt".to_owned()][..])
+    );
+    // It fills no log any more, and others go on.
+    for number in 10..20 {
+        assert_eq!(said(&bad(&house, "watcher-1", number).await), locked);
+    }
+    assert_eq!(house.log_size(), lock + 1);
+    let status = house.client("payout-desk").await.status(StatusRequest {}).await.unwrap_err();
+    assert_eq!(said(&status).1, ["status-not-granted"]);
+    // Also after a restart.
+    house.close().await;
+    house.open().await;
+    assert_eq!(said(&good(&house, "watcher-1", 0).await.unwrap_err()), locked);
+
+    let folder = house.config.state_dir.join("free");
+    let put = |name: &str, text: String| {
+        std::fs::write(folder.join("new"), text).unwrap();
+        std::fs::rename(folder.join("new"), folder.join(name)).unwrap();
+    };
+    until("the folder", || folder.is_dir()).await;
+    // Not by anybody else, not from another lock, not somebody else.
+    put("mallory.free", freeing(&house, "watcher-1", lock, &SigningKey::from_bytes(&[66; 32])));
+    put("other.free", freeing(&house, "watcher-1", lock - 1, &officer()));
+    put("desk.free", freeing(&house, "payout-desk", lock, &officer()));
+    for name in ["mallory", "other", "desk"] {
+        until(name, || folder.join(format!("{name}.refused")).exists()).await;
+    }
+    assert_eq!(said(&good(&house, "watcher-1", 0).await.unwrap_err()), locked);
+    put("watcher-1.free", freeing(&house, "watcher-1", lock, &officer()));
+    let app = house.app();
+    until("it to be free", || app.log.read(|ledger| ledger.locks().of("watcher-1").is_none()))
+        .await;
+    good(&house, "watcher-1", 0).await.unwrap();
+    // The same file frees nobody again.
+    put("again.free", freeing(&house, "watcher-1", lock, &officer()));
+    until("the second one", || folder.join("again.refused").exists()).await;
+    drop(app);
+}
+
+#[tokio::test]
+async fn limits_and_fees_lock_nobody() {
+    let knobs = Knobs { fee_budget: 1_000, ..Knobs::default() };
+    let mut house = House::closed(&knobs, limits(3)).await;
+    house.open().await;
+    good(&house, "watcher-1", 0).await.unwrap();
+    for number in 1..8 {
+        let status = good(&house, "watcher-1", number).await.unwrap_err();
+        assert_eq!(said(&status), (Code::PermissionDenied, vec!["fee-budget".to_owned()]));
+    }
+    // But where money would go otherwise than it must, each one counts.
+    for number in 0..3 {
+        let coins =
+            [coin(&house.descriptors.deposits, false, number, 50_000, 7000 + u64::from(number), 1)];
+        let outs = [own(&house.descriptors.hot, false, 0, 49_500)];
+        let ask = header(&format!("stray-{number}"), "sweep", "deposits", &psbt(&coins, &outs));
+        house.sign(ask, &coins).await.unwrap_err();
+    }
+    assert_eq!(said(&bad(&house, "watcher-1", 0).await).1, ["client-locked"]);
+}
+
+#[tokio::test]
+async fn a_client_asks_only_so_often() {
+    let requests_per_second = NonZeroU32::new(2).unwrap();
+    let mut house =
+        House::closed(&Knobs::default(), Limits { requests_per_second, ..Limits::default() }).await;
+    house.open().await;
+    let mut client = house.client("watcher-1").await;
+    let mut busy = 0;
+    let begun = Instant::now();
+    for _ in 0..200 {
+        if let Err(status) = client.status(StatusRequest {}).await {
+            assert_eq!(said(&status), (Code::ResourceExhausted, vec!["busy".to_owned()]));
+            busy += 1;
+        }
+    }
+    // What it saved up, and two a second since.
+    let allowed = 4 + 2 * (begun.elapsed().as_secs() + 1);
+    assert!(200 - busy <= allowed, "{} of 200 in {:?}", 200 - busy, begun.elapsed());
+    // Another's are its own.
+    assert_eq!(
+        said(&house.client("payout-desk").await.status(StatusRequest {}).await.unwrap_err()).1,
+        ["status-not-granted"]
+    );
+}
+
+/// A second client with every grant the first one has.
+async fn house_with_hostile(limits: Limits, fee_budget: u64) -> House {
+    let knobs = Knobs { version: 2, fee_budget, ..Knobs::default() };
+    let mut house = House::closed(&knobs, limits).await;
+    let text = policy_text(&house.descriptors, &knobs);
+    let text = text.replace("clients = [\"watcher-1\"]", "clients = [\"watcher-1\", \"hostile\"]");
+    let client = "[[client]]\nname = \"hostile\"\nattest = [\"deposits\"]\nstatus = true\n";
+    let text = text.replacen("[[client]]", &format!("{client}[[client]]"), 1);
+    std::fs::write(&house.config.policy, &text).unwrap();
+    std::fs::write(house.config.policy.with_extension("toml.sig"), policy_signatures(&text))
+        .unwrap();
+    house.open().await;
+    house
+}
+
+/// The same drill as in the requests' tests, with every part there is: certificate, wire, policy, log and token.
+#[tokio::test]
+async fn a_watchers_certificate_in_other_hands_gets_nothing_out_over_the_wire() {
+    let unlimited = Limits { structural_refusals: NonZeroU32::MAX, ..Limits::default() };
+    let mut house = House::closed(&Knobs::default(), unlimited).await;
+    house.open().await;
+    let mut attacker = Attacker::new(&house.descriptors, 7);
+    let mut signed = 0;
+    for round in 0..attempts(100).min(5_000) {
+        let Attempt { header, coins } = attacker.attempt();
+        let lane = header.lane.clone();
+        let Ok(reply) = house.sign(header, &coins).await else { continue };
+        let transaction = bitcoin::consensus::deserialize(&reply.transaction).unwrap();
+        assert_eq!(attacker.stolen(&lane, &transaction).0, 0, "attempt {round}: {transaction:?}");
+        signed += 1;
+    }
+    assert!(signed > 0, "some of it was nearly right");
+}
+
+const ROUNDS: u32 = 40;
+
+/// The slowest of so many good requests, but one.
+async fn slowest(house: &House, from: u32) -> Duration {
+    let mut times = Vec::new();
+    for number in from..from + ROUNDS {
+        let begun = Instant::now();
+        good(house, "watcher-1", number).await.unwrap();
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    times[times.len() - 2]
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Requests that can never be right, one after the other.
+fn flood(
+    house: Arc<House>,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    lane: u32,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut client = house.client("hostile").await;
+        let mut number = lane;
+        while !stop.load(Ordering::Relaxed) {
+            let ask = SignHeader { lane: "nobodys".into(), ..broken(format!("x{number}")) };
+            let part = SignRequest { part: Some(Part::Header(ask)) };
+            client.sign(tokio_stream::iter([part])).await.unwrap_err();
+            number += 2;
+            done.fetch_add(1, Ordering::Relaxed);
+            // As fast as an attacker on another machine: the test's own cores are the signer's too.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+}
+
+/// A stream that begins well and never ends: it holds a place until its time is up.
+fn endless(house: Arc<House>, number: u32) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let salt = 9000 + u64::from(number);
+        let coins = [coin(&house.descriptors.deposits, false, number, 50_000, salt, 1)];
+        let outs = [own(&house.descriptors.cold, false, 0, 49_000)];
+        let ask = header(&format!("slow-{number}"), "sweep", "deposits", &psbt(&coins, &outs));
+        let part = SignRequest { part: Some(Part::Header(ask)) };
+        let never = tokio_stream::iter([part]).chain(tokio_stream::pending());
+        let _ = house.client("hostile").await.sign(never).await;
+    })
+}
+
+/// A hundred messages of four megabytes.
+fn large(house: Arc<House>, stop: Arc<AtomicBool>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut client = house.client("hostile").await;
+        for _ in 0..100 {
+            let customer_reference = "x".repeat(4 << 20);
+            let claim = AddressClaim { customer_reference, ..AddressClaim::default() };
+            let large = AttestRequest { wallet: "deposits".into(), claims: vec![claim] };
+            let _ = client.attest(large).await;
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+}
+
+/// Strangers who connect, say nothing, and wait.
+fn strangers(address: SocketAddr, from: u8, stop: Arc<AtomicBool>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut waiting = VecDeque::new();
+        while !stop.load(Ordering::Relaxed) {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind(SocketAddr::from(([127, 0, 0, from], 0))).unwrap();
+            if let Ok(stranger) = socket.connect(address).await {
+                waiting.push_back(stranger);
+            }
+            if waiting.len() > 100 {
+                let _ = waiting.pop_front().unwrap().read(&mut [0; 1]).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+}
+
+/// Everything at once: strangers who wait, streams that never end, messages that are too large, and a flood of requests
+/// that can never be right. A refused request uses no limit up: the budget is exactly that of the good ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_hostile_client_and_a_crowd_of_strangers_hardly_slow_another() {
+    let unlimited = Limits { structural_refusals: NonZeroU32::MAX, ..Limits::default() };
+    let house = Arc::new(house_with_hostile(unlimited, u64::from(2 * ROUNDS) * 1_000).await);
+    let alone = slowest(&house, 0).await;
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let before = resident_kib();
+    let mut attackers = Vec::new();
+    for lane in 0..2 {
+        attackers.push(flood(Arc::clone(&house), Arc::clone(&stop), Arc::clone(&done), lane));
+    }
+    attackers.extend((0..20).map(|number| endless(Arc::clone(&house), number)));
+    attackers.push(large(Arc::clone(&house), Arc::clone(&stop)));
+    for from in 2..6 {
+        attackers.push(strangers(house.running().address(), from, Arc::clone(&stop)));
+    }
+    until("the attack to begin", || {
+        done.load(Ordering::Relaxed) > 20 && house.app().gate.crowd().1 > 0
+    })
+    .await;
+    let attacked = slowest(&house, ROUNDS).await;
+    let grown = resident_kib().saturating_sub(before);
+    stop.store(true, Ordering::Relaxed);
+    println!("slowest but one alone {alone:?}, attacked {attacked:?}; memory {grown} KiB more");
+    // The attackers' own work is on the same two cores, beside other tests: a second is theirs.
+    assert!(attacked <= alone * 2 + Duration::from_secs(1), "{alone:?} became {attacked:?}");
+    assert!(grown < 512 << 10, "{grown} KiB more");
+    for attacker in attackers {
+        attacker.abort();
+        let _ = attacker.await;
+    }
+    // Every satoshi of the budget went to the good ones, and it is used up now.
+    let status = good(&house, "watcher-1", 2 * ROUNDS).await.unwrap_err();
+    assert_eq!(said(&status).1, ["fee-budget"]);
+}

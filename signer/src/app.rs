@@ -12,6 +12,7 @@ use crate::gate::Gate;
 use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError, Step, Witnesses};
+use crate::metrics::{Outcome, Tally};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{Token, TokenError};
 use crate::wallets::Wallets;
@@ -38,6 +39,8 @@ pub struct App {
     pub witnesses: Arc<Witnesses>,
     /// Who asked for what can never be right.
     pub abuse: Abuse,
+    /// What came of it all.
+    pub tally: Tally,
 }
 
 impl App {
@@ -125,6 +128,7 @@ impl App {
         refusal: &Refusal,
     ) {
         tracing::info!(caller, "refused: {refusal}");
+        self.tally.ended(Outcome::Refused, refusal.reason.code());
         let event = Event::Refused {
             request: request.map(|id| id.0),
             caller: caller.to_owned(),

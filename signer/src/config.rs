@@ -34,6 +34,8 @@ pub struct Config {
     pub officers: Officers,
     /// Our certificate, and the authority that certifies clients.
     pub tls: TlsFiles,
+    /// Where numbers are told to those who watch, over plain HTTP; on this machine only. Nowhere when not given.
+    pub metrics: Option<SocketAddr>,
     /// How to reach the token.
     pub token: TokenConfig,
     /// Bounds on what callers may use up.
@@ -154,6 +156,13 @@ impl Config {
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
+        if let Some(address) = config.metrics.filter(|address| !crate::metrics::is_local(*address))
+        {
+            let reason = format!(
+                "metrics = \"{address}\": only an address of this machine may tell them, such as 127.0.0.1"
+            );
+            return Err(ConfigError::Text { path: path.to_owned(), reason });
+        }
         config.token.sandbox = config.sandbox;
         for standby in config.token.standby.values_mut() {
             standby.sandbox = config.sandbox;

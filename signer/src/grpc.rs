@@ -1,6 +1,7 @@
 //! The wire's edge: calls become requests of a known caller, refusals become typed statuses. It never decides, and
 //! says nothing to a caller that is another's.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::answer::Signed;
 use crate::app::App;
 use crate::attest::attest;
 use crate::ledger::{Given, Ledger};
+use crate::metrics;
 use crate::paid::paid;
 use crate::receive::late;
 use crate::refusal::{Class, Reason, Refusal};
@@ -52,6 +54,23 @@ impl SignerService {
         deadline.ok_or_else(|| Status::internal("internal: the time limit is out of range"))
     }
 
+    /// For those who watch; refusals are counted where they are written down.
+    fn count<E>(&self, done: &Result<Outcome, E>) {
+        match done {
+            Ok(Outcome::Signed(signed)) => {
+                let code = if signed.stored { "stored" } else { "fresh" };
+                self.app.tally.ended(metrics::Outcome::Signed, code);
+            }
+            Ok(Outcome::Denied(_, reasons)) => {
+                let codes: BTreeSet<&str> = reasons.iter().map(|one| one.rule.code()).collect();
+                codes
+                    .into_iter()
+                    .for_each(|code| self.app.tally.ended(metrics::Outcome::Denied, code));
+            }
+            Err(_) => {}
+        }
+    }
+
     /// The caller, written down even if nobody knows it.
     async fn client(&self, name: &str, call: &[u8]) -> Result<policy::names::ClientName, Status> {
         match self.app.client(name) {
@@ -77,8 +96,11 @@ impl Signer for SignerService {
         let app = Arc::clone(&self.app);
         // A task of its own: a caller that goes away does not stop what it began.
         let task = tokio::spawn(serve(app, client, request.into_inner(), deadline));
+        let begun = Instant::now();
         let done = tokio::time::timeout_at(deadline, task).await;
+        self.app.tally.took(begun.elapsed());
         let done = done.map_err(|_| status_of(&late()))?.map_err(|error| broken(&error))?;
+        self.count(&done);
         match done {
             Ok(Outcome::Signed(signed)) => Ok(Response::new(reply(signed))),
             Ok(Outcome::Denied(standing, reasons)) => {

@@ -4,7 +4,8 @@
 //!
 //! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`] (with [`calls`], [`abuse`], [`freeing`]), [`split`], [`grpc`], [`log_service`] (for those who check the log), [`request`] (bytes become facts),
 //! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`answer`], [`standing`] and [`paid`] (what was signed before), [`attest`],
-//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`born`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`].
+//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`born`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`], and what those see who watch it: [`metrics`],
+//! [`json`].
 
 pub mod config;
 pub mod sandbox;
@@ -19,6 +20,8 @@ mod rates;
 pub mod split;
 pub mod abuse;
 pub mod freeing;
+pub mod metrics;
+pub mod json;
 pub mod down;
 pub mod app;
 pub mod gate;

@@ -1,6 +1,7 @@
 //! What the signer gives up before it reads its first message: it keeps its own few files, its own port and its
 //! database, and starts nothing. It never gives a token worker's needs to itself: the starter, made before, has them.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
@@ -48,7 +49,14 @@ pub fn confinement(config: &Config, file: &Path, needs: Needs) -> Confinement {
     write.extend(written(config));
     Confinement {
         reach: reach(&config.database_url()),
-        listen: listens.then(|| config.listen.port()),
+        listen: match listens {
+            true => [Some(config.listen), config.metrics]
+                .iter()
+                .flatten()
+                .map(SocketAddr::port)
+                .collect(),
+            false => Vec::new(),
+        },
         read,
         write,
     }

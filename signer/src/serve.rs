@@ -27,6 +27,7 @@ use crate::grpc::SignerService;
 use crate::ledger::Ledger;
 use crate::log::{Clock, LogError, Step, Witnesses};
 use crate::log_service::LogService;
+use crate::metrics;
 use crate::prove;
 use crate::split::Split;
 use crate::start::{StartError, start};
@@ -254,6 +255,13 @@ async fn listening<S: Signer>(
     let (stop, stopped) = oneshot::channel::<()>();
     let tls = mtls::Server::load(&config.tls)?;
     let incoming = tls.incoming(listener, PLACES);
+    if let Some(address) = config.metrics {
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let told = metrics::Watched::new(app.clone(), Arc::clone(&tls));
+        tracing::info!(address = %listener.local_addr().map_err(listen)?, "metrics and health over plain HTTP");
+        helpers.push(tokio::spawn(metrics::serve(listener, told)));
+    }
     helpers.push(tokio::spawn(tls.watch()));
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
         let _ = stopped.await;

@@ -197,7 +197,9 @@ async fn make(
         };
         Refusal::from(error).at(input)
     };
+    let begun = Instant::now();
     let signed = app.token.sign(permit, jobs).await.map_err(failed_at);
+    app.tally.token_took(begun.elapsed(), signed.is_ok());
     let finished = signed.and_then(|signatures| {
         let finished = request.finish(&signatures)?;
         let points = match &finished {

@@ -23,6 +23,7 @@ use crate::ledger::Ledger;
 use crate::log::{
     CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, StoreError, Witnesses,
 };
+use crate::metrics::Tally;
 use crate::records::{Records, RecordsError, bundle_path};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys, wrapped_by};
@@ -210,6 +211,7 @@ pub async fn start(
         gate: Gate::new(&config.limits),
         witnesses: Arc::clone(witnesses),
         abuse: Abuse::new(&config.limits),
+        tally: Tally::default(),
     })
 }
 

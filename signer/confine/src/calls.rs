@@ -151,7 +151,7 @@ fn known(allowed: &Confinement) -> Result<Rules, BackendError> {
     if allowed.reach != Reach::Nobody {
         rules.insert(libc::SYS_connect, Vec::new());
     }
-    if allowed.listen.is_some() {
+    if !allowed.listen.is_empty() {
         rules.insert(libc::SYS_listen, Vec::new());
     }
     Ok(rules)
@@ -163,7 +163,7 @@ fn ways_out(allowed: &Confinement) -> Result<Rules, BackendError> {
     if allowed.reach == Reach::Nobody {
         rules.insert(libc::SYS_connect, Vec::new());
     }
-    if allowed.listen.is_none() {
+    if allowed.listen.is_empty() {
         rules.insert(libc::SYS_listen, Vec::new());
     }
     // New processes.
@@ -193,7 +193,7 @@ fn sockets(allowed: &Confinement) -> Result<Vec<SeccompRule>, BackendError> {
     if allowed.reach != Reach::Nobody {
         families.push(libc::AF_UNIX);
     }
-    if allowed.listen.is_some() || matches!(allowed.reach, Reach::Port(_) | Reach::Network) {
+    if !allowed.listen.is_empty() || matches!(allowed.reach, Reach::Port(_) | Reach::Network) {
         families.extend([libc::AF_INET, libc::AF_INET6]);
     }
     let other: Result<Vec<_>, _> =

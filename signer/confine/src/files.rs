@@ -64,8 +64,8 @@ pub(crate) fn enforce(allowed: &Confinement) -> Result<Option<String>, ConfineEr
 }
 
 fn ports(mut rules: RulesetCreated, allowed: &Confinement) -> Result<RulesetCreated, RulesetError> {
-    if let Some(port) = allowed.listen {
-        rules = rules.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
+    for port in &allowed.listen {
+        rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
     }
     if let Reach::Port(port) = allowed.reach {
         rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;

@@ -46,8 +46,8 @@ pub enum Reach {
 pub struct Confinement {
     /// Whom it may reach.
     pub reach: Reach,
-    /// The TCP port it may listen on, if it listens at all; 0 is any.
-    pub listen: Option<u16>,
+    /// The TCP ports it may listen on, if it listens at all; 0 is any.
+    pub listen: Vec<u16>,
     /// Files, and folders with all they hold, that it may read. What is not there is left out.
     pub read: Vec<PathBuf>,
     /// Those it may also write, make and remove.

@@ -349,6 +349,7 @@ fn config(folder: &Path, token: TokenConfig, authority: &Authority, limits: &Lim
         tls: authority.issue(&folder.join("pki"), "signer", true, authority),
         token: TokenConfig { workers: Some(2.try_into().unwrap()), ..token },
         limits: *limits,
+        metrics: None,
         development: true,
         sandbox: confine::Mode::On,
         lacking: Vec::new(),

@@ -34,4 +34,5 @@ mod failing;
 mod faulty;
 mod door;
 mod roles;
+mod watching;
 mod abusing;

@@ -62,7 +62,7 @@ fn confinement(
         ModuleReach::Local => Reach::Local,
         ModuleReach::Network => Reach::Network,
     };
-    Confinement { reach, listen: None, read, write }
+    Confinement { reach, listen: Vec::new(), read, write }
 }
 
 /// Where SoftHSM keeps its tokens, by its configuration.

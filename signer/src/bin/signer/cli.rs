@@ -12,8 +12,20 @@ pub(crate) struct Arguments {
     /// The configuration file.
     #[arg(long, global = true, default_value = "/etc/cofferdam/signer/signer.toml")]
     pub(crate) config: PathBuf,
+    /// How the service's own log is written.
+    #[arg(long, global = true, value_enum, default_value_t = Lines::Text)]
+    pub(crate) log: Lines,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Lines of the service's own log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Lines {
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
 }
 
 #[derive(Subcommand)]

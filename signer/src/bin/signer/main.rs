@@ -12,26 +12,21 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use signer::config::Config;
 use signer::conformance::{self, Form};
+use signer::json::Json;
 use signer::log::{Clock, LogError, Store, begin};
 use signer::sandbox;
 use signer::token::{Starter, TokenConfig};
 use signer::{doctor, init, kek, serve, set_pin, start};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Arguments, Command, Conformance, KekCommand, PinCommand, TokenCommand};
+use crate::cli::{Arguments, Command, Conformance, KekCommand, Lines, PinCommand, TokenCommand};
 use crate::import_bundle::import_bundle;
 use crate::key_commands::{run_key, run_token_key};
 use crate::needs::needs;
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .init();
+    write_log(arguments.log);
     let mut out = std::io::stdout();
     confine::harden()?;
     // Without a configuration there is nobody to allow root, and no signer's key: a scratch token is all it sees, through
@@ -80,6 +75,20 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     runtime.block_on(run(config, arguments.command, starters)).map(|()| ExitCode::SUCCESS)
+}
+
+/// Where the service's own log goes: to stderr, as `RUST_LOG` says how much.
+fn write_log(lines: Lines) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = lines == Lines::Text && std::io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours);
+    match lines {
+        Lines::Text => subscriber.init(),
+        Lines::Json => subscriber.event_format(Json).init(),
+    }
 }
 
 /// One for the token and one for each standby, each with what that token's module needs.

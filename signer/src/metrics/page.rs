@@ -1,0 +1,157 @@
+//! The page of numbers, as Prometheus reads it (text format 0.0.4). It never holds a name that a caller chose.
+
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::Ordering;
+
+use mtls::{Facts, Turned};
+
+use super::Watched;
+use crate::app::App;
+
+/// All numbers.
+pub(super) fn write(watched: &Watched) -> String {
+    let mut page = Page(String::with_capacity(8 << 10));
+    page.one(
+        "cofferdam_heartbeat_unix_seconds",
+        "gauge",
+        "when the service last turned once",
+        watched.beat.load(Ordering::Relaxed),
+    );
+    page.one("cofferdam_live", "gauge", "the heart beats", u8::from(watched.is_alive()));
+    page.one("cofferdam_ready", "gauge", "signs if asked", u8::from(watched.problem().is_none()));
+    page.one(
+        "cofferdam_token_ready",
+        "gauge",
+        "the token can be used",
+        u8::from(watched.token_problem().is_none()),
+    );
+    certificates(&watched.tls.facts(), &mut page);
+    connections(&watched.tls, &mut page);
+    if let Some(app) = &watched.app {
+        decisions(app, &mut page);
+        log(app, &mut page);
+    }
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.head(name, kind, help);
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    /// With labels, whose values are ours: codes and numbers.
+    fn labelled(&mut self, name: &str, labels: impl Display, value: impl Display) {
+        let _ = writeln!(self.0, "{name}{{{labels}}} {value}");
+    }
+}
+
+fn certificates(facts: &Facts, page: &mut Page) {
+    page.one(
+        "cofferdam_certificate_expires_unix_seconds",
+        "gauge",
+        "our certificate's end",
+        facts.certificate.until,
+    );
+    let name = "cofferdam_authority_expires_unix_seconds";
+    page.head(name, "gauge", "the end of each authority that certifies clients");
+    for (number, authority) in facts.authorities.iter().enumerate() {
+        page.labelled(name, format_args!("number=\"{number}\""), authority.until);
+    }
+    page.one(
+        "cofferdam_crl_used",
+        "gauge",
+        "revocation lists are configured",
+        u8::from(facts.lists.is_some()),
+    );
+    let lists = facts.lists.as_deref().unwrap_or_default();
+    page.one("cofferdam_crls", "gauge", "revocation lists in force", lists.len());
+    for (name, help, until) in [
+        ("cofferdam_crl_made_unix_seconds", "when each revocation list was made", false),
+        ("cofferdam_crl_due_unix_seconds", "when the next of each is due", true),
+    ] {
+        page.head(name, "gauge", help);
+        for (number, list) in lists.iter().enumerate() {
+            let value = if until { list.validity.until } else { list.validity.from };
+            page.labelled(name, format_args!("number=\"{number}\""), value);
+        }
+    }
+}
+
+fn connections(tls: &mtls::Server, page: &mut Page) {
+    page.one("cofferdam_connections", "gauge", "clients' connections open now", tls.connected());
+    page.one(
+        "cofferdam_connections_taken_total",
+        "counter",
+        "clients' connections so far",
+        tls.counts().taken(),
+    );
+    let name = "cofferdam_connections_turned_away_total";
+    page.head(name, "counter", "connections turned away, by reason");
+    for reason in Turned::ALL {
+        page.labelled(name, format_args!("reason=\"{reason}\""), tls.counts().of(*reason));
+    }
+}
+
+fn decisions(app: &App, page: &mut Page) {
+    let name = "cofferdam_decisions_total";
+    page.head(name, "counter", "calls by how they ended and the rule or reason");
+    for ((outcome, code), count) in app.tally.outcomes() {
+        let labels = format!("outcome=\"{}\",code=\"{code}\"", outcome.word());
+        page.labelled(name, labels, count);
+    }
+    let (requests, token, errors) = app.tally.times();
+    page.head(
+        "cofferdam_sign_seconds",
+        "histogram",
+        "a request for a signature, whatever came of it",
+    );
+    requests.write("cofferdam_sign_seconds", &mut page.0);
+    page.head("cofferdam_token_seconds", "histogram", "the token's part of a request");
+    token.write("cofferdam_token_seconds", &mut page.0);
+    page.one(
+        "cofferdam_token_errors_total",
+        "counter",
+        "requests that the token did not sign",
+        errors,
+    );
+    let (working, waiting) = app.gate.crowd();
+    page.one("cofferdam_requests_working", "gauge", "requests worked on", working);
+    page.one("cofferdam_requests_waiting", "gauge", "requests that wait for their turn", waiting);
+    let locked = app.log.read(|ledger| ledger.locks().iter().count());
+    page.one("cofferdam_clients_locked", "gauge", "clients that an officer must free", locked);
+    page.one("cofferdam_policy_version", "gauge", "the policy in force", app.rules.version());
+}
+
+fn log(app: &App, page: &mut Page) {
+    let status = app.log.status();
+    let lag = status.head.size.saturating_sub(status.checkpointed);
+    page.one("cofferdam_log_entries", "gauge", "durable entries", status.head.size);
+    page.one(
+        "cofferdam_log_uncovered_entries",
+        "gauge",
+        "durable entries that no checkpoint covers yet",
+        lag,
+    );
+    page.one(
+        "cofferdam_log_stopped",
+        "gauge",
+        "the log takes nothing any more",
+        u8::from(status.stopped.is_some()),
+    );
+    let latest = app.log.read(crate::ledger::Ledger::latest_unix);
+    page.one(
+        "cofferdam_log_latest_unix_seconds",
+        "gauge",
+        "when the last entry was written",
+        latest,
+    );
+    page.one("cofferdam_log_groups_total", "counter", "transactions written", status.groups.groups);
+    page.one("cofferdam_log_commits_total", "counter", "commits in them", status.groups.commits);
+}

@@ -1,0 +1,108 @@
+//! What those see who watch: numbers that move, and three yes-or-no answers.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::common::{Knobs, coin, header, own, psbt};
+use crate::house::{House, until};
+use signer::config::Limits;
+
+async fn ask(address: SocketAddr, line: &str) -> String {
+    let mut io = TcpStream::connect(address).await.unwrap();
+    io.write_all(format!("{line}\r\nHost: here\r\n\r\n").as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let _ = io.read_to_string(&mut text).await;
+    text
+}
+
+/// An address that is free; somebody else may take it before it is used, which the test would say.
+async fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+fn number(page: &str, name: &str) -> u64 {
+    let line = page.lines().find(|line| line.split(' ').next() == Some(name));
+    line.unwrap_or_else(|| panic!("no {name} in {page}"))
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn numbers_move_and_name_nobody() {
+    let knobs = Knobs { fee_budget: 1_000, ..Knobs::default() };
+    let mut house = House::closed(&knobs, Limits::default()).await;
+    let address = free().await;
+    house.config.metrics = Some(address);
+    house.open().await;
+    for (key, salt, out) in [("a", 1, 49_000), ("b", 2, 49_000), ("c", 3, 50_000)] {
+        let coins =
+            [coin(&house.descriptors.deposits, false, salt, 50_000, 600 + u64::from(salt), 1)];
+        let outs = [own(&house.descriptors.cold, false, 0, out)];
+        let _ = house.sign(header(key, "sweep", "deposits", &psbt(&coins, &outs)), &coins).await;
+    }
+    let page = ask(address, "GET /metrics HTTP/1.1").await;
+    assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    for (name, expected) in [
+        ("cofferdam_decisions_total{outcome=\"signed\",code=\"fresh\"}", 1),
+        ("cofferdam_decisions_total{outcome=\"denied\",code=\"fee-budget\"}", 1),
+        ("cofferdam_decisions_total{outcome=\"refused\",code=\"no-fee\"}", 1),
+        ("cofferdam_sign_seconds_count", 3),
+        ("cofferdam_token_seconds_count", 1),
+        ("cofferdam_token_errors_total", 0),
+        ("cofferdam_ready", 1),
+        ("cofferdam_live", 1),
+        ("cofferdam_token_ready", 1),
+        ("cofferdam_crl_used", 0),
+        ("cofferdam_clients_locked", 0),
+        ("cofferdam_policy_version", 2),
+        ("cofferdam_log_entries", house.log_size()),
+    ] {
+        assert_eq!(number(&page, name), expected, "{name}");
+    }
+    assert!(number(&page, "cofferdam_certificate_expires_unix_seconds") > 1_700_000_000);
+    assert!(number(&page, "cofferdam_connections_taken_total") >= 3);
+    for name in ["watcher-1", "deposits", "bcrt1", "alice"] {
+        assert!(!page.contains(name), "{name}");
+    }
+    // The heart goes on beating.
+    let first = number(&page, "cofferdam_heartbeat_unix_seconds");
+    loop {
+        let page = ask(address, "GET /metrics HTTP/1.0").await;
+        if number(&page, "cofferdam_heartbeat_unix_seconds") > first {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    for (line, answer) in [
+        ("GET /live HTTP/1.1", "HTTP/1.1 200"),
+        ("GET /ready HTTP/1.1", "HTTP/1.1 200"),
+        ("GET /token HTTP/1.1", "HTTP/1.1 200"),
+        ("GET / HTTP/1.1", "HTTP/1.1 404"),
+        ("POST /metrics HTTP/1.1", "HTTP/1.1 404"),
+    ] {
+        assert!(ask(address, line).await.starts_with(answer), "{line}");
+    }
+    // Longer than any question: hung up on.
+    let long = ask(address, &format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(8_192))).await;
+    assert_eq!(long, "");
+    house.close().await;
+    until("the address to be free", || std::net::TcpListener::bind(address).is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_signer_that_only_refuses_is_alive_and_not_ready() {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    std::fs::write(house.config.token.pin_file.as_ref().unwrap(), "000000").unwrap();
+    let address = free().await;
+    house.config.metrics = Some(address);
+    house.open().await;
+    assert!(ask(address, "GET /live HTTP/1.1").await.starts_with("HTTP/1.1 200"));
+    assert!(ask(address, "GET /ready HTTP/1.1").await.starts_with("HTTP/1.1 503"));
+    assert!(ask(address, "GET /token HTTP/1.1").await.starts_with("HTTP/1.1 503"));
+    assert_eq!(number(&ask(address, "GET /metrics HTTP/1.1").await, "cofferdam_ready"), 0);
+}

@@ -81,6 +81,7 @@ pub fn run(command: Witness, out: &mut impl Write) -> Result<()> {
                 certificate: args.certificate,
                 key: args.certificate_key,
                 ca: args.ca,
+                crl: None,
             };
             let endpoint = tls.endpoint(&args.signer, args.server_name.as_deref())?;
             let mut memory = Memory::open(&args.dir)?;

@@ -79,6 +79,9 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
     };
     let (limits, requires, denies) = conditions::read(&reader, &raw, &named)?;
     let (witnesses, witnesses_required) = witnesses::read(&reader, &raw, &defined.clients)?;
+    let unfreeze = raw.unfreeze.as_ref();
+    let unfreeze =
+        unfreeze.map(|at| people::quorum(&reader, at, None, named.people)).transpose()?;
     Ok(Document {
         version,
         network,
@@ -95,6 +98,7 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         denies,
         witnesses,
         witnesses_required,
+        unfreeze,
     })
 }
 
@@ -166,7 +170,8 @@ fn clients(
 ) -> Result<Vec<Client>, PolicyError> {
     let client = |(name, raw): (&ClientName, &RawClient)| {
         let attest = reader.list(&raw.attest, WalletName::parse, &defined.spendable)?;
-        Ok(Client { name: name.clone(), attest, status: raw.status, log: raw.log })
+        let (name, status) = (name.clone(), raw.status);
+        Ok(Client { name, attest, status, log: raw.log, officers: raw.officers })
     };
     defined.clients.iter().zip(raw).map(client).collect()
 }

@@ -15,6 +15,7 @@ pub mod people;
 pub mod hours;
 pub mod conditions;
 pub mod rules;
+mod said;
 pub mod signed;
 mod document;
 mod raw;

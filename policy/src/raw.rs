@@ -13,6 +13,7 @@ use crate::reader::{Text, Texts};
 pub(crate) struct RawPolicy {
     pub(crate) version: Spanned<u64>,
     pub(crate) network: Text,
+    pub(crate) unfreeze: Option<Text>,
     pub(crate) wallet: Vec<RawWallet>,
     #[serde(default)]
     pub(crate) order_key: Vec<RawOrderKey>,
@@ -69,6 +70,8 @@ pub(crate) struct RawClient {
     pub(crate) status: bool,
     #[serde(default)]
     pub(crate) log: bool,
+    #[serde(default)]
+    pub(crate) officers: bool,
 }
 
 #[derive(Deserialize)]

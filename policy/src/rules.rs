@@ -42,6 +42,7 @@ pub(crate) struct Document {
     pub(crate) denies: Vec<Deny>,
     pub(crate) witnesses: Vec<Witness>,
     pub(crate) witnesses_required: usize,
+    pub(crate) unfreeze: Option<Quorum>,
 }
 
 /// Where a wallet's keys are.
@@ -108,6 +109,8 @@ pub struct Client {
     pub status: bool,
     /// Whether it may read the signer's log.
     pub log: bool,
+    /// Whether it may show officers what waits, and bring what they say.
+    pub officers: bool,
 }
 
 /// One way coins may move.

@@ -73,6 +73,12 @@ const CHANGES: &[(&str, &str, Effect)] = &[
         ("index_window = 20", "index_window = 21", MayLoosen),
         ("attest = [\"deposits\"]\nstatus = true", "attest = []\nstatus = false", Tightens),
         ("attest = []\nstatus = false", "attest = []\nstatus = true", MayLoosen),
+        (
+            "attest = []\nstatus = false",
+            "attest = []\nstatus = false\nofficers = true",
+            MayLoosen,
+        ),
+        ("network = \"regtest\"\n", "network = \"regtest\"\nunfreeze = \"1 of treasury\"\n", Governs),
         ("members = [\"dan\", \"eve\"]", "members = [\"dan\"]", Governs),
         ("domain = \"lima\"", "domain = \"oslo\"", Governs),
         ("approvals = \"1 of treasury\"", "approvals = \"2 of treasury\"", Governs),

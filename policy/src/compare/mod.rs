@@ -136,6 +136,9 @@ fn people(before: &Rules, after: &Rules, said: &mut Comparison) {
             said.governs(format!("group \"{name}\" {}", became(&before, &after)));
         }
     }
+    if before.unfreeze() != after.unfreeze() {
+        said.governs("who lifts a freeze is changed");
+    }
 }
 
 /// Takes apart everything there is: a part of a policy that nobody here has thought of does not compile.
@@ -156,6 +159,7 @@ fn every_part_is_compared(document: &Document) {
         denies: _,
         witnesses: _,
         witnesses_required: _,
+        unfreeze: _,
     } = document;
 }
 

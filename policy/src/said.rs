@@ -1,0 +1,58 @@
+//! Which officers' words count for what: who may speak at all, who is asked by a rule, who lifts a freeze. It never looks
+//! at a signature.
+
+use alloc::collections::BTreeSet;
+
+use crate::names::{ClientName, KeyName, RuleName};
+use crate::people::{Officer, Quorum};
+use crate::rules::Rules;
+
+impl Rules {
+    /// The officer of this name.
+    #[must_use]
+    pub fn officer(&self, name: &KeyName) -> Option<&Officer> {
+        self.people().iter().find(|officer| officer.name == *name)
+    }
+
+    /// Whether this client may show officers what waits, and bring what they say.
+    #[must_use]
+    pub fn may_serve_officers(&self, client: &ClientName) -> bool {
+        self.clients().iter().any(|known| known.name == *client && known.officers)
+    }
+
+    /// Whether this rule asks for the officer's approval: then their rejection counts as well.
+    #[must_use]
+    pub fn asks(&self, rule: &RuleName, officer: &KeyName) -> bool {
+        let quorum = self.requires().iter().filter(|require| require.name == *rule);
+        let mut quorums = quorum.filter_map(|require| require.approvals.as_ref());
+        quorums.any(|quorum| self.everybody().members(quorum.groups()).contains(officer))
+    }
+
+    /// Whether these officers are enough for what this rule asks; those who ordered are not among them.
+    #[must_use]
+    pub fn is_approved(&self, rule: &RuleName, by: &BTreeSet<&KeyName>) -> bool {
+        let asked = self.requires().iter().filter(|require| require.name == *rule);
+        let mut quorums = asked.filter_map(|require| require.approvals.as_ref()).peekable();
+        quorums.peek().is_some() && quorums.all(|quorum| quorum.is_met(&self.everybody(), by))
+    }
+
+    /// Whether this rule lets the officer veto.
+    #[must_use]
+    pub fn lets_veto(&self, rule: &RuleName, officer: &KeyName) -> bool {
+        let require = self.requires().iter().filter(|require| require.name == *rule);
+        let groups = require.filter_map(|require| require.veto.as_ref());
+        self.everybody().members(groups).contains(officer)
+    }
+
+    /// Who must say so before a freeze is lifted; `None`: under this policy nobody can.
+    #[must_use]
+    pub fn unfreeze(&self) -> Option<&Quorum> {
+        self.document.unfreeze.as_ref()
+    }
+
+    /// Whether these officers are enough to lift a freeze.
+    #[must_use]
+    pub fn may_unfreeze(&self, by: &BTreeSet<&KeyName>) -> bool {
+        self.unfreeze().is_some_and(|quorum| quorum.is_met(&self.everybody(), by))
+    }
+}

@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "cofferdam/v1/common.proto",
         "cofferdam/v1/signer.proto",
         "cofferdam/v1/log.proto",
+        "cofferdam/v1/officers.proto",
         "cofferdam/v1/watcher.proto",
     ];
     let descriptors = protox::compile(files, ["."])?;

@@ -360,6 +360,36 @@ pub enum Event {
         /// Why, in their words.
         reason: String,
     },
+    /// The policy said not yet: people have to act first. Nothing of it may be signed by this entry, and its amounts
+    /// stay reserved while it waits.
+    Awaiting(Awaiting),
+    /// A request waits no longer, and what it reserved by waiting is free again.
+    WaitEnded {
+        /// Request id.
+        request: [u8; 16],
+        /// Why.
+        reason: Reason,
+    },
+    /// An officer said something. Its signature was verified, and it counts this once.
+    OfficerSaid {
+        /// Canonical bytes of the statement.
+        statement: Vec<u8>,
+        /// Ed25519 over them.
+        signature: Vec<u8>,
+        /// Raw Ed25519 key that the policy in force has for this officer.
+        key: [u8; 32],
+        /// How it came: a client's name, or `file`.
+        way: String,
+    },
+    /// Enough officers said so: a freeze holds no longer.
+    FreezeLifted {
+        /// SHA-256 of the statement that froze.
+        freeze: [u8; 32],
+        /// Policy version that says how many are enough.
+        policy: u64,
+        /// Who they are.
+        officers: Vec<String>,
+    },
 }
 
 /// A stable code and a sentence.
@@ -417,6 +447,47 @@ pub struct Spend {
     pub transaction: Vec<u8>,
     /// Every rule looked at and what it said.
     pub trace: Vec<String>,
+}
+
+/// A request that waits for people, with everything a decoder needs that believes nobody.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Awaiting {
+    /// What would be spent.
+    pub spend: Spend,
+    /// Canonical intent: the text that officers' statements name by its SHA-256.
+    pub intent: String,
+    /// The unsigned PSBT, BIP-174 version 0.
+    pub psbt: Vec<u8>,
+    /// Every input's parent transaction, once each, without witnesses.
+    pub parents: Vec<Vec<u8>>,
+    /// The orders that it pays, as they came.
+    pub orders: Vec<SignedOrder>,
+    /// What must be met.
+    pub requirements: Vec<Asked>,
+    /// Unix seconds after which it waits no longer.
+    pub expires_unix: u64,
+}
+
+/// What one rule of the policy asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// Name of the rule in the policy.
+    pub rule: String,
+    /// Stable code: `approvals`, `delay`, ...
+    pub code: String,
+    /// Sentence for people.
+    pub text: String,
+}
+
+/// A payment order as its service signed it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SignedOrder {
+    /// Canonical bytes.
+    pub order: Vec<u8>,
+    /// Ed25519 over them.
+    pub signature: Vec<u8>,
+    /// Name of the order key in the policy.
+    pub signer: String,
 }
 
 /// One input of a spend.

@@ -21,6 +21,7 @@ mod wire;
 mod logs;
 mod texts;
 mod transport;
+mod people;
 
 /// One parser under test.
 #[derive(Clone, Copy)]
@@ -37,7 +38,7 @@ pub struct Target {
 
 /// All of them.
 #[rustfmt::skip]
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "bundle", run: bundles::run, seeds: bundles::seeds, rounds: 20_000 },
     Target { name: "kek", run: bundles::kek, seeds: bundles::kek_seeds, rounds: 30_000 },
     Target { name: "request", run: requests::run, seeds: requests::seeds, rounds: 10_000 },
@@ -51,6 +52,8 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "attestation", run: logs::leaf, seeds: logs::leaf_seeds, rounds: 100_000 },
     Target { name: "token-key", run: logs::token_key, seeds: logs::token_key_seeds, rounds: 10_000 },
     Target { name: "order", run: texts::order, seeds: texts::order_seeds, rounds: 100_000 },
+    Target { name: "statement", run: people::statement, seeds: people::statement_seeds, rounds: 50_000 },
+    Target { name: "intent", run: people::intent, seeds: people::intent_seeds, rounds: 50_000 },
     Target { name: "amount", run: texts::amount, seeds: texts::amount_seeds, rounds: 100_000 },
     Target { name: "certificate", run: transport::certificate, seeds: transport::certificate_seeds, rounds: 50_000 },
     Target { name: "freeing", run: transport::freeing, seeds: transport::freeing_seeds, rounds: 10_000 },

@@ -3,7 +3,10 @@
 use audit::attestation::Leaf;
 use audit::checkpoint::{Checkpoint, origin};
 use audit::cosignature;
-use audit::entry::{Admitted, Attested, Claim, Entry, Event, PaidOrder, Reason, Spend, SpentSlot};
+use audit::entry::{
+    Admitted, Asked, Attested, Awaiting, Claim, Entry, Event, PaidOrder, Reason, SignedOrder,
+    Spend, SpentSlot,
+};
 use audit::note;
 use audit::token_key::TokenKey;
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -138,7 +141,7 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
         Event::Refused { request: Some(request), caller: text(), digest, reasons: vec![reason()] },
         Event::Admitted(admitted),
         Event::Denied { request, policy: 1, reasons: vec![reason()], trace: vec![text()] },
-        Event::Spend(spend),
+        Event::Spend(spend.clone()),
         Event::Signed { request, transaction: vec![9; 60] },
         Event::Failed { request, reason: reason() },
         Event::Attested(Attested { wallet: text(), caller: text(), root, claims: vec![claim] }),
@@ -151,7 +154,9 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
         Event::ClientFreed { client: text(), lock: 300, officers: vec![text()], reason: text() },
     ];
     let encoded = |event| Entry { unix_ms: 1_700_000_000_000, event }.encode().unwrap();
-    events.into_iter().chain(of_token_keys()).chain(of_policies()).map(encoded).collect()
+    let people = of_people(spend);
+    let others = of_token_keys().into_iter().chain(of_policies()).chain(people);
+    events.into_iter().chain(others).map(encoded).collect()
 }
 
 /// What is written of keys that were born in the token, or came into it.
@@ -236,5 +241,26 @@ pub(crate) fn token_key_seeds() -> Vec<Vec<u8>> {
         format!("\x02{}", below.replace("02", "0G")).into(),
         format!("\x02{}", below.trim_end()).into(),
         format!("\x02{long}").into(),
+    ]
+}
+
+/// What is written of requests that wait for officers, and of what those say.
+fn of_people(spend: Spend) -> [Event; 4] {
+    let text = || "t".to_owned();
+    let (request, root) = ([1; 16], [2; 32]);
+    let reason = Reason { code: text(), text: text() };
+    [
+        Event::Awaiting(Awaiting {
+            spend,
+            intent: text(),
+            psbt: vec![9; 20],
+            parents: vec![vec![8; 20]],
+            orders: vec![SignedOrder { order: vec![1], signature: vec![2], signer: text() }],
+            requirements: vec![Asked { rule: text(), code: text(), text: text() }],
+            expires_unix: 300,
+        }),
+        Event::WaitEnded { request, reason },
+        Event::OfficerSaid { statement: vec![1], signature: vec![2], key: root, way: text() },
+        Event::FreezeLifted { freeze: root, policy: 1, officers: vec![text()] },
     ]
 }

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 
+use statement::Says;
+
+use crate::approvals::commands;
 use crate::audit::{self, source::Source};
 use crate::key::{self, Key};
 use crate::witness::{self, Witness};
-use crate::{addresses, clients, diff, orders, policies, token_keys};
+use crate::{addresses, clients, diff, orders, passphrase, policies, token_keys};
 
 /// Keys, policies, orders, addresses and the log, for people.
 #[derive(Debug, Parser)]
@@ -23,6 +26,29 @@ pub struct Officer {
 enum Command {
     /// Make an Ed25519 key file (mode 0600) and print its public half.
     Keygen(Keygen),
+    /// What waits for officers at a signer, and what is frozen there.
+    Pending(commands::Common),
+    /// Decode a waiting request here, compare it with what the service says, and show it.
+    Show {
+        /// The request's id, as `officer pending` shows it.
+        request: String,
+        #[command(flatten)]
+        common: commands::Common,
+    },
+    /// Print what happens at a signer, line by line.
+    Watch(commands::Common),
+    /// Say that a request may be signed.
+    Approve(commands::OnRequest),
+    /// Say that a request must never be signed.
+    Reject(commands::OnRequest),
+    /// Veto a request, where the policy lets you.
+    Veto(commands::OnRequest),
+    /// Take an approval of yours back.
+    Revoke(commands::OnStatement),
+    /// Freeze everything, evacuation, a wallet, a lane or a client. One officer is enough.
+    Freeze(commands::OnScope),
+    /// Say that a freeze may be lifted. It takes as many officers as the policy says.
+    Unfreeze(commands::OnStatement),
     /// Check and sign policies.
     #[command(subcommand)]
     Policy(Policy),
@@ -60,6 +86,12 @@ struct Keygen {
     /// Name of the key as officers' configurations or the policy write it; kept in the file.
     #[arg(long)]
     name: Option<String>,
+    /// Seal the key by a passphrase, which is asked for on the terminal.
+    #[arg(long)]
+    sealed: bool,
+    /// A file whose first line is the passphrase, for scripts.
+    #[arg(long, requires = "sealed")]
+    passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -230,6 +262,15 @@ enum Log {
 pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
     match officer.command {
         Command::Keygen(args) | Command::Order(Order::Keygen(args)) => keygen(&args, out),
+        Command::Pending(common) => block_on(commands::pending(&common, out)),
+        Command::Show { request, common } => block_on(commands::show_one(&request, &common, out)),
+        Command::Watch(common) => block_on(commands::notifications(&common, out)),
+        Command::Approve(args) => block_on(commands::on_request(&args, Says::Approve, out)),
+        Command::Reject(args) => block_on(commands::on_request(&args, Says::Reject, out)),
+        Command::Veto(args) => block_on(commands::on_request(&args, Says::Veto, out)),
+        Command::Revoke(args) => block_on(commands::on_statement(&args, Says::Revoke, out)),
+        Command::Freeze(args) => block_on(commands::freeze(&args, out)),
+        Command::Unfreeze(args) => block_on(commands::on_statement(&args, Says::Unfreeze, out)),
         Command::Policy(Policy::Check { file, network }) => {
             policies::check(&file, network.as_deref(), out)
         }
@@ -302,7 +343,12 @@ async fn open(log: Where) -> Result<Source> {
 }
 
 fn keygen(args: &Keygen, out: &mut impl Write) -> Result<()> {
-    let public = key::generate(&args.out, args.name.as_deref())?;
+    let passphrase = match args.sealed {
+        true => Some(passphrase::choose(args.passphrase_file.as_deref())?),
+        false => None,
+    };
+    let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
+    let public = key::generate(&args.out, args.name.as_deref(), passphrase)?;
     writeln!(out, "secret key  {}", args.out.display())?;
     writeln!(out, "public key  {}", hex::encode(public))?;
     Ok(())

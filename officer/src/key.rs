@@ -11,7 +11,11 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use policy::names::KeyName;
 use zeroize::Zeroizing;
 
+use crate::{passphrase, sealed};
+
 const FIRST_LINE: &str = "cofferdam-ed25519-key-v1";
+/// Of a file whose seed is sealed by a passphrase.
+const SEALED_FIRST_LINE: &str = "cofferdam-ed25519-key-v2";
 
 /// A key that was read from its file.
 pub struct Key {
@@ -19,20 +23,29 @@ pub struct Key {
     signing: SigningKey,
 }
 
-/// Makes a key file and returns the public half.
+/// Makes a key file, its seed sealed by a passphrase if there is one, and returns the public half.
 ///
 /// # Errors
 /// When the file exists, or cannot be written.
-pub fn generate(path: &Path, name: Option<&str>) -> Result<[u8; 32]> {
+pub fn generate(path: &Path, name: Option<&str>, passphrase: Option<&str>) -> Result<[u8; 32]> {
     let name = name.map(KeyName::parse).transpose()?;
     let mut seed = Zeroizing::new([0_u8; 32]);
     fill(seed.as_mut_slice())?;
     let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
     let mut text = Zeroizing::new(String::with_capacity(512));
     let name = name.map_or(String::new(), |name| format!("name: {name}\n"));
-    text.push_str(&format!("{FIRST_LINE}\n{name}public: {}\nseed: ", hex::encode(public)));
-    text.push_str(&Zeroizing::new(hex::encode(seed.as_slice())));
-    text.push('\n');
+    let beside = format!("{name}public: {}\n", hex::encode(public));
+    match passphrase {
+        None => {
+            text.push_str(&format!("{FIRST_LINE}\n{beside}seed: "));
+            text.push_str(&Zeroizing::new(hex::encode(seed.as_slice())));
+            text.push('\n');
+        }
+        Some(passphrase) => {
+            let sealed = sealed::seal(&seed, passphrase, &beside)?;
+            text.push_str(&format!("{SEALED_FIRST_LINE}\n{beside}{sealed}"));
+        }
+    }
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = made.with_context(|| {
         format!("cannot make {} (a key file is never overwritten)", path.display())
@@ -43,11 +56,19 @@ pub fn generate(path: &Path, name: Option<&str>) -> Result<[u8; 32]> {
 }
 
 impl Key {
-    /// Reads a key file that only its owner can read.
+    /// Reads a key file that only its owner can read; a sealed one asks for its passphrase on the terminal.
     ///
     /// # Errors
     /// When others can read it, or it is no key file.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::open(path, None)
+    }
+
+    /// The same, with the passphrase out of a file if one is named.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and when the passphrase is another.
+    pub fn open(path: &Path, passphrase_file: Option<&Path>) -> Result<Self> {
         let shown = path.display();
         let meta = fs::metadata(path).with_context(|| format!("cannot read {shown}"))?;
         ensure!(
@@ -58,18 +79,34 @@ impl Key {
         let text = Zeroizing::new(
             fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?,
         );
-        Self::parse(&text).with_context(|| format!("{shown} is not a key file of `officer keygen`"))
+        let passphrase = || passphrase::get(passphrase_file, &format!("passphrase of {shown}"));
+        Self::parse(&text, passphrase).with_context(|| {
+            format!("{shown} is not a key file of `officer keygen`, or does not open")
+        })
     }
 
-    fn parse(text: &str) -> Result<Self> {
-        let mut lines = text.lines();
-        ensure!(lines.next() == Some(FIRST_LINE), "its first line is not {FIRST_LINE}");
+    fn parse(text: &str, passphrase: impl FnOnce() -> Result<Zeroizing<String>>) -> Result<Self> {
+        let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+        let is_sealed = first == SEALED_FIRST_LINE;
+        ensure!(first == FIRST_LINE || is_sealed, "its first line is not {FIRST_LINE}");
         let (mut name, mut public, mut signing) = (None, None, None);
-        for line in lines {
+        let (mut beside, mut argon2id, mut passphrase) = (String::new(), None, Some(passphrase));
+        for line in rest.lines() {
+            if is_sealed && (line.starts_with("name: ") || line.starts_with("public: ")) {
+                beside.push_str(line);
+                beside.push('\n');
+            }
             match line.split_once(": ") {
                 Some(("name", text)) => name = Some(KeyName::parse(text)?),
                 Some(("public", text)) => public = Some(public_key(text)?),
-                Some(("seed", text)) => {
+                Some(("argon2id", text)) if is_sealed => argon2id = Some(text),
+                Some(("sealed", text)) if is_sealed => {
+                    let argon2id = argon2id.context("it has no argon2id line")?;
+                    let ask = passphrase.take().context("it is sealed twice")?;
+                    let seed = sealed::open(argon2id, text, &ask()?, &beside)?;
+                    signing = Some(SigningKey::from_bytes(&seed));
+                }
+                Some(("seed", text)) if !is_sealed => {
                     let mut seed = Zeroizing::new([0_u8; 32]);
                     ensure!(
                         hex::decode_to_slice(text, seed.as_mut_slice()).is_ok(),

@@ -1,8 +1,9 @@
 //! People's command line: keys, policies, orders, addresses and the log, each read and checked here. It never
-//! trusts what a server says about bytes: it decodes them itself, and only a witness needs a running signer.
+//! trusts what a server says about bytes: it decodes them itself, and needs a running signer for nothing but what waits there,
+//! and a witness.
 //!
 //! Reading order: [`cli`] (the commands), [`key`] (key files), [`policies`], [`orders`], [`addresses`], [`token_keys`],
-//! [`audit`] (the log, offline), [`witness`] (a memory of the log elsewhere).
+//! [`audit`] (the log, offline), [`approvals`] (what waits for officers, and what they say of it), [`witness`] (a memory of the log elsewhere).
 
 pub mod cli;
 pub mod key;
@@ -13,6 +14,9 @@ pub mod addresses;
 pub mod token_keys;
 pub mod audit;
 pub mod witness;
+pub mod approvals;
+mod passphrase;
+mod sealed;
 mod diff;
 mod governance;
 mod text;

@@ -183,7 +183,11 @@ fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
             [] => "no addresses".to_owned(),
             wallets => format!("addresses of {}", list(wallets)),
         };
-        writeln!(out, "\nclient      {}: {attest}{status}", client.name)?;
+        let officers = if client.officers { ", serves officers" } else { "" };
+        writeln!(out, "\nclient      {}: {attest}{status}{officers}", client.name)?;
+    }
+    if let Some(quorum) = rules.unfreeze() {
+        writeln!(out, "\nunfreeze    {quorum}")?;
     }
     rules.lanes().iter().try_for_each(|lane| show_lane(lane, out))?;
     governance::show(rules, out)

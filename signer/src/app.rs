@@ -13,6 +13,7 @@ use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError, Step, Witnesses};
 use crate::metrics::{Outcome, Tally};
+use crate::officers::notices::Notices;
 use crate::refusal::{Reason, Refusal};
 use crate::token::{Token, TokenError};
 use crate::wallets::Wallets;
@@ -41,6 +42,8 @@ pub struct App {
     pub abuse: Abuse,
     /// What came of it all.
     pub tally: Tally,
+    /// Tells officers what happens.
+    pub notices: Notices,
 }
 
 impl App {

@@ -9,6 +9,7 @@ use mtls::Caller;
 use policy::Finding;
 use policy::names::WalletName;
 use policy::rules::Tier;
+use policy::waiting::Requirement;
 use prost::Message as _;
 use proto::signer_server::Signer;
 use proto::{
@@ -25,6 +26,7 @@ use crate::app::App;
 use crate::attest::attest;
 use crate::ledger::{Given, Ledger};
 use crate::metrics;
+use crate::officers::wait;
 use crate::paid::paid;
 use crate::receive::late;
 use crate::refusal::{Class, Reason, Refusal};
@@ -108,6 +110,9 @@ impl Signer for SignerService {
                     self.app.count_structural(caller.name(), code).await;
                 }
                 Err(status_of_denial(standing, &reasons))
+            }
+            Ok(Outcome::Waiting(standing, requirements)) => {
+                Err(status_of_waiting(standing, &requirements))
             }
             Err((standing, refusal)) => Err(refused(standing, &refusal)),
         }
@@ -275,6 +280,13 @@ fn status_of_denial(standing: Standing, reasons: &[Finding]) -> Status {
         }
     }
     with_reasons(Code::PermissionDenied, Some(standing), said, None)
+}
+
+/// Not yet is an answer as well: what must be met, in general words.
+fn status_of_waiting(standing: Standing, requirements: &[Requirement]) -> Status {
+    let said = wait::in_general(requirements).into_iter();
+    let said = said.map(|(code, text)| proto::Reason { code: code.into(), text: text.into() });
+    with_reasons(Code::FailedPrecondition, Some(standing), said.collect(), None)
 }
 
 fn with_reasons(

@@ -3,7 +3,7 @@
 //! a digest that it did not compute itself.
 //!
 //! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`] (with [`calls`], [`abuse`], [`freeing`]), [`split`], [`grpc`], [`log_service`] (for those who check the log), [`request`] (bytes become facts),
-//! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`answer`], [`standing`] and [`paid`] (what was signed before), [`attest`],
+//! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`answer`], [`standing`] and [`paid`] (what was signed before), [`attest`], [`officers`] (what waits for people and what they say),
 //! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`born`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`], and what those see who watch it: [`metrics`],
 //! [`json`].
 
@@ -36,6 +36,7 @@ pub mod standing;
 pub mod answer;
 pub mod paid;
 pub mod attest;
+pub mod officers;
 pub mod log;
 pub mod token;
 pub mod init;

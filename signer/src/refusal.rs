@@ -159,6 +159,26 @@ reasons! {
     StatusNotGranted = "status-not-granted", NotGranted;
     /// The client must be granted to read the log, or be a witness of it.
     LogNotGranted = "log-not-granted", NotGranted;
+    /// The policy allows it once officers, or time, have met what it asks; the same request is asked again later.
+    Waiting = "waiting", Precondition;
+    /// The client must be granted what officers see and say.
+    OfficersNotGranted = "officers-not-granted", NotGranted;
+    /// A statement has its lines and no others, and ends within 31 days.
+    StatementFormat = "statement-format", Invalid;
+    /// A statement is signed by its officer's key in the policy in force, over exactly these bytes.
+    StatementSignature = "statement-signature", Invalid;
+    /// A statement's officer is one in the policy in force, and one whom it asks.
+    StatementOfficer = "statement-officer", NotGranted;
+    /// A statement is for this signer's log and network.
+    StatementElsewhere = "statement-elsewhere", Invalid;
+    /// A statement's end has not passed.
+    StatementExpired = "statement-expired", Precondition;
+    /// A statement counts once.
+    StatementUsed = "statement-used", Exists;
+    /// A statement about a request names the intent and the policy under which it waits.
+    StatementOther = "statement-other", Precondition;
+    /// What a statement is about is there.
+    StatementNothing = "statement-nothing", NotFound;
     /// Only so many requests wait at once.
     Busy = "busy", Exhausted;
     /// A request must be sent and served in time.

@@ -28,6 +28,8 @@ use crate::ledger::Ledger;
 use crate::log::{Clock, LogError, Step, Witnesses};
 use crate::log_service::LogService;
 use crate::metrics;
+use crate::officers::grpc::OfficersService;
+use crate::officers::inbox;
 use crate::prove;
 use crate::split::Split;
 use crate::start::{StartError, start};
@@ -145,6 +147,7 @@ pub async fn run_with(
                 tokio::spawn(prove(Arc::clone(&app))),
                 tokio::spawn(beat(Arc::clone(&app))),
                 tokio::spawn(freeing),
+                tokio::spawn(inbox::run(Arc::clone(&app), config.state_dir.clone())),
             ];
             let door = Door::new(Known::Serving(Arc::clone(&app)), &config.limits);
             let service = Split::new(service);
@@ -234,6 +237,7 @@ async fn listening<S: Signer>(
     let Behind { door, service, log, witnesses, app, mut helpers } = behind;
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, app.as_deref()).await;
+    let officers = app.as_ref().map(|app| OfficersService::server(Arc::clone(app)));
     if let Some(app) = &app {
         helpers.push(tokio::spawn(watch_health(reporter, Arc::clone(app))));
     }
@@ -251,6 +255,7 @@ async fn listening<S: Signer>(
         .add_service(health)
         .add_service(service)
         .add_service(log)
+        .add_optional_service(officers)
         .add_optional_service(reflection(config.development)?);
     let (stop, stopped) = oneshot::channel::<()>();
     let tls = mtls::Server::load(&config.tls)?;
@@ -289,6 +294,8 @@ async fn watch_health(reporter: HealthReporter, app: Arc<App>) {
     loop {
         let problem = report(&reporter, Some(&app)).await;
         if problem != said {
+            let what = problem.as_deref().unwrap_or("serving again");
+            app.notices.tell("alarm", None, &[("health", what)]);
             match &problem {
                 Some(problem) => tracing::error!("not serving: {problem}"),
                 None => tracing::info!("serving again"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use audit::entry::{self, Event};
 use policy::decide::{Decision, Denial};
 use policy::names::ClientName;
+use policy::waiting::{Requirement, Waiting};
 use policy::{Finding, VerifiedOrder};
 use proto::SignRequest;
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ use crate::keys;
 use crate::ledger::nonces::{Points, Reuse};
 use crate::ledger::{Answer, Ledger};
 use crate::log::{DurablePermit, Fold as _, Step};
+use crate::officers::testify::testify;
+use crate::officers::wait;
 use crate::receive::{Seen, late, open, receive};
 use crate::refusal::{Reason, Refusal};
 use crate::request::SigningRequest;
@@ -33,6 +36,8 @@ pub enum Outcome {
     Signed(Signed),
     /// The policy said no, for these reasons.
     Denied(Standing, Vec<Finding>),
+    /// The policy said not yet: these must be met first.
+    Waiting(Standing, Vec<Requirement>),
 }
 
 /// Takes one request off the wire and carries it to its end. Runs on after its caller has gone away, once it is
@@ -93,7 +98,14 @@ pub async fn sign(
         Verdict::Stored(answer) => signed(request, stored(app, answer).await?, true),
         Verdict::OtherContent => Err(other_content(request)),
         Verdict::Refused(refusal) => Err(refusal),
-        Verdict::Denied(standing, reasons) => Ok(Outcome::Denied(standing, reasons)),
+        Verdict::Denied(standing, reasons) => Ok(denied_outcome(app, standing, reasons)),
+        Verdict::Waiting(standing, requirements, begun) => {
+            if begun {
+                let said = wait::in_general(&requirements);
+                app.notices.tell("pending", Some(standing.request), &said);
+            }
+            Ok(Outcome::Waiting(standing, requirements))
+        }
         Verdict::Allowed => {
             let (finished, points) = make(app, request, permit, jobs).await?;
             release(app, request, finished, points).await
@@ -114,6 +126,8 @@ enum Verdict {
     OtherContent,
     Refused(Refusal),
     Denied(Standing, Vec<Finding>),
+    /// What must be met, and whether it was asked for just now.
+    Waiting(Standing, Vec<Requirement>, bool),
     Allowed,
 }
 
@@ -151,11 +165,29 @@ fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict>
             });
             Step { events, grant: Some(authorization), out: Verdict::Allowed }
         }
-        Err(denial) => {
+        Err(NotAllowed::Denied(denial)) => {
             events.push(denied(app, request, &denial));
             Step::write(events, Verdict::Denied(stands(ledger, request), denial.reasons))
         }
+        Err(NotAllowed::Waiting(waiting)) => {
+            let now = ledger.not_before_latest(app.clock.unix_seconds());
+            let begun = wait::current(app, ledger, request, now).is_none();
+            if begun {
+                match wait::begin(app, ledger, request, &waiting, now) {
+                    Ok(awaiting) => events.push(awaiting),
+                    Err(refusal) => return Step::nothing(Verdict::Refused(refusal)),
+                }
+            }
+            let standing = stands(ledger, request);
+            Step::write(events, Verdict::Waiting(standing, waiting.requirements, begun))
+        }
     }
+}
+
+/// Why something is not allowed now.
+enum NotAllowed {
+    Denied(Denial),
+    Waiting(Waiting),
 }
 
 /// Evidence from the ledger, then the policy.
@@ -163,19 +195,17 @@ fn weigh(
     app: &App,
     ledger: &Ledger,
     request: &SigningRequest,
-) -> Result<policy::Authorization, Denial> {
+) -> Result<policy::Authorization, NotAllowed> {
     let intent = request.intent();
     let now = ledger.not_before_latest(app.clock.unix_seconds());
     let since = |list: &_, label: &str| ledger.listed_since(list, label);
     let listings = app.wallets.listings(app.rules.list_questions(intent), since);
     let evidence = ledger.evidence(intent, &app.rules.questions(intent), now).listings(listings);
+    let evidence = testify(app, ledger, request, evidence, now);
     match policy::decide(intent, &evidence, &app.rules, now) {
         Decision::Allow(authorization) => Ok(authorization),
-        Decision::Deny(denial) => Err(denial),
-        // Not yet is no, and says what is missing: the same request may come again.
-        Decision::Await(waiting) => {
-            Err(Denial { reasons: waiting.findings(), trace: waiting.trace })
-        }
+        Decision::Deny(denial) => Err(NotAllowed::Denied(denial)),
+        Decision::Await(waiting) => Err(NotAllowed::Waiting(waiting)),
     }
 }
 
@@ -245,15 +275,23 @@ async fn release(
         }
         match weigh(app, ledger, request) {
             Ok(_still) => Step::write(vec![answer.clone()], Held::Nothing),
-            Err(denial) => {
+            Err(NotAllowed::Denied(denial)) => {
                 let event = denied(app, request, &denial);
                 Step::write(vec![event], Held::Denied(stands(ledger, request), denial.reasons))
+            }
+            // An approval was taken back, or ended, while it was being signed.
+            Err(NotAllowed::Waiting(waiting)) => {
+                let text = "what had been approved no longer was when it was signed: nothing left";
+                let event = failed(request, &Refusal::new(Reason::Waiting, text));
+                let held = Held::Waiting(stands(ledger, request), waiting.requirements);
+                Step::write(vec![event], held)
             }
         }
     };
     match app.log.commit(step).await?.1 {
         Held::Nothing => signed(request, answer, false),
-        Held::Denied(standing, reasons) => Ok(Outcome::Denied(standing, reasons)),
+        Held::Denied(standing, reasons) => Ok(denied_outcome(app, standing, reasons)),
+        Held::Waiting(standing, requirements) => Ok(Outcome::Waiting(standing, requirements)),
         Held::NonceReused(Reuse::Ours, refusal) => {
             app.token.distrust(NONCE_REUSED);
             Err(refusal)
@@ -266,6 +304,7 @@ async fn release(
 enum Held {
     Nothing,
     Denied(Standing, Vec<Finding>),
+    Waiting(Standing, Vec<Requirement>),
     NonceReused(Reuse, Refusal),
 }
 
@@ -289,6 +328,13 @@ fn signed(request: &SigningRequest, answer: Event, stored: bool) -> Result<Outco
 fn stands(ledger: &Ledger, request: &SigningRequest) -> Standing {
     let orders: Vec<_> = request.intent().orders.iter().map(VerifiedOrder::reference).collect();
     Standing::of(ledger, request.intent().request, orders.iter())
+}
+
+/// A no, which officers hear of as well.
+fn denied_outcome(app: &App, standing: Standing, reasons: Vec<Finding>) -> Outcome {
+    let said: Vec<_> = reasons.iter().map(|finding| (finding.rule.code(), &finding.text)).collect();
+    app.notices.tell("denied", Some(standing.request), &said);
+    Outcome::Denied(standing, reasons)
 }
 
 fn denied(app: &App, request: &SigningRequest, denial: &Denial) -> Event {

@@ -24,6 +24,7 @@ use crate::log::{
     CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, StoreError, Witnesses,
 };
 use crate::metrics::Tally;
+use crate::officers::notices::Notices;
 use crate::records::{Records, RecordsError, bundle_path};
 use crate::refusal::{Reason, Refusal};
 use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys, wrapped_by};
@@ -212,6 +213,7 @@ pub async fn start(
         witnesses: Arc::clone(witnesses),
         abuse: Abuse::new(&config.limits),
         tally: Tally::default(),
+        notices: Notices::default(),
     })
 }
 

@@ -58,6 +58,8 @@ targets! {
     attestation = "attestation",
     token_key = "token-key",
     order = "order",
+    statement = "statement",
+    intent = "intent",
     amount = "amount",
     certificate = "certificate",
     freeing = "freeing",

@@ -14,6 +14,7 @@ mod pool;
 mod coins;
 mod governed;
 mod signatures;
+mod people;
 mod show;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,8 @@ pub struct Report {
     pub signatures: u64,
     /// Taproot signatures that were not: the log does not hold the scripts that they are over.
     pub unverified: u64,
+    /// Statements of officers that were verified.
+    pub statements: u64,
     /// Entries of each kind.
     pub kinds: BTreeMap<&'static str, u64>,
 }
@@ -247,6 +250,7 @@ impl Auditor {
             checkpoints: self.checkpoints,
             signatures: self.signatures,
             unverified: self.story.unverified(),
+            statements: self.story.statements(),
             kinds: self.kinds,
         })
     }
@@ -320,7 +324,8 @@ pub async fn verify(
     for (kind, count) in &report.kinds {
         writeln!(out, "{count:>10}  {kind}")?;
     }
-    let Report { origin, size, root, checkpoints, signatures, unverified, .. } = &report;
+    let Report { origin, size, root, checkpoints, signatures, unverified, statements, .. } =
+        &report;
     writeln!(out, "log         {origin}")?;
     writeln!(out, "entries     {size}, every one follows from those before it")?;
     writeln!(out, "signatures  {signatures} in signed transactions, every one verified")?;
@@ -329,6 +334,9 @@ pub async fn verify(
             out,
             "            {unverified} more by taproot keys, not verified: they are over the coins' scripts, which this log does not hold"
         )?;
+    }
+    if *statements > 0 {
+        writeln!(out, "statements  {statements} of officers, every signature verified")?;
     }
     writeln!(
         out,

@@ -36,6 +36,10 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::PolicyVetoed { .. } => "policy vetoed",
         Event::ClientLocked { .. } => "client locked",
         Event::ClientFreed { .. } => "client freed",
+        Event::Awaiting(_) => "awaiting",
+        Event::WaitEnded { .. } => "wait ended",
+        Event::OfficerSaid { .. } => "officer said",
+        Event::FreezeLifted { .. } => "freeze lifted",
         _ => "unknown",
     }
 }
@@ -145,6 +149,20 @@ fn rarely(event: &Event) -> String {
             let officers = words(&officers.join(", "));
             return format!("sha256 {}, by {officers}", hex::encode(digest));
         }
+        Event::Awaiting(awaiting) => {
+            let asked = awaiting.requirements.iter().map(|asked| asked.text.as_str());
+            let (request, until) =
+                (hex::encode(awaiting.spend.request), time(awaiting.expires_unix));
+            let asked: Vec<&str> = asked.collect();
+            return words(&format!("{request} until {until}: {}", asked.join("; ")));
+        }
+        Event::WaitEnded { request, reason } => {
+            return format!("{}: {}", hex::encode(request), list(std::slice::from_ref(reason)));
+        }
+        Event::OfficerSaid { statement, way, .. } => return said(statement, way),
+        Event::FreezeLifted { freeze, officers, .. } => {
+            return words(&format!("{} by {}", hex::encode(freeze), officers.join(", ")));
+        }
         Event::KekImport { what, key, serial } => {
             let key = key.map_or(String::new(), |key| format!(" {}", hex::encode(key)));
             return words(&format!("import {what}{key}, token {serial}"));
@@ -176,6 +194,13 @@ fn rarely(event: &Event) -> String {
          proven before, bundle {}",
         hex::encode(bundle)
     ))
+}
+
+fn said(statement: &[u8], way: &str) -> String {
+    let text = String::from_utf8_lossy(statement);
+    let lines = text.lines().skip(1);
+    let lines = lines.filter(|line| !line.starts_with("log: ") && !line.starts_with("network: "));
+    words(&format!("{}, by {way}", lines.collect::<Vec<_>>().join(", ")))
 }
 
 fn made(request: &[u8; 16], what: &str, bytes: &[u8]) -> String {

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::coins::{self, SlotBytes};
 use super::governed;
+use super::people::People;
 use super::pool::{Check, SignedBytes};
 
 /// What the entries so far said, as far as later ones must agree with it.
@@ -33,6 +34,7 @@ pub struct Story {
     /// Clients that are locked, and by which entry.
     locked: std::collections::HashMap<String, u64>,
     born: HashSet<Vec<u8>>,
+    people: People,
     unverified: u64,
     /// A signed transaction that is still to be checked against what was allowed.
     check: Option<Check>,
@@ -74,6 +76,12 @@ impl Story {
         self.unverified
     }
 
+    /// How many statements of officers were verified.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.people.statements()
+    }
+
     /// Takes the next entry.
     ///
     /// # Errors
@@ -87,10 +95,8 @@ impl Story {
             return Err("`opened` is entry 0 and only that".to_owned());
         }
         match &entry.event {
-            Event::Opened { network, attestation_key, .. } => {
-                network.clone_into(&mut self.network);
-                self.attestation_key = *attestation_key;
-                Ok(())
+            Event::Opened { origin, network, attestation_key, .. } => {
+                self.begin(origin, network, *attestation_key)
             }
             Event::PolicyActivated { .. }
             | Event::PolicyProposed { .. }
@@ -152,6 +158,13 @@ impl Story {
         }
     }
 
+    fn begin(&mut self, origin: &str, network: &str, key: [u8; 32]) -> Result<(), String> {
+        self.people.begin(origin, network);
+        network.clone_into(&mut self.network);
+        self.attestation_key = key;
+        Ok(())
+    }
+
     fn activate(
         &mut self,
         version: u64,
@@ -170,6 +183,7 @@ impl Story {
         }
         self.governed.activate(&self.network, self.last_ms / 1000, digest, text, officers)?;
         self.policy = Some(version);
+        self.people.activate(text);
         Ok(())
     }
 
@@ -225,6 +239,29 @@ impl Story {
             Event::TokenKeyState { .. } | Event::KekImport { .. } => Ok(()),
             Event::TokenWalletBound { wallet, keys, indexes, .. } => {
                 self.bind(wallet, keys, *indexes)
+            }
+            event => self.of_people(event),
+        }
+    }
+
+    /// What waits for officers, and what they said; no other kind of entry is known here.
+    fn of_people(&mut self, event: &Event) -> Result<(), String> {
+        let unix_s = self.last_ms / 1000;
+        match event {
+            Event::Awaiting(awaiting) => {
+                coins::check_spend(&awaiting.spend)?;
+                if self.policy != Some(awaiting.spend.policy) {
+                    return Err("a request waits under a policy that is not in force".to_owned());
+                }
+                self.request(&awaiting.spend.request)?;
+                self.people.wait(awaiting)
+            }
+            Event::WaitEnded { request, .. } => self.people.end(*request),
+            Event::OfficerSaid { statement, signature, key, .. } => {
+                self.people.hear(statement, signature, key, unix_s)
+            }
+            Event::FreezeLifted { freeze, officers, .. } => {
+                self.people.lift(freeze, officers, unix_s)
             }
             _ => Err("this program does not know what it says: use a newer one".to_owned()),
         }
@@ -367,6 +404,7 @@ impl Story {
         }
         let spend = request.spent.take().ok_or("a transaction was signed that nobody allowed")?;
         request.signed = true;
+        self.people.signed(&spend, self.last_ms / 1000)?;
         if self.wallets.get(&spend.wallet).is_some_and(|wallet| wallet.taproot) {
             let unverified = taproot(&spend)?;
             self.unverified = self.unverified.saturating_add(unverified);

@@ -13,8 +13,13 @@
 #[allow(dead_code, reason = "the officer only needs databases on it")]
 mod cluster;
 
+#[path = "../../../signer/tests/common/mod.rs"]
+mod common;
+
+mod approving;
 mod commands;
 mod databases;
 mod lies;
 mod mutations;
+mod statements;
 mod support;

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, windows, payouts),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `states`, `locks`, `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
+//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `people` (what officers said, and what waits for them), `states`, `locks`, `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod spends;
 mod indexes;
@@ -14,10 +14,12 @@ mod locks;
 mod born;
 mod policies;
 mod listed;
+mod people;
 pub mod nonces;
 
 use std::collections::HashMap;
 
+use asset::Amount;
 use audit::entry::{Admitted, Entry, Event};
 use policy::Evidence;
 use policy::evidence::Question;
@@ -25,12 +27,14 @@ use policy::intent::{Intent, RequestId};
 use policy::names::{ListName, OrderId, WalletName};
 use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
+use statement::Signed;
 
 use crate::log::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
 pub use born::{BornKey, BornKeys};
 pub use locks::Locks;
+pub use people::{Frozen, Objection, People, Wait, Word};
 pub use spends::{Given, Released};
 pub use states::KeyState;
 pub use wallets::{Imported, Imports};
@@ -58,6 +62,7 @@ pub struct Ledger {
     attested: Attested,
     locks: Locks,
     nonces: Nonces,
+    people: People,
     latest_unix: u64,
 }
 
@@ -103,8 +108,14 @@ impl Ledger {
     pub fn evidence(&self, intent: &Intent, questions: &[Question], now_unix: u64) -> Evidence {
         let proven = |wallet: &WalletName| self.imports.wallet(wallet).map(|w| w.proven(true));
         let evidence = self.spends.evidence(intent, questions, now_unix, proven);
-        // No entry can hold a freeze, an approval or an objection yet, or doubt the clock.
-        evidence.freezes(Vec::new()).rejections(Vec::new()).vetoes(Vec::new()).time_held(None)
+        // What people said is added by whoever knows the policy's keys; no entry can doubt the clock yet.
+        evidence.time_held(None)
+    }
+
+    /// What was given out so far, as the question asks, whenever it was.
+    #[must_use]
+    pub fn paid(&self, question: &Question) -> Amount {
+        self.spends.paid(question)
     }
 
     /// The time to decide by: a clock that was set back does not make expired orders valid again.
@@ -215,6 +226,12 @@ impl Ledger {
         &self.locks
     }
 
+    /// What officers said, and what waits for them.
+    #[must_use]
+    pub fn people(&self) -> &People {
+        &self.people
+    }
+
     /// The nonce points of all released signatures.
     #[must_use]
     pub fn nonces(&self) -> &Nonces {
@@ -249,8 +266,36 @@ impl Ledger {
             return Err(wrong("a request was answered twice"));
         }
         request.answer = Some(Answer { seq, digest: Sha256::digest(answer).into() });
+        self.people.end(id);
         self.nonces.learn(points.unwrap_or_default());
         Ok(())
+    }
+
+    /// What waits for people, and what they said.
+    fn of_people(&mut self, seq: u64, event: &Event, unix_s: u64) -> Result<(), FoldError> {
+        match event {
+            Event::Awaiting(awaiting) => {
+                let digest = self.admitted(RequestId(awaiting.spend.request))?.digest;
+                self.people.await_people(seq, awaiting)?;
+                self.spends.wait(&awaiting.spend, digest, unix_s)
+            }
+            Event::WaitEnded { request, .. } => {
+                let request = RequestId(*request);
+                if !self.people.end(request) {
+                    return Err(wrong("a wait ended that had not begun"));
+                }
+                self.spends.wait_no_longer(request);
+                Ok(())
+            }
+            Event::OfficerSaid { statement, signature, .. } => {
+                let signature = signature.as_slice().try_into();
+                let signature = signature.map_err(|_| wrong("a signature is not 64 bytes"))?;
+                let signed = Signed { statement: statement.clone(), signature };
+                self.people.hear(signed, unix_s)
+            }
+            Event::FreezeLifted { freeze, .. } => self.people.lift(freeze),
+            event => self.born_in_token(event),
+        }
     }
 
     /// What became of keys that were born in the token; no other kind of entry is known here.
@@ -351,7 +396,7 @@ impl Fold for Ledger {
             | Event::Waived { .. }
             | Event::PinChanged { .. }
             | Event::KekImport { .. } => Ok(()),
-            event => self.born_in_token(event),
+            event => self.of_people(seq, event, unix_s),
         }
     }
 

@@ -79,6 +79,8 @@ struct Spend {
     set: usize,
     /// Its signatures were given out.
     released: bool,
+    /// Its coins while it waits for people; nothing of it was ever signed then.
+    waiting: Option<Box<[SlotId]>>,
 }
 
 /// A coin that was signed for. Nearly every coin is signed for once, so that `later` costs nothing.
@@ -100,8 +102,9 @@ struct Paid {
 }
 
 impl Spends {
+    /// Whether it was allowed; one that only waits was not.
     pub(super) fn contains(&self, request: RequestId) -> bool {
-        self.by_request.contains_key(&request)
+        self.number(request).is_some_and(|(_, spend)| spend.waiting.is_none())
     }
 
     pub(super) fn last_used(&self, wallet: &WalletName, change: bool) -> Option<u32> {
@@ -116,15 +119,75 @@ impl Spends {
         digest: [u8; 32],
         unix_s: u64,
     ) -> Result<(), FoldError> {
-        let request = RequestId(entry.request);
-        if let Some(number) = self.by_request.get(&request).copied() {
+        self.wait_no_longer(RequestId(entry.request));
+        if let Some(number) = self.by_request.get(&RequestId(entry.request)).copied() {
             return self.refresh(number, unix_s);
         }
+        self.use_indexes(entry, unix_s)?;
+        self.reserve(entry, digest, unix_s, false)
+    }
+
+    /// Takes in what would be spent while it waits: it counts, and its coins are taken, but no index is used yet.
+    pub(super) fn wait(
+        &mut self,
+        entry: &entry::Spend,
+        digest: [u8; 32],
+        unix_s: u64,
+    ) -> Result<(), FoldError> {
+        let request = RequestId(entry.request);
+        if self.contains(request) {
+            // Allowed before, and not answered: that counts already.
+            return Ok(());
+        }
+        self.wait_no_longer(request);
+        self.reserve(entry, digest, unix_s, true)
+    }
+
+    /// Gives back what was only waiting. What was allowed stays for ever.
+    pub(super) fn wait_no_longer(&mut self, request: RequestId) {
+        let Some((number, spend)) = self.number(request) else { return };
+        let Some(coins) = spend.waiting.clone() else { return };
+        let (set, lane, unix_s) = (spend.set, spend.lane.clone(), spend.unix_s);
+        let orders = spend.orders.clone();
+        self.by_request.remove(&request);
+        if let Some(members) = self.sets.get_mut(set) {
+            *members = members.saturating_sub(1);
+        }
+        if let Some(timeline) = self.timeline.get_mut(&lane) {
+            timeline.remove(&(unix_s, number));
+        }
+        for coin in coins {
+            if self.coins.get_mut(&coin).is_some_and(|coin| !coin.forget(number)) {
+                self.coins.remove(&coin);
+            }
+        }
+        for order in orders {
+            let Some(paid) = self.orders.get_mut(&order) else { continue };
+            paid.spends.retain(|other| *other != number);
+            if paid.spends.is_empty() {
+                self.orders.remove(&order);
+            }
+        }
+    }
+
+    fn number(&self, request: RequestId) -> Option<(usize, &Spend)> {
+        let number = *self.by_request.get(&request)?;
+        Some((number, self.spends.get(number)?))
+    }
+
+    fn reserve(
+        &mut self,
+        entry: &entry::Spend,
+        digest: [u8; 32],
+        unix_s: u64,
+        waits: bool,
+    ) -> Result<(), FoldError> {
+        let request = RequestId(entry.request);
         let lane = name(LaneName::parse(&entry.lane))?;
         let slots = entry.slots.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
         let orders = entry.orders.iter().map(order_ref).collect::<Result<BTreeSet<_>, _>>()?;
-        self.use_indexes(entry, unix_s)?;
 
+        let waiting = waits.then(|| slots.iter().map(|(id, _)| *id).collect());
         let number = self.spends.len();
         let conflicts = self.conflicts(slots.iter().map(|(id, _)| id));
         let set = self.set_for(&conflicts).unwrap_or_else(|| {
@@ -155,6 +218,7 @@ impl Spends {
             orders: orders.into_iter().collect(),
             set,
             released: false,
+            waiting,
         });
         Ok(())
     }
@@ -169,6 +233,7 @@ impl Spends {
     pub(super) fn release(&mut self, request: RequestId) -> Result<(), FoldError> {
         let number = self.by_request.get(&request);
         let spend = number.and_then(|number| self.spends.get_mut(*number));
+        let spend = spend.filter(|spend| spend.waiting.is_none());
         let spend = spend.ok_or_else(|| wrong("a transaction was signed that nobody allowed"))?;
         spend.released = true;
         Ok(())
@@ -223,6 +288,17 @@ impl Spends {
             .indexes(self.index_uses(intent, now_unix, change_proven))
             .repriced(self.repriced(intent))
             .most_versions(self.most_versions(intent, now_unix))
+    }
+
+    /// The same sum over what was given out, at any time.
+    pub(super) fn paid(&self, question: &Question) -> Amount {
+        let mut maxima: BTreeMap<usize, Amount> = BTreeMap::new();
+        for spend in self.spends.iter().filter(|spend| spend.released) {
+            let Some(amount) = spend.adds(question) else { continue };
+            let most = maxima.entry(spend.set).or_default();
+            *most = (*most).max(amount);
+        }
+        Amount::sum(maxima.into_values()).unwrap_or(Amount::MAX)
     }
 
     fn refresh(&mut self, number: usize, unix_s: u64) -> Result<(), FoldError> {
@@ -448,6 +524,19 @@ impl Spend {
 }
 
 impl Coin {
+    /// Takes a spend away; whether another is left.
+    fn forget(&mut self, number: usize) -> bool {
+        self.later.retain(|other| *other != number);
+        if self.first != number {
+            return true;
+        }
+        if self.later.is_empty() {
+            return false;
+        }
+        self.first = self.later.remove(0);
+        true
+    }
+
     fn spends(&self) -> impl Iterator<Item = usize> + '_ {
         std::iter::once(self.first).chain(self.later.iter().copied())
     }

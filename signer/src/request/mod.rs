@@ -13,6 +13,7 @@ mod claims;
 mod orders;
 mod kinds;
 mod shared;
+mod exhibit;
 pub mod signing;
 
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use sha2::{Digest as _, Sha256};
 use crate::ledger::nonces::Points;
 use crate::refusal::{Reason, Refusal};
 use crate::wallets::{Wallet, Wallets};
+
+pub use exhibit::{Exhibit, Shown};
 
 use claims::Claims;
 use own::{Hint, OwnedInput};
@@ -67,6 +70,7 @@ pub struct Draft {
     outputs: Vec<bitcoin::psbt::Output>,
     version: psbt::Version,
     parents: Parents,
+    exhibit: Exhibit,
 }
 
 /// A request that is proven: nothing in it is a caller's word.
@@ -80,6 +84,7 @@ pub struct SigningRequest {
     /// For wallets that others sign for too: the PSBT they get, with the signatures that came.
     shared: Option<bitcoin::Psbt>,
     version: psbt::Version,
+    exhibit: Exhibit,
 }
 
 /// A retry has the same id: it is made of the caller's name and the caller's key alone.
@@ -128,8 +133,23 @@ impl Draft {
         let inputs = inputs
             .map(|(position, input)| Claims::of(position, input, &wallet))
             .collect::<Result<_, _>>()?;
+        let exhibit = match rules.requires() {
+            [] => Exhibit::none(),
+            _ => Exhibit::of(&psbt, &header.orders),
+        };
         let (transaction, outputs) = (psbt.unsigned_tx, psbt.outputs);
-        Ok(Self { asked, lane, wallet, orders, transaction, inputs, outputs, version, parents })
+        Ok(Self {
+            asked,
+            lane,
+            wallet,
+            orders,
+            transaction,
+            inputs,
+            outputs,
+            version,
+            parents,
+            exhibit,
+        })
     }
 
     /// The wallet being spent.
@@ -149,7 +169,9 @@ impl Draft {
     /// # Errors
     /// [`Refusal`] when it is unreadable, not asked for, repeated, or too much.
     pub fn add_parent(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        self.parents.add(bytes)
+        let parent = self.parents.add(bytes)?;
+        self.exhibit.add(parent);
+        Ok(())
     }
 
     /// Proves every input and sorts every output. `proven` are the wallet's watermarks, external then change.
@@ -196,8 +218,8 @@ impl Draft {
         } else {
             None
         };
-        let (key, version) = (asked.key, self.version);
-        Ok(SigningRequest { key, intent, wallet, transaction, inputs, shared, version })
+        let (key, version, exhibit) = (asked.key, self.version, self.exhibit);
+        Ok(SigningRequest { key, intent, wallet, transaction, inputs, shared, version, exhibit })
     }
 }
 
@@ -230,6 +252,12 @@ impl SigningRequest {
     #[must_use]
     pub fn came_with(&self) -> Points {
         self.shared.as_ref().map(Points::of_psbt).unwrap_or_default()
+    }
+
+    /// What people are shown of it; `None` when there is too much of it for people, or no rule asks any.
+    #[must_use]
+    pub fn shown(&self) -> Option<Shown> {
+        self.exhibit.show(&self.transaction)
     }
 
     /// The unsigned transaction.

@@ -55,7 +55,7 @@ impl Parents {
     }
 
     /// Reads one parent that came beside the PSBT.
-    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<Transaction, Refusal> {
         self.bytes = self.bytes.saturating_add(bytes.len());
         if self.bytes > PARENT_BYTES_MAX {
             let text = format!(
@@ -83,7 +83,7 @@ impl Parents {
                 coin.found = Some(found);
             }
         }
-        Ok(())
+        Ok(parent)
     }
 
     /// Every input's proven output, in order.

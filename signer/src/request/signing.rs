@@ -95,6 +95,12 @@ impl SigningRequest {
     /// The spend as the log reserves it.
     #[must_use]
     pub fn spend(&self, granted: &Granted) -> entry::Spend {
+        self.reservation(granted.policy_version, &granted.trace)
+    }
+
+    /// The same for a request that was not allowed yet.
+    #[must_use]
+    pub fn reservation(&self, policy_version: u64, trace: &policy::Trace) -> entry::Spend {
         let intent = &self.intent;
         let external = intent.transfers.iter().filter(|transfer| is_external(&transfer.to));
         let change = intent.transfers.iter().filter_map(|transfer| match transfer.to {
@@ -108,7 +114,7 @@ impl SigningRequest {
         });
         entry::Spend {
             request: intent.request.0,
-            policy: granted.policy_version,
+            policy: policy_version,
             lane: intent.lane.to_string(),
             wallet: intent.wallet.to_string(),
             caller: intent.caller.to_string(),
@@ -119,7 +125,7 @@ impl SigningRequest {
             change_index: change.max(),
             cold_index: cold.max_by_key(|(_, index)| *index),
             transaction: bitcoin::consensus::serialize(&self.transaction),
-            trace: granted.trace.lines(),
+            trace: trace.lines(),
         }
     }
 }

@@ -31,6 +31,11 @@ pub struct Knobs {
     pub index_window: u32,
     /// Names and keys, all of them required. With any, `auditor-1` may read the log.
     pub witnesses: Vec<(String, String)>,
+    /// The officer who holds the key of the shop.
+    pub orderer: Option<String>,
+    /// Lines before all sections, and sections after all others.
+    pub head: String,
+    pub more: String,
 }
 
 impl Default for Knobs {
@@ -41,6 +46,9 @@ impl Default for Knobs {
             limit: 5_000_000_000,
             index_window: 20,
             witnesses: Vec::new(),
+            orderer: None,
+            head: String::new(),
+            more: String::new(),
         }
     }
 }
@@ -78,7 +86,8 @@ pub fn shop() -> SigningKey {
 }
 
 pub fn policy_text(wallets: &Descriptors, knobs: &Knobs) -> String {
-    let Knobs { version, fee_budget, limit, index_window, witnesses } = knobs;
+    let Knobs { version, fee_budget, limit, index_window, witnesses, orderer, head, more } = knobs;
+    let orderer = orderer.as_ref().map_or(String::new(), |name| format!("officer = {name:?}\n"));
     let wallet = |name: &str, tier: &str, descriptor: &str| {
         format!(
             "[[wallet]]\nname = {name:?}\ntier = {tier:?}\ndescriptor = {descriptor:?}\nindex_window = {index_window}\n"
@@ -89,11 +98,11 @@ pub fn policy_text(wallets: &Descriptors, knobs: &Knobs) -> String {
     let (required, witnesses) = witnesses_text(witnesses);
     let shop = hex::encode(shop().verifying_key().to_bytes());
     [
-        format!("version = {version}\nnetwork = \"regtest\"\n{required}"),
+        format!("version = {version}\nnetwork = \"regtest\"\n{required}{head}"),
         wallet("deposits", tier, &wallets.deposits),
         wallet("hot", "token-hd", &wallets.hot),
         wallet("cold", "cold", &wallets.cold),
-        format!("[[order_key]]\nname = \"shop\"\ned25519 = {shop:?}\n"),
+        format!("[[order_key]]\nname = \"shop\"\ned25519 = {shop:?}\n{orderer}"),
         "[[client]]\nname = \"watcher-1\"\nattest = [\"deposits\", \"hot\"]\nstatus = true\n".into(),
         "[[client]]\nname = \"payout-desk\"\nattest = []\nstatus = false\n".into(),
         format!(
@@ -108,6 +117,7 @@ pub fn policy_text(wallets: &Descriptors, knobs: &Knobs) -> String {
              fee_budget = [{{ sum = \"{fee_budget} sat\", window = \"1d\" }}]\n"
         ),
         witnesses,
+        more.clone(),
     ]
     .concat()
 }

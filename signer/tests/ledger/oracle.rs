@@ -75,9 +75,6 @@ pub(crate) fn evidence(
         .indexes(indexes(history, ask, now))
         .repriced(repriced.map(slot).collect())
         .most_versions(versions(&list, ask, now))
-        .freezes(Vec::new())
-        .rejections(Vec::new())
-        .vetoes(Vec::new())
         .time_held(None)
 }
 

@@ -36,3 +36,4 @@ mod door;
 mod roles;
 mod watching;
 mod abusing;
+mod approving;

@@ -315,6 +315,7 @@ mod tests {
             status(Code::Internal, &["records-fault"]),
             status(Code::Internal, &["token-fault"]),
             status(Code::PermissionDenied, &["approvals", "hours"]),
+            status(Code::FailedPrecondition, &["waiting", "approvals"]),
         ] {
             let outcome = sign_outcome(Err(status));
             assert!(matches!(outcome, SignOutcome::NotNow(_)), "{outcome:?}");

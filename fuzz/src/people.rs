@@ -1,0 +1,96 @@
+//! What officers sign and what they sign it about: one spelling each.
+
+use policy::evidence::FreezeScope as Scope;
+use policy::intent::RequestId;
+use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
+use statement::intent::{Input, Ordered, Output, To};
+use statement::{About, Paper, PolicyRef, Says, Signed, Statement};
+
+pub(crate) fn statement(data: &[u8]) {
+    // The first line is the same in all of them.
+    let whole = [b"cofferdam-statement-v1\n", data].concat();
+    for bytes in [data, &whole] {
+        if let Ok(statement) = Statement::parse(bytes) {
+            assert_eq!(statement.encode(), bytes);
+        }
+        if let Ok(signed) = Signed::from_file(bytes) {
+            assert_eq!(signed.to_file(), bytes);
+        }
+    }
+}
+
+pub(crate) fn intent(data: &[u8]) {
+    let whole = [b"cofferdam-intent-v1\n", data].concat();
+    for bytes in [data, &whole] {
+        if let Ok(paper) = Paper::parse(bytes) {
+            assert_eq!(paper.encode(), bytes);
+        }
+    }
+}
+
+fn says(says: Says) -> Statement {
+    Statement {
+        says,
+        log: "cofferdam/9f3a".into(),
+        network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".into(),
+        officer: KeyName::parse("alice").unwrap(),
+        expires_unix: 1_767_225_600,
+        nonce: [5; 16],
+    }
+}
+
+fn policy() -> PolicyRef {
+    PolicyRef { version: 7, digest: [3; 32] }
+}
+
+pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
+    let about = About { request: RequestId([1; 16]), intent: [2; 32], policy: policy() };
+    let kinds = [
+        Says::Approve(about),
+        Says::Reject(about),
+        Says::Veto(about),
+        Says::Revoke([4; 32]),
+        Says::Unfreeze([4; 32]),
+        Says::Freeze(Scope::Everything),
+        Says::Freeze(Scope::Wallet(WalletName::parse("hot").unwrap())),
+    ];
+    let mut seeds: Vec<Vec<u8>> = kinds.map(|kind| says(kind).encode()).into();
+    let signed =
+        Signed { statement: says(Says::Freeze(Scope::Everything)).encode(), signature: [9; 64] };
+    seeds.push(signed.to_file());
+    seeds
+}
+
+pub(crate) fn intent_seeds() -> Vec<Vec<u8>> {
+    let external = |address: &str, label: Option<&str>| To::External {
+        address: address.into(),
+        label: label.map(Into::into),
+    };
+    let output = |to| Output { amount: 100_000, to };
+    let paper = Paper {
+        network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".into(),
+        request: RequestId([1; 16]),
+        client: ClientName::parse("watcher-1").unwrap(),
+        lane: LaneName::parse("withdraw").unwrap(),
+        wallet: WalletName::parse("hot").unwrap(),
+        tier: "token-hd".into(),
+        transaction: [2; 32],
+        inputs: vec![Input { coin: format!("{}:1", "03".repeat(32)), amount: 500_000 }],
+        outputs: vec![
+            output(external("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080", Some("Bank, main"))),
+            output(external("script:6a", None)),
+            output(To::Change { index: 4 }),
+            output(To::Cold { wallet: WalletName::parse("vault").unwrap(), index: 9 }),
+        ],
+        fee: 1_000,
+        orders: vec![Ordered {
+            id: OrderId::parse("invoice-7").unwrap(),
+            signer: KeyName::parse("shop").unwrap(),
+            digest: [4; 32],
+        }],
+        policy: policy(),
+        asked_unix: 1_767_225_000,
+        expires_unix: 1_767_225_600,
+    };
+    vec![paper.encode()]
+}

@@ -1,0 +1,320 @@
+//! `officer pending`, `show`, `approve` and the rest. It never signs about a request before it was decoded here, and
+//! never without a yes from a person or from a script that says so.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead as _, IsTerminal as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+use policy::evidence::FreezeScope;
+use proto::{
+    NotificationsRequest, PendingReply, PendingRequest, ShowReply, ShowRequest, SubmitRequest,
+};
+use serde_json::json;
+use statement::{About, Says, Signed, Statement, parse_scope};
+
+use super::decode::{Decoded, decode};
+use super::desk::{Desk, refusal};
+use super::show;
+use crate::key::{Key, fill};
+use crate::text::{parse_span, time, words};
+
+/// What every command needs.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Your settings.
+    #[arg(long, default_value = "officer.toml")]
+    pub config: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a statement is made.
+#[derive(Debug, Args)]
+pub struct Saying {
+    /// Settings and form.
+    #[command(flatten)]
+    pub common: Common,
+    /// How long the statement may count: 90s, 15m, 2h, 7d; at most 31 days.
+    #[arg(long, value_parser = parse_span, default_value = "8h")]
+    pub valid_for: u64,
+    /// Do not ask. For scripts alone.
+    #[arg(long)]
+    pub yes: bool,
+    /// Write the statement to this file and send nothing.
+    #[arg(long)]
+    pub offline: Option<PathBuf>,
+}
+
+/// A statement about a request.
+#[derive(Debug, Args)]
+pub struct OnRequest {
+    /// The request's id, as `officer pending` shows it.
+    pub request: String,
+    /// How it is said.
+    #[command(flatten)]
+    pub saying: Saying,
+}
+
+/// A statement about an earlier one.
+#[derive(Debug, Args)]
+pub struct OnStatement {
+    /// The statement's SHA-256, as `officer pending` shows it.
+    pub statement: String,
+    /// How it is said.
+    #[command(flatten)]
+    pub saying: Saying,
+}
+
+/// A freeze.
+#[derive(Debug, Args)]
+pub struct OnScope {
+    /// everything, evacuation, or `wallet NAME`, `lane NAME`, `client NAME`.
+    #[arg(required = true, num_args = 1..=2)]
+    pub scope: Vec<String>,
+    /// How it is said.
+    #[command(flatten)]
+    pub saying: Saying,
+}
+
+/// `officer pending`.
+///
+/// # Errors
+/// When the signer cannot be asked, or is another one.
+pub async fn pending(common: &Common, out: &mut impl Write) -> Result<()> {
+    let desk = Desk::load(&common.config)?;
+    let reply = ask_pending(&desk).await?;
+    if common.json {
+        writeln!(out, "{}", show::pending_json(&reply))?;
+        return Ok(());
+    }
+    show::pending(&reply, out)
+}
+
+/// `officer show`.
+///
+/// # Errors
+/// When it cannot be asked for, or is not what the service says it is.
+pub async fn show_one(request: &str, common: &Common, out: &mut impl Write) -> Result<()> {
+    let desk = Desk::load(&common.config)?;
+    let (decoded, shown) = look(&desk, request).await?;
+    if common.json {
+        writeln!(out, "{}", show::request_json(&decoded, &shown))?;
+        return Ok(());
+    }
+    show::request(&decoded, &shown, out)
+}
+
+/// `officer watch`: one line for each thing that happens, until the signer ends.
+///
+/// # Errors
+/// When the signer cannot be asked.
+pub async fn notifications(common: &Common, out: &mut impl Write) -> Result<()> {
+    let desk = Desk::load(&common.config)?;
+    let mut client = desk.connect().await?;
+    let heard = client.notifications(NotificationsRequest {}).await;
+    let mut heard = heard.map_err(|status| refusal(&status))?.into_inner();
+    while let Some(notice) = heard.message().await.map_err(|status| refusal(&status))? {
+        let request = hex::encode(&notice.request_id);
+        if common.json {
+            let reasons = notice.reasons.iter();
+            let reasons: Vec<_> =
+                reasons.map(|reason| json!({ "code": reason.code, "text": reason.text })).collect();
+            let (unix_ms, kind) = (notice.unix_ms, &notice.kind);
+            writeln!(
+                out,
+                "{}",
+                json!({ "unix_ms": unix_ms, "kind": kind, "request": request, "reasons": reasons })
+            )?;
+        } else {
+            let reasons: Vec<String> =
+                notice.reasons.iter().map(|r| format!("{}: {}", r.code, r.text)).collect();
+            let when = time(notice.unix_ms / 1000);
+            writeln!(
+                out,
+                "{when}  {:<8} {request} {}",
+                words(&notice.kind),
+                words(&reasons.join("; "))
+            )?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// `officer approve`, `reject`, `veto`: decodes, shows, asks, signs.
+///
+/// # Errors
+/// When it is not what the service says it is, or nobody says yes, or the signer says no.
+pub async fn on_request(
+    args: &OnRequest,
+    says: fn(About) -> Says,
+    out: &mut impl Write,
+) -> Result<()> {
+    let desk = Desk::load(&args.saying.common.config)?;
+    let (decoded, shown) = look(&desk, &args.request).await?;
+    let paper = &decoded.paper;
+    let says = says(About { request: paper.request, intent: paper.digest(), policy: paper.policy });
+    show::request(&decoded, &shown, &mut to_people(&args.saying, out))?;
+    say(&desk, &args.saying, says, paper.expires_unix, out).await
+}
+
+/// `officer revoke`, `unfreeze`.
+///
+/// # Errors
+/// When nobody says yes, or the signer says no.
+pub async fn on_statement(
+    args: &OnStatement,
+    says: fn([u8; 32]) -> Says,
+    out: &mut impl Write,
+) -> Result<()> {
+    let desk = Desk::load(&args.saying.common.config)?;
+    say(&desk, &args.saying, says(bytes(&args.statement)?), u64::MAX, out).await
+}
+
+/// `officer freeze`: needs nothing but the settings and the key, so that it works when nothing else does.
+///
+/// # Errors
+/// When nobody says yes, or the signer says no.
+pub async fn freeze(args: &OnScope, out: &mut impl Write) -> Result<()> {
+    let desk = Desk::load(&args.saying.common.config)?;
+    let scope: FreezeScope = parse_scope(&args.scope.join(" ")).map_err(anyhow::Error::msg)?;
+    say(&desk, &args.saying, Says::Freeze(scope), u64::MAX, out).await
+}
+
+async fn ask_pending(desk: &Desk) -> Result<PendingReply> {
+    let mut client = desk.connect().await?;
+    let reply = client.pending(PendingRequest {}).await;
+    let reply = reply.map_err(|status| refusal(&status))?.into_inner();
+    desk.is_its_log(&reply.log)?;
+    Ok(reply)
+}
+
+/// Asks for a request and decodes it here.
+async fn look(desk: &Desk, request: &str) -> Result<(Decoded, ShowReply)> {
+    let id: [u8; 16] = bytes(request)?;
+    let mut client = desk.connect().await?;
+    let shown = client.show(ShowRequest { request_id: id.to_vec() }).await;
+    let shown = shown.map_err(|status| refusal(&status))?.into_inner();
+    desk.is_its_log(&shown.log)?;
+    let decoded = decode(&shown, &desk.rules()?)?;
+    ensure!(
+        decoded.paper.request.0 == id,
+        "the signer showed another request than the one that was asked for"
+    );
+    Ok((decoded, shown))
+}
+
+/// Asks, signs, and sends or writes a statement.
+async fn say(
+    desk: &Desk,
+    saying: &Saying,
+    says: Says,
+    ends_unix: u64,
+    out: &mut impl Write,
+) -> Result<()> {
+    let key = desk.key()?;
+    let statement = statement(desk, &key, says, saying.valid_for, ends_unix)?;
+    ask(&statement, saying, out)?;
+    let bytes = statement.encode();
+    let signed = Signed { signature: key.sign(&bytes), statement: bytes };
+    let digest = hex::encode(statement.digest());
+    let said = match &saying.offline {
+        Some(file) => {
+            write(file, &signed)?;
+            format!(
+                "written to {}: hand it to the signer's host, for the inbox in its state folder",
+                file.display()
+            )
+        }
+        None => {
+            let Signed { statement, signature } = signed;
+            let request = SubmitRequest { statement, signature: signature.to_vec() };
+            let reply = desk.connect().await?.submit(request).await;
+            words(&reply.map_err(|status| refusal(&status))?.into_inner().said)
+        }
+    };
+    if saying.common.json {
+        writeln!(out, "{}", json!({ "statement": digest, "said": said }))?;
+        return Ok(());
+    }
+    writeln!(out, "statement   {digest}\n{said}")?;
+    Ok(())
+}
+
+fn statement(
+    desk: &Desk,
+    key: &Key,
+    says: Says,
+    valid_for: u64,
+    ends_unix: u64,
+) -> Result<Statement> {
+    let rules = desk.rules()?;
+    let officer = key.named(desk.name.as_deref())?;
+    let known = rules.officer(&officer);
+    let known = known.with_context(|| format!("the policy has no officer \"{officer}\""))?;
+    ensure!(
+        known.key == policy::people::OfficerKey::Ed25519(key.public()),
+        "the policy has another key for \"{officer}\" than {}",
+        desk.key.display()
+    );
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut nonce = [0; 16];
+    fill(&mut nonce)?;
+    Ok(Statement {
+        says,
+        log: desk.log.clone(),
+        network: rules.network().chain_id().to_string(),
+        officer,
+        expires_unix: now.saturating_add(valid_for).min(ends_unix),
+        nonce,
+    })
+}
+
+/// A person's yes, or a script's.
+fn ask(statement: &Statement, saying: &Saying, out: &mut impl Write) -> Result<()> {
+    let (verb, until) = (statement.says.verb(), time(statement.expires_unix));
+    let people = &mut to_people(saying, out);
+    writeln!(people, "\n{}", String::from_utf8_lossy(&statement.encode()).trim_end())?;
+    if saying.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody is here to say yes: on a terminal you are asked, and --yes is for scripts");
+    }
+    write!(people, "\n{verb}, as {}, until {until}? Type {verb}: ", statement.officer)?;
+    people.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    ensure!(answer.trim() == verb, "nothing was signed");
+    Ok(())
+}
+
+/// With `--json`, words go elsewhere.
+fn to_people<'a>(saying: &Saying, out: &'a mut impl Write) -> Box<dyn Write + 'a> {
+    if saying.common.json { Box::new(std::io::stderr()) } else { Box::new(out) }
+}
+
+/// Whole or not at all: a signer may look into the folder at any time.
+fn write(file: &Path, signed: &Signed) -> Result<()> {
+    let mut fresh = file.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    ensure!(!file.exists(), "{} is there already", file.display());
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&fresh);
+    let mut made = made.with_context(|| format!("cannot make {}", fresh.display()))?;
+    made.write_all(&signed.to_file())?;
+    made.sync_all()?;
+    std::fs::rename(&fresh, file).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn bytes<const N: usize>(text: &str) -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let read = hex::decode_to_slice(text, &mut bytes);
+    ensure!(read.is_ok(), "\"{}\" is not {} hex digits", words(text), N.saturating_mul(2));
+    Ok(bytes)
+}

@@ -1,0 +1,10 @@
+//! What waits for officers at a signer, and what they say of it. It never takes the service's word for what a transaction
+//! does: it decodes the bytes itself, writes the canonical intent anew, and asks only when both are the same to the byte.
+//!
+//! Reading order: [`desk`] (settings and the line to the signer), [`decode`] (from bytes to the canonical intent), `show`
+//! (in words), [`commands`].
+
+pub mod desk;
+pub mod decode;
+pub mod commands;
+mod show;

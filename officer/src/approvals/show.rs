@@ -1,0 +1,210 @@
+//! What waits, in words and as JSON. It never shows what was not decoded here without saying whose word it is.
+
+use std::io::Write;
+
+use anyhow::Result;
+use proto::{PendingReply, ShowReply, WaitingRequest};
+use serde_json::{Value, json};
+use statement::intent::To;
+
+use super::decode::Decoded;
+use crate::text::{btc, time, words};
+
+/// `pending`.
+pub(super) fn pending(reply: &PendingReply, out: &mut impl Write) -> Result<()> {
+    writeln!(
+        out,
+        "policy      version {}, sha256 {}",
+        reply.policy_version,
+        hex::encode(&reply.policy_digest)
+    )?;
+    if reply.waiting.is_empty() {
+        writeln!(out, "waiting     nothing")?;
+    }
+    for waiting in &reply.waiting {
+        writeln!(out, "\nwaiting     {}", hex::encode(&waiting.request_id))?;
+        waits(waiting, out)?;
+    }
+    for freeze in &reply.freezes {
+        let (scope, officer) = (words(&freeze.scope), words(&freeze.officer));
+        writeln!(out, "\nFROZEN      {scope}, by {officer} since {}", time(freeze.at_unix))?;
+        writeln!(out, "  statement   {}", hex::encode(&freeze.statement))?;
+        if !freeze.lifting.is_empty() {
+            writeln!(out, "  lifting     {}", words(&freeze.lifting.join(", ")))?;
+        }
+    }
+    Ok(())
+}
+
+fn waits(waiting: &WaitingRequest, out: &mut impl Write) -> Result<()> {
+    let (asked, expires) = (time(waiting.asked_unix), time(waiting.expires_unix));
+    writeln!(out, "  since       {asked}, until {expires}")?;
+    for reason in &waiting.requirements {
+        writeln!(out, "  waits for   {}", words(&reason.text))?;
+    }
+    for approval in &waiting.approvals {
+        let (officer, until) = (words(&approval.officer), time(approval.expires_unix));
+        writeln!(
+            out,
+            "  approved    by {officer}, until {until}; statement {}",
+            hex::encode(&approval.statement)
+        )?;
+    }
+    Ok(())
+}
+
+/// `show`: first what the bytes say, then what the signer's log says besides.
+pub(super) fn request(decoded: &Decoded, shown: &ShowReply, out: &mut impl Write) -> Result<()> {
+    let paper = &decoded.paper;
+    writeln!(out, "request     {}", hex::encode(paper.request.0))?;
+    writeln!(out, "asked by    {} on lane {}", paper.client, paper.lane)?;
+    writeln!(out, "wallet      {} ({}) on {}", paper.wallet, paper.tier, paper.network)?;
+    for output in &paper.outputs {
+        let amount = btc(output.amount);
+        match &output.to {
+            To::External { address, label } => {
+                let label =
+                    label.as_deref().map_or("NO NAME in the policy's lists".to_owned(), words);
+                writeln!(
+                    out,
+                    "\nPAYS        {amount}\n  to          {}\n  who is      {label}",
+                    words(address)
+                )?;
+                history(address, shown, out)?;
+            }
+            To::Change { index } => {
+                writeln!(out, "\nchange      {amount}, back to {} at {index}", paper.wallet)?
+            }
+            To::Cold { wallet, index } => {
+                writeln!(out, "\nto cold     {amount}, {wallet} at {index}")?
+            }
+        }
+    }
+    let inputs: u128 = paper.inputs.iter().map(|input| input.amount).sum();
+    writeln!(out, "\nspends      {} in {} coins", btc(inputs), paper.inputs.len())?;
+    for input in &paper.inputs {
+        writeln!(out, "  coin        {} of {}", input.coin, btc(input.amount))?;
+    }
+    writeln!(out, "fee         {}", btc(paper.fee))?;
+    for order in &paper.orders {
+        writeln!(
+            out,
+            "order       {} signed by {}, sha256 {}",
+            order.id,
+            order.signer,
+            hex::encode(order.digest)
+        )?;
+    }
+    writeln!(
+        out,
+        "policy      version {}, sha256 {}",
+        paper.policy.version,
+        hex::encode(paper.policy.digest)
+    )?;
+    writeln!(out, "intent      sha256 {}", hex::encode(paper.digest()))?;
+    writeln!(
+        out,
+        "All of this was decoded here, and is what the service says to the byte. By its log's word:"
+    )?;
+    if let Some(waiting) = &shown.waiting {
+        waits(waiting, out)?;
+    }
+    Ok(())
+}
+
+fn history(address: &str, shown: &ShowReply, out: &mut impl Write) -> Result<()> {
+    let paid = shown.history.iter().find(|paid| paid.address == address);
+    match paid.map(|paid| (paid.times, paid.units.parse::<u128>().unwrap_or_default())) {
+        None | Some((0, _)) => writeln!(out, "  paid before NEVER, by the signer's log")?,
+        Some((times, units)) => {
+            writeln!(
+                out,
+                "  paid before {times} times, {} in all, by the signer's log",
+                btc(units)
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// `pending --json`.
+pub(super) fn pending_json(reply: &PendingReply) -> Value {
+    let freezes: Vec<Value> = reply
+        .freezes
+        .iter()
+        .map(|freeze| {
+            json!({
+                "statement": hex::encode(&freeze.statement),
+                "scope": freeze.scope,
+                "officer": freeze.officer,
+                "at_unix": freeze.at_unix,
+                "lifting": freeze.lifting,
+            })
+        })
+        .collect();
+    json!({
+        "log": reply.log,
+        "network": reply.network,
+        "policy_version": reply.policy_version,
+        "policy_digest": hex::encode(&reply.policy_digest),
+        "waiting": reply.waiting.iter().map(waits_json).collect::<Vec<_>>(),
+        "freezes": freezes,
+    })
+}
+
+fn waits_json(waiting: &WaitingRequest) -> Value {
+    let requirements =
+        waiting.requirements.iter().map(|r| json!({ "code": r.code, "text": r.text }));
+    let approvals = waiting.approvals.iter().map(|approval| {
+        json!({
+            "officer": approval.officer,
+            "statement": hex::encode(&approval.statement),
+            "at_unix": approval.at_unix,
+            "expires_unix": approval.expires_unix,
+        })
+    });
+    json!({
+        "request": hex::encode(&waiting.request_id),
+        "intent": hex::encode(&waiting.intent_digest),
+        "asked_unix": waiting.asked_unix,
+        "expires_unix": waiting.expires_unix,
+        "requirements": requirements.collect::<Vec<_>>(),
+        "approvals": approvals.collect::<Vec<_>>(),
+    })
+}
+
+/// `show --json`.
+pub(super) fn request_json(decoded: &Decoded, shown: &ShowReply) -> Value {
+    let paper = &decoded.paper;
+    let outputs: Vec<Value> = paper
+        .outputs
+        .iter()
+        .map(|output| match &output.to {
+            To::External { address, label } => {
+                let paid = shown.history.iter().find(|paid| paid.address == *address);
+                json!({
+                    "units": output.amount.to_string(), "to": "external", "address": address, "label": label,
+                    "paid_before": paid.map(|paid| json!({ "times": paid.times, "units": paid.units })),
+                })
+            }
+            To::Change { index } => {
+                json!({ "units": output.amount.to_string(), "to": "change", "index": index })
+            }
+            To::Cold { wallet, index } => json!({
+                "units": output.amount.to_string(), "to": "cold", "wallet": wallet.as_str(), "index": index,
+            }),
+        })
+        .collect();
+    json!({
+        "request": hex::encode(paper.request.0),
+        "intent": hex::encode(paper.digest()),
+        "client": paper.client.as_str(),
+        "lane": paper.lane.as_str(),
+        "wallet": paper.wallet.as_str(),
+        "txid_unsigned": decoded.transaction.compute_txid().to_string(),
+        "outputs": outputs,
+        "fee": paper.fee.to_string(),
+        "orders": paper.orders.iter().map(|order| order.id.as_str()).collect::<Vec<_>>(),
+        "waiting": shown.waiting.as_ref().map(waits_json),
+    })
+}

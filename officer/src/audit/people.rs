@@ -1,0 +1,247 @@
+//! What the log says that officers said: every signature again, every statement once, and nothing given out that was frozen,
+//! or without the approvals that its spend says were there. It never decides which rules should have asked.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use audit::entry::{Awaiting, Spend};
+use policy::Rules;
+use policy::evidence::FreezeScope;
+use policy::intent::RequestId;
+use policy::names::{KeyName, RuleName};
+use policy::people::OfficerKey;
+use sha2::{Digest as _, Sha256};
+use statement::{About, Paper, Says, Signed, Statement};
+
+use crate::policies;
+
+/// An answer is written down up to a second after it was decided.
+const GRACE_SECONDS: u64 = 1;
+
+/// Everything that people had a part in.
+#[derive(Debug, Default)]
+pub(super) struct People {
+    log: String,
+    network: String,
+    /// The policy in force; `None` when its text is none that this program reads.
+    rules: Option<Rules>,
+    waits: HashMap<RequestId, Wait>,
+    nonces: HashSet<(KeyName, [u8; 16])>,
+    freezes: BTreeMap<[u8; 32], Frozen>,
+    statements: u64,
+}
+
+#[derive(Debug)]
+struct Wait {
+    paper: Paper,
+    /// By officer: until when, and by which statement.
+    approvals: BTreeMap<KeyName, (u64, [u8; 32])>,
+}
+
+#[derive(Debug)]
+struct Frozen {
+    scope: FreezeScope,
+    /// By officer: until when.
+    lifting: BTreeMap<KeyName, u64>,
+}
+
+impl People {
+    /// How many statements were verified.
+    pub(super) fn statements(&self) -> u64 {
+        self.statements
+    }
+
+    pub(super) fn begin(&mut self, log: &str, network: &str) {
+        log.clone_into(&mut self.log);
+        network.clone_into(&mut self.network);
+    }
+
+    pub(super) fn activate(&mut self, text: &str) {
+        self.rules = policies::view(text, None).ok();
+    }
+
+    /// A request waits: its intent is what its transaction does, as far as this entry can tell.
+    pub(super) fn wait(&mut self, awaiting: &Awaiting) -> Result<(), String> {
+        let Awaiting { spend, intent, expires_unix, .. } = awaiting;
+        let paper = Paper::parse(intent.as_bytes()).map_err(|error| error.to_string())?;
+        let rules = self.rules()?;
+        let slots = spend.slots.iter().map(|slot| slot.amount);
+        let same = [
+            ("request", paper.request.0 == spend.request),
+            ("client", paper.client.as_str() == spend.caller),
+            ("lane", paper.lane.as_str() == spend.lane),
+            ("wallet", paper.wallet.as_str() == spend.wallet),
+            ("fee", paper.fee == spend.fee),
+            ("inputs", paper.inputs.iter().map(|input| input.amount).eq(slots)),
+            (
+                "transaction",
+                paper.transaction == <[u8; 32]>::from(Sha256::digest(&spend.transaction)),
+            ),
+            ("end", paper.expires_unix == *expires_unix),
+            (
+                "policy",
+                paper.policy.version == rules.version() && paper.policy.digest == *rules.digest(),
+            ),
+        ];
+        if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
+            return Err(format!("a request waits with another {what} in its intent"));
+        }
+        let wait = Wait { approvals: BTreeMap::new(), paper };
+        self.waits.insert(wait.paper.request, wait);
+        Ok(())
+    }
+
+    /// It waits no longer.
+    pub(super) fn end(&mut self, request: [u8; 16]) -> Result<(), String> {
+        let ended = self.waits.remove(&RequestId(request));
+        ended.map(drop).ok_or_else(|| "a wait ended that had not begun".to_owned())
+    }
+
+    /// An officer said something.
+    pub(super) fn hear(
+        &mut self,
+        statement: &[u8],
+        signature: &[u8],
+        key: &[u8; 32],
+        unix_s: u64,
+    ) -> Result<(), String> {
+        let signature = signature.try_into().map_err(|_| "a signature is not 64 bytes")?;
+        let signed = Signed { statement: statement.to_vec(), signature };
+        let said = signed.verify(key).map_err(|error| error.to_string())?;
+        self.counts(&said, key, unix_s)?;
+        self.statements = self.statements.saturating_add(1);
+        let (digest, officer, until) = (said.digest(), said.officer, said.expires_unix);
+        match said.says {
+            Says::Approve(about) => {
+                self.about(&about)?.approvals.insert(officer, (until, digest));
+            }
+            Says::Reject(about) | Says::Veto(about) => {
+                self.about(&about)?;
+            }
+            Says::Revoke(approval) => {
+                for wait in self.waits.values_mut() {
+                    wait.approvals.retain(|by, (_, given)| *by != officer || *given != approval);
+                }
+            }
+            Says::Freeze(scope) => {
+                self.freezes.insert(digest, Frozen { scope, lifting: BTreeMap::new() });
+            }
+            Says::Unfreeze(freeze) => {
+                let frozen = self.freezes.get_mut(&freeze);
+                let frozen = frozen.ok_or("a freeze is to be lifted that is not there")?;
+                frozen.lifting.insert(officer, until);
+            }
+        }
+        Ok(())
+    }
+
+    /// Enough officers said so.
+    pub(super) fn lift(
+        &mut self,
+        freeze: &[u8; 32],
+        officers: &[String],
+        unix_s: u64,
+    ) -> Result<(), String> {
+        let frozen = self.freezes.remove(freeze).ok_or("a freeze was lifted that is not there")?;
+        let said = |name: &&KeyName| {
+            frozen
+                .lifting
+                .get(*name)
+                .is_some_and(|until| unix_s <= until.saturating_add(GRACE_SECONDS))
+        };
+        let named = officers.iter().filter_map(|name| KeyName::parse(name).ok());
+        let named: Vec<KeyName> = named.collect();
+        let by: BTreeSet<&KeyName> = named.iter().filter(said).collect();
+        if by.len() != officers.len() || !self.rules()?.may_unfreeze(&by) {
+            return Err("a freeze was lifted that not enough officers lifted".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A transaction was given out: whoever had to approve it, by the rules that its spend says were met, had, and nothing
+    /// of it was frozen.
+    pub(super) fn signed(&mut self, spend: &Spend, unix_s: u64) -> Result<(), String> {
+        self.is_free(spend)?;
+        let wait = self.waits.remove(&RequestId(spend.request));
+        let Some(rules) = self.rules.as_ref().filter(|rules| rules.version() == spend.policy)
+        else {
+            return Ok(());
+        };
+        let ordered = |key: &[u8; 32]| spend.orders.iter().any(|order| order.key == *key);
+        let keys = rules.order_keys().iter().filter(|key| ordered(&key.public_key));
+        let orderers: BTreeSet<&KeyName> = keys.filter_map(|key| key.officer.as_ref()).collect();
+        let counts = |(officer, (until, _)): &(&KeyName, &(u64, [u8; 32]))| {
+            let key = rules.officer(officer).map(|officer| officer.key);
+            let own = matches!(key, Some(OfficerKey::Ed25519(key)) if ordered(&key));
+            !own && !orderers.contains(officer) && unix_s <= until.saturating_add(GRACE_SECONDS)
+        };
+        let wait = wait.filter(|wait| wait.paper.policy.version == rules.version());
+        let approvals = wait.iter().flat_map(|wait| &wait.approvals);
+        let by: BTreeSet<&KeyName> = approvals.filter(counts).map(|(officer, _)| officer).collect();
+        for rule in spend.trace.iter().filter_map(|line| approved(line)) {
+            let name = RuleName::parse(rule).map_err(|error| error.to_string())?;
+            if !rules.is_approved(&name, &by) {
+                return Err(format!(
+                    "it was signed without the approvals that \"{rule}\" asks for"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_free(&self, spend: &Spend) -> Result<(), String> {
+        let lanes = self.rules.iter().flat_map(|rules| rules.lanes());
+        let mut lanes = lanes.filter(|lane| lane.name.as_str() == spend.lane);
+        let evacuates = lanes.any(policy::rules::Lane::is_evacuation);
+        let stops = |scope: &FreezeScope| match scope {
+            FreezeScope::Everything => !evacuates,
+            FreezeScope::Evacuation => evacuates,
+            FreezeScope::Wallet(wallet) => !evacuates && wallet.as_str() == spend.wallet,
+            FreezeScope::Lane(lane) => !evacuates && lane.as_str() == spend.lane,
+            FreezeScope::Client(client) => !evacuates && client.as_str() == spend.caller,
+        };
+        match self.freezes.values().find(|frozen| stops(&frozen.scope)) {
+            None => Ok(()),
+            Some(frozen) => Err(format!("it was signed while {} was frozen", frozen.scope)),
+        }
+    }
+
+    /// Whether a statement is by an officer of the policy in force, for this log, in time, and new.
+    fn counts(&mut self, said: &Statement, key: &[u8; 32], unix_s: u64) -> Result<(), String> {
+        let officer = self.rules()?.officer(&said.officer).map(|officer| officer.key);
+        if officer != Some(OfficerKey::Ed25519(*key)) {
+            return Err(format!("\"{}\" has no such key in the policy in force", said.officer));
+        }
+        if said.log != self.log || said.network != self.network {
+            return Err("a statement was taken that is for another signer".to_owned());
+        }
+        if unix_s > said.expires_unix.saturating_add(GRACE_SECONDS) {
+            return Err("a statement was taken that had ended".to_owned());
+        }
+        match self.nonces.insert((said.officer.clone(), said.nonce)) {
+            true => Ok(()),
+            false => Err("a statement was taken twice".to_owned()),
+        }
+    }
+
+    fn about(&mut self, about: &About) -> Result<&mut Wait, String> {
+        let wait = self.waits.get_mut(&about.request);
+        let wait = wait.filter(|wait| {
+            wait.paper.digest() == about.intent && wait.paper.policy == about.policy
+        });
+        wait.ok_or_else(|| {
+            "a statement was taken about a request that does not wait like that".to_owned()
+        })
+    }
+
+    fn rules(&self) -> Result<&Rules, String> {
+        self.rules.as_ref().ok_or_else(|| {
+            "the policy in force cannot be read, and people are asked by it".to_owned()
+        })
+    }
+}
+
+/// The rule whose approvals a line of a trace says are there.
+fn approved(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("pass approvals: \"")?;
+    rest.split_once('"').map(|(rule, _)| rule)
+}

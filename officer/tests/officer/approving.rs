@@ -1,0 +1,252 @@
+//! What waits for officers, decoded by two programs that share no code for it: they agree, and a service that lies about
+//! a byte of it is caught.
+
+use bitcoin::psbt::Psbt;
+use bitcoin::{Amount, Transaction};
+use policy::Rules;
+use policy::evidence::FreezeScope;
+use policy::names::ClientName;
+use proto::ShowReply;
+use signer::officers::paper;
+use signer::request::{Draft, asked};
+use signer::wallets::Wallets;
+use statement::intent::To;
+use statement::{Paper, Says, Signed};
+
+use crate::common::{
+    self, Coin, Descriptors, FAR, Knobs, Out, address, coin, header, order, own, signed, stranger,
+    to,
+};
+use crate::support::officer as run;
+use officer::approvals::decode::decode;
+
+/// A policy by which payouts wait, and which has a name for one destination.
+fn rules() -> Rules {
+    let bank = address(&stranger(4));
+    let more = format!(
+        "[[officer]]\nname = \"alice\"\ndomain = \"zurich\"\ned25519 = \"{}\"\n\
+         [[group]]\nname = \"treasury\"\nmembers = [\"alice\"]\n\
+         [[list]]\nname = \"banks\"\nentries = [{{ label = \"Bank of Zurich\", address = \"{bank}\" }}]\n\
+         [[require]]\nname = \"all\"\nwhen = {{}}\napprovals = \"1 of treasury\"\n",
+        hex::encode(common::officer().verifying_key().to_bytes())
+    );
+    common::rules(&Descriptors::fixed(), &Knobs { more, ..Knobs::default() })
+}
+
+/// What an honest service shows, made by the signer's own code.
+fn honest(rules: &Rules, lane: &str, coins: &[Coin], outs: &[Out]) -> ShowReply {
+    let wallet = if lane == "sweep" { "deposits" } else { "hot" };
+    let mut header = header("k1", lane, wallet, &common::psbt(coins, outs));
+    if lane == "withdraw" {
+        header.orders = vec![signed(&order("invoice-7", 100_000, &address(&stranger(4)), FAR))];
+    }
+    let wallets = Wallets::new(rules).unwrap();
+    let asked = asked(ClientName::parse("watcher-1").unwrap(), "k1").unwrap();
+    let mut draft = Draft::read(asked, &header, rules, &wallets).unwrap();
+    for coin in coins {
+        draft.add_parent(&coin.parent_bytes()).unwrap();
+    }
+    let request = draft.prove(rules, &wallets, [100, 100]).unwrap();
+    let paper = paper::write(&request, rules, &wallets, 1_767_225_000, 1_767_225_600);
+    let shown = request.shown().unwrap();
+    let order = |order: audit::entry::SignedOrder| proto::SignedOrder {
+        order: order.order,
+        signature: order.signature,
+        signer: order.signer,
+    };
+    ShowReply {
+        intent: paper.encode(),
+        psbt: shown.psbt,
+        parents: shown.parents,
+        orders: shown.orders.into_iter().map(order).collect(),
+        ..ShowReply::default()
+    }
+}
+
+fn payout() -> (Rules, ShowReply) {
+    let (rules, wallets) = (rules(), Descriptors::fixed());
+    let coins =
+        [coin(&wallets.hot, false, 1, 300_000, 1, 2), coin(&wallets.hot, true, 3, 200_000, 2, 1)];
+    let outs = [
+        to(stranger(4), 100_000),
+        to(stranger(5), 50_000),
+        own(&wallets.hot, true, 2, 200_000),
+        own(&wallets.cold, false, 7, 149_000),
+    ];
+    let shown = honest(&rules, "withdraw", &coins, &outs);
+    (rules, shown)
+}
+
+#[test]
+fn two_programs_write_the_same_intent() {
+    let (rules, shown) = payout();
+    let decoded = decode(&shown, &rules).unwrap();
+    let labels: Vec<_> = decoded.paper.outputs.iter().map(|output| output.to.clone()).collect();
+    assert!(
+        matches!(&labels[0], To::External { label: Some(name), .. } if name == "Bank of Zurich")
+    );
+    assert!(matches!(&labels[1], To::External { label: None, .. }));
+    assert!(matches!(&labels[2], To::Change { index: 2 }));
+    assert!(matches!(&labels[3], To::Cold { index: 7, .. }));
+    assert_eq!((decoded.paper.fee, decoded.paper.orders.len()), (1_000, 1));
+
+    let wallets = Descriptors::fixed();
+    let coins = [coin(&wallets.deposits, false, 5, 60_000, 3, 3)];
+    let outs = [own(&wallets.cold, false, 0, 59_000)];
+    let rules = self::rules();
+    decode(&honest(&rules, "sweep", &coins, &outs), &rules).unwrap();
+}
+
+#[test]
+fn a_service_that_lies_about_the_transaction_is_caught() {
+    let (rules, honest) = payout();
+    let change = |change: &dyn Fn(&mut Psbt)| {
+        let mut psbt = Psbt::deserialize(&honest.psbt).unwrap();
+        change(&mut psbt);
+        ShowReply { psbt: psbt.serialize(), ..honest.clone() }
+    };
+    let parent = |change: &dyn Fn(&mut Transaction)| {
+        let mut parent: Transaction = bitcoin::consensus::deserialize(&honest.parents[0]).unwrap();
+        change(&mut parent);
+        let mut parents = honest.parents.clone();
+        parents[0] = bitcoin::consensus::serialize(&parent);
+        ShowReply { parents, ..honest.clone() }
+    };
+    let said = |change: &dyn Fn(&mut Paper)| {
+        let mut paper = Paper::parse(&honest.intent).unwrap();
+        change(&mut paper);
+        ShowReply { intent: paper.encode(), ..honest.clone() }
+    };
+    let lies = [
+        ("amount", change(&|psbt| psbt.unsigned_tx.output[0].value = Amount::from_sat(100_001))),
+        ("destination", change(&|psbt| psbt.unsigned_tx.output[0].script_pubkey = stranger(6))),
+        ("change", change(&|psbt| psbt.unsigned_tx.output[2].script_pubkey = stranger(6))),
+        ("cold", change(&|psbt| psbt.unsigned_tx.output[3].script_pubkey = stranger(6))),
+        ("where change is", change(&|psbt| psbt.outputs[2].bip32_derivation.clear())),
+        (
+            "one coin less",
+            change(&|psbt| {
+                psbt.unsigned_tx.input.pop();
+                psbt.inputs.pop();
+            }),
+        ),
+        (
+            "lock time",
+            change(&|psbt| {
+                psbt.unsigned_tx.lock_time = bitcoin::absolute::LockTime::from_height(1).unwrap()
+            }),
+        ),
+        ("a coin's worth", parent(&|parent| parent.output[1].value = Amount::from_sat(299_999))),
+        ("no parent", ShowReply { parents: honest.parents[..1].to_vec(), ..honest.clone() }),
+        ("no order", ShowReply { orders: Vec::new(), ..honest.clone() }),
+        ("fee", said(&|paper| paper.fee = 999)),
+        ("amount said", said(&|paper| paper.outputs[0].amount = 99_999)),
+        (
+            "a name",
+            said(&|paper| {
+                let To::External { label, .. } = &mut paper.outputs[1].to else { panic!() };
+                *label = Some("Bank of Basel".into());
+            }),
+        ),
+        (
+            "an address",
+            said(&|paper| {
+                let To::External { address: to, .. } = &mut paper.outputs[0].to else { panic!() };
+                *to = address(&stranger(6));
+            }),
+        ),
+        ("stranger as change", said(&|paper| paper.outputs[1].to = To::Change { index: 1 })),
+        ("order", said(&|paper| paper.orders.clear())),
+        ("policy", said(&|paper| paper.policy.version = 9)),
+        ("tier", said(&|paper| paper.tier = "cold".into())),
+        ("lane", said(&|paper| paper.lane = policy::names::LaneName::parse("sweep").unwrap())),
+        ("client", said(&|paper| paper.client = ClientName::parse("payout-desk").unwrap())),
+    ];
+    for (what, lie) in lies {
+        assert!(decode(&lie, &rules).is_err(), "{what}");
+    }
+    let mut order = honest.clone();
+    order.orders[0].signature[3] ^= 1;
+    assert!(decode(&order, &rules).is_err(), "order's signature");
+}
+
+/// Every byte of what is shown, the service's own words apart: who asked, on which lane, since when.
+#[test]
+fn no_byte_of_transaction_or_parents_can_be_changed() {
+    let (rules, honest) = payout();
+    let digest = decode(&honest, &rules).unwrap().paper.digest();
+    for at in 0..honest.psbt.len() {
+        let mut lie = honest.clone();
+        lie.psbt[at] ^= 1;
+        // What stands beside the transaction may change where nothing is decided by it.
+        if let Ok(decoded) = decode(&lie, &rules) {
+            assert_eq!(decoded.paper.digest(), digest, "byte {at}");
+            assert_eq!(decoded.paper.encode(), honest.intent, "byte {at}");
+        }
+    }
+    for number in 0..honest.parents.len() {
+        for at in 0..honest.parents[number].len() {
+            let mut lie = honest.clone();
+            lie.parents[number][at] ^= 1;
+            assert!(decode(&lie, &rules).is_err(), "parent {number}, byte {at}");
+        }
+    }
+    for at in 0..honest.intent.len() {
+        let mut lie = honest.clone();
+        lie.intent[at] ^= 1;
+        if let Ok(decoded) = decode(&lie, &rules) {
+            // Not told by any transaction; a statement about it names another digest, and counts for nothing.
+            assert_ne!(decoded.paper.digest(), digest, "byte {at}");
+        }
+    }
+}
+
+/// Certificates and network are gone: a file, an officer's key and the settings are enough.
+#[test]
+fn a_freeze_needs_no_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("passphrase"), "correct horse battery\n").unwrap();
+    let (key, passphrase) = (path("alice.key"), path("passphrase"));
+    let made = run(&[
+        "keygen",
+        "--out",
+        &key,
+        "--name",
+        "alice",
+        "--sealed",
+        "--passphrase-file",
+        &passphrase,
+    ]);
+    let public =
+        made.unwrap().lines().last().unwrap().split_whitespace().last().unwrap().to_owned();
+    let kept = std::fs::read_to_string(&key).unwrap();
+    assert!(kept.starts_with("cofferdam-ed25519-key-v2\n") && !kept.contains("seed"), "{kept}");
+
+    let more =
+        format!("[[officer]]\nname = \"alice\"\ndomain = \"zurich\"\ned25519 = \"{public}\"\n");
+    let text = common::policy_text(&Descriptors::fixed(), &Knobs { more, ..Knobs::default() });
+    std::fs::write(path("policy.toml"), text).unwrap();
+    let settings = "signer = \"https://localhost:1\"\nlog = \"cofferdam/9f3a\"\npolicy = \"policy.toml\"\nkey = \"alice.key\"\n";
+    let settings = format!("{settings}passphrase_file = \"passphrase\"\n");
+    std::fs::write(path("officer.toml"), &settings).unwrap();
+    let (config, file) = (path("officer.toml"), path("freeze.statement"));
+    let freeze = ["freeze", "wallet", "hot", "--config", &config, "--yes", "--offline", &file];
+    assert!(run(&freeze).unwrap().contains("written to"));
+    assert!(run(&freeze).unwrap_err().contains("is there already"));
+
+    let public: [u8; 32] = hex::decode(&public).unwrap().try_into().unwrap();
+    let signed = Signed::from_file(&std::fs::read(&file).unwrap()).unwrap();
+    let said = signed.verify(&public).unwrap();
+    let hot = policy::names::WalletName::parse("hot").unwrap();
+    assert_eq!(said.says, Says::Freeze(FreezeScope::Wallet(hot)));
+    assert_eq!((said.log.as_str(), said.officer.as_str()), ("cofferdam/9f3a", "alice"));
+
+    std::fs::write(path("passphrase"), "correct horse batterz\n").unwrap();
+    assert!(
+        run(&["freeze", "everything", "--config", &config, "--yes", "--offline", &path("b")])
+            .unwrap_err()
+            .contains("another passphrase")
+    );
+    assert!(run(&["pending", "--config", &config]).unwrap_err().contains("--offline"));
+}

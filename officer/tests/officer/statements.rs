@@ -1,0 +1,266 @@
+//! Logs in which officers had a part: what they said is verified again, and nothing is signed without it.
+
+use audit::entry::{Asked, Awaiting, Event, Spend};
+use ed25519_dalek::{Signer as _, SigningKey};
+use officer::audit::{At, Auditor, Report};
+use policy::evidence::FreezeScope;
+use policy::intent::RequestId;
+use policy::names::{ClientName, KeyName, LaneName, WalletName};
+use sha2::{Digest as _, Sha256};
+use statement::intent::Input;
+use statement::{About, Paper, PolicyRef, Says, Statement};
+
+use crate::common::{self, Descriptors, Knobs};
+use crate::support::{
+    NETWORK, admitted, checkpoint, encoded, opened, public, signed, spend, token, unsigned,
+};
+
+fn key(name: &str) -> SigningKey {
+    SigningKey::from_bytes(&[name.as_bytes()[0]; 32])
+}
+
+fn policy() -> String {
+    let officer = |name: &str| {
+        let public = hex::encode(public(&key(name)));
+        format!("[[officer]]\nname = \"{name}\"\ndomain = \"{name}\"\ned25519 = \"{public}\"\n")
+    };
+    let more = [
+        officer("alice").as_str(),
+        officer("bob").as_str(),
+        "[[group]]\nname = \"treasury\"\nmembers = [\"alice\", \"bob\"]\n",
+        "[[require]]\nname = \"all\"\nwhen = { lanes = [\"withdraw\"] }\napprovals = \"1 of treasury\"\n",
+    ]
+    .concat();
+    let head = "unfreeze = \"2 of treasury\"\n".to_owned();
+    common::policy_text(&Descriptors::fixed(), &Knobs { head, more, ..Knobs::default() })
+}
+
+fn policy_ref() -> PolicyRef {
+    PolicyRef { version: 1, digest: Sha256::digest(policy()).into() }
+}
+
+fn allowed() -> Spend {
+    let trace = vec!["pass approvals: \"all\" is met".to_owned()];
+    Spend { trace, ..spend(1, &[1, 2], &["invoice-1"]) }
+}
+
+fn paper() -> Paper {
+    let spend = allowed();
+    Paper {
+        network: NETWORK.to_owned(),
+        request: RequestId([1; 16]),
+        client: ClientName::parse(&spend.caller).unwrap(),
+        lane: LaneName::parse(&spend.lane).unwrap(),
+        wallet: WalletName::parse(&spend.wallet).unwrap(),
+        tier: "token-hd".to_owned(),
+        transaction: Sha256::digest(&spend.transaction).into(),
+        inputs: [1, 2]
+            .map(|n: u8| Input { coin: format!("{}:{n}", hex::encode([n; 32])), amount: 100_000 })
+            .into(),
+        outputs: Vec::new(),
+        fee: spend.fee,
+        orders: Vec::new(),
+        policy: policy_ref(),
+        asked_unix: 1_767_225_600,
+        expires_unix: 1_767_229_200,
+    }
+}
+
+fn awaiting() -> Awaiting {
+    Awaiting {
+        spend: Spend { trace: Vec::new(), ..allowed() },
+        intent: String::from_utf8(paper().encode()).unwrap(),
+        psbt: Vec::new(),
+        parents: Vec::new(),
+        orders: Vec::new(),
+        requirements: vec![Asked {
+            rule: "all".to_owned(),
+            code: "approvals".to_owned(),
+            text: "1 of treasury".to_owned(),
+        }],
+        expires_unix: 1_767_229_200,
+    }
+}
+
+fn says(officer: &str, nonce: u8, says: Says) -> Statement {
+    Statement {
+        says,
+        log: audit::checkpoint::origin(&public(&token())),
+        network: NETWORK.to_owned(),
+        officer: KeyName::parse(officer).unwrap(),
+        expires_unix: 1_767_229_200,
+        nonce: [nonce; 16],
+    }
+}
+
+fn heard(statement: &Statement) -> Event {
+    let key = key(statement.officer.as_str());
+    let bytes = statement.encode();
+    Event::OfficerSaid {
+        signature: key.sign(&bytes).to_bytes().to_vec(),
+        statement: bytes,
+        key: public(&key),
+        way: "officers-desk".to_owned(),
+    }
+}
+
+fn approval() -> Statement {
+    let about =
+        About { request: RequestId([1; 16]), intent: paper().digest(), policy: policy_ref() };
+    says("alice", 1, Says::Approve(about))
+}
+
+fn story() -> Vec<Event> {
+    vec![
+        /* 0 */ opened(),
+        /* 1 */
+        Event::PolicyActivated {
+            version: 1,
+            digest: Sha256::digest(policy()).into(),
+            text: policy(),
+            officers: vec!["alice".to_owned()],
+        },
+        /* 2 */ admitted(1, "withdraw"),
+        /* 3 */ Event::Awaiting(awaiting()),
+        /* 4 */ heard(&approval()),
+        /* 5 */ Event::Spend(allowed()),
+        /* 6 */
+        Event::Signed { request: [1; 16], transaction: signed(unsigned(&[1, 2], 199_000)) },
+    ]
+}
+
+fn audit(story: &[Event]) -> Result<Report, (At, String)> {
+    let entries = encoded(story);
+    let mut auditor = Auditor::new(public(&token()), &[]);
+    let run = || {
+        for (seq, bytes) in (0..).zip(&entries) {
+            auditor.entry(seq, bytes)?;
+        }
+        auditor.checkpoint(&checkpoint(&entries, entries.len()))?;
+        auditor.finish()
+    };
+    run().map_err(|fault| (fault.at, fault.why))
+}
+
+#[test]
+fn what_was_approved_was_approved() {
+    assert_eq!(audit(&story()).unwrap().statements, 1);
+    let freeze = says("bob", 2, Says::Freeze(FreezeScope::Everything));
+    let mut frozen = story();
+    let lift = |officer, nonce| heard(&says(officer, nonce, Says::Unfreeze(freeze.digest())));
+    let lifted = Event::FreezeLifted {
+        freeze: freeze.digest(),
+        policy: 1,
+        officers: vec!["alice".to_owned(), "bob".to_owned()],
+    };
+    let between = [heard(&freeze), lift("alice", 3), lift("bob", 4), lifted];
+    frozen.splice(5..5, between);
+    assert_eq!(audit(&frozen).unwrap().statements, 4);
+}
+
+type Lie = (&'static str, fn(&mut Vec<Event>), u64, &'static str);
+
+const LIES: &[Lie] = &[
+    ("nobody approved", |s| drop(s.remove(4)), 5, "without the approvals"),
+    ("it did not even wait", |s| drop(s.drain(3..5)), 4, "without the approvals"),
+    (
+        "taken back",
+        |s| s.insert(5, heard(&says("alice", 2, Says::Revoke(approval().digest())))),
+        7,
+        "without the approvals",
+    ),
+    (
+        "it waits no longer",
+        |s| {
+            let reason = audit::entry::Reason { code: "expired".to_owned(), text: String::new() };
+            s.insert(5, Event::WaitEnded { request: [1; 16], reason });
+        },
+        7,
+        "without the approvals",
+    ),
+    (
+        "a forged signature",
+        |s| {
+            let Event::OfficerSaid { signature, .. } = &mut s[4] else { panic!() };
+            signature[9] ^= 1;
+        },
+        4,
+        "signature",
+    ),
+    (
+        "another key",
+        |s| {
+            let Event::OfficerSaid { statement, signature, key, .. } = &mut s[4] else { panic!() };
+            let mallory = self::key("mallory");
+            *signature = mallory.sign(statement).to_bytes().to_vec();
+            *key = public(&mallory);
+        },
+        4,
+        "no such key",
+    ),
+    (
+        "another signer's",
+        |s| s[4] = heard(&Statement { log: "cofferdam/other".to_owned(), ..approval() }),
+        4,
+        "another signer",
+    ),
+    (
+        "too late",
+        |s| s[4] = heard(&Statement { expires_unix: 1_767_225_600, ..approval() }),
+        4,
+        "had ended",
+    ),
+    ("twice", |s| s.insert(5, heard(&approval())), 5, "twice"),
+    (
+        "about another intent",
+        |s| {
+            let about =
+                About { request: RequestId([1; 16]), intent: [7; 32], policy: policy_ref() };
+            s[4] = heard(&says("alice", 1, Says::Approve(about)));
+        },
+        4,
+        "does not wait like that",
+    ),
+    (
+        "while frozen",
+        |s| s.insert(6, heard(&says("bob", 2, Says::Freeze(FreezeScope::Everything)))),
+        7,
+        "frozen",
+    ),
+    (
+        "lifted by one",
+        |s| {
+            let freeze = says("bob", 2, Says::Freeze(FreezeScope::Everything));
+            let lift = heard(&says("bob", 3, Says::Unfreeze(freeze.digest())));
+            let lifted = Event::FreezeLifted {
+                freeze: freeze.digest(),
+                policy: 1,
+                officers: vec!["alice".to_owned(), "bob".to_owned()],
+            };
+            s.splice(5..5, [heard(&freeze), lift, lifted]);
+        },
+        7,
+        "not enough",
+    ),
+    (
+        "another fee in the intent",
+        |s| {
+            let intent = Paper { fee: 1, ..paper() }.encode();
+            let intent = String::from_utf8(intent).unwrap();
+            s[3] = Event::Awaiting(Awaiting { intent, ..awaiting() });
+        },
+        3,
+        "another fee",
+    ),
+];
+
+#[test]
+fn lies_about_officers_are_found() {
+    for (name, lie, seq, why) in LIES {
+        let mut story = story();
+        lie(&mut story);
+        let (at, said) = audit(&story).expect_err(name);
+        assert_eq!(at, At::Entry(*seq), "{name}: {said}");
+        assert!(said.contains(why), "{name}: {said}");
+    }
+}

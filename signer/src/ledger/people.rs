@@ -1,0 +1,221 @@
+//! What officers said and what waits for them: requests with their approvals, objections, freezes. It never forgets a
+//! statement, so that none counts twice, and never looks at a policy.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use audit::entry;
+use policy::evidence::FreezeScope;
+use policy::intent::RequestId;
+use policy::names::KeyName;
+use statement::{About, PolicyRef, Says, Signed, Statement};
+
+use super::{FoldError, wrong};
+
+/// Everything that people had a part in.
+#[derive(Debug, Default)]
+pub struct People {
+    waits: BTreeMap<RequestId, Wait>,
+    objections: HashMap<RequestId, Vec<Objection>>,
+    freezes: BTreeMap<[u8; 32], Frozen>,
+    nonces: HashSet<(KeyName, [u8; 16])>,
+}
+
+/// A request that waits, or waited and is being signed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wait {
+    /// Number of the entry that holds all of it.
+    pub seq: u64,
+    /// SHA-256 of its canonical intent.
+    pub intent: [u8; 32],
+    /// The policy it waits under.
+    pub policy: PolicyRef,
+    /// Since when.
+    pub asked_unix: u64,
+    /// Until when.
+    pub expires_unix: u64,
+    /// Who approved it. An officer who did twice counts once.
+    pub approvals: Vec<Word>,
+}
+
+/// An approval, or one officer's word that a freeze may be lifted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Word {
+    /// SHA-256 of the statement.
+    pub statement: [u8; 32],
+    /// Who.
+    pub officer: KeyName,
+    /// When it was written down.
+    pub at_unix: u64,
+    /// Unix seconds after which it counts no longer.
+    pub expires_unix: u64,
+    /// The statement itself, to be verified once more whenever it counts.
+    pub signed: Signed,
+}
+
+/// An officer's no to a request, for good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Objection {
+    /// Who.
+    pub officer: KeyName,
+    /// When it was written down.
+    pub at_unix: u64,
+    /// Whether it was a veto.
+    pub veto: bool,
+}
+
+/// A freeze in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frozen {
+    /// What.
+    pub scope: FreezeScope,
+    /// By whom.
+    pub officer: KeyName,
+    /// Since when.
+    pub at_unix: u64,
+    /// Who says that it may be lifted.
+    pub lifting: Vec<Word>,
+}
+
+impl People {
+    /// The request, if it waits or waited and has no answer yet.
+    #[must_use]
+    pub fn wait(&self, request: RequestId) -> Option<&Wait> {
+        self.waits.get(&request)
+    }
+
+    /// Every one of them.
+    pub fn waits(&self) -> impl Iterator<Item = (&RequestId, &Wait)> {
+        self.waits.iter()
+    }
+
+    /// Who said no to a request.
+    #[must_use]
+    pub fn objections(&self, request: RequestId) -> &[Objection] {
+        self.objections.get(&request).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Every freeze in force, by SHA-256 of its statement.
+    pub fn freezes(&self) -> impl Iterator<Item = (&[u8; 32], &Frozen)> {
+        self.freezes.iter()
+    }
+
+    /// The freeze with this statement.
+    #[must_use]
+    pub fn freeze(&self, statement: &[u8; 32]) -> Option<&Frozen> {
+        self.freezes.get(statement)
+    }
+
+    /// The request that has this approval, and the approval.
+    #[must_use]
+    pub fn approval(&self, statement: &[u8; 32]) -> Option<(RequestId, &Word)> {
+        self.waits.iter().find_map(|(request, wait)| {
+            let given = wait.approvals.iter().find(|given| given.statement == *statement)?;
+            Some((*request, given))
+        })
+    }
+
+    /// Whether this officer used this nonce before.
+    #[must_use]
+    pub fn is_used(&self, officer: &KeyName, nonce: [u8; 16]) -> bool {
+        self.nonces.contains(&(officer.clone(), nonce))
+    }
+
+    /// A request waits from now on; what was said of it under another policy is void.
+    pub(super) fn await_people(
+        &mut self,
+        seq: u64,
+        awaiting: &entry::Awaiting,
+    ) -> Result<(), FoldError> {
+        let paper = statement::Paper::parse(awaiting.intent.as_bytes())
+            .map_err(|error| wrong(error.to_string()))?;
+        let request = RequestId(awaiting.spend.request);
+        let same = paper.request == request
+            && paper.policy.version == awaiting.spend.policy
+            && paper.expires_unix == awaiting.expires_unix;
+        if !same {
+            return Err(wrong("a request waits with the canonical intent of another"));
+        }
+        let wait = Wait {
+            seq,
+            intent: paper.digest(),
+            policy: paper.policy,
+            asked_unix: paper.asked_unix,
+            expires_unix: paper.expires_unix,
+            approvals: Vec::new(),
+        };
+        self.waits.insert(request, wait);
+        Ok(())
+    }
+
+    /// It waits no longer; whether it did.
+    pub(super) fn end(&mut self, request: RequestId) -> bool {
+        self.waits.remove(&request).is_some()
+    }
+
+    /// Takes in what an officer said.
+    pub(super) fn hear(&mut self, signed: Signed, unix_s: u64) -> Result<(), FoldError> {
+        let said = Statement::parse(&signed.statement).map_err(|error| wrong(error.to_string()))?;
+        if !self.nonces.insert((said.officer.clone(), said.nonce)) {
+            return Err(wrong("an officer's statement was counted twice"));
+        }
+        let (statement, officer) = (said.digest(), said.officer);
+        let given = |officer| Word {
+            statement,
+            officer,
+            at_unix: unix_s,
+            expires_unix: said.expires_unix,
+            signed: signed.clone(),
+        };
+        match said.says {
+            Says::Approve(about) => {
+                let wait = self.waiting(&about)?;
+                wait.approvals.retain(|earlier| earlier.officer != officer);
+                wait.approvals.push(given(officer));
+            }
+            Says::Reject(about) => return self.object(&about, officer, unix_s, false),
+            Says::Veto(about) => return self.object(&about, officer, unix_s, true),
+            Says::Revoke(approval) => {
+                let approvals = self.waits.values_mut().map(|wait| &mut wait.approvals);
+                for approvals in approvals {
+                    approvals.retain(|g| g.statement != approval || g.officer != officer);
+                }
+            }
+            Says::Freeze(scope) => {
+                let frozen = Frozen { scope, officer, at_unix: unix_s, lifting: Vec::new() };
+                self.freezes.insert(statement, frozen);
+            }
+            Says::Unfreeze(freeze) => {
+                let frozen = self.freezes.get_mut(&freeze);
+                let frozen = frozen.ok_or_else(|| wrong("there is no such freeze to lift"))?;
+                frozen.lifting.retain(|earlier| earlier.officer != officer);
+                frozen.lifting.push(given(officer));
+            }
+        }
+        Ok(())
+    }
+
+    /// Enough officers said so.
+    pub(super) fn lift(&mut self, freeze: &[u8; 32]) -> Result<(), FoldError> {
+        let lifted = self.freezes.remove(freeze);
+        lifted.map(drop).ok_or_else(|| wrong("a freeze was lifted that is not there"))
+    }
+
+    fn object(
+        &mut self,
+        about: &About,
+        officer: KeyName,
+        at_unix: u64,
+        veto: bool,
+    ) -> Result<(), FoldError> {
+        self.waiting(about)?;
+        let objections = self.objections.entry(about.request).or_default();
+        objections.push(Objection { officer, at_unix, veto });
+        Ok(())
+    }
+
+    fn waiting(&mut self, about: &About) -> Result<&mut Wait, FoldError> {
+        let wait = self.waits.get_mut(&about.request);
+        let wait = wait.filter(|wait| wait.intent == about.intent && wait.policy == about.policy);
+        wait.ok_or_else(|| wrong("an officer spoke of a request that does not wait like that"))
+    }
+}

@@ -1,0 +1,302 @@
+//! What officers see and say over the wire. It never believes the connection: what counts is the signature under a
+//! statement; the policy says which clients may bring one at all.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use audit::entry::{Awaiting, Event};
+use mtls::Caller;
+use policy::evidence::{Measure, Question, Total};
+use policy::intent::RequestId;
+use policy::names::ClientName;
+use proto::officers_server::{Officers, OfficersServer};
+use proto::{
+    FreezeInForce, Notification, NotificationsRequest, PaidBefore, PendingReply, PendingRequest,
+    ShowReply, ShowRequest, SubmitReply, SubmitRequest, WaitingRequest,
+};
+use sha2::{Digest as _, Sha256};
+use statement::said::STATEMENT_BYTES_MAX;
+use statement::{Paper, Signed, scope_text};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+use super::hear::hear;
+use super::notices::{Notice, missed};
+use super::testify;
+use crate::app::App;
+use crate::grpc::status_of;
+use crate::ledger::{Wait, Word};
+use crate::refusal::{Reason, Refusal};
+
+/// A statement with its signature, and nothing else, is that small.
+const MESSAGE_BYTES_MAX: usize = STATEMENT_BYTES_MAX + 256;
+/// One waiting request with its parents.
+const REPLY_BYTES_MAX: usize = 4 << 20;
+/// Calls under way at once, and listeners beside them.
+const CALLS_MAX: usize = 16;
+const LISTENERS_MAX: usize = 32;
+
+/// The service.
+pub struct OfficersService {
+    app: Arc<App>,
+    calls: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
+}
+
+impl OfficersService {
+    /// Serves with these parts, with every bound set.
+    #[must_use]
+    pub fn server(app: Arc<App>) -> OfficersServer<Self> {
+        let semaphore = |most| Arc::new(Semaphore::new(most));
+        let service =
+            Self { app, calls: semaphore(CALLS_MAX), listeners: semaphore(LISTENERS_MAX) };
+        OfficersServer::new(service)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(REPLY_BYTES_MAX)
+    }
+
+    /// The client, if the policy grants it these calls.
+    async fn admit<T>(
+        &self,
+        request: &Request<T>,
+        call: &str,
+    ) -> Result<(ClientName, OwnedSemaphorePermit), Status> {
+        let caller = Caller::from_request(request)?;
+        let place = Arc::clone(&self.calls).try_acquire_owned().map_err(|_| busy())?;
+        let client = self.app.client(caller.name()).and_then(|client| {
+            if self.app.rules.may_serve_officers(&client) {
+                return Ok(client);
+            }
+            let text = format!("client \"{client}\" is not granted what officers see and say");
+            Err(Refusal::new(Reason::OfficersNotGranted, text))
+        });
+        match client {
+            Ok(client) => Ok((client, place)),
+            Err(refusal) => {
+                let digest = Sha256::digest(call).into();
+                self.app.note_refusal(caller.name(), None, digest, &refusal).await;
+                Err(status_of(&refusal))
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Officers for OfficersService {
+    async fn pending(
+        &self,
+        request: Request<PendingRequest>,
+    ) -> Result<Response<PendingReply>, Status> {
+        let _place = self.admit(&request, "pending").await?;
+        pending(&self.app).await.map(Response::new).map_err(|refusal| status_of(&refusal))
+    }
+
+    async fn show(&self, request: Request<ShowRequest>) -> Result<Response<ShowReply>, Status> {
+        let _place = self.admit(&request, "show").await?;
+        let id = <[u8; 16]>::try_from(request.into_inner().request_id.as_slice());
+        let id =
+            id.map_err(|_| status_of(&Refusal::new(Reason::BadRequest, "an id has 16 bytes")))?;
+        show(&self.app, RequestId(id)).await.map(Response::new).map_err(|e| status_of(&e))
+    }
+
+    async fn submit(
+        &self,
+        request: Request<SubmitRequest>,
+    ) -> Result<Response<SubmitReply>, Status> {
+        let (client, _place) = self.admit(&request, "submit").await?;
+        let SubmitRequest { statement, signature } = request.into_inner();
+        let digest = Sha256::digest(&statement).into();
+        let heard = match <[u8; 64]>::try_from(signature.as_slice()) {
+            Ok(signature) => {
+                hear(&self.app, Signed { statement, signature }, client.as_str()).await
+            }
+            Err(_) => Err(Refusal::new(Reason::StatementSignature, "a signature has 64 bytes")),
+        };
+        match heard {
+            Ok(heard) => Ok(Response::new(SubmitReply {
+                statement: heard.statement.to_vec(),
+                said: heard.said,
+            })),
+            Err(refusal) => {
+                self.app.note_refusal(client.as_str(), None, digest, &refusal).await;
+                Err(status_of(&refusal))
+            }
+        }
+    }
+
+    type NotificationsStream =
+        Pin<Box<dyn Stream<Item = Result<Notification, Status>> + Send + 'static>>;
+
+    async fn notifications(
+        &self,
+        request: Request<NotificationsRequest>,
+    ) -> Result<Response<Self::NotificationsStream>, Status> {
+        let (_client, _place) = self.admit(&request, "notifications").await?;
+        let place = Arc::clone(&self.listeners).try_acquire_owned().map_err(|_| busy())?;
+        let notices = stream(self.app.notices.listen(), place);
+        Ok(Response::new(Box::pin(notices)))
+    }
+}
+
+/// What waits and what is frozen, once a checkpoint covers it.
+async fn pending(app: &App) -> Result<PendingReply, Refusal> {
+    let step = |ledger: &crate::ledger::Ledger| {
+        let now = ledger.not_before_latest(app.clock.unix_seconds());
+        let people = ledger.people();
+        let waits: Vec<(RequestId, Wait)> =
+            people.waits().map(|(request, wait)| (*request, wait.clone())).collect();
+        let freezes = people.freezes().map(|(statement, frozen)| FreezeInForce {
+            statement: statement.to_vec(),
+            scope: scope_text(&frozen.scope),
+            officer: frozen.officer.to_string(),
+            at_unix: frozen.at_unix,
+            lifting: frozen.lifting.iter().map(|given| given.officer.to_string()).collect(),
+        });
+        crate::log::Step::nothing((now, waits, freezes.collect::<Vec<_>>()))
+    };
+    let (now, waits, freezes) = app.log.commit(step).await?.1;
+    let mut waiting = Vec::with_capacity(waits.len());
+    for (request, wait) in waits {
+        let awaiting = awaiting(app, &wait).await?;
+        waiting.push(summary(app, request, &wait, &awaiting, now));
+    }
+    Ok(PendingReply {
+        log: app.log.opening().origin.clone(),
+        network: app.rules.network().chain_id().to_string(),
+        policy_version: app.rules.version(),
+        policy_digest: app.rules.digest().to_vec(),
+        waiting,
+        freezes,
+    })
+}
+
+async fn show(app: &App, request: RequestId) -> Result<ShowReply, Refusal> {
+    let step = |ledger: &crate::ledger::Ledger| {
+        let now = ledger.not_before_latest(app.clock.unix_seconds());
+        crate::log::Step::nothing((now, ledger.people().wait(request).cloned()))
+    };
+    let (now, wait) = app.log.commit(step).await?.1;
+    let wait = wait.ok_or_else(|| {
+        Refusal::new(Reason::StatementNothing, "no such request waits: look at what is pending")
+    })?;
+    let awaiting = awaiting(app, &wait).await?;
+    let waiting = Some(summary(app, request, &wait, &awaiting, now));
+    let history = history(app, &awaiting);
+    let order = |order: audit::entry::SignedOrder| proto::SignedOrder {
+        order: order.order,
+        signature: order.signature,
+        signer: order.signer,
+    };
+    Ok(ShowReply {
+        intent: awaiting.intent.into_bytes(),
+        psbt: awaiting.psbt,
+        parents: awaiting.parents,
+        orders: awaiting.orders.into_iter().map(order).collect(),
+        history,
+        waiting,
+        log: app.log.opening().origin.clone(),
+        client: awaiting.spend.caller,
+    })
+}
+
+/// The entry with which a request began to wait, held against what the ledger knows of it.
+async fn awaiting(app: &App, wait: &Wait) -> Result<Awaiting, Refusal> {
+    match app.log.entry(wait.seq).await?.event {
+        Event::Awaiting(awaiting)
+            if statement::intent::digest(awaiting.intent.as_bytes()) == wait.intent =>
+        {
+            Ok(awaiting)
+        }
+        _ => {
+            let text = "the waiting request is not what was written: the database was edited while this signer runs";
+            Err(Refusal::new(Reason::LogUnavailable, text))
+        }
+    }
+}
+
+fn summary(
+    app: &App,
+    request: RequestId,
+    wait: &Wait,
+    awaiting: &Awaiting,
+    now_unix: u64,
+) -> WaitingRequest {
+    let holds =
+        |given: &&Word| testify::holds(&app.rules, given, now_unix, |says| says.about().is_some());
+    let approval = |given: &Word| proto::Approval {
+        officer: given.officer.to_string(),
+        statement: given.statement.to_vec(),
+        at_unix: given.at_unix,
+        expires_unix: given.expires_unix,
+    };
+    let asked = |asked: &audit::entry::Asked| proto::Reason {
+        code: asked.code.clone(),
+        text: asked.text.clone(),
+    };
+    WaitingRequest {
+        request_id: request.0.to_vec(),
+        intent_digest: wait.intent.to_vec(),
+        asked_unix: wait.asked_unix,
+        expires_unix: wait.expires_unix,
+        requirements: awaiting.requirements.iter().map(asked).collect(),
+        approvals: wait.approvals.iter().filter(holds).map(approval).collect(),
+        policy_version: wait.policy.version,
+    }
+}
+
+/// How often, and how much, each external destination was paid before.
+fn history(app: &App, awaiting: &Awaiting) -> Vec<PaidBefore> {
+    let Ok(paper) = Paper::parse(awaiting.intent.as_bytes()) else { return Vec::new() };
+    let mut all: Vec<PaidBefore> = Vec::new();
+    for output in paper.outputs {
+        let statement::intent::To::External { address, .. } = output.to else { continue };
+        if all.iter().any(|paid| paid.address == address) {
+            continue;
+        }
+        let script = match address.strip_prefix("script:") {
+            Some(script) => hex::decode(script).ok(),
+            None => app.wallets.script_of(&address).ok().map(|script| script.into_bytes()),
+        };
+        let Some(script) = script else { continue };
+        let ask = |measure| Question {
+            of: Total::Destination(script.clone()),
+            lanes: Vec::new(),
+            measure,
+            window_seconds: u64::MAX,
+        };
+        let (times, units) = app.log.read(|ledger| {
+            (ledger.paid(&ask(Measure::Count)), ledger.paid(&ask(Measure::External)))
+        });
+        let times = u64::try_from(times.units()).unwrap_or(u64::MAX);
+        all.push(PaidBefore { address, times, units: units.to_string() });
+    }
+    all
+}
+
+/// A stream that holds its place until it is dropped.
+fn stream(
+    notices: broadcast::Receiver<Notice>,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<Notification, Status>> + Send {
+    BroadcastStream::new(notices).map(move |notice| {
+        let _held = &place;
+        let notice = match notice {
+            Ok(notice) => notice,
+            Err(BroadcastStreamRecvError::Lagged(count)) => missed(count),
+        };
+        let reason = |(code, text)| proto::Reason { code, text };
+        Ok(Notification {
+            unix_ms: notice.unix_ms,
+            kind: notice.kind.to_owned(),
+            request_id: notice.request.map(|request| request.0.to_vec()).unwrap_or_default(),
+            reasons: notice.reasons.into_iter().map(reason).collect(),
+        })
+    })
+}
+
+fn busy() -> Status {
+    status_of(&Refusal::new(Reason::Busy, "too many officers' calls are under way: try again"))
+}

@@ -1,0 +1,275 @@
+//! One officer's statement: verified, held against what it is about, written down, once. It never counts one that was
+//! for another signer, another network, another policy, or another intent, and never looks at how it came.
+
+use std::collections::BTreeSet;
+
+use audit::entry::Event;
+use policy::evidence::FreezeScope;
+use policy::names::{KeyName, RuleName};
+use policy::people::OfficerKey;
+use statement::{About, Says, Signed, Statement, scope_text};
+
+use super::paper::policy_ref;
+use super::{testify, wait};
+use crate::app::App;
+use crate::ledger::{Ledger, Wait};
+use crate::log::Step;
+use crate::refusal::{Reason, Refusal};
+
+/// A statement may be valid for no longer than this, in seconds.
+const VALID_SECONDS_MAX: u64 = 31 * 86_400;
+
+/// What came of a statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Heard {
+    /// SHA-256 of it.
+    pub statement: [u8; 32],
+    /// In a sentence.
+    pub said: String,
+}
+
+/// Takes a statement in. `way` is a client's name, or `file`.
+///
+/// # Errors
+/// [`Refusal`] saying why it does not count.
+pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal> {
+    let (said, key) = verify(app, &signed)?;
+    // What it is about may be large: read before the lock, and held against the wait under it.
+    let rules_asked = match said.says.about() {
+        Some(about) => asked(app, about).await?,
+        None => Vec::new(),
+    };
+    let step = |ledger: &Ledger| match take(app, ledger, &said, &rules_asked) {
+        Ok((mut events, sentence)) => {
+            let heard = Event::OfficerSaid {
+                statement: signed.statement.clone(),
+                signature: signed.signature.to_vec(),
+                key,
+                way: way.to_owned(),
+            };
+            events.insert(0, heard);
+            Step::write(events, Ok(sentence))
+        }
+        Err(refusal) => Step::nothing(Err(refusal)),
+    };
+    let (_, sentence) = app.log.commit(step).await?;
+    let heard = Heard { statement: said.digest(), said: sentence? };
+    tell(app, &said, &heard.said);
+    tracing::warn!(officer = %said.officer, way, "an officer said {}: {}", said.says.verb(), heard.said);
+    Ok(heard)
+}
+
+/// Whose it is, whether they signed it, and whether it is for this signer, now.
+fn verify(app: &App, signed: &Signed) -> Result<(Statement, [u8; 32]), Refusal> {
+    let wrong = |text: String| Refusal::new(Reason::StatementFormat, text);
+    let claimed = Statement::parse(&signed.statement).map_err(|error| wrong(error.to_string()))?;
+    let officer = app.rules.officer(&claimed.officer).ok_or_else(|| {
+        let (name, version) = (&claimed.officer, app.rules.version());
+        let text = format!("policy version {version} has no officer \"{name}\"");
+        Refusal::new(Reason::StatementOfficer, text)
+    })?;
+    let OfficerKey::Ed25519(key) = officer.key else {
+        let text = "this signer verifies statements by Ed25519 keys only, and this officer's is another kind";
+        return Err(Refusal::new(Reason::StatementOfficer, text));
+    };
+    let said = signed
+        .verify(&key)
+        .map_err(|error| Refusal::new(Reason::StatementSignature, error.to_string()))?;
+    let elsewhere = |text: String| Refusal::new(Reason::StatementElsewhere, text);
+    let log = &app.log.opening().origin;
+    if said.log != *log {
+        return Err(elsewhere(format!(
+            "it is for the signer with log {}, and this is {log}",
+            said.log
+        )));
+    }
+    let network = app.rules.network().chain_id().to_string();
+    if said.network != network {
+        return Err(elsewhere(format!(
+            "it is for {}, and this signer is for {network}",
+            said.network
+        )));
+    }
+    Ok((said, key))
+}
+
+/// The names of the policy's rules that the request waited for when it was asked.
+async fn asked(app: &App, about: &About) -> Result<Vec<RuleName>, Refusal> {
+    let wait = app.log.read(|ledger| ledger.people().wait(about.request).cloned());
+    let wait = wait.ok_or_else(not_waiting)?;
+    let entry = app.log.entry(wait.seq).await?;
+    match entry.event {
+        Event::Awaiting(awaiting)
+            if statement::intent::digest(awaiting.intent.as_bytes()) == wait.intent =>
+        {
+            let names = awaiting.requirements.iter();
+            Ok(names.filter_map(|asked| RuleName::parse(&asked.rule).ok()).collect())
+        }
+        _ => {
+            let text = "the waiting request is not what was written: the database was edited while this signer runs";
+            Err(Refusal::new(Reason::LogUnavailable, text))
+        }
+    }
+}
+
+/// What is to be written beside the statement, and what came of it.
+fn take(
+    app: &App,
+    ledger: &Ledger,
+    said: &Statement,
+    asked: &[RuleName],
+) -> Result<(Vec<Event>, String), Refusal> {
+    let (people, officer) = (ledger.people(), &said.officer);
+    let now = ledger.not_before_latest(app.clock.unix_seconds());
+    if now > said.expires_unix {
+        let text = format!("it ended at {}, and it is {now}", said.expires_unix);
+        return Err(Refusal::new(Reason::StatementExpired, text));
+    }
+    if said.expires_unix > now.saturating_add(VALID_SECONDS_MAX) {
+        let text = "a statement is valid for at most 31 days: sign one that ends earlier";
+        return Err(Refusal::new(Reason::StatementFormat, text));
+    }
+    if people.is_used(officer, said.nonce) {
+        let text = "this statement was counted before, and counts once: sign another one";
+        return Err(Refusal::new(Reason::StatementUsed, text));
+    }
+    let objects = |about: &About,
+                   rule: fn(&policy::Rules, &RuleName, &KeyName) -> bool,
+                   what: &str| {
+        waiting(app, ledger, about, now)?;
+        if !asked.iter().any(|name| rule(&app.rules, name, officer)) {
+            let text = format!("nothing that this request waits for gives \"{officer}\" a {what}");
+            return Err(Refusal::new(Reason::StatementOfficer, text));
+        }
+        let ended = wait::over(about.request, what, &format!("by {officer}"));
+        Ok((vec![ended], "the request will never be signed".to_owned()))
+    };
+    match &said.says {
+        Says::Approve(about) => {
+            waiting(app, ledger, about, now)?;
+            if !asked.iter().any(|rule| app.rules.asks(rule, officer)) {
+                let text = format!("nothing that this request waits for asks \"{officer}\"");
+                return Err(Refusal::new(Reason::StatementOfficer, text));
+            }
+            Ok((
+                Vec::new(),
+                "written down; it counts when the request is asked for again".to_owned(),
+            ))
+        }
+        Says::Reject(about) => objects(about, policy::Rules::asks, "rejected"),
+        Says::Veto(about) => objects(about, policy::Rules::lets_veto, "vetoed"),
+        Says::Revoke(statement) => match people.approval(statement) {
+            Some((_, given)) if given.officer == *officer => {
+                Ok((Vec::new(), "the approval counts no longer".to_owned()))
+            }
+            _ => {
+                let text = "there is no such approval of yours: it was taken back, its request is over, or it is signed and out";
+                Err(Refusal::new(Reason::StatementNothing, text))
+            }
+        },
+        Says::Freeze(scope) => {
+            freezable(app, ledger, scope, officer)?;
+            Ok((Vec::new(), format!("{} is frozen", scope_text(scope))))
+        }
+        Says::Unfreeze(statement) => unfreeze(app, ledger, said, statement, now),
+    }
+}
+
+/// What the policy does not name, or is frozen by the same officer already, needs no freeze: most likely it is a mistake.
+fn freezable(
+    app: &App,
+    ledger: &Ledger,
+    scope: &FreezeScope,
+    officer: &KeyName,
+) -> Result<(), Refusal> {
+    let is_known = match scope {
+        FreezeScope::Everything | FreezeScope::Evacuation => true,
+        FreezeScope::Wallet(name) => app.rules.wallet(name).is_some(),
+        FreezeScope::Lane(name) => app.rules.lane(name).is_some(),
+        FreezeScope::Client(name) => app.rules.knows(name),
+    };
+    let what = scope_text(scope);
+    if !is_known {
+        let text = format!("the policy in force has no {what}: nothing was frozen");
+        return Err(Refusal::new(Reason::StatementNothing, text));
+    }
+    let mut freezes = ledger.people().freezes();
+    if freezes.any(|(_, frozen)| frozen.scope == *scope && frozen.officer == *officer) {
+        let text = format!("{what} is frozen by {officer} already");
+        return Err(Refusal::new(Reason::StatementUsed, text));
+    }
+    Ok(())
+}
+
+/// The freeze is lifted once enough officers say so, all of them now.
+fn unfreeze(
+    app: &App,
+    ledger: &Ledger,
+    said: &Statement,
+    statement: &[u8; 32],
+    now_unix: u64,
+) -> Result<(Vec<Event>, String), Refusal> {
+    let frozen = ledger.people().freeze(statement).ok_or_else(|| {
+        Refusal::new(Reason::StatementNothing, "there is no such freeze: look at what is pending")
+    })?;
+    let Some(quorum) = app.rules.unfreeze() else {
+        let text = "the policy says nobody who lifts a freeze (`unfreeze`): a policy that does must come into force first";
+        return Err(Refusal::new(Reason::StatementOfficer, text));
+    };
+    let lifts = |says: &Says| matches!(says, Says::Unfreeze(freeze) if freeze == statement);
+    let before = frozen.lifting.iter();
+    let before = before.filter(|given| testify::holds(&app.rules, given, now_unix, lifts));
+    let mut by: BTreeSet<&KeyName> = before.map(|given| &given.officer).collect();
+    by.insert(&said.officer);
+    let scope = scope_text(&frozen.scope);
+    if !app.rules.may_unfreeze(&by) {
+        return Ok((
+            Vec::new(),
+            format!("written down; {scope} stays frozen until {quorum} said so"),
+        ));
+    }
+    let lifted = Event::FreezeLifted {
+        freeze: *statement,
+        policy: app.rules.version(),
+        officers: by.iter().map(ToString::to_string).collect(),
+    };
+    Ok((vec![lifted], format!("{scope} is no longer frozen by this statement")))
+}
+
+/// The wait that a statement is about, which must be this one.
+fn waiting<'a>(
+    app: &App,
+    ledger: &'a Ledger,
+    about: &About,
+    now_unix: u64,
+) -> Result<&'a Wait, Refusal> {
+    let wait = ledger.people().wait(about.request).ok_or_else(not_waiting)?;
+    if about.policy != wait.policy || wait.policy != policy_ref(&app.rules) {
+        let text = "it is about another policy than the one that the request waits under: look again, and sign again";
+        return Err(Refusal::new(Reason::StatementOther, text));
+    }
+    if about.intent != wait.intent {
+        let text = "it is about another intent than the one that waits under this id: look again before you sign";
+        return Err(Refusal::new(Reason::StatementOther, text));
+    }
+    if now_unix > wait.expires_unix {
+        return Err(not_waiting());
+    }
+    Ok(wait)
+}
+
+fn not_waiting() -> Refusal {
+    let text = "no such request waits: it was never asked, is over, was refused for good, or is signed and out";
+    Refusal::new(Reason::StatementNothing, text)
+}
+
+fn tell(app: &App, said: &Statement, sentence: &str) {
+    let kind = match &said.says {
+        Says::Freeze(_) => "frozen",
+        Says::Unfreeze(_) => "lifted",
+        _ => "said",
+    };
+    let text = format!("{}: {sentence}", said.officer);
+    let request = said.says.about().map(|about| about.request);
+    app.notices.tell(kind, request, &[(said.says.verb(), &text)]);
+}

@@ -1,0 +1,138 @@
+//! Statements as files, for the hour in which certificates or the network are gone: whoever runs the host puts them into a
+//! folder of the state directory. They are verified like all others; one that does not count is set aside with its reason.
+//! It never reads more than a statement's length, and never leaves a file where it was.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use statement::Signed;
+use statement::said::SIGNED_BYTES_MAX;
+
+use super::hear::hear;
+use super::wait;
+use crate::app::{App, blocking};
+use crate::refusal::{Reason, Refusal};
+
+/// Ends the name of a statement that is whole: write it under another name, then rename it.
+pub const ENDING: &str = "statement";
+/// How often it is looked into the folder.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Files looked at in one look, and files kept that were set aside.
+const FILES_MAX: usize = 64;
+
+/// The folder in a state directory.
+#[must_use]
+pub fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("inbox")
+}
+
+/// Looks for as long as the signer runs, and ends waits whose time is up.
+pub async fn run(app: Arc<App>, state_dir: PathBuf) {
+    let folder = folder(&state_dir);
+    loop {
+        if let Err(refusal) = look(&app, &folder).await {
+            tracing::error!("statements in {} could not be read: {refusal}", folder.display());
+        }
+        if let Err(error) = wait::end_expired(&app).await {
+            tracing::error!("what waited too long could not be ended: {error}");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// One look.
+///
+/// # Errors
+/// [`Refusal`] when the folder cannot be read, or a file not be taken out of it.
+pub async fn look(app: &App, folder: &Path) -> Result<(), Refusal> {
+    let place = folder.to_path_buf();
+    for file in blocking(move || files(&place)).await? {
+        let read = file.clone();
+        let signed = blocking(move || Ok(read_statement(&read))).await?;
+        let heard = match signed {
+            Ok(signed) => hear(app, signed, "file").await,
+            Err(refusal) => Err(refusal),
+        };
+        let why = match heard {
+            Ok(heard) => {
+                tracing::info!(file = %file.display(), "taken in: {}", heard.said);
+                None
+            }
+            // Not the statement's fault: it stays for the next look.
+            Err(refusal)
+                if matches!(refusal.reason, Reason::LogUnavailable | Reason::TokenUnavailable) =>
+            {
+                return Err(refusal);
+            }
+            Err(refusal) => Some(refusal),
+        };
+        blocking(move || done(&file, why.as_ref())).await?;
+    }
+    Ok(())
+}
+
+/// The first few, by name.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Refusal> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(trouble(folder, &error)),
+    };
+    let named = |path: &PathBuf| path.extension().is_some_and(|ending| ending == ENDING);
+    let paths = entries.take(FILES_MAX.saturating_mul(64)).flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = paths.filter(named).collect();
+    paths.sort();
+    paths.truncate(FILES_MAX);
+    Ok(paths)
+}
+
+fn read_statement(file: &Path) -> Result<Signed, Refusal> {
+    let bad = |text: String| Refusal::new(Reason::StatementFormat, text);
+    // Neither followed nor waited for: a link or a pipe is no statement.
+    if !fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file()) {
+        return Err(bad("it is no file".to_owned()));
+    }
+    let opened = fs::File::open(file);
+    let opened = opened.map_err(|error| bad(format!("it cannot be opened: {error}")))?;
+    let mut bytes = Vec::new();
+    let most = u64::try_from(SIGNED_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let read = opened.take(most).read_to_end(&mut bytes);
+    read.map_err(|error| bad(format!("it cannot be read: {error}")))?;
+    Signed::from_file(&bytes).map_err(|error| bad(error.to_string()))
+}
+
+/// Takes it out of the folder: what counted is in the log, what did not is kept beside its reason, as many as there is
+/// room for.
+fn done(file: &Path, why: Option<&Refusal>) -> Result<(), Refusal> {
+    let aside = file.parent().map(|folder| folder.join("refused")).unwrap_or_default();
+    let removed = match why {
+        None => fs::remove_file(file),
+        Some(why) => {
+            tracing::warn!(file = %file.display(), "a statement was set aside: {why}");
+            set_aside(file, &aside, why).or_else(|_| fs::remove_file(file))
+        }
+    };
+    removed.or_else(|_| fs::remove_dir(file)).map_err(|error| trouble(file, &error))
+}
+
+fn set_aside(file: &Path, aside: &Path, why: &Refusal) -> std::io::Result<()> {
+    fs::create_dir_all(aside)?;
+    let name = file.file_name().ok_or(std::io::ErrorKind::NotFound)?;
+    let mut reason = aside.join(name).into_os_string();
+    reason.push(".why");
+    let is_full = fs::read_dir(aside)?.count() >= FILES_MAX.saturating_mul(2);
+    if is_full && !aside.join(name).exists() {
+        tracing::warn!("{} is full: the file is not kept", aside.display());
+        return fs::remove_file(file);
+    }
+    fs::write(reason, format!("{why}\n"))?;
+    fs::rename(file, aside.join(name))
+}
+
+fn trouble(path: &Path, error: &std::io::Error) -> Refusal {
+    let text = format!("{}: {error}", path.display());
+    Refusal::new(Reason::Internal, text)
+}

@@ -1,0 +1,13 @@
+//! What people have to do with requests: those that wait for them are written down and shown, what they say is verified
+//! and written down, and counts as evidence when the policy is asked again. It never decides, and never signs.
+//!
+//! Reading order: [`paper`] (the canonical intent), [`wait`] (a request that waits), [`hear`] (a statement comes in),
+//! [`testify`] (what was said, as evidence), [`inbox`] (statements as files), [`notices`], [`grpc`].
+
+pub mod paper;
+pub mod wait;
+pub mod hear;
+pub mod testify;
+pub mod inbox;
+pub mod notices;
+pub mod grpc;

@@ -1,0 +1,74 @@
+//! What happens, told to whoever listens at that moment. Nothing is kept and nobody is waited for: the log has it all.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use policy::intent::RequestId;
+use tokio::sync::broadcast;
+
+/// A listener may lag behind by so many.
+const KEPT: usize = 256;
+
+/// One thing that happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// When.
+    pub unix_ms: u64,
+    /// `pending`, `said`, `ended`, `denied`, `frozen`, `lifted`, `alarm` or `missed`.
+    pub kind: &'static str,
+    /// About which request.
+    pub request: Option<RequestId>,
+    /// Stable codes and sentences.
+    pub reasons: Vec<(String, String)>,
+}
+
+/// Tells them.
+#[derive(Clone, Debug)]
+pub struct Notices(broadcast::Sender<Notice>);
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self(broadcast::channel(KEPT).0)
+    }
+}
+
+impl Notices {
+    /// Tells whoever listens.
+    pub fn tell(
+        &self,
+        kind: &'static str,
+        request: Option<RequestId>,
+        reasons: &[(impl AsRef<str>, impl AsRef<str>)],
+    ) {
+        let owned = |(code, text): &(_, _)| pair(code, text);
+        // An error says that nobody listens.
+        let _ = self.0.send(Notice {
+            unix_ms: now_ms(),
+            kind,
+            request,
+            reasons: reasons.iter().map(owned).collect(),
+        });
+    }
+
+    /// Everything from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Notice> {
+        self.0.subscribe()
+    }
+}
+
+fn pair(code: &impl AsRef<str>, text: &impl AsRef<str>) -> (String, String) {
+    (code.as_ref().to_owned(), text.as_ref().to_owned())
+}
+
+/// What a listener is told that lagged behind.
+#[must_use]
+pub fn missed(count: u64) -> Notice {
+    let text = format!("{count} notices were missed: look at what is pending");
+    let reasons = vec![("missed".to_owned(), text)];
+    Notice { unix_ms: now_ms(), kind: "missed", request: None, reasons }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

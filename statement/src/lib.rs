@@ -1,0 +1,17 @@
+//! What officers sign, and what they sign it about: text lines with one valid form each. It never does I/O, never
+//! draws randomness, never reads a clock, and never decides whether a statement counts.
+//!
+//! Reading order: [`said`] (statements, their signatures, the file they travel in), [`intent`] (the canonical intent of
+//! a request that waits), `lines` (how both are read).
+#![no_std]
+extern crate alloc;
+
+pub mod said;
+pub mod intent;
+mod lines;
+
+pub use intent::Paper;
+pub use lines::LineError;
+pub use said::{
+    About, PolicyRef, Says, Signed, Statement, StatementError, parse_scope, scope_text,
+};

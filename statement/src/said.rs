@@ -1,0 +1,319 @@
+//! Statements of officers: what one says, about what, until when, once. It never says more than its lines.
+//!
+//! ```text
+//! cofferdam-statement-v1
+//! says: approve
+//! log: cofferdam/9f3a...
+//! network: bip122:0f9188f13cb7b2c71f2a335e3a4fc328
+//! officer: alice
+//! request: 000102030405060708090a0b0c0d0e0f
+//! intent: <SHA-256 of the canonical intent>
+//! policy: 7 <SHA-256 of the policy's text>
+//! expires: 1767225600
+//! nonce: <16 random bytes>
+//! ```
+//!
+//! `approve`, `reject` and `veto` have these lines; `revoke` names the statement it takes back (`statement:`) in place of
+//! request, intent and policy, `unfreeze` the freeze it would lift (`statement:`), and `freeze` its `scope:`.
+
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt;
+
+use ed25519_dalek::{Signature, VerifyingKey};
+use policy::evidence::FreezeScope;
+use policy::intent::RequestId;
+use policy::names::{ClientName, KeyName, LaneName, WalletName};
+use sha2::{Digest as _, Sha256};
+
+use crate::lines::{LineError, Lines, hex, number, visible, word};
+
+/// No statement is longer.
+pub const STATEMENT_BYTES_MAX: usize = 1024;
+/// No statement with its signature is longer.
+pub const SIGNED_BYTES_MAX: usize = STATEMENT_BYTES_MAX + 160;
+/// First line: no other signed message can be taken for a statement.
+const FIRST_LINE: &str = "cofferdam-statement-v1";
+
+/// What an officer said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Statement {
+    /// What.
+    pub says: Says,
+    /// Origin of the log of the one signer it is for.
+    pub log: String,
+    /// CAIP-2 chain id.
+    pub network: String,
+    /// Who says it, by the name that the policy has.
+    pub officer: KeyName,
+    /// Unix seconds after which it says nothing.
+    pub expires_unix: u64,
+    /// Random: a statement counts once.
+    pub nonce: [u8; 16],
+}
+
+/// What a statement says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Says {
+    /// This request may be signed, as far as I am concerned.
+    Approve(About),
+    /// This request must never be signed.
+    Reject(About),
+    /// The same, by somebody the policy gives a veto.
+    Veto(About),
+    /// What I said there no longer holds: SHA-256 of an approval of mine.
+    Revoke([u8; 32]),
+    /// Nothing of this is signed until it is lifted.
+    Freeze(FreezeScope),
+    /// The freeze with this SHA-256 may be lifted, as far as I am concerned.
+    Unfreeze([u8; 32]),
+}
+
+/// One request, exactly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct About {
+    /// Its id.
+    pub request: RequestId,
+    /// SHA-256 of its canonical intent.
+    pub intent: [u8; 32],
+    /// The policy it waits under.
+    pub policy: PolicyRef,
+}
+
+/// A policy, exactly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PolicyRef {
+    /// Its version.
+    pub version: u64,
+    /// SHA-256 of its text.
+    pub digest: [u8; 32],
+}
+
+/// Why bytes are no statement, or not one that its signature holds for.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum StatementError {
+    /// Too long to be one.
+    #[error("a statement has at most {STATEMENT_BYTES_MAX} bytes, this one has {0}")]
+    TooLong(usize),
+    /// A line is wrong.
+    #[error("statement {0}")]
+    Line(#[from] LineError),
+    /// Reads well, yet is not the one way to write it.
+    #[error(
+        "the statement's bytes are not canonical: write exactly its lines, each ended by one line feed"
+    )]
+    NotCanonical,
+    /// The file has no signature line.
+    #[error("the file must end in one line \"signature: \" with 128 hex digits")]
+    NoSignature,
+    /// The key is not one.
+    #[error("the officer's key is not a valid Ed25519 public key")]
+    Key,
+    /// The signature does not fit bytes and key.
+    #[error("the signature is not by this officer's key over this statement")]
+    Signature,
+}
+
+impl Statement {
+    /// The canonical bytes: what is signed.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let Self { says, log, network, officer, expires_unix, nonce } = self;
+        let verb = says.verb();
+        let what = match says {
+            Says::Approve(about) | Says::Reject(about) | Says::Veto(about) => about.lines(),
+            Says::Revoke(statement) | Says::Unfreeze(statement) => {
+                format!("statement: {}\n", hex::encode(statement))
+            }
+            Says::Freeze(scope) => format!("scope: {}\n", scope_text(scope)),
+        };
+        format!(
+            "{FIRST_LINE}\nsays: {verb}\nlog: {log}\nnetwork: {network}\nofficer: {officer}\n{what}expires: {expires_unix}\nnonce: {}\n",
+            hex::encode(nonce)
+        )
+        .into_bytes()
+    }
+
+    /// Reads canonical bytes and nothing else.
+    ///
+    /// # Errors
+    /// [`StatementError`] naming the line, or [`StatementError::NotCanonical`] when encoding the result again would give
+    /// other bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, StatementError> {
+        if bytes.len() > STATEMENT_BYTES_MAX {
+            return Err(StatementError::TooLong(bytes.len()));
+        }
+        let text = core::str::from_utf8(bytes).map_err(|_| StatementError::NotCanonical)?;
+        let mut lines = Lines::of(text, FIRST_LINE)?;
+        let verb = lines.value("says")?;
+        let (log, network) = (
+            lines.read("log", |text| visible(text, 128))?,
+            lines.read("network", |text| visible(text, 64))?,
+        );
+        let officer = lines.read("officer", KeyName::parse)?;
+        let says = match verb {
+            "approve" => Says::Approve(About::read(&mut lines)?),
+            "reject" => Says::Reject(About::read(&mut lines)?),
+            "veto" => Says::Veto(About::read(&mut lines)?),
+            "revoke" => Says::Revoke(lines.read("statement", hex)?),
+            "unfreeze" => Says::Unfreeze(lines.read("statement", hex)?),
+            "freeze" => Says::Freeze(lines.read("scope", parse_scope)?),
+            _ => {
+                let reason = "is none of approve, reject, veto, revoke, freeze, unfreeze".into();
+                return Err(LineError { line: 2, reason }.into());
+            }
+        };
+        let expires_unix = lines.read("expires", number)?;
+        let nonce = lines.read("nonce", hex)?;
+        let statement = Self { says, log, network, officer, expires_unix, nonce };
+        if statement.encode() == bytes { Ok(statement) } else { Err(StatementError::NotCanonical) }
+    }
+
+    /// SHA-256 of the canonical bytes, by which other statements name it.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.encode()).into()
+    }
+}
+
+impl Says {
+    /// The word for it.
+    #[must_use]
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Approve(_) => "approve",
+            Self::Reject(_) => "reject",
+            Self::Veto(_) => "veto",
+            Self::Revoke(_) => "revoke",
+            Self::Freeze(_) => "freeze",
+            Self::Unfreeze(_) => "unfreeze",
+        }
+    }
+
+    /// The request it is about, if it is about one.
+    #[must_use]
+    pub fn about(&self) -> Option<&About> {
+        match self {
+            Self::Approve(about) | Self::Reject(about) | Self::Veto(about) => Some(about),
+            Self::Revoke(_) | Self::Freeze(_) | Self::Unfreeze(_) => None,
+        }
+    }
+}
+
+impl About {
+    fn lines(&self) -> String {
+        let Self { request, intent, policy } = self;
+        let (request, intent) = (hex::encode(request.0), hex::encode(intent));
+        format!("request: {request}\nintent: {intent}\npolicy: {policy}\n")
+    }
+
+    fn read(lines: &mut Lines<'_>) -> Result<Self, LineError> {
+        Ok(Self {
+            request: RequestId(lines.read("request", hex)?),
+            intent: lines.read("intent", hex)?,
+            policy: lines.read("policy", PolicyRef::parse)?,
+        })
+    }
+}
+
+impl PolicyRef {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (version, digest) = word(text)?;
+        Ok(Self { version: number(version)?, digest: hex(digest)? })
+    }
+}
+
+impl fmt::Display for PolicyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.version, hex::encode(self.digest))
+    }
+}
+
+/// Reads a scope: `everything`, `evacuation`, `wallet NAME`, `lane NAME` or `client NAME`.
+///
+/// # Errors
+/// A sentence for people.
+pub fn parse_scope(text: &str) -> Result<FreezeScope, String> {
+    let name = |error: policy::names::NameError| error.to_string();
+    match text.split_once(' ') {
+        None if text == "everything" => Ok(FreezeScope::Everything),
+        None if text == "evacuation" => Ok(FreezeScope::Evacuation),
+        Some(("wallet", wallet)) => {
+            WalletName::parse(wallet).map(FreezeScope::Wallet).map_err(name)
+        }
+        Some(("lane", lane)) => LaneName::parse(lane).map(FreezeScope::Lane).map_err(name),
+        Some(("client", client)) => {
+            ClientName::parse(client).map(FreezeScope::Client).map_err(name)
+        }
+        _ => {
+            let text = "a scope is everything, evacuation, wallet NAME, lane NAME or client NAME";
+            Err(text.to_string())
+        }
+    }
+}
+
+/// A scope as statements write it.
+#[must_use]
+pub fn scope_text(scope: &FreezeScope) -> String {
+    match scope {
+        FreezeScope::Everything => "everything".to_string(),
+        FreezeScope::Evacuation => "evacuation".to_string(),
+        FreezeScope::Wallet(name) => format!("wallet {name}"),
+        FreezeScope::Lane(name) => format!("lane {name}"),
+        FreezeScope::Client(name) => format!("client {name}"),
+    }
+}
+
+/// A statement's bytes and a signature over them, not verified yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signed {
+    /// Canonical bytes.
+    pub statement: Vec<u8>,
+    /// Ed25519 over them.
+    pub signature: [u8; 64],
+}
+
+impl Signed {
+    /// Checks the signature over the bytes, then reads them.
+    ///
+    /// # Errors
+    /// [`StatementError`] saying what was wrong.
+    pub fn verify(&self, key: &[u8; 32]) -> Result<Statement, StatementError> {
+        if self.statement.len() > STATEMENT_BYTES_MAX {
+            return Err(StatementError::TooLong(self.statement.len()));
+        }
+        let key = VerifyingKey::from_bytes(key).map_err(|_| StatementError::Key)?;
+        let signature = Signature::from_bytes(&self.signature);
+        let verified = key.verify_strict(&self.statement, &signature);
+        verified.map_err(|_| StatementError::Signature)?;
+        Statement::parse(&self.statement)
+    }
+
+    /// The file it travels in: the statement, then a line with the signature.
+    #[must_use]
+    pub fn to_file(&self) -> Vec<u8> {
+        let line = format!("{SIGNATURE}{}\n", hex::encode(self.signature));
+        [self.statement.as_slice(), line.as_bytes()].concat()
+    }
+
+    /// Reads a file; whether statement and signature are any good is for [`verify`](Self::verify) to say.
+    ///
+    /// # Errors
+    /// [`StatementError::NoSignature`], [`StatementError::TooLong`].
+    pub fn from_file(bytes: &[u8]) -> Result<Self, StatementError> {
+        if bytes.len() > SIGNED_BYTES_MAX {
+            return Err(StatementError::TooLong(bytes.len()));
+        }
+        let none = || StatementError::NoSignature;
+        let text = core::str::from_utf8(bytes).map_err(|_| none())?;
+        let lines = text.strip_suffix('\n').ok_or_else(none)?;
+        let (before, last) = lines.rsplit_once('\n').ok_or_else(none)?;
+        let signature = last.strip_prefix(SIGNATURE).ok_or_else(none)?;
+        let signature = hex(signature).map_err(|_| none())?;
+        let statement = format!("{before}\n").into_bytes();
+        Ok(Self { statement, signature })
+    }
+}
+
+const SIGNATURE: &str = "signature: ";

@@ -1,0 +1,208 @@
+//! Statements: one way to write each, signatures over exactly those bytes, and nothing else read.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use policy::evidence::FreezeScope as Scope;
+use policy::intent::RequestId;
+use policy::names::{ClientName, KeyName, LaneName, WalletName};
+use proptest::prelude::*;
+use statement::said::{SIGNED_BYTES_MAX, STATEMENT_BYTES_MAX};
+use statement::{About, PolicyRef, Says, Signed, Statement, StatementError};
+
+const HEAD: &str = "log: cofferdam/9f3a\n\
+    network: bip122:0f9188f13cb7b2c71f2a335e3a4fc328\n\
+    officer: alice\n";
+const ABOUT: &str = "request: 01010101010101010101010101010101\n\
+    intent: 0202020202020202020202020202020202020202020202020202020202020202\n\
+    policy: 7 0303030303030303030303030303030303030303030303030303030303030303\n";
+const NAMED: &str = "statement: 0404040404040404040404040404040404040404040404040404040404040404\n";
+const TAIL: &str = "expires: 1767225600\nnonce: 05050505050505050505050505050505\n";
+
+fn key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+fn says(says: Says) -> Statement {
+    Statement {
+        says,
+        log: "cofferdam/9f3a".into(),
+        network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".into(),
+        officer: KeyName::parse("alice").unwrap(),
+        expires_unix: 1_767_225_600,
+        nonce: [5; 16],
+    }
+}
+
+fn about() -> About {
+    let policy = PolicyRef { version: 7, digest: [3; 32] };
+    About { request: RequestId([1; 16]), intent: [2; 32], policy }
+}
+
+/// The bytes of each kind. Officers' programs and logs hold such bytes: never change a line.
+#[test]
+fn the_bytes_are_these() {
+    let scope = |text: &str| format!("scope: {text}\n");
+    let wallet = || Scope::Wallet(WalletName::parse("hot").unwrap());
+    let lane = || Scope::Lane(LaneName::parse("withdraw").unwrap());
+    let client = || Scope::Client(ClientName::parse("watcher-1").unwrap());
+    for (said, verb, what) in [
+        (Says::Approve(about()), "approve", ABOUT.to_owned()),
+        (Says::Reject(about()), "reject", ABOUT.to_owned()),
+        (Says::Veto(about()), "veto", ABOUT.to_owned()),
+        (Says::Revoke([4; 32]), "revoke", NAMED.to_owned()),
+        (Says::Unfreeze([4; 32]), "unfreeze", NAMED.to_owned()),
+        (Says::Freeze(Scope::Everything), "freeze", scope("everything")),
+        (Says::Freeze(Scope::Evacuation), "freeze", scope("evacuation")),
+        (Says::Freeze(wallet()), "freeze", scope("wallet hot")),
+        (Says::Freeze(lane()), "freeze", scope("lane withdraw")),
+        (Says::Freeze(client()), "freeze", scope("client watcher-1")),
+    ] {
+        let text = format!("cofferdam-statement-v1\nsays: {verb}\n{HEAD}{what}{TAIL}");
+        assert_eq!(String::from_utf8(says(said.clone()).encode()).unwrap(), text);
+        assert_eq!(Statement::parse(text.as_bytes()).unwrap(), says(said));
+    }
+}
+
+#[test]
+fn a_signature_is_over_these_bytes_by_this_key() {
+    let statement = says(Says::Freeze(Scope::Everything));
+    let bytes = statement.encode();
+    let signed = Signed { signature: key().sign(&bytes).to_bytes(), statement: bytes };
+    let public = key().verifying_key().to_bytes();
+    assert_eq!(signed.verify(&public).unwrap(), statement);
+    let other = SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes();
+    assert_eq!(signed.verify(&other), Err(StatementError::Signature));
+    for at in 0..signed.statement.len() {
+        let mut changed = signed.clone();
+        changed.statement[at] ^= 1;
+        assert_eq!(changed.verify(&public), Err(StatementError::Signature), "byte {at}");
+    }
+    assert_eq!(Signed::from_file(&signed.to_file()).unwrap(), signed);
+}
+
+#[test]
+fn a_file_is_a_statement_and_one_line() {
+    let statement = says(Says::Freeze(Scope::Everything)).encode();
+    let signed = Signed { signature: [9; 64], statement };
+    let file = signed.to_file();
+    let text = String::from_utf8(file.clone()).unwrap();
+    for wrong in [
+        String::new(),
+        text.replace("signature: ", "signature:"),
+        text.replace("signature: 09", "signature: "),
+        text.replace("signature: 0909", "signature: 0A0a"),
+        text.trim_end().to_owned(),
+        format!("{text}\n"),
+    ] {
+        assert_eq!(
+            Signed::from_file(wrong.as_bytes()),
+            Err(StatementError::NoSignature),
+            "{wrong}"
+        );
+    }
+    let long = vec![b'x'; SIGNED_BYTES_MAX + 1];
+    assert_eq!(Signed::from_file(&long), Err(StatementError::TooLong(SIGNED_BYTES_MAX + 1)));
+    assert_eq!(Signed::from_file(&file).unwrap(), signed);
+}
+
+#[test]
+fn nothing_else_is_a_statement() {
+    let good = format!("cofferdam-statement-v1\nsays: approve\n{HEAD}{ABOUT}{TAIL}");
+    assert!(Statement::parse(good.as_bytes()).is_ok());
+    let change = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        good.replacen(from, to, 1)
+    };
+    for wrong in [
+        String::new(),
+        good.trim_end().to_owned(),
+        format!("{good}\n"),
+        format!("{good}more: 1\n"),
+        good.replace('\n', "\r\n"),
+        change("statement-v1", "statement-v2"),
+        change("says: approve", "says: Approve"),
+        change("says: approve", "says: allow"),
+        // Each kind has its own lines.
+        change("says: approve", "says: freeze"),
+        change("says: approve", "says: revoke"),
+        change("officer: alice", "officer: "),
+        change("officer: alice", "officer:  alice"),
+        change("officer: alice", "officer: al ice"),
+        change("policy: 7 ", "policy: 07 "),
+        change("policy: 7 ", "policy: +7 "),
+        change("policy: 7 ", "policy: 7  "),
+        change("policy: 7 ", "policy: 18446744073709551616 "),
+        change("request: 01", "request: 1"),
+        change("intent: 0202", "intent: 0A02"),
+        change("intent: 0202", "intent: 0x02"),
+        change("expires: 1767225600", "expires: 1767225600 "),
+        change("nonce: 05", "nonce: "),
+        change("log: cofferdam/9f3a\n", ""),
+        change("log: cofferdam/9f3a", "log: coffer dam"),
+        change("log: cofferdam/9f3a", &format!("log: {}", "x".repeat(129))),
+        change("network: ", "network: \u{e9}"),
+    ] {
+        assert!(Statement::parse(wrong.as_bytes()).is_err(), "{wrong}");
+    }
+    let long = vec![b'x'; STATEMENT_BYTES_MAX + 1];
+    assert_eq!(Statement::parse(&long), Err(StatementError::TooLong(STATEMENT_BYTES_MAX + 1)));
+}
+
+fn any_says() -> impl Strategy<Value = Says> {
+    let about = (any::<[u8; 16]>(), any::<[u8; 32]>(), any::<u64>(), any::<[u8; 32]>());
+    let about = about.prop_map(|(request, intent, version, digest)| About {
+        request: RequestId(request),
+        intent,
+        policy: PolicyRef { version, digest },
+    });
+    let name = "[a-zA-Z0-9._:-]{1,64}";
+    prop_oneof![
+        about.clone().prop_map(Says::Approve),
+        about.clone().prop_map(Says::Reject),
+        about.prop_map(Says::Veto),
+        any::<[u8; 32]>().prop_map(Says::Revoke),
+        any::<[u8; 32]>().prop_map(Says::Unfreeze),
+        Just(Says::Freeze(Scope::Everything)),
+        Just(Says::Freeze(Scope::Evacuation)),
+        name.prop_map(|name| Says::Freeze(Scope::Wallet(WalletName::parse(&name).unwrap()))),
+        name.prop_map(|name| Says::Freeze(Scope::Lane(LaneName::parse(&name).unwrap()))),
+        name.prop_map(|name| Says::Freeze(Scope::Client(ClientName::parse(&name).unwrap()))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_reads_back(
+        said in any_says(),
+        log in "[!-~]{1,128}",
+        network in "[!-~]{1,64}",
+        officer in "[a-zA-Z0-9._:-]{1,64}",
+        expires_unix in any::<u64>(),
+        nonce in any::<[u8; 16]>(),
+    ) {
+        let officer = KeyName::parse(&officer).unwrap();
+        let statement = Statement { says: said, log, network, officer, expires_unix, nonce };
+        prop_assert_eq!(Statement::parse(&statement.encode()), Ok(statement));
+    }
+
+    #[test]
+    fn a_changed_byte_is_refused_or_means_something_else(
+        said in any_says(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let statement = says(said);
+        let mut bytes = statement.encode();
+        let at = at.index(bytes.len());
+        prop_assume!(bytes[at] != byte);
+        bytes[at] = byte;
+        if let Ok(other) = Statement::parse(&bytes) {
+            prop_assert_ne!(&other, &statement);
+            prop_assert_eq!(other.encode(), bytes);
+        }
+    }
+}

@@ -6,6 +6,10 @@
 pub enum Grant {
     /// Whom the policy in force knows as a client.
     Client,
+    /// The same, and whom it names as a witness. The service asks which of them may.
+    ClientOrWitness,
+    /// Whom it names as a witness.
+    Witness,
 }
 
 /// One call.
@@ -25,12 +29,21 @@ const fn client(path: &'static str) -> Call {
     Call { path, grant: Grant::Client, despite_unknown_revocation: false, reads_all: false }
 }
 
+const fn of_log(path: &'static str) -> Call {
+    Call { grant: Grant::ClientOrWitness, ..client(path) }
+}
+
 /// All of them.
 pub const CALLS: &[Call] = &[
     client("/cofferdam.v1.Signer/Sign"),
     Call { reads_all: true, ..client("/cofferdam.v1.Signer/Attest") },
     client("/cofferdam.v1.Signer/Order"),
     client("/cofferdam.v1.Signer/Status"),
+    of_log("/cofferdam.v1.Log/Newest"),
+    of_log("/cofferdam.v1.Log/Consistency"),
+    of_log("/cofferdam.v1.Log/Inclusion"),
+    client("/cofferdam.v1.Log/Entries"),
+    Call { grant: Grant::Witness, ..client("/cofferdam.v1.Log/Witness") },
     client("/grpc.health.v1.Health/Check"),
     client("/grpc.health.v1.Health/Watch"),
     // Served in development alone.

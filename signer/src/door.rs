@@ -179,15 +179,23 @@ impl Guard {
 
     /// Whether this client may make this call at all.
     fn may(&self, name: &str, call: Option<&Call>, path: &str) -> Result<(), Refusal> {
+        let grant = call.map(|call| call.grant);
+        let witness = self.known.witness(name);
+        match grant {
+            // A witness is never a client: the policy refuses that.
+            Some(Grant::Witness | Grant::ClientOrWitness) if witness => return Ok(()),
+            _ => {}
+        }
         let client = self.known.client(name)?;
         if let Known::Serving(app) = &self.known {
             app.may_come_in(&client)?;
         }
-        match call.map(|call| call.grant) {
-            Some(Grant::Client) => Ok(()),
-            None => {
+        match grant {
+            Some(Grant::Client | Grant::ClientOrWitness) => Ok(()),
+            // Whom the policy knows, though not as this: the same as a call that nobody is granted.
+            Some(Grant::Witness) | None => {
                 let path: String = path.chars().take(100).collect();
-                let text = format!("nobody is granted \"{path}\" here");
+                let text = format!("nobody like you is granted \"{path}\" here");
                 Err(Refusal::new(Reason::UnknownCall, text))
             }
         }
@@ -217,6 +225,15 @@ impl Drop for Share {
 }
 
 impl Known {
+    /// Whether the policy names it as a witness.
+    fn witness(&self, name: &str) -> bool {
+        let rules = match self {
+            Self::Serving(app) => &app.rules,
+            Self::Down(rules) => rules,
+        };
+        rules.witnesses().iter().any(|witness| witness.name.as_str() == name)
+    }
+
     fn client(&self, name: &str) -> Result<ClientName, Refusal> {
         match self {
             Self::Serving(app) => app.client(name),

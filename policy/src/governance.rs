@@ -37,6 +37,8 @@ pub enum Next {
     After(Rules, u64),
 }
 
+const UNGOVERNED: &str = "it says nothing of who may change it";
+
 impl Rules {
     /// Reads a policy again whose signatures were verified before, as the log says. For the signer's log alone: anything
     /// else that calls this rules by a text nobody signed.
@@ -60,6 +62,9 @@ impl Rules {
     /// [`PolicyError::Governance`] when nothing governs this policy, the version does not rise, or the next one would be
     /// governed by nobody.
     pub fn next(&self, signed: &SignedPolicy<'_>) -> Result<Next, PolicyError> {
+        if self.governance().is_none() {
+            return Err(PolicyError::Governance(UNGOVERNED.to_string()));
+        }
         bounded("signature file", signed.signatures, MAX_SIGNATURES)?;
         let by = signed.signers(&self.signing_officers())?;
         self.gives_way(Self::reopen(signed.text, by, self.network())?)
@@ -72,7 +77,7 @@ impl Rules {
     pub fn gives_way(&self, next: Self) -> Result<Next, PolicyError> {
         let refuse = |reason: String| Err(PolicyError::Governance(reason));
         let Some(governance) = self.governance() else {
-            return refuse("it says nothing of who may change it".to_string());
+            return refuse(UNGOVERNED.to_string());
         };
         if next.version() <= self.version() {
             return refuse(format!(

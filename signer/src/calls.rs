@@ -8,8 +8,6 @@ pub enum Grant {
     Client,
     /// The same, and whom it names as a witness. The service asks which of them may.
     ClientOrWitness,
-    /// Whom it names as a witness.
-    Witness,
 }
 
 /// One call.
@@ -43,7 +41,12 @@ pub const CALLS: &[Call] = &[
     of_log("/cofferdam.v1.Log/Consistency"),
     of_log("/cofferdam.v1.Log/Inclusion"),
     client("/cofferdam.v1.Log/Entries"),
-    Call { grant: Grant::Witness, ..client("/cofferdam.v1.Log/Witness") },
+    of_log("/cofferdam.v1.Log/Witness"),
+    client("/cofferdam.v1.Officers/Pending"),
+    client("/cofferdam.v1.Officers/Show"),
+    // A freeze must come through when nobody can tell what is revoked; what officers say is signed by themselves.
+    Call { despite_unknown_revocation: true, ..client("/cofferdam.v1.Officers/Submit") },
+    client("/cofferdam.v1.Officers/Notifications"),
     client("/grpc.health.v1.Health/Check"),
     client("/grpc.health.v1.Health/Watch"),
     // Served in development alone.

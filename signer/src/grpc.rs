@@ -69,6 +69,13 @@ impl SignerService {
                     .into_iter()
                     .for_each(|code| self.app.tally.ended(metrics::Outcome::Denied, code));
             }
+            Ok(Outcome::Waiting(_, requirements)) => {
+                let codes: BTreeSet<&str> =
+                    requirements.iter().map(|one| one.rule_id().code()).collect();
+                for code in codes {
+                    self.app.tally.ended(metrics::Outcome::Waiting, code);
+                }
+            }
             Err(_) => {}
         }
     }

@@ -18,7 +18,7 @@ use crate::policies;
 const GRACE_SECONDS: u64 = 1;
 
 /// Everything that people had a part in.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct People {
     log: String,
     network: String,
@@ -30,14 +30,14 @@ pub(super) struct People {
     statements: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Wait {
     paper: Paper,
     /// By officer: until when, and by which statement.
     approvals: BTreeMap<KeyName, (u64, [u8; 32])>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Frozen {
     scope: FreezeScope,
     /// By officer: until when.

@@ -66,7 +66,7 @@ impl Memory {
     pub fn make(dir: &Path, name: &str, log_key: [u8; 32]) -> Result<[u8; 32]> {
         let made = fs::DirBuilder::new().mode(0o700).create(dir);
         made.with_context(|| format!("cannot make {} (it must be new)", dir.display()))?;
-        let public = key::generate(&dir.join(KEY), None)?;
+        let public = key::generate(&dir.join(KEY), None, None)?;
         replace(dir, &text(name, &log_key, &public, ""))?;
         File::open(dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
             .sync_all()?;

@@ -11,6 +11,8 @@ pub enum Outcome {
     Signed,
     /// The policy said no.
     Denied,
+    /// The policy said not yet.
+    Waiting,
     /// Could not be read, proven or served.
     Refused,
 }
@@ -112,6 +114,7 @@ impl Outcome {
         match self {
             Self::Signed => "signed",
             Self::Denied => "denied",
+            Self::Waiting => "waiting",
             Self::Refused => "refused",
         }
     }

@@ -27,6 +27,17 @@ fn row(path: &str) -> Option<[&'static str; 3]> {
         "/cofferdam.v1.Signer/Attest" => ["served", "attest-not-granted", "unknown-client"],
         "/cofferdam.v1.Signer/Order" => ["served", "lane-caller", "unknown-client"],
         "/cofferdam.v1.Signer/Status" => ["served", "status-not-granted", "unknown-client"],
+        "/cofferdam.v1.Log/Newest"
+        | "/cofferdam.v1.Log/Consistency"
+        | "/cofferdam.v1.Log/Inclusion"
+        | "/cofferdam.v1.Log/Entries"
+        | "/cofferdam.v1.Log/Witness" => ["log-not-granted", "log-not-granted", "unknown-client"],
+        "/cofferdam.v1.Officers/Pending"
+        | "/cofferdam.v1.Officers/Show"
+        | "/cofferdam.v1.Officers/Submit"
+        | "/cofferdam.v1.Officers/Notifications" => {
+            ["officers-not-granted", "officers-not-granted", "unknown-client"]
+        }
         "/grpc.health.v1.Health/Check"
         | "/grpc.health.v1.Health/Watch"
         | "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo" => {

@@ -464,7 +464,9 @@ fn take_a_copy(children: &[Attribute], by: MechanismType, reads: bool) {
     let mut shown = honest_but(Attribute::Sensitive(false));
     shown.retain(|given| !matches!(given, Attribute::Extractable(_) | Attribute::Sign(_)));
     shown.insert(0, Attribute::Extractable(true));
-    shown.extend(children.iter().filter(|given| matches!(given, Attribute::Sign(_))).cloned());
+    // In front: what can be changed no more comes last.
+    let sign = children.iter().find(|given| matches!(given, Attribute::Sign(_)));
+    shown.splice(0..0, sign.cloned());
     let key = session.unwrap_key(&Mechanism::AesKeyWrapPad, copy, child, &shown).unwrap();
     match session.get_attributes(key, &[AttributeType::Value]).unwrap().as_slice() {
         [Attribute::Value(value)] => assert_eq!(to_hex(value), "11".repeat(32)),

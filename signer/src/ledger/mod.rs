@@ -313,6 +313,33 @@ impl Ledger {
         }
     }
 
+    /// What became of a wallet's records; no other kind of entry is known here.
+    fn of_wallet(&mut self, event: &Event) -> Result<(), FoldError> {
+        match event {
+            Event::WalletImported { wallet, descriptor, tier, bundle, external, change } => {
+                self.imports.import(wallet, descriptor, tier, *bundle, [*external, *change])
+            }
+            Event::RecordsReplaced {
+                wallet,
+                before,
+                bundle,
+                external,
+                change,
+                external_proven,
+                change_proven,
+            } => {
+                let external = Replaced { records: *external, proven: *external_proven };
+                let change = Replaced { records: *change, proven: *change_proven };
+                self.imports.replace(wallet, *before, *bundle, [external, change])
+            }
+            Event::Proven { wallet, change, below } => self.imports.prove(wallet, *change, *below),
+            Event::ProofFailed { wallet, change, index, reason } => {
+                self.imports.fail(wallet, *change, *index, reason)
+            }
+            _ => Err(wrong("this entry is about no wallet")),
+        }
+    }
+
     fn admitted(&mut self, id: RequestId) -> Result<&mut Request, FoldError> {
         self.requests
             .get_mut(&id)
@@ -342,26 +369,10 @@ impl Fold for Ledger {
                 }
                 Ok(())
             }
-            Event::WalletImported { wallet, descriptor, tier, bundle, external, change } => {
-                self.imports.import(wallet, descriptor, tier, *bundle, [*external, *change])
-            }
-            Event::RecordsReplaced {
-                wallet,
-                before,
-                bundle,
-                external,
-                change,
-                external_proven,
-                change_proven,
-            } => {
-                let external = Replaced { records: *external, proven: *external_proven };
-                let change = Replaced { records: *change, proven: *change_proven };
-                self.imports.replace(wallet, *before, *bundle, [external, change])
-            }
-            Event::Proven { wallet, change, below } => self.imports.prove(wallet, *change, *below),
-            Event::ProofFailed { wallet, change, index, reason } => {
-                self.imports.fail(wallet, *change, *index, reason)
-            }
+            Event::WalletImported { .. }
+            | Event::RecordsReplaced { .. }
+            | Event::Proven { .. }
+            | Event::ProofFailed { .. } => self.of_wallet(&entry.event),
             Event::Admitted(admitted) => self.admit(admitted),
             Event::Denied { request, .. } | Event::Failed { request, .. } => {
                 self.admitted(RequestId(*request)).map(drop)

@@ -5,7 +5,7 @@ use alloc::collections::BTreeSet;
 
 use crate::names::{ClientName, KeyName, RuleName};
 use crate::people::{Officer, Quorum};
-use crate::rules::Rules;
+use crate::rules::{LaneKind, Rules};
 
 impl Rules {
     /// The officer of this name.
@@ -23,17 +23,26 @@ impl Rules {
     /// Whether this rule asks for the officer's approval: then their rejection counts as well.
     #[must_use]
     pub fn asks(&self, rule: &RuleName, officer: &KeyName) -> bool {
-        let quorum = self.requires().iter().filter(|require| require.name == *rule);
-        let mut quorums = quorum.filter_map(|require| require.approvals.as_ref());
+        let mut quorums = self.quorums(rule);
         quorums.any(|quorum| self.everybody().members(quorum.groups()).contains(officer))
     }
 
     /// Whether these officers are enough for what this rule asks; those who ordered are not among them.
     #[must_use]
     pub fn is_approved(&self, rule: &RuleName, by: &BTreeSet<&KeyName>) -> bool {
-        let asked = self.requires().iter().filter(|require| require.name == *rule);
-        let mut quorums = asked.filter_map(|require| require.approvals.as_ref()).peekable();
+        let mut quorums = self.quorums(rule).peekable();
         quorums.peek().is_some() && quorums.all(|quorum| quorum.is_met(&self.everybody(), by))
+    }
+
+    /// What requirements of this name ask, and a lane to evacuate of this name.
+    fn quorums<'a>(&'a self, rule: &'a RuleName) -> impl Iterator<Item = &'a Quorum> {
+        let requires = self.requires().iter().filter(move |require| require.name == *rule);
+        let lanes = self.lanes().iter().filter(move |lane| lane.name.as_str() == rule.as_str());
+        let lanes = lanes.filter_map(|lane| match &lane.kind {
+            LaneKind::Evacuate { approvals, .. } => Some(approvals),
+            _ => None,
+        });
+        requires.filter_map(|require| require.approvals.as_ref()).chain(lanes)
     }
 
     /// Whether this rule lets the officer veto.

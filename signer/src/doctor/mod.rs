@@ -7,11 +7,12 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use confine::Mode;
+use policy::Rules;
 use token_wire::Examination;
 
 pub use report::{Checked, Finding, Level};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::log::{LogError, Store, StoreError, examine as examine_log};
 use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenError};
 
@@ -47,17 +48,40 @@ pub async fn examine(config: &Config) -> Checked {
     if let Some(store) = free {
         let _ = store.close().await;
     }
-    checked.warn(
-        "witnesses",
-        "none: nobody else keeps checkpoints of this log yet; keep copies elsewhere by hand",
-    );
+    if let Ok(rules) = config.unsigned_rules() {
+        witnesses(&rules, &mut checked);
+    }
     checked
+}
+
+/// Who else remembers how long the log was.
+fn witnesses(rules: &Rules, checked: &mut Checked) {
+    match (rules.witnesses_required(), rules.witnesses().len()) {
+        (0, _) => checked.warn(
+            "witnesses",
+            "none required: somebody who sets log and state folder back together is not noticed; keep copies elsewhere by hand",
+        ),
+        (required, all) => checked.well(
+            "witnesses",
+            &format!("{required} of {all} must have seen what is let out"),
+        ),
+    }
+}
+
+fn governed(config: &Config) -> bool {
+    config.unsigned_rules().is_ok_and(|rules| rules.governance().is_some())
 }
 
 /// Configuration and policy.
 fn settings(config: &Config, checked: &mut Checked) {
     match config.rules() {
         Ok(rules) => checked.well("policy", &format!("version {}, signed", rules.version())),
+        // Whoever the policy in force names has signed it, or has not: the log knows who that is.
+        Err(ConfigError::Policy { .. }) if governed(config) => {
+            let text =
+                "governed by the one in force: its signatures are looked at when the signer starts";
+            checked.warn("policy", text);
+        }
         Err(error) => checked.broken("policy", &error.to_string()),
     }
     match mtls::Server::load(&config.tls) {

@@ -65,10 +65,11 @@ fn imports_that_are_not_ended_or_not_allowed(stack: &Stack) {
     }
     let old = dir.join("hot.kek");
     let import = ["kek", "--pin-file", pin, "import", old.to_str().unwrap()];
-    // It was imported before: the key is found there, and the one-time key goes.
-    assert!(stack.run_signer(&import).unwrap().contains("destroyed"));
-    fs::remove_file(&pem).unwrap();
-    open(pin).unwrap();
+    // It was made for the import before this one, which stays open.
+    let said = stack.run_signer(&import).unwrap_err().to_string();
+    assert!(said.contains("made for another one-time key"), "{said}");
+    let said = stack.run_signer(&["key", "list"]).unwrap_err().to_string();
+    assert!(said.contains("signer kek close"), "{said}");
     let forged = dir.join("forged.kek");
     let text = fs::read_to_string(&old).unwrap();
     fs::write(&forged, text.replace("canary ", "canary 00")).unwrap();

@@ -42,6 +42,8 @@ pub struct Acceptance {
 
 /// Payments tried before the faucet is believed to be empty.
 const GIVING_TRIES: u32 = 50;
+/// Between two tries.
+const GIVING_PAUSE: Duration = Duration::from_millis(50);
 
 impl Node {
     /// Starts a node in a temporary folder, with 101 blocks mined so that the faucet can pay.
@@ -138,7 +140,9 @@ impl Node {
         for _ in 0..GIVING_TRIES {
             told().await?;
             match self.faucet(method, params.clone()).await {
-                Err(error) if error.to_string().contains("\"code\":-6,") => {}
+                Err(error) if error.to_string().contains("\"code\":-6,") => {
+                    tokio::time::sleep(GIVING_PAUSE).await;
+                }
                 other => return other,
             }
         }

@@ -79,6 +79,8 @@ impl Abuse {
 #[must_use]
 pub fn is_structural(reason: Reason) -> bool {
     match reason.class() {
+        // What officers say badly is no reason to keep their next word out.
+        _ if reason.code().starts_with("statement-") => false,
         Class::Invalid | Class::NotGranted => reason != Reason::ClientLocked,
         Class::NotFound => true,
         Class::Exhausted => reason == Reason::Oversize,

@@ -40,7 +40,7 @@ pub const CALLS: &[Call] = &[
     of_log("/cofferdam.v1.Log/Newest"),
     of_log("/cofferdam.v1.Log/Consistency"),
     of_log("/cofferdam.v1.Log/Inclusion"),
-    client("/cofferdam.v1.Log/Entries"),
+    of_log("/cofferdam.v1.Log/Entries"),
     of_log("/cofferdam.v1.Log/Witness"),
     client("/cofferdam.v1.Officers/Pending"),
     client("/cofferdam.v1.Officers/Show"),

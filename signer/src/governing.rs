@@ -48,6 +48,10 @@ pub async fn in_force(
     }
     let signed = SignedPolicy { text: &text, signatures: &signatures };
     match now.next(&signed).map_err(|source| wrong(config, source))? {
+        Next::AtOnce(rules) if vetoed(log, rules.digest()) => {
+            tracing::warn!("the policy file was vetoed: the one in force stays");
+            Ok(InForce { rules: now, next_unix: None })
+        }
         Next::AtOnce(rules) => {
             activate(log, &rules).await?;
             Ok(InForce { rules, next_unix: None })
@@ -58,6 +62,10 @@ pub async fn in_force(
             follow(log, now, next, proposal, clock).await
         }
     }
+}
+
+fn vetoed(log: &Log<Ledger>, digest: &[u8; 32]) -> bool {
+    log.read(|ledger| ledger.proposal(digest)).is_some_and(|proposal| proposal.vetoed)
 }
 
 /// The policy in force, as the log has it.
@@ -75,12 +83,18 @@ async fn reopen(
             match Rules::reopen(&text, officers, config.network) {
                 Ok(rules) => Ok(Some(rules)),
                 // From before there were sections that this program asks for: nothing governs it.
-                Err(_) if !text.contains("[governance]") => Ok(None),
+                Err(_) if !is_governed(&text) => Ok(None),
                 Err(source) => Err(wrong(config, source)),
             }
         }
         _ => Err(LogError::Missing(active.seq).into()),
     }
+}
+
+/// Whether the text has the section, however it is written.
+fn is_governed(text: &str) -> bool {
+    // What is no TOML at all is not given to the configuration's officers.
+    toml::from_str::<toml::Table>(text).map_or(true, |table| table.contains_key("governance"))
 }
 
 async fn propose(

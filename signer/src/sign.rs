@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use audit::entry::{self, Event};
 use policy::decide::{Decision, Denial};
+use policy::intent::RequestId;
 use policy::names::ClientName;
 use policy::waiting::{Requirement, Waiting};
-use policy::{Finding, VerifiedOrder};
+use policy::{Finding, RuleId, Trace, VerifiedOrder};
 use proto::SignRequest;
 use tokio::time::Instant;
 use tokio_stream::Stream;
@@ -171,7 +172,13 @@ fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict>
         }
         Err(NotAllowed::Waiting(waiting)) => {
             let now = ledger.not_before_latest(app.clock.unix_seconds());
-            let begun = wait::current(app, ledger, request, now).is_none();
+            let current = wait::current(app, ledger, request, now);
+            // What asks for something only now is asked of its own people, and from now on.
+            let asked = |one: &Requirement| {
+                let rule = one.rule().to_string();
+                current.is_some_and(|wait| wait.rules.contains(&rule))
+            };
+            let begun = !waiting.requirements.iter().all(asked);
             if begun {
                 match wait::begin(app, ledger, request, &waiting, now) {
                     Ok(awaiting) => events.push(awaiting),
@@ -202,11 +209,27 @@ fn weigh(
     let listings = app.wallets.listings(app.rules.list_questions(intent), since);
     let evidence = ledger.evidence(intent, &app.rules.questions(intent), now).listings(listings);
     let evidence = testify(app, ledger, request, evidence, now);
-    match policy::decide(intent, &evidence, &app.rules, now) {
+    let decision = policy::decide(intent, &evidence, &app.rules, now);
+    // A no is for good, also once nothing asks for a yes any more.
+    if !matches!(decision, Decision::Deny(_))
+        && let Some(denial) = objected(ledger, intent.request)
+    {
+        return Err(NotAllowed::Denied(denial));
+    }
+    match decision {
         Decision::Allow(authorization) => Ok(authorization),
         Decision::Deny(denial) => Err(NotAllowed::Denied(denial)),
         Decision::Await(waiting) => Err(NotAllowed::Waiting(waiting)),
     }
+}
+
+/// That somebody who was asked said no.
+fn objected(ledger: &Ledger, request: RequestId) -> Option<Denial> {
+    let objection = ledger.people().objections(request).first()?;
+    let rule = if objection.veto { RuleId::Vetoed } else { RuleId::Rejected };
+    let text = format!("officer \"{}\" said no to this request", objection.officer);
+    let reasons = vec![Finding { rule, verdict: policy::reason::Verdict::Deny, text }];
+    Some(Denial { reasons, trace: Trace::default() })
 }
 
 /// Uses the permit: every input signed and verified in the token's part, then put together.

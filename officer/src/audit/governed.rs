@@ -27,12 +27,17 @@ impl Governed {
         text: &str,
         officers: &[String],
     ) -> Result<(), String> {
-        if !text.contains("[governance]") && self.active.is_none() {
+        let table = toml::from_str::<toml::Table>(text);
+        let governed = table.map_or(true, |table| table.contains_key("governance"));
+        if !governed && self.active.is_none() {
             return Ok(());
         }
         let next = rules(network, text, officers)?;
         if let Some(active) = &self.active {
             match active.gives_way(next.clone()).map_err(|error| error.to_string())? {
+                Next::AtOnce(_) if self.proposed.get(digest).is_some_and(|(_, vetoed)| *vetoed) => {
+                    return Err("this policy was vetoed".to_owned());
+                }
                 Next::AtOnce(_) => {}
                 Next::After(..) => match self.proposed.get(digest) {
                     None => {
@@ -46,6 +51,7 @@ impl Governed {
                 },
             }
         }
+        self.proposed.retain(|_, (_, vetoed)| *vetoed);
         self.active = next.governance().is_some().then(|| Box::new(next));
         Ok(())
     }

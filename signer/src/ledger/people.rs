@@ -33,6 +33,8 @@ pub struct Wait {
     pub asked_unix: u64,
     /// Until when.
     pub expires_unix: u64,
+    /// Names of the rules that asked for something when it began.
+    pub rules: Vec<String>,
     /// Who approved it. An officer who did twice counts once.
     pub approvals: Vec<Word>,
 }
@@ -141,6 +143,7 @@ impl People {
             policy: paper.policy,
             asked_unix: paper.asked_unix,
             expires_unix: paper.expires_unix,
+            rules: awaiting.requirements.iter().map(|asked| asked.rule.clone()).collect(),
             approvals: Vec::new(),
         };
         self.waits.insert(request, wait);

@@ -66,6 +66,8 @@ impl Policies {
         if self.proposal(&digest).is_some_and(|proposal| proposal.vetoed) {
             return Err(wrong("a policy that was vetoed came into force"));
         }
+        // What was proposed under another policy is proposed anew, with its delay and its vetoes.
+        self.proposed.retain(|_, proposal| proposal.vetoed);
         self.active = Some(ActivePolicy { version, digest, seq });
         Ok(())
     }

@@ -138,7 +138,9 @@ async fn every_call_by_every_identity_gets_what_its_row_says() {
     // What somebody is granted is there, and has a row that says so.
     for known in CALLS {
         assert!(compiled.contains(known.path), "{} is granted and not compiled in", known.path);
-        assert_eq!(row(known.path).unwrap()[0], "served", "{}", known.path);
+        // To one of those who ask here, or to nobody but readers and officers, whom other tests have.
+        let first = row(known.path).unwrap()[0];
+        assert!(first == "served" || first.ends_with("-not-granted"), "{}", known.path);
     }
     let mut cells = 0;
     for path in &compiled {

@@ -36,8 +36,9 @@ use super::row::{self, InForce, PayoutRow, Version};
 const PAUSE: Duration = Duration::from_secs(5);
 /// Plans that come to nothing in one look at the waiting.
 const IN_VAIN_MAX: u32 = 16;
-/// How often one that may be paid, and can be paid no more, is looked at.
-const DOUBT_PAUSE: Duration = Duration::from_secs(3600);
+/// How often one that may be paid, and can be paid no more, is looked at. After a restore its coins may be unknown for as long
+/// as the chain is read again; the signer is asked, and writes nothing down.
+const DOUBT_PAUSE: Duration = Duration::from_secs(20);
 
 /// For so long a payout takes no coin that the signer refused to sign for in it.
 const BARRED_SECONDS: i64 = 3_600;

@@ -30,7 +30,7 @@ pub mod receive;
 pub mod request;
 pub mod wallets;
 pub mod records;
-pub mod ledger;
+pub use ::ledger;
 pub mod sign;
 pub mod standing;
 pub mod answer;

@@ -12,10 +12,10 @@ use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
 use audit::history::HistoryError;
 use policy::Authorization;
-use policy::intent::RequestId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::Fold;
 use super::checkpoints::{CheckpointSigner, Checkpoints, Coverage, Problem};
 use super::clock::Clock;
 use super::error::{LogError, Whose};
@@ -27,23 +27,6 @@ use super::round;
 use super::store::Store;
 use super::witnesses::Witnesses;
 use super::writer::{self, Groups, Head, Health, Message, QUEUE_COMMITS_MAX};
-
-/// A state that entries are folded into. Applying an entry is all that ever changes it.
-pub trait Fold: Send + 'static {
-    /// Takes in entry number `seq`.
-    ///
-    /// # Errors
-    /// [`FoldError`] when the entry does not follow from those before; the log then stays closed.
-    fn apply(&mut self, seq: u64, entry: &Entry) -> Result<(), FoldError>;
-
-    /// Whether the spend of this request, admitted with this digest, has been applied. A permit is made only then.
-    fn spend_recorded(&self, request: RequestId, digest: &[u8; 32]) -> bool;
-}
-
-/// Why an entry does not follow from those before it.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct FoldError(pub String);
 
 /// What a decision wants written down, and granted once it is.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use audit::entry::EntryError;
 use audit::history::HistoryError;
 use policy::intent::RequestId;
 
-use super::commit::FoldError;
+use super::FoldError;
 
 /// The database under the log.
 #[derive(Debug, thiserror::Error)]

@@ -20,9 +20,10 @@ mod store;
 mod clock;
 mod error;
 
+pub use ::ledger::{Fold, FoldError};
 pub use checkpoints::CheckpointSigner;
 pub use clock::Clock;
-pub use commit::{Fold, FoldError, Log, Settings, Status, Step, begin};
+pub use commit::{Log, Settings, Status, Step, begin};
 pub use error::{LogError, StoreError, Whose};
 pub use high_water::read as kept_checkpoint;
 pub use permit::DurablePermit;

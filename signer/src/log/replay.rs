@@ -9,8 +9,8 @@ use audit::entry::{Entry, Event};
 use audit::history::History;
 use audit::tree::{self, Frontier};
 
+use super::Fold;
 use super::clock::Clock;
-use super::commit::Fold;
 use super::error::{LogError, Whose};
 use super::high_water;
 use super::store::Store;

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::wrong;
-use crate::log::FoldError;
+use super::{FoldError, wrong};
 
 /// Who is locked, and by which entry.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@
 //! `indexes` (how far own outputs have gone),
 //! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `people` (what officers said, and what waits for them), `states`, `locks`, `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
+mod fold;
 mod spends;
 mod indexes;
 mod attested;
@@ -29,7 +30,7 @@ use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
 use statement::Signed;
 
-use crate::log::{Fold, FoldError};
+pub use fold::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
 pub use born::{BornKey, BornKeys};
@@ -160,7 +161,7 @@ impl Ledger {
         &self.imports
     }
 
-    /// What was said of a wallet's keys under this name; [`Kin`](crate::keys::Kin) knows their other names.
+    /// What was said of a wallet's keys under this name; the signer's `Kin` knows their other names.
     #[must_use]
     pub fn key_state(&self, wallet: &WalletName) -> KeyState {
         self.key_states.of(wallet)

@@ -390,6 +390,9 @@ pub enum Event {
         /// Who they are.
         officers: Vec<String>,
     },
+    /// What a request would do that was denied before anything of it was written, so that it can be decided again from
+    /// the log alone, by another policy. It allows nothing, and reserves nothing.
+    Considered(Considered),
 }
 
 /// A stable code and a sentence.
@@ -466,6 +469,45 @@ pub struct Awaiting {
     pub requirements: Vec<Asked>,
     /// Unix seconds after which it waits no longer.
     pub expires_unix: u64,
+}
+
+/// A request that was denied, as the policy saw it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Considered {
+    /// Request id.
+    pub request: [u8; 16],
+    /// The unsigned transaction.
+    pub transaction: Vec<u8>,
+    /// The largest virtual size that it can have when it is signed, in vbytes.
+    pub vsize: u64,
+    /// What each input is proven to be worth, in base units.
+    pub amounts: Vec<u128>,
+    /// Whose each output becomes.
+    pub outputs: Vec<Whose>,
+    /// The orders that came with it, in their order.
+    pub orders: Vec<HeldOrder>,
+}
+
+/// Whose an output becomes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Whose {
+    /// The spending wallet's again, at this index of its change branch.
+    Change(u32),
+    /// This cold wallet's, at this index of its external branch.
+    Cold(String, u32),
+    /// Somebody else's; it pays the order at this place, if it pays one.
+    External(Option<u32>),
+}
+
+/// A payment order whose signature was verified, without it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldOrder {
+    /// Canonical bytes.
+    pub order: Vec<u8>,
+    /// Name of the order key in the policy.
+    pub signer: String,
+    /// Raw Ed25519 key that signed it.
+    pub key: [u8; 32],
 }
 
 /// What one rule of the policy asks for.

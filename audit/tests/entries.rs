@@ -10,8 +10,8 @@
 )]
 
 use audit::entry::{
-    Admitted, Asked, Attested, Awaiting, Claim, ENTRY_BYTES_MAX, Entry, EntryError, Event,
-    PaidOrder, Reason, SignedOrder, Spend, SpentSlot, VERSION,
+    Admitted, Asked, Attested, Awaiting, Claim, Considered, ENTRY_BYTES_MAX, Entry, EntryError,
+    Event, HeldOrder, PaidOrder, Reason, SignedOrder, Spend, SpentSlot, VERSION, Whose,
 };
 use proptest::prelude::*;
 
@@ -273,6 +273,23 @@ fn vectors() -> Vec<(Event, &'static str)> {
         (
             Event::FreezeLifted { freeze: [5; 32], policy: 7, officers: vec!["a".to_owned()] },
             "02d20920050505050505050505050505050505050505050505050505050505050505050507010161",
+        ),
+        (
+            Event::Considered(Considered {
+                request,
+                transaction: vec![9; 3],
+                vsize: 300,
+                amounts: vec![1, 300],
+                outputs: vec![
+                    Whose::Change(3),
+                    Whose::Cold("cold".to_owned(), 4),
+                    Whose::External(Some(0)),
+                    Whose::External(None),
+                ],
+                orders: vec![HeldOrder { order: vec![1, 2], signer: "s".to_owned(), key: [3; 32] }],
+            }),
+            "02d209210101010101010101010101010101010103090909ac020201ac02040003\
+             0104636f6c640402010002000102010201730303030303030303030303030303030303030303030303030303030303030303",
         ),
     ]
 }

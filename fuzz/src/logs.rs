@@ -4,8 +4,8 @@ use audit::attestation::Leaf;
 use audit::checkpoint::{Checkpoint, origin};
 use audit::cosignature;
 use audit::entry::{
-    Admitted, Asked, Attested, Awaiting, Claim, Entry, Event, PaidOrder, Reason, SignedOrder,
-    Spend, SpentSlot,
+    Admitted, Asked, Attested, Awaiting, Claim, Considered, Entry, Event, HeldOrder, PaidOrder,
+    Reason, SignedOrder, Spend, SpentSlot, Whose,
 };
 use audit::note;
 use audit::token_key::TokenKey;
@@ -245,7 +245,7 @@ pub(crate) fn token_key_seeds() -> Vec<Vec<u8>> {
 }
 
 /// What is written of requests that wait for officers, and of what those say.
-fn of_people(spend: Spend) -> [Event; 4] {
+fn of_people(spend: Spend) -> [Event; 5] {
     let text = || "t".to_owned();
     let (request, root) = ([1; 16], [2; 32]);
     let reason = Reason { code: text(), text: text() };
@@ -262,5 +262,13 @@ fn of_people(spend: Spend) -> [Event; 4] {
         Event::WaitEnded { request, reason },
         Event::OfficerSaid { statement: vec![1], signature: vec![2], key: root, way: text() },
         Event::FreezeLifted { freeze: root, policy: 1, officers: vec![text()] },
+        Event::Considered(Considered {
+            request,
+            transaction: vec![9; 20],
+            vsize: 300,
+            amounts: vec![1, 300],
+            outputs: vec![Whose::Change(3), Whose::Cold(text(), 4), Whose::External(Some(0))],
+            orders: vec![HeldOrder { order: vec![1], signer: text(), key: root }],
+        }),
     ]
 }

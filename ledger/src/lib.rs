@@ -85,6 +85,8 @@ pub struct Request {
     pub digest: [u8; 32],
     /// Where its answer is, once there is one.
     pub answer: Option<Answer>,
+    /// Whether the log holds what it would do: its spend, or what was considered when it was denied.
+    pub told: bool,
 }
 
 /// Where the answer to a request is. The bytes stay in the log: they are large and seldom asked for again.
@@ -246,7 +248,7 @@ impl Ledger {
     }
 
     fn admit(&mut self, admitted: &Admitted) -> Result<(), FoldError> {
-        let request = Request { digest: admitted.digest, answer: None };
+        let request = Request { digest: admitted.digest, answer: None, told: false };
         match self.requests.insert(RequestId(admitted.request), request) {
             None => Ok(()),
             Some(_) => Err(wrong("a request was admitted twice")),
@@ -276,7 +278,7 @@ impl Ledger {
     fn of_people(&mut self, seq: u64, event: &Event, unix_s: u64) -> Result<(), FoldError> {
         match event {
             Event::Awaiting(awaiting) => {
-                let digest = self.admitted(RequestId(awaiting.spend.request))?.digest;
+                let digest = self.tell(RequestId(awaiting.spend.request))?;
                 self.people.await_people(seq, awaiting)?;
                 self.spends.wait(&awaiting.spend, digest, unix_s)
             }
@@ -341,6 +343,13 @@ impl Ledger {
         }
     }
 
+    /// The log holds what this request would do; its digest.
+    fn tell(&mut self, id: RequestId) -> Result<[u8; 32], FoldError> {
+        let request = self.admitted(id)?;
+        request.told = true;
+        Ok(request.digest)
+    }
+
     fn admitted(&mut self, id: RequestId) -> Result<&mut Request, FoldError> {
         self.requests
             .get_mut(&id)
@@ -378,8 +387,9 @@ impl Fold for Ledger {
             Event::Denied { request, .. } | Event::Failed { request, .. } => {
                 self.admitted(RequestId(*request)).map(drop)
             }
+            Event::Considered(considered) => self.tell(RequestId(considered.request)).map(drop),
             Event::Spend(spend) => {
-                let digest = self.admitted(RequestId(spend.request))?.digest;
+                let digest = self.tell(RequestId(spend.request))?;
                 self.spends.add(spend, digest, unix_s)
             }
             Event::SpendAgain { request, .. } => self.spends.again(RequestId(*request), unix_s),

@@ -167,6 +167,9 @@ fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict>
             Step { events, grant: Some(authorization), out: Verdict::Allowed }
         }
         Err(NotAllowed::Denied(denial)) => {
+            if !ledger.request(intent.request).is_some_and(|known| known.told) {
+                events.extend(request.considered().map(Event::Considered));
+            }
             events.push(denied(app, request, &denial));
             Step::write(events, Verdict::Denied(stands(ledger, request), denial.reasons))
         }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use audit::entry::Spend;
+use audit::entry::{Considered, Spend};
 use bitcoin::hashes::Hash as _;
 use bitcoin::sighash::SighashCache;
 use bitcoin::{Amount, Psbt, ScriptBuf, Transaction, TxIn, Txid};
@@ -48,6 +48,16 @@ pub(super) fn check_spend(spend: &Spend) -> Result<Coins, String> {
         return Err("more leaves than its outputs hold".to_owned());
     }
     Ok(Coins { txid: transaction.compute_txid(), slots: distinct })
+}
+
+/// Checks that what is said of a denied request is about its transaction.
+pub(super) fn check_considered(considered: &Considered) -> Result<(), String> {
+    let transaction = read(&considered.transaction)?;
+    let (inputs, outputs) = (transaction.input.len(), transaction.output.len());
+    if inputs != considered.amounts.len() || outputs != considered.outputs.len() {
+        return Err("it says something of other coins than its transaction has".to_owned());
+    }
+    Ok(())
 }
 
 /// Checks that a signed transaction is the allowed one and that every signature in it verifies; how many there are.

@@ -40,6 +40,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::WaitEnded { .. } => "wait ended",
         Event::OfficerSaid { .. } => "officer said",
         Event::FreezeLifted { .. } => "freeze lifted",
+        Event::Considered(_) => "considered",
         _ => "unknown",
     }
 }
@@ -149,20 +150,6 @@ fn rarely(event: &Event) -> String {
             let officers = words(&officers.join(", "));
             return format!("sha256 {}, by {officers}", hex::encode(digest));
         }
-        Event::Awaiting(awaiting) => {
-            let asked = awaiting.requirements.iter().map(|asked| asked.text.as_str());
-            let (request, until) =
-                (hex::encode(awaiting.spend.request), time(awaiting.expires_unix));
-            let asked: Vec<&str> = asked.collect();
-            return words(&format!("{request} until {until}: {}", asked.join("; ")));
-        }
-        Event::WaitEnded { request, reason } => {
-            return format!("{}: {}", hex::encode(request), list(std::slice::from_ref(reason)));
-        }
-        Event::OfficerSaid { statement, way, .. } => return said(statement, way),
-        Event::FreezeLifted { freeze, officers, .. } => {
-            return words(&format!("{} by {}", hex::encode(freeze), officers.join(", ")));
-        }
         Event::KekImport { what, key, serial } => {
             let key = key.map_or(String::new(), |key| format!(" {}", hex::encode(key)));
             return words(&format!("import {what}{key}, token {serial}"));
@@ -175,7 +162,11 @@ fn rarely(event: &Event) -> String {
             let officers = officers.join(", ");
             return words(&format!("{client} from entry {lock}, by {officers}: {reason}"));
         }
-        _ => {}
+        event => {
+            if let Some(text) = of_people(event) {
+                return text;
+            }
+        }
     }
     let Event::RecordsReplaced {
         wallet,
@@ -194,6 +185,32 @@ fn rarely(event: &Event) -> String {
          proven before, bundle {}",
         hex::encode(bundle)
     ))
+}
+
+/// What waits for people, what they said, and what was looked at for them.
+fn of_people(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Awaiting(awaiting) => {
+            let asked = awaiting.requirements.iter().map(|asked| asked.text.as_str());
+            let (request, until) =
+                (hex::encode(awaiting.spend.request), time(awaiting.expires_unix));
+            let asked: Vec<&str> = asked.collect();
+            words(&format!("{request} until {until}: {}", asked.join("; ")))
+        }
+        Event::WaitEnded { request, reason } => {
+            format!("{}: {}", hex::encode(request), list(std::slice::from_ref(reason)))
+        }
+        Event::OfficerSaid { statement, way, .. } => said(statement, way),
+        Event::FreezeLifted { freeze, officers, .. } => {
+            words(&format!("{} by {}", hex::encode(freeze), officers.join(", ")))
+        }
+        Event::Considered(considered) => {
+            let (request, coins) = (hex::encode(considered.request), considered.amounts.len());
+            let (outputs, orders) = (considered.outputs.len(), considered.orders.len());
+            format!("{request}: {coins} coins, {outputs} outputs, {orders} orders")
+        }
+        _ => return None,
+    })
 }
 
 fn said(statement: &[u8], way: &str) -> String {

@@ -257,6 +257,10 @@ impl Story {
                 self.people.wait(awaiting)
             }
             Event::WaitEnded { request, .. } => self.people.end(*request),
+            Event::Considered(considered) => {
+                coins::check_considered(considered)?;
+                self.request(&considered.request).map(drop)
+            }
             Event::OfficerSaid { statement, signature, key, .. } => {
                 self.people.hear(statement, signature, key, unix_s)
             }

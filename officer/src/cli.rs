@@ -9,8 +9,12 @@ use clap::{Args, Parser, Subcommand};
 use statement::Says;
 
 use crate::approvals::commands;
+use crate::approvals::desk::Desk;
+use crate::audit::live::Live;
 use crate::audit::{self, source::Source};
 use crate::key::{self, Key};
+use crate::replay::{explain, simulate};
+use crate::text::parse_span;
 use crate::witness::{self, Witness};
 use crate::{addresses, clients, diff, orders, passphrase, policies, token_keys};
 
@@ -130,6 +134,43 @@ enum Policy {
         #[arg(long)]
         json: bool,
     },
+    /// Say all that a log has of one request: every rule and what it said, what it needs, who can still give it, what is used
+    /// of each limit, and what would have to change. Computed here, from a log that is verified first.
+    Explain {
+        /// The request's id, the first 8 digits of it or more, or its caller's key.
+        request: String,
+        #[command(flatten)]
+        log: Where,
+        /// The signer's checkpoint key in hex.
+        #[arg(long)]
+        key: String,
+        /// A checkpoint kept elsewhere that the log must contain.
+        #[arg(long)]
+        checkpoint: Vec<PathBuf>,
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Decide every request of a log again by a draft, and list each decision that comes out otherwise. Exits with 2 when one
+    /// does, and with 3 when none does but some could not be decided again.
+    Simulate {
+        /// The draft's TOML file; nobody needs to have signed it.
+        draft: PathBuf,
+        #[command(flatten)]
+        log: Where,
+        /// The signer's checkpoint key in hex.
+        #[arg(long)]
+        key: String,
+        /// A checkpoint kept elsewhere that the log must contain.
+        #[arg(long)]
+        checkpoint: Vec<PathBuf>,
+        /// How far back from the log's last entry: 90m, 12h, 30d. Without it, from the first entry on.
+        #[arg(long, value_parser = parse_span)]
+        since: Option<u64>,
+        /// For programs: one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Veto a policy that was proposed, as a member of the group that the policy in force names for it: the signature goes
     /// into FILE.veto. The signer takes it at its next start; a vetoed text never comes into force.
     Veto {
@@ -190,6 +231,9 @@ struct Where {
     /// A file made by `officer log export`.
     #[arg(long)]
     export: Option<PathBuf>,
+    /// Your settings, as for `officer pending`: the running signer is asked. Its client needs `log = true`.
+    #[arg(long)]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -281,6 +325,21 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
             let form = diff::Form { json, must_tighten };
             diff::diff(&before, &after, network.as_deref(), form, out)
         }
+        Command::Policy(Policy::Explain { request, log, key, checkpoint, json }) => {
+            let (key, kept) = (key::public_key(&key)?, kept(&checkpoint)?);
+            block_on(async {
+                let mut source = open(log).await?;
+                explain::explain(&mut source, &request, key, &kept, json, out).await
+            })
+        }
+        Command::Policy(Policy::Simulate { draft, log, key, checkpoint, since, json }) => {
+            let (key, kept) = (key::public_key(&key)?, kept(&checkpoint)?);
+            block_on(async {
+                let mut source = open(log).await?;
+                let asked = simulate::Asked { key, kept: &kept, since, json };
+                simulate::simulate(&mut source, &draft, asked, out).await
+            })
+        }
         Command::Policy(Policy::Veto { file, key, name }) => {
             let key = Key::load(&key)?;
             policies::veto(&file, &policies::Signer { key: &key, name: name.as_deref() }, out)
@@ -303,8 +362,7 @@ fn check_log(command: Log, out: &mut impl Write) -> Result<()> {
     match command {
         Log::Verify { log, key, checkpoint, dump } => {
             let key = key::public_key(&key)?;
-            let kept =
-                checkpoint.iter().map(audit::kept::read_checkpoint).collect::<Result<Vec<_>>>()?;
+            let kept = kept(&checkpoint)?;
             let shown = if dump { 0..u64::MAX } else { 0..0 };
             block_on(async {
                 let mut source = open(log).await?;
@@ -334,11 +392,21 @@ fn check_log(command: Log, out: &mut impl Write) -> Result<()> {
     }
 }
 
+fn kept(checkpoints: &[PathBuf]) -> Result<Vec<String>> {
+    checkpoints.iter().map(audit::kept::read_checkpoint).collect()
+}
+
 async fn open(log: Where) -> Result<Source> {
-    match (log.database, log.export) {
-        (Some(url), _) => Source::database(&url).await,
-        (None, Some(path)) => Source::export(&path),
-        (None, None) => anyhow::bail!("say which log: --database URL or --export FILE"),
+    match (log.database, log.export, log.config) {
+        (Some(url), ..) => Source::database(&url).await,
+        (None, Some(path), _) => Source::export(&path),
+        (None, None, Some(config)) => {
+            let channel = Desk::load(&config)?.channel().await?;
+            Ok(Source::Live(Box::new(Live::open(channel).await?)))
+        }
+        (None, None, None) => {
+            anyhow::bail!("say which log: --database URL, --export FILE or --config FILE")
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! and a witness.
 //!
 //! Reading order: [`cli`] (the commands), [`key`] (key files), [`policies`], [`orders`], [`addresses`], [`token_keys`],
-//! [`audit`] (the log, offline), [`approvals`] (what waits for officers, and what they say of it), [`witness`] (a memory of the log elsewhere).
+//! [`audit`] (the log, offline), [`replay`] (its decisions once more), [`approvals`] (what waits for officers, and what they say of it), [`witness`] (a memory of the log elsewhere).
 
 pub mod cli;
 pub mod key;
@@ -13,6 +13,7 @@ pub mod clients;
 pub mod addresses;
 pub mod token_keys;
 pub mod audit;
+pub mod replay;
 pub mod witness;
 pub mod approvals;
 mod passphrase;

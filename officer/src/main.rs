@@ -16,7 +16,10 @@ fn main() -> ExitCode {
                 &mut std::io::stderr(),
                 format_args!("officer: {first}{rest}\n"),
             );
-            ExitCode::FAILURE
+            match error.downcast_ref::<officer::replay::simulate::Differs>() {
+                Some(differs) => ExitCode::from(differs.exit_code()),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -86,19 +86,27 @@ impl Desk {
     /// # Errors
     /// When nobody answers there who can show the right certificate.
     pub async fn connect(&self) -> Result<OfficersClient<Channel>> {
+        let channel = self.channel().await?;
+        Ok(OfficersClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX))
+    }
+
+    /// The line itself, for whatever this client may ask.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn channel(&self) -> Result<Channel> {
         let Some(tls) = &self.tls else {
             bail!(
                 "the settings name no [tls] files: without a connection, write statements with --offline"
             );
         };
         let endpoint = tls.endpoint(&self.signer, self.server_name.as_deref())?.timeout(PATIENCE);
-        let channel = endpoint.connect().await.with_context(|| {
+        endpoint.connect().await.with_context(|| {
             format!(
                 "cannot reach the signer at {}: if certificates or the network are gone, write the statement with --offline FILE and hand it to the signer's host",
                 self.signer
             )
-        })?;
-        Ok(OfficersClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX))
+        })
     }
 
     /// What the signer says it is must be what it was told to be.
@@ -116,7 +124,7 @@ impl Desk {
 }
 
 /// What the signer answered when it said no.
-pub(super) fn refusal(status: &Status) -> anyhow::Error {
+pub(crate) fn refusal(status: &Status) -> anyhow::Error {
     let said = proto::Refusal::decode(status.details()).unwrap_or_default();
     let reasons: Vec<String> = said
         .reasons

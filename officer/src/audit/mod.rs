@@ -9,6 +9,7 @@ pub mod blame;
 pub mod kept;
 pub mod prove;
 pub mod source;
+pub mod live;
 pub mod story;
 mod pool;
 mod coins;
@@ -311,7 +312,13 @@ pub async fn verify(
     shown: Range<u64>,
     out: &mut impl Write,
 ) -> Result<()> {
-    let (report, beyond) = match read(source, key, kept, shown, out).await {
+    let mut show = |seq: u64, entry: &Entry| {
+        if shown.contains(&seq) {
+            writeln!(out, "{}", show::line(seq, entry))?;
+        }
+        Ok(())
+    };
+    let (report, beyond) = match read(source, key, kept, &mut show).await {
         Err(error) if error.is::<Fault>() => {
             // Which entry it is takes another look at all of them.
             return Err(match blame_in(source, key).await? {
@@ -353,13 +360,13 @@ pub async fn verify(
     Ok(())
 }
 
-/// Audits every record; the report, and how many rows lie beyond what is covered.
-async fn read(
+/// Audits every record, and shows each entry that is part of the log to `look`; the report, and how many rows lie beyond
+/// what is covered. What was looked at holds only once this returns.
+pub(crate) async fn read(
     source: &mut Source,
     key: [u8; 32],
     kept: &[String],
-    shown: Range<u64>,
-    out: &mut impl Write,
+    look: &mut impl FnMut(u64, &Entry) -> Result<()>,
 ) -> Result<(Report, u64)> {
     let end = stored_end(source, &key).await?;
     let mut auditor = Auditor::new(key, kept).on_every_core();
@@ -378,9 +385,7 @@ async fn read(
             Err(fault) => return Err(auditor.earliest(fault).into()),
             Ok(None) => {}
             Ok(Some(entry)) => {
-                if shown.contains(&seq) {
-                    writeln!(out, "{}", show::line(seq, &entry))?;
-                }
+                look(seq, &entry)?;
                 seq = seq.saturating_add(1);
             }
         }

@@ -1,4 +1,4 @@
-//! Where a log is read from: its database, read-only, or an export. It never writes to either, and gives records
+//! Where a log is read from: its database, read-only, an export, or its running signer. It never writes to either, and gives records
 //! in log order: each checkpoint right after the entries it covers.
 
 use std::collections::VecDeque;
@@ -18,6 +18,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection, SqliteConnection};
 
 use super::blame::Leaves;
+use super::live::Live;
 
 /// First line of an export.
 const EXPORT_KIND: &str = "cofferdam-log-export-v1";
@@ -56,6 +57,8 @@ pub enum Source {
     Database(Box<Database>),
     /// From an export.
     Export(Export),
+    /// From the running signer.
+    Live(Box<Live>),
 }
 
 impl Source {
@@ -90,6 +93,7 @@ impl Source {
         match self {
             Self::Database(database) => database.newest_checkpoint().await,
             Self::Export(export) => Export::open(&export.path)?.last_checkpoint(),
+            Self::Live(live) => Ok(Some(live.newest())),
         }
     }
 
@@ -101,6 +105,7 @@ impl Source {
         match self {
             Self::Database(database) => database.again(),
             Self::Export(export) => *export = Export::open(&export.path)?,
+            Self::Live(live) => live.again(),
         }
         Ok(())
     }
@@ -117,6 +122,7 @@ impl Source {
                 while export.next()?.is_some() {}
                 Ok(export.leaves.clone())
             }
+            Self::Live(_) => Ok(Leaves::new()),
         }
     }
 
@@ -128,6 +134,7 @@ impl Source {
         match self {
             Self::Database(database) => database.next().await,
             Self::Export(export) => export.next(),
+            Self::Live(live) => live.next().await,
         }
     }
 }

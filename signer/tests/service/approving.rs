@@ -23,7 +23,7 @@ use crate::common::{
 use crate::house::{House, said, standing, until, write_policy};
 use crate::sweeping::verify;
 
-const TWO_SITES: &str = "[[require]]\nname = \"large\"\nwhen = { lanes = [\"withdraw\"], above = \"0.0009 BTC\" }\n\
+pub(crate) const TWO_SITES: &str = "[[require]]\nname = \"large\"\nwhen = { lanes = [\"withdraw\"], above = \"0.0009 BTC\" }\n\
     approvals = \"2 of treasury\"\nmax_per_domain = 1\n";
 const SLOW: &str = "[[require]]\nname = \"slow\"\nwhen = { lanes = [\"withdraw\"] }\ndelay = \"1h\"\nveto = \"risk\"\n";
 
@@ -33,7 +33,7 @@ fn key(name: &str) -> SigningKey {
 }
 
 /// Four officers on two sites; carol holds the key that orders.
-fn people(rules: &str) -> Knobs {
+pub(crate) fn people(rules: &str) -> Knobs {
     let officer = |name: &str, domain: &str| {
         let public = hex::encode(key(name).verifying_key().to_bytes());
         format!("[[officer]]\nname = \"{name}\"\ndomain = \"{domain}\"\ned25519 = \"{public}\"\n")
@@ -59,13 +59,13 @@ fn people(rules: &str) -> Knobs {
 }
 
 /// A signer whose officers are asked, and a line to it.
-struct Desk {
-    house: House,
+pub(crate) struct Desk {
+    pub(crate) house: House,
     now: Arc<AtomicU64>,
 }
 
 /// A payout of 100,000 sat of one coin.
-struct Payout {
+pub(crate) struct Payout {
     key: String,
     coins: [Coin; 1],
     order: order::Order,
@@ -73,7 +73,7 @@ struct Payout {
 }
 
 impl Desk {
-    async fn new(rules: &str) -> Self {
+    pub(crate) async fn new(rules: &str) -> Self {
         let mut house = House::closed(&people(rules), Limits::default()).await;
         let now = Arc::new(AtomicU64::new(now_ms()));
         house.open_at(clock(&now)).await;
@@ -85,7 +85,7 @@ impl Desk {
         self.house.open_at(clock(&self.now)).await;
     }
 
-    fn pass(&self, seconds: u64) {
+    pub(crate) fn pass(&self, seconds: u64) {
         self.now.fetch_add(seconds * 1000, Ordering::Relaxed);
     }
 
@@ -93,13 +93,13 @@ impl Desk {
         self.now.load(Ordering::Relaxed) / 1000
     }
 
-    fn payout(&self, number: u64) -> Payout {
+    pub(crate) fn payout(&self, number: u64) -> Payout {
         let coins = [coin(&self.house.descriptors.hot, false, 1, 500_000, number, 1)];
         let order = order(&format!("invoice-{number}"), 100_000, &address(&stranger(4)), FAR);
         Payout { key: format!("p{number}"), coins, order, change: 0 }
     }
 
-    async fn ask(&self, payout: &Payout) -> Result<Vec<u8>, Status> {
+    pub(crate) async fn ask(&self, payout: &Payout) -> Result<Vec<u8>, Status> {
         let change = own(&self.house.descriptors.hot, true, payout.change, 399_000);
         let outs = [to(stranger(4), 100_000), change];
         let mut header = header(&payout.key, "withdraw", "hot", &psbt(&payout.coins, &outs));
@@ -110,7 +110,7 @@ impl Desk {
     }
 
     /// It must wait, for these.
-    async fn waits(&self, payout: &Payout, codes: &[&str]) {
+    pub(crate) async fn waits(&self, payout: &Payout, codes: &[&str]) {
         let status = self.ask(payout).await.unwrap_err();
         let (code, reasons) = said(&status);
         assert_eq!((code, &reasons[1..]), (Code::FailedPrecondition, strings(codes).as_slice()));
@@ -144,7 +144,7 @@ impl Desk {
     }
 
     /// What an approval of the one that waits is about.
-    async fn about(&self) -> About {
+    pub(crate) async fn about(&self) -> About {
         let (waiting, pending) = (self.waiting().await, self.pending().await);
         let policy = PolicyRef {
             version: pending.policy_version,
@@ -182,7 +182,7 @@ impl Desk {
         Ok(reply.into_inner().said)
     }
 
-    async fn say(&self, officer: &str, says: Says) -> Result<String, Status> {
+    pub(crate) async fn say(&self, officer: &str, says: Says) -> Result<String, Status> {
         self.submit(&self.statement(officer, says)).await
     }
 

@@ -37,3 +37,4 @@ mod roles;
 mod watching;
 mod abusing;
 mod approving;
+mod replaying;

@@ -1,0 +1,158 @@
+//! What the oracle reads of a request and of the log: sums, totals, answers, lists and hours, and whether people fill the seats
+//! of a quorum, each in the plainest way. It never says what follows from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use policy::Intent;
+use policy::evidence::{Measure, Question, Total};
+use policy::intent::{Destination, Transfer};
+
+use crate::common::Facts;
+use crate::drafts::{Draft, Hours, World};
+
+pub fn sum(amounts: impl IntoIterator<Item = u128>) -> Option<u128> {
+    amounts.into_iter().try_fold(0_u128, u128::checked_add)
+}
+
+pub fn inputs(intent: &Intent) -> Vec<u128> {
+    intent.slots.iter().map(|slot| slot.amount.units()).collect()
+}
+
+pub fn outputs(intent: &Intent, wanted: impl Fn(&Transfer) -> bool) -> Vec<u128> {
+    intent.transfers.iter().filter(|t| wanted(t)).map(|t| t.amount.units()).collect()
+}
+
+pub fn is_external(transfer: &Transfer) -> bool {
+    matches!(transfer.to, Destination::External { .. })
+}
+
+pub fn is_change(transfer: &Transfer) -> bool {
+    matches!(transfer.to, Destination::Change { .. })
+}
+
+pub fn is_cold(transfer: &Transfer) -> bool {
+    matches!(transfer.to, Destination::Cold { .. })
+}
+
+/// Whether part is at most (or at least) so many millionths of whole; no when it cannot be computed.
+pub fn share(part: u128, whole: u128, millionths: u32, at_least: bool) -> bool {
+    let products = (part.checked_mul(1_000_000), whole.checked_mul(u128::from(millionths)));
+    let (Some(part), Some(whole)) = products else { return false };
+    if at_least { part >= whole } else { part <= whole }
+}
+
+/// Whose total, on which lanes, in which measure, over how many seconds.
+pub type Asked<'a> = (&'a Total, &'a [&'static str], Measure, u64);
+
+/// What others come to, and what the set of this transaction came to before.
+pub fn answer(
+    (of, lanes, measure, window_seconds): Asked<'_>,
+    facts: &Facts,
+) -> Option<(u128, u128)> {
+    let lanes: BTreeSet<_> =
+        lanes.iter().map(|l| policy::names::LaneName::parse(l).unwrap()).collect();
+    let lanes = lanes.into_iter().collect();
+    let question = Question { of: of.clone(), lanes, measure, window_seconds };
+    let found: Vec<_> = facts.answers.iter().filter(|a| a.question == question).collect();
+    (found.len() == 1).then(|| (found[0].others.units(), found[0].own_set.units()))
+}
+
+pub fn add((others, own): (u128, u128), this: Option<u128>) -> Option<u128> {
+    this.and_then(|this| sum([others, own.max(this)]))
+}
+
+pub fn totals(by: &str, intent: &Intent) -> Vec<Total> {
+    let keys: BTreeSet<_> = intent.orders.iter().map(|order| order.reference().key).collect();
+    match by {
+        "orderer" => keys.into_iter().map(Total::Orderer).collect(),
+        "destination" => by_script(intent).into_keys().map(Total::Destination).collect(),
+        "client" => vec![Total::Client(intent.caller.clone())],
+        "wallet" => vec![Total::Wallet(intent.wallet.clone())],
+        "lane" => vec![Total::Lane(intent.lane.clone())],
+        "asset" => vec![Total::Asset(asset::Network::Regtest.asset_id())],
+        _ => vec![Total::Everything],
+    }
+}
+
+/// What leaves: outputs to others, or to this one, and the fee.
+pub fn leaving(intent: &Intent, of: &Total) -> Option<u128> {
+    let external = match of {
+        Total::Destination(script) => by_script(intent)[script],
+        _ if sum(inputs(intent)).is_none() || sum(outputs(intent, |_| true)).is_none() => None,
+        _ => sum(outputs(intent, is_external)),
+    };
+    sum([external?, intent.fee.amount.units()])
+}
+
+pub fn by_script(intent: &Intent) -> BTreeMap<Vec<u8>, Option<u128>> {
+    let mut amounts: BTreeMap<Vec<u8>, Vec<u128>> = BTreeMap::new();
+    for transfer in &intent.transfers {
+        if let Destination::External { script, .. } = &transfer.to {
+            amounts.entry(script.clone()).or_default().push(transfer.amount.units());
+        }
+    }
+    amounts.into_iter().map(|(script, amounts)| (script, sum(amounts))).collect()
+}
+
+/// How far time has come for whoever waits.
+pub fn waited(world: &World) -> u64 {
+    match world.case.facts.clock {
+        None => 0,
+        Some(None) => world.case.now,
+        Some(Some(doubt)) => world.case.now.min(doubt),
+    }
+}
+
+pub fn is_on(list: usize, script: &[u8], at_once: bool, world: &World) -> Option<bool> {
+    let draft = &world.draft.lists[list];
+    let asked = world.case.facts.listings.iter().filter(|l| {
+        l.question.list.as_str() == draft.name && l.question.script.as_slice() == script
+    });
+    let asked: Vec<_> = asked.collect();
+    let mut on = false;
+    for listed in &asked.first().filter(|_| asked.len() == 1)?.entries {
+        let (_, ends) = draft.entries.iter().find(|(label, _)| *label == listed.label)?;
+        let mature = listed.since_unix.saturating_add(draft.matures) <= waited(world);
+        on |= if at_once { waited(world) <= *ends } else { mature && world.case.now <= *ends };
+    }
+    Some(on)
+}
+
+/// Counted from a Monday at midnight, 5 January 1970.
+pub fn is_open(hours: &Hours, now: u64) -> bool {
+    let minutes = i64::try_from(now).unwrap() / 60 + hours.offset - 4 * 1440;
+    let (day, minute) = (minutes / 1440 % 7, minutes % 1440);
+    hours.days[usize::try_from(day).unwrap()] && hours.from <= minute && minute < hours.to
+}
+
+/// A cap on what a window comes to with this transaction.
+pub fn within(
+    world: &World,
+    code: &'static str,
+    asked: Asked<'_>,
+    this: Option<u128>,
+    cap: u128,
+) -> (&'static str, bool) {
+    match answer(asked, &world.case.facts) {
+        None => ("missing-evidence", true),
+        Some(earlier) => (code, add(earlier, this).is_none_or(|total| total > cap)),
+    }
+}
+
+/// Tries everybody on the first seat, and so on.
+pub fn seated(
+    s: &[&[&str]],
+    by: &[&str],
+    taken: &[&str],
+    most: Option<usize>,
+    draft: &Draft,
+) -> bool {
+    let Some((first, rest)) = s.split_first() else { return true };
+    by.iter().any(|officer| {
+        let near = taken.iter().filter(|other| draft.domain(other) == draft.domain(officer));
+        first.iter().any(|group| draft.is_in(officer, group))
+            && !taken.contains(officer)
+            && most.is_none_or(|most| near.count() < most)
+            && seated(rest, by, &[taken, &[*officer]].concat(), most, draft)
+    })
+}

@@ -1,0 +1,300 @@
+//! The decision said again from `docs/policy.md`, as plainly as can be, in at most 300 lines. It shares nothing with the code
+//! that it is held against but the words in which request and facts are handed over.
+
+use std::collections::BTreeSet;
+
+use policy::evidence::{FreezeScope, Measure, Objection, Total};
+use policy::intent::{Destination, Transfer};
+use policy::order::{OrderRef, VerifiedOrder};
+
+use crate::drafts::{Quorum, When, World};
+use crate::facts::*;
+
+type Said = Vec<(&'static str, bool)>;
+
+/// Codes of what denies; if nothing does, of what is waited for; none: yes.
+pub fn oracle(world: &World) -> BTreeSet<&'static str> {
+    let (intent, mut said, mut waits) = (&world.case.intent, everywhere(world), vec![]);
+    frozen(world, &mut said);
+    for deny in &world.draft.denies {
+        let hit = waited(world) <= deny.ends && holds(&deny.when, world, &mut said);
+        said.push(("deny-rule", hit));
+    }
+    let (client, wallet) = match intent.lane.as_str() {
+        "sweep" => ("watcher-1", "deposits"),
+        "withdraw" | "tidy" | "escape" => ("payout-desk", "hot"),
+        _ => ("", ""),
+    };
+    said.push(("unknown-lane", client.is_empty()));
+    if !client.is_empty() {
+        let end = world.draft.knobs.expires_unix;
+        said.extend([
+            ("lane-caller", intent.caller.as_str() != client),
+            ("lane-wallet", intent.wallet.as_str() != wallet),
+            ("lane-expired", end.is_some_and(|end| world.case.now > end)),
+        ]);
+        on_lane(world, &mut said);
+        of_money(world, &mut said);
+        limits(world, &mut said);
+        waits = requirements(world, &mut said);
+    }
+    let against: BTreeSet<_> = said.into_iter().filter(|(_, wrong)| *wrong).map(|s| s.0).collect();
+    if against.is_empty() { waits.into_iter().collect() } else { against }
+}
+
+fn everywhere(world: &World) -> Said {
+    let (intent, facts) = (&world.case.intent, &world.case.facts);
+    let regtest = "bip122:0f9188f13cb7b2c71f2a335e3a4fc328/slip44:1";
+    let different: BTreeSet<_> = intent.slots.iter().map(|slot| slot.id).collect();
+    let (ins, outs) = (sum(inputs(intent)), sum(outputs(intent, |_| true)));
+    let spent = outs.and_then(|outs| sum([outs, intent.fee.amount.units()]));
+    let computable = ins.is_some() && outs.is_some();
+    let mut said = vec![
+        ("no-inputs", intent.slots.is_empty()),
+        ("duplicate-input", different.len() < intent.slots.len()),
+        ("empty-output", intent.transfers.iter().any(|t| t.amount.is_zero())),
+        ("own-outputs", intent.transfers.iter().filter(|t| !is_external(t)).count() > 8),
+        ("slot-repriced", !facts.repriced.is_empty()),
+        ("slot-versions", facts.most_versions > 63),
+        ("wrong-asset", intent.fee.asset.as_str() != regtest),
+        ("overflow", !computable),
+        ("unbalanced", computable && spent != ins),
+    ];
+    for transfer in &intent.transfers {
+        said.push(("wrong-asset", transfer.asset.as_str() != regtest));
+        index(world, transfer, &mut said);
+    }
+    let wanted: BTreeSet<OrderRef> = intent.orders.iter().map(VerifiedOrder::reference).collect();
+    for earlier in facts.uses.iter().filter(|earlier| !earlier.void) {
+        let paid: BTreeSet<OrderRef> = earlier.orders.iter().cloned().collect();
+        let leaves = intent.transfers.iter().any(is_external);
+        said.push(("slot-signed", paid != wanted || (paid.is_empty() && leaves)));
+    }
+    said
+}
+
+fn index(world: &World, transfer: &Transfer, said: &mut Said) {
+    let (wallet, change, index) = match &transfer.to {
+        Destination::Change { index } => (world.case.intent.wallet.as_str(), true, *index),
+        Destination::Cold { wallet, index } => (wallet.as_str(), false, *index),
+        Destination::External { .. } => return,
+    };
+    let mut known = world.case.facts.indexes.clone();
+    known.retain(|i| i.wallet.as_str() == wallet && i.change == change);
+    let [known] = known.as_slice() else { return said.push(("missing-evidence", true)) };
+    let window = i64::from(world.draft.knobs.index_window);
+    let room = |used: Option<u32>| used.map_or(-1, i64::from) + window;
+    let unproven = match known.proven_below {
+        Some(below) => index >= below,
+        None => wallet == "deposits" || wallet == "hot",
+    };
+    let furthest = room(known.last_used).min(room(known.used_a_day_ago));
+    said.extend([("index-window", i64::from(index) > furthest), ("index-unproven", unproven)]);
+}
+
+fn frozen(world: &World, said: &mut Said) {
+    let (intent, evacuates) = (&world.case.intent, world.case.intent.lane.as_str() == "escape");
+    said.push(("missing-evidence", world.case.facts.freezes.is_none()));
+    for freeze in world.case.facts.freezes.iter().flatten() {
+        let hit = match &freeze.scope {
+            FreezeScope::Evacuation => evacuates,
+            FreezeScope::Everything => !evacuates,
+            FreezeScope::Wallet(wallet) => !evacuates && *wallet == intent.wallet,
+            FreezeScope::Lane(lane) => !evacuates && *lane == intent.lane,
+            FreezeScope::Client(client) => !evacuates && *client == intent.caller,
+        };
+        said.push(("frozen", hit));
+    }
+}
+
+fn on_lane(world: &World, said: &mut Said) {
+    let intent = &world.case.intent;
+    let to_cold = |t: &Transfer| matches!(&t.to, Destination::Cold { wallet, .. } if wallet.as_str() == "cold");
+    let others = |wanted: &dyn Fn(&Transfer) -> bool| !intent.transfers.iter().all(wanted);
+    let ordered = !intent.orders.is_empty();
+    match intent.lane.as_str() {
+        "withdraw" => on_withdraw(world, said),
+        "tidy" => said.extend([
+            ("consolidate-only", others(&is_change) || ordered),
+            ("consolidate-fewer", intent.transfers.len() >= intent.slots.len()),
+        ]),
+        "escape" => said.push(("evacuate-only", others(&to_cold) || ordered)),
+        _ => {
+            let wrong = others(&|t| !is_cold(t) || to_cold(t));
+            said.extend([("sweep-order", ordered), ("cold-wallet", wrong)]);
+            said.push(("sweep-external", intent.transfers.iter().any(is_external)));
+            if let (Some(_), Some(all)) = (sum(inputs(intent)), sum(outputs(intent, |_| true))) {
+                let cold = sum(outputs(intent, is_cold)).unwrap();
+                let enough = share(cold, all, world.draft.knobs.cold_millionths, true);
+                said.push(("cold-share", cold == 0 || !enough));
+            }
+        }
+    }
+}
+
+fn on_withdraw(world: &World, said: &mut Said) {
+    let (knobs, intent, facts) = (&world.draft.knobs, &world.case.intent, &world.case.facts);
+    said.push(("no-order", intent.orders.is_empty()));
+    for transfer in &intent.transfers {
+        said.push(("withdraw-cold", is_cold(transfer)));
+        if let Destination::External { order, .. } = &transfer.to {
+            let came = |paid: &OrderRef| intent.orders.iter().any(|o| o.reference() == *paid);
+            said.push(("output-unordered", !order.as_ref().is_some_and(came)));
+        }
+    }
+    for wanted in &intent.orders {
+        let (order, id) = (wanted.order(), wanted.reference());
+        let by = |t: &&Transfer| matches!(&t.to, Destination::External { order: Some(o), .. } if *o == id);
+        let payments: Vec<&Transfer> = intent.transfers.iter().filter(by).collect();
+        let twins = intent.orders.iter().filter(|o| o.reference() == id).count() > 1;
+        let exact = |p: &&Transfer| (p.amount, &p.asset) == (order.amount, &order.asset);
+        let mut known = facts.orders.clone();
+        known.retain(|history| history.order == id);
+        let told = known.len() == 1;
+        known.retain(|history| history.versions > 0);
+        let again = known.iter().any(|h| h.released && h.conflicts_with_all && h.same_content);
+        said.extend([
+            ("order-unpaid", payments.is_empty()),
+            ("order-twice", payments.len() > 1 || twins),
+            ("order-mismatch", !payments.iter().all(exact)),
+            ("order-signer", wanted.signer().as_str() != "shop" || knobs.shop_seed != 7),
+            ("missing-evidence", !told),
+            ("order-expired", order.expires_unix < world.case.now && !(told && again)),
+            ("order-changed", known.iter().any(|history| !history.same_content)),
+            ("order-paid", known.iter().any(|history| !history.conflicts_with_all)),
+        ]);
+    }
+    let above = |sum: Option<u128>, cap: u128| sum.is_none_or(|sum| sum > cap);
+    said.push(("per-transaction", above(sum(outputs(intent, is_external)), knobs.per_transaction)));
+    for one in by_script(intent).into_values() {
+        said.push(("per-destination", knobs.per_destination.is_some_and(|cap| above(one, cap))));
+    }
+}
+
+fn of_money(world: &World, said: &mut Said) {
+    let (knobs, intent) = (&world.draft.knobs, &world.case.intent);
+    let (fee, lane) = (intent.fee.amount.units(), intent.lane.as_str());
+    let dearest = u128::from(knobs.sat_per_kvb) * u128::from(intent.fee.vsize) / 1000;
+    said.extend([("fee-total", fee > knobs.max_total), ("fee-rate", fee > dearest)]);
+    let of = Total::Lane(intent.lane.clone());
+    for (cap, window) in &knobs.fee_budget {
+        said.push(within(world, "fee-budget", (&of, &[], Measure::Fees, *window), Some(fee), *cap));
+    }
+    if sum(inputs(intent)).is_none() || sum(outputs(intent, |_| true)).is_none() {
+        return;
+    }
+    let leaves = sum(outputs(intent, is_external)).unwrap();
+    for (cap, window) in knobs.limits.iter().filter(|_| lane == "withdraw") {
+        let asked = (&of, &[][..], Measure::External, *window);
+        said.push(within(world, "external-limit", asked, Some(leaves), *cap));
+    }
+    let moved = match lane {
+        "withdraw" => leaves,
+        "tidy" => sum(outputs(intent, |_| true)).unwrap(),
+        _ => sum(outputs(intent, is_cold)).unwrap(),
+    };
+    said.push(("fee-percent", !share(fee, moved, knobs.fee_millionths, false)));
+}
+
+fn limits(world: &World, said: &mut Said) {
+    let intent = &world.case.intent;
+    for limit in &world.draft.limits {
+        let about = limit.lanes.is_empty() || limit.lanes.contains(&intent.lane.as_str());
+        for of in totals(limit.by, intent).iter().filter(|_| about && waited(world) <= limit.ends) {
+            for (code, measure, this, cap) in [
+                ("limit-sum", Measure::Leaving, leaving(intent, of), limit.sum),
+                ("limit-count", Measure::Count, Some(1), limit.count),
+            ] {
+                let asked = (of, limit.lanes.as_slice(), measure, limit.window);
+                said.extend(cap.map(|cap| within(world, code, asked, this, cap)));
+            }
+        }
+    }
+}
+
+fn requirements(world: &World, said: &mut Said) -> Vec<&'static str> {
+    let (facts, now, waited, mut waits) =
+        (&world.case.facts, world.case.now, waited(world), vec![]);
+    for require in &world.draft.requires {
+        if waited > require.ends || !holds(&require.when, world, said) {
+            continue;
+        }
+        waits.extend(require.approvals.iter().filter_map(|quorum| approvals(quorum, world, said)));
+        if let Some(group) = require.veto {
+            let veto = |o: &Objection| world.draft.is_in(o.officer.as_str(), group);
+            let vetoed = facts.vetoes.iter().flatten().any(veto);
+            said.extend([("missing-evidence", facts.vetoes.is_none()), ("vetoed", vetoed)]);
+        }
+        let asked = facts.asked_unix.unwrap_or(u64::MAX);
+        let over = |delay: u64| waited >= asked.saturating_add(delay);
+        let sure = facts.clock == Some(None) || require.hours.is_empty();
+        let open = require.hours.is_empty() || require.hours.iter().any(|h| is_open(h, now));
+        let old = |made: Option<u64>, most: Option<u64>| {
+            most.is_some_and(|most| made.is_none_or(|made| now.saturating_sub(made) > most))
+        };
+        let (list, books) = (facts.screening.as_ref(), facts.books.as_ref());
+        let (listed, balanced) = (list.map(|list| list.listed_unix), books.map(|b| b.at_unix));
+        waits.extend(require.delay.is_some_and(|delay| !over(delay)).then_some("delay"));
+        waits.extend((!sure || !open).then_some("hours"));
+        waits.extend(old(listed, require.screened).then_some("screening"));
+        waits.extend(old(balanced, require.books).then_some("books"));
+        let hits = list.is_some_and(|list| list.hits > 0);
+        said.push(("screening-hit", require.screened.is_some() && hits));
+    }
+    if world.case.intent.lane.as_str() == "escape" {
+        waits.extend(approvals(&world.draft.escape, world, said));
+    }
+    waits
+}
+
+fn approvals(quorum: &Quorum, world: &World, said: &mut Said) -> Option<&'static str> {
+    let (draft, facts) = (&world.draft, &world.case.facts);
+    let groups = || quorum.ways.iter().flatten().flat_map(|share| &share.1);
+    let asked = |officer: &str| groups().any(|group| draft.is_in(officer, group));
+    let rejected = facts.rejections.iter().flatten().any(|no| asked(no.officer.as_str()));
+    said.extend([("missing-evidence", facts.rejections.is_none()), ("rejected", rejected)]);
+    let ordered = world.case.intent.orders.iter().any(|order| order.signer().as_str() == "shop");
+    let holder = draft.holder.filter(|_| ordered && draft.knobs.shop_seed == 7);
+    let valid = facts.approvals.iter().filter(|a| a.expires_unix >= world.case.now);
+    let by: BTreeSet<&str> = valid.map(|a| a.officer.as_str()).collect();
+    let counts = |o: &&str| Some(*o) != holder && draft.domain(o).is_some();
+    let by: Vec<&str> = by.into_iter().filter(counts).collect();
+    let met = quorum.ways.iter().any(|way| {
+        let seats = way.iter().flat_map(|(count, groups)| vec![groups.as_slice(); *count]);
+        seated(&seats.collect::<Vec<_>>(), &by, &[], quorum.per_domain, draft)
+    });
+    (!met).then_some("approvals")
+}
+
+/// Whether a condition holds. What nobody can tell holds, and speaks against the request besides.
+fn holds(when: &When, world: &World, said: &mut Said) -> bool {
+    let (intent, facts) = (&world.case.intent, &world.case.facts);
+    let named = |names: &[&str], name: &str| names.is_empty() || names.contains(&name);
+    let by_key = |order: &VerifiedOrder| when.keys.contains(&order.signer().as_str());
+    let about = named(&when.lanes, intent.lane.as_str())
+        && named(&when.wallets, intent.wallet.as_str())
+        && named(&when.clients, intent.caller.as_str())
+        && (when.keys.is_empty() || intent.orders.iter().any(by_key));
+    if !about {
+        return false;
+    }
+    let (mut to, mut above) = (vec![], vec![]);
+    if let Some((listed, lists)) = &when.lists {
+        for script in by_script(intent).keys() {
+            let on: Vec<_> = lists.iter().map(|l| is_on(*l, script, *listed, world)).collect();
+            to.push((!on.contains(&None)).then(|| on.contains(&Some(true)) == *listed));
+        }
+    }
+    if let Some((amount, window)) = when.above {
+        let (seconds, by) = window.unwrap_or((0, "global"));
+        for of in totals(by, intent) {
+            let asked = (&of, when.lanes.as_slice(), Measure::Leaving, seconds);
+            let earlier = if window.is_some() { answer(asked, facts) } else { Some((0, 0)) };
+            let all = earlier.map(|earlier| add(earlier, leaving(intent, &of)));
+            above.push(all.map(|all| all.is_none_or(|all| all > amount)));
+        }
+    }
+    said.push(("missing-evidence", to.contains(&None) || above.contains(&None)));
+    let any = |found: &[Option<bool>]| found.iter().any(|one| *one != Some(false));
+    (when.lists.is_none() || any(&to)) && (when.above.is_none() || any(&above))
+}

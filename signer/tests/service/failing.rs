@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use audit::entry::Event;
@@ -30,7 +30,7 @@ async fn health(house: &House) -> ServingStatus {
 }
 
 /// Kills the token workers that were started for this house.
-fn kill_workers(house: &House) {
+pub(crate) fn kill_workers(house: &House) {
     let folder = house.folder().to_str().unwrap().as_bytes();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -155,7 +155,9 @@ async fn a_log_that_cannot_be_written_signs_nothing() {
 
 /// Below the range that the kernel takes outgoing ports from: freed and bound again, it is nobody else's meanwhile.
 fn free_address() -> std::net::SocketAddr {
-    let first = 16_500 + std::process::id() % 12_000;
+    // Each that was given is left alone by those that ask later.
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = 16_500 + std::process::id() % 12_000 + 10 * GIVEN.fetch_add(1, Ordering::SeqCst);
     let mut ports = (first..32_500).map(|port| u16::try_from(port).unwrap());
     let free = ports.find_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok());
     free.unwrap().local_addr().unwrap()

@@ -21,17 +21,23 @@ const COINS: u64 = 5;
 /// A house whose module is the faulty one, and the folder of its rules.
 async fn faulty() -> (House, PathBuf) {
     let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    let folder = prepare_faulty(&mut house);
+    house.open().await;
+    (house, folder)
+}
+
+/// Gives a house that is not running the faulty module, and returns the folder of its rules.
+pub(crate) fn prepare_faulty(house: &mut House) -> PathBuf {
     let folder = house.folder().join("faulty");
     fs::create_dir(&folder).unwrap();
     let token = &mut house.config.token;
     let real = token.module.replace(PROGRAMS.join("libfaulty_hsm.so")).unwrap();
     token.env.insert("FAULTY_MODULE".into(), real.to_str().unwrap().into());
     token.env.insert("FAULTY_DIR".into(), folder.to_str().unwrap().into());
-    house.open().await;
-    (house, folder)
+    folder
 }
 
-fn rule(folder: &std::path::Path, text: &str) {
+pub(crate) fn rule(folder: &std::path::Path, text: &str) {
     fs::write(folder.join("rules.new"), text).unwrap();
     fs::rename(folder.join("rules.new"), folder.join("rules")).unwrap();
 }

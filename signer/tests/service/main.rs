@@ -16,6 +16,9 @@ mod attacker;
 #[allow(dead_code, reason = "other tests start tokens themselves")]
 #[path = "../bundles/token.rs"]
 mod token;
+#[allow(dead_code, reason = "the log's own tests crash servers")]
+#[path = "../log/cluster.rs"]
+mod cluster;
 mod pki;
 mod house;
 mod states;
@@ -36,5 +39,7 @@ mod door;
 mod roles;
 mod watching;
 mod abusing;
+mod postgres;
+mod racing;
 mod approving;
 mod replaying;

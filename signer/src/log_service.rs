@@ -43,14 +43,30 @@ pub struct LogService {
     app: Result<Arc<App>, Box<Refusal>>,
     witnesses: Arc<Witnesses>,
     readers: Arc<Semaphore>,
+    /// Another signer asks the witnesses.
+    stands_by: bool,
 }
 
 impl LogService {
     /// Of the serving signer, or of one that serves nothing but the reason: witnesses are heard by both.
     #[must_use]
     pub fn server(app: Result<Arc<App>, Refusal>, witnesses: Arc<Witnesses>) -> LogServer<Self> {
+        Self::serving(app, witnesses, false)
+    }
+
+    /// Of one that stands by: it hears what witnesses saw last, and sends them to the one that serves.
+    #[must_use]
+    pub fn standing_by(refusal: Refusal, witnesses: Arc<Witnesses>) -> LogServer<Self> {
+        Self::serving(Err(refusal), witnesses, true)
+    }
+
+    fn serving(
+        app: Result<Arc<App>, Refusal>,
+        witnesses: Arc<Witnesses>,
+        stands_by: bool,
+    ) -> LogServer<Self> {
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        LogServer::new(Self { app: app.map_err(Box::new), witnesses, readers })
+        LogServer::new(Self { app: app.map_err(Box::new), witnesses, readers, stands_by })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX)
     }
@@ -169,6 +185,9 @@ impl Log for LogService {
             Err(_) => 0,
         };
         self.witnesses.told(caller.name(), note);
+        if let (Err(refusal), true) = (&self.app, self.stands_by) {
+            return Err(status_of(refusal));
+        }
         let (answers, stream) = mpsc::channel(1);
         let Some((visit, asks)) = self.witnesses.come(caller.name(), size) else {
             return Err(status_of(&not_granted(caller.name())));

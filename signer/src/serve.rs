@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +26,16 @@ use crate::down::Down;
 use crate::freeing;
 use crate::grpc::SignerService;
 use crate::ledger::Ledger;
-use crate::log::{Clock, LogError, Step, Witnesses};
+use crate::log::{Clock, LogError, Step, Witnesses, stand_by};
 use crate::log_service::LogService;
-use crate::metrics;
+use crate::metrics::{self, About, NotServing};
 use crate::officers::grpc::OfficersService;
 use crate::officers::inbox;
 use crate::prove;
+use crate::refusal::{Reason, Refusal};
 use crate::split::Split;
-use crate::start::{StartError, start};
+use crate::start::{Claim, StartError, open_token, start_from};
+use crate::token::Token;
 
 /// Connections at once. Strangers, who have shown no certificate yet, never take a client's place.
 const PLACES: Places = Places::new(256, 64);
@@ -55,6 +58,9 @@ const HEALTH_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long the last requests may take when the service is asked to end, beyond their own deadline.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// What callers of a standby are told.
+const STANDS_BY: &str = "this signer stands by: another one has the log, and this one takes it over when that shows no sign of life";
 
 /// A serving signer.
 pub struct Running {
@@ -79,13 +85,37 @@ pub async fn serve(
     clock_is_right: bool,
     until: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
+    serve_in_line(config, clock_is_right, false, until).await
+}
+
+/// The same; as a `standby` it first waits until nobody else has the log. One that lost the log to another ends.
+///
+/// # Errors
+/// [`StartError`] as above, and when another signer took the log over.
+pub async fn serve_in_line(
+    config: &Config,
+    clock_is_right: bool,
+    standby: bool,
+    until: impl Future<Output = ()>,
+) -> Result<(), StartError> {
     tokio::pin!(until);
     // Outlives every attempt: who said what it saw last need not say it again.
     let witnesses = Arc::new(Witnesses::default());
+    let mut waits_in_line = standby;
     loop {
+        let claim = if waits_in_line {
+            match wait_in_line(config, &witnesses, until.as_mut()).await? {
+                Some(claim) => claim.map(Some),
+                None => return Ok(()),
+            }
+        } else {
+            Ok(None)
+        };
         let clock = Clock::system();
         let clock = if clock_is_right { clock.confirmed() } else { clock };
-        let mut running = run_with(config, clock, &witnesses).await?;
+        let mut running = run_from(config, clock, &witnesses, claim).await?;
+        // Who serves comes back at once after a change of policy; whose parts fail leaves the log to others meanwhile.
+        waits_in_line = standby && running.app().is_none();
         let again = async {
             match (running.waits, running.may_pass) {
                 (true, _) => witnesses.enough_told().await,
@@ -94,13 +124,80 @@ pub async fn serve(
             }
         };
         let due = next_policy(running.app().cloned());
+        let lost = overtaken(running.app().cloned());
         tokio::select! {
+            lost = lost => {
+                // Nothing that is still under way can leave.
+                let _ = tokio::time::timeout(GRACE.saturating_mul(2), running.stop()).await;
+                return Err(lost.into());
+            }
             () = &mut until => return running.stop().await,
             () = due => running.stop().await?,
             () = again => running.stop().await?,
             // Nobody asked it to end.
             ended = &mut running.server => return ended.unwrap_or(Ok(())).map_err(StartError::from),
         }
+    }
+}
+
+/// Token and log of a standby whose turn it is, or why it has none; `None` when it is told to end. Until then it serves
+/// the reason, and its token is ready.
+async fn wait_in_line(
+    config: &Config,
+    witnesses: &Arc<Witnesses>,
+    until: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Option<Result<Claim, StartError>>, StartError> {
+    witnesses.appoint(&config.unsigned_rules()?);
+    let token = match open_token(config, config.token.clone()).await {
+        Ok(token) => token,
+        Err(error) => return Ok(Some(Err(error))),
+    };
+    let refusal = Refusal::new(Reason::LogUnavailable, STANDS_BY);
+    let down = NotServing { refusal, standby: true };
+    let mut waiting = refusing(config, bind(config).await?, witnesses, down).await?;
+    tracing::info!(address = %waiting.address(), "standing by: another signer has the log");
+    let url = config.database_url();
+    let turn = async {
+        witnesses.enough_told().await;
+        stand_by(&url).await
+    };
+    let taken = tokio::select! {
+        taken = turn => taken,
+        () = until => {
+            waiting.stop().await?;
+            stop_token(token).await;
+            return Ok(None);
+        }
+        ended = &mut waiting.server => {
+            ended.unwrap_or(Ok(()))?;
+            return Ok(None);
+        }
+    };
+    let claim = match taken {
+        Ok(mut store) => tokio::select! {
+            lost = store.keep() => Err(lost),
+            stopped = waiting.stop() => stopped.map(|()| Ok(store))?,
+        },
+        Err(error) => Err(error),
+    };
+    match claim {
+        Ok(store) => Ok(Some(Ok(Claim { token, store }))),
+        Err(error) => {
+            stop_token(token).await;
+            Ok(Some(Err(LogError::from(error).into())))
+        }
+    }
+}
+
+/// Done when another signer took the log over.
+async fn overtaken(app: Option<Arc<App>>) -> LogError {
+    match app {
+        Some(app) => {
+            let log = Arc::clone(&app.log);
+            drop(app);
+            log.overtaken().await
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -131,11 +228,24 @@ pub async fn run_with(
     clock: Clock,
     witnesses: &Arc<Witnesses>,
 ) -> Result<Running, StartError> {
-    let listen = |source| StartError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+    run_from(config, clock, witnesses, Ok(None)).await
+}
+
+/// The same with token and log in hand, or with the reason why not.
+async fn run_from(
+    config: &Config,
+    clock: Clock,
+    witnesses: &Arc<Witnesses>,
+    claim: Result<Option<Claim>, StartError>,
+) -> Result<Running, StartError> {
+    let listener = bind(config).await?;
+    let address = listener.local_addr().map_err(|source| listen(config, source))?;
     let request_time = config.limits.request_time();
-    match start(config, clock, witnesses).await {
+    let started = match claim {
+        Ok(claim) => start_from(config, clock, witnesses, claim).await,
+        Err(error) => Err(error),
+    };
+    match started {
         Ok(app) => {
             let app = Arc::new(app);
             // Before anybody can ask.
@@ -153,28 +263,54 @@ pub async fn run_with(
             let service = Split::new(service);
             let log = LogService::server(Ok(Arc::clone(&app)), Arc::clone(witnesses));
             let witnesses = Arc::clone(witnesses);
-            let behind = Behind { door, service, log, witnesses, app: Some(app), helpers };
+            let watched = About::Serving(app);
+            let behind = Behind { door, service, log, witnesses, watched, helpers };
             let running = listening(config, listener, address, behind).await?;
             tracing::info!(%address, "serving");
             Ok(running)
         }
         Err(error) => {
             let Some(refusal) = error.for_callers() else { return Err(error) };
+            let down = NotServing { refusal, standby: false };
+            let running = refusing(config, listener, witnesses, down).await?;
             tracing::error!("nothing can be signed: {error}");
-            let known = Known::Down(Box::new(config.unsigned_rules()?));
-            let log = LogService::server(Err(refusal.clone()), Arc::clone(witnesses));
-            let door = Door::new(known, &config.limits);
-            let service = Split::new(Down::new(refusal));
-            let witnesses = Arc::clone(witnesses);
-            let helpers = Vec::new();
-            let behind = Behind { door, service, log, witnesses, app: None, helpers };
-            let running = listening(config, listener, address, behind).await?;
             let (may_pass, waits) = (error.may_pass(), error.waits_for_witnesses());
             let until = if may_pass { "until that passes" } else { "until a restart" };
             tracing::warn!(%address, "serving this refusal only, {until}");
             Ok(Running { may_pass, waits, ..running })
         }
     }
+}
+
+/// Serves nothing but the reason.
+async fn refusing(
+    config: &Config,
+    listener: TcpListener,
+    witnesses: &Arc<Witnesses>,
+    down: NotServing,
+) -> Result<Running, StartError> {
+    let address = listener.local_addr().map_err(|source| listen(config, source))?;
+    let known = Known::Down(Box::new(config.unsigned_rules()?));
+    let (refusal, heard) = (down.refusal.clone(), Arc::clone(witnesses));
+    let log = if down.standby {
+        LogService::standing_by(refusal, heard)
+    } else {
+        LogService::server(Err(refusal), heard)
+    };
+    let door = Door::new(known, &config.limits);
+    let service = Split::new(Down::new(down.refusal.clone()));
+    let (witnesses, helpers) = (Arc::clone(witnesses), Vec::new());
+    let watched = About::Nothing(down);
+    let behind = Behind { door, service, log, witnesses, watched, helpers };
+    listening(config, listener, address, behind).await
+}
+
+async fn bind(config: &Config) -> Result<TcpListener, StartError> {
+    TcpListener::bind(config.listen).await.map_err(|source| listen(config, source))
+}
+
+fn listen(config: &Config, source: std::io::Error) -> StartError {
+    StartError::Listen { address: config.listen, source }
 }
 
 impl Running {
@@ -223,7 +359,7 @@ struct Behind<S> {
     service: Split<S>,
     log: LogServer<LogService>,
     witnesses: Arc<Witnesses>,
-    app: Option<Arc<App>>,
+    watched: About,
     helpers: Vec<JoinHandle<()>>,
 }
 
@@ -234,7 +370,8 @@ async fn listening<S: Signer>(
     address: SocketAddr,
     behind: Behind<S>,
 ) -> Result<Running, StartError> {
-    let Behind { door, service, log, witnesses, app, mut helpers } = behind;
+    let Behind { door, service, log, witnesses, watched, mut helpers } = behind;
+    let app = watched.app().cloned();
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, app.as_deref()).await;
     let officers = app.as_ref().map(|app| OfficersService::server(Arc::clone(app)));
@@ -263,7 +400,7 @@ async fn listening<S: Signer>(
     if let Some(address) = config.metrics {
         let listen = |source| StartError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let told = metrics::Watched::new(app.clone(), Arc::clone(&tls));
+        let told = metrics::Watched::new(watched, Arc::clone(&tls));
         tracing::info!(address = %listener.local_addr().map_err(listen)?, "metrics and health over plain HTTP");
         helpers.push(tokio::spawn(metrics::serve(listener, told)));
     }
@@ -361,9 +498,14 @@ async fn close(app: Arc<App>) -> Result<(), StartError> {
         tracing::error!("the end could not be logged: {error}");
     }
     let closed = app.log.close().await;
-    let token = Arc::into_inner(app).map(|app| app.token).and_then(Arc::into_inner);
-    if let Some(token) = token {
-        token.stop().await;
+    if let Some(app) = Arc::into_inner(app) {
+        stop_token(app.token).await;
     }
     closed.map_err(StartError::from)
+}
+
+async fn stop_token(token: Arc<Token>) {
+    if let Some(token) = Arc::into_inner(token) {
+        token.stop().await;
+    }
 }

@@ -20,9 +20,7 @@ use crate::gate::Gate;
 use crate::governing::{InForce, in_force};
 use crate::keys::Kin;
 use crate::ledger::Ledger;
-use crate::log::{
-    CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, StoreError, Witnesses,
-};
+use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, Witnesses};
 use crate::metrics::Tally;
 use crate::officers::notices::Notices;
 use crate::records::{Records, RecordsError, bundle_path};
@@ -148,19 +146,12 @@ impl StartError {
         if self.waits_for_witnesses() {
             return true;
         }
-        matches!(
-            self,
+        match self {
             Self::Token(TokenError::Unavailable(_) | TokenError::Busy { .. })
-                | Self::Log(LogError::Uncovered(_) | LogError::Clock { .. })
-                | Self::Log(LogError::Store(
-                    StoreError::Open(_)
-                        | StoreError::InUse
-                        | StoreError::Slow(_)
-                        | StoreError::ReadOnly
-                        | StoreError::Full
-                        | StoreError::Database(_)
-                ))
-        )
+            | Self::Log(LogError::Uncovered(_) | LogError::Clock { .. }) => true,
+            Self::Log(LogError::Store(error)) => error.may_pass(),
+            _ => false,
+        }
     }
 }
 
@@ -182,11 +173,39 @@ pub async fn start(
     clock: Clock,
     witnesses: &Arc<Witnesses>,
 ) -> Result<App, StartError> {
+    start_from(config, clock, witnesses, None).await
+}
+
+/// What a standby has in hand when its turn comes.
+pub struct Claim {
+    /// Its token, whose workers are ready.
+    pub token: Arc<Token>,
+    /// The log's database, which nobody else can write any more.
+    pub store: Store,
+}
+
+/// The same, from what a standby has in hand.
+///
+/// # Errors
+/// [`StartError`] saying what does not fit.
+pub async fn start_from(
+    config: &Config,
+    clock: Clock,
+    witnesses: &Arc<Witnesses>,
+    claim: Option<Claim>,
+) -> Result<App, StartError> {
     // What is no policy at all is said before anything is opened, and who it names must have spoken before that.
     witnesses.appoint(&config.unsigned_rules()?);
     enough_told(witnesses)?;
-    let token = open_token(config, config.token.clone()).await?;
-    let log = open_witnessed_log(config, &token, clock.clone(), Arc::clone(witnesses)).await?;
+    let (token, store) = match claim {
+        Some(Claim { token, store }) => (token, store),
+        None => {
+            let token = open_token(config, config.token.clone()).await?;
+            (token, open_store(config).await?)
+        }
+    };
+    let log =
+        open_witnessed_log(config, &token, clock.clone(), Arc::clone(witnesses), store).await?;
     let InForce { rules, next_unix } = in_force(&log, config, &clock).await?;
     // The policy in force may name others than the file, which waits.
     witnesses.appoint(&rules);
@@ -248,7 +267,12 @@ pub async fn open_log(
     token: &Arc<Token>,
     clock: Clock,
 ) -> Result<Log<Ledger>, StartError> {
-    open_witnessed_log(config, token, clock, Arc::default()).await
+    let store = open_store(config).await?;
+    open_witnessed_log(config, token, clock, Arc::default(), store).await
+}
+
+async fn open_store(config: &Config) -> Result<Store, LogError> {
+    Ok(Store::open(&config.database_url()).await?)
 }
 
 /// The same, also held against what witnesses saw last.
@@ -257,9 +281,9 @@ async fn open_witnessed_log(
     token: &Arc<Token>,
     clock: Clock,
     witnesses: Arc<Witnesses>,
+    store: Store,
 ) -> Result<Log<Ledger>, StartError> {
     let keys = token.keys();
-    let store = Store::open(&config.database_url()).await.map_err(LogError::from)?;
     let settings = Settings {
         checkpoint_key: keys.checkpoint,
         state_dir: config.state_dir.clone(),

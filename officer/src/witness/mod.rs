@@ -52,10 +52,10 @@ pub struct Run {
     /// Its folder.
     #[arg(long)]
     dir: PathBuf,
-    /// The signer, e.g. `https://signer:7400`.
-    #[arg(long)]
-    signer: String,
-    /// The name in the signer's certificate, when the address has another.
+    /// The signer, e.g. `https://signer:7400`; once for each of two that serve one log in turn.
+    #[arg(long, required = true)]
+    signer: Vec<String>,
+    /// The name in the signers' certificates, when the addresses have others.
     #[arg(long)]
     server_name: Option<String>,
     /// Our certificate, PEM.
@@ -83,12 +83,14 @@ pub fn run(command: Witness, out: &mut impl Write) -> Result<()> {
                 ca: args.ca,
                 crl: None,
             };
-            let endpoint = tls.endpoint(&args.signer, args.server_name.as_deref())?;
+            let name = args.server_name.as_deref();
+            let endpoints = args.signer.iter().map(|signer| tls.endpoint(signer, name));
+            let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
             let mut memory = Memory::open(&args.dir)?;
             let _alone = memory.alone()?;
             crate::cli::block_on(async {
                 tokio::select! {
-                    done = visit::again_and_again(&mut memory, &endpoint, &mut *out) => done,
+                    done = visit::again_and_again(&mut memory, &endpoints, &mut *out) => done,
                     ended = tokio::signal::ctrl_c() => Ok(ended?),
                 }
             })

@@ -16,36 +16,41 @@ use tonic::transport::Endpoint;
 use super::memory::{Memory, Refusal};
 use crate::text::words;
 
-/// The signer is visited again after this when it was away.
+/// The next signer, or the same one again, is visited after this when one was away.
 const COME_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// How often a silent signer is asked whether it lives, and how long it may take to say so.
+const ALIVE_EVERY: Duration = Duration::from_secs(2);
+const ALIVE_PATIENCE: Duration = Duration::from_secs(4);
 /// A note and a path of at most 64 hashes.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
-/// Visits until something is wrong that a person must look at.
+/// Visits the signers of one log in turn, each as long as it serves, until something is wrong that a person must look at.
 ///
 /// # Errors
 /// [`Refusal`], above all when the log did not grow.
 pub async fn again_and_again(
     memory: &mut Memory,
-    signer: &Endpoint,
+    signers: &[Endpoint],
     out: &mut impl Write,
 ) -> Result<()> {
-    let mut said = String::new();
+    let mut said = vec![String::new(); signers.len()];
     loop {
-        match visit(memory, signer).await {
-            Ok(()) => said.clear(),
-            Err(error) if error.is::<Refusal>() => return Err(error),
-            Err(error) => {
-                // Each trouble once: a signer that is away stays so for a while.
-                let text = words(&format!("{error:#}"));
-                if text != said {
-                    writeln!(out, "{}: {text}", memory.name())?;
-                    out.flush()?;
-                    said = text;
+        for (signer, said) in signers.iter().zip(&mut said) {
+            match visit(memory, signer).await {
+                Ok(()) => said.clear(),
+                Err(error) if error.is::<Refusal>() => return Err(error),
+                Err(error) => {
+                    // Each trouble once: a signer that is away or stands by stays so for a while.
+                    let text = words(&format!("{error:#}"));
+                    if text != *said {
+                        writeln!(out, "{}: {}: {text}", memory.name(), signer.uri())?;
+                        out.flush()?;
+                        *said = text;
+                    }
                 }
             }
+            tokio::time::sleep(COME_AGAIN_AFTER).await;
         }
-        tokio::time::sleep(COME_AGAIN_AFTER).await;
     }
 }
 
@@ -54,6 +59,9 @@ pub async fn again_and_again(
 /// # Errors
 /// [`Refusal`], or whatever kept it from the signer.
 pub async fn visit(memory: &mut Memory, signer: &Endpoint) -> Result<()> {
+    // One that stands still keeps its connections: the other must hear of what was seen all the same.
+    let signer = signer.clone().http2_keep_alive_interval(ALIVE_EVERY);
+    let signer = signer.keep_alive_timeout(ALIVE_PATIENCE).keep_alive_while_idle(true);
     let channel = signer.connect().await?;
     let mut client = LogClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let (says, stream) = mpsc::channel(1);

@@ -12,6 +12,7 @@ use audit::checkpoint::Checkpoint;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::high_water;
+use super::lease::Lease;
 use super::proofs::Proofs;
 use super::witnesses::Witnesses;
 use super::writer::{Head, Message};
@@ -79,6 +80,7 @@ pub(super) struct Checkpoints {
     pub(super) queue: mpsc::Sender<Message>,
     pub(super) coverage: watch::Sender<Coverage>,
     pub(super) proofs: Proofs,
+    pub(super) lease: Lease,
     pub(super) witnesses: Arc<Witnesses>,
     /// The newest one that was signed and kept: witnesses may be asked about it again.
     pub(super) kept: Mutex<Option<(Head, String)>>,
@@ -163,12 +165,15 @@ impl Checkpoints {
         let checkpoint =
             Checkpoint { origin: self.origin.clone(), size: head.size, root: head.root };
         let text = checkpoint.text();
+        // Two checkpoints over different logs by one token would be two truths.
+        self.lease.hold().await.map_err(|_| "the log stopped".to_owned())?;
         let signing = self.signer.sign(text.as_bytes());
         let signature = tokio::time::timeout(Duration::from_secs(SIGN_SECONDS_MAX), signing)
             .await
             .map_err(|_| "the token did not answer in time".to_owned())??;
         let note = checkpoint.note(&self.key, &signature);
         Checkpoint::open(&note, &self.origin, &self.key).map_err(|error| error.to_string())?;
+        self.lease.hold().await.map_err(|_| "the log stopped".to_owned())?;
         // Both at once, and both waited for: a file still being written must not overtake a later one.
         let (stored, kept) = tokio::join!(
             self.store(head.size, note.clone()),

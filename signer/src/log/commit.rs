@@ -20,6 +20,7 @@ use super::checkpoints::{CheckpointSigner, Checkpoints, Coverage, Problem};
 use super::clock::Clock;
 use super::error::{LogError, Whose};
 use super::high_water;
+use super::lease::Lease;
 use super::permit::DurablePermit;
 use super::proofs::Proofs;
 use super::replay::{self, Opening};
@@ -94,6 +95,7 @@ pub struct Log<S> {
     head: watch::Receiver<Head>,
     health: Arc<Health>,
     coverage: watch::Receiver<Coverage>,
+    lease: Lease,
     clock: Clock,
     opening: Opening,
     key: [u8; 32],
@@ -160,7 +162,8 @@ impl<S: Fold> Log<S> {
         let next = tree.size();
         let (head_sender, head) = watch::channel(Head { size: next, root: tree.root() });
         let (queue, receiver) = mpsc::channel(QUEUE_COMMITS_MAX);
-        let health = Arc::new(Health::default());
+        let lease = store.lease().clone();
+        let health = Arc::new(Health::new(lease.clone()));
         let covered = Coverage { size: opening.checkpointed, newest, ..Coverage::default() };
         let tree = Arc::new(RwLock::new(tree));
         let (rows, proofs) = (Arc::clone(&tree), Proofs::new(Arc::clone(&tree), queue.clone()));
@@ -176,6 +179,7 @@ impl<S: Fold> Log<S> {
             queue: queue.clone(),
             coverage: coverage_sender,
             proofs: proofs.clone(),
+            lease: lease.clone(),
             witnesses,
             kept: Mutex::default(),
         };
@@ -188,8 +192,19 @@ impl<S: Fold> Log<S> {
         };
         let (folded, tasks) =
             (Mutex::new(Folded { state, next, last_ms }), Mutex::new(Some(tasks)));
-        let log =
-            Self { folded, queue, head, health, coverage, clock, opening, key, proofs, tasks };
+        let log = Self {
+            folded,
+            queue,
+            head,
+            health,
+            coverage,
+            lease,
+            clock,
+            opening,
+            key,
+            proofs,
+            tasks,
+        };
         if let Err(error) = log.commit(|_| Step::nothing(())).await {
             // Gives the database back, so that whoever tries again finds it free.
             let _ = log.close().await;
@@ -226,6 +241,12 @@ impl<S: Fold> Log<S> {
         }
     }
 
+    /// Done once another signer took the log over, or may have: then this process has nothing to do any more.
+    pub async fn overtaken(&self) -> LogError {
+        self.lease.overtaken().await;
+        self.stopped()
+    }
+
     /// Looks at the state. It may be ahead of the disk: for an answer that rests on it, use
     /// [`commit`](Self::commit) with [`Step::nothing`].
     pub fn read<T>(&self, f: impl FnOnce(&S) -> T) -> T {
@@ -248,11 +269,13 @@ impl<S: Fold> Log<S> {
         let queued = self.queue_step(place, f)?;
         queued.durable.await.map_err(|_| self.stopped())?;
         self.covered(queued.size, failures).await?;
+        self.lease.hold().await.map_err(|_| self.stopped())?;
         match queued.grant {
             None => Ok((None, queued.out)),
-            Some((authorization, true)) => {
-                Ok((Some(DurablePermit::after_durable(authorization)), queued.out))
-            }
+            Some((authorization, true)) => Ok((
+                Some(DurablePermit::after_durable(authorization, self.lease.clone())),
+                queued.out,
+            )),
             Some((authorization, false)) => {
                 Err(LogError::SpendMissing(authorization.granted().request))
             }
@@ -408,8 +431,9 @@ impl<S: Fold> Log<S> {
             (authorization, recorded)
         });
         let (done, durable) = oneshot::channel();
-        if encoded.is_empty() && self.head.borrow().size == folded.next {
-            // Nothing to write and nothing on its way: durable already.
+        let durable_already = encoded.is_empty() && self.head.borrow().size == folded.next;
+        if durable_already && self.lease.is_forever() {
+            // Nothing to write, nothing on its way, and nobody else who could have written.
             let _ = done.send(());
         } else {
             // Sent under the lock: the queue's order is the order of the state.

@@ -34,6 +34,16 @@ pub enum StoreError {
         "another signer took this log over: this one must not write any more; find out which one should run"
     )]
     Fenced,
+    /// Another signer may have taken the log over while this one stood still.
+    #[error(
+        "this signer stood still, or did not reach its database, for {seconds} seconds, which is longer than its lease on the log, and lost it ({source}): a standby may have taken the log over; this one writes and signs nothing any more"
+    )]
+    Overtaken {
+        /// Since its last sign of life.
+        seconds: u64,
+        /// How that showed.
+        source: Box<StoreError>,
+    },
     /// Writing is not allowed.
     #[error(
         "the log's database is read-only: check the permissions of file and folder, the mount (it must be writable and support locks), and that it is no standby"
@@ -65,6 +75,28 @@ pub enum StoreError {
         "the log's database holds a number that cannot be: it was edited, restore the newest backup"
     )]
     Number,
+}
+
+impl StoreError {
+    /// Whether it may pass without anybody doing anything here: a database that is away, busy or full.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Open(_)
+                | Self::InUse
+                | Self::Slow(_)
+                | Self::ReadOnly
+                | Self::Full
+                | Self::Database(_)
+        )
+    }
+
+    /// Whether another signer has the log, or may have it.
+    #[must_use]
+    pub(super) fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Fenced | Self::Overtaken { .. })
+    }
 }
 
 /// Where a checkpoint was kept.

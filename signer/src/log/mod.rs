@@ -5,7 +5,8 @@
 //! Reading order: [`Log`] (open, read, commit), `permit` (the proof that an entry counts), `replay`
 //! (what is checked at start, what does not count is set aside), `writer` (group commit), `checkpoints` and
 //! `high_water` (what the token signs about it, and the copy outside the database), `witnesses` (who elsewhere must have
-//! seen it), `proofs`, `round` (rows read again while it runs), `store` (the few SQL statements).
+//! seen it), `proofs`, `round` (rows read again while it runs), `store` (the few SQL statements), `lease` and
+//! `standby` (for how long it is ours, and how another signer takes it over).
 
 mod commit;
 mod permit;
@@ -17,6 +18,8 @@ mod proofs;
 mod round;
 mod witnesses;
 mod store;
+mod lease;
+mod standby;
 mod clock;
 mod error;
 
@@ -26,8 +29,10 @@ pub use clock::Clock;
 pub use commit::{Log, Settings, Status, Step, begin};
 pub use error::{LogError, StoreError, Whose};
 pub use high_water::read as kept_checkpoint;
+pub(crate) use lease::{Lease, Over};
 pub use permit::DurablePermit;
 pub use replay::{Opening, examine};
+pub use standby::stand_by;
 pub use store::Store;
 pub use witnesses::{Ask, Witnesses};
 pub use writer::{Groups, Head};

@@ -3,6 +3,7 @@
 //! not add up stays closed.
 
 use std::path::Path;
+use std::time::Instant;
 
 use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
@@ -13,6 +14,7 @@ use super::Fold;
 use super::clock::Clock;
 use super::error::{LogError, Whose};
 use super::high_water;
+use super::lease::BEAT_EVERY;
 use super::store::Store;
 use super::witnesses::Witnesses;
 
@@ -122,6 +124,7 @@ async fn read<S: Fold>(
     // Entry 0 alone may lack one: it is held against token and configuration instead.
     let counted = covered(&signed).max(1);
     let (mut tree, mut tail, mut last_ms) = (History::new(), Frontier::new(), 0);
+    let mut beaten = Instant::now();
     while !page.is_empty() {
         for (seq, bytes) in &page {
             let expected = tree.size().saturating_add(tail.size());
@@ -138,6 +141,11 @@ async fn read<S: Fold>(
         }
         let next = tree.size().saturating_add(tail.size());
         let next = i64::try_from(next).map_err(|_| super::error::StoreError::Number)?;
+        if beaten.elapsed() >= BEAT_EVERY {
+            // A long log takes a while, and standbys watch.
+            store.beat().await?;
+            beaten = Instant::now();
+        }
         page = store.entries_from(next).await?;
     }
     let found = tree.size().saturating_add(tail.size());

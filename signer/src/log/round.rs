@@ -29,6 +29,7 @@ pub(super) async fn run(
             Ok(true) => block = block.saturating_add(1),
             Ok(false) => block = 0,
             Err(LogError::Stopped(_)) => return,
+            Err(LogError::Store(error)) => return drop(health.fail(error)),
             Err(error) => return health.stop(error.to_string()),
         }
     }

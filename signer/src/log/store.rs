@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, S
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, QueryBuilder, SqliteConnection};
 
 use super::error::StoreError;
+use super::lease::{BEAT_EVERY, Lease, since_boot};
 
 /// Rows per insert statement, so that few different statements are ever prepared.
 const INSERT_ROWS_MAX: usize = 64;
@@ -24,7 +25,7 @@ const BLOCK: i64 = 64;
 /// How long a predecessor that is just ending may keep the lock.
 const TAKE_OVER: Duration = Duration::from_secs(3);
 /// The advisory lock's number in PostgreSQL: "coffer" in ASCII.
-const ADVISORY_LOCK: i64 = 0x636f_6666_6572;
+pub(super) const ADVISORY_LOCK: i64 = 0x636f_6666_6572;
 
 const TABLES_SQLITE: &str = "
     CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
@@ -40,12 +41,21 @@ const TABLES_POSTGRES: &str = "
     CREATE TABLE IF NOT EXISTS fence (id BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, size BIGINT NOT NULL);
     CREATE TABLE IF NOT EXISTS discarded
         (seq BIGINT NOT NULL, bytes BYTEA NOT NULL, discarded_at BIGINT NOT NULL);
-    CREATE TABLE IF NOT EXISTS leaves (block BIGINT PRIMARY KEY, hashes BYTEA NOT NULL);";
+    CREATE TABLE IF NOT EXISTS leaves (block BIGINT PRIMARY KEY, hashes BYTEA NOT NULL);
+    CREATE TABLE IF NOT EXISTS lease (id BIGINT PRIMARY KEY, epoch BIGINT NOT NULL, beat BIGINT NOT NULL);";
 
 const FENCE_MAKE: &str =
     "INSERT INTO fence (id, epoch, size) VALUES (1, 0, 0) ON CONFLICT (id) DO NOTHING";
 const FENCE_TAKE: &str = "UPDATE fence SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch, size";
 const FENCE_HOLD: &str = "UPDATE fence SET size = $1 WHERE id = 1 AND epoch = $2 AND size = $3";
+const FENCE: &str = "SELECT epoch, size FROM fence WHERE id = 1";
+const LEASE_MAKE: &str =
+    "INSERT INTO lease (id, epoch, beat) VALUES (1, 0, 0) ON CONFLICT (id) DO NOTHING";
+const LEASE_TAKE: &str =
+    "UPDATE lease SET epoch = (SELECT epoch FROM fence WHERE id = 1), beat = beat + 1 WHERE id = 1";
+const LEASE_BEAT: &str = "UPDATE lease SET beat = beat + 1 WHERE id = 1 AND epoch = $1";
+/// A beat that a crash of the server forgets harms nobody: it need not be flushed.
+const UNFLUSHED: &str = "SET LOCAL synchronous_commit = off";
 const ENTRIES: &str = "SELECT seq, bytes FROM entries WHERE seq >= $1 ORDER BY seq LIMIT $2";
 const ENTRY: &str = "SELECT bytes FROM entries WHERE seq = $1";
 const ENTRY_ADD: &str = "INSERT INTO entries (seq, bytes) ";
@@ -67,6 +77,7 @@ pub struct Store {
     connection: Connection,
     epoch: i64,
     size: i64,
+    lease: Lease,
 }
 
 #[derive(Debug)]
@@ -92,18 +103,76 @@ impl Store {
     /// # Errors
     /// [`StoreError`], above all when another process holds it or it cannot be written.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let mut connection = if url.starts_with("sqlite:") {
-            Connection::Sqlite(Box::new(open_sqlite(url).await?))
+        if url.starts_with("sqlite:") {
+            let mut connection = open_sqlite(url).await?;
+            sqlx::query(FENCE_MAKE).execute(&mut connection).await.map_err(failed)?;
+            let taken = sqlx::query_as(FENCE_TAKE).fetch_one(&mut connection).await;
+            let (epoch, size) = taken.map_err(failed)?;
+            let connection = Connection::Sqlite(Box::new(connection));
+            Ok(Self { connection, epoch, size, lease: Lease::forever() })
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Connection::Postgres(Box::new(open_postgres(url).await?))
+            let mut connection = connect_postgres(url).await?;
+            if !lock_within(&mut connection, TAKE_OVER).await? {
+                return Err(StoreError::InUse);
+            }
+            make_postgres(&mut connection).await?;
+            let begun = since_boot();
+            let mut transaction = connection.begin().await.map_err(failed)?;
+            take_postgres(&mut transaction).await?;
+            transaction.commit().await.map_err(failed)?;
+            Self::taken(connection, begun).await
         } else {
-            return Err(StoreError::Url);
-        };
-        let (epoch, size): (i64, i64) = on!(connection, c => {
-            sqlx::query(FENCE_MAKE).execute(&mut **c).await.map_err(failed)?;
-            sqlx::query_as(FENCE_TAKE).fetch_one(&mut **c).await.map_err(failed)?
-        });
-        Ok(Self { connection, epoch, size })
+            Err(StoreError::Url)
+        }
+    }
+
+    /// Of a connection that has just taken lock and fence, and set out to at `begun`.
+    pub(super) async fn taken(
+        mut connection: PgConnection,
+        begun: Duration,
+    ) -> Result<Self, StoreError> {
+        let (epoch, size) =
+            sqlx::query_as(FENCE).fetch_one(&mut connection).await.map_err(failed)?;
+        let (connection, lease) = (Connection::Postgres(Box::new(connection)), Lease::since(begun));
+        Ok(Self { connection, epoch, size, lease })
+    }
+
+    /// For how long this process may take the log for its own.
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Shows that this process lives; only as long as nobody else took the log over. Nothing is flushed for it.
+    pub(super) async fn beat(&mut self) -> Result<(), StoreError> {
+        let begun = since_boot();
+        let Connection::Postgres(connection) = &mut self.connection else { return Ok(()) };
+        let mut transaction = connection.begin().await.map_err(failed)?;
+        sqlx::raw_sql(UNFLUSHED).execute(&mut *transaction).await.map_err(failed)?;
+        let beat = sqlx::query(LEASE_BEAT).bind(self.epoch).execute(&mut *transaction).await;
+        if beat.map_err(failed)?.rows_affected() != 1 {
+            return Err(StoreError::Fenced);
+        }
+        transaction.commit().await.map_err(failed)?;
+        self.lease.renew(begun);
+        Ok(())
+    }
+
+    /// Shows again and again that this process lives, until that fails; for a log that is about to be opened.
+    pub async fn keep(&mut self) -> StoreError {
+        loop {
+            if let Err(error) = self.beat().await {
+                return error;
+            }
+            tokio::time::sleep(BEAT_EVERY).await;
+        }
+    }
+
+    /// Makes sure that nobody else wrote until now, without writing.
+    pub(super) async fn look(&mut self) -> Result<(), StoreError> {
+        let Connection::Postgres(connection) = &mut self.connection else { return Ok(()) };
+        let found: Option<(i64, i64)> =
+            sqlx::query_as(FENCE).fetch_optional(&mut **connection).await.map_err(failed)?;
+        if found == Some((self.epoch, self.size)) { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
     /// How many entries were written, by the database's own counter.
@@ -124,6 +193,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let added = i64::try_from(entries.len()).map_err(|_| StoreError::Number)?;
         let size = self.size.checked_add(added).ok_or(StoreError::Number)?;
+        let begun = since_boot();
         on!(self.connection, c => {
             let mut transaction = c.begin().await.map_err(failed)?;
             let held = sqlx::query(FENCE_HOLD).bind(size).bind(self.epoch).bind(self.size);
@@ -155,6 +225,10 @@ impl Store {
             transaction.commit().await.map_err(failed)?;
         });
         self.size = size;
+        if added > 0 {
+            // Whoever watches sees the log grow.
+            self.lease.renew(begun);
+        }
         Ok(())
     }
 
@@ -307,8 +381,8 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// Opens PostgreSQL and takes the advisory lock, which the server gives back when this session ends.
-async fn open_postgres(url: &str) -> Result<PgConnection, StoreError> {
+/// A session with PostgreSQL in which what it says is durable is.
+pub(super) async fn connect_postgres(url: &str) -> Result<PgConnection, StoreError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(StoreError::Open)?
         .application_name("cofferdam-signer")
@@ -331,15 +405,24 @@ async fn open_postgres(url: &str) -> Result<PgConnection, StoreError> {
     must_be("fsync", show(&mut connection, "SHOW fsync").await?, &["on"], "on")?;
     let pages = show(&mut connection, "SHOW full_page_writes").await?;
     must_be("full_page_writes", pages, &["on"], "on")?;
-    let deadline = tokio::time::Instant::now().checked_add(TAKE_OVER);
-    while !lock(&mut connection).await? {
-        if deadline.is_none_or(|deadline| tokio::time::Instant::now() > deadline) {
-            return Err(StoreError::InUse);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    sqlx::raw_sql(TABLES_POSTGRES).execute(&mut connection).await.map_err(failed)?;
     Ok(connection)
+}
+
+/// The tables, where they are missing.
+pub(super) async fn make_postgres(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::raw_sql(TABLES_POSTGRES).execute(&mut *connection).await.map_err(failed)?;
+    for make in [FENCE_MAKE, LEASE_MAKE] {
+        sqlx::query(make).execute(&mut *connection).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The fence and the lease under a new number, from now on this session's.
+pub(super) async fn take_postgres(connection: &mut PgConnection) -> Result<(), StoreError> {
+    for take in [FENCE_TAKE, LEASE_TAKE] {
+        sqlx::query(take).execute(&mut *connection).await.map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Whether the host is this machine. Whoever sits on a clear-text connection could acknowledge writes that no
@@ -348,9 +431,22 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-async fn lock(connection: &mut PgConnection) -> Result<bool, StoreError> {
-    let locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(ADVISORY_LOCK);
-    locked.fetch_one(connection).await.map_err(failed)
+/// Takes the advisory lock, which the server gives back when this session ends; false when it is not free in time.
+pub(super) async fn lock_within(
+    connection: &mut PgConnection,
+    patience: Duration,
+) -> Result<bool, StoreError> {
+    let deadline = tokio::time::Instant::now().checked_add(patience);
+    loop {
+        let locked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(ADVISORY_LOCK);
+        if locked.fetch_one(&mut *connection).await.map_err(failed)? {
+            return Ok(true);
+        }
+        if deadline.is_none_or(|deadline| tokio::time::Instant::now() > deadline) {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn show(connection: &mut PgConnection, what: &'static str) -> Result<String, StoreError> {
@@ -380,7 +476,7 @@ fn opening(error: sqlx::Error) -> StoreError {
 }
 
 /// Sorts the driver's failures into those an operator can act on.
-fn failed(error: sqlx::Error) -> StoreError {
+pub(super) fn failed(error: sqlx::Error) -> StoreError {
     let code = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
     // SQLite gives decimal result codes (the low byte is the primary one), PostgreSQL five-letter states.
     match code.as_deref() {

@@ -9,8 +9,10 @@ use audit::Hash;
 use audit::history::{BLOCK, History};
 use audit::tree::leaf_hash;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 
 use super::error::StoreError;
+use super::lease::{BEAT_EVERY, Lease};
 use super::store::Store;
 
 /// Commits that may wait; more wait outside, holding nothing.
@@ -68,9 +70,11 @@ pub(super) enum Message {
 }
 
 /// Shared between the writer and the log: numbers, and the reason it stopped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Health {
     stopped: OnceLock<String>,
+    /// Ends with the log.
+    lease: Lease,
     groups: AtomicU64,
     commits: AtomicU64,
     entries: AtomicU64,
@@ -78,11 +82,35 @@ pub(super) struct Health {
 }
 
 impl Health {
+    pub(super) fn new(lease: Lease) -> Self {
+        let (stopped, counter) = (OnceLock::new(), AtomicU64::default);
+        let (groups, commits, entries, largest) = (counter(), counter(), counter(), counter());
+        Self { stopped, lease, groups, commits, entries, largest }
+    }
+
     /// Stops the log for good; the first reason counts.
     pub(super) fn stop(&self, reason: String) {
+        self.end(reason, false);
+    }
+
+    /// The reason first: who waits for the lease's end finds it there.
+    fn end(&self, reason: String, overtaken: bool) {
         if self.stopped.set(reason.clone()).is_ok() {
             tracing::error!(reason, "the log stopped");
         }
+        self.lease.end(overtaken);
+    }
+
+    /// Stops it for what the database did. A failure after the lease ran out says whose log it may be now.
+    pub(super) fn fail(&self, error: StoreError) -> StoreError {
+        let error = match self.lease.lapsed() {
+            Some(seconds) if !matches!(error, StoreError::Overtaken { .. }) => {
+                StoreError::Overtaken { seconds, source: Box::new(error) }
+            }
+            _ => error,
+        };
+        self.end(error.to_string(), error.is_overtaken());
+        error
     }
 
     /// Ends the log in order: later commits fail, and that is no error.
@@ -90,6 +118,7 @@ impl Health {
         if self.stopped.set("it was closed".to_owned()).is_ok() {
             tracing::info!("the log is closed");
         }
+        self.lease.end(false);
     }
 
     pub(super) fn stopped(&self) -> Option<&str> {
@@ -129,11 +158,18 @@ pub(super) async fn run(
 ) {
     let mut messages = Vec::new();
     let mut cosigned = None;
+    let beats = !store.lease().is_forever();
+    let mut beat = tokio::time::interval(BEAT_EVERY);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let closed = loop {
         messages.clear();
-        // Takes all that is there at once: this is what makes groups.
-        if queue.recv_many(&mut messages, QUEUE_COMMITS_MAX).await == 0 {
-            break None;
+        tokio::select! {
+            // Takes all that is there at once: this is what makes groups.
+            taken = queue.recv_many(&mut messages, QUEUE_COMMITS_MAX) => if taken == 0 { break None },
+            _ = beat.tick(), if beats => match in_time(&health, store.beat()).await {
+                Ok(()) => continue,
+                Err(_) => break None,
+            },
         }
         match write_all(&mut store, &history, &mut cosigned, &mut messages, &head, &health).await {
             Ok(None) => {}
@@ -214,12 +250,15 @@ struct Group {
     cosigned: Option<(u64, String)>,
     leaves: Vec<(u64, Vec<u8>)>,
     waiting: Vec<oneshot::Sender<()>>,
+    /// Somebody waits who writes nothing.
+    looks: bool,
 }
 
 impl Group {
     fn add(&mut self, entries: Vec<Vec<u8>>, durable: oneshot::Sender<()>) {
         let bytes = entries.iter().map(Vec::len).fold(0, usize::saturating_add);
         self.bytes = self.bytes.saturating_add(bytes);
+        self.looks |= entries.is_empty();
         self.entries.extend(entries);
         self.commits = self.commits.saturating_add(1);
         self.waiting.push(durable);
@@ -245,6 +284,9 @@ impl Group {
         let notes: Vec<(u64, String)> = notes.collect();
         if !(group.entries.is_empty() && notes.is_empty() && rows.is_empty()) {
             in_time(health, store.append(&group.entries, &notes, &rows)).await?;
+        } else if group.looks {
+            // What is answered from memory was true until now only if nobody else wrote.
+            in_time(health, store.look()).await?;
         }
         if !leaves.is_empty() {
             let head_now = {
@@ -302,5 +344,5 @@ async fn in_time<T>(
     let done = tokio::time::timeout(Duration::from_secs(WRITE_SECONDS_MAX), write)
         .await
         .unwrap_or(Err(StoreError::Slow(WRITE_SECONDS_MAX)));
-    done.inspect_err(|error| health.stop(error.to_string()))
+    done.map_err(|error| health.fail(error))
 }

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::app::App;
+use crate::refusal::Refusal;
 
 pub use tally::{Outcome, Tally};
 
@@ -30,25 +31,52 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// A heart that has not beaten for so long has stopped.
 const STILL_AFTER_SECONDS: u64 = 10;
 
+/// A service that serves nothing but the reason.
+pub struct NotServing {
+    /// What callers are told.
+    pub refusal: Refusal,
+    /// It only waits for its turn.
+    pub standby: bool,
+}
+
+/// Whose numbers they are.
+pub enum About {
+    /// A signer's.
+    Serving(Arc<App>),
+    /// Nobody's.
+    Nothing(NotServing),
+}
+
+impl About {
+    /// The signer, if there is one.
+    #[must_use]
+    pub fn app(&self) -> Option<&Arc<App>> {
+        match self {
+            Self::Serving(app) => Some(app),
+            Self::Nothing(_) => None,
+        }
+    }
+}
+
 /// What is told.
 pub struct Watched {
-    app: Option<Arc<App>>,
+    about: About,
     tls: Arc<mtls::Server>,
     /// Unix seconds when the heart last beat.
     beat: AtomicU64,
 }
 
 impl Watched {
-    /// About this service; without an `app` it serves nothing but a refusal.
+    /// About this service.
     #[must_use]
-    pub fn new(app: Option<Arc<App>>, tls: Arc<mtls::Server>) -> Self {
-        Self { app, tls, beat: AtomicU64::new(unix_now()) }
+    pub fn new(about: About, tls: Arc<mtls::Server>) -> Self {
+        Self { about, tls, beat: AtomicU64::new(unix_now()) }
     }
 
     /// Beats while the runtime turns and the log's lock can be had, for ever.
     async fn heart(&self) {
         loop {
-            if let Some(app) = &self.app {
+            if let Some(app) = self.about.app() {
                 app.log.read(|_| ());
             }
             self.beat.store(unix_now(), Ordering::Relaxed);
@@ -62,12 +90,19 @@ impl Watched {
 
     /// Why it signs nothing now, if so.
     fn problem(&self) -> Option<String> {
-        self.app.as_ref().map_or_else(|| Some("it did not start".to_owned()), |app| app.problem())
+        match &self.about {
+            About::Serving(app) => app.problem(),
+            About::Nothing(down) => Some(down.refusal.to_string()),
+        }
     }
 
     fn token_problem(&self) -> Option<String> {
         let none = || Some("the token is not open".to_owned());
-        self.app.as_ref().map_or_else(none, |app| app.token.problem())
+        self.about.app().map_or_else(none, |app| app.token.problem())
+    }
+
+    fn stands_by(&self) -> bool {
+        matches!(&self.about, About::Nothing(down) if down.standby)
     }
 }
 

@@ -25,9 +25,15 @@ pub(super) fn write(watched: &Watched) -> String {
         "the token can be used",
         u8::from(watched.token_problem().is_none()),
     );
+    page.one(
+        "cofferdam_standby",
+        "gauge",
+        "waits for its turn: another signer has the log",
+        u8::from(watched.stands_by()),
+    );
     certificates(&watched.tls.facts(), &mut page);
     connections(&watched.tls, &mut page);
-    if let Some(app) = &watched.app {
+    if let Some(app) = watched.about.app() {
         decisions(app, &mut page);
         log(app, &mut page);
     }

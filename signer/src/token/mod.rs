@@ -45,7 +45,7 @@ pub(crate) use member::{standby_dir, state_dirs};
 pub(crate) use schemes::wrapped_by;
 pub(crate) use verify::{ecdsa, ed25519};
 
-use crate::log::DurablePermit;
+use crate::log::{DurablePermit, Lease, Over};
 use pool::Pool;
 use work::Lane;
 
@@ -81,11 +81,12 @@ impl Token {
         if permit.digest() != jobs.digest() {
             return Err(TokenError::PermitMismatch);
         }
-        let request = permit.request().0;
-        let jobs = jobs.into_jobs();
-        self.pool
-            .sign(Lane::Requests, request, jobs, |position, outcome| outcome.signature(position))
-            .await
+        let (request, lease) = (permit.request().0, permit.lease());
+        // A process that stood still asks for nothing before it knows that the log is still its own.
+        lease.hold().await.map_err(|Over| not_ours())?;
+        let (jobs, lease) = (jobs.into_jobs(), lease.clone());
+        let each = |position, outcome: verify::Outcome| outcome.signature(position);
+        self.pool.sign(Lane::Requests, request, lease, jobs, each).await
     }
 
     /// Proves that each record's wrapped key is its public key's, by a signature over a digest that can be
@@ -111,7 +112,8 @@ impl Token {
     }
 
     async fn prove_once(&self, jobs: Vec<Job>) -> Result<Vec<Result<(), String>>, TokenError> {
-        self.pool.sign(Lane::Proofs, [0; 16], jobs, |_, outcome| Ok(outcome.proof())).await
+        let (lane, lease) = (Lane::Proofs, Lease::forever());
+        self.pool.sign(lane, [0; 16], lease, jobs, |_, outcome| Ok(outcome.proof())).await
     }
 
     /// Signs a statement with one of the token's own Ed25519 keys; verified before it is returned. The first
@@ -176,4 +178,9 @@ impl Token {
         // A panic in there has been reported by the runtime; there is nothing left to stop.
         let _ = tokio::task::spawn_blocking(move || pool.stop()).await;
     }
+}
+
+/// What was to be signed rests on a log that may be another signer's by now.
+fn not_ours() -> TokenError {
+    TokenError::Unavailable("the signer's lease on its log ran out before this was signed".into())
 }

@@ -14,6 +14,8 @@ use super::queue::Queue;
 use super::verify::Outcome;
 use super::work::Lane;
 use super::worker::Worker;
+use crate::log::Lease;
+
 use super::{Job, KeyFile, Line, TokenError, TokenKeys};
 
 /// How long a worker may take to say what costs it nothing.
@@ -72,11 +74,12 @@ impl Pool {
         &self,
         lane: Lane,
         request: [u8; 16],
+        lease: Lease,
         jobs: Vec<Job>,
         each: impl Fn(usize, Outcome) -> Result<T, TokenError>,
     ) -> Result<Vec<T>, TokenError> {
         let mut results: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
-        let mut answers = self.shared.queue.push(lane, request, jobs)?;
+        let mut answers = self.shared.queue.push_under(lane, request, lease, jobs)?;
         for _ in 0..results.len() {
             let (position, outcome) = answers.recv().await.ok_or_else(stopped)??;
             *results.get_mut(position).ok_or_else(stopped)? = Some(each(position, outcome)?);

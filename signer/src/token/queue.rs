@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use token_wire::{Counters, RawSignature, StatementKey};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::log::Lease;
+
 use super::work::{Answer, Batch, Lane, Statement, Work};
 use super::{Job, TokenError};
 
@@ -69,13 +71,25 @@ impl Queue {
 
     /// Queues jobs; one answer comes for each, or one error for all. Dropping the receiver cancels what has
     /// not been handed out.
+    #[cfg(test)]
     pub(super) fn push(
         &self,
         lane: Lane,
         request: [u8; 16],
         jobs: Vec<Job>,
     ) -> Result<mpsc::UnboundedReceiver<Answer>, TokenError> {
-        let (batch, answers) = Batch::all(lane, request, jobs);
+        self.push_under(lane, request, Lease::forever(), jobs)
+    }
+
+    /// The same, to be handed to the token only while the lease holds.
+    pub(super) fn push_under(
+        &self,
+        lane: Lane,
+        request: [u8; 16],
+        lease: Lease,
+        jobs: Vec<Job>,
+    ) -> Result<mpsc::UnboundedReceiver<Answer>, TokenError> {
+        let (batch, answers) = Batch::all(lane, request, lease, jobs);
         let mut state = self.lock();
         state.accepts()?;
         let waiting = state.lane(lane).iter().map(|batch| batch.items.len()).sum::<usize>();

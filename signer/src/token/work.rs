@@ -4,6 +4,8 @@
 use token_wire::{RawSignature, StatementKey};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::log::Lease;
+
 use super::verify::Outcome;
 use super::{Job, TokenError};
 
@@ -41,6 +43,8 @@ pub(super) struct Batch {
     pub(super) items: Vec<Item>,
     pub(super) request: [u8; 16],
     pub(super) lane: Lane,
+    /// What it rests on.
+    pub(super) lease: Lease,
     attempts: usize,
     to: mpsc::UnboundedSender<Answer>,
 }
@@ -61,12 +65,13 @@ impl Batch {
     pub(super) fn all(
         lane: Lane,
         request: [u8; 16],
+        lease: Lease,
         jobs: Vec<Job>,
     ) -> (Self, mpsc::UnboundedReceiver<Answer>) {
         let (to, from) = mpsc::unbounded_channel();
         let item = |(position, job)| Item { position, job };
         let items = jobs.into_iter().enumerate().map(item).collect();
-        (Self { id: 0, items, request, lane, attempts: 0, to }, from)
+        (Self { id: 0, items, request, lane, lease, attempts: 0, to }, from)
     }
 
     /// Keeps as many jobs as one of `workers` should take at a time and returns the others. Batches shrink
@@ -84,11 +89,13 @@ impl Batch {
     fn keep(&mut self, count: usize) -> Option<Self> {
         let items = self.items.split_off(count.min(self.items.len()));
         let (request, lane, attempts) = (self.request, self.lane, self.attempts);
+        let lease = self.lease.clone();
         (!items.is_empty()).then(|| Self {
             id: 0,
             items,
             request,
             lane,
+            lease,
             attempts,
             to: self.to.clone(),
         })

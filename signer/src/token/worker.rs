@@ -14,7 +14,7 @@ use super::pool::{PING_TIME, Shared, stopped};
 use super::queue::Next;
 use super::verify::{self, Outcome};
 use super::work::{Batch, Item, Lane, Work};
-use super::{Job, KeySource, Line, ToSign, TokenError};
+use super::{Job, KeySource, Line, ToSign, TokenError, not_ours};
 
 /// How long a worker sits idle before it is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(2);
@@ -137,6 +137,7 @@ impl Worker {
                 next.into_iter().for_each(|work| self.shared.queue.put_back(work));
                 return Ended::Lost(why);
             }
+            let next = next.and_then(in_lease);
             let sent = next.as_ref().map(|work| self.send(line, work));
             if let Some((work, reply)) = answered.take() {
                 if let Err(why) = self.deliver(work, reply) {
@@ -287,6 +288,17 @@ impl Worker {
                 Err(why)
             }
         }
+    }
+}
+
+/// The work, unless it rests on a log that may be another signer's by now: then nothing is signed.
+fn in_lease(work: Work) -> Option<Work> {
+    match work {
+        Work::Sign(batch) if !batch.lease.holds() => {
+            batch.fail(not_ours());
+            None
+        }
+        work => Some(work),
     }
 }
 

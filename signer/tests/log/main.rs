@@ -24,6 +24,7 @@ mod nonces;
 mod points;
 mod script;
 mod rollback;
+mod standby;
 mod support;
 mod tampering;
 mod witnessed;
@@ -91,6 +92,7 @@ on_both! {
     grants::no_checkpoint_no_permit,
     nonces::a_nonce_used_before_a_restart_is_refused_after_it,
     crash::killed_writers_lose_nothing_they_acknowledged,
+    standby::a_standby_goes_on_where_a_killed_one_ended,
     points::killed_at_any_call_it_keeps_what_it_said,
     points::an_error_at_any_call_loses_nothing,
 }

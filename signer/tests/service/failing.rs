@@ -154,7 +154,7 @@ async fn a_log_that_cannot_be_written_signs_nothing() {
 }
 
 /// Below the range that the kernel takes outgoing ports from: freed and bound again, it is nobody else's meanwhile.
-fn free_address() -> std::net::SocketAddr {
+pub(crate) fn free_address() -> std::net::SocketAddr {
     // Each that was given is left alone by those that ask later.
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let first = 16_500 + std::process::id() % 12_000 + 10 * GIVEN.fetch_add(1, Ordering::SeqCst);

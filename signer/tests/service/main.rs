@@ -41,5 +41,6 @@ mod watching;
 mod abusing;
 mod postgres;
 mod racing;
+mod standby;
 mod approving;
 mod replaying;

@@ -9,7 +9,7 @@ use crate::common::{Knobs, coin, header, own, psbt};
 use crate::house::{House, until};
 use signer::config::Limits;
 
-async fn ask(address: SocketAddr, line: &str) -> String {
+pub(crate) async fn ask(address: SocketAddr, line: &str) -> String {
     let mut io = TcpStream::connect(address).await.unwrap();
     io.write_all(format!("{line}\r\nHost: here\r\n\r\n").as_bytes()).await.unwrap();
     let mut text = String::new();
@@ -22,7 +22,7 @@ async fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-fn number(page: &str, name: &str) -> u64 {
+pub(crate) fn number(page: &str, name: &str) -> u64 {
     let line = page.lines().find(|line| line.split(' ').next() == Some(name));
     line.unwrap_or_else(|| panic!("no {name} in {page}"))
         .split(' ')

@@ -17,7 +17,7 @@ use proto::signer_client::SignerClient;
 use proto::witness_says::Said;
 use proto::{ConsistencyRequest, EntriesRequest, InclusionRequest, NewestRequest, WitnessSays};
 use signer::config::Limits;
-use signer::serve::serve;
+use signer::serve::serve_in_line;
 use signer::start::StartError;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -26,10 +26,12 @@ use tonic::{Code, Status};
 
 use crate::common::{Coin, Knobs, coin, header, own, psbt};
 use crate::house::{House, parts, said};
+use crate::postgres::move_to_postgres;
 
 /// A signer that is served as in production, and its witnesses' folders.
 struct Scene {
     house: House,
+    knobs: Knobs,
     port: u16,
     log_key: [u8; 32],
     stop: Option<oneshot::Sender<()>>,
@@ -55,18 +57,34 @@ impl Scene {
             fs::rename(folders.join(name), to).unwrap();
         }
         fs::remove_dir_all(folders).unwrap();
+        Self::of(house, knobs, log_key)
+    }
+
+    fn of(mut house: House, knobs: Knobs, log_key: [u8; 32]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         house.config.listen.set_port(port);
-        Self { house, port, log_key, stop: None, task: None }
+        Self { house, knobs, port, log_key, stop: None, task: None }
+    }
+
+    /// Another signer over the same log.
+    async fn another(&self) -> Self {
+        let mut house = House::closed(&self.knobs, Limits::default()).await;
+        house.config.database.clone_from(&self.house.config.database);
+        Self::of(house, self.knobs.clone(), self.log_key)
     }
 
     fn serve(&mut self) {
+        self.serve_in_line(false);
+    }
+
+    fn serve_in_line(&mut self, standby: bool) {
         let (stop, stopped) = oneshot::channel();
         let config = self.house.config.clone();
         let until = async {
             let _ = stopped.await;
         };
-        self.task = Some(tokio::spawn(async move { serve(&config, false, until).await }));
+        self.task =
+            Some(tokio::spawn(async move { serve_in_line(&config, false, standby, until).await }));
         self.stop = Some(stop);
     }
 
@@ -81,10 +99,16 @@ impl Scene {
 
     /// A witness that comes again and again, as `officer witness run` has it.
     fn witness(&self, name: &str) -> JoinHandle<anyhow::Result<()>> {
-        let (dir, endpoint) = (self.dir(name), self.house.endpoint_at(self.port, name));
+        self.witness_of(name, &[self.port])
+    }
+
+    /// One that knows these ports.
+    fn witness_of(&self, name: &str, ports: &[u16]) -> JoinHandle<anyhow::Result<()>> {
+        let endpoints = ports.iter().map(|port| self.house.endpoint_at(*port, name));
+        let (dir, endpoints) = (self.dir(name), endpoints.collect::<Vec<_>>());
         tokio::spawn(async move {
             let mut memory = Memory::open(&dir)?;
-            visit::again_and_again(&mut memory, &endpoint, &mut Vec::new()).await
+            visit::again_and_again(&mut memory, &endpoints, &mut Vec::new()).await
         })
     }
 
@@ -263,5 +287,25 @@ async fn a_signer_that_was_set_back_does_not_start_while_a_witness_remembers() {
     };
     scene.sweeps_until(2, "refused since it was set back", noticed).await;
     scene.end().await;
+    witness.abort();
+}
+
+/// A witness with two addresses serves the one that has the log, and tells the standby what it saw before that takes over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_goes_with_the_log_to_the_standby() {
+    let mut first = Scene::new(1).await;
+    move_to_postgres(&mut first.house).await;
+    let mut second = first.another().await;
+    first.serve();
+    second.serve_in_line(true);
+    let witness = first.witness_of("w1", &[first.port, second.port]);
+    first.sweeps_until(1, "signed by the first", Result::is_ok).await;
+    let stands_by = |answer: &Result<(), Status>| refused_for(answer, "log-unavailable");
+    second.sweeps_until(1, "the second stands by", stands_by).await;
+    let seen = Memory::open(&first.dir("w1")).unwrap().size();
+    first.end().await;
+    second.sweeps_until(2, "signed by the second", Result::is_ok).await;
+    assert!(Memory::open(&first.dir("w1")).unwrap().size() > seen);
+    second.end().await;
     witness.abort();
 }

@@ -62,6 +62,10 @@ pub(crate) enum Command {
         /// or an hour newer. A clock that jumped ahead would empty every rolling limit.
         #[arg(long)]
         clock_is_right: bool,
+        /// Waits until no other signer has the log, and takes it over when that shows no sign of life for eight seconds
+        /// (PostgreSQL; on SQLite once its process has ended). Start both signers like this.
+        #[arg(long)]
+        standby: bool,
     },
     /// About a wallet's keys: which state they are in, as NIST SP 800-57 has it. The signer must be down.
     Key {

@@ -130,7 +130,9 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
             let clock = if clock_is_right { clock.confirmed() } else { clock };
             import_bundle(&config, &bundle, wallet, clock).await
         }
-        Command::Serve { clock_is_right } => serve(&config, clock_is_right, starters).await,
+        Command::Serve { clock_is_right, standby } => {
+            serve(&config, clock_is_right, standby, starters).await
+        }
         Command::Key { command } => run_key(&config, command).await,
         Command::TokenKey { command } => run_token_key(&config, command).await,
         Command::Kek { command, .. } => match command {
@@ -144,7 +146,12 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
 }
 
 /// Serves until told to end, or until no more workers can be started: then a restart is needed.
-async fn serve(config: &Config, clock_is_right: bool, starters: Vec<Child>) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    clock_is_right: bool,
+    standby: bool,
+    starters: Vec<Child>,
+) -> anyhow::Result<()> {
     let (gone, mut starter_gone) = tokio::sync::mpsc::unbounded_channel();
     // A thread for each, which ends with the process: the runtime would wait for one of its.
     for mut starter in starters {
@@ -162,7 +169,7 @@ async fn serve(config: &Config, clock_is_right: bool, starters: Vec<Child>) -> a
             _ = starter_gone.recv() => broken = true,
         }
     };
-    serve::serve(config, clock_is_right, until).await?;
+    serve::serve_in_line(config, clock_is_right, standby, until).await?;
     anyhow::ensure!(!broken, "the process that starts token workers ended: a restart is needed");
     Ok(())
 }

@@ -1,0 +1,268 @@
+//! Two processes and one log: a standby takes over from one that was killed or stands still, and the old one then writes,
+//! checkpoints and answers nothing. It never waits for a stopwatch: each side's words are awaited.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use signer::log::{Log, LogError, Step, Store, StoreError, stand_by};
+
+use crate::support::{Database, Token, Toy, commit};
+
+const URL: &str = "COFFERDAM_HOLDER_URL";
+const STATE: &str = "COFFERDAM_HOLDER_STATE";
+
+/// A process that holds the log and says what came of each word it is given.
+struct Holder {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Holder {
+    fn start(db: &Database) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "standby::child_that_holds_the_log", "--nocapture"])
+            .env(URL, &db.url)
+            .env(STATE, &db.state_dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut holder = Self { child, stdin, stdout: BufReader::new(stdout) };
+        assert_eq!(holder.hears(), "holds");
+        holder
+    }
+
+    fn tell(&mut self, word: &str) {
+        self.stdin.write_all(format!("{word}\n").as_bytes()).unwrap();
+    }
+
+    fn hears(&mut self) -> String {
+        let mut line = String::new();
+        while self.stdout.read_line(&mut line).unwrap() > 0 {
+            if let Some(said) = line.trim_end().strip_prefix("said ") {
+                return said.to_owned();
+            }
+            line.clear();
+        }
+        "nothing more".to_owned()
+    }
+
+    fn asks(&mut self, word: &str) -> String {
+        self.tell(word);
+        self.hears()
+    }
+
+    fn signal(&self, signal: &str) {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Not a test of its own: what [`Holder`] runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_that_holds_the_log() {
+    let Ok(url) = std::env::var(URL) else { return };
+    let db = Database::at(url, PathBuf::from(std::env::var(STATE).unwrap()), None);
+    let say = |line: &str| {
+        std::io::stdout().write_all(format!("\nsaid {line}\n").as_bytes()).unwrap();
+    };
+    let log = db.open().await.unwrap();
+    say("holds");
+    let lines = std::io::stdin().lines();
+    for line in lines {
+        let done = match line.unwrap().as_str() {
+            // What rests on memory alone.
+            "look" => log.commit(|_| Step::nothing(())).await.map(drop),
+            "overtaken" => Err(log.overtaken().await),
+            word => commit(&log, word).await,
+        };
+        match done {
+            Ok(()) => say("ok"),
+            Err(error) => say(&error.to_string()),
+        }
+    }
+}
+
+/// Takes the log over with a state folder of its own, as another machine would.
+async fn takes_over(db: &Database) -> (Database, Log<Toy>) {
+    let folder = tempfile::TempDir::new().unwrap();
+    let state_dir = folder.path().to_owned();
+    let own = Database::at(db.url.clone(), state_dir, Some(folder));
+    let store = stand_by(&own.url).await.unwrap();
+    let log = Log::open(store, Toy::default(), own.settings(1, Token::Honest)).await.unwrap();
+    (own, log)
+}
+
+fn said(log: &Log<Toy>) -> Vec<String> {
+    log.read(|state| state.said.clone())
+}
+
+pub(crate) async fn a_standby_goes_on_where_a_killed_one_ended(db: Database) {
+    db.begin().await.unwrap();
+    let mut first = Holder::start(&db);
+    assert_eq!(first.asks("one"), "ok");
+    let waiting = {
+        let (url, folder) = (db.url.clone(), tempfile::TempDir::new().unwrap());
+        let own = Database::at(url, folder.path().to_owned(), Some(folder));
+        tokio::spawn(async move { takes_over(&own).await })
+    };
+    // A living one is not disturbed, for longer than its lease, busy or not.
+    let busy = Instant::now();
+    while busy.elapsed() < Duration::from_secs(3) {
+        assert_eq!(first.asks("more"), "ok");
+    }
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert!(!waiting.is_finished(), "it took over from one that lives");
+    assert_eq!(first.asks("look"), "ok");
+    first.signal("KILL");
+    let killed = Instant::now();
+    let (_own, log) = waiting.await.unwrap();
+    let took = killed.elapsed();
+    println!("taken over {} ms after the holder was killed", took.as_millis());
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert_eq!(said(&log)[0], "one");
+    commit(&log, "two").await.unwrap();
+    log.close().await.unwrap();
+}
+
+/// PostgreSQL alone: there a process that stands still keeps its session, and its lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stood_still_writes_and_says_nothing_any_more() {
+    let mut all = tokio::task::JoinSet::new();
+    for word in ["late", "look", "overtaken"] {
+        all.spawn(stands_still(word));
+    }
+    all.join_all().await;
+}
+
+/// The first is told this while it stands still: it finds the word before anything else when it goes on.
+async fn stands_still(word: &str) {
+    let db = Database::postgres().await;
+    db.begin().await.unwrap();
+    let mut first = Holder::start(&db);
+    assert_eq!(first.asks("one"), "ok");
+    first.signal("STOP");
+    first.tell(word);
+    let (own, log) = takes_over(&db).await;
+    commit(&log, "two").await.unwrap();
+    first.signal("CONT");
+    let heard = first.hears();
+    let why = ["lost it", "another signer took this log over"];
+    assert!(why.iter().any(|why| heard.contains(why)), "{word}: {heard}");
+    assert!(first.asks("look").contains("nothing is signed until a restart"), "for good");
+    // The second one never noticed, and neither state folder is of another log.
+    commit(&log, "three").await.unwrap();
+    assert_eq!(said(&log), ["one", "two", "three"]);
+    log.close().await.unwrap();
+    own.open().await.unwrap().close().await.unwrap();
+    db.open().await.unwrap().close().await.unwrap();
+}
+
+/// A SQLite file is locked as long as the process that has it lives, also while that stands still.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sqlite_one_that_stands_still_keeps_the_log_until_it_ends() {
+    let db = Database::sqlite();
+    db.begin().await.unwrap();
+    let mut first = Holder::start(&db);
+    assert_eq!(first.asks("one"), "ok");
+    first.signal("STOP");
+    assert!(matches!(Store::open(&db.url).await, Err(StoreError::InUse)));
+    let waiting = {
+        let url = db.url.clone();
+        tokio::spawn(async move { stand_by(&url).await })
+    };
+    first.signal("CONT");
+    assert_eq!(first.asks("two"), "ok");
+    assert!(!waiting.is_finished());
+    first.signal("KILL");
+    let store = waiting.await.unwrap().unwrap();
+    let settings = db.settings(1, Token::Honest);
+    let log = Log::open(store, Toy::default(), settings).await.unwrap();
+    assert_eq!(said(&log), ["one", "two"]);
+    log.close().await.unwrap();
+}
+
+/// Two stand by: one takes over, and the other waits on.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_standbys_one_takes_over() {
+    let db = Database::postgres().await;
+    db.filled(3).await;
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let url = db.url.clone();
+        waiting.spawn(async move { stand_by(&url).await });
+    }
+    let mut first = waiting.join_next().await.unwrap().unwrap().unwrap();
+    // It lives, and so keeps the log.
+    tokio::select! {
+        lost = first.keep() => panic!("{lost}"),
+        () = tokio::time::sleep(Duration::from_secs(12)) => {}
+        second = waiting.join_next() => panic!("{second:?}"),
+    }
+    first.close().await.unwrap();
+    let second = waiting.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(second.size().unwrap(), 4);
+}
+
+/// The database is slow for longer than the lease, and nobody takes over: what waited goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_renews_the_lease_when_it_answers() {
+    let db = Database::postgres().await;
+    db.filled(1).await;
+    let log = std::sync::Arc::new(db.open().await.unwrap());
+    // Somebody holds the row that every beat and every write needs.
+    use sqlx::{Connection as _, PgConnection};
+    let mut other = PgConnection::connect(&db.url).await.unwrap();
+    let mut held = other.begin().await.unwrap();
+    let lock = "SELECT 1 FROM fence f, lease l FOR UPDATE";
+    sqlx::raw_sql(lock).execute(&mut *held).await.unwrap();
+    let slow = {
+        let log = std::sync::Arc::clone(&log);
+        tokio::spawn(async move { commit(&log, "slow").await })
+    };
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert!(!slow.is_finished());
+    held.rollback().await.unwrap();
+    slow.await.unwrap().unwrap();
+    let nothing: Result<_, LogError> = log.commit(|_| Step::nothing(())).await;
+    nothing.unwrap();
+    log.close().await.unwrap();
+}
+
+/// Somebody has the fence, and this session lives on: neither a write nor an answer from memory is given any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_fence_nothing_is_written_and_nothing_is_said() {
+    for (theft, writes) in [
+        ("UPDATE fence SET epoch = epoch + 1", false),
+        ("UPDATE fence SET epoch = epoch + 1", true),
+        ("UPDATE lease SET epoch = epoch + 1", false),
+    ] {
+        let db = Database::postgres().await;
+        db.filled(1).await;
+        let log = db.open().await.unwrap();
+        db.tamper(theft).await;
+        let said = if theft.contains("lease") {
+            // The next beat finds it, and nobody need ask.
+            log.overtaken().await
+        } else if writes {
+            commit(&log, "late").await.unwrap_err()
+        } else {
+            log.commit(|_| Step::nothing(())).await.unwrap_err()
+        };
+        assert!(said.to_string().contains("another signer took this log over"), "{theft}: {said}");
+        assert!(log.overtaken().await.to_string().contains("took this log over"));
+        let gone: Result<_, LogError> = log.commit(|_| Step::nothing(())).await;
+        assert!(matches!(gone, Err(LogError::Stopped(_))), "{theft}");
+    }
+}

@@ -1,12 +1,13 @@
 //! The log folded into memory: everything a decision may ask about the past. It is changed by entries alone,
 //! never decides, and never reads a clock.
 //!
-//! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, windows, payouts),
+//! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, payouts), `windows` (totals, ready when asked for),
 //! `indexes` (how far own outputs have gone),
 //! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `people` (what officers said, and what waits for them), `states`, `locks`, `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod fold;
 mod spends;
+mod windows;
 mod indexes;
 mod attested;
 mod wallets;

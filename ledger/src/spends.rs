@@ -7,6 +7,7 @@
 //! what really can leave.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use asset::Amount;
 use audit::entry;
@@ -17,7 +18,11 @@ use policy::names::{ClientName, LaneName, OrderId, WalletName};
 use policy::order::OrderRef;
 
 use super::indexes::{DAY_SECONDS, Indexes};
+use super::windows::{Payees, Totals, kind};
 use super::{FoldError, name, wrong};
+
+/// Kinds of questions whose totals are kept: each costs 20 bytes for each spend that is part of it.
+const KINDS_MAX: usize = 256;
 
 /// Every reserved transaction. They are numbered in the order of the log.
 #[derive(Debug, Default)]
@@ -27,6 +32,12 @@ pub(super) struct Spends {
     coins: HashMap<SlotId, Coin>,
     /// How many spends each conflict set has.
     sets: Vec<usize>,
+    /// The first of each, and all of those that had another.
+    firsts: Vec<usize>,
+    members: HashMap<usize, Vec<usize>>,
+    /// What was asked before, kept from then on; it says nothing that the rest does not say.
+    totals: Mutex<HashMap<Question, Totals>>,
+    payees: OnceLock<Payees>,
     /// Per lane: time and number of each spend, so that a window is a range.
     timeline: BTreeMap<LaneName, BTreeSet<(u64, usize)>>,
     orders: HashMap<OrderRef, Paid>,
@@ -64,23 +75,25 @@ pub struct Released {
 }
 
 #[derive(Debug)]
-struct Spend {
+pub(super) struct Spend {
     request: RequestId,
     digest: [u8; 32],
     lane: LaneName,
     caller: ClientName,
     wallet: WalletName,
-    unix_s: u64,
+    pub(super) unix_s: u64,
     fee: Amount,
     external: Amount,
     /// What each script got, where anything left; none: nobody can tell.
-    paid: Option<Payments>,
+    pub(super) paid: Option<Payments>,
     orders: Box<[OrderRef]>,
     set: usize,
     /// Its signatures were given out.
     released: bool,
     /// Its coins while it waits for people; nothing of it was ever signed then.
     waiting: Option<Box<[SlotId]>>,
+    /// It waited in vain, and counts no more.
+    gone: bool,
 }
 
 /// A coin that was signed for. Nearly every coin is signed for once, so that `later` costs nothing.
@@ -153,6 +166,11 @@ impl Spends {
         if let Some(members) = self.sets.get_mut(set) {
             *members = members.saturating_sub(1);
         }
+        if let Some(spend) = self.spends.get_mut(number) {
+            spend.gone = true;
+        }
+        self.leave_set(set, number);
+        self.leave_totals(set, number, unix_s);
         if let Some(timeline) = self.timeline.get_mut(&lane) {
             timeline.remove(&(unix_s, number));
         }
@@ -192,8 +210,10 @@ impl Spends {
         let conflicts = self.conflicts(slots.iter().map(|(id, _)| id));
         let set = self.set_for(&conflicts).unwrap_or_else(|| {
             self.sets.push(0);
+            self.firsts.push(number);
             self.sets.len().saturating_sub(1)
         });
+        self.join_set(set, number);
         if let Some(members) = self.sets.get_mut(set) {
             *members = members.saturating_add(1);
         }
@@ -219,8 +239,51 @@ impl Spends {
             set,
             released: false,
             waiting,
+            gone: false,
         });
+        self.enter_totals(set, number);
         Ok(())
+    }
+
+    /// The members of a set, in the order of the log.
+    fn members_of(&self, set: usize) -> &[usize] {
+        members(&self.members, &self.firsts, set)
+    }
+
+    fn join_set(&mut self, set: usize, number: usize) {
+        let first = self.firsts.get(set).copied().filter(|first| *first != number);
+        if let Some(members) = self.members.get_mut(&set) {
+            members.push(number);
+        } else if let Some(first) = first {
+            self.members.insert(set, vec![first, number]);
+        }
+    }
+
+    fn leave_set(&mut self, set: usize, number: usize) {
+        match self.members.get_mut(&set) {
+            Some(members) => members.retain(|member| *member != number),
+            // It was the only one.
+            None => drop(self.members.insert(set, Vec::new())),
+        }
+    }
+
+    fn enter_totals(&mut self, set: usize, number: usize) {
+        let members = members(&self.members, &self.firsts, set);
+        let totals = self.totals.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for totals in totals.values_mut() {
+            totals.enter(&self.spends, number, members);
+        }
+        if let (Some(payees), Some(spend)) = (self.payees.get_mut(), self.spends.get(number)) {
+            payees.enter(spend, number);
+        }
+    }
+
+    fn leave_totals(&mut self, set: usize, number: usize, unix_s: u64) {
+        let members = members(&self.members, &self.firsts, set);
+        let totals = self.totals.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for totals in totals.values_mut() {
+            totals.leave(&self.spends, number, unix_s, members);
+        }
     }
 
     /// The same request was allowed again: it counts from now on.
@@ -303,10 +366,13 @@ impl Spends {
 
     fn refresh(&mut self, number: usize, unix_s: u64) -> Result<(), FoldError> {
         let spend = self.spends.get_mut(number).ok_or_else(|| wrong("a spend is missing"))?;
+        let (set, before) = (spend.set, spend.unix_s);
         let timeline = self.timeline.entry(spend.lane.clone()).or_default();
         timeline.remove(&(spend.unix_s, number));
         spend.unix_s = spend.unix_s.max(unix_s);
         timeline.insert((spend.unix_s, number));
+        self.leave_totals(set, number, before);
+        self.enter_totals(set, number);
         Ok(())
     }
 
@@ -359,25 +425,99 @@ impl Spends {
             .map(|(set, _)| set)
     }
 
-    /// Sums a window: each set counts its largest member in it. A sum that does not fit counts as the largest
-    /// there is, which no limit allows.
-    fn sum(&self, question: &Question, own_set: Option<usize>, now_unix: u64) -> Answer {
+    /// Sums a window: each set counts its largest member in it.
+    pub(super) fn sum(&self, question: &Question, own_set: Option<usize>, now_unix: u64) -> Answer {
         let since = now_unix.saturating_sub(question.window_seconds);
+        if matches!(question.of, Total::Destination(_)) {
+            let payees = self.payees.get_or_init(|| self.find_payees());
+            if let Some(paying) = payees.since(question, since) {
+                return self.walk(question, own_set, since, paying);
+            }
+        } else if let Some(all) = self.total(question, since) {
+            let own = own_set.map_or(Amount::ZERO, |set| self.largest(question, set, since));
+            // Its own set is part of all.
+            if let Some(others) = all.checked_sub(own.units()) {
+                let others = Amount::from_units(others);
+                return Answer { question: question.clone(), others, own_set: own };
+            }
+        }
+        self.walk_all(question, own_set, since)
+    }
+
+    /// The same, over everything since then.
+    pub(super) fn walk_all(
+        &self,
+        question: &Question,
+        own_set: Option<usize>,
+        since: u64,
+    ) -> Answer {
+        let lanes = self.timeline.values();
+        let lately = lanes.flat_map(|times| times.range((since, 0)..).map(|(_, number)| *number));
+        self.walk(question, own_set, since, lately)
+    }
+
+    /// The same, spend by spend. A sum that does not fit counts as the largest there is, which no limit allows.
+    fn walk(
+        &self,
+        question: &Question,
+        own_set: Option<usize>,
+        since: u64,
+        spends: impl Iterator<Item = usize>,
+    ) -> Answer {
         let mut maxima: BTreeMap<usize, Amount> = BTreeMap::new();
-        let is_asked = |lane: &LaneName| {
-            let of = matches!(&question.of, Total::Lane(of) if of != lane);
-            !of && (question.lanes.is_empty() || question.lanes.contains(lane))
-        };
-        let lanes = self.timeline.iter().filter(|(lane, _)| is_asked(lane));
-        for (_, number) in lanes.flat_map(|(_, times)| times.range((since, 0)..)) {
-            let Some(spend) = self.spends.get(*number) else { continue };
-            let Some(amount) = spend.adds(question) else { continue };
+        for spend in spends.filter_map(|number| self.spends.get(number)) {
+            let Some(amount) = spend.part_of(question) else { continue };
+            if spend.unix_s < since || spend.gone {
+                continue;
+            }
             let most = maxima.entry(spend.set).or_default();
             *most = (*most).max(amount);
         }
         let own = own_set.and_then(|set| maxima.remove(&set)).unwrap_or(Amount::ZERO);
         let others = Amount::sum(maxima.into_values()).unwrap_or(Amount::MAX);
         Answer { question: question.clone(), others, own_set: own }
+    }
+
+    /// What all sets add up to, from what is kept for this kind of question; the first time it is made.
+    fn total(&self, question: &Question, since: u64) -> Option<u128> {
+        let mut kept = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = kind(question);
+        if let Some(totals) = kept.get(&kind) {
+            return totals.since(since);
+        }
+        if kept.len() >= KINDS_MAX {
+            return None;
+        }
+        let mut totals = Totals::new(&kind);
+        for number in self.in_order() {
+            let set = self.spends.get(number).map(|spend| spend.set)?;
+            totals.enter(&self.spends, number, self.members_of(set));
+        }
+        kept.entry(kind).or_insert(totals).since(since)
+    }
+
+    fn find_payees(&self) -> Payees {
+        let mut payees = Payees::default();
+        for number in self.in_order() {
+            if let Some(spend) = self.spends.get(number) {
+                payees.enter(spend, number);
+            }
+        }
+        payees
+    }
+
+    /// All that counts, in the order of time.
+    fn in_order(&self) -> Vec<usize> {
+        let mut all: Vec<_> = self.timeline.values().flatten().copied().collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, number)| number).collect()
+    }
+
+    /// The largest of a set in the window.
+    fn largest(&self, question: &Question, set: usize, since: u64) -> Amount {
+        let members = self.members_of(set).iter().filter_map(|number| self.spends.get(*number));
+        let members = members.filter(|spend| spend.unix_s >= since);
+        members.filter_map(|spend| spend.part_of(question)).max().unwrap_or(Amount::ZERO)
     }
 
     /// One line for each earlier spend, with the first coin that it shares with the intent.
@@ -489,7 +629,23 @@ impl Spends {
     }
 }
 
+/// A set that never had a second member has no list.
+fn members<'a>(
+    lists: &'a HashMap<usize, Vec<usize>>,
+    firsts: &'a [usize],
+    set: usize,
+) -> &'a [usize] {
+    let first = || firsts.get(set).map(std::slice::from_ref).unwrap_or_default();
+    lists.get(&set).map_or_else(first, Vec::as_slice)
+}
+
 impl Spend {
+    /// What it adds to what a question asks for, on its lanes.
+    pub(super) fn part_of(&self, question: &Question) -> Option<Amount> {
+        let asked = question.lanes.is_empty() || question.lanes.contains(&self.lane);
+        self.adds(question).filter(|_| asked)
+    }
+
     /// What it adds to a total; none: it is no part of it. More than can be computed counts as the largest there is.
     fn adds(&self, question: &Question) -> Option<Amount> {
         let is_part = match &question.of {

@@ -25,9 +25,17 @@ proptest! {
         ask in ask(),
         retry in any::<prop::sample::Index>(),
         again in any::<bool>(),
+        early in any::<bool>(),
         later in prop_oneof![4 => 0..250_u64, 1 => 86_300..86_410_u64],
     ) {
-        let ledger = fold(&history);
+        let mut ledger = Ledger::new();
+        for (seq, entry) in (0..).zip(history::entries(&history)) {
+            ledger.apply(seq, &entry).unwrap();
+            if early {
+                // What is kept from then on grows with the log.
+                drop(ledger.evidence(&ask.intent(), &history::questions(), entry.unix_ms / 1000));
+            }
+        }
         // A new request, or one of the history once more.
         let mut ask = ask;
         ask.request = 200;

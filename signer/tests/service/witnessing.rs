@@ -51,7 +51,7 @@ impl Scene {
             ((*name).to_owned(), hex::encode(public))
         });
         let knobs = Knobs { witnesses: named.collect(), ..Knobs::default() };
-        let mut house = House::closed(&knobs, Limits::default()).await;
+        let house = House::closed(&knobs, Limits::default()).await;
         for name in WITNESSES.iter().take(witnesses) {
             let to = house.folder().join(name);
             fs::rename(folders.join(name), to).unwrap();

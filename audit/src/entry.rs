@@ -393,6 +393,11 @@ pub enum Event {
     /// What a request would do that was denied before anything of it was written, so that it can be decided again from
     /// the log alone, by another policy. It allows nothing, and reserves nothing.
     Considered(Considered),
+    /// A proposed policy was not in the policy file any more at a start. If it comes back, it is proposed anew.
+    PolicyWithdrawn {
+        /// SHA-256 of the policy.
+        digest: [u8; 32],
+    },
 }
 
 /// A stable code and a sentence.

@@ -184,12 +184,13 @@ fn of_token_keys() -> [Event; 4] {
 }
 
 /// Policies that follow others.
-fn of_policies() -> [Event; 2] {
+fn of_policies() -> [Event; 3] {
     let text = || "t".to_owned();
     let (digest, officers) = ([2; 32], vec![text()]);
     let vetoed = Event::PolicyVetoed { digest, officers: officers.clone() };
     let (version, due_unix) = (2, 300);
-    [Event::PolicyProposed { version, digest, text: text(), officers, due_unix }, vetoed]
+    let withdrawn = Event::PolicyWithdrawn { digest };
+    [Event::PolicyProposed { version, digest, text: text(), officers, due_unix }, vetoed, withdrawn]
 }
 
 pub(crate) fn checkpoint_seeds() -> Vec<Vec<u8>> {

@@ -152,6 +152,20 @@ impl Ledger {
         self.policies.proposal(digest)
     }
 
+    /// Every policy that was proposed and may come into force, by the SHA-256 of its text.
+    #[must_use]
+    pub fn proposed(&self) -> Vec<[u8; 32]> {
+        let open = self.policies.proposals().filter(|(_, proposal)| !proposal.vetoed);
+        open.map(|(digest, _)| *digest).collect()
+    }
+
+    /// Every policy that was vetoed, by the SHA-256 of its text.
+    #[must_use]
+    pub fn vetoed(&self) -> Vec<[u8; 32]> {
+        let vetoed = self.policies.proposals().filter(|(_, proposal)| proposal.vetoed);
+        vetoed.map(|(digest, _)| *digest).collect()
+    }
+
     /// Since when policies in force have had this list entry as it is, without a break.
     #[must_use]
     pub fn listed_since(&self, list: &ListName, label: &str) -> Option<u64> {
@@ -373,7 +387,8 @@ impl Fold for Ledger {
             }
             Event::PolicyActivated { .. }
             | Event::PolicyProposed { .. }
-            | Event::PolicyVetoed { .. } => {
+            | Event::PolicyVetoed { .. }
+            | Event::PolicyWithdrawn { .. } => {
                 self.policies.take(seq, &entry.event)?;
                 if let Event::PolicyActivated { text, .. } = &entry.event {
                     self.listings.activate(text, unix_s);

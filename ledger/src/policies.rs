@@ -41,6 +41,11 @@ impl Policies {
         self.proposed.get(digest).copied()
     }
 
+    /// Every policy that was proposed, or vetoed for good, by the SHA-256 of its text.
+    pub(super) fn proposals(&self) -> impl Iterator<Item = (&[u8; 32], &Proposal)> {
+        self.proposed.iter()
+    }
+
     /// What an entry about policies says; no other is known here.
     pub(super) fn take(&mut self, seq: u64, event: &Event) -> Result<(), FoldError> {
         match event {
@@ -54,6 +59,13 @@ impl Policies {
                     Ok(())
                 }
                 _ => Err(wrong("a policy was vetoed that was not proposed, or twice")),
+            },
+            Event::PolicyWithdrawn { digest } => match self.proposal(digest) {
+                Some(proposal) if !proposal.vetoed => {
+                    self.proposed.remove(digest);
+                    Ok(())
+                }
+                _ => Err(wrong("a policy was withdrawn that was not proposed, or was vetoed")),
             },
             _ => Err(wrong("this entry is about no policy")),
         }

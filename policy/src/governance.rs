@@ -13,7 +13,7 @@ use crate::document;
 use crate::names::{GroupName, KeyName};
 use crate::people::{OfficerKey, Quorum};
 use crate::rules::Rules;
-use crate::signed::{MAX_SIGNATURES, MAX_TEXT, PolicyError, SignedPolicy, bounded, digest};
+use crate::signed::{MAX_SIGNATURES, MAX_TEXT, PolicyError, SignedPolicy, bounded, digest, signer};
 
 /// Who may change a policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,17 +108,38 @@ impl Rules {
         refuse(format!("it must be signed by {wanted}, and is by [{}]", signed.join(", ")))
     }
 
-    /// Who of those that may has vetoed the policy with this text.
+    /// Who of those that may has vetoed the policy with this text. Lines over policies that were vetoed `earlier`, by the
+    /// SHA-256 of their texts, have done what they were for, and are passed over.
     ///
     /// # Errors
     /// [`PolicyError`] when a signature is wrong or by somebody who may not.
-    pub fn vetoed_by(&self, vetoed: &SignedPolicy<'_>) -> Result<Vec<KeyName>, PolicyError> {
+    pub fn vetoed_by(
+        &self,
+        vetoed: &SignedPolicy<'_>,
+        earlier: &[[u8; 32]],
+    ) -> Result<Vec<KeyName>, PolicyError> {
         bounded("signature file", vetoed.signatures, MAX_SIGNATURES)?;
         let group = self.governance().and_then(|governance| governance.veto.as_ref());
         let may = self.everybody().members(group.into_iter());
-        let mut officers = self.signing_officers();
+        let everybody = self.signing_officers();
+        let mut officers = everybody.clone();
         officers.retain(|(name, _)| may.contains(name));
-        vetoed.signers_of(&veto_message(vetoed.text), &officers)
+        let message = veto_message(vetoed.text);
+        let done = |line: &str| {
+            let over = |digest| signer(line, &veto_message_of(digest), &everybody).is_ok();
+            earlier.iter().any(over)
+        };
+        let mut by: BTreeSet<&KeyName> = BTreeSet::new();
+        for (text, line) in vetoed.signatures.lines().zip(1..) {
+            match signer(text, &message, &officers) {
+                Ok(officer) => drop(by.insert(officer)),
+                Err(_) if done(text) => {}
+                Err(reason) => {
+                    return Err(PolicyError::Signatures { line, reason: reason.to_string() });
+                }
+            }
+        }
+        Ok(by.into_iter().cloned().collect())
     }
 
     /// Officers who can sign policies, with their keys.
@@ -135,5 +156,9 @@ impl Rules {
 /// What an officer signs with Ed25519 so that a proposed policy never takes effect.
 #[must_use]
 pub fn veto_message(text: &str) -> Vec<u8> {
-    format!("cofferdam-policy-veto-v1\nsha256: {}\n", hex::encode(digest(text))).into_bytes()
+    veto_message_of(&digest(text))
+}
+
+fn veto_message_of(digest: &[u8; 32]) -> Vec<u8> {
+    format!("cofferdam-policy-veto-v1\nsha256: {}\n", hex::encode(digest)).into_bytes()
 }

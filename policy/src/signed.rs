@@ -150,20 +150,7 @@ impl SignedPolicy<'_> {
         let mut signed: Vec<KeyName> = Vec::new();
         for (text, line) in self.signatures.lines().zip(1..) {
             let fail = |reason: &str| PolicyError::Signatures { line, reason: reason.to_string() };
-            let parts = text.split_once(' ');
-            let (name, encoded) =
-                parts.ok_or_else(|| fail("write an officer's name, a space and base64"))?;
-            let officer = officers.iter().find(|(officer, _)| officer.as_str() == name);
-            let (officer, key) =
-                officer.ok_or_else(|| fail("this officer is not pinned in the configuration"))?;
-            let bytes =
-                STANDARD.decode(encoded).map_err(|_| fail("the signature is not base64"))?;
-            let signature =
-                Signature::from_slice(&bytes).map_err(|_| fail("a signature has 64 bytes"))?;
-            let key =
-                VerifyingKey::from_bytes(key).map_err(|_| fail("the pinned key is not valid"))?;
-            let verified = key.verify_strict(message, &signature);
-            verified.map_err(|_| fail("the signature is not by this officer over this text"))?;
+            let officer = signer(text, message, officers).map_err(fail)?;
             if signed.contains(officer) {
                 return Err(fail("this officer signed twice"));
             }
@@ -172,6 +159,25 @@ impl SignedPolicy<'_> {
         signed.sort();
         Ok(signed)
     }
+}
+
+/// The officer whose signature this line is, or why it is none.
+pub(crate) fn signer<'a>(
+    line: &str,
+    message: &[u8],
+    officers: &'a [(KeyName, [u8; 32])],
+) -> Result<&'a KeyName, &'static str> {
+    let parts = line.split_once(' ');
+    let (name, encoded) = parts.ok_or("write an officer's name, a space and base64")?;
+    let officer = officers.iter().find(|(officer, _)| officer.as_str() == name);
+    let (officer, key) =
+        officer.ok_or("this officer is not pinned in the configuration, or may not sign this")?;
+    let bytes = STANDARD.decode(encoded).map_err(|_| "the signature is not base64")?;
+    let signature = Signature::from_slice(&bytes).map_err(|_| "a signature has 64 bytes")?;
+    let key = VerifyingKey::from_bytes(key).map_err(|_| "the pinned key is not valid")?;
+    let verified = key.verify_strict(message, &signature);
+    verified.map_err(|_| "the signature is not by this officer over this text")?;
+    Ok(officer)
 }
 
 /// Two names for one key would let one person be a quorum.

@@ -125,13 +125,23 @@ fn a_veto_is_by_the_vetoing_group_and_over_this_text() {
     let now = load(&text(3, 10_000));
     let looser = text(4, 10_001);
     let veto = |message: &[u8], by: &[&str]| {
-        now.vetoed_by(&SignedPolicy { text: &looser, signatures: &signatures(message, by) })
+        now.vetoed_by(&SignedPolicy { text: &looser, signatures: &signatures(message, by) }, &[])
     };
     assert_eq!(veto(&veto_message(&looser), &["eve"]).unwrap(), [KeyName::parse("eve").unwrap()]);
     assert!(veto(&veto_message(&looser), &[]).unwrap().is_empty());
     veto(&veto_message(&looser), &["ada"]).unwrap_err();
     veto(&veto_message(&text(5, 10_001)), &["eve"]).unwrap_err();
     veto(&sign_message(&looser), &["eve"]).unwrap_err();
+    // What vetoed an earlier policy has done its work, and says nothing of this one.
+    let other = text(5, 10_001);
+    let stale = signatures(&veto_message(&other), &["dan"]);
+    let both = stale.clone() + &signatures(&veto_message(&looser), &["eve"]);
+    let digest = *load(&other).digest();
+    let by = |signatures: &str| {
+        now.vetoed_by(&SignedPolicy { text: &looser, signatures }, &[digest]).unwrap()
+    };
+    assert!(by(&stale).is_empty());
+    assert_eq!(by(&both), [KeyName::parse("eve").unwrap()]);
 }
 
 #[test]

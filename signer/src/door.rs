@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::calls::{self, Call, Grant};
 use crate::config::Limits;
 use crate::grpc::status_of;
+use crate::log::Witnesses;
 use crate::rates::Rates;
 use crate::refusal::{Reason, Refusal};
 
@@ -48,8 +49,8 @@ pub struct Behind<S> {
 pub enum Known {
     /// That of the serving signer, which also writes the unknown down.
     Serving(Arc<App>),
-    /// That of a signer which serves nothing but the reason.
-    Down(Box<Rules>),
+    /// That of a signer which serves nothing but the reason. It may wait for witnesses whom another policy names.
+    Down(Box<Rules>, Arc<Witnesses>),
 }
 
 struct Guard {
@@ -227,7 +228,7 @@ impl Known {
     fn witness(&self, name: &str) -> bool {
         let rules = match self {
             Self::Serving(app) => &app.rules,
-            Self::Down(rules) => rules,
+            Self::Down(_, witnesses) => return witnesses.named(name).is_some(),
         };
         rules.witnesses().iter().any(|witness| witness.name.as_str() == name)
     }
@@ -235,7 +236,7 @@ impl Known {
     fn client(&self, name: &str) -> Result<ClientName, Refusal> {
         match self {
             Self::Serving(app) => app.client(name),
-            Self::Down(rules) => {
+            Self::Down(rules, _) => {
                 let client = ClientName::parse(name).ok().filter(|client| rules.knows(client));
                 client.ok_or_else(|| {
                     let text =

@@ -1,7 +1,7 @@
 //! Which policy a signer serves under: the first by the officers of its configuration, every later one by what the policy
 //! in force says of who may change it. It never lets a file on this machine rule that those people did not sign for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use audit::entry::Event;
 use policy::governance::Next;
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{Config, ConfigError, read};
 use crate::ledger::{ActivePolicy, Ledger, Proposal};
 use crate::log::{Clock, Log, LogError, Step};
-use crate::start::{StartError, activate};
+use crate::start::{StartError, activate, servable};
 
 /// The policy to serve under, and when it is worth looking again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,11 +38,12 @@ pub async fn in_force(
     };
     let Some(now) = now.filter(|rules| rules.governance().is_some()) else {
         let rules = config.rules()?;
-        activate(log, &rules).await?;
+        activate(log, &config.state_dir, &rules).await?;
         return Ok(InForce { rules, next_unix: None });
     };
     let (text, signatures) = config.policy_files()?;
     let found: [u8; 32] = Sha256::digest(&text).into();
+    withdraw(log, &found).await?;
     if found == *now.digest() {
         return Ok(InForce { rules: now, next_unix: None });
     }
@@ -53,15 +54,35 @@ pub async fn in_force(
             Ok(InForce { rules: now, next_unix: None })
         }
         Next::AtOnce(rules) => {
-            activate(log, &rules).await?;
+            activate(log, &config.state_dir, &rules).await?;
             Ok(InForce { rules, next_unix: None })
         }
         Next::After(next, delay_seconds) => {
+            log.read(|ledger| servable(ledger, &config.state_dir, &next))?;
             let proposal = propose(log, &next, delay_seconds, clock).await?;
-            let proposal = veto(log, config, &now, &signed, proposal).await?;
-            follow(log, now, next, proposal, clock).await
+            match veto(log, config, &now, &signed, proposal).await? {
+                Ok(proposal) => follow(log, config, now, next, proposal, clock).await,
+                Err(unclear) => {
+                    // It may have been meant for this text: nothing changes until somebody has looked.
+                    tracing::error!(
+                        "{unclear}: the policy in force stays, and the proposed one does not take its place, until that file holds vetoes over it alone, or is gone"
+                    );
+                    Ok(InForce { rules: now, next_unix: None })
+                }
+            }
         }
     }
+}
+
+/// What was proposed and is not in the policy file any more comes into force no more, unless it is proposed anew.
+async fn withdraw(log: &Log<Ledger>, found: &[u8; 32]) -> Result<(), LogError> {
+    let gone = log.read(Ledger::proposed).into_iter().filter(|digest| digest != found);
+    let gone: Vec<Event> = gone.map(|digest| Event::PolicyWithdrawn { digest }).collect();
+    if !gone.is_empty() {
+        tracing::warn!("a proposed policy is not in the policy file any more: it is withdrawn");
+        log.commit(|_| Step::write(gone, ())).await?;
+    }
+    Ok(())
 }
 
 fn vetoed(log: &Log<Ledger>, digest: &[u8; 32]) -> bool {
@@ -126,34 +147,38 @@ async fn propose(
     Ok(Proposal { due_unix, vetoed: false })
 }
 
-/// Reads the vetoes that lie beside the policy.
+/// Reads the vetoes that lie beside the policy: what becomes of the proposal, or what is wrong with them.
 async fn veto(
     log: &Log<Ledger>,
     config: &Config,
     now: &Rules,
     signed: &SignedPolicy<'_>,
     proposal: Proposal,
-) -> Result<Proposal, StartError> {
+) -> Result<Result<Proposal, ConfigError>, LogError> {
     let path = config.policy_vetoes();
     let signatures = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(proposal),
-        Err(source) => return Err(ConfigError::Read { path, source }.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ok(proposal)),
+        Err(source) => return Ok(Err(ConfigError::Read { path, source })),
     };
     let vetoed = SignedPolicy { text: signed.text, signatures: &signatures };
-    let officers = now.vetoed_by(&vetoed).map_err(|source| wrong_at(&path, source))?;
+    let officers = match now.vetoed_by(&vetoed, &log.read(Ledger::vetoed)) {
+        Ok(officers) => officers,
+        Err(source) => return Ok(Err(ConfigError::Policy { path, source })),
+    };
     if officers.is_empty() || proposal.vetoed {
-        return Ok(proposal);
+        return Ok(Ok(proposal));
     }
     let digest = Sha256::digest(signed.text).into();
     let officers: Vec<String> = officers.iter().map(ToString::to_string).collect();
     tracing::warn!(officers = officers.join(", "), "the proposed policy is vetoed");
     log.commit(|_| Step::write(vec![Event::PolicyVetoed { digest, officers }], ())).await?;
-    Ok(Proposal { vetoed: true, ..proposal })
+    Ok(Ok(Proposal { vetoed: true, ..proposal }))
 }
 
 async fn follow(
     log: &Log<Ledger>,
+    config: &Config,
     now: Rules,
     next: Rules,
     proposal: Proposal,
@@ -170,16 +195,12 @@ async fn follow(
     if time < proposal.due_unix {
         return Ok(InForce { rules: now, next_unix: Some(proposal.due_unix) });
     }
-    activate(log, &next).await?;
+    activate(log, &config.state_dir, &next).await?;
     Ok(InForce { rules: next, next_unix: None })
 }
 
 fn wrong(config: &Config, source: PolicyError) -> StartError {
-    wrong_at(&config.policy, source)
-}
-
-fn wrong_at(path: &Path, source: PolicyError) -> StartError {
-    ConfigError::Policy { path: path.to_owned(), source }.into()
+    ConfigError::Policy { path: config.policy.clone(), source }.into()
 }
 
 impl Config {

@@ -290,7 +290,7 @@ async fn refusing(
     down: NotServing,
 ) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(|source| listen(config, source))?;
-    let known = Known::Down(Box::new(config.unsigned_rules()?));
+    let known = Known::Down(Box::new(config.unsigned_rules()?), Arc::clone(witnesses));
     let (refusal, heard) = (down.refusal.clone(), Arc::clone(witnesses));
     let log = if down.standby {
         LogService::standing_by(refusal, heard)

@@ -2,6 +2,7 @@
 //! does not fit the others.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -400,7 +401,11 @@ fn belongs(log: &Log<Ledger>, config: &Config, keys: &TokenKeys) -> Result<(), S
 ///
 /// # Errors
 /// [`StartError::PolicyVersion`], [`StartError::Log`].
-pub async fn activate(log: &Log<Ledger>, rules: &Rules) -> Result<(), StartError> {
+pub async fn activate(
+    log: &Log<Ledger>,
+    state_dir: &Path,
+    rules: &Rules,
+) -> Result<(), StartError> {
     let (found, digest) = (rules.version(), *rules.digest());
     let refused = |active: u64, hint| StartError::PolicyVersion { found, active, hint };
     match log.read(Ledger::policy) {
@@ -419,8 +424,7 @@ pub async fn activate(log: &Log<Ledger>, rules: &Rules) -> Result<(), StartError
         }
         _ => {}
     }
-    // What cannot be served is not put into force.
-    drop(Wallets::new(rules)?);
+    log.read(|ledger| servable(ledger, state_dir, rules))?;
     let event = Event::PolicyActivated {
         version: found,
         digest,
@@ -430,6 +434,18 @@ pub async fn activate(log: &Log<Ledger>, rules: &Rules) -> Result<(), StartError
     log.commit(|_| Step::write(vec![event], ())).await?;
     tracing::info!(version = found, digest = hex::encode(digest), "policy in force");
     Ok(())
+}
+
+/// What cannot be served is neither put into force nor proposed: a start under it would fail.
+pub(crate) fn servable(ledger: &Ledger, state_dir: &Path, rules: &Rules) -> Result<(), StartError> {
+    let wallets = Wallets::new(rules)?;
+    for wallet in wallets.iter() {
+        let imported = ledger.imports().wallet(wallet.name());
+        if imported.is_some_and(|imported| imported.descriptor != wallet.descriptor()) {
+            return Err(StartError::OtherDescriptor(wallet.name().clone()));
+        }
+    }
+    Ok(born::bindable(ledger, state_dir, &wallets)?)
 }
 
 /// Whether children wrapped like this bundle's can be unwrapped with these settings and keys.

@@ -56,7 +56,7 @@ impl Governed {
         Ok(())
     }
 
-    /// A proposal or a veto.
+    /// A proposal, a veto or a withdrawal.
     pub(super) fn follow(
         &mut self,
         network: &str,
@@ -97,6 +97,13 @@ impl Governed {
                 }
                 Ok(())
             }
+            Event::PolicyWithdrawn { digest } => match self.proposed.get(digest) {
+                Some((_, false)) => {
+                    self.proposed.remove(digest);
+                    Ok(())
+                }
+                _ => Err("nothing that could be withdrawn was proposed".to_owned()),
+            },
             _ => Err("this entry is about no policy".to_owned()),
         }
     }

@@ -34,6 +34,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::KekImport { .. } => "key-encryption key",
         Event::PolicyProposed { .. } => "policy proposed",
         Event::PolicyVetoed { .. } => "policy vetoed",
+        Event::PolicyWithdrawn { .. } => "policy withdrawn",
         Event::ClientLocked { .. } => "client locked",
         Event::ClientFreed { .. } => "client freed",
         Event::Awaiting(_) => "awaiting",
@@ -141,19 +142,13 @@ fn rarely(event: &Event) -> String {
             let proof = proof.unwrap_or_default();
             return words(&format!("{wallet} ({tier}) to {}{proof}", keys.join(" ")));
         }
-        Event::PolicyProposed { version, digest, officers, due_unix, .. } => {
-            let (officers, due) = (words(&officers.join(", ")), time(*due_unix));
-            let digest = hex::encode(digest);
-            return format!("version {version}, sha256 {digest}, due {due}, signed by {officers}");
-        }
-        Event::PolicyVetoed { digest, officers } => {
-            let officers = words(&officers.join(", "));
-            return format!("sha256 {}, by {officers}", hex::encode(digest));
-        }
         Event::KekImport { what, key, serial } => {
             let key = key.map_or(String::new(), |key| format!(" {}", hex::encode(key)));
             return words(&format!("import {what}{key}, token {serial}"));
         }
+        Event::PolicyProposed { .. }
+        | Event::PolicyVetoed { .. }
+        | Event::PolicyWithdrawn { .. } => return of_policy(event),
         Event::ClientLocked { client, refusals, seconds, codes } => {
             let codes = codes.join(", ");
             return words(&format!("{client}: {refusals} refusals in {seconds} s ({codes})"));
@@ -211,6 +206,25 @@ fn of_people(event: &Event) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// A policy that may follow the one in force, and what became of it.
+fn of_policy(event: &Event) -> String {
+    match event {
+        Event::PolicyProposed { version, digest, officers, due_unix, .. } => {
+            let (officers, due) = (words(&officers.join(", ")), time(*due_unix));
+            let digest = hex::encode(digest);
+            format!("version {version}, sha256 {digest}, due {due}, signed by {officers}")
+        }
+        Event::PolicyVetoed { digest, officers } => {
+            let officers = words(&officers.join(", "));
+            format!("sha256 {}, by {officers}", hex::encode(digest))
+        }
+        Event::PolicyWithdrawn { digest } => {
+            format!("sha256 {}, not in the policy file any more", hex::encode(digest))
+        }
+        _ => String::new(),
+    }
 }
 
 fn said(statement: &[u8], way: &str) -> String {

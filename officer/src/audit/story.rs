@@ -100,7 +100,8 @@ impl Story {
             }
             Event::PolicyActivated { .. }
             | Event::PolicyProposed { .. }
-            | Event::PolicyVetoed { .. } => self.policy(&entry.event),
+            | Event::PolicyVetoed { .. }
+            | Event::PolicyWithdrawn { .. } => self.policy(&entry.event),
             Event::WalletImported { wallet, descriptor, bundle, external, change, .. } => {
                 self.import(wallet, descriptor, *bundle, [*external, *change])
             }

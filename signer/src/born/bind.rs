@@ -114,6 +114,22 @@ pub(crate) async fn bind(
     Ok(())
 }
 
+/// Whether every wallet of the tier `token` could be bound, as far as the log and the state folder tell.
+pub(crate) fn bindable(
+    ledger: &Ledger,
+    state_dir: &Path,
+    wallets: &Wallets,
+) -> Result<(), BindError> {
+    for wallet in wallets.iter().filter(|wallet| wallet.tier() == Tier::Token) {
+        let keys = wallet.fixed().into_iter().map(|(_, public_key)| public_key);
+        let ours: Vec<PublicKey> = keys.filter(|key| ledger.born().key(key).is_some()).collect();
+        if !ours.is_empty() {
+            may_hold_coins(wallet, &ours, state_dir)?;
+        }
+    }
+    Ok(())
+}
+
 /// The wallet's keys that the log says were born in this token.
 fn ours(ledger: &Ledger, wallet: &Wallet, bound: &TokenKeys) -> Result<Vec<PublicKey>, BindError> {
     let mut ours = Vec::new();

@@ -18,8 +18,8 @@ use crate::ledger::{BornKey, Ledger};
 use crate::log::{Log, Step};
 use crate::token::{KeyFile, Latch, Line, StatementKey, Token, TokenConfig};
 
-pub(crate) use bind::bind;
 pub use bind::{BindError, proof_path};
+pub(crate) use bind::{bind, bindable};
 
 /// What the token says of a key of its own.
 struct Described {

@@ -118,6 +118,41 @@ fn attested(claims: &[(u32, &str)]) -> Attested {
 }
 
 #[test]
+fn proposals_end_by_a_withdrawal_or_with_the_policy_they_would_follow() {
+    let proposed = |version, digest| Event::PolicyProposed {
+        version,
+        digest: [digest; 32],
+        text: String::new(),
+        officers: vec![],
+        due_unix: 7,
+    };
+    let vetoed = |digest| Event::PolicyVetoed { digest: [digest; 32], officers: vec![] };
+    let withdrawn = |digest| Event::PolicyWithdrawn { digest: [digest; 32] };
+    let history = vec![policy(1), proposed(3, 3), proposed(4, 4), vetoed(4)];
+    let after = |more: Vec<Event>| all(history.iter().cloned().chain(more).collect());
+    let ledger = after(vec![]).unwrap();
+    assert_eq!((ledger.proposed(), ledger.vetoed()), (vec![[3; 32]], vec![[4; 32]]));
+    // A veto is for good, and a proposal is under one policy.
+    for more in [vec![withdrawn(3)], vec![policy(2)]] {
+        let ledger = after(more).unwrap();
+        assert_eq!((ledger.proposed(), ledger.vetoed()), (vec![], vec![[4; 32]]));
+        assert_eq!(ledger.proposal(&[3; 32]), None);
+    }
+    after(vec![policy(2), proposed(3, 3)]).unwrap();
+    after(vec![withdrawn(3), proposed(3, 3)]).unwrap();
+    for wrong in [
+        vec![withdrawn(4)],
+        vec![withdrawn(5)],
+        vec![withdrawn(3), withdrawn(3)],
+        vec![proposed(3, 3)],
+        vec![withdrawn(3), vetoed(3)],
+        vec![policy(2), proposed(4, 4)],
+    ] {
+        after(wrong).unwrap_err();
+    }
+}
+
+#[test]
 fn answers_are_found_by_request() {
     let one = ask(1, 1);
     let ledger = all(vec![one.admitted(), one.spend(), signed(1)]).unwrap();

@@ -114,17 +114,97 @@ async fn a_vetoed_policy_never_comes_into_force() {
     let looser = governed(&house, 3, 60_000);
     write(&house, &looser, &by(&sign_message(&looser), &["cyd", "ada"]));
     let veto = house.config.policy.with_extension("toml.veto");
-    // Not a veto over this text.
+    // Not a veto over this text, yet perhaps meant for it: it stops no start, and nothing changes.
     fs::write(&veto, by(&veto_message(&first), &["eve"])).unwrap();
-    assert!(refusal(&house, 0).await.contains("signature"));
+    for hours in [0, 60] {
+        house.open_at(later(hours)).await;
+        assert_eq!((house.app().rules.version(), house.app().next_policy_unix), (2, None));
+        house.close().await;
+    }
     fs::write(&veto, by(&veto_message(&looser), &["eve"])).unwrap();
-    assert_eq!(version(&mut house, 0).await, 2);
+    assert_eq!(version(&mut house, 60).await, 2);
     // Also without the file: it is in the log.
     fs::remove_file(&veto).unwrap();
     assert_eq!(version(&mut house, 60).await, 2);
-    // What comes after it is another matter.
-    let other = governed(&house, 4, 55_000);
+    // What comes after it is another matter, also with the file that did its work beside it.
+    fs::write(&veto, by(&veto_message(&looser), &["eve"])).unwrap();
+    let other = governed(&house, 4, 65_000);
     write(&house, &other, &by(&sign_message(&other), &["cyd", "eve"]));
     assert_eq!(version(&mut house, 60).await, 2);
     assert_eq!(version(&mut house, 60 + 49).await, 4);
+}
+
+#[tokio::test]
+async fn a_veto_holds_also_when_the_policy_would_only_tighten_by_then() {
+    let mut house = House::new().await;
+    house.close().await;
+    let first = governed(&house, 2, 50_000);
+    write(&house, &first, &policy_signatures(&first));
+    assert_eq!(version(&mut house, 0).await, 2);
+    let vetoed = governed(&house, 4, 60_000);
+    let signatures = by(&sign_message(&vetoed), &["cyd", "ada"]);
+    write(&house, &vetoed, &signatures);
+    let veto = house.config.policy.with_extension("toml.veto");
+    fs::write(&veto, by(&veto_message(&vetoed), &["eve"])).unwrap();
+    assert_eq!(version(&mut house, 0).await, 2);
+    let wider = governed(&house, 3, 70_000);
+    write(&house, &wider, &by(&sign_message(&wider), &["cyd", "ada"]));
+    assert_eq!(version(&mut house, 1).await, 2);
+    assert_eq!(version(&mut house, 50).await, 3);
+    // Against that one it only tightens, and would be in force at once.
+    write(&house, &vetoed, &signatures);
+    fs::remove_file(&veto).unwrap();
+    assert_eq!(version(&mut house, 51).await, 3);
+}
+
+#[tokio::test]
+async fn a_proposal_that_went_away_or_waited_under_another_policy_waits_anew() {
+    let mut house = House::new().await;
+    house.close().await;
+    let first = governed(&house, 2, 50_000);
+    write(&house, &first, &policy_signatures(&first));
+    assert_eq!(version(&mut house, 0).await, 2);
+    let looser = governed(&house, 4, 60_000);
+    let signatures = by(&sign_message(&looser), &["cyd", "ada"]);
+    write(&house, &looser, &signatures);
+    assert_eq!(version(&mut house, 0).await, 2);
+    write(&house, &first, "");
+    assert_eq!(version(&mut house, 40).await, 2, "withdrawn");
+    write(&house, &looser, &signatures);
+    assert_eq!(version(&mut house, 49).await, 2, "proposed anew");
+    // What waited under one policy does not come into force under the next, however long ago it was proposed.
+    let tighter = governed(&house, 3, 45_000);
+    write(&house, &tighter, &by(&sign_message(&tighter), &["eve"]));
+    assert_eq!(version(&mut house, 50).await, 3);
+    write(&house, &looser, &signatures);
+    assert_eq!(version(&mut house, 99).await, 3, "proposed once more");
+    assert_eq!(version(&mut house, 99 + 47).await, 3);
+    assert_eq!(version(&mut house, 99 + 49).await, 4);
+    house.open_at(later(99 + 49)).await;
+    let entries = house.entries(0).await.into_iter();
+    let withdrawn = entries.filter(|entry| matches!(entry.event, Event::PolicyWithdrawn { .. }));
+    assert_eq!(withdrawn.count(), 2);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_could_not_be_served_is_not_even_proposed() {
+    let mut house = House::new().await;
+    house.close().await;
+    let first = governed(&house, 2, 50_000);
+    write(&house, &first, &policy_signatures(&first));
+    assert_eq!(version(&mut house, 0).await, 2);
+    let looser = governed(&house, 3, 60_000);
+    let no_descriptor = looser.replacen(&house.descriptors.cold, "wpkh(nothing)#xxxxxxxx", 1);
+    let of_other_keys = looser.replacen(&house.descriptors.hot, &crate::common::descriptor(9), 1);
+    for (text, why) in [(no_descriptor, "\"cold\""), (of_other_keys, "another descriptor")] {
+        write(&house, &text, &by(&sign_message(&text), &["cyd", "ada"]));
+        let refusal = refusal(&house, 0).await;
+        assert!(refusal.contains(why), "{refusal}");
+    }
+    write(&house, &first, "");
+    house.open_at(later(1)).await;
+    let mut entries = house.entries(0).await.into_iter();
+    assert!(!entries.any(|entry| matches!(entry.event, Event::PolicyProposed { .. })));
+    house.close().await;
 }

@@ -114,7 +114,7 @@ impl Foundation {
         store.close().await.unwrap();
         let log = start::open_log(&config, &token, Clock::system()).await.unwrap();
         let rules = config.rules().unwrap();
-        start::activate(&log, &rules).await.unwrap();
+        start::activate(&log, &config.state_dir, &rules).await.unwrap();
         for (name, bundle) in bundles {
             let wallet = policy::names::WalletName::parse(name).unwrap();
             import(&log, &rules, &config.state_dir, &wallet, bundle).await.unwrap();

@@ -309,3 +309,45 @@ async fn a_witness_goes_with_the_log_to_the_standby() {
     second.end().await;
     witness.abort();
 }
+
+/// The policy in force names one witness, and the file another: it is proposed, and may come into force in two days.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_starts_under_a_file_that_names_other_witnesses_than_the_policy_in_force() {
+    let mut scene = Scene::new(2).await;
+    let governed = |version: u64, name: &str| {
+        let memory = Memory::open(&scene.dir(name)).unwrap();
+        let board = hex::encode(crate::common::officer().verifying_key().to_bytes());
+        let knobs = Knobs {
+            version,
+            witnesses: vec![(name.to_owned(), hex::encode(memory.public()))],
+            more: format!(
+                "[[officer]]\nname = \"alice\"\ndomain = \"zurich\"\ned25519 = \"{board}\"\n\
+                 [[group]]\nname = \"board\"\nmembers = [\"alice\"]\n[governance]\n\
+                 tighten = \"1 of board\"\nchange = \"1 of board\"\ndelay = \"48h\"\n"
+            ),
+            ..Knobs::default()
+        };
+        crate::common::policy_text(&scene.house.descriptors, &knobs)
+    };
+    let policies = [governed(2, "w1"), governed(3, "w2")];
+    let put = |scene: &Scene, text: &str| {
+        let file = &scene.house.config.policy;
+        fs::write(file, text).unwrap();
+        let signatures = crate::common::policy_signatures(text);
+        fs::write(file.with_extension("toml.sig"), signatures).unwrap();
+    };
+    put(&scene, &policies[0]);
+    let first = scene.witness("w1");
+    scene.serve();
+    scene.sweeps_until(1, "signed under the first", Result::is_ok).await;
+    scene.end().await;
+    // The new one comes as well: it has seen nothing yet, and says so. The old one alone counts, and is let in.
+    put(&scene, &policies[1]);
+    let second = scene.witness("w2");
+    scene.serve();
+    scene.sweeps_until(2, "signed with the witness of the policy in force", Result::is_ok).await;
+    scene.end().await;
+    for task in [first, second] {
+        task.abort();
+    }
+}

@@ -1,0 +1,125 @@
+//! Logs of governed policies: each follows the one before as that says, or the audit names the entry.
+
+use audit::entry::{Entry, Event};
+use ed25519_dalek::SigningKey;
+use officer::audit::{At, Auditor, Report};
+use sha2::{Digest as _, Sha256};
+
+use crate::common::{Descriptors, Knobs, descriptor, policy_text};
+use crate::support::{checkpoint, opened, public, token};
+
+const BEGUN: u64 = 1_767_225_600;
+const HOUR: u64 = 3_600;
+const OFFICERS: [(&str, u8); 3] = [("ada", 31), ("cyd", 32), ("eve", 33)];
+
+/// What happened so many hours after the beginning.
+type At0 = (u64, Event);
+
+fn text(version: u64, fee_budget: u64) -> String {
+    let wallets = Descriptors { deposits: descriptor(0), hot: descriptor(1), cold: descriptor(2) };
+    let mut text = policy_text(&wallets, &Knobs { version, fee_budget, ..Knobs::default() });
+    for (name, seed) in OFFICERS {
+        let key = hex::encode(public(&SigningKey::from_bytes(&[seed; 32])));
+        text +=
+            &format!("[[officer]]\nname = \"{name}\"\ndomain = \"{name}\"\ned25519 = \"{key}\"\n");
+    }
+    text + "[[group]]\nname = \"board\"\nmembers = [\"ada\", \"cyd\", \"eve\"]\n[governance]\n\
+            tighten = \"1 of board\"\nchange = \"2 of board\"\ndelay = \"48h\"\nveto = \"board\"\n"
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+fn active(version: u64, text: &str, by: &[&str]) -> Event {
+    Event::PolicyActivated {
+        version,
+        digest: digest(text),
+        text: text.to_owned(),
+        officers: names(by),
+    }
+}
+
+fn proposed(version: u64, text: &str, hours: u64) -> Event {
+    Event::PolicyProposed {
+        version,
+        digest: digest(text),
+        text: text.to_owned(),
+        officers: names(&["ada", "cyd"]),
+        due_unix: BEGUN + hours * HOUR,
+    }
+}
+
+fn vetoed(text: &str, by: &str) -> Event {
+    Event::PolicyVetoed { digest: digest(text), officers: names(&[by]) }
+}
+
+fn withdrawn(text: &str) -> Event {
+    Event::PolicyWithdrawn { digest: digest(text) }
+}
+
+fn audit(story: &[At0]) -> Result<Report, (At, String)> {
+    let entry = |(hours, event): &At0| {
+        let unix_ms = (BEGUN + hours * HOUR) * 1_000;
+        Entry { unix_ms, event: event.clone() }.encode().unwrap()
+    };
+    let entries: Vec<Vec<u8>> = story.iter().map(entry).collect();
+    let mut auditor = Auditor::new(public(&token()), &[]);
+    let run = || {
+        for (seq, bytes) in (0..).zip(&entries) {
+            auditor.entry(seq, bytes)?;
+        }
+        auditor.checkpoint(&checkpoint(&entries, entries.len()))?;
+        auditor.finish()
+    };
+    run().map_err(|fault| (fault.at, fault.why))
+}
+
+fn refused(story: &[At0], why: &str) {
+    let (at, found) = audit(story).unwrap_err();
+    let last = u64::try_from(story.len() - 1).unwrap();
+    assert_eq!(at, At::Entry(last), "{found}");
+    assert!(found.contains(why), "{found}");
+}
+
+#[test]
+fn policies_follow_one_another_as_the_one_before_says() {
+    let (first, looser, tighter) = (text(2, 50_000), text(4, 60_000), text(3, 40_000));
+    let begun = [(0, opened()), (0, active(2, &first, &["zoe"]))];
+    let after = |more: &[At0]| [begun.as_slice(), more].concat();
+    let waits = (1, proposed(4, &looser, 49));
+    let goes = |hours| (hours, active(4, &looser, &["ada", "cyd"]));
+    audit(&after(&[waits.clone(), goes(49)])).unwrap();
+    refused(&after(&[waits.clone(), goes(48)]), "before it was due");
+    refused(&after(&[(1, proposed(4, &looser, 48))]), "sooner than its delay");
+    refused(&after(&[goes(49)]), "not proposed first");
+    // Withdrawn, or proposed under another policy: it waits anew.
+    let gone = (2, withdrawn(&looser));
+    refused(&after(&[waits.clone(), gone.clone(), goes(60)]), "not proposed first");
+    audit(&after(&[waits.clone(), gone.clone(), (3, proposed(4, &looser, 51)), goes(60)])).unwrap();
+    refused(&after(&[gone]), "withdrawn");
+    let between = (2, active(3, &tighter, &["eve"]));
+    refused(&after(&[waits.clone(), between.clone(), goes(60)]), "not proposed first");
+    audit(&after(&[waits, between, (3, proposed(4, &looser, 51)), goes(60)])).unwrap();
+}
+
+#[test]
+fn a_veto_is_for_good() {
+    let (first, looser, wider) = (text(2, 50_000), text(4, 60_000), text(3, 70_000));
+    let begun = [(0, opened()), (0, active(2, &first, &["zoe"])), (0, proposed(4, &looser, 48))];
+    let after = |more: &[At0]| [begun.as_slice(), more].concat();
+    let no = (1, vetoed(&looser, "eve"));
+    refused(&after(&[(1, vetoed(&looser, "zoe"))]), "nobody who may");
+    refused(&after(&[no.clone(), (60, active(4, &looser, &["ada", "cyd"]))]), "vetoed");
+    refused(&after(&[no.clone(), (2, withdrawn(&looser))]), "withdrawn");
+    // Also where it would only tighten what came into force meanwhile.
+    let meanwhile = [(1, proposed(3, &wider, 49)), (50, active(3, &wider, &["ada", "cyd"]))];
+    let only_tightens = (51, active(4, &looser, &["ada"]));
+    let quiet = [meanwhile.as_slice(), std::slice::from_ref(&only_tightens)].concat();
+    audit(&after(&quiet)).unwrap();
+    refused(&after(&[[no].as_slice(), &quiet].concat()), "vetoed");
+}

@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 use crate::Hash;
 use crate::note::{self, NoteError};
 
+/// How our extension line begins.
+const OFFICERS: &str = "officers ";
+
 /// What a checkpoint says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Checkpoint {
@@ -17,6 +20,8 @@ pub struct Checkpoint {
     pub size: u64,
     /// Root of the tree over them.
     pub root: Hash,
+    /// SHA-256 of the text that says who the log's first officers are, where that was fixed when it began.
+    pub officers: Option<Hash>,
 }
 
 /// Why a checkpoint was refused.
@@ -28,6 +33,14 @@ pub enum CheckpointError {
     /// The text of the note.
     #[error("not a checkpoint: {0}")]
     Malformed(&'static str),
+    /// Signed, but under other officers than the log began with.
+    #[error("the checkpoint carries the officers {found}, and the log began with {expected}")]
+    Officers {
+        /// What entry 0 says.
+        expected: String,
+        /// What the checkpoint carries.
+        found: String,
+    },
     /// Signed, but by another log's name.
     #[error("the checkpoint is of log {found}, not of {expected}")]
     Origin {
@@ -50,7 +63,9 @@ impl Checkpoint {
     /// The text to sign.
     #[must_use]
     pub fn text(&self) -> String {
-        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
+        let officers = self.officers.map(|digest| format!("{OFFICERS}{}\n", hex::encode(digest)));
+        let root = STANDARD.encode(self.root);
+        format!("{}\n{}\n{root}\n{}", self.origin, self.size, officers.unwrap_or_default())
     }
 
     /// The signed note, from the token's signature over [`text`](Self::text).
@@ -72,7 +87,20 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// Reads the text. Extension lines are allowed by the format and ignored here.
+    /// The same, if it carries the officers that the log began with, or none where it began with none.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Officers`].
+    pub fn under(self, officers: Option<Hash>) -> Result<Self, CheckpointError> {
+        if self.officers == officers {
+            return Ok(self);
+        }
+        let said = |digest: Option<Hash>| digest.map_or("none".to_owned(), hex::encode);
+        let (expected, found) = (said(officers), said(self.officers));
+        Err(CheckpointError::Officers { expected, found })
+    }
+
+    /// Reads the text. Extension lines that are not ours are allowed by the format and ignored here.
     fn parse(text: &str) -> Result<Self, CheckpointError> {
         let bad = CheckpointError::Malformed;
         let body = text.strip_suffix('\n').ok_or(bad("no newline at its end"))?;
@@ -86,9 +114,19 @@ impl Checkpoint {
         let root = lines.next().ok_or(bad("no root"))?;
         let root = STANDARD.decode(root).map_err(|_| bad("the root is not base64"))?;
         let root = Hash::try_from(root).map_err(|_| bad("the root is not 32 bytes"))?;
-        if lines.any(str::is_empty) {
-            return Err(bad("an empty extension line"));
+        let mut officers = None;
+        for line in lines {
+            if line.is_empty() {
+                return Err(bad("an empty extension line"));
+            }
+            let Some(digits) = line.strip_prefix(OFFICERS) else { continue };
+            let mut digest = Hash::default();
+            let read = hex::decode_to_slice(digits, &mut digest);
+            let lower = !digits.bytes().any(|b| b.is_ascii_uppercase());
+            if read.is_err() || !lower || officers.replace(digest).is_some() {
+                return Err(bad("the officers are not one SHA-256 in hex"));
+            }
         }
-        Ok(Self { origin: origin.to_owned(), size, root })
+        Ok(Self { origin: origin.to_owned(), size, root, officers })
     }
 }

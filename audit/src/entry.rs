@@ -2,6 +2,7 @@
 //! entry never holds a secret.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The encoding's version, the first byte of every entry. Version 1, never released, had paid orders without their
 /// expiry.
@@ -398,6 +399,82 @@ pub enum Event {
         /// SHA-256 of the policy.
         digest: [u8; 32],
     },
+    /// The log was begun, and with it who its first officers are. Always entry 0, and only there.
+    OpenedUnder {
+        /// Checkpoint origin.
+        origin: String,
+        /// CAIP-2 chain id.
+        network: String,
+        /// Raw Ed25519 key that signs checkpoints.
+        checkpoint_key: [u8; 32],
+        /// Raw Ed25519 key that signs attestations.
+        attestation_key: [u8; 32],
+        /// SHA-256 of the wrapping key's SubjectPublicKeyInfo.
+        wrapping_fingerprint: [u8; 32],
+        /// Officers, groups and governance that the first policy must have. Every checkpoint carries its SHA-256.
+        officers: String,
+    },
+}
+
+/// What entry 0 says, of either kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Begun<'a> {
+    /// Checkpoint origin.
+    pub origin: &'a str,
+    /// CAIP-2 chain id.
+    pub network: &'a str,
+    /// Raw Ed25519 key that signs checkpoints.
+    pub checkpoint_key: &'a [u8; 32],
+    /// Raw Ed25519 key that signs attestations.
+    pub attestation_key: &'a [u8; 32],
+    /// SHA-256 of the wrapping key's SubjectPublicKeyInfo.
+    pub wrapping_fingerprint: &'a [u8; 32],
+    /// The text that says who the first officers are, if that was fixed.
+    pub officers: Option<&'a str>,
+}
+
+impl Event {
+    /// What it says, if it begins a log.
+    #[must_use]
+    pub fn begun(&self) -> Option<Begun<'_>> {
+        let officers = match self {
+            Self::OpenedUnder { officers, .. } => Some(officers.as_str()),
+            _ => None,
+        };
+        match self {
+            Self::Opened {
+                origin,
+                network,
+                checkpoint_key,
+                attestation_key,
+                wrapping_fingerprint,
+            }
+            | Self::OpenedUnder {
+                origin,
+                network,
+                checkpoint_key,
+                attestation_key,
+                wrapping_fingerprint,
+                ..
+            } => Some(Begun {
+                origin,
+                network,
+                checkpoint_key,
+                attestation_key,
+                wrapping_fingerprint,
+                officers,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl Begun<'_> {
+    /// SHA-256 of the text that says who the first officers are: what checkpoints carry.
+    #[must_use]
+    pub fn officers_digest(&self) -> Option<[u8; 32]> {
+        self.officers.map(|text| Sha256::digest(text).into())
+    }
 }
 
 /// A stable code and a sentence.

@@ -25,7 +25,7 @@ fn witness(seed: u8) -> (SigningKey, [u8; 32]) {
 
 fn checkpoint() -> (Checkpoint, String) {
     let (token, key) = witness(7);
-    let checkpoint = Checkpoint { origin: origin(&key), size: 9, root: [9; 32] };
+    let checkpoint = Checkpoint { origin: origin(&key), size: 9, root: [9; 32], officers: None };
     let note = checkpoint.note(&key, &token.sign(checkpoint.text().as_bytes()).to_bytes());
     (checkpoint, note)
 }

@@ -55,7 +55,7 @@ fn token() -> SigningKey {
 
 fn checkpoint(size: u64) -> Checkpoint {
     let key = token().verifying_key().to_bytes();
-    Checkpoint { origin: origin(&key), size, root: [size.to_le_bytes()[0]; 32] }
+    Checkpoint { origin: origin(&key), size, root: [size.to_le_bytes()[0]; 32], officers: None }
 }
 
 fn signed(checkpoint: &Checkpoint) -> String {
@@ -66,7 +66,8 @@ fn signed(checkpoint: &Checkpoint) -> String {
 
 #[test]
 fn a_checkpoint_is_what_the_specification_says() {
-    let checkpoint = Checkpoint { origin: "example.com/log".to_owned(), size: 8, root: [0; 32] };
+    let checkpoint =
+        Checkpoint { origin: "example.com/log".to_owned(), size: 8, root: [0; 32], officers: None };
     assert_eq!(
         checkpoint.text(),
         "example.com/log\n8\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
@@ -148,4 +149,30 @@ proptest! {
     fn hostile_notes_never_panic(note in "(\\PC|\n|\u{2014} ){0,200}", key in any::<[u8; 32]>()) {
         prop_assert!(Checkpoint::open(&note, "cofferdam/x", &key).is_err());
     }
+}
+
+#[test]
+fn a_checkpoint_carries_the_officers_its_log_began_with() {
+    let (signing, name) = (token(), origin(&token().verifying_key().to_bytes()));
+    let public = signing.verifying_key().to_bytes();
+    let sealed = |text: &str| {
+        note::assemble(text, &name, &public, &signing.sign(text.as_bytes()).to_bytes())
+    };
+    let under = Checkpoint { officers: Some([7; 32]), ..checkpoint(9) };
+    let text = under.text();
+    assert_eq!(text, checkpoint(9).text() + "officers " + &"07".repeat(32) + "\n");
+    assert_eq!(Checkpoint::open(&sealed(&text), &name, &public), Ok(under.clone()));
+    // Beside lines of others, and once.
+    let more = Checkpoint::open(&sealed(&(text.clone() + "more\n")), &name, &public).unwrap();
+    assert_eq!(more, under);
+    let twice = text.clone() + text.lines().last().unwrap() + "\n";
+    for wrong in [twice, text.replacen("0707", "07", 1), text.replacen("0707", "0A07", 1)] {
+        Checkpoint::open(&sealed(&wrong), &name, &public).unwrap_err();
+    }
+    under.clone().under(Some([7; 32])).unwrap();
+    for other in [None, Some([8; 32])] {
+        let refused = under.clone().under(other).unwrap_err();
+        assert!(matches!(refused, CheckpointError::Officers { .. }), "{refused}");
+    }
+    checkpoint(9).under(Some([7; 32])).unwrap_err();
 }

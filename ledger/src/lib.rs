@@ -77,6 +77,8 @@ pub struct Beginning {
     pub attestation_key: [u8; 32],
     /// SHA-256 of the wrapping key's SubjectPublicKeyInfo.
     pub wrapping_fingerprint: [u8; 32],
+    /// SHA-256 of the text about the officers that the first policy must have, where that was fixed.
+    pub officers: Option<[u8; 32]>,
 }
 
 /// A request that was readable.
@@ -377,11 +379,12 @@ impl Fold for Ledger {
         let unix_s = entry.unix_ms.checked_div(1000).unwrap_or_default();
         self.latest_unix = self.latest_unix.max(unix_s);
         match &entry.event {
-            Event::Opened { network, attestation_key, wrapping_fingerprint, .. } => {
-                self.beginning = Some(Beginning {
-                    network: network.clone(),
-                    attestation_key: *attestation_key,
-                    wrapping_fingerprint: *wrapping_fingerprint,
+            Event::Opened { .. } | Event::OpenedUnder { .. } => {
+                self.beginning = entry.event.begun().map(|begun| Beginning {
+                    network: begun.network.to_owned(),
+                    attestation_key: *begun.attestation_key,
+                    wrapping_fingerprint: *begun.wrapping_fingerprint,
+                    officers: begun.officers_digest(),
                 });
                 Ok(())
             }

@@ -87,7 +87,8 @@ async fn make(url: &str, entries: u64) {
 
 fn note(tree: &Frontier) -> String {
     let key = token().verifying_key().to_bytes();
-    let checkpoint = Checkpoint { origin: origin(&key), size: tree.size(), root: tree.root() };
+    let checkpoint =
+        Checkpoint { origin: origin(&key), size: tree.size(), root: tree.root(), officers: None };
     checkpoint.note(&key, &token().sign(checkpoint.text().as_bytes()).to_bytes())
 }
 

@@ -108,6 +108,11 @@ enum Policy {
         #[arg(long)]
         network: Option<String>,
     },
+    /// Show who the officers of an officers' file or a policy are, and the digest that a signer begins under with them.
+    Officers {
+        /// The officers' file, or the policy.
+        file: PathBuf,
+    },
     /// Run requests against a policy, one a line, and say which come out otherwise than expected.
     Test {
         /// The policy's TOML file.
@@ -318,6 +323,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Policy(Policy::Check { file, network }) => {
             policies::check(&file, network.as_deref(), out)
         }
+        Command::Policy(Policy::Officers { file }) => policies::officers(&file, out),
         Command::Policy(Policy::Test { file, cases, network }) => {
             policies::test(&file, &cases, network.as_deref(), out)
         }

@@ -9,6 +9,7 @@ use asset::Network;
 use bitcoin::Address;
 use policy::Rules;
 use policy::conditions::{By, Deny, Limit, List, Require, Target, When, Window};
+use policy::governance::Governance;
 use policy::people::{Group, Officer, OfficerKey};
 
 use crate::policies::{amount, bitcoin_network, first_address, list};
@@ -21,7 +22,19 @@ pub(crate) fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
     rules.lists().iter().try_for_each(|list| show_list(list, rules.network(), out))?;
     rules.denies().iter().try_for_each(|deny| show_deny(deny, out))?;
     rules.limits().iter().try_for_each(|limit| show_limit(limit, out))?;
-    rules.requires().iter().try_for_each(|require| show_require(require, out))
+    rules.requires().iter().try_for_each(|require| show_require(require, out))?;
+    rules.governance().map_or(Ok(()), |governance| show_governance(governance, out))
+}
+
+/// Who may change the policy.
+fn show_governance(governance: &Governance, out: &mut impl Write) -> Result<()> {
+    let delay = span(governance.delay_seconds);
+    writeln!(out, "\ngovernance  what provably only tightens, at once: {}", governance.tighten)?;
+    writeln!(out, "  any change     proposed for {delay} first: {}", governance.change)?;
+    if let Some(group) = &governance.veto {
+        writeln!(out, "  a veto         by any one of {group}")?;
+    }
+    Ok(())
 }
 
 /// What follows from all of that: the five claims, and what looks like more than it is.

@@ -9,6 +9,7 @@ use std::str::FromStr as _;
 use anyhow::{Context as _, Result, bail, ensure};
 use asset::{Amount, Network};
 use miniscript::{Descriptor, DescriptorPublicKey};
+use policy::first::FirstOfficers;
 use policy::governance::veto_message;
 use policy::names::KeyName;
 use policy::rules::{Lane, LaneKind, Wallet, WindowCap};
@@ -40,6 +41,22 @@ pub fn check(file: &Path, network: Option<&str>, out: &mut impl Write) -> Result
         out,
         "\nThe policy is well formed. It is in force only when a quorum of officers signed it."
     )?;
+    Ok(())
+}
+
+/// `officer policy officers`: who they are, and the digest of that, to compare with what a signer shows.
+///
+/// # Errors
+/// When the file cannot be read, with line and reason.
+pub fn officers(file: &Path, out: &mut impl Write) -> Result<()> {
+    let officers = FirstOfficers::read(&read(file)?)?;
+    out.write_all(officers.text().as_bytes())?;
+    writeln!(out)?;
+    let digest = officers.digest();
+    for (line, name) in digest.chunks(8).zip(["sha256", "", "", ""]) {
+        let groups: Vec<String> = line.chunks(2).map(hex::encode).collect();
+        writeln!(out, "{name:<13} {}", groups.join(" "))?;
+    }
     Ok(())
 }
 

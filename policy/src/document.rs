@@ -16,10 +16,13 @@ use ed25519_dalek::VerifyingKey;
 use toml::Spanned;
 
 use crate::conditions::List;
+use crate::governance::Governance;
 use crate::names::{ClientName, KeyName, WalletName};
-use crate::people::{Officer, People};
-use crate::raw::{RawClient, RawOrderKey, RawPolicy, RawWallet};
-use crate::reader::Reader;
+use crate::people::{Group, Officer, People, Quorum};
+use crate::raw::{
+    RawClient, RawGovernance, RawGroup, RawOfficer, RawOrderKey, RawPolicy, RawWallet,
+};
+use crate::reader::{Reader, Text};
 use crate::rules::{Client, Document, OrderKey, Tier, Wallet};
 use crate::signed::PolicyError;
 use crate::witnesses;
@@ -100,6 +103,22 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         witnesses_required,
         unfreeze,
     })
+}
+
+/// Officers, groups, who may change a policy, and who lifts a freeze: of a policy or of an officers' file.
+pub(crate) fn governors(
+    reader: &Reader<'_>,
+    officer: &[RawOfficer],
+    group: &[RawGroup],
+    governance: &RawGovernance,
+    unfreeze: Option<&Text>,
+) -> Result<(Vec<Officer>, Vec<Group>, Governance, Option<Quorum>), PolicyError> {
+    let officers = people::officers(reader, officer)?;
+    let groups = people::groups(reader, group, &officers)?;
+    let everybody = People { officers: &officers, groups: &groups };
+    let governance = governance::section(reader, governance, everybody)?;
+    let unfreeze = unfreeze.map(|at| people::quorum(reader, at, None, everybody)).transpose()?;
+    Ok((officers, groups, governance, unfreeze))
 }
 
 /// Reads the lists alone, whatever network the text is for.

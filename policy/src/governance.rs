@@ -37,6 +37,20 @@ pub enum Next {
     After(Rules, u64),
 }
 
+impl Governance {
+    /// What it says, a line each.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let Self { tighten, change, delay_seconds, veto } = self;
+        let mut lines = Vec::from([
+            format!("tighten: {tighten}"),
+            format!("change: {change}"),
+            format!("delay: {delay_seconds}"),
+        ]);
+        lines.extend(veto.as_ref().map(|group| format!("veto: {group}")));
+        lines
+    }
+}
+
 const UNGOVERNED: &str = "it says nothing of who may change it";
 
 impl Rules {
@@ -143,7 +157,7 @@ impl Rules {
     }
 
     /// Officers who can sign policies, with their keys.
-    fn signing_officers(&self) -> Vec<(KeyName, [u8; 32])> {
+    pub(crate) fn signing_officers(&self) -> Vec<(KeyName, [u8; 32])> {
         let key = |key: &OfficerKey| match key {
             OfficerKey::Ed25519(key) => Some(*key),
             OfficerKey::P256(_) => None,

@@ -26,6 +26,7 @@ pub mod reason;
 pub mod waiting;
 pub mod decide;
 pub mod compare;
+pub mod first;
 pub mod governance;
 pub mod review;
 pub mod scenario;

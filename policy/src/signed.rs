@@ -65,6 +65,9 @@ pub enum PolicyError {
     /// The policy in force does not give way to this one.
     #[error("this policy may not follow the one in force: {0}")]
     Governance(String),
+    /// A signer's first policy is not by, or not of, the officers that it began with.
+    #[error("this policy cannot be the signer's first: {0}")]
+    First(String),
     /// Fewer officers signed than must.
     #[error("{signed} officers signed this policy, {quorum} must")]
     Quorum {

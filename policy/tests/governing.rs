@@ -11,6 +11,7 @@ mod common;
 
 use common::{Knobs, load, officer, people, policy_text};
 use ed25519_dalek::Signer as _;
+use policy::first::FirstOfficers;
 use policy::governance::{Next, veto_message};
 use policy::names::KeyName;
 use policy::signed::signature_line;
@@ -148,4 +149,64 @@ fn a_veto_is_by_the_vetoing_group_and_over_this_text() {
 fn a_policy_without_governance_gives_way_to_none_by_itself() {
     let now = load(&policy_text(&Knobs::default()));
     assert!(refused(next(&now, &text(4, 9_000), &["ada"])).contains("who may change it"));
+}
+
+#[test]
+fn the_first_policy_has_the_officers_a_signer_began_with_and_is_signed_by_them() {
+    let first = text(3, 10_000);
+    let officers = FirstOfficers::read(&(people() + GOVERNANCE)).unwrap();
+    // The sections alone, or the whole policy: one text.
+    assert_eq!(FirstOfficers::read(&first).unwrap(), officers);
+    assert_eq!(load(&first).officers_text().unwrap(), officers.text());
+    assert!(officers.text().starts_with("cofferdam-officers-v1\nofficer ada of zurich: ed25519 "));
+    let (network, digest) = (load(&first).network(), officers.digest());
+    let begins = |text: &str, by: &[&str]| {
+        let signatures = signatures(&sign_message(text), by);
+        Rules::first(&SignedPolicy { text, signatures: &signatures }, network, &digest)
+    };
+    let rules = begins(&first, &["ada", "cyd", "eve"]).unwrap();
+    assert_eq!(rules.officers().len(), 3);
+    for by in [&[][..], &["ada"], &["ada", "bob", "eve"], &["ada", "cyd", "dan"]] {
+        let refused = begins(&first, by).unwrap_err();
+        assert!(
+            matches!(&refused, PolicyError::First(why) if why.contains("signed by")),
+            "{refused}"
+        );
+    }
+    for (from, to) in [
+        ("delay = \"48h\"", "delay = \"49h\""),
+        ("tighten = \"1 of", "tighten = \"2 of"),
+        ("members = [\"dan\", \"eve\"]", "members = [\"eve\"]"),
+        ("domain = \"zurich\"", "domain = \"bern\""),
+        ("veto = \"risk\"\n", ""),
+        (GOVERNANCE, ""),
+    ] {
+        let changed = first.replacen(from, to, 1);
+        assert_ne!(changed, first, "{from}");
+        let refused = begins(&changed, &["ada", "cyd", "eve"]).unwrap_err();
+        assert!(matches!(refused, PolicyError::First(_)), "{from}: {refused}");
+    }
+    // Another text by nobody who is one of them.
+    let mallory = signature_line(
+        &KeyName::parse("ada").unwrap(),
+        &officer(66).sign(&sign_message(&first)).to_bytes(),
+    );
+    let forged = SignedPolicy { text: &first, signatures: &mallory };
+    Rules::first(&forged, network, &digest).unwrap_err();
+}
+
+#[test]
+fn an_officers_file_is_read_strictly() {
+    let file = people() + GOVERNANCE;
+    FirstOfficers::read(&file).unwrap();
+    for wrong in [
+        people(),
+        file.replacen("[governance]", "[governence]", 1),
+        file.replacen("name = \"ada\"", "name = \"ada\"\nrank = 1", 1),
+        file.clone() + "[[client]]\nname = \"c\"\nattest = []\nstatus = true\n",
+        file.replacen("change = \"2 of treasury", "change = \"9 of treasury", 1),
+    ] {
+        assert_ne!(wrong, file);
+        FirstOfficers::read(&wrong).unwrap_err();
+    }
 }

@@ -30,7 +30,8 @@ pub struct Config {
     pub database: Option<String>,
     /// The policy; its signatures lie beside it with `.sig` added to the name.
     pub policy: PathBuf,
-    /// Who signs policies.
+    /// Who signs policies, where neither the log's beginning nor the policy in force says so.
+    #[serde(default)]
     pub officers: Officers,
     /// Our certificate, and the authority that certifies clients.
     pub tls: TlsFiles,
@@ -60,7 +61,7 @@ pub struct Config {
 }
 
 /// The officers whose keys are pinned here, and how many of them must have signed a policy.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Default, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Officers {
     /// How many must sign.

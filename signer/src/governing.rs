@@ -1,4 +1,4 @@
-//! Which policy a signer serves under: the first by the officers of its configuration, every later one by what the policy
+//! Which policy a signer serves under: the first by the officers that its log began with (or else of its configuration), every later one by what the policy
 //! in force says of who may change it. It never lets a file on this machine rule that those people did not sign for.
 
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub async fn in_force(
         None => None,
     };
     let Some(now) = now.filter(|rules| rules.governance().is_some()) else {
-        let rules = config.rules()?;
+        let rules = first(log, config)?;
         activate(log, &config.state_dir, &rules).await?;
         return Ok(InForce { rules, next_unix: None });
     };
@@ -72,6 +72,15 @@ pub async fn in_force(
             }
         }
     }
+}
+
+/// The first policy: of the officers that the log began with and by them, or by the configuration's where it began with none.
+fn first(log: &Log<Ledger>, config: &Config) -> Result<Rules, StartError> {
+    let began = log.read(|ledger| ledger.beginning().and_then(|beginning| beginning.officers));
+    let Some(officers) = began else { return Ok(config.rules()?) };
+    let (text, signatures) = config.policy_files()?;
+    let signed = SignedPolicy { text: &text, signatures: &signatures };
+    Rules::first(&signed, config.network, &officers).map_err(|source| wrong(config, source))
 }
 
 /// What was proposed and is not in the policy file any more comes into force no more, unless it is proposed anew.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use audit::entry::Event;
 use bundle::Header;
 use policy::Rules;
+use policy::first::FirstOfficers;
 use policy::names::WalletName;
 use policy::rules::Tier;
 
@@ -316,15 +317,25 @@ async fn open_witnessed_log(
     Ok(log)
 }
 
-/// Entry 0 of a new log.
+/// Entry 0 of a new log, under these officers if there are any yet.
 #[must_use]
-pub fn beginning(config: &Config, keys: &TokenKeys) -> Event {
-    Event::Opened {
-        origin: audit::checkpoint::origin(&keys.checkpoint),
-        network: config.network.chain_id().to_string(),
-        checkpoint_key: keys.checkpoint,
-        attestation_key: keys.attestation,
-        wrapping_fingerprint: keys.wrapping_fingerprint(),
+pub fn beginning(config: &Config, keys: &TokenKeys, officers: Option<&FirstOfficers>) -> Event {
+    let origin = audit::checkpoint::origin(&keys.checkpoint);
+    let network = config.network.chain_id().to_string();
+    let (checkpoint_key, attestation_key) = (keys.checkpoint, keys.attestation);
+    let wrapping_fingerprint = keys.wrapping_fingerprint();
+    match officers {
+        None => {
+            Event::Opened { origin, network, checkpoint_key, attestation_key, wrapping_fingerprint }
+        }
+        Some(officers) => Event::OpenedUnder {
+            origin,
+            network,
+            checkpoint_key,
+            attestation_key,
+            wrapping_fingerprint,
+            officers: officers.text().to_owned(),
+        },
     }
 }
 

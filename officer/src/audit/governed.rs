@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Governed {
+    /// The officers that the log began with: the first policy has them, and is signed by them.
+    first: Option<[u8; 32]>,
     /// The policy in force, if something governs it.
     active: Option<Box<Rules>>,
     /// What was proposed: not before when, and whether it was vetoed.
@@ -19,6 +21,10 @@ pub(super) struct Governed {
 }
 
 impl Governed {
+    pub(super) fn begin(&mut self, officers: Option<[u8; 32]>) {
+        self.first = officers;
+    }
+
     pub(super) fn activate(
         &mut self,
         network: &str,
@@ -29,10 +35,13 @@ impl Governed {
     ) -> Result<(), String> {
         let table = toml::from_str::<toml::Table>(text);
         let governed = table.map_or(true, |table| table.contains_key("governance"));
-        if !governed && self.active.is_none() {
+        if !governed && self.active.is_none() && self.first.is_none() {
             return Ok(());
         }
-        let next = rules(network, text, officers)?;
+        let mut next = rules(network, text, officers)?;
+        if let (None, Some(first)) = (&self.active, &self.first) {
+            next = next.begins_with(first).map_err(|error| error.to_string())?;
+        }
         if let Some(active) = &self.active {
             match active.gives_way(next.clone()).map_err(|error| error.to_string())? {
                 Next::AtOnce(_) if self.proposed.get(digest).is_some_and(|(_, vetoed)| *vetoed) => {

@@ -26,7 +26,7 @@ use std::ops::Range;
 use anyhow::Result;
 use audit::Hash;
 use audit::checkpoint::Checkpoint;
-use audit::entry::{Entry, Event};
+use audit::entry::Entry;
 use audit::tree::{self, Frontier};
 
 use blame::{Bad, Blame};
@@ -73,6 +73,8 @@ impl fmt::Display for At {
 pub struct Report {
     /// The log's name.
     pub origin: String,
+    /// SHA-256 of the text that says who the first officers are, where the log began with that.
+    pub officers: Option<Hash>,
     /// Entries, all of them under a checkpoint.
     pub size: u64,
     /// Root over all of them.
@@ -100,6 +102,7 @@ pub struct Auditor {
     waiting: Vec<(usize, Checkpoint)>,
     longest_kept: u64,
     origin: String,
+    officers: Option<Hash>,
     tree: Frontier,
     story: Story,
     checkpoints: u64,
@@ -119,6 +122,7 @@ impl Auditor {
             waiting: Vec::new(),
             longest_kept: 0,
             origin: String::new(),
+            officers: None,
             tree: Frontier::new(),
             story: Story::default(),
             checkpoints: 0,
@@ -144,6 +148,7 @@ impl Auditor {
             waiting: self.waiting.clone(),
             longest_kept: self.longest_kept,
             origin: self.origin.clone(),
+            officers: self.officers,
             tree: self.tree.clone(),
             story: self.story.clone(),
             checkpoints: self.checkpoints,
@@ -201,6 +206,7 @@ impl Auditor {
         let size = self.tree.size();
         let fault = |why: String| Fault { at: At::Checkpoint(size), why };
         let checkpoint = Checkpoint::open(note, &self.origin, &self.key)
+            .and_then(|checkpoint| checkpoint.under(self.officers))
             .map_err(|error| fault(error.to_string()))?;
         self.compare(&checkpoint).map_err(fault)?;
         self.checkpoints = self.checkpoints.saturating_add(1);
@@ -246,6 +252,7 @@ impl Auditor {
         }
         Ok(Report {
             origin: self.origin,
+            officers: self.officers,
             size,
             root: self.tree.root(),
             checkpoints: self.checkpoints,
@@ -259,17 +266,19 @@ impl Auditor {
     /// Entry 0 names the log and its key; what was kept elsewhere can be read from here on.
     fn begin(&mut self, entry: &Entry) -> Result<(), Fault> {
         let fault = |at, why: String| Fault { at, why };
-        let Event::Opened { origin, checkpoint_key, .. } = &entry.event else {
+        let Some(begun) = entry.event.begun() else {
             return Err(fault(At::Entry(0), "it does not begin the log".to_owned()));
         };
-        if *checkpoint_key != self.key {
-            let found = hex::encode(checkpoint_key);
+        if *begun.checkpoint_key != self.key {
+            let found = hex::encode(begun.checkpoint_key);
             let why = format!("this log's checkpoint key is {found}, not the pinned one");
             return Err(fault(At::Entry(0), why));
         }
-        origin.clone_into(&mut self.origin);
+        begun.origin.clone_into(&mut self.origin);
+        self.officers = begun.officers_digest();
         for (number, note) in (1..).zip(std::mem::take(&mut self.kept)) {
             let checkpoint = Checkpoint::open(&note, &self.origin, &self.key)
+                .and_then(|checkpoint| checkpoint.under(self.officers))
                 .map_err(|error| fault(At::Kept(number), error.to_string()))?;
             self.waiting.push((number, checkpoint));
         }
@@ -334,6 +343,13 @@ pub async fn verify(
     let Report { origin, size, root, checkpoints, signatures, unverified, statements, .. } =
         &report;
     writeln!(out, "log         {origin}")?;
+    if let Some(digest) = &report.officers {
+        writeln!(
+            out,
+            "officers    begun under {}, carried in every checkpoint",
+            hex::encode(digest)
+        )?;
+    }
     writeln!(out, "entries     {size}, every one follows from those before it")?;
     writeln!(out, "signatures  {signatures} in signed transactions, every one verified")?;
     if *unverified > 0 {

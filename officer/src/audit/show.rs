@@ -1,13 +1,14 @@
 //! Entries in words, one line each. It never prints what could move a terminal's cursor.
 
 use audit::entry::{Entry, Event, Reason};
+use sha2::{Digest as _, Sha256};
 
 use crate::text::{btc, time, words};
 
 /// The kind's name in summaries.
 pub(super) fn kind(event: &Event) -> &'static str {
     match event {
-        Event::Opened { .. } => "opened",
+        Event::Opened { .. } | Event::OpenedUnder { .. } => "opened",
         Event::PolicyActivated { .. } => "policy activated",
         Event::WalletImported { .. } => "wallet imported",
         Event::RecordsReplaced { .. } => "records replaced",
@@ -146,7 +147,8 @@ fn rarely(event: &Event) -> String {
             let key = key.map_or(String::new(), |key| format!(" {}", hex::encode(key)));
             return words(&format!("import {what}{key}, token {serial}"));
         }
-        Event::PolicyProposed { .. }
+        Event::OpenedUnder { .. }
+        | Event::PolicyProposed { .. }
         | Event::PolicyVetoed { .. }
         | Event::PolicyWithdrawn { .. } => return of_policy(event),
         Event::ClientLocked { client, refusals, seconds, codes } => {
@@ -219,6 +221,10 @@ fn of_policy(event: &Event) -> String {
         Event::PolicyVetoed { digest, officers } => {
             let officers = words(&officers.join(", "));
             format!("sha256 {}, by {officers}", hex::encode(digest))
+        }
+        Event::OpenedUnder { origin, network, officers, .. } => {
+            let digest = hex::encode(Sha256::digest(officers));
+            words(&format!("{origin} on {network}, under the officers {digest}"))
         }
         Event::PolicyWithdrawn { digest } => {
             format!("sha256 {}, not in the policy file any more", hex::encode(digest))

@@ -91,13 +91,11 @@ impl Story {
             return Err("its time is before that of the entry before".to_owned());
         }
         self.last_ms = entry.unix_ms;
-        if matches!(entry.event, Event::Opened { .. }) != (seq == 0) {
+        if entry.event.begun().is_some() != (seq == 0) {
             return Err("`opened` is entry 0 and only that".to_owned());
         }
         match &entry.event {
-            Event::Opened { origin, network, attestation_key, .. } => {
-                self.begin(origin, network, *attestation_key)
-            }
+            Event::Opened { .. } | Event::OpenedUnder { .. } => self.begin(&entry.event),
             Event::PolicyActivated { .. }
             | Event::PolicyProposed { .. }
             | Event::PolicyVetoed { .. }
@@ -159,10 +157,12 @@ impl Story {
         }
     }
 
-    fn begin(&mut self, origin: &str, network: &str, key: [u8; 32]) -> Result<(), String> {
-        self.people.begin(origin, network);
-        network.clone_into(&mut self.network);
-        self.attestation_key = key;
+    fn begin(&mut self, event: &Event) -> Result<(), String> {
+        let begun = event.begun().ok_or("it does not begin a log")?;
+        self.people.begin(begun.origin, begun.network);
+        begun.network.clone_into(&mut self.network);
+        self.attestation_key = *begun.attestation_key;
+        self.governed.begin(begun.officers_digest());
         Ok(())
     }
 

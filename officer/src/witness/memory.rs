@@ -107,7 +107,7 @@ impl Memory {
         let note = parts.next().context("it ends too early")?.to_owned();
         let origin = origin(&log_key);
         let seen = if note.is_empty() {
-            Checkpoint { origin: origin.clone(), size: 0, root: empty_root() }
+            Checkpoint { origin: origin.clone(), size: 0, root: empty_root(), officers: None }
         } else {
             let held = audit::cosignature::verify(&note, &name, &own);
             held.context("the checkpoint in it is not one it cosigned")?;
@@ -166,7 +166,9 @@ impl Memory {
     pub fn cosign(&mut self, note: &str, path: &[Hash], unix_s: u64) -> Result<String, Refusal> {
         let shown = Checkpoint::open(note, &self.origin, &self.log_key)?;
         let seen = &self.seen;
-        if !verify_consistency(seen.size, &seen.root, shown.size, &shown.root, path) {
+        // Which officers a log stands under is said once, in its first entry.
+        let other = seen.size > 0 && seen.officers != shown.officers;
+        if other || !verify_consistency(seen.size, &seen.root, shown.size, &shown.root, path) {
             let (seen, said) = (seen.size, shown.size);
             let evidence = self.keep_evidence(note, said)?;
             return Err(Refusal::NotGrown { seen, said, evidence });

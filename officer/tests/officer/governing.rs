@@ -1,12 +1,15 @@
 //! Logs of governed policies: each follows the one before as that says, or the audit names the entry.
 
+use audit::checkpoint::{Checkpoint, origin};
 use audit::entry::{Entry, Event};
-use ed25519_dalek::SigningKey;
+use audit::tree::{Frontier, leaf_hash};
+use ed25519_dalek::{Signer as _, SigningKey};
 use officer::audit::{At, Auditor, Report};
+use policy::first::FirstOfficers;
 use sha2::{Digest as _, Sha256};
 
 use crate::common::{Descriptors, Knobs, descriptor, policy_text};
-use crate::support::{checkpoint, opened, public, token};
+use crate::support::{opened, public, token};
 
 const BEGUN: u64 = 1_767_225_600;
 const HOUR: u64 = 3_600;
@@ -62,18 +65,29 @@ fn withdrawn(text: &str) -> Event {
     Event::PolicyWithdrawn { digest: digest(text) }
 }
 
+/// The checkpoint over all of it.
+fn last(entries: &[Vec<u8>], officers: Option<[u8; 32]>) -> String {
+    let mut tree = Frontier::new();
+    entries.iter().for_each(|entry| tree.append(leaf_hash(entry)));
+    let origin = origin(&public(&token()));
+    let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root(), officers };
+    let signature = token().sign(checkpoint.text().as_bytes()).to_bytes();
+    checkpoint.note(&public(&token()), &signature)
+}
+
 fn audit(story: &[At0]) -> Result<Report, (At, String)> {
     let entry = |(hours, event): &At0| {
         let unix_ms = (BEGUN + hours * HOUR) * 1_000;
         Entry { unix_ms, event: event.clone() }.encode().unwrap()
     };
     let entries: Vec<Vec<u8>> = story.iter().map(entry).collect();
+    let officers = story.first().and_then(|(_, event)| event.begun()?.officers_digest());
     let mut auditor = Auditor::new(public(&token()), &[]);
     let run = || {
         for (seq, bytes) in (0..).zip(&entries) {
             auditor.entry(seq, bytes)?;
         }
-        auditor.checkpoint(&checkpoint(&entries, entries.len()))?;
+        auditor.checkpoint(&last(&entries, officers))?;
         auditor.finish()
     };
     run().map_err(|fault| (fault.at, fault.why))
@@ -105,6 +119,58 @@ fn policies_follow_one_another_as_the_one_before_says() {
     let between = (2, active(3, &tighter, &["eve"]));
     refused(&after(&[waits.clone(), between.clone(), goes(60)]), "not proposed first");
     audit(&after(&[waits, between, (3, proposed(4, &looser, 51)), goes(60)])).unwrap();
+}
+
+fn begun(text: &str) -> Event {
+    let Event::Opened { origin, network, checkpoint_key, attestation_key, wrapping_fingerprint } =
+        opened()
+    else {
+        unreachable!()
+    };
+    let officers = FirstOfficers::read(text).unwrap().text().to_owned();
+    Event::OpenedUnder {
+        origin,
+        network,
+        checkpoint_key,
+        attestation_key,
+        wrapping_fingerprint,
+        officers,
+    }
+}
+
+#[test]
+fn the_first_policy_is_of_the_officers_that_the_log_began_with_and_by_them() {
+    let (first, next) = (text(2, 50_000), text(3, 40_000));
+    let other = first.replacen("[\"ada\", \"cyd\", \"eve\"]", "[\"ada\", \"cyd\"]", 1);
+    let ungoverned = first.split("[governance]").next().unwrap().to_owned();
+    let story = [
+        (0, begun(&first)),
+        (0, active(2, &first, &["ada", "cyd"])),
+        (1, active(3, &next, &["eve"])),
+    ];
+    let report = audit(&story).unwrap();
+    assert_eq!(report.officers, Some(FirstOfficers::read(&first).unwrap().digest()));
+    refused(&[(0, begun(&first)), (0, active(2, &first, &["ada"]))], "signed by 2 of board");
+    refused(&[(0, begun(&first)), (0, active(2, &first, &["zoe", "kim"]))], "signed by 2 of board");
+    refused(&[(0, begun(&first)), (0, active(2, &other, &["ada", "cyd"]))], "began with");
+    refused(&[(0, begun(&first)), (0, active(2, &ungoverned, &["ada", "cyd"]))], "[governance]");
+}
+
+#[test]
+fn every_checkpoint_carries_those_officers() {
+    let first = text(2, 50_000);
+    let digest = FirstOfficers::read(&first).unwrap().digest();
+    let entry = Entry { unix_ms: BEGUN * 1_000, event: begun(&first) }.encode().unwrap();
+    let note = |officers| last(std::slice::from_ref(&entry), officers);
+    for (officers, holds) in [(Some(digest), true), (None, false), (Some([9; 32]), false)] {
+        let mut auditor = Auditor::new(public(&token()), &[]);
+        auditor.entry(0, &entry).unwrap();
+        let taken = auditor.checkpoint(&note(officers));
+        assert_eq!(taken.is_ok(), holds, "{taken:?}");
+        // Also one that was kept elsewhere.
+        let mut auditor = Auditor::new(public(&token()), &[note(officers)]);
+        assert_eq!(auditor.entry(0, &entry).is_ok(), holds);
+    }
 }
 
 #[test]

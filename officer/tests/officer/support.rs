@@ -233,8 +233,12 @@ pub(crate) fn encoded(story: &[Event]) -> Vec<Vec<u8>> {
 pub(crate) fn checkpoint(entries: &[Vec<u8>], size: usize) -> String {
     let mut tree = Frontier::new();
     entries[..size].iter().for_each(|entry| tree.append(leaf_hash(entry)));
-    let checkpoint =
-        Checkpoint { origin: origin(&public(&token())), size: tree.size(), root: tree.root() };
+    let checkpoint = Checkpoint {
+        origin: origin(&public(&token())),
+        size: tree.size(),
+        root: tree.root(),
+        officers: None,
+    };
     let signature = token().sign(checkpoint.text().as_bytes()).to_bytes();
     checkpoint.note(&public(&token()), &signature)
 }
@@ -244,7 +248,12 @@ pub(crate) fn checkpoint_over(leaves: &[audit::Hash], step: usize) -> Vec<String
     let (mut tree, key) = (Frontier::new(), public(&token()));
     let after = |part: &[audit::Hash]| {
         part.iter().for_each(|leaf| tree.append(*leaf));
-        let checkpoint = Checkpoint { origin: origin(&key), size: tree.size(), root: tree.root() };
+        let checkpoint = Checkpoint {
+            origin: origin(&key),
+            size: tree.size(),
+            root: tree.root(),
+            officers: None,
+        };
         let signature = token().sign(checkpoint.text().as_bytes()).to_bytes();
         checkpoint.note(&key, &signature)
     };

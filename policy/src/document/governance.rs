@@ -15,7 +15,14 @@ pub(super) fn read(
     raw: Option<&RawGovernance>,
     everybody: People<'_>,
 ) -> Result<Option<Governance>, PolicyError> {
-    let Some(raw) = raw else { return Ok(None) };
+    raw.map(|raw| section(reader, raw, everybody)).transpose()
+}
+
+pub(super) fn section(
+    reader: &Reader<'_>,
+    raw: &RawGovernance,
+    everybody: People<'_>,
+) -> Result<Governance, PolicyError> {
     let tighten = people::quorum(reader, &raw.tighten, None, everybody)?;
     let change = people::quorum(reader, &raw.change, raw.max_per_domain.as_ref(), everybody)?;
     let delay_seconds = reader.window(&raw.delay)?;
@@ -32,7 +39,7 @@ pub(super) fn read(
             return Err(reader.fail(at, reason));
         }
     }
-    Ok(Some(Governance { tighten, change, delay_seconds, veto }))
+    Ok(Governance { tighten, change, delay_seconds, veto })
 }
 
 fn group(reader: &Reader<'_>, at: &Text, everybody: People<'_>) -> Result<GroupName, PolicyError> {

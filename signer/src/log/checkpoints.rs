@@ -72,6 +72,8 @@ impl fmt::Display for Problem {
 /// Everything the checkpoint task needs.
 pub(super) struct Checkpoints {
     pub(super) origin: String,
+    /// SHA-256 of the text about the officers that the log began with.
+    pub(super) officers: Option<[u8; 32]>,
     pub(super) key: [u8; 32],
     pub(super) signer: Arc<dyn CheckpointSigner>,
     pub(super) state_dir: PathBuf,
@@ -162,8 +164,8 @@ impl Checkpoints {
         {
             return Ok(note.clone());
         }
-        let checkpoint =
-            Checkpoint { origin: self.origin.clone(), size: head.size, root: head.root };
+        let (origin, officers) = (self.origin.clone(), self.officers);
+        let checkpoint = Checkpoint { origin, size: head.size, root: head.root, officers };
         let text = checkpoint.text();
         // Two checkpoints over different logs by one token would be two truths.
         self.lease.hold().await.map_err(|_| "the log stopped".to_owned())?;

@@ -135,11 +135,21 @@ pub async fn begin(
     if high_water::read(state_dir)?.is_some() {
         return Err(LogError::Lost);
     }
-    if !matches!(opened, Event::Opened { .. }) {
+    if opened.begun().is_none() {
         return Err(LogError::Beginning(0));
     }
     let entry = Entry { unix_ms: clock.unix_ms(), event: opened }.encode()?;
     Ok(store.append(&[entry], &[], &[]).await?)
+}
+
+/// Entry 0, as the database has it, for a person who asks whether a log was begun. Nobody has signed for it here.
+///
+/// # Errors
+/// [`LogError`] when it cannot be read.
+pub async fn begun(store: &mut Store) -> Result<Option<Entry>, LogError> {
+    let rows = store.entries_from(i64::MIN).await?;
+    let Some((_, bytes)) = rows.first() else { return Ok(None) };
+    Entry::decode(bytes).map(Some).map_err(|source| LogError::Undecodable { seq: 0, source })
 }
 
 impl<S: Fold> Log<S> {
@@ -171,6 +181,7 @@ impl<S: Fold> Log<S> {
         let (stop, stopped) = oneshot::channel();
         let checkpoints = Checkpoints {
             origin: opening.origin.clone(),
+            officers: opening.officers,
             key,
             signer,
             state_dir,
@@ -478,7 +489,7 @@ impl<S: Fold> Log<S> {
 
     fn apply(&self, folded: &mut Folded<S>, entry: &Entry) -> Result<(), LogError> {
         let seq = folded.next;
-        let applied = if matches!(entry.event, Event::Opened { .. }) {
+        let applied = if entry.event.begun().is_some() {
             Err(LogError::Beginning(seq))
         } else {
             folded.state.apply(seq, entry).map_err(|source| LogError::Fold { seq, source })

@@ -26,7 +26,7 @@ mod error;
 pub use ::ledger::{Fold, FoldError};
 pub use checkpoints::CheckpointSigner;
 pub use clock::Clock;
-pub use commit::{Log, Settings, Status, Step, begin};
+pub use commit::{Log, Settings, Status, Step, begin, begun};
 pub use error::{LogError, StoreError, Whose};
 pub use high_water::read as kept_checkpoint;
 pub(crate) use lease::{Lease, Over};

@@ -23,6 +23,8 @@ use super::witnesses::Witnesses;
 pub struct Opening {
     /// The log's name.
     pub origin: String,
+    /// SHA-256 of the text about the officers that it began with, where that was fixed.
+    pub officers: Option<[u8; 32]>,
     /// Entries.
     pub size: u64,
     /// Entries that a signed checkpoint covered.
@@ -51,7 +53,7 @@ pub(super) async fn replay<S: Fold>(
     clock: &Clock,
     witnesses: &Witnesses,
 ) -> Result<Replayed, LogError> {
-    let Read { origin, signed, newest, mut tree, tail, mut last_ms } =
+    let Read { origin, officers, signed, newest, mut tree, tail, mut last_ms } =
         read(store, state, key, state_dir, witnesses).await?;
     let checkpointed = covered(&signed);
     clock.follows(last_ms)?;
@@ -62,13 +64,15 @@ pub(super) async fn replay<S: Fold>(
         last_ms = unix_ms;
     }
     let state_folder = signed.iter().any(|(whose, _)| *whose == Whose::StateFolder);
-    let opening = Opening { origin, size: tree.size(), checkpointed, set_aside, state_folder };
+    let size = tree.size();
+    let opening = Opening { origin, officers, size, checkpointed, set_aside, state_folder };
     Ok(Replayed { opening, tree, last_ms, newest })
 }
 
 /// Everything read and checked, nothing changed.
 struct Read {
     origin: String,
+    officers: Option<[u8; 32]>,
     signed: Vec<(Whose, Checkpoint)>,
     newest: String,
     tree: History,
@@ -99,6 +103,7 @@ pub async fn examine(
         set_aside: found.tail.size(),
         state_folder: found.signed.iter().any(|(whose, _)| *whose == Whose::StateFolder),
         origin: found.origin,
+        officers: found.officers,
     };
     Ok((opening, found.last_ms))
 }
@@ -118,9 +123,13 @@ async fn read<S: Fold>(
             LogError::Empty
         });
     };
-    let origin = beginning(first, key)?;
+    let (origin, officers) = beginning(first, key)?;
     let (mut signed, newest) = checkpoints(store, &origin, key, state_dir).await?;
     signed.extend(told(witnesses, &origin, key)?);
+    for (whose, checkpoint) in &signed {
+        let under = checkpoint.clone().under(officers);
+        under.map_err(|source| LogError::Checkpoint { whose: whose.clone(), source })?;
+    }
     // Entry 0 alone may lack one: it is held against token and configuration instead.
     let counted = covered(&signed).max(1);
     let (mut tree, mut tail, mut last_ms) = (History::new(), Frontier::new(), 0);
@@ -150,7 +159,7 @@ async fn read<S: Fold>(
     }
     let found = tree.size().saturating_add(tail.size());
     check_end(store, &signed, found)?;
-    Ok(Read { origin, signed, newest, tree, tail, last_ms })
+    Ok(Read { origin, officers, signed, newest, tree, tail, last_ms })
 }
 
 /// As many entries must be there as were written and as were signed, and more than the first only with a checkpoint.
@@ -192,20 +201,18 @@ async fn set_tail_aside<S: Fold>(
     Ok(())
 }
 
-/// Entry 0 names the log and the key its checkpoints are signed with, which must be this token's.
-fn beginning(bytes: &[u8], key: &[u8; 32]) -> Result<String, LogError> {
+/// Entry 0 names the log, the key its checkpoints are signed with, which must be this token's, and perhaps its officers.
+fn beginning(bytes: &[u8], key: &[u8; 32]) -> Result<(String, Option<[u8; 32]>), LogError> {
     let entry = Entry::decode(bytes).map_err(|source| LogError::Undecodable { seq: 0, source })?;
-    let Event::Opened { origin, checkpoint_key, .. } = entry.event else {
-        return Err(LogError::Beginning(0));
-    };
-    if origin != audit::checkpoint::origin(&checkpoint_key) {
+    let begun = entry.event.begun().ok_or(LogError::Beginning(0))?;
+    if begun.origin != audit::checkpoint::origin(begun.checkpoint_key) {
         return Err(LogError::Beginning(0));
     }
-    if checkpoint_key != *key {
-        let (logged, token) = (hex::encode(checkpoint_key), hex::encode(key));
+    if begun.checkpoint_key != key {
+        let (logged, token) = (hex::encode(begun.checkpoint_key), hex::encode(key));
         return Err(LogError::WrongToken { logged, token });
     }
-    Ok(origin)
+    Ok((begun.origin.to_owned(), begun.officers_digest()))
 }
 
 /// The newest checkpoints, from the database and from outside of it, with their signatures checked.
@@ -256,7 +263,7 @@ fn told(
 /// Decodes one entry and applies it to the state; its time.
 fn fold<S: Fold>(state: &mut S, seq: u64, bytes: &[u8]) -> Result<u64, LogError> {
     let entry = Entry::decode(bytes).map_err(|source| LogError::Undecodable { seq, source })?;
-    if matches!(entry.event, Event::Opened { .. }) != (seq == 0) {
+    if entry.event.begun().is_some() != (seq == 0) {
         return Err(LogError::Beginning(seq));
     }
     state.apply(seq, &entry).map_err(|source| LogError::Fold { seq, source })?;

@@ -128,7 +128,7 @@ fn proposals_end_by_a_withdrawal_or_with_the_policy_they_would_follow() {
     };
     let vetoed = |digest| Event::PolicyVetoed { digest: [digest; 32], officers: vec![] };
     let withdrawn = |digest| Event::PolicyWithdrawn { digest: [digest; 32] };
-    let history = vec![policy(1), proposed(3, 3), proposed(4, 4), vetoed(4)];
+    let history = [policy(1), proposed(3, 3), proposed(4, 4), vetoed(4)];
     let after = |more: Vec<Event>| all(history.iter().cloned().chain(more).collect());
     let ledger = after(vec![]).unwrap();
     assert_eq!((ledger.proposed(), ledger.vetoed()), (vec![[3; 32]], vec![[4; 32]]));

@@ -67,7 +67,7 @@ pub(crate) fn cosigners(note: &str) -> Vec<&'static str> {
 impl Elsewhere {
     pub(crate) fn new(number: usize, manner: Manner) -> Self {
         let origin = origin(&token_key(1).verifying_key().to_bytes());
-        let seen = Checkpoint { origin, size: 0, root: empty_root() };
+        let seen = Checkpoint { origin, size: 0, root: empty_root(), officers: None };
         Self {
             name: NAMES[number],
             seed: u8::try_from(number).unwrap(),

@@ -2,13 +2,17 @@
 
 use std::fs;
 
+use audit::checkpoint::Checkpoint;
 use audit::entry::Event;
 use ed25519_dalek::{Signer as _, SigningKey};
+use policy::first::FirstOfficers;
 use policy::governance::veto_message;
 use policy::names::KeyName;
 use policy::sign_message;
 use policy::signed::signature_line;
+use signer::begin;
 use signer::log::Clock;
+use signer::token::KeyFile;
 
 use crate::common::{Knobs, policy_signatures, policy_text};
 use crate::house::House;
@@ -206,5 +210,50 @@ async fn a_policy_that_could_not_be_served_is_not_even_proposed() {
     house.open_at(later(1)).await;
     let mut entries = house.entries(0).await.into_iter();
     assert!(!entries.any(|entry| matches!(entry.event, Event::PolicyProposed { .. })));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_first_policy_is_by_the_officers_that_the_log_began_with() {
+    let mut house = House::new().await;
+    house.close().await;
+    // The same token, and a log that begins anew.
+    let state = house.folder().join("begun");
+    fs::create_dir(&state).unwrap();
+    fs::copy(house.config.state_dir.join("token-keys.toml"), state.join("token-keys.toml"))
+        .unwrap();
+    house.config.state_dir = state.clone();
+    let first = governed(&house, 1, 50_000);
+    let officers = state.join("officers.toml");
+    fs::write(&officers, &first[first.find("[[officer]]").unwrap()..]).unwrap();
+    let keys = KeyFile::in_dir(&state).require().unwrap();
+    let fixed = begin::officers(&house.config, Some(&officers)).unwrap();
+    let mut shown = Vec::new();
+    begin::log(&house.config, &keys, fixed.as_ref(), &mut shown).await.unwrap();
+    // Again, also without saying under whom; under others never.
+    begin::log(&house.config, &keys, None, &mut shown).await.unwrap();
+    let shown = String::from_utf8(shown).unwrap();
+    let digest = hex::encode(FirstOfficers::read(&first).unwrap().digest());
+    assert_eq!(shown.matches(&digest[..4]).count(), 2, "{shown}");
+    let others = FirstOfficers::read(&first.replacen("48h", "49h", 1)).unwrap();
+    let refused = begin::log(&house.config, &keys, Some(&others), &mut Vec::new()).await;
+    assert!(refused.unwrap_err().to_string().contains("for ever"));
+
+    // The configuration's officers have no say, nor has anybody else.
+    write(&house, &first, &policy_signatures(&first));
+    assert!(refusal(&house, 0).await.contains("policy signatures line 1"));
+    let other = first.replacen("veto = \"board\"", "", 1);
+    write(&house, &other, &by(&sign_message(&other), &["ada", "cyd"]));
+    assert!(refusal(&house, 0).await.contains("the signer began with the officers"));
+    write(&house, &first, &by(&sign_message(&first), &["ada"]));
+    assert!(refusal(&house, 0).await.contains("2 of board"));
+    write(&house, &first, &by(&sign_message(&first), &["ada", "cyd"]));
+    house.open_at(later(0)).await;
+    let (app, newest) = (house.app(), house.app().log.newest());
+    assert_eq!(app.rules.version(), 1);
+    let origin = audit::checkpoint::origin(&keys.checkpoint);
+    let checkpoint = Checkpoint::open(&newest, &origin, &keys.checkpoint).unwrap();
+    assert_eq!(checkpoint.officers, fixed.map(|fixed| fixed.digest()));
+    drop(app);
     house.close().await;
 }

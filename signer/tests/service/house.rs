@@ -109,7 +109,7 @@ impl Foundation {
         write_policy(&config, &self.descriptors, &Knobs::default());
         let token = start::open_token(&config, config.token.clone()).await.unwrap();
         let mut store = Store::open(&config.database_url()).await.unwrap();
-        let opened = start::beginning(&config, &token.keys());
+        let opened = start::beginning(&config, &token.keys(), None);
         begin(&mut store, opened, &Clock::system(), &config.state_dir).await.unwrap();
         store.close().await.unwrap();
         let log = start::open_log(&config, &token, Clock::system()).await.unwrap();

@@ -32,6 +32,10 @@ pub(crate) enum Lines {
 pub(crate) enum Command {
     /// Makes the token's keys and begins the log. Running it again changes nothing.
     Init {
+        /// The officers it begins with: a file with the sections [[officer]], [[group]] and [governance], as the first policy
+        /// will have them. Two people compare the digest that is shown. Needed on the main network.
+        #[arg(long, value_name = "FILE")]
+        officers: Option<PathBuf>,
         /// Also writes the wrapping key here, as PEM.
         #[arg(long)]
         pem: Option<PathBuf>,

@@ -5,7 +5,7 @@ mod needs;
 mod import_bundle;
 mod key_commands;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::process::{Child, ExitCode};
 
 use anyhow::Context as _;
@@ -13,10 +13,10 @@ use clap::Parser as _;
 use signer::config::Config;
 use signer::conformance::{self, Form};
 use signer::json::Json;
-use signer::log::{Clock, LogError, Store, begin};
+use signer::log::Clock;
 use signer::sandbox;
 use signer::token::{Starter, TokenConfig};
-use signer::{doctor, init, kek, serve, set_pin, start};
+use signer::{begin, doctor, init, kek, serve, set_pin};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Arguments, Command, Conformance, KekCommand, Lines, PinCommand, TokenCommand};
@@ -111,10 +111,11 @@ fn start_starters(config: &mut Config) -> anyhow::Result<Vec<Child>> {
 async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match command {
-        Command::Init { pem } => {
+        Command::Init { officers, pem } => {
+            let officers = begin::officers(&config, officers.as_deref())?;
             let keys =
                 init::init(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
-            begin_log(&config, &keys).await
+            begin::log(&config, &keys, officers.as_ref(), &mut out).await
         }
         Command::WrappingKey { sealing, pem } => {
             let (token, state, pem) = (&config.token, &config.state_dir, pem.as_deref());
@@ -187,20 +188,6 @@ fn hold_against_needs(asked: Conformance, out: &mut impl std::io::Write) -> anyh
     };
     out.write_all(report.show(form).as_bytes())?;
     report.carries(asked.tier)
-}
-
-async fn begin_log(config: &Config, keys: &signer::token::TokenKeys) -> anyhow::Result<()> {
-    let mut store = Store::open(&config.database_url()).await?;
-    let begun = start::beginning(config, keys);
-    let result = begin(&mut store, begun, &Clock::system(), &config.state_dir).await;
-    store.close().await?;
-    let said = match result {
-        Ok(()) => "begun",
-        Err(LogError::Begun(_)) => "was there",
-        Err(error) => return Err(error.into()),
-    };
-    writeln!(std::io::stdout(), "log           {said}")?;
-    Ok(())
 }
 
 /// Done at SIGTERM or SIGINT.

@@ -15,7 +15,12 @@ pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
         folder.unwrap_or(Path::new(".")).to_owned()
     };
     match command {
-        Command::Init { pem } | Command::WrappingKey { pem, .. } => {
+        Command::Init { officers, pem } => Needs {
+            read: officers.iter().cloned().collect(),
+            write: pem.iter().map(|file| folder(file)).collect(),
+            ..Needs::default()
+        },
+        Command::WrappingKey { pem, .. } => {
             Needs { write: pem.iter().map(|file| folder(file)).collect(), ..Needs::default() }
         }
         Command::Kek { command: KekCommand::Open { pem }, .. } => {

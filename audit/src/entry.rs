@@ -414,6 +414,15 @@ pub enum Event {
         /// Officers, groups and governance that the first policy must have. Every checkpoint carries its SHA-256.
         officers: String,
     },
+    /// Something was done at the signer's machine that has no entry of its own.
+    Administered {
+        /// `init`: the token makes keys that it lacked; `activate`: the site may serve.
+        what: String,
+        /// Serial number of the token.
+        serial: String,
+        /// The site's number; zeros where none is meant.
+        site: [u8; 16],
+    },
 }
 
 /// What entry 0 says, of either kind.

@@ -187,12 +187,13 @@ fn of_token_keys() -> [Event; 4] {
 }
 
 /// Policies that follow others.
-fn of_policies() -> [Event; 4] {
+fn of_policies() -> [Event; 5] {
     let text = || "t".to_owned();
     let (digest, officers) = ([2; 32], vec![text()]);
     let vetoed = Event::PolicyVetoed { digest, officers: officers.clone() };
     let (version, due_unix) = (2, 300);
     let withdrawn = Event::PolicyWithdrawn { digest };
+    let administered = Event::Administered { what: text(), serial: text(), site: [4; 16] };
     let begun = Event::OpenedUnder {
         origin: text(),
         network: text(),
@@ -206,6 +207,7 @@ fn of_policies() -> [Event; 4] {
         vetoed,
         withdrawn,
         begun,
+        administered,
     ]
 }
 

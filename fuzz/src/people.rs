@@ -4,7 +4,7 @@ use policy::evidence::FreezeScope as Scope;
 use policy::intent::RequestId;
 use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
 use statement::intent::{Input, Ordered, Output, To};
-use statement::{About, Paper, PolicyRef, Says, Signed, Statement};
+use statement::{About, Deed, Paper, PolicyRef, Says, Signed, Statement, Task};
 
 pub(crate) fn statement(data: &[u8]) {
     // The first line is the same in all of them.
@@ -52,6 +52,8 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
         Says::Revoke([4; 32]),
         Says::Unfreeze([4; 32]),
         Says::Freeze(Scope::Everything),
+        Says::Administer(Task { deed: Deed::Import([5; 32]), token: "41fc".to_owned() }),
+        Says::Administer(Task { deed: Deed::SetPin, token: "41fc".to_owned() }),
         Says::Freeze(Scope::Wallet(WalletName::parse("hot").unwrap())),
     ];
     let mut seeds: Vec<Vec<u8>> = kinds.map(|kind| says(kind).encode()).into();

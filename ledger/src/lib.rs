@@ -29,7 +29,7 @@ use policy::intent::{Intent, RequestId};
 use policy::names::{ListName, OrderId, WalletName};
 use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
-use statement::Signed;
+use statement::{Deed, Signed};
 
 pub use fold::{Fold, FoldError};
 
@@ -314,6 +314,9 @@ impl Ledger {
                 self.people.hear(signed, unix_s)
             }
             Event::FreezeLifted { freeze, .. } => self.people.lift(freeze),
+            Event::Administered { what, serial, site } => {
+                self.people.administer(what, serial, *site)
+            }
             event => self.born_in_token(event),
         }
     }
@@ -333,10 +336,11 @@ impl Ledger {
         }
     }
 
-    /// What became of a wallet's records; no other kind of entry is known here.
+    /// What became of a wallet's records, or of the PIN; no other kind of entry is known here.
     fn of_wallet(&mut self, event: &Event) -> Result<(), FoldError> {
         match event {
             Event::WalletImported { wallet, descriptor, tier, bundle, external, change } => {
+                self.people.done(&Deed::Import(*bundle));
                 self.imports.import(wallet, descriptor, tier, *bundle, [*external, *change])
             }
             Event::RecordsReplaced {
@@ -348,9 +352,14 @@ impl Ledger {
                 external_proven,
                 change_proven,
             } => {
+                self.people.done(&Deed::Import(*bundle));
                 let external = Replaced { records: *external, proven: *external_proven };
                 let change = Replaced { records: *change, proven: *change_proven };
                 self.imports.replace(wallet, *before, *bundle, [external, change])
+            }
+            Event::PinChanged { .. } => {
+                self.people.done(&Deed::SetPin);
+                Ok(())
             }
             Event::Proven { wallet, change, below } => self.imports.prove(wallet, *change, *below),
             Event::ProofFailed { wallet, change, index, reason } => {
@@ -401,7 +410,8 @@ impl Fold for Ledger {
             Event::WalletImported { .. }
             | Event::RecordsReplaced { .. }
             | Event::Proven { .. }
-            | Event::ProofFailed { .. } => self.of_wallet(&entry.event),
+            | Event::ProofFailed { .. }
+            | Event::PinChanged { .. } => self.of_wallet(&entry.event),
             Event::Admitted(admitted) => self.admit(admitted),
             Event::Denied { request, .. } | Event::Failed { request, .. } => {
                 self.admitted(RequestId(*request)).map(drop)
@@ -435,7 +445,6 @@ impl Fold for Ledger {
             | Event::Service { .. }
             | Event::TailSetAside { .. }
             | Event::Waived { .. }
-            | Event::PinChanged { .. }
             | Event::KekImport { .. } => Ok(()),
             event => self.of_people(seq, event, unix_s),
         }

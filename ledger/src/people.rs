@@ -1,13 +1,13 @@
 //! What officers said and what waits for them: requests with their approvals, objections, freezes. It never forgets a
 //! statement, so that none counts twice, and never looks at a policy.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use audit::entry;
 use policy::evidence::FreezeScope;
 use policy::intent::RequestId;
 use policy::names::KeyName;
-use statement::{About, PolicyRef, Says, Signed, Statement};
+use statement::{About, Deed, PolicyRef, Says, Signed, Statement, Task};
 
 use super::{FoldError, wrong};
 
@@ -17,6 +17,10 @@ pub struct People {
     waits: BTreeMap<RequestId, Wait>,
     objections: HashMap<RequestId, Vec<Objection>>,
     freezes: BTreeMap<[u8; 32], Frozen>,
+    /// What may be done at the signer's machine, by whose word.
+    tasks: BTreeMap<Task, Vec<Word>>,
+    /// Sites that may serve, each with one token.
+    sites: BTreeSet<([u8; 16], String)>,
     nonces: HashSet<(KeyName, [u8; 16])>,
 }
 
@@ -116,6 +120,41 @@ impl People {
         })
     }
 
+    /// Who said that this may be done at the signer's machine, and was not used up.
+    #[must_use]
+    pub fn task(&self, task: &Task) -> &[Word] {
+        self.tasks.get(task).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Sites that may serve, each with one token's serial number.
+    #[must_use]
+    pub fn sites(&self) -> &BTreeSet<([u8; 16], String)> {
+        &self.sites
+    }
+
+    /// It was done: what was said for it is used up.
+    pub(super) fn done(&mut self, deed: &Deed) {
+        self.tasks.retain(|task, _| task.deed != *deed);
+    }
+
+    /// What was done at the signer's machine.
+    pub(super) fn administer(
+        &mut self,
+        what: &str,
+        serial: &str,
+        site: [u8; 16],
+    ) -> Result<(), FoldError> {
+        match what {
+            "init" => self.done(&Deed::Init),
+            "activate" => {
+                self.done(&Deed::Activate(site));
+                self.sites.insert((site, serial.to_owned()));
+            }
+            _ => return Err(wrong("this program does not know what was done there")),
+        }
+        Ok(())
+    }
+
     /// Whether this officer used this nonce before.
     #[must_use]
     pub fn is_used(&self, officer: &KeyName, nonce: [u8; 16]) -> bool {
@@ -192,6 +231,11 @@ impl People {
                 let frozen = frozen.ok_or_else(|| wrong("there is no such freeze to lift"))?;
                 frozen.lifting.retain(|earlier| earlier.officer != officer);
                 frozen.lifting.push(given(officer));
+            }
+            Says::Administer(task) => {
+                let words = self.tasks.entry(task).or_default();
+                words.retain(|earlier| earlier.officer != officer);
+                words.push(given(officer));
             }
         }
         Ok(())

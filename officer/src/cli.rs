@@ -53,6 +53,8 @@ enum Command {
     Freeze(commands::OnScope),
     /// Say that a freeze may be lifted. It takes as many officers as the policy says.
     Unfreeze(commands::OnStatement),
+    /// Say that something may be done at the signer's machine, where the policy asks officers.
+    Administer(commands::OnTask),
     /// Check and sign policies.
     #[command(subcommand)]
     Policy(Policy),
@@ -319,6 +321,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Veto(args) => block_on(commands::on_request(&args, Says::Veto, out)),
         Command::Revoke(args) => block_on(commands::on_statement(&args, Says::Revoke, out)),
         Command::Freeze(args) => block_on(commands::freeze(&args, out)),
+        Command::Administer(args) => block_on(commands::administer(&args, out)),
         Command::Unfreeze(args) => block_on(commands::on_statement(&args, Says::Unfreeze, out)),
         Command::Policy(Policy::Check { file, network }) => {
             policies::check(&file, network.as_deref(), out)

@@ -34,6 +34,14 @@ fn show_governance(governance: &Governance, out: &mut impl Write) -> Result<()> 
     if let Some(group) = &governance.veto {
         writeln!(out, "  a veto         by any one of {group}")?;
     }
+    match &governance.administer {
+        Some(quorum) => {
+            writeln!(out, "  at the machine import, set-pin, init, activate: {quorum}")?
+        }
+        None => {
+            writeln!(out, "  at the machine whoever is there: no officer is asked (administer)")?
+        }
+    }
     Ok(())
 }
 

@@ -26,6 +26,8 @@ pub struct Governance {
     pub delay_seconds: u64,
     /// The group any of whose members can stop it meanwhile.
     pub veto: Option<GroupName>,
+    /// Who must sign for what is done at the signer's machine; `None`: whoever is there does it.
+    pub administer: Option<Quorum>,
 }
 
 /// What becomes of a policy that enough officers of the one in force have signed.
@@ -40,13 +42,14 @@ pub enum Next {
 impl Governance {
     /// What it says, a line each.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Self { tighten, change, delay_seconds, veto } = self;
+        let Self { tighten, change, delay_seconds, veto, administer } = self;
         let mut lines = Vec::from([
             format!("tighten: {tighten}"),
             format!("change: {change}"),
             format!("delay: {delay_seconds}"),
         ]);
         lines.extend(veto.as_ref().map(|group| format!("veto: {group}")));
+        lines.extend(administer.as_ref().map(|quorum| format!("administer: {quorum}")));
         lines
     }
 }
@@ -120,6 +123,18 @@ impl Rules {
         };
         let signed: Vec<&str> = next.officers().iter().map(KeyName::as_str).collect();
         refuse(format!("it must be signed by {wanted}, and is by [{}]", signed.join(", ")))
+    }
+
+    /// Who must sign for what is done at the signer's machine; `None`: whoever is there does it.
+    #[must_use]
+    pub fn administer(&self) -> Option<&Quorum> {
+        self.governance().and_then(|governance| governance.administer.as_ref())
+    }
+
+    /// Whether these are enough for that, where anybody must be asked.
+    #[must_use]
+    pub fn may_administer(&self, by: &BTreeSet<&KeyName>) -> bool {
+        self.administer().is_none_or(|quorum| quorum.is_met(&self.everybody(), by))
     }
 
     /// Who of those that may has vetoed the policy with this text. Lines over policies that were vetoed `earlier`, by the

@@ -226,6 +226,7 @@ pub(crate) struct RawGovernance {
     pub(crate) max_per_domain: Option<Spanned<u32>>,
     pub(crate) delay: Text,
     pub(crate) veto: Option<Text>,
+    pub(crate) administer: Option<Text>,
 }
 
 #[derive(Deserialize)]

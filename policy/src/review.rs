@@ -142,6 +142,7 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
     let mut vetoes: BTreeSet<_> = rules.requires().iter().filter_map(|r| r.veto.as_ref()).collect();
     if let Some(governance) = rules.governance() {
         asked.extend(governance.tighten.groups().chain(governance.change.groups()));
+        asked.extend(governance.administer.iter().flat_map(|quorum| quorum.groups()));
         vetoes.extend(&governance.veto);
     }
     let idle = rules.groups().iter().map(|group| &group.name);

@@ -210,3 +210,23 @@ fn an_officers_file_is_read_strictly() {
         FirstOfficers::read(&wrong).unwrap_err();
     }
 }
+
+#[test]
+fn who_is_asked_at_the_machine_is_said_by_a_quorum_that_can_be_met() {
+    let quiet = load(&text(3, 10_000));
+    assert!(quiet.administer().is_none() && quiet.may_administer(&[].into()));
+    let asks = text(4, 10_000) + "administer = \"2 of treasury\"\n";
+    let rules = load(&asks);
+    let names = ["ada", "bob", "cyd", "eve"].map(|name| KeyName::parse(name).unwrap());
+    let [ada, bob, cyd, eve] = &names;
+    assert!(rules.may_administer(&[ada, cyd].into()));
+    for few in [vec![], vec![ada], vec![ada, eve], vec![ada, bob]] {
+        assert!(!rules.may_administer(&few.into_iter().collect()));
+    }
+    // It is part of who governs: brought in and taken away by the big quorum alone.
+    refused(next(&quiet, &asks, &["ada"]));
+    refused(next(&rules, &text(5, 9_000), &["ada"]));
+    assert!(matches!(next(&rules, &text(5, 9_000), &["ada", "cyd", "eve"]), Ok(Next::After(..))));
+    let never = asks.replacen("administer = \"2 of", "administer = \"4 of", 1);
+    policy::signed::check(&never, rules.network()).unwrap_err();
+}

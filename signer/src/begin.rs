@@ -2,18 +2,22 @@
 //! begins a second one, and never changes who the first officers are.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use asset::Network;
+use audit::entry::Event;
 use policy::first::FirstOfficers;
 use policy::signed::MAX_TEXT;
+use statement::{Deed, Task};
 
+use crate::administer::by_quorum;
 use crate::config::Config;
 use crate::init::fingerprint_lines;
-use crate::log::{Clock, LogError, Store, begin, begun};
-use crate::start::beginning;
-use crate::token::TokenKeys;
+use crate::log::{Clock, LogError, Step, Store, begin, begun};
+use crate::start::{beginning, open_log, open_token};
+use crate::token::{KeyFile, TokenKeys};
 
 /// Reads the file with the officers to begin with.
 ///
@@ -69,6 +73,40 @@ pub async fn log(
         "compare       with what `officer policy officers FILE` says on another machine"
     )?;
     Ok(())
+}
+
+/// Before `signer init` gives keys to a token whose log was begun: officers must have said so, where the policy in force asks.
+///
+/// # Errors
+/// When too few of them have, or token or log cannot be opened.
+pub async fn again(config: &Config, statements: &[PathBuf]) -> anyhow::Result<()> {
+    let known = KeyFile::in_dir(&config.state_dir).read()?;
+    if known.is_none_or(|keys| keys.sealing_spki.is_some()) {
+        ensure!(statements.is_empty(), "nothing would be made: leave the statements away");
+        return Ok(());
+    }
+    let mut store = Store::open(&config.database_url()).await?;
+    let begun = begun(&mut store).await;
+    store.close().await?;
+    if begun?.is_none() {
+        return Ok(());
+    }
+    let (token, clock) = (open_token(config, config.token.alone()).await?, Clock::system());
+    let log = open_log(config, &token, clock.clone()).await?;
+    let serial = token.info().serial;
+    let task = Task { deed: Deed::Init, token: serial.clone() };
+    let let_be_done = by_quorum(&log, config, &clock, &task, statements).await;
+    if let_be_done.is_ok() {
+        let (what, site) = ("init".to_owned(), [0; 16]);
+        let event = Event::Administered { what, serial, site };
+        log.commit(|_| Step::write(vec![event], ())).await?;
+    }
+    log.close().await?;
+    drop(log);
+    if let Some(token) = Arc::into_inner(token) {
+        token.stop().await;
+    }
+    let_be_done
 }
 
 async fn begin_or_look(

@@ -32,11 +32,7 @@ pub async fn in_force(
     config: &Config,
     clock: &Clock,
 ) -> Result<InForce, StartError> {
-    let now = match log.read(Ledger::policy) {
-        Some(active) => reopen(log, config, active).await?,
-        None => None,
-    };
-    let Some(now) = now.filter(|rules| rules.governance().is_some()) else {
+    let Some(now) = governed_by(log, config).await? else {
         let rules = first(log, config)?;
         activate(log, &config.state_dir, &rules).await?;
         return Ok(InForce { rules, next_unix: None });
@@ -96,6 +92,15 @@ async fn withdraw(log: &Log<Ledger>, found: &[u8; 32]) -> Result<(), LogError> {
 
 fn vetoed(log: &Log<Ledger>, digest: &[u8; 32]) -> bool {
     log.read(|ledger| ledger.proposal(digest)).is_some_and(|proposal| proposal.vetoed)
+}
+
+/// The policy in force, as the log has it, and nothing brought in: `None` where there is none, or it is governed by nobody.
+///
+/// # Errors
+/// [`StartError`] when the log cannot be read.
+pub async fn governed_by(log: &Log<Ledger>, config: &Config) -> Result<Option<Rules>, StartError> {
+    let Some(active) = log.read(Ledger::policy) else { return Ok(None) };
+    Ok(reopen(log, config, active).await?.filter(|rules| rules.governance().is_some()))
 }
 
 /// The policy in force, as the log has it.

@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use audit::entry::Event;
+use statement::{Deed, Task};
 
+use crate::administer;
 use crate::config::Config;
 use crate::log::{Clock, Step};
 use crate::start;
@@ -33,6 +35,8 @@ pub struct Asked {
     pub new_pin_file: Option<PathBuf>,
     /// Finish a change that was interrupted.
     pub finish: bool,
+    /// Files with officers' statements, where the policy in force asks for them.
+    pub statements: Vec<PathBuf>,
 }
 
 /// What the latch says while a change is under way.
@@ -89,6 +93,7 @@ pub async fn set_pin(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let (token, own_dir) = token(config, asked)?;
+    let standby = token.clone();
     let (pin_file, latch) = (token.pin_file, Latch::in_dir(&own_dir));
     if asked.finish {
         let file = pin_file.context("no PIN file")?;
@@ -103,6 +108,17 @@ pub async fn set_pin(
     let one = config.token.alone();
     let token = start::open_token(config, one).await?;
     let log = start::open_log(config, &token, Clock::system()).await?;
+    let serial = match asked.token {
+        None => token.info().serial,
+        Some(_) => serial(&standby)?,
+    };
+    let task = Task { deed: Deed::SetPin, token: serial };
+    let let_be_done =
+        administer::by_quorum(&log, config, &Clock::system(), &task, &asked.statements).await;
+    if let Err(error) = let_be_done {
+        log.close().await?;
+        return Err(error);
+    }
     let changed = change(&latch, &changing, pin_file.as_deref());
     if let Ok(serial) = &changed {
         let event = Event::PinChanged { serial: serial.clone() };
@@ -112,6 +128,14 @@ pub async fn set_pin(
     changed?;
     writeln!(out, "the token has the new PIN")?;
     Ok(())
+}
+
+/// The serial number of a token that nobody logs in to.
+fn serial(token: &TokenConfig) -> anyhow::Result<String> {
+    let line = Line::connect(token, false)?;
+    let serial = line.info().serial.clone();
+    line.close();
+    Ok(serial)
 }
 
 /// Steps 1 to 5; the token's serial number.

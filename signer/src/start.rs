@@ -15,6 +15,7 @@ use policy::names::WalletName;
 use policy::rules::Tier;
 
 use crate::abuse::Abuse;
+use crate::administer;
 use crate::app::App;
 use crate::born::{self, BindError};
 use crate::config::{Config, ConfigError};
@@ -103,6 +104,24 @@ pub enum StartError {
         wallet: WalletName,
         /// Its bundle's scheme.
         scheme: &'static str,
+    },
+    /// Officers have not let this machine serve with this token.
+    #[error(
+        "site {site} with token {token} was not activated: the policy in force has officers say which machines serve; see `signer activate`"
+    )]
+    Site {
+        /// Number of the site, hex.
+        site: String,
+        /// Serial number of the token.
+        token: String,
+    },
+    /// The file with this machine's number.
+    #[error("{}: {source}", path.display())]
+    SiteFile {
+        /// Where.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// TLS files.
     #[error("tls: {0}")]
@@ -212,6 +231,7 @@ pub async fn start_from(
     // The policy in force may name others than the file, which waits.
     witnesses.appoint(&rules);
     enough_told(witnesses)?;
+    administer::site_serves(&log, &config.state_dir, &rules, &token.info().serial).await?;
     let mut wallets = Wallets::new(&rules)?;
     attach(&log, config, &token.keys(), &mut wallets)?;
     born::bind(&log, &config.state_dir, &mut wallets, &token.keys()).await?;

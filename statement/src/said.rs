@@ -14,7 +14,8 @@
 //! ```
 //!
 //! `approve`, `reject` and `veto` have these lines; `revoke` names the statement it takes back (`statement:`) in place of
-//! request, intent and policy, `unfreeze` the freeze it would lift (`statement:`), and `freeze` its `scope:`.
+//! request, intent and policy, `unfreeze` the freeze it would lift (`statement:`), `freeze` its `scope:`, and `administer` what may be
+//! done at the signer's machine (`task:`) with which token (`token:`).
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -68,6 +69,30 @@ pub enum Says {
     Freeze(FreezeScope),
     /// The freeze with this SHA-256 may be lifted, as far as I am concerned.
     Unfreeze([u8; 32]),
+    /// This may be done at the signer's machine, once, as far as I am concerned.
+    Administer(Task),
+}
+
+/// What a person at the signer's machine may do, and with which token.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Task {
+    /// What.
+    pub deed: Deed,
+    /// Serial number of the token.
+    pub token: String,
+}
+
+/// Something done at the signer's machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Deed {
+    /// The token makes keys that it lacks.
+    Init,
+    /// The bundle with this SHA-256 becomes a wallet's, or takes the place of the one before.
+    Import([u8; 32]),
+    /// The token gets another PIN.
+    SetPin,
+    /// The site with this number may serve.
+    Activate([u8; 16]),
 }
 
 /// One request, exactly.
@@ -127,6 +152,7 @@ impl Statement {
                 format!("statement: {}\n", hex::encode(statement))
             }
             Says::Freeze(scope) => format!("scope: {}\n", scope_text(scope)),
+            Says::Administer(task) => format!("task: {}\ntoken: {}\n", task.deed, task.token),
         };
         format!(
             "{FIRST_LINE}\nsays: {verb}\nlog: {log}\nnetwork: {network}\nofficer: {officer}\n{what}expires: {expires_unix}\nnonce: {}\n",
@@ -159,8 +185,13 @@ impl Statement {
             "revoke" => Says::Revoke(lines.read("statement", hex)?),
             "unfreeze" => Says::Unfreeze(lines.read("statement", hex)?),
             "freeze" => Says::Freeze(lines.read("scope", parse_scope)?),
+            "administer" => {
+                let deed = lines.read("task", Deed::parse)?;
+                Says::Administer(Task { deed, token: lines.read("token", |t| visible(t, 64))? })
+            }
             _ => {
-                let reason = "is none of approve, reject, veto, revoke, freeze, unfreeze".into();
+                let reason =
+                    "is none of approve, reject, veto, revoke, freeze, unfreeze, administer".into();
                 return Err(LineError { line: 2, reason }.into());
             }
         };
@@ -188,6 +219,7 @@ impl Says {
             Self::Revoke(_) => "revoke",
             Self::Freeze(_) => "freeze",
             Self::Unfreeze(_) => "unfreeze",
+            Self::Administer(_) => "administer",
         }
     }
 
@@ -196,7 +228,34 @@ impl Says {
     pub fn about(&self) -> Option<&About> {
         match self {
             Self::Approve(about) | Self::Reject(about) | Self::Veto(about) => Some(about),
-            Self::Revoke(_) | Self::Freeze(_) | Self::Unfreeze(_) => None,
+            Self::Revoke(_) | Self::Freeze(_) | Self::Unfreeze(_) | Self::Administer(_) => None,
+        }
+    }
+}
+
+impl Deed {
+    /// Reads `init`, `import SHA256`, `set-pin` or `activate SITE`.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(' ') {
+            None if text == "init" => Ok(Self::Init),
+            None if text == "set-pin" => Ok(Self::SetPin),
+            Some(("import", bundle)) => hex(bundle).map(Self::Import),
+            Some(("activate", site)) => hex(site).map(Self::Activate),
+            _ => Err("a task is init, import SHA256, set-pin or activate SITE".to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Init => f.write_str("init"),
+            Self::Import(bundle) => write!(f, "import {}", hex::encode(bundle)),
+            Self::SetPin => f.write_str("set-pin"),
+            Self::Activate(site) => write!(f, "activate {}", hex::encode(site)),
         }
     }
 }

@@ -14,7 +14,7 @@ use proto::{
     NotificationsRequest, PendingReply, PendingRequest, ShowReply, ShowRequest, SubmitRequest,
 };
 use serde_json::json;
-use statement::{About, Says, Signed, Statement, parse_scope};
+use statement::{About, Deed, Says, Signed, Statement, Task, parse_scope};
 
 use super::decode::{Decoded, decode};
 use super::desk::{Desk, refusal};
@@ -77,6 +77,20 @@ pub struct OnScope {
     #[arg(required = true, num_args = 1..=2)]
     pub scope: Vec<String>,
     /// How it is said.
+    #[command(flatten)]
+    pub saying: Saying,
+}
+
+/// A statement about what may be done at the signer's machine.
+#[derive(Debug, Args)]
+pub struct OnTask {
+    /// init, set-pin, `import SHA256` (of the bundle) or `activate SITE`, as the signer's command says it.
+    #[arg(required = true, num_args = 1..=2)]
+    pub task: Vec<String>,
+    /// Serial number of the token.
+    #[arg(long)]
+    pub token: String,
+    /// How it is said. Only with --offline FILE: the command takes files.
     #[command(flatten)]
     pub saying: Saying,
 }
@@ -186,6 +200,18 @@ pub async fn freeze(args: &OnScope, out: &mut impl Write) -> Result<()> {
     say(&desk, &args.saying, Says::Freeze(scope), u64::MAX, out).await
 }
 
+/// `officer administer`: a file for a command at the signer's machine.
+///
+/// # Errors
+/// When it names no task, or nobody says yes.
+pub async fn administer(args: &OnTask, out: &mut impl Write) -> Result<()> {
+    ensure!(args.saying.offline.is_some(), "say where to write it: --offline FILE");
+    let desk = Desk::load(&args.saying.common.config)?;
+    let deed = Deed::parse(&args.task.join(" ")).map_err(anyhow::Error::msg)?;
+    let task = Task { deed, token: args.token.clone() };
+    say(&desk, &args.saying, Says::Administer(task), u64::MAX, out).await
+}
+
 async fn ask_pending(desk: &Desk) -> Result<PendingReply> {
     let mut client = desk.connect().await?;
     let reply = client.pending(PendingRequest {}).await;
@@ -223,13 +249,14 @@ async fn say(
     let bytes = statement.encode();
     let signed = Signed { signature: key.sign(&bytes), statement: bytes };
     let digest = hex::encode(statement.digest());
+    let for_what = match statement.says {
+        Says::Administer(_) => "for the command that it is about (--statement FILE)",
+        _ => "for the inbox in its state folder",
+    };
     let said = match &saying.offline {
         Some(file) => {
             write(file, &signed)?;
-            format!(
-                "written to {}: hand it to the signer's host, for the inbox in its state folder",
-                file.display()
-            )
+            format!("written to {}: hand it to the signer's host, {for_what}", file.display())
         }
         None => {
             let Signed { statement, signature } = signed;

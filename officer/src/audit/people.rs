@@ -10,12 +10,15 @@ use policy::intent::RequestId;
 use policy::names::{KeyName, RuleName};
 use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
-use statement::{About, Paper, Says, Signed, Statement};
+use statement::{About, Deed, Paper, Says, Signed, Statement, Task};
 
 use crate::policies;
 
 /// An answer is written down up to a second after it was decided.
 const GRACE_SECONDS: u64 = 1;
+
+/// Something done at the signer's machine is written down when it is done: a large bundle is copied first.
+const DOING_SECONDS: u64 = 3_600;
 
 /// Everything that people had a part in.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,10 @@ pub(super) struct People {
     waits: HashMap<RequestId, Wait>,
     nonces: HashSet<(KeyName, [u8; 16])>,
     freezes: BTreeMap<[u8; 32], Frozen>,
+    /// What may be done at the signer's machine, and by whose word until when.
+    tasks: BTreeMap<Task, BTreeMap<KeyName, u64>>,
+    /// Whether any site was said to serve.
+    active: bool,
     statements: u64,
 }
 
@@ -57,6 +64,32 @@ impl People {
 
     pub(super) fn activate(&mut self, text: &str) {
         self.rules = policies::view(text, None).ok();
+    }
+
+    /// Something was done at the signer's machine; with any token where the entry names none.
+    pub(super) fn done(
+        &mut self,
+        deed: Deed,
+        token: Option<&str>,
+        unix_s: u64,
+    ) -> Result<(), String> {
+        let (mut by, mut used) = (BTreeSet::new(), Vec::new());
+        for (task, words) in &self.tasks {
+            if task.deed == deed && token.is_none_or(|token| task.token == token) {
+                let in_time = |until: &u64| unix_s <= until.saturating_add(DOING_SECONDS);
+                by.extend(words.iter().filter(|(_, until)| in_time(until)).map(|(name, _)| name));
+                used.push(task.clone());
+            }
+        }
+        // The first site under a policy that asks is the one that was there.
+        let first = matches!(deed, Deed::Activate(_)) && !self.active;
+        let enough = self.rules.as_ref().is_none_or(|rules| rules.may_administer(&by));
+        if !enough && !first {
+            return Err(format!("`{deed}` was done without the officers whom the policy asks"));
+        }
+        self.active |= matches!(deed, Deed::Activate(_));
+        self.tasks.retain(|task, _| !used.contains(task));
+        Ok(())
     }
 
     /// A request waits: its intent is what its transaction does, as far as this entry can tell.
@@ -116,6 +149,9 @@ impl People {
             }
             Says::Reject(about) | Says::Veto(about) => {
                 self.about(&about)?;
+            }
+            Says::Administer(task) => {
+                self.tasks.entry(task).or_default().insert(officer, until);
             }
             Says::Revoke(approval) => {
                 for wait in self.waits.values_mut() {

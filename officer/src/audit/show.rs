@@ -43,6 +43,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::OfficerSaid { .. } => "officer said",
         Event::FreezeLifted { .. } => "freeze lifted",
         Event::Considered(_) => "considered",
+        Event::Administered { .. } => "administered",
         _ => "unknown",
     }
 }
@@ -148,6 +149,7 @@ fn rarely(event: &Event) -> String {
             return words(&format!("import {what}{key}, token {serial}"));
         }
         Event::OpenedUnder { .. }
+        | Event::Administered { .. }
         | Event::PolicyProposed { .. }
         | Event::PolicyVetoed { .. }
         | Event::PolicyWithdrawn { .. } => return of_policy(event),
@@ -210,7 +212,7 @@ fn of_people(event: &Event) -> Option<String> {
     })
 }
 
-/// A policy that may follow the one in force, and what became of it.
+/// What is about the signer as a whole: its officers, who did what at its machine, which policy may follow.
 fn of_policy(event: &Event) -> String {
     match event {
         Event::PolicyProposed { version, digest, officers, due_unix, .. } => {
@@ -221,6 +223,9 @@ fn of_policy(event: &Event) -> String {
         Event::PolicyVetoed { digest, officers } => {
             let officers = words(&officers.join(", "));
             format!("sha256 {}, by {officers}", hex::encode(digest))
+        }
+        Event::Administered { what, serial, site } => {
+            words(&format!("{what}, token {serial}, site {}", hex::encode(site)))
         }
         Event::OpenedUnder { origin, network, officers, .. } => {
             let digest = hex::encode(Sha256::digest(officers));

@@ -8,6 +8,7 @@ use audit::entry::{Attested, Entry, Event, PaidOrder, Spend};
 use audit::tree::Tree;
 use bitcoin::Txid;
 use sha2::{Digest as _, Sha256};
+use statement::Deed;
 
 use super::coins::{self, SlotBytes};
 use super::governed;
@@ -151,8 +152,10 @@ impl Story {
             | Event::Service { .. }
             | Event::TailSetAside { .. }
             | Event::KeyState { .. }
-            | Event::Waived { .. }
-            | Event::PinChanged { .. } => Ok(()),
+            | Event::Waived { .. } => Ok(()),
+            Event::PinChanged { serial } => {
+                self.people.done(Deed::SetPin, Some(serial), self.last_ms / 1000)
+            }
             event => self.lock(seq, event),
         }
     }
@@ -204,6 +207,7 @@ impl Story {
         bundle: [u8; 32],
         records: [u32; 2],
     ) -> Result<(), String> {
+        self.people.done(Deed::Import(bundle), None, self.last_ms / 1000)?;
         let taproot = descriptor.starts_with("tr(");
         let imported = Imported { taproot, bundle, records, proven: [0, 0], failed: [None, None] };
         match self.wallets.insert(wallet.to_owned(), imported) {
@@ -265,6 +269,14 @@ impl Story {
             Event::OfficerSaid { statement, signature, key, .. } => {
                 self.people.hear(statement, signature, key, unix_s)
             }
+            Event::Administered { what, serial, site } => {
+                let deed = match what.as_str() {
+                    "init" => Deed::Init,
+                    "activate" => Deed::Activate(*site),
+                    _ => return Err("this program does not know what was done there".to_owned()),
+                };
+                self.people.done(deed, Some(serial), unix_s)
+            }
             Event::FreezeLifted { freeze, officers, .. } => {
                 self.people.lift(freeze, officers, unix_s)
             }
@@ -303,6 +315,7 @@ impl Story {
             return Ok(());
         };
         let (records, proven) = ([*external, *change], [*external_proven, *change_proven]);
+        self.people.done(Deed::Import(*bundle), None, self.last_ms / 1000)?;
         let imported = self.wallet(wallet)?;
         if imported.bundle != *before || bundle == before {
             return Err(format!("a bundle that \"{wallet}\" does not have was replaced"));

@@ -6,10 +6,12 @@ use audit::tree::{Frontier, leaf_hash};
 use ed25519_dalek::{Signer as _, SigningKey};
 use officer::audit::{At, Auditor, Report};
 use policy::first::FirstOfficers;
+use policy::names::KeyName;
 use sha2::{Digest as _, Sha256};
+use statement::{Deed, Says, Statement, Task};
 
 use crate::common::{Descriptors, Knobs, descriptor, policy_text};
-use crate::support::{opened, public, token};
+use crate::support::{NETWORK, opened, public, token};
 
 const BEGUN: u64 = 1_767_225_600;
 const HOUR: u64 = 3_600;
@@ -171,6 +173,63 @@ fn every_checkpoint_carries_those_officers() {
         let mut auditor = Auditor::new(public(&token()), &[note(officers)]);
         assert_eq!(auditor.entry(0, &entry).is_ok(), holds);
     }
+}
+
+/// An officer's word for something at the signer's machine, for an hour from so many hours after the beginning.
+fn said(officer: &str, nonce: u8, deed: Deed, hours: u64) -> At0 {
+    let seed = OFFICERS.iter().find(|(name, _)| *name == officer).unwrap().1;
+    let key = SigningKey::from_bytes(&[seed; 32]);
+    let statement = Statement {
+        says: Says::Administer(Task { deed, token: "41fc".to_owned() }),
+        log: origin(&public(&token())),
+        network: NETWORK.to_owned(),
+        officer: KeyName::parse(officer).unwrap(),
+        expires_unix: BEGUN + (hours + 1) * HOUR,
+        nonce: [nonce; 16],
+    };
+    let bytes = statement.encode();
+    let signature = key.sign(&bytes).to_bytes().to_vec();
+    let (way, key) = ("file".to_owned(), public(&key));
+    (hours, Event::OfficerSaid { statement: bytes, signature, key, way })
+}
+
+#[test]
+fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
+    let asks = text(2, 50_000) + "administer = \"2 of board\"\n";
+    let begun = [(0, opened()), (0, active(2, &asks, &["zoe"]))];
+    let after = |more: &[At0]| [begun.as_slice(), more].concat();
+    let pin = |hours| (hours, Event::PinChanged { serial: "41fc".to_owned() });
+    let import = |hours, bundle| {
+        let (wallet, descriptor) = ("hot".to_owned(), "wpkh(…)".to_owned());
+        let (tier, external, change) = ("token-hd".to_owned(), 1, 1);
+        let bundle = [bundle; 32];
+        (hours, Event::WalletImported { wallet, descriptor, tier, bundle, external, change })
+    };
+    let site = |hours, site| {
+        let (what, serial, site) = ("activate".to_owned(), "41fc".to_owned(), [site; 16]);
+        (hours, Event::Administered { what, serial, site })
+    };
+    let both =
+        |nonce, deed, hours| [said("ada", nonce, deed, hours), said("eve", nonce + 1, deed, hours)];
+    let with = |deed, last: At0| after(&[both(1, deed, 1).as_slice(), &[last]].concat());
+    let why = "without the officers";
+    audit(&with(Deed::SetPin, pin(1))).unwrap();
+    audit(&with(Deed::Import([7; 32]), import(1, 7))).unwrap();
+    refused(&with(Deed::Import([7; 32]), import(1, 8)), why);
+    refused(&with(Deed::SetPin, import(1, 7)), why);
+    refused(&with(Deed::SetPin, pin(9)), why);
+    refused(&after(&[said("ada", 1, Deed::SetPin, 1), pin(1)]), why);
+    // Once.
+    let twice = [both(1, Deed::SetPin, 1).as_slice(), &[pin(1), pin(1)]].concat();
+    refused(&after(&twice), why);
+    // The first site is the one that was there.
+    audit(&after(&[site(1, 1)])).unwrap();
+    refused(&after(&[site(1, 1), site(1, 2)]), why);
+    let second = [[site(1, 1)].as_slice(), &both(1, Deed::Activate([2; 16]), 1), &[site(1, 2)]];
+    audit(&after(&second.concat())).unwrap();
+    // Where nobody is asked, whoever is there does it.
+    let quiet = text(2, 50_000);
+    audit(&[(0, opened()), (0, active(2, &quiet, &["zoe"])), pin(1), import(1, 7)]).unwrap();
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub(super) fn section(
     let tighten = people::quorum(reader, &raw.tighten, None, everybody)?;
     let change = people::quorum(reader, &raw.change, raw.max_per_domain.as_ref(), everybody)?;
     let delay_seconds = reader.window(&raw.delay)?;
+    let administer = raw.administer.as_ref();
+    let administer = administer
+        .map(|at| people::quorum(reader, at, raw.max_per_domain.as_ref(), everybody))
+        .transpose()?;
     let veto = raw.veto.as_ref().map(|at| group(reader, at, everybody)).transpose()?;
     for (at, quorum) in [(&raw.tighten, &tighten), (&raw.change, &change)] {
         let names = everybody.members(quorum.groups());
@@ -39,7 +43,7 @@ pub(super) fn section(
             return Err(reader.fail(at, reason));
         }
     }
-    Ok(Governance { tighten, change, delay_seconds, veto })
+    Ok(Governance { tighten, change, delay_seconds, veto, administer })
 }
 
 fn group(reader: &Reader<'_>, at: &Text, everybody: People<'_>) -> Result<GroupName, PolicyError> {

@@ -17,7 +17,7 @@ use crate::log::Step;
 use crate::refusal::{Reason, Refusal};
 
 /// A statement may be valid for no longer than this, in seconds.
-const VALID_SECONDS_MAX: u64 = 31 * 86_400;
+pub(crate) const VALID_SECONDS_MAX: u64 = 31 * 86_400;
 
 /// What came of a statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -172,6 +172,11 @@ fn take(
             Ok((Vec::new(), format!("{} is frozen", scope_text(scope))))
         }
         Says::Unfreeze(statement) => unfreeze(app, ledger, said, statement, now),
+        // Heard by the command that does it, which alone knows the token: nothing is held ready here.
+        Says::Administer(_) => {
+            let text = "give this statement to the command at the signer's machine that it is for (--statement FILE)";
+            Err(Refusal::new(Reason::StatementNothing, text))
+        }
     }
 }
 

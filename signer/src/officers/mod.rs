@@ -11,3 +11,6 @@ pub mod testify;
 pub mod inbox;
 pub mod notices;
 pub mod grpc;
+
+pub(crate) use hear::VALID_SECONDS_MAX;
+pub(crate) use testify::holds;

@@ -66,7 +66,7 @@ pub fn testify(
 }
 
 /// Whether a statement that was taken in still counts: by the officer's key in this policy, in time, about this.
-pub(super) fn holds(
+pub(crate) fn holds(
     rules: &Rules,
     given: &Word,
     now_unix: u64,

@@ -42,5 +42,6 @@ mod abusing;
 mod postgres;
 mod racing;
 mod standby;
+mod administering;
 mod approving;
 mod replaying;

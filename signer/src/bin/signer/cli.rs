@@ -39,6 +39,9 @@ pub(crate) enum Command {
         /// Also writes the wrapping key here, as PEM.
         #[arg(long)]
         pem: Option<PathBuf>,
+        /// A file with an officer's statement, where the policy in force asks for them before a token gets more keys.
+        #[arg(long = "statement", value_name = "FILE")]
+        statements: Vec<PathBuf>,
     },
     /// Shows the wrapping key and its fingerprint, for a ceremony.
     WrappingKey {
@@ -59,6 +62,16 @@ pub(crate) enum Command {
         /// As for `serve`.
         #[arg(long)]
         clock_is_right: bool,
+        /// A file with an officer's statement, where the policy in force asks for them; once for each.
+        #[arg(long = "statement", value_name = "FILE")]
+        statements: Vec<PathBuf>,
+    },
+    /// Lets this machine serve with this token, where the policy in force has officers say which do: a site that was restored
+    /// without its state folder, or a second one. Without statements it says what they must sign. The signer must be down.
+    Activate {
+        /// A file with an officer's statement; once for each.
+        #[arg(long = "statement", value_name = "FILE")]
+        statements: Vec<PathBuf>,
     },
     /// Serves until it is told to end.
     Serve {
@@ -104,6 +117,9 @@ pub(crate) enum Command {
         /// Finish a change that was interrupted: find out whether the token has the new PIN (this may cost one try).
         #[arg(long)]
         finish: bool,
+        /// A file with an officer's statement, where the policy in force asks for them; once for each.
+        #[arg(long = "statement", value_name = "FILE")]
+        statements: Vec<PathBuf>,
     },
     /// About key-encryption keys of the scheme aes-kwp: how one comes into the token. People sit here, with a PIN that the
     /// service does not have, and no signer serves.

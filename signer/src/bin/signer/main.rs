@@ -20,7 +20,7 @@ use signer::{begin, doctor, init, kek, serve, set_pin};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Arguments, Command, Conformance, KekCommand, Lines, PinCommand, TokenCommand};
-use crate::import_bundle::import_bundle;
+use crate::import_bundle::{activate, import_bundle};
 use crate::key_commands::{run_key, run_token_key};
 use crate::needs::needs;
 
@@ -50,9 +50,10 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     // What starts workers comes first: once this process is confined it starts nothing any more.
     let mut changing = None;
-    if let Command::SetPin { token, new_pin_file, finish } = &arguments.command {
+    if let Command::SetPin { token, new_pin_file, finish, statements } = &arguments.command {
         let (token, new_pin_file) = (token.clone(), new_pin_file.clone());
-        let asked = set_pin::Asked { token, new_pin_file, finish: *finish };
+        let (finish, statements) = (*finish, statements.clone());
+        let asked = set_pin::Asked { token, new_pin_file, finish, statements };
         let told = set_pin::prepare(&config, &asked)?;
         let told = TokenConfig { starter: Some(Starter::start(&told)?.0), ..told };
         changing = Some((told, asked));
@@ -111,8 +112,9 @@ fn start_starters(config: &mut Config) -> anyhow::Result<Vec<Child>> {
 async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     match command {
-        Command::Init { officers, pem } => {
+        Command::Init { officers, pem, statements } => {
             let officers = begin::officers(&config, officers.as_deref())?;
+            begin::again(&config, &statements).await?;
             let keys =
                 init::init(&config.token, &config.state_dir, pem.as_deref(), &mut out).await?;
             begin::log(&config, &keys, officers.as_ref(), &mut out).await
@@ -126,10 +128,11 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
             }
             Ok(())
         }
-        Command::Import { bundle, wallet, clock_is_right } => {
+        Command::Activate { statements } => activate(&config, &statements).await,
+        Command::Import { bundle, wallet, clock_is_right, statements } => {
             let clock = Clock::system();
             let clock = if clock_is_right { clock.confirmed() } else { clock };
-            import_bundle(&config, &bundle, wallet, clock).await
+            import_bundle(&config, &bundle, wallet, clock, &statements).await
         }
         Command::Serve { clock_is_right, standby } => {
             serve(&config, clock_is_right, standby, starters).await

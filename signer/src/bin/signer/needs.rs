@@ -15,8 +15,8 @@ pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
         folder.unwrap_or(Path::new(".")).to_owned()
     };
     match command {
-        Command::Init { officers, pem } => Needs {
-            read: officers.iter().cloned().collect(),
+        Command::Init { officers, pem, statements } => Needs {
+            read: officers.iter().chain(statements).cloned().collect(),
             write: pem.iter().map(|file| folder(file)).collect(),
             ..Needs::default()
         },
@@ -29,17 +29,22 @@ pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
         Command::Kek { command: KekCommand::Import { file }, .. } => {
             Needs { read: vec![file.clone()], ..Needs::default() }
         }
-        Command::Import { bundle, .. } => Needs { read: vec![bundle.clone()], ..Needs::default() },
+        Command::Import { bundle, statements, .. } => {
+            let read = std::iter::once(bundle).chain(statements).cloned().collect();
+            Needs { read, ..Needs::default() }
+        }
+        Command::Activate { statements } => Needs { read: statements.clone(), ..Needs::default() },
         Command::Doctor { .. } => {
             Needs { read: vec![PathBuf::from(doctor::TIME_SYNCHRONISED)], ..Needs::default() }
         }
-        Command::SetPin { token, .. } => {
+        Command::SetPin { token, statements, .. } => {
             let named = match token {
                 Some(name) => config.token.standby.get(name),
                 None => Some(&config.token),
             };
             let file = named.and_then(|token| token.pin_file.as_deref());
-            Needs { write: file.map(folder).into_iter().collect(), ..Needs::default() }
+            let write = file.map(folder).into_iter().collect();
+            Needs { read: statements.clone(), write, ..Needs::default() }
         }
         Command::Serve { .. } => Needs { listens: true, ..Needs::default() },
         Command::TokenKey { command: TokenKeyCommand::Attest { out, .. } } => {

@@ -1,0 +1,210 @@
+//! What a person at the signer's machine does only with officers' signatures, where the policy in force says so
+//! (`administer` under `[governance]`): their statements come as files, are verified, written down and used up once. It never
+//! counts one for another log, token or task, and never does what they are for.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail, ensure};
+use audit::entry::Event;
+use policy::Rules;
+use policy::names::KeyName;
+use policy::people::OfficerKey;
+use statement::{Deed, Says, Signed, Statement, Task};
+
+use crate::config::Config;
+use crate::governing::governed_by;
+use crate::ledger::Ledger;
+use crate::log::{Clock, Log, Step};
+use crate::officers::{VALID_SECONDS_MAX, holds};
+use crate::start::StartError;
+
+/// Where the number of this machine's site is kept.
+const SITE: &str = "site";
+
+/// Takes in the statements in these files, and returns when enough officers have said that this may be done, now. Where nobody
+/// must be asked, there is nothing to do.
+///
+/// # Errors
+/// Saying which file does not count and why, or who must still sign what.
+pub async fn by_quorum(
+    log: &Log<Ledger>,
+    config: &Config,
+    clock: &Clock,
+    task: &Task,
+    files: &[PathBuf],
+) -> anyhow::Result<()> {
+    let rules = governed_by(log, config).await?;
+    let Some(rules) = rules.filter(|rules| rules.administer().is_some()) else {
+        ensure!(
+            files.is_empty(),
+            "the policy in force asks no officers for this: leave the statements away"
+        );
+        return Ok(());
+    };
+    for file in files {
+        hear(log, &rules, clock, task, file)
+            .await
+            .with_context(|| format!("{} does not count", file.display()))?;
+    }
+    let now = log.read(|ledger| ledger.not_before_latest(clock.unix_seconds()));
+    let by = log.read(|ledger| said_so(ledger, &rules, task, now));
+    if rules.may_administer(&by.iter().collect()) {
+        tracing::warn!(task = %task.deed, token = task.token, by = names(&by), "officers let this be done");
+        return Ok(());
+    }
+    let (quorum, origin) = (rules.administer().map(ToString::to_string), &log.opening().origin);
+    bail!(
+        "the policy in force has this done by {} alone, and so far said so: [{}]. Each of them signs, for the log {origin}: officer administer {} --token {} --offline FILE. Then give the files to this command (--statement FILE)",
+        quorum.unwrap_or_default(),
+        names(&by),
+        task.deed,
+        task.token
+    )
+}
+
+/// One officer's statement, written down once.
+async fn hear(
+    log: &Log<Ledger>,
+    rules: &Rules,
+    clock: &Clock,
+    task: &Task,
+    file: &Path,
+) -> anyhow::Result<()> {
+    let signed = Signed::from_file(&fs::read(file)?)?;
+    let claimed = Statement::parse(&signed.statement)?;
+    let officer = rules.officer(&claimed.officer);
+    let officer = officer
+        .with_context(|| format!("the policy in force has no officer \"{}\"", claimed.officer))?;
+    let OfficerKey::Ed25519(key) = officer.key else {
+        bail!(
+            "this signer verifies statements by Ed25519 keys only, and this officer's is another kind"
+        )
+    };
+    let said = signed.verify(&key)?;
+    let (origin, network) = (&log.opening().origin, rules.network().chain_id().to_string());
+    ensure!(said.log == *origin, "it is for the log {}, and this is {origin}", said.log);
+    ensure!(
+        said.network == network,
+        "it is for {}, and this signer is for {network}",
+        said.network
+    );
+    let Says::Administer(about) = &said.says else {
+        bail!("it says {}, and not that anything may be done here", said.says.verb())
+    };
+    ensure!(
+        about == task,
+        "it is for `{}` with token {}, and this is `{}` with token {}",
+        about.deed,
+        about.token,
+        task.deed,
+        task.token
+    );
+    let (statement, signature) = (signed.statement.clone(), signed.signature.to_vec());
+    let event = Event::OfficerSaid { statement, signature, key, way: "file".to_owned() };
+    let step = |ledger: &Ledger| {
+        let now = ledger.not_before_latest(clock.unix_seconds());
+        let already = ledger.people().task(task);
+        if already.iter().any(|word| word.statement == said.digest()) {
+            // Heard before, for this, and not used up: an earlier try was cut off.
+            Step::nothing(Ok(()))
+        } else if ledger.people().is_used(&said.officer, said.nonce) {
+            Step::nothing(
+                Err("it was counted before, and counts once: sign another one".to_owned()),
+            )
+        } else if now > said.expires_unix {
+            Step::nothing(Err(format!("it ended at {}, and it is {now}", said.expires_unix)))
+        } else if said.expires_unix > now.saturating_add(VALID_SECONDS_MAX) {
+            Step::nothing(Err("a statement is valid for at most 31 days".to_owned()))
+        } else {
+            Step::write(vec![event], Ok(()))
+        }
+    };
+    let (_, taken) = log.commit(step).await?;
+    taken.map_err(anyhow::Error::msg)
+}
+
+/// Whose word for this holds.
+fn said_so(ledger: &Ledger, rules: &Rules, task: &Task, now_unix: u64) -> BTreeSet<KeyName> {
+    let about = |says: &Says| matches!(says, Says::Administer(about) if about == task);
+    let words = ledger.people().task(task).iter();
+    let holding = words.filter(|word| holds(rules, word, now_unix, about));
+    holding.map(|word| word.officer.clone()).collect()
+}
+
+fn names(by: &BTreeSet<KeyName>) -> String {
+    by.iter().map(KeyName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether this machine, with this token, may serve. The first one under a policy that asks is the one that is there.
+///
+/// # Errors
+/// [`StartError::Site`] where officers must activate it first.
+pub async fn site_serves(
+    log: &Log<Ledger>,
+    state_dir: &Path,
+    rules: &Rules,
+    serial: &str,
+) -> Result<(), StartError> {
+    if rules.administer().is_none() {
+        return Ok(());
+    }
+    let site = site(state_dir)?;
+    let known = |ledger: &Ledger| ledger.people().sites().contains(&(site, serial.to_owned()));
+    if log.read(known) {
+        return Ok(());
+    }
+    if !log.read(|ledger| ledger.people().sites().is_empty()) {
+        let (site, token) = (hex::encode(site), serial.to_owned());
+        return Err(StartError::Site { site, token });
+    }
+    log.commit(|_| Step::write(vec![activated(site, serial)], ())).await?;
+    Ok(())
+}
+
+/// `signer activate`: officers let this machine serve with this token.
+///
+/// # Errors
+/// When too few of them signed for it, or the log does not take it.
+pub async fn activate(
+    log: &Log<Ledger>,
+    config: &Config,
+    clock: &Clock,
+    serial: &str,
+    files: &[PathBuf],
+) -> anyhow::Result<()> {
+    let site = site(&config.state_dir)?;
+    let task = Task { deed: Deed::Activate(site), token: serial.to_owned() };
+    by_quorum(log, config, clock, &task, files).await?;
+    log.commit(|_| Step::write(vec![activated(site, serial)], ())).await?;
+    Ok(())
+}
+
+fn activated(site: [u8; 16], serial: &str) -> Event {
+    Event::Administered { what: "activate".to_owned(), serial: serial.to_owned(), site }
+}
+
+/// This machine's number, drawn when it is asked for first. It is no secret.
+fn site(state_dir: &Path) -> Result<[u8; 16], StartError> {
+    let path = state_dir.join(SITE);
+    let failed = |source| StartError::SiteFile { path: path.clone(), source };
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let mut site = [0; 16];
+            let read = hex::decode_to_slice(text.trim_end(), &mut site);
+            read.map_err(|error| failed(std::io::Error::other(error)))?;
+            Ok(site)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut site = [0; 16];
+            getrandom::fill(&mut site)
+                .map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+            let fresh = path.with_extension("new");
+            let written = fs::write(&fresh, hex::encode(site) + "\n");
+            written.and_then(|()| fs::rename(&fresh, &path)).map_err(failed)?;
+            Ok(site)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}

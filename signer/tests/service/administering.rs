@@ -1,0 +1,177 @@
+//! What is done at the signer's machine where the policy asks officers: by as many as it says, for this log, token and task,
+//! in time and once; and a machine that they have not let serve does not.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use audit::entry::Event;
+use ed25519_dalek::{Signer as _, SigningKey};
+use policy::names::KeyName;
+use signer::administer;
+use signer::ledger::Ledger;
+use signer::log::{Clock, Log, Step};
+use signer::start::{open_log, open_token};
+use signer::token::Token;
+use statement::{Deed, Says, Signed, Statement, Task};
+
+use crate::common::{Knobs, policy_signatures, policy_text};
+use crate::house::House;
+
+const OFFICERS: [(&str, u8); 3] = [("ada", 31), ("cyd", 32), ("eve", 33)];
+
+fn key(name: &str) -> SigningKey {
+    let seed = OFFICERS.iter().find(|(known, _)| *known == name).map_or(66, |(_, seed)| *seed);
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+/// A signer whose policy asks two of three.
+async fn house() -> House {
+    let mut house = House::new().await;
+    house.close().await;
+    let mut more = String::new();
+    for (name, _) in OFFICERS {
+        let key = hex::encode(key(name).verifying_key().to_bytes());
+        more +=
+            &format!("[[officer]]\nname = \"{name}\"\ndomain = \"{name}\"\ned25519 = \"{key}\"\n");
+    }
+    more += "[[group]]\nname = \"board\"\nmembers = [\"ada\", \"cyd\", \"eve\"]\n[governance]\ntighten = \"1 of board\"\n\
+             change = \"2 of board\"\ndelay = \"48h\"\nadminister = \"2 of board\"\n";
+    let text = policy_text(&house.descriptors, &Knobs { version: 2, more, ..Knobs::default() });
+    fs::write(&house.config.policy, &text).unwrap();
+    fs::write(house.config.policy.with_extension("toml.sig"), policy_signatures(&text)).unwrap();
+    house
+}
+
+/// As a command has it.
+async fn at_the_machine(house: &House) -> (Arc<Token>, Log<Ledger>) {
+    let token = open_token(&house.config, house.config.token.clone()).await.unwrap();
+    let log = open_log(&house.config, &token, Clock::system()).await.unwrap();
+    (token, log)
+}
+
+async fn leave(token: Arc<Token>, log: Log<Ledger>) {
+    log.close().await.unwrap();
+    drop(log);
+    Arc::into_inner(token).unwrap().stop().await;
+}
+
+/// Statements as files.
+struct Desk {
+    folder: PathBuf,
+    log: String,
+    nonce: u8,
+}
+
+impl Desk {
+    fn file(&mut self, officer: &str, task: &Task, change: impl FnOnce(&mut Statement)) -> PathBuf {
+        self.nonce += 1;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let mut statement = Statement {
+            says: Says::Administer(task.clone()),
+            log: self.log.clone(),
+            network: asset::Network::Regtest.chain_id().to_string(),
+            officer: KeyName::parse(officer).unwrap(),
+            expires_unix: now + 3_600,
+            nonce: [self.nonce; 16],
+        };
+        change(&mut statement);
+        let bytes = statement.encode();
+        let signature = key(officer).sign(&bytes).to_bytes();
+        let path = self.folder.join(format!("{}.statement", self.nonce));
+        fs::write(&path, Signed { statement: bytes, signature }.to_file()).unwrap();
+        path
+    }
+}
+
+#[tokio::test]
+async fn a_task_needs_its_officers_for_this_token_and_log_in_time_and_once() {
+    let mut house = house().await;
+    house.open().await;
+    house.close().await;
+    let (token, log) = at_the_machine(&house).await;
+    let task = Task { deed: Deed::SetPin, token: token.info().serial };
+    let (folder, origin) = (house.folder().to_owned(), log.opening().origin.clone());
+    let mut desk = Desk { folder, log: origin, nonce: 0 };
+    let clock = Clock::system();
+    let asked = async |files: &[PathBuf]| {
+        let done = administer::by_quorum(&log, &house.config, &clock, &task, files).await;
+        done.map_err(|error| format!("{error:#}"))
+    };
+    let none = asked(&[]).await.unwrap_err();
+    assert!(none.contains("2 of board") && none.contains("administer set-pin"), "{none}");
+    // Each of these would be one too many if it counted.
+    let ada = desk.file("ada", &task, |_| {});
+    let one = asked(std::slice::from_ref(&ada)).await.unwrap_err();
+    assert!(one.contains("[ada]"), "{one}");
+    let other = |deed| Task { deed, ..task.clone() };
+    let import = other(Deed::Import([7; 32]));
+    let elsewhere = Task { token: "ffff".to_owned(), ..task.clone() };
+    for (file, why) in [
+        (desk.file("ada", &task, |_| {}), "[ada]"),
+        (desk.file("zoe", &task, |_| {}), "no officer \"zoe\""),
+        (desk.file("cyd", &import, |_| {}), "it is for `import"),
+        (desk.file("cyd", &elsewhere, |_| {}), "token ffff"),
+        (desk.file("cyd", &task, |s| s.log = "cofferdam/0000".to_owned()), "for the log"),
+        (desk.file("cyd", &task, |s| s.network = "bip122:0".to_owned()), "for bip122:0"),
+        (desk.file("cyd", &task, |s| s.expires_unix = 1_700_000_000), "it ended"),
+        (desk.file("cyd", &task, |s| s.expires_unix += 40 * 86_400), "31 days"),
+        (desk.file("cyd", &task, |s| s.officer = KeyName::parse("eve").unwrap()), "signature"),
+    ] {
+        let refused = asked(std::slice::from_ref(&file)).await.unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
+    let cyd = desk.file("cyd", &task, |_| {});
+    asked(std::slice::from_ref(&cyd)).await.unwrap();
+    // A try that was cut off is tried again, with the same files or without.
+    asked(&[ada.clone(), cyd.clone()]).await.unwrap_err();
+    asked(std::slice::from_ref(&cyd)).await.unwrap();
+    asked(&[]).await.unwrap();
+    // Done: used up.
+    let event = Event::PinChanged { serial: task.token.clone() };
+    log.commit(|_| Step::write(vec![event], ())).await.unwrap();
+    asked(&[]).await.unwrap_err();
+    let again = asked(&[ada, cyd]).await.unwrap_err();
+    assert!(again.contains("counts once"), "{again}");
+    leave(token, log).await;
+}
+
+#[tokio::test]
+async fn a_machine_that_officers_have_not_let_serve_does_not() {
+    let mut house = house().await;
+    // The one that is there when the policy comes into force is the first site, and stays one.
+    house.open().await;
+    house.close().await;
+    house.open().await;
+    house.close().await;
+    let site = house.config.state_dir.join("site");
+    let before = fs::read_to_string(&site).unwrap();
+    fs::remove_file(&site).unwrap();
+    let refused = signer::serve::run(&house.config, Clock::system()).await;
+    let refused = match refused {
+        Ok(_) => panic!("it started"),
+        Err(error) => error.to_string(),
+    };
+    assert!(refused.contains("was not activated"), "{refused}");
+    let number = fs::read_to_string(&site).unwrap();
+    assert!(number != before && refused.contains(number.trim()), "{refused}");
+
+    let (token, log) = at_the_machine(&house).await;
+    let serial = token.info().serial;
+    let mut number_bytes = [0; 16];
+    hex::decode_to_slice(number.trim(), &mut number_bytes).unwrap();
+    let task = Task { deed: Deed::Activate(number_bytes), token: serial.clone() };
+    let (folder, origin) = (house.folder().to_owned(), log.opening().origin.clone());
+    let mut desk = Desk { folder, log: origin, nonce: 0 };
+    let clock = Clock::system();
+    let by = ["ada", "eve"].map(|name| desk.file(name, &task, |_| {}));
+    let activate = async |files: &[PathBuf]| {
+        administer::activate(&log, &house.config, &clock, &serial, files).await
+    };
+    activate(&by[..1]).await.unwrap_err();
+    activate(&by[1..]).await.unwrap();
+    leave(token, log).await;
+    house.open().await;
+    house.close().await;
+}

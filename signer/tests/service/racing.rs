@@ -139,7 +139,7 @@ async fn race(mut house: House) {
         let (mut leaves, mut denied) = (0, 0);
         for entry in house.entries(before).await {
             match entry.event {
-                Event::Spend(spend) => leaves += u128::from(spend.fee) + u128::from(spend.external),
+                Event::Spend(spend) => leaves += spend.fee + spend.external,
                 Event::Denied { .. } => denied += 1,
                 _ => {}
             }

@@ -185,7 +185,7 @@ async fn logged(url: &str) -> (u128, BTreeMap<[u8; 16], Vec<u8>>) {
     let (mut leaves, mut answers) = (0, BTreeMap::new());
     for (_, bytes) in rows {
         match Entry::decode(&bytes).unwrap().event {
-            Event::Spend(spend) => leaves += u128::from(spend.fee) + u128::from(spend.external),
+            Event::Spend(spend) => leaves += spend.fee + spend.external,
             Event::Signed { request, transaction } => {
                 assert!(answers.insert(request, transaction).is_none(), "answered twice");
             }

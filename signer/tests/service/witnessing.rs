@@ -166,7 +166,7 @@ fn hashes(path: &[Vec<u8>]) -> Vec<Hash> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_let_out_before_the_witnesses_saw_it_and_readers_can_prove_it() {
-    let mut scene = Scene::new(2).await;
+    let mut scene = Box::pin(Scene::new(2)).await;
     scene.serve();
     let waits = |answer: &Result<(), Status>| refused_for(answer, "witness-unavailable");
     scene.sweeps_until(1, "refused without witnesses", waits).await;
@@ -262,7 +262,7 @@ async fn refuses_others(scene: &Scene) {
 /// The database and the state folder set back together: nothing on the signer's machine could tell.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signer_that_was_set_back_does_not_start_while_a_witness_remembers() {
-    let mut scene = Scene::new(1).await;
+    let mut scene = Box::pin(Scene::new(1)).await;
     let kept = scene.house.folder().join("yesterday");
     let state = scene.house.config.state_dir.clone();
     let files = ["log.sqlite", "checkpoint"];
@@ -293,7 +293,7 @@ async fn a_signer_that_was_set_back_does_not_start_while_a_witness_remembers() {
 /// A witness with two addresses serves the one that has the log, and tells the standby what it saw before that takes over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_witness_goes_with_the_log_to_the_standby() {
-    let mut first = Scene::new(1).await;
+    let mut first = Box::pin(Scene::new(1)).await;
     move_to_postgres(&mut first.house).await;
     let mut second = first.another().await;
     first.serve();

@@ -9,7 +9,7 @@ use asset::Network;
 use bitcoin::Address;
 use policy::Rules;
 use policy::conditions::{By, Deny, Limit, List, Require, Target, When, Window};
-use policy::governance::Governance;
+use policy::governance::{Governance, Recovery};
 use policy::people::{Group, Officer, OfficerKey};
 
 use crate::policies::{amount, bitcoin_network, first_address, list};
@@ -33,6 +33,9 @@ fn show_governance(governance: &Governance, out: &mut impl Write) -> Result<()> 
     writeln!(out, "  any change     proposed for {delay} first: {}", governance.change)?;
     if let Some(group) = &governance.veto {
         writeln!(out, "  a veto         by any one of {group}")?;
+    }
+    if let Some(Recovery { quorum, delay_seconds }) = &governance.recover {
+        writeln!(out, "  a recovery     proposed for {} first: {quorum}", span(*delay_seconds))?;
     }
     match &governance.administer {
         Some(quorum) => {
@@ -65,7 +68,8 @@ fn show_officer(officer: &Officer, out: &mut impl Write) -> Result<()> {
         OfficerKey::Ed25519(key) => format!("Ed25519 {}", hex::encode(key)),
         OfficerKey::P256(key) => format!("P-256 {}", hex::encode(key)),
     };
-    writeln!(out, "\nofficer     {}, of domain {}: {key}", officer.name, officer.domain)?;
+    let revoked = if officer.revoked { ", REVOKED: only their no counts" } else { "" };
+    writeln!(out, "\nofficer     {}, of domain {}: {key}{revoked}", officer.name, officer.domain)?;
     Ok(())
 }
 

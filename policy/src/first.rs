@@ -145,12 +145,13 @@ fn canonical(
     unfreeze: Option<&Quorum>,
 ) -> String {
     let mut lines = Vec::from([FIRST_LINE.to_string()]);
-    for Officer { name, key, domain } in officers {
+    for Officer { name, key, domain, revoked } in officers {
         let key = match key {
             OfficerKey::Ed25519(key) => format!("ed25519 {}", hex::encode(key)),
             OfficerKey::P256(key) => format!("p256 {}", hex::encode(key)),
         };
-        lines.push(format!("officer {name} of {domain}: {key}"));
+        let revoked = if *revoked { ", revoked" } else { "" };
+        lines.push(format!("officer {name} of {domain}: {key}{revoked}"));
     }
     for Group { name, members } in groups {
         let mut members: Vec<&str> = members.iter().map(KeyName::as_str).collect();

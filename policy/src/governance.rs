@@ -28,6 +28,17 @@ pub struct Governance {
     pub veto: Option<GroupName>,
     /// Who must sign for what is done at the signer's machine; `None`: whoever is there does it.
     pub administer: Option<Quorum>,
+    /// The way back when too many keys are lost for `change`.
+    pub recover: Option<Recovery>,
+}
+
+/// Who may bring a policy in when those who may otherwise cannot, and how much longer that takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovery {
+    /// Who must sign.
+    pub quorum: Quorum,
+    /// How long it is proposed, in seconds.
+    pub delay_seconds: u64,
 }
 
 /// What becomes of a policy that enough officers of the one in force have signed.
@@ -37,12 +48,14 @@ pub enum Next {
     AtOnce(Rules),
     /// Once it was proposed for so many seconds, and nobody who may has vetoed it.
     After(Rules, u64),
+    /// The same, signed by those who are there for when too many keys are lost. A revoked officer's veto does not stop it.
+    Recovery(Rules, u64),
 }
 
 impl Governance {
     /// What it says, a line each.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Self { tighten, change, delay_seconds, veto, administer } = self;
+        let Self { tighten, change, delay_seconds, veto, administer, recover } = self;
         let mut lines = Vec::from([
             format!("tighten: {tighten}"),
             format!("change: {change}"),
@@ -50,6 +63,9 @@ impl Governance {
         ]);
         lines.extend(veto.as_ref().map(|group| format!("veto: {group}")));
         lines.extend(administer.as_ref().map(|quorum| format!("administer: {quorum}")));
+        lines.extend(recover.as_ref().map(|Recovery { quorum, delay_seconds }| {
+            format!("recover: {quorum}, after {delay_seconds}")
+        }));
         lines
     }
 }
@@ -117,6 +133,9 @@ impl Rules {
         if enough {
             return Ok(Next::After(next, governance.delay_seconds));
         }
+        if let Some(recovery) = governance.recover.as_ref().filter(|one| met(&one.quorum)) {
+            return Ok(Next::Recovery(next, recovery.delay_seconds));
+        }
         let wanted = match tightens {
             true => format!("{}, or {}", governance.tighten, governance.change),
             false => governance.change.to_string(),
@@ -138,7 +157,8 @@ impl Rules {
     }
 
     /// Who of those that may has vetoed the policy with this text. Lines over policies that were vetoed `earlier`, by the
-    /// SHA-256 of their texts, have done what they were for, and are passed over.
+    /// SHA-256 of their texts, have done what they were for, and are passed over; so are those of revoked officers over a
+    /// `recovery`, which would else be stopped by the very keys it is to replace.
     ///
     /// # Errors
     /// [`PolicyError`] when a signature is wrong or by somebody who may not.
@@ -146,6 +166,7 @@ impl Rules {
         &self,
         vetoed: &SignedPolicy<'_>,
         earlier: &[[u8; 32]],
+        recovery: bool,
     ) -> Result<Vec<KeyName>, PolicyError> {
         bounded("signature file", vetoed.signatures, MAX_SIGNATURES)?;
         let group = self.governance().and_then(|governance| governance.veto.as_ref());
@@ -161,6 +182,7 @@ impl Rules {
         let mut by: BTreeSet<&KeyName> = BTreeSet::new();
         for (text, line) in vetoed.signatures.lines().zip(1..) {
             match signer(text, &message, &officers) {
+                Ok(officer) if recovery && self.is_revoked(officer) => {}
                 Ok(officer) => drop(by.insert(officer)),
                 Err(_) if done(text) => {}
                 Err(reason) => {
@@ -169,6 +191,12 @@ impl Rules {
             }
         }
         Ok(by.into_iter().cloned().collect())
+    }
+
+    /// Whether this officer's yes counts no more.
+    #[must_use]
+    pub fn is_revoked(&self, name: &KeyName) -> bool {
+        self.officer(name).is_some_and(|officer| officer.revoked)
     }
 
     /// Officers who can sign policies, with their keys.

@@ -18,6 +18,8 @@ pub struct Officer {
     pub key: OfficerKey,
     /// What one attacker reaches at once, such as a site.
     pub domain: DomainName,
+    /// Their key is lost, or somebody else's: their yes counts for nothing any more, and their no still does.
+    pub revoked: bool,
 }
 
 /// An officer's public key.
@@ -93,7 +95,7 @@ impl Quorum {
             wanted = wanted.saturating_add(share.count);
             room.insert((Node::Source, Node::Share(position)), share.count);
             for officer in by.iter().filter_map(|name| people.officer(name)) {
-                if !people.is_in(&officer.name, &share.groups) {
+                if officer.revoked || !people.is_in(&officer.name, &share.groups) {
                     continue;
                 }
                 let (person, domain) = (Node::Person(&officer.name), Node::Domain(&officer.domain));

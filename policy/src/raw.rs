@@ -149,6 +149,8 @@ pub(crate) struct RawOfficer {
     pub(crate) domain: Text,
     pub(crate) ed25519: Option<Text>,
     pub(crate) p256: Option<Text>,
+    #[serde(default)]
+    pub(crate) revoked: bool,
 }
 
 #[derive(Deserialize)]
@@ -227,6 +229,8 @@ pub(crate) struct RawGovernance {
     pub(crate) delay: Text,
     pub(crate) veto: Option<Text>,
     pub(crate) administer: Option<Text>,
+    pub(crate) recover: Option<Text>,
+    pub(crate) recover_delay: Option<Text>,
 }
 
 #[derive(Deserialize)]

@@ -126,7 +126,11 @@ fn a_veto_is_by_the_vetoing_group_and_over_this_text() {
     let now = load(&text(3, 10_000));
     let looser = text(4, 10_001);
     let veto = |message: &[u8], by: &[&str]| {
-        now.vetoed_by(&SignedPolicy { text: &looser, signatures: &signatures(message, by) }, &[])
+        now.vetoed_by(
+            &SignedPolicy { text: &looser, signatures: &signatures(message, by) },
+            &[],
+            false,
+        )
     };
     assert_eq!(veto(&veto_message(&looser), &["eve"]).unwrap(), [KeyName::parse("eve").unwrap()]);
     assert!(veto(&veto_message(&looser), &[]).unwrap().is_empty());
@@ -139,7 +143,7 @@ fn a_veto_is_by_the_vetoing_group_and_over_this_text() {
     let both = stale.clone() + &signatures(&veto_message(&looser), &["eve"]);
     let digest = *load(&other).digest();
     let by = |signatures: &str| {
-        now.vetoed_by(&SignedPolicy { text: &looser, signatures }, &[digest]).unwrap()
+        now.vetoed_by(&SignedPolicy { text: &looser, signatures }, &[digest], false).unwrap()
     };
     assert!(by(&stale).is_empty());
     assert_eq!(by(&both), [KeyName::parse("eve").unwrap()]);
@@ -229,4 +233,60 @@ fn who_is_asked_at_the_machine_is_said_by_a_quorum_that_can_be_met() {
     assert!(matches!(next(&rules, &text(5, 9_000), &["ada", "cyd", "eve"]), Ok(Next::After(..))));
     let never = asks.replacen("administer = \"2 of", "administer = \"4 of", 1);
     policy::signed::check(&never, rules.network()).unwrap_err();
+}
+
+fn revoked(text: &str, name: &str) -> String {
+    let at = format!("name = \"{name}\"\n");
+    let changed = text.replacen(&at, &(at.clone() + "revoked = true\n"), 1);
+    assert_ne!(changed, text, "{name}");
+    changed
+}
+
+#[test]
+fn an_officer_is_revoked_at_once_by_the_small_quorum_and_his_yes_counts_no_more() {
+    let now = load(&text(3, 10_000));
+    let without = revoked(&text(4, 10_000), "bob");
+    let Next::AtOnce(_) = next(&now, &without, &["eve"]).unwrap() else { panic!("not at once") };
+    let now = load(&without);
+    let looser = revoked(&text(5, 10_001), "bob");
+    refused(next(&now, &looser, &["bob", "cyd", "eve"]));
+    assert!(matches!(next(&now, &looser, &["ada", "cyd", "eve"]), Ok(Next::After(..))));
+    let back = text(5, 10_000);
+    refused(next(&now, &back, &["ada"]));
+    refused(next(&now, &back, &["bob"]));
+    // Not so many that a quorum could never be met again, and not beside anything else that governs.
+    let too_many = revoked(&revoked(&text(4, 10_000), "dan"), "eve");
+    policy::signed::check(&too_many, now.network()).unwrap_err();
+    let moved = without.replacen("domain = \"oslo\"", "domain = \"bern\"", 1);
+    assert_ne!(moved, without);
+    refused(next(&load(&text(3, 10_000)), &moved, &["eve"]));
+    // His no still counts.
+    let now = load(&revoked(&text(3, 10_000), "dan"));
+    let looser = revoked(&text(4, 10_001), "dan");
+    let no = signatures(&veto_message(&looser), &["dan"]);
+    let no = SignedPolicy { text: &looser, signatures: &no };
+    assert_eq!(now.vetoed_by(&no, &[], false).unwrap().len(), 1);
+    assert!(now.vetoed_by(&no, &[], true).unwrap().is_empty(), "but over a recovery");
+}
+
+#[test]
+fn when_too_many_keys_are_lost_the_recovering_quorum_has_its_own_longer_way() {
+    let with =
+        |version, max| text(version, max) + "recover = \"2 of risk\"\nrecover_delay = \"14d\"\n";
+    let now = load(&with(3, 10_000));
+    let looser = with(4, 10_001);
+    let found = next(&now, &looser, &["dan", "eve"]).unwrap();
+    assert!(matches!(found, Next::Recovery(_, 1_209_600)), "{found:?}");
+    // Who fills the usual quorum as well takes the usual way; too few take none; and what tightens is quicker by others.
+    assert!(matches!(next(&now, &looser, &["ada", "cyd", "dan", "eve"]), Ok(Next::After(..))));
+    refused(next(&now, &looser, &["eve"]));
+    assert!(matches!(next(&now, &with(4, 9_000), &["dan", "eve"]), Ok(Next::AtOnce(_))));
+    for wrong in [
+        with(4, 1).replacen("recover_delay = \"14d\"", "recover_delay = \"6d\"", 1),
+        with(4, 1).replacen("delay = \"48h\"", "delay = \"8d\"", 1),
+        with(4, 1).replacen("recover_delay = \"14d\"\n", "", 1),
+        with(4, 1).replacen("recover = \"2 of risk\"\n", "", 1),
+    ] {
+        policy::signed::check(&wrong, now.network()).unwrap_err();
+    }
 }

@@ -44,7 +44,9 @@ pub async fn in_force(
         return Ok(InForce { rules: now, next_unix: None });
     }
     let signed = SignedPolicy { text: &text, signatures: &signatures };
-    match now.next(&signed).map_err(|source| wrong(config, source))? {
+    let next = now.next(&signed).map_err(|source| wrong(config, source))?;
+    let recovery = matches!(next, Next::Recovery(..));
+    match next {
         Next::AtOnce(rules) if vetoed(log, rules.digest()) => {
             tracing::warn!("the policy file was vetoed: the one in force stays");
             Ok(InForce { rules: now, next_unix: None })
@@ -53,10 +55,17 @@ pub async fn in_force(
             activate(log, &config.state_dir, &rules).await?;
             Ok(InForce { rules, next_unix: None })
         }
-        Next::After(next, delay_seconds) => {
+        Next::After(next, delay_seconds) | Next::Recovery(next, delay_seconds) => {
+            if recovery {
+                tracing::error!(
+                    version = next.version(),
+                    "ALARM: a policy is to come in by those who are there for when keys are lost: veto it if that is not so"
+                );
+            }
             log.read(|ledger| servable(ledger, &config.state_dir, &next))?;
             let proposal = propose(log, &next, delay_seconds, clock).await?;
-            match veto(log, config, &now, &signed, proposal).await? {
+            let vetoes = Vetoes { now: &now, signed: &signed, recovery };
+            match veto(log, config, &vetoes, proposal).await? {
                 Ok(proposal) => follow(log, config, now, next, proposal, clock).await,
                 Err(unclear) => {
                     // It may have been meant for this text: nothing changes until somebody has looked.
@@ -161,12 +170,18 @@ async fn propose(
     Ok(Proposal { due_unix, vetoed: false })
 }
 
+/// What vetoes are held against.
+struct Vetoes<'a> {
+    now: &'a Rules,
+    signed: &'a SignedPolicy<'a>,
+    recovery: bool,
+}
+
 /// Reads the vetoes that lie beside the policy: what becomes of the proposal, or what is wrong with them.
 async fn veto(
     log: &Log<Ledger>,
     config: &Config,
-    now: &Rules,
-    signed: &SignedPolicy<'_>,
+    vetoes: &Vetoes<'_>,
     proposal: Proposal,
 ) -> Result<Result<Proposal, ConfigError>, LogError> {
     let path = config.policy_vetoes();
@@ -175,8 +190,9 @@ async fn veto(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ok(proposal)),
         Err(source) => return Ok(Err(ConfigError::Read { path, source })),
     };
+    let Vetoes { now, signed, recovery } = vetoes;
     let vetoed = SignedPolicy { text: signed.text, signatures: &signatures };
-    let officers = match now.vetoed_by(&vetoed, &log.read(Ledger::vetoed)) {
+    let officers = match now.vetoed_by(&vetoed, &log.read(Ledger::vetoed), *recovery) {
         Ok(officers) => officers,
         Err(source) => return Ok(Err(ConfigError::Policy { path, source })),
     };

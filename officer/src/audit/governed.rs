@@ -48,7 +48,7 @@ impl Governed {
                     return Err("this policy was vetoed".to_owned());
                 }
                 Next::AtOnce(_) => {}
-                Next::After(..) => match self.proposed.get(digest) {
+                Next::After(..) | Next::Recovery(..) => match self.proposed.get(digest) {
                     None => {
                         return Err("this policy was not proposed first, and had to be".to_owned());
                     }
@@ -84,7 +84,7 @@ impl Governed {
                 }
                 let delay = match active.gives_way(next).map_err(|error| error.to_string())? {
                     Next::AtOnce(_) => 0,
-                    Next::After(_, delay) => delay,
+                    Next::After(_, delay) | Next::Recovery(_, delay) => delay,
                 };
                 if *due_unix < now_unix.saturating_add(delay) {
                     return Err("the proposed policy is due sooner than its delay".to_owned());

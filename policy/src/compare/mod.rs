@@ -14,6 +14,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::people::Officer;
 use crate::rules::{Document, Rules, Tier};
 use names::{by_name, subset};
 
@@ -127,7 +128,13 @@ fn witnesses(before: &Rules, after: &Rules, said: &mut Comparison) {
 
 fn people(before: &Rules, after: &Rules, said: &mut Comparison) {
     for (name, before, after) in by_name(before.people(), after.people(), |one| &one.name) {
-        if before != after {
+        if before.is_some_and(|before| after == Some(&Officer { revoked: true, ..before.clone() }))
+        {
+            // Their yes was enough for less; their no still stops what it stopped.
+            if before != after {
+                said.tightens(format!("officer \"{name}\" is revoked"));
+            }
+        } else if before != after {
             said.governs(format!("officer \"{name}\" {}", became(&before, &after)));
         }
     }

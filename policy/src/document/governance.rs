@@ -3,12 +3,15 @@
 use alloc::format;
 
 use super::people;
-use crate::governance::Governance;
+use crate::governance::{Governance, Recovery};
 use crate::names::GroupName;
 use crate::people::{OfficerKey, People};
 use crate::raw::RawGovernance;
 use crate::reader::{Reader, Text};
 use crate::signed::PolicyError;
+
+/// A recovery takes no less.
+const RECOVERY_SECONDS_MIN: u64 = 7 * 86_400;
 
 pub(super) fn read(
     reader: &Reader<'_>,
@@ -30,8 +33,11 @@ pub(super) fn section(
     let administer = administer
         .map(|at| people::quorum(reader, at, raw.max_per_domain.as_ref(), everybody))
         .transpose()?;
+    let recover = recovery(reader, raw, delay_seconds, everybody)?;
     let veto = raw.veto.as_ref().map(|at| group(reader, at, everybody)).transpose()?;
-    for (at, quorum) in [(&raw.tighten, &tighten), (&raw.change, &change)] {
+    let recovering = raw.recover.as_ref().zip(recover.as_ref().map(|one| &one.quorum));
+    let signing = [(&raw.tighten, &tighten), (&raw.change, &change)].into_iter().chain(recovering);
+    for (at, quorum) in signing {
         let names = everybody.members(quorum.groups());
         let officers = names.into_iter().filter_map(|name| everybody.officer(name));
         if let Some(other) = officers.into_iter().find(|o| !matches!(o.key, OfficerKey::Ed25519(_)))
@@ -43,7 +49,31 @@ pub(super) fn section(
             return Err(reader.fail(at, reason));
         }
     }
-    Ok(Governance { tighten, change, delay_seconds, veto, administer })
+    Ok(Governance { tighten, change, delay_seconds, veto, administer, recover })
+}
+
+/// Slower than anything else, so that whoever is still there sees it in time.
+fn recovery(
+    reader: &Reader<'_>,
+    raw: &RawGovernance,
+    delay_seconds: u64,
+    everybody: People<'_>,
+) -> Result<Option<Recovery>, PolicyError> {
+    let (at, delay) = match (&raw.recover, &raw.recover_delay) {
+        (None, None) => return Ok(None),
+        (Some(at), Some(delay)) => (at, delay),
+        (Some(at), None) | (None, Some(at)) => {
+            return Err(reader.fail(at, "recover and recover_delay go together"));
+        }
+    };
+    let quorum = people::quorum(reader, at, raw.max_per_domain.as_ref(), everybody)?;
+    let seconds = reader.window(delay)?;
+    if seconds < RECOVERY_SECONDS_MIN || seconds < delay_seconds.saturating_mul(2) {
+        return Err(
+            reader.fail(delay, "a recovery takes at least a week, and twice as long as `delay`")
+        );
+    }
+    Ok(Some(Recovery { quorum, delay_seconds: seconds }))
 }
 
 fn group(reader: &Reader<'_>, at: &Text, everybody: People<'_>) -> Result<GroupName, PolicyError> {

@@ -29,7 +29,7 @@ pub(super) fn officers(
             return Err(reader.fail(at, format!("officer \"{}\" has this key already", same.name)));
         }
         let domain = reader.value(&raw.domain, DomainName::parse)?;
-        officers.push(Officer { name, key, domain });
+        officers.push(Officer { name, key, domain, revoked: raw.revoked });
     }
     officers.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(officers)
@@ -96,7 +96,7 @@ pub(super) fn quorum(
         if !quorum.is_filled(way, &people, &all) {
             let way: Vec<_> = way.iter().map(|share| format!("{share}")).collect();
             let reason = format!(
-                "nobody could ever give \"{}\": there are not enough different people, or too many of them in one domain",
+                "nobody could ever give \"{}\": there are not enough different people that are not revoked, or too many of them in one domain",
                 way.join(" and ")
             );
             return Err(reader.fail(at, reason));

@@ -133,6 +133,11 @@ fn take(
         let text = "this statement was counted before, and counts once: sign another one";
         return Err(Refusal::new(Reason::StatementUsed, text));
     }
+    let yes = matches!(said.says, Says::Approve(_) | Says::Unfreeze(_) | Says::Administer(_));
+    if yes && app.rules.is_revoked(officer) {
+        let text = format!("\"{officer}\" is revoked: only their no counts");
+        return Err(Refusal::new(Reason::StatementOfficer, text));
+    }
     let objects = |about: &About,
                    rule: fn(&policy::Rules, &RuleName, &KeyName) -> bool,
                    what: &str| {

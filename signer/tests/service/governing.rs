@@ -257,3 +257,61 @@ async fn the_first_policy_is_by_the_officers_that_the_log_began_with() {
     drop(app);
     house.close().await;
 }
+
+#[tokio::test]
+async fn a_stolen_key_is_revoked_at_once_and_replaced_by_a_recovery_it_cannot_stop() {
+    let mut house = House::new().await;
+    house.close().await;
+    let text = |house: &House, version| {
+        governed(house, version, 50_000) + "recover = \"1 of board\"\nrecover_delay = \"14d\"\n"
+    };
+    let revoked =
+        |text: String| text.replacen("name = \"eve\"\n", "name = \"eve\"\nrevoked = true\n", 1);
+    let first = text(&house, 2);
+    write(&house, &first, &policy_signatures(&first));
+    assert_eq!(version(&mut house, 0).await, 2);
+    // One of the others is enough. Of what she signs nothing counts from then on.
+    let without = revoked(text(&house, 3));
+    write(&house, &without, &by(&sign_message(&without), &["ada"]));
+    assert_eq!(version(&mut house, 0).await, 3);
+    let own = revoked(text(&house, 4)).replacen("50000 sat", "40000 sat", 2);
+    write(&house, &own, &by(&sign_message(&own), &["eve"]));
+    assert!(refusal(&house, 0).await.contains("1 of board"));
+
+    // Her no still counts, and stops that she is replaced in the usual way.
+    let other = hex::encode(SigningKey::from_bytes(&[77; 32]).verifying_key().to_bytes());
+    let hers = hex::encode(key("eve").verifying_key().to_bytes());
+    let replaced = |version| text(&house, version).replacen(&hers, &other, 1);
+    let (usual, recovery) = (replaced(4), replaced(5));
+    let veto = house.config.policy.with_extension("toml.veto");
+    write(&house, &usual, &by(&sign_message(&usual), &["ada", "cyd"]));
+    fs::write(&veto, by(&veto_message(&usual), &["eve"])).unwrap();
+    assert_eq!(version(&mut house, 1).await, 3);
+    assert_eq!(version(&mut house, 60).await, 3, "vetoed");
+    // Those who are left recover, slower, and not to be stopped by the key that is to go.
+    write(&house, &recovery, &by(&sign_message(&recovery), &["cyd"]));
+    fs::write(&veto, by(&veto_message(&recovery), &["eve"])).unwrap();
+    let days = 14 * 24;
+    for hours in [60, 60 + 49, 60 + 200, 60 + days - 1] {
+        assert_eq!(version(&mut house, hours).await, 3, "{hours}");
+    }
+    assert_eq!(version(&mut house, 60 + days + 1).await, 5);
+}
+
+#[tokio::test]
+async fn anybody_else_who_may_stops_a_recovery() {
+    let mut house = House::new().await;
+    house.close().await;
+    let text = |version, fee_budget| {
+        governed(&house, version, fee_budget) + "recover = \"1 of board\"\nrecover_delay = \"7d\"\n"
+    };
+    let (first, looser) = (text(2, 50_000), text(3, 60_000));
+    write(&house, &first, &policy_signatures(&first));
+    assert_eq!(version(&mut house, 0).await, 2);
+    write(&house, &looser, &by(&sign_message(&looser), &["cyd"]));
+    assert_eq!(version(&mut house, 0).await, 2);
+    let veto = house.config.policy.with_extension("toml.veto");
+    fs::write(veto, by(&veto_message(&looser), &["ada"])).unwrap();
+    assert_eq!(version(&mut house, 100).await, 2);
+    assert_eq!(version(&mut house, 200).await, 2);
+}

@@ -423,6 +423,22 @@ pub enum Event {
         /// The site's number; zeros where none is meant.
         site: [u8; 16],
     },
+    /// The clock is in doubt from here on: what must wait comes no nearer until an officer says what time it is.
+    ClockDoubted {
+        /// When time stands still for whoever waits, Unix seconds.
+        held_unix: u64,
+        /// Why, in a sentence.
+        reason: String,
+    },
+    /// Officers whose word is enough said what time it is, and the clock says the same: it is believed again.
+    ClockBelieved {
+        /// Number of the entry that began the doubt.
+        doubt: u64,
+        /// Policy version that says whose word is enough.
+        policy: u64,
+        /// Who they are.
+        officers: Vec<String>,
+    },
 }
 
 /// What entry 0 says, of either kind.

@@ -314,6 +314,11 @@ fn vectors() -> Vec<(Event, &'static str)> {
             "02d2092401770173\
              04040404040404040404040404040404",
         ),
+        (Event::ClockDoubted { held_unix: 300, reason: "r".to_owned() }, "02d20925ac020172"),
+        (
+            Event::ClockBelieved { doubt: 300, policy: 7, officers: vec!["a".to_owned()] },
+            "02d20926ac0207010161",
+        ),
     ]
 }
 

@@ -265,7 +265,7 @@ pub(crate) fn token_key_seeds() -> Vec<Vec<u8>> {
 }
 
 /// What is written of requests that wait for officers, and of what those say.
-fn of_people(spend: Spend) -> [Event; 5] {
+fn of_people(spend: Spend) -> [Event; 7] {
     let text = || "t".to_owned();
     let (request, root) = ([1; 16], [2; 32]);
     let reason = Reason { code: text(), text: text() };
@@ -281,6 +281,8 @@ fn of_people(spend: Spend) -> [Event; 5] {
         }),
         Event::WaitEnded { request, reason },
         Event::OfficerSaid { statement: vec![1], signature: vec![2], key: root, way: text() },
+        Event::ClockDoubted { held_unix: 300, reason: text() },
+        Event::ClockBelieved { doubt: 300, policy: 1, officers: vec![text()] },
         Event::FreezeLifted { freeze: root, policy: 1, officers: vec![text()] },
         Event::Considered(Considered {
             request,

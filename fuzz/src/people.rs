@@ -4,7 +4,7 @@ use policy::evidence::FreezeScope as Scope;
 use policy::intent::RequestId;
 use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
 use statement::intent::{Input, Ordered, Output, To};
-use statement::{About, Deed, Paper, PolicyRef, Says, Signed, Statement, Task};
+use statement::{About, Deed, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs};
 
 pub(crate) fn statement(data: &[u8]) {
     // The first line is the same in all of them.
@@ -51,6 +51,7 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
         Says::Veto(about),
         Says::Revoke([4; 32]),
         Says::Unfreeze([4; 32]),
+        Says::Time(TimeIs { unix: 300, doubt: 7 }),
         Says::Freeze(Scope::Everything),
         Says::Administer(Task { deed: Deed::Import([5; 32]), token: "41fc".to_owned() }),
         Says::Administer(Task { deed: Deed::SetPin, token: "41fc".to_owned() }),

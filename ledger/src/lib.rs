@@ -3,9 +3,10 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, payouts), `windows` (totals, ready when asked for),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `people` (what officers said, and what waits for them), `states`, `locks`, `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
+//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `people` (what officers said, and what waits for them), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod fold;
+mod clock;
 mod spends;
 mod windows;
 mod indexes;
@@ -31,6 +32,7 @@ use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
 use statement::{Deed, Signed};
 
+pub use clock::Doubt;
 pub use fold::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
@@ -65,6 +67,7 @@ pub struct Ledger {
     locks: Locks,
     nonces: Nonces,
     people: People,
+    clock: clock::Believed,
     latest_unix: u64,
 }
 
@@ -114,8 +117,8 @@ impl Ledger {
     pub fn evidence(&self, intent: &Intent, questions: &[Question], now_unix: u64) -> Evidence {
         let proven = |wallet: &WalletName| self.imports.wallet(wallet).map(|w| w.proven(true));
         let evidence = self.spends.evidence(intent, questions, now_unix, proven);
-        // What people said is added by whoever knows the policy's keys; no entry can doubt the clock yet.
-        evidence.time_held(None)
+        // What people said is added by whoever knows the policy's keys.
+        evidence.time_held(self.clock.doubt().map(|doubt| doubt.held_unix))
     }
 
     /// What was given out so far, as the question asks, whenever it was.
@@ -128,6 +131,31 @@ impl Ledger {
     #[must_use]
     pub fn not_before_latest(&self, clock_unix: u64) -> u64 {
         clock_unix.max(self.latest_unix)
+    }
+
+    /// The doubt about the clock that nobody has settled.
+    #[must_use]
+    pub fn doubt(&self) -> Option<Doubt> {
+        self.clock.doubt()
+    }
+
+    /// How far time has come for whoever waits: no further than where the clock came in doubt.
+    #[must_use]
+    pub fn waited_until(&self, clock_unix: u64) -> u64 {
+        let now = self.not_before_latest(clock_unix);
+        self.doubt().map_or(now, |doubt| now.min(doubt.held_unix))
+    }
+
+    /// When a signer that ran last wrote something, in Unix seconds.
+    #[must_use]
+    pub fn ran_unix(&self) -> u64 {
+        self.clock.ran_unix()
+    }
+
+    /// For how many seconds of the last day nobody wrote, were a signer to start now.
+    #[must_use]
+    pub fn stood_still(&self, clock_unix: u64) -> u64 {
+        self.clock.stood_still(self.not_before_latest(clock_unix))
     }
 
     /// When the last entry was written, in Unix seconds.
@@ -387,6 +415,7 @@ impl Fold for Ledger {
     fn apply(&mut self, seq: u64, entry: &Entry) -> Result<(), FoldError> {
         let unix_s = entry.unix_ms.checked_div(1000).unwrap_or_default();
         self.latest_unix = self.latest_unix.max(unix_s);
+        self.clock.take(seq, &entry.event, unix_s)?;
         match &entry.event {
             Event::Opened { .. } | Event::OpenedUnder { .. } => {
                 self.beginning = entry.event.begun().map(|begun| Beginning {
@@ -445,7 +474,10 @@ impl Fold for Ledger {
             | Event::Service { .. }
             | Event::TailSetAside { .. }
             | Event::Waived { .. }
-            | Event::KekImport { .. } => Ok(()),
+            | Event::PinChanged { .. }
+            | Event::KekImport { .. }
+            | Event::ClockDoubted { .. }
+            | Event::ClockBelieved { .. } => Ok(()),
             event => self.of_people(seq, event, unix_s),
         }
     }

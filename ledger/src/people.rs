@@ -222,6 +222,8 @@ impl People {
                     approvals.retain(|g| g.statement != approval || g.officer != officer);
                 }
             }
+            // What it settles has an entry of its own.
+            Says::Time(_) => {}
             Says::Freeze(scope) => {
                 let frozen = Frozen { scope, officer, at_unix: unix_s, lifting: Vec::new() };
                 self.freezes.insert(statement, frozen);

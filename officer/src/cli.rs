@@ -55,6 +55,8 @@ enum Command {
     Unfreeze(commands::OnStatement),
     /// Say that something may be done at the signer's machine, where the policy asks officers.
     Administer(commands::OnTask),
+    /// Say what time it is, when the signer's clock is in doubt. One of those whom `unfreeze` names is enough.
+    Time(commands::OnClock),
     /// Check and sign policies.
     #[command(subcommand)]
     Policy(Policy),
@@ -323,6 +325,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Freeze(args) => block_on(commands::freeze(&args, out)),
         Command::Administer(args) => block_on(commands::administer(&args, out)),
         Command::Unfreeze(args) => block_on(commands::on_statement(&args, Says::Unfreeze, out)),
+        Command::Time(args) => block_on(commands::tell_time(&args, out)),
         Command::Policy(Policy::Check { file, network }) => {
             policies::check(&file, network.as_deref(), out)
         }

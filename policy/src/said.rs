@@ -59,6 +59,16 @@ impl Rules {
         self.document.unfreeze.as_ref()
     }
 
+    /// Whether this officer's word about the time is enough: anybody's whom `unfreeze` names; where it names nobody, any
+    /// officer's.
+    #[must_use]
+    pub fn may_tell_time(&self, officer: &KeyName) -> bool {
+        match self.unfreeze() {
+            Some(quorum) => self.everybody().members(quorum.groups()).contains(officer),
+            None => self.officer(officer).is_some(),
+        }
+    }
+
     /// Whether these officers are enough to lift a freeze.
     #[must_use]
     pub fn may_unfreeze(&self, by: &BTreeSet<&KeyName>) -> bool {

@@ -221,7 +221,8 @@ async fn follow(
         );
         return Ok(InForce { rules: now, next_unix: None });
     }
-    let time = log.read(|ledger| ledger.not_before_latest(clock.unix_seconds()));
+    // A clock in doubt holds the delay.
+    let time = log.read(|ledger| ledger.waited_until(clock.unix_seconds()));
     if time < proposal.due_unix {
         return Ok(InForce { rules: now, next_unix: Some(proposal.due_unix) });
     }

@@ -30,7 +30,7 @@ use crate::log::{Clock, LogError, Step, Witnesses, stand_by};
 use crate::log_service::LogService;
 use crate::metrics::{self, About, NotServing};
 use crate::officers::grpc::OfficersService;
-use crate::officers::inbox;
+use crate::officers::{doubt, inbox};
 use crate::prove;
 use crate::refusal::{Reason, Refusal};
 use crate::split::Split;
@@ -41,8 +41,8 @@ use crate::token::Token;
 const PLACES: Places = Places::new(256, 64);
 
 /// How often it is looked whether the log was quiet for too long, and how long that is.
-const BEAT_EVERY: Duration = Duration::from_secs(600);
-const QUIET_MAX: Duration = Duration::from_secs(24 * 3_600);
+const BEAT_EVERY: Duration = Duration::from_secs(300);
+const QUIET_MAX: Duration = Duration::from_secs(1_200);
 /// A question for health is a service's name.
 const HEALTH_BYTES_MAX: usize = 1 << 10;
 /// Unread bytes a caller may have under way, by stream and by connection: this, times connections, is memory.
@@ -205,7 +205,8 @@ async fn overtaken(app: Option<Arc<App>>) -> LogError {
 async fn next_policy(app: Option<Arc<App>>) {
     let due = app.as_ref().and_then(|app| app.next_policy_unix);
     let (Some(app), Some(due)) = (app, due) else { return std::future::pending().await };
-    while app.clock.unix_seconds() < due {
+    // A clock in doubt holds it.
+    while app.log.read(|ledger| ledger.waited_until(app.clock.unix_seconds())) < due {
         tokio::time::sleep(HEALTH_EVERY).await;
     }
     tracing::info!("a proposed policy is due");
@@ -258,6 +259,7 @@ async fn run_from(
                 tokio::spawn(beat(Arc::clone(&app))),
                 tokio::spawn(freeing),
                 tokio::spawn(inbox::run(Arc::clone(&app), config.state_dir.clone())),
+                tokio::spawn(doubt::watch(Arc::clone(&app))),
             ];
             let door = Door::new(Known::Serving(Arc::clone(&app)), &config.limits);
             let service = Split::new(service);
@@ -454,7 +456,7 @@ async fn report(reporter: &HealthReporter, app: Option<&App>) -> Option<String> 
     problem
 }
 
-/// Writes down that the signer runs when nothing else was for a day.
+/// Writes down that the signer runs when nothing else was for a while, so that a start knows how long it stood still.
 async fn beat(app: Arc<App>) {
     loop {
         if let Err(error) = beat_once(&app).await {

@@ -25,6 +25,7 @@ use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, Witnesses};
 use crate::metrics::Tally;
+use crate::officers::doubt;
 use crate::officers::notices::Notices;
 use crate::records::{Records, RecordsError, bundle_path};
 use crate::refusal::{Reason, Refusal};
@@ -227,6 +228,7 @@ pub async fn start_from(
     };
     let log =
         open_witnessed_log(config, &token, clock.clone(), Arc::clone(witnesses), store).await?;
+    doubt::at_start(&log, &clock).await?;
     let InForce { rules, next_unix } = in_force(&log, config, &clock).await?;
     // The policy in force may name others than the file, which waits.
     witnesses.appoint(&rules);

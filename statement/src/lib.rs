@@ -13,5 +13,6 @@ mod lines;
 pub use intent::Paper;
 pub use lines::LineError;
 pub use said::{
-    About, Deed, PolicyRef, Says, Signed, Statement, StatementError, Task, parse_scope, scope_text,
+    About, Deed, PolicyRef, Says, Signed, Statement, StatementError, Task, TimeIs, parse_scope,
+    scope_text,
 };

@@ -14,8 +14,9 @@
 //! ```
 //!
 //! `approve`, `reject` and `veto` have these lines; `revoke` names the statement it takes back (`statement:`) in place of
-//! request, intent and policy, `unfreeze` the freeze it would lift (`statement:`), `freeze` its `scope:`, and `administer` what may be
-//! done at the signer's machine (`task:`) with which token (`token:`).
+//! request, intent and policy, `unfreeze` the freeze it would lift (`statement:`), `freeze` its `scope:`, `administer` what may be
+//! done at the signer's machine (`task:`) with which token (`token:`), and `time` says what time it is (`unix:`) and which
+//! doubt about the clock that settles (`doubt:`, the number of the log's entry).
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -71,6 +72,8 @@ pub enum Says {
     Unfreeze([u8; 32]),
     /// This may be done at the signer's machine, once, as far as I am concerned.
     Administer(Task),
+    /// So late it is.
+    Time(TimeIs),
 }
 
 /// What a person at the signer's machine may do, and with which token.
@@ -93,6 +96,15 @@ pub enum Deed {
     SetPin,
     /// The site with this number may serve.
     Activate([u8; 16]),
+}
+
+/// What time it is, against one doubt about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimeIs {
+    /// Unix seconds.
+    pub unix: u64,
+    /// Number of the log's entry that began the doubt.
+    pub doubt: u64,
 }
 
 /// One request, exactly.
@@ -153,6 +165,7 @@ impl Statement {
             }
             Says::Freeze(scope) => format!("scope: {}\n", scope_text(scope)),
             Says::Administer(task) => format!("task: {}\ntoken: {}\n", task.deed, task.token),
+            Says::Time(TimeIs { unix, doubt }) => format!("unix: {unix}\ndoubt: {doubt}\n"),
         };
         format!(
             "{FIRST_LINE}\nsays: {verb}\nlog: {log}\nnetwork: {network}\nofficer: {officer}\n{what}expires: {expires_unix}\nnonce: {}\n",
@@ -189,9 +202,14 @@ impl Statement {
                 let deed = lines.read("task", Deed::parse)?;
                 Says::Administer(Task { deed, token: lines.read("token", |t| visible(t, 64))? })
             }
+            "time" => Says::Time(TimeIs {
+                unix: lines.read("unix", number)?,
+                doubt: lines.read("doubt", number)?,
+            }),
             _ => {
                 let reason =
-                    "is none of approve, reject, veto, revoke, freeze, unfreeze, administer".into();
+                    "is none of approve, reject, veto, revoke, freeze, unfreeze, administer, time"
+                        .into();
                 return Err(LineError { line: 2, reason }.into());
             }
         };
@@ -220,6 +238,7 @@ impl Says {
             Self::Freeze(_) => "freeze",
             Self::Unfreeze(_) => "unfreeze",
             Self::Administer(_) => "administer",
+            Self::Time(_) => "time",
         }
     }
 
@@ -228,7 +247,11 @@ impl Says {
     pub fn about(&self) -> Option<&About> {
         match self {
             Self::Approve(about) | Self::Reject(about) | Self::Veto(about) => Some(about),
-            Self::Revoke(_) | Self::Freeze(_) | Self::Unfreeze(_) | Self::Administer(_) => None,
+            Self::Revoke(_)
+            | Self::Freeze(_)
+            | Self::Unfreeze(_)
+            | Self::Administer(_)
+            | Self::Time(_) => None,
         }
     }
 }

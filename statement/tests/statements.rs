@@ -13,7 +13,7 @@ use policy::intent::RequestId;
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
 use proptest::prelude::*;
 use statement::said::{SIGNED_BYTES_MAX, STATEMENT_BYTES_MAX};
-use statement::{About, PolicyRef, Says, Signed, Statement, StatementError};
+use statement::{About, PolicyRef, Says, Signed, Statement, StatementError, TimeIs};
 
 const HEAD: &str = "log: cofferdam/9f3a\n\
     network: bip122:0f9188f13cb7b2c71f2a335e3a4fc328\n\
@@ -57,6 +57,7 @@ fn the_bytes_are_these() {
         (Says::Veto(about()), "veto", ABOUT.to_owned()),
         (Says::Revoke([4; 32]), "revoke", NAMED.to_owned()),
         (Says::Unfreeze([4; 32]), "unfreeze", NAMED.to_owned()),
+        (Says::Time(TimeIs { unix: 300, doubt: 7 }), "time", "unix: 300\ndoubt: 7\n".to_owned()),
         (Says::Freeze(Scope::Everything), "freeze", scope("everything")),
         (Says::Freeze(Scope::Evacuation), "freeze", scope("evacuation")),
         (Says::Freeze(wallet()), "freeze", scope("wallet hot")),

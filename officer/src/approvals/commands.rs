@@ -14,13 +14,16 @@ use proto::{
     NotificationsRequest, PendingReply, PendingRequest, ShowReply, ShowRequest, SubmitRequest,
 };
 use serde_json::json;
-use statement::{About, Deed, Says, Signed, Statement, Task, parse_scope};
+use statement::{About, Deed, Says, Signed, Statement, Task, TimeIs, parse_scope};
 
 use super::decode::{Decoded, decode};
 use super::desk::{Desk, refusal};
 use super::show;
 use crate::key::{Key, fill};
 use crate::text::{parse_span, time, words};
+
+/// A word about the time is stale soon, in seconds.
+const TIME_VALID_SECONDS: u64 = 600;
 
 /// What every command needs.
 #[derive(Debug, Args)]
@@ -55,6 +58,17 @@ pub struct Saying {
 pub struct OnRequest {
     /// The request's id, as `officer pending` shows it.
     pub request: String,
+    /// How it is said.
+    #[command(flatten)]
+    pub saying: Saying,
+}
+
+/// A statement about the time.
+#[derive(Debug, Args)]
+pub struct OnClock {
+    /// Number of the log's entry that began the doubt, as `officer pending` shows it; without it, the signer is asked.
+    #[arg(long)]
+    pub doubt: Option<u64>,
     /// How it is said.
     #[command(flatten)]
     pub saying: Saying,
@@ -210,6 +224,28 @@ pub async fn administer(args: &OnTask, out: &mut impl Write) -> Result<()> {
     let deed = Deed::parse(&args.task.join(" ")).map_err(anyhow::Error::msg)?;
     let task = Task { deed, token: args.token.clone() };
     say(&desk, &args.saying, Says::Administer(task), u64::MAX, out).await
+}
+
+/// `officer time`: says what time it is by this machine's clock, against the doubt that the signer has, or the one that is
+/// named.
+///
+/// # Errors
+/// When there is no doubt, nobody says yes, or the signer says no.
+pub async fn tell_time(args: &OnClock, out: &mut impl Write) -> Result<()> {
+    let desk = Desk::load(&args.saying.common.config)?;
+    let doubt = match args.doubt {
+        Some(entry) => entry,
+        None => {
+            let clock = ask_pending(&desk).await?.clock;
+            clock.context("the signer's clock is not in doubt: there is nothing to settle")?.entry
+        }
+    };
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let when = time(unix);
+    let text = format!("this machine's clock says {when}: look at another one before you sign");
+    writeln!(to_people(&args.saying, out), "{text}")?;
+    let says = Says::Time(TimeIs { unix, doubt });
+    say(&desk, &args.saying, says, unix.saturating_add(TIME_VALID_SECONDS), out).await
 }
 
 async fn ask_pending(desk: &Desk) -> Result<PendingReply> {

@@ -18,6 +18,11 @@ pub(super) fn pending(reply: &PendingReply, out: &mut impl Write) -> Result<()> 
         reply.policy_version,
         hex::encode(&reply.policy_digest)
     )?;
+    if let Some(clock) = &reply.clock {
+        let (held, now) = (time(clock.held_unix), time(clock.now_unix));
+        writeln!(out, "CLOCK       in doubt since entry {}: time is held at {held}", clock.entry)?;
+        writeln!(out, "  it says     {now}; if that is right, say `officer time`")?;
+    }
     if reply.waiting.is_empty() {
         writeln!(out, "waiting     nothing")?;
     }

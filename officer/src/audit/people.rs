@@ -35,6 +35,8 @@ pub(super) struct People {
     /// Whether any site was said to serve.
     active: bool,
     statements: u64,
+    /// Which doubt about the clock an officer last said the time against.
+    times: BTreeMap<KeyName, u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -161,6 +163,9 @@ impl People {
             Says::Freeze(scope) => {
                 self.freezes.insert(digest, Frozen { scope, lifting: BTreeMap::new() });
             }
+            Says::Time(time) => {
+                self.times.insert(officer, time.doubt);
+            }
             Says::Unfreeze(freeze) => {
                 let frozen = self.freezes.get_mut(&freeze);
                 let frozen = frozen.ok_or("a freeze is to be lifted that is not there")?;
@@ -191,6 +196,21 @@ impl People {
             return Err("a freeze was lifted that not enough officers lifted".to_owned());
         }
         Ok(())
+    }
+
+    /// A doubt about the clock was settled, by somebody who may.
+    pub(super) fn settle(&self, doubt: u64, officers: &[String]) -> Result<(), String> {
+        let rules = self.rules()?;
+        let said = |name: &String| {
+            let officer = KeyName::parse(name).ok();
+            officer.is_some_and(|officer| {
+                self.times.get(&officer) == Some(&doubt) && rules.may_tell_time(&officer)
+            })
+        };
+        match !officers.is_empty() && officers.iter().all(said) {
+            true => Ok(()),
+            false => Err("the clock is believed again by nobody's word who may say so".to_owned()),
+        }
     }
 
     /// A transaction was given out: whoever had to approve it, by the rules that its spend says were met, had, and nothing

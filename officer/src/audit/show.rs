@@ -44,6 +44,8 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::FreezeLifted { .. } => "freeze lifted",
         Event::Considered(_) => "considered",
         Event::Administered { .. } => "administered",
+        Event::ClockDoubted { .. } => "clock doubted",
+        Event::ClockBelieved { .. } => "clock believed",
         _ => "unknown",
     }
 }
@@ -202,6 +204,12 @@ fn of_people(event: &Event) -> Option<String> {
         Event::OfficerSaid { statement, way, .. } => said(statement, way),
         Event::FreezeLifted { freeze, officers, .. } => {
             words(&format!("{} by {}", hex::encode(freeze), officers.join(", ")))
+        }
+        Event::ClockDoubted { held_unix, reason } => {
+            format!("time is held at {}: {}", time(*held_unix), words(reason))
+        }
+        Event::ClockBelieved { doubt, officers, .. } => {
+            format!("doubt of entry {doubt}, by {}", words(&officers.join(", ")))
         }
         Event::Considered(considered) => {
             let (request, coins) = (hex::encode(considered.request), considered.amounts.len());

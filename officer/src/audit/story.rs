@@ -36,6 +36,8 @@ pub struct Story {
     locked: std::collections::HashMap<String, u64>,
     born: HashSet<Vec<u8>>,
     people: People,
+    /// The entry that began the doubt about the clock, if it is in doubt.
+    doubt: Option<u64>,
     unverified: u64,
     /// A signed transaction that is still to be checked against what was allowed.
     check: Option<Check>,
@@ -230,12 +232,12 @@ impl Story {
                 Some(entry) if entry == *lock => Ok(()),
                 _ => Err("a client was freed that this entry did not lock".to_owned()),
             },
-            event => self.key_in_token(event),
+            event => self.key_in_token(seq, event),
         }
     }
 
     /// Keys that were born in the token or brought into it; no other kind of entry is known here.
-    fn key_in_token(&mut self, event: &Event) -> Result<(), String> {
+    fn key_in_token(&mut self, seq: u64, event: &Event) -> Result<(), String> {
         match event {
             Event::TokenKeyMade { public_key, .. } if self.born.insert(public_key.clone()) => {
                 Ok(())
@@ -245,12 +247,12 @@ impl Story {
             Event::TokenWalletBound { wallet, keys, indexes, .. } => {
                 self.bind(wallet, keys, *indexes)
             }
-            event => self.of_people(event),
+            event => self.of_people(seq, event),
         }
     }
 
     /// What waits for officers, and what they said; no other kind of entry is known here.
-    fn of_people(&mut self, event: &Event) -> Result<(), String> {
+    fn of_people(&mut self, seq: u64, event: &Event) -> Result<(), String> {
         let unix_s = self.last_ms / 1000;
         match event {
             Event::Awaiting(awaiting) => {
@@ -262,6 +264,19 @@ impl Story {
                 self.people.wait(awaiting)
             }
             Event::WaitEnded { request, .. } => self.people.end(*request),
+            Event::ClockDoubted { held_unix, .. } => {
+                let again = self.doubt.replace(seq).is_some();
+                match again || *held_unix > unix_s {
+                    true => Err("the clock was doubted twice, or from later on".to_owned()),
+                    false => Ok(()),
+                }
+            }
+            Event::ClockBelieved { doubt, officers, .. } => {
+                if self.doubt.take() != Some(*doubt) {
+                    return Err("a doubt about the clock was settled that was not there".to_owned());
+                }
+                self.people.settle(*doubt, officers)
+            }
             Event::Considered(considered) => {
                 coins::check_considered(considered)?;
                 self.request(&considered.request).map(drop)

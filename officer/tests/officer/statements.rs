@@ -8,7 +8,7 @@ use policy::intent::RequestId;
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
 use sha2::{Digest as _, Sha256};
 use statement::intent::Input;
-use statement::{About, Paper, PolicyRef, Says, Statement};
+use statement::{About, Paper, PolicyRef, Says, Statement, TimeIs};
 
 use crate::common::{self, Descriptors, Knobs};
 use crate::support::{
@@ -156,6 +156,19 @@ fn what_was_approved_was_approved() {
     let between = [heard(&freeze), lift("alice", 3), lift("bob", 4), lifted];
     frozen.splice(5..5, between);
     assert_eq!(audit(&frozen).unwrap().statements, 4);
+    let mut doubted = story();
+    doubted.splice(5..5, settled("bob", 5));
+    assert_eq!(audit(&doubted).unwrap().statements, 2);
+}
+
+/// The clock was doubted by entry 5, and an officer spoke against the doubt of this one.
+fn settled(officer: &str, doubt: u64) -> [Event; 3] {
+    let time = Says::Time(TimeIs { unix: 1_767_225_600, doubt });
+    [
+        Event::ClockDoubted { held_unix: 1_767_225_600, reason: String::new() },
+        heard(&says(officer, 9, time)),
+        Event::ClockBelieved { doubt: 5, policy: 1, officers: vec!["bob".to_owned()] },
+    ]
 }
 
 type Lie = (&'static str, fn(&mut Vec<Event>), u64, &'static str);
@@ -241,6 +254,39 @@ const LIES: &[Lie] = &[
         },
         7,
         "not enough",
+    ),
+    (
+        "the clock believed by nobody's word",
+        |s| {
+            let [doubted, _, believed] = settled("bob", 5);
+            s.splice(5..5, [doubted, believed]);
+        },
+        6,
+        "nobody's word",
+    ),
+    (
+        "the clock believed by another's word",
+        |s| drop(s.splice(5..5, settled("alice", 5))),
+        7,
+        "nobody's word",
+    ),
+    (
+        "the clock believed by a word about another doubt",
+        |s| drop(s.splice(5..5, settled("bob", 4))),
+        7,
+        "nobody's word",
+    ),
+    (
+        "the clock believed without a doubt",
+        |s| drop(s.splice(5..5, settled("bob", 5).into_iter().skip(1))),
+        6,
+        "not there",
+    ),
+    (
+        "the clock held later than it was",
+        |s| s.insert(5, Event::ClockDoubted { held_unix: 1_767_225_700, reason: String::new() }),
+        5,
+        "from later on",
     ),
     (
         "another fee in the intent",

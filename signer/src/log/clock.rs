@@ -18,6 +18,8 @@ const AHEAD_MS_MAX: u64 = 7 * 24 * 3_600_000;
 #[derive(Clone)]
 pub struct Clock {
     unix_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// The clock that whoever runs the machine can set.
+    machine_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     confirmed: bool,
 }
 
@@ -29,7 +31,7 @@ impl Clock {
     pub fn system() -> Self {
         // Before 1970 counts as 1970: the log never lets time run backwards anyway.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self::carried(since, since_boot)
+        Self::carried(since, since_boot).beside(machine_ms)
     }
 
     fn carried(since: Duration, running: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
@@ -43,7 +45,22 @@ impl Clock {
     /// A clock of one's own: Unix milliseconds.
     #[must_use]
     pub fn from_fn(unix_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { unix_ms: Arc::new(unix_ms), confirmed: false }
+        let unix_ms: Arc<dyn Fn() -> u64 + Send + Sync> = Arc::new(unix_ms);
+        Self { machine_ms: Arc::clone(&unix_ms), unix_ms, confirmed: false }
+    }
+
+    /// The same clock, beside one that can be set: Unix milliseconds.
+    #[must_use]
+    pub fn beside(self, machine_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { machine_ms: Arc::new(machine_ms), ..self }
+    }
+
+    /// By how many milliseconds the machine's clock is ahead of this one, which nobody can set.
+    #[must_use]
+    pub fn apart_ms(&self) -> i64 {
+        let (machine, ours) = ((self.machine_ms)(), self.unix_ms());
+        let ahead = i64::try_from(machine.abs_diff(ours)).unwrap_or(i64::MAX);
+        if machine >= ours { ahead } else { ahead.saturating_neg() }
     }
 
     /// The same clock, which a person has looked at: a log takes it even when its last entry is from long ago, or
@@ -82,6 +99,13 @@ impl Clock {
     pub fn unix_seconds(&self) -> u64 {
         self.unix_ms().checked_div(1000).unwrap_or_default()
     }
+}
+
+/// The machine's clock as it is now.
+fn machine_ms() -> u64 {
+    // Before 1970 counts as 1970.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Time since the machine was started, with what it slept.

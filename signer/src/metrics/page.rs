@@ -132,6 +132,9 @@ fn decisions(app: &App, page: &mut Page) {
     page.one("cofferdam_requests_waiting", "gauge", "requests that wait for their turn", waiting);
     let locked = app.log.read(|ledger| ledger.locks().iter().count());
     page.one("cofferdam_clients_locked", "gauge", "clients that an officer must free", locked);
+    let doubted = app.log.read(|ledger| ledger.doubt().is_some());
+    let help = "the clock is in doubt, and delays are held";
+    page.one("cofferdam_clock_in_doubt", "gauge", help, u8::from(doubted));
     page.one("cofferdam_policy_version", "gauge", "the policy in force", app.rules.version());
 }
 

@@ -11,8 +11,8 @@ use policy::intent::RequestId;
 use policy::names::ClientName;
 use proto::officers_server::{Officers, OfficersServer};
 use proto::{
-    FreezeInForce, Notification, NotificationsRequest, PaidBefore, PendingReply, PendingRequest,
-    ShowReply, ShowRequest, SubmitReply, SubmitRequest, WaitingRequest,
+    ClockDoubt, FreezeInForce, Notification, NotificationsRequest, PaidBefore, PendingReply,
+    PendingRequest, ShowReply, ShowRequest, SubmitReply, SubmitRequest, WaitingRequest,
 };
 use sha2::{Digest as _, Sha256};
 use statement::said::STATEMENT_BYTES_MAX;
@@ -159,9 +159,14 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
             at_unix: frozen.at_unix,
             lifting: frozen.lifting.iter().map(|given| given.officer.to_string()).collect(),
         });
-        crate::log::Step::nothing((now, waits, freezes.collect::<Vec<_>>()))
+        let clock = ledger.doubt().map(|doubt| ClockDoubt {
+            entry: doubt.seq,
+            held_unix: doubt.held_unix,
+            now_unix: app.clock.unix_seconds(),
+        });
+        crate::log::Step::nothing((now, waits, freezes.collect::<Vec<_>>(), clock))
     };
-    let (now, waits, freezes) = app.log.commit(step).await?.1;
+    let (now, waits, freezes, clock) = app.log.commit(step).await?.1;
     let mut waiting = Vec::with_capacity(waits.len());
     for (request, wait) in waits {
         let awaiting = awaiting(app, &wait).await?;
@@ -174,6 +179,7 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
         policy_digest: app.rules.digest().to_vec(),
         waiting,
         freezes,
+        clock,
     })
 }
 

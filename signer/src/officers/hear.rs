@@ -10,7 +10,7 @@ use policy::people::OfficerKey;
 use statement::{About, Says, Signed, Statement, scope_text};
 
 use super::paper::policy_ref;
-use super::{testify, wait};
+use super::{doubt, testify, wait};
 use crate::app::App;
 use crate::ledger::{Ledger, Wait};
 use crate::log::Step;
@@ -182,6 +182,7 @@ fn take(
             let text = "give this statement to the command at the signer's machine that it is for (--statement FILE)";
             Err(Refusal::new(Reason::StatementNothing, text))
         }
+        Says::Time(time) => doubt::settle(app, ledger, officer, *time),
     }
 }
 
@@ -277,6 +278,7 @@ fn tell(app: &App, said: &Statement, sentence: &str) {
     let kind = match &said.says {
         Says::Freeze(_) => "frozen",
         Says::Unfreeze(_) => "lifted",
+        Says::Time(_) => "clock",
         _ => "said",
     };
     let text = format!("{}: {sentence}", said.officer);

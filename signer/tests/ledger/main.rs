@@ -18,3 +18,4 @@ mod born;
 mod properties;
 mod nonces;
 mod totals;
+mod clock;

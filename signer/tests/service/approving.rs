@@ -25,7 +25,7 @@ use crate::sweeping::verify;
 
 pub(crate) const TWO_SITES: &str = "[[require]]\nname = \"large\"\nwhen = { lanes = [\"withdraw\"], above = \"0.0009 BTC\" }\n\
     approvals = \"2 of treasury\"\nmax_per_domain = 1\n";
-const SLOW: &str = "[[require]]\nname = \"slow\"\nwhen = { lanes = [\"withdraw\"] }\ndelay = \"1h\"\nveto = \"risk\"\n";
+pub(crate) const SLOW: &str = "[[require]]\nname = \"slow\"\nwhen = { lanes = [\"withdraw\"] }\ndelay = \"1h\"\nveto = \"risk\"\n";
 
 /// An officer's key, by the first letter of their name.
 fn key(name: &str) -> SigningKey {
@@ -61,7 +61,7 @@ pub(crate) fn people(rules: &str) -> Knobs {
 /// A signer whose officers are asked, and a line to it.
 pub(crate) struct Desk {
     pub(crate) house: House,
-    now: Arc<AtomicU64>,
+    pub(crate) now: Arc<AtomicU64>,
 }
 
 /// A payout of 100,000 sat of one coin.
@@ -89,7 +89,7 @@ impl Desk {
         self.now.fetch_add(seconds * 1000, Ordering::Relaxed);
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.now.load(Ordering::Relaxed) / 1000
     }
 
@@ -133,7 +133,7 @@ impl Desk {
         OfficersClient::new(self.house.channel("officers-desk").await)
     }
 
-    async fn pending(&self) -> PendingReply {
+    pub(crate) async fn pending(&self) -> PendingReply {
         self.client().await.pending(PendingRequest {}).await.unwrap().into_inner()
     }
 
@@ -157,7 +157,7 @@ impl Desk {
         }
     }
 
-    fn statement(&self, officer: &str, says: Says) -> Statement {
+    pub(crate) fn statement(&self, officer: &str, says: Says) -> Statement {
         static NONCE: AtomicU64 = AtomicU64::new(1);
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&NONCE.fetch_add(1, Ordering::Relaxed).to_le_bytes());
@@ -186,19 +186,19 @@ impl Desk {
         self.submit(&self.statement(officer, says)).await
     }
 
-    async fn refused(&self, statement: &Statement, code: &str) {
+    pub(crate) async fn refused(&self, statement: &Statement, code: &str) {
         let status = self.submit(statement).await.unwrap_err();
         assert_eq!(said(&status).1, [code], "{statement:?}");
     }
 }
 
-fn sign(statement: &Statement) -> Signed {
+pub(crate) fn sign(statement: &Statement) -> Signed {
     let bytes = statement.encode();
     let signature = key(statement.officer.as_str()).sign(&bytes).to_bytes();
     Signed { statement: bytes, signature }
 }
 
-fn clock(now: &Arc<AtomicU64>) -> Clock {
+pub(crate) fn clock(now: &Arc<AtomicU64>) -> Clock {
     let now = Arc::clone(now);
     Clock::from_fn(move || now.load(Ordering::Relaxed))
 }

@@ -13,9 +13,10 @@ use policy::signed::signature_line;
 use signer::begin;
 use signer::log::Clock;
 use signer::token::KeyFile;
+use statement::{Says, Signed, Statement, TimeIs};
 
 use crate::common::{Knobs, policy_signatures, policy_text};
-use crate::house::House;
+use crate::house::{House, until};
 
 const HOUR: u64 = 3_600;
 const OFFICERS: [(&str, u8, &str); 3] =
@@ -56,8 +57,37 @@ fn later(hours: u64) -> Clock {
     Clock::from_fn(move || clock.unix_ms() + hours * HOUR * 1_000)
 }
 
+/// An officer says what time it is, if the clock is in doubt; whether it was.
+async fn settle(house: &House) -> bool {
+    let app = house.app();
+    let Some(doubt) = app.log.read(signer::ledger::Ledger::doubt) else { return false };
+    let now = app.clock.unix_seconds();
+    let statement = Statement {
+        says: Says::Time(TimeIs { unix: now, doubt: doubt.seq }),
+        log: app.log.opening().origin.clone(),
+        network: asset::Network::Regtest.chain_id().to_string(),
+        officer: KeyName::parse("ada").unwrap(),
+        expires_unix: now + 600,
+        nonce: [u8::try_from(doubt.seq % 256).unwrap(); 16],
+    };
+    let bytes = statement.encode();
+    let signed = Signed { signature: key("ada").sign(&bytes).to_bytes(), statement: bytes };
+    let folder = signer::officers::inbox::folder(&house.config.state_dir);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("time.new"), signed.to_file()).unwrap();
+    fs::rename(folder.join("time.new"), folder.join("time.statement")).unwrap();
+    until("the clock to be believed", || app.log.read(signer::ledger::Ledger::doubt).is_none())
+        .await;
+    true
+}
+
+/// The policy in force; a clock in doubt holds the next one back until an officer has said what time it is.
 async fn version(house: &mut House, hours: u64) -> u64 {
     house.open_at(later(hours)).await;
+    if settle(house).await {
+        house.close().await;
+        house.open_at(later(hours)).await;
+    }
     let version = house.app().rules.version();
     house.close().await;
     version

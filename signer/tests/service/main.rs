@@ -46,3 +46,4 @@ mod standby;
 mod administering;
 mod approving;
 mod replaying;
+mod doubting;

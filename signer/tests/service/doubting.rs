@@ -1,0 +1,124 @@
+//! The clock in doubt: set while the signer runs, or after it stood still. What must wait comes no nearer until an officer says
+//! what time it is, and everything else goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use audit::entry::Event;
+use signer::ledger::{Doubt, Ledger};
+use statement::{Says, TimeIs};
+
+use crate::approving::{Desk, SLOW, clock, sign};
+use crate::house::until;
+
+impl Desk {
+    fn doubt(&self) -> Option<Doubt> {
+        self.house.app().log.read(Ledger::doubt)
+    }
+
+    /// Starts it again after so many seconds.
+    async fn stand_still(&mut self, seconds: u64) {
+        self.house.close().await;
+        self.pass(seconds);
+        self.house.open_at(clock(&self.now)).await;
+    }
+
+    async fn say_time(
+        &self,
+        officer: &str,
+        unix: u64,
+        doubt: u64,
+    ) -> Result<String, tonic::Status> {
+        self.say(officer, Says::Time(TimeIs { unix, doubt })).await
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_while_it_runs_holds_delays_until_an_officer_says_the_time() {
+    let mut desk = Desk::new(SLOW).await;
+    desk.house.close().await;
+    let ahead = Arc::new(AtomicU64::new(0));
+    let machine = {
+        let (now, ahead) = (Arc::clone(&desk.now), Arc::clone(&ahead));
+        move || now.load(Ordering::Relaxed) + ahead.load(Ordering::Relaxed)
+    };
+    desk.house.open_at(clock(&desk.now).beside(machine)).await;
+    let payout = desk.payout(1);
+    desk.waits(&payout, &["delay"]).await;
+    assert_eq!(desk.doubt(), None);
+    // A minute is what time services do.
+    ahead.store(60_000, Ordering::Relaxed);
+    signer::officers::doubt::look(&desk.house.app(), &mut 0).await.unwrap();
+    assert_eq!(desk.doubt(), None);
+    let before = desk.now();
+    ahead.store(3_600_000, Ordering::Relaxed);
+    until("a doubt", || desk.doubt().is_some()).await;
+    let doubt = desk.doubt().unwrap();
+    assert!((before..=desk.now()).contains(&doubt.held_unix), "{doubt:?}");
+    desk.pass(4_000);
+    desk.waits(&payout, &["delay"]).await;
+    let told = desk.pending().await.clock.unwrap();
+    assert_eq!((told.entry, told.held_unix), (doubt.seq, doubt.held_unix));
+
+    for (unix, entry) in [(desk.now() + 601, doubt.seq), (desk.now(), doubt.seq + 1)] {
+        let wrong = desk.statement("alice", Says::Time(TimeIs { unix, doubt: entry }));
+        desk.refused(&wrong, "statement-other").await;
+    }
+    desk.waits(&payout, &["delay"]).await;
+    desk.say_time("alice", desk.now() + 30, doubt.seq).await.unwrap();
+    assert_eq!((desk.doubt(), desk.pending().await.clock), (None, None));
+    desk.ask(&payout).await.unwrap();
+    // Said and done: the two clocks stay apart, and that is no new doubt.
+    signer::officers::doubt::look(&desk.house.app(), &mut 3_600_000).await.unwrap();
+    let again = desk.statement("alice", Says::Time(TimeIs { unix: desk.now(), doubt: doubt.seq }));
+    desk.refused(&again, "statement-nothing").await;
+}
+
+#[tokio::test]
+async fn a_signer_that_stood_still_for_too_long_believes_no_clock() {
+    let mut desk = Desk::new(SLOW).await;
+    let payout = desk.payout(1);
+    desk.waits(&payout, &["delay"]).await;
+    // An hour and a half is believed; a second one on the same day is not.
+    desk.stand_still(5_400).await;
+    assert_eq!(desk.doubt(), None);
+    let held = desk.now();
+    desk.stand_still(5_400).await;
+    let doubt = desk.doubt().unwrap();
+    assert!(doubt.held_unix <= held, "{doubt:?}");
+    // By its own clock the delay is over since long.
+    desk.ask(&payout).await.unwrap();
+    let other = desk.payout(2);
+    desk.waits(&other, &["delay"]).await;
+    desk.pass(4_000);
+    desk.waits(&other, &["delay"]).await;
+    // It is still in doubt after a restart, by the same entry, and a file settles it as well.
+    desk.stand_still(1).await;
+    assert_eq!(desk.doubt(), Some(doubt));
+    let time = desk.statement("bob", Says::Time(TimeIs { unix: desk.now(), doubt: doubt.seq }));
+    let folder = signer::officers::inbox::folder(&desk.house.config.state_dir);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("time.statement"), sign(&time).to_file()).unwrap();
+    until("the clock to be believed", || desk.doubt().is_none()).await;
+    desk.ask(&other).await.unwrap();
+    let believed = desk.house.entries(0).await.into_iter().filter_map(|entry| match entry.event {
+        Event::ClockBelieved { doubt, officers, .. } => Some((doubt, officers)),
+        _ => None,
+    });
+    assert_eq!(believed.collect::<Vec<_>>(), [(doubt.seq, vec!["bob".to_owned()])]);
+    // What was settled does not count again.
+    desk.stand_still(5_400).await;
+    assert_eq!(desk.doubt(), None);
+    let Event::Opened { checkpoint_key, .. } = desk.house.entries(0).await.remove(0).event else {
+        panic!("the log does not begin")
+    };
+    desk.house.close().await;
+    let database = desk.house.config.database_url();
+    let key = hex::encode(checkpoint_key);
+    let verified = tokio::task::spawn_blocking(move || {
+        let arguments = ["officer", "log", "verify", "--database", &database, "--key", &key];
+        let parsed = clap::Parser::try_parse_from(arguments).unwrap();
+        officer::cli::run(parsed, &mut Vec::new())
+    });
+    verified.await.unwrap().unwrap();
+}

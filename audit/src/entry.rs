@@ -312,7 +312,7 @@ pub enum Event {
     },
     /// A key-encryption key was brought into the token, or an import was opened or closed without one.
     KekImport {
-        /// `opened`, `imported` or `closed`.
+        /// `opening`, `opened`, `importing`, `imported`, `closing`, `closed`, `failed` or `forgotten`.
         what: String,
         /// Fingerprint of the one-time key that was made, or of the key that came in.
         key: Option<[u8; 32]>,

@@ -61,6 +61,7 @@ fn keys() -> Keys {
         sealing_spki: Some(vec![0x31; 40]),
         born: vec![vec![2; 33]],
         keks: vec![kek()],
+        forgotten_keks: vec![kek()],
     }
 }
 
@@ -107,6 +108,7 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
         Request::OpenImport(ImportOpening { known: vec![kek()], kwp_mechanism: 0x210a }),
         Request::ImportKek(import),
         Request::CloseImport,
+        Request::Attend(Binding { keys: keys(), schemes, challenge: [4; 32] }),
     ])
 }
 

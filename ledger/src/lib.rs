@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, payouts), `windows` (totals, ready when asked for),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `people` (what officers said, and what waits for them), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
+//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod fold;
 mod clock;
@@ -15,6 +15,7 @@ mod wallets;
 mod states;
 mod locks;
 mod born;
+mod keks;
 mod policies;
 mod listed;
 mod people;
@@ -37,6 +38,7 @@ pub use fold::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
 pub use born::{BornKey, BornKeys};
+pub use keks::{KekStep, Keks};
 pub use locks::Locks;
 pub use people::{Frozen, Objection, People, Wait, Word};
 pub use spends::{Given, Released};
@@ -61,6 +63,7 @@ pub struct Ledger {
     imports: Imports,
     key_states: states::KeyStates,
     born: born::BornKeys,
+    keks: Keks,
     requests: HashMap<RequestId, Request>,
     spends: Spends,
     attested: Attested,
@@ -229,6 +232,12 @@ impl Ledger {
         &self.born
     }
 
+    /// Key-encryption keys that were imported.
+    #[must_use]
+    pub fn keks(&self) -> &Keks {
+        &self.keks
+    }
+
     /// A request that was readable.
     #[must_use]
     pub fn request(&self, id: RequestId) -> Option<Request> {
@@ -385,8 +394,9 @@ impl Ledger {
                 let change = Replaced { records: *change, proven: *change_proven };
                 self.imports.replace(wallet, *before, *bundle, [external, change])
             }
-            Event::PinChanged { .. } => {
+            Event::PinChanged { serial } => {
                 self.people.done(&Deed::SetPin);
+                self.keks.pin_changed(serial);
                 Ok(())
             }
             Event::Proven { wallet, change, below } => self.imports.prove(wallet, *change, *below),
@@ -474,10 +484,9 @@ impl Fold for Ledger {
             | Event::Service { .. }
             | Event::TailSetAside { .. }
             | Event::Waived { .. }
-            | Event::PinChanged { .. }
-            | Event::KekImport { .. }
             | Event::ClockDoubted { .. }
             | Event::ClockBelieved { .. } => Ok(()),
+            Event::KekImport { what, key, serial } => self.keks.step(what, *key, serial),
             event => self.of_people(seq, event, unix_s),
         }
     }

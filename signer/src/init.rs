@@ -186,7 +186,8 @@ fn make_keys(
         Some(known) => {
             let (keys, made) = line.init()?;
             let (born, keks) = (known.born.clone(), known.keks.clone());
-            let keys = TokenKeys { born, keks, ..keys };
+            let forgotten_keks = known.forgotten_keks.clone();
+            let keys = TokenKeys { born, keks, forgotten_keks, ..keys };
             let others = TokenKeys { sealing_spki: None, ..keys.clone() };
             anyhow::ensure!(others == known, "the token holds other keys than those written down");
             file.write(&keys)?;

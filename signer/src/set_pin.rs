@@ -31,6 +31,8 @@ use crate::token::{Latch, Line, NewPin, TokenConfig, TokenError, sync_dir};
 pub struct Asked {
     /// A standby's name; the first token when not given.
     pub token: Option<String>,
+    /// A file with the old PIN, where that is not the service's.
+    pub old_pin_file: Option<PathBuf>,
     /// A file with the new PIN; asked for on the terminal when not given.
     pub new_pin_file: Option<PathBuf>,
     /// Finish a change that was interrupted.
@@ -66,8 +68,23 @@ pub fn prepare(config: &Config, asked: &Asked) -> anyhow::Result<TokenConfig> {
             new.display()
         );
     }
+    if let Some(old) = &asked.old_pin_file {
+        token.new_pin_for = token.pin_file.replace(old.clone());
+        token.pin = None;
+    }
     token.new_pin = Some(asked.new_pin_file.clone().map_or(NewPin::Prompt, NewPin::File));
     Ok(token)
+}
+
+/// The settings by which the log is opened meanwhile: with the PIN that the token has now.
+#[must_use]
+pub fn meanwhile(config: &Config, asked: &Asked) -> TokenConfig {
+    let mut token = config.token.clone();
+    if let (Some(old), None) = (&asked.old_pin_file, &asked.token) {
+        token.new_pin_for = token.pin_file.replace(old.clone());
+        token.pin = None;
+    }
+    token
 }
 
 /// The token that was named, and the folder of its latch.
@@ -94,7 +111,8 @@ pub async fn set_pin(
 ) -> anyhow::Result<()> {
     let (token, own_dir) = token(config, asked)?;
     let standby = token.clone();
-    let (pin_file, latch) = (token.pin_file, Latch::in_dir(&own_dir));
+    let pin_file = changing.new_pin_for.clone().or(token.pin_file);
+    let latch = Latch::in_dir(&own_dir);
     if asked.finish {
         let file = pin_file.context("no PIN file")?;
         let Some(serial) = finish_change(&latch, &changing, &file)? else {

@@ -124,6 +124,11 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// An import was cut off between the token's word and the log's.
+    #[error(
+        "the log does not say that the key-encryption key {0} was imported: its import was cut off; run `signer kek import` with its file again"
+    )]
+    KekNotLogged(String),
     /// TLS files.
     #[error("tls: {0}")]
     Tls(#[from] mtls::TlsError),
@@ -229,6 +234,7 @@ pub async fn start_from(
     let log =
         open_witnessed_log(config, &token, clock.clone(), Arc::clone(witnesses), store).await?;
     doubt::at_start(&log, &clock).await?;
+    imported(&log, config, &token)?;
     let InForce { rules, next_unix } = in_force(&log, config, &clock).await?;
     // The policy in force may name others than the file, which waits.
     witnesses.appoint(&rules);
@@ -426,6 +432,26 @@ fn belongs(log: &Log<Ledger>, config: &Config, keys: &TokenKeys) -> Result<(), S
         if logged != found {
             return Err(StartError::Foreign { what, logged, found });
         }
+    }
+    Ok(())
+}
+
+/// Every key-encryption key that is written down was imported, as the log has it.
+fn imported(log: &Log<Ledger>, config: &Config, token: &Token) -> Result<(), StartError> {
+    if config.token.wrapping()?.kwp_mechanism.is_none() {
+        return Ok(());
+    }
+    let unknown = log.read(|ledger| {
+        let keys = token.keys().kek_fingerprints();
+        keys.into_iter().find(|key| !ledger.keks().is_imported(key))
+    });
+    if let Some(key) = unknown {
+        return Err(StartError::KekNotLogged(hex::encode(key)));
+    }
+    if log.read(|ledger| ledger.keks().has_pin_of_import(&token.info().serial)) {
+        tracing::warn!(
+            "the token's PIN was not changed since a key-encryption key was imported: where the people who imported it had this PIN, hand the token over with `signer set-pin --old-pin-file`"
+        );
     }
     Ok(())
 }

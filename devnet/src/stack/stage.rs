@@ -110,7 +110,10 @@ impl Stage {
         };
         let made = keys::ceremony(&self.programs, &self.dir, account, &fingerprint)?;
         if account.tier == Tier::TokenHdKwp {
-            self.kek(&["import", text(&keys::kek(&self.dir, account.wallet))?])?;
+            let file = keys::kek(&self.dir, account.wallet);
+            let kek = bundle::KekFile::parse(&fs::read_to_string(&file)?)?;
+            let fingerprint = hex::encode(kek.fingerprint());
+            self.kek(&["import", text(&file)?, "--kek", &fingerprint])?;
         }
         Ok(made)
     }
@@ -119,7 +122,10 @@ impl Stage {
     fn open_import(&self) -> Result<String> {
         let attended = self.attended_pin();
         if !attended.exists() {
-            fs::copy(self.dir.join("token").join("user.pin"), attended)?;
+            // Until the token is the service's, what the service has as its PIN is not the token's.
+            let services = self.dir.join("token").join("user.pin");
+            fs::copy(&services, attended)?;
+            fs::write(services, "not the token's yet\n")?;
         }
         let pem = self.dir.join("ceremony").join("wrapping-key.pem");
         if pem.exists() {
@@ -141,7 +147,9 @@ impl Stage {
         let new = self.dir.join("signer").join("new.pin");
         fs::copy(self.attended_pin(), &new)?;
         fs::write(&new, "the service's own\n")?;
-        self.signer(&["set-pin", "--new-pin-file", text(&new)?])?;
+        let attended = self.attended_pin();
+        let (old, new_file) = (text(&attended)?, text(&new)?);
+        self.signer(&["set-pin", "--old-pin-file", old, "--new-pin-file", new_file])?;
         fs::remove_file(new)?;
         Ok(())
     }

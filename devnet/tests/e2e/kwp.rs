@@ -38,10 +38,26 @@ async fn children_under_key_encryption_keys_sweep_and_pay() {
 
     stack.signer.stop().unwrap();
     imports_that_are_not_ended_or_not_allowed(&stack);
-    let without = fs::read_to_string(config(&stack)).unwrap();
-    fs::write(config(&stack), without.replace("\"aes-kwp\"", "\"rsa-oaep-sha1\"")).unwrap();
+    let with = fs::read_to_string(config(&stack)).unwrap();
+    fs::write(config(&stack), with.replace("\"aes-kwp\"", "\"rsa-oaep-sha1\"")).unwrap();
     let said = stack.run_signer(&["import", bundle(&stack).as_str()]).unwrap_err().to_string();
     assert!(said.contains("aes-kwp") && said.contains("schemes"), "{said}");
+    fs::write(config(&stack), with).unwrap();
+    keys_that_the_log_does_not_know_keep_the_signer_down(&stack);
+}
+
+/// As if every import had been cut off before the log said that it was done: here there is another log.
+fn keys_that_the_log_does_not_know_keep_the_signer_down(stack: &Stack) {
+    let state = stack.dir().join("signer").join("state");
+    for entry in fs::read_dir(state).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() && !path.ends_with("token-keys.toml") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    stack.run_signer(&["init"]).unwrap();
+    let said = stack.run_signer(&["serve"]).unwrap_err().to_string();
+    assert!(said.contains("its import was cut off"), "{said}");
 }
 
 fn imports_that_are_not_ended_or_not_allowed(stack: &Stack) {
@@ -53,9 +69,14 @@ fn imports_that_are_not_ended_or_not_allowed(stack: &Stack) {
     };
     let said = open(services).unwrap_err().to_string();
     assert!(said.contains("service's own PIN file"), "{said}");
-    // Whoever keeps the token's PIN elsewhere has it: this test does.
+    let link = dir.join("link.pin");
+    fs::hard_link(services, &link).unwrap();
+    let said = open(link.to_str().unwrap()).unwrap_err().to_string();
+    assert!(said.contains("service's own PIN file"), "{said}");
+    // Whoever keeps the token's PIN elsewhere has it: this test does. Those who imported do not have it any more.
     let pin = dir.join("kept.pin");
     fs::copy(services, &pin).unwrap();
+    assert_ne!(fs::read(&pin).unwrap(), fs::read(dir.join("attended.pin")).unwrap());
     let pin = pin.to_str().unwrap();
     open(pin).unwrap();
     assert!(fs::read_to_string(&pem).unwrap().contains("PUBLIC KEY"));
@@ -64,21 +85,34 @@ fn imports_that_are_not_ended_or_not_allowed(stack: &Stack) {
         assert!(said.contains("signer kek close"), "{said}");
     }
     let old = dir.join("hot.kek");
-    let import = ["kek", "--pin-file", pin, "import", old.to_str().unwrap()];
-    // It was made for the import before this one, which stays open.
-    let said = stack.run_signer(&import).unwrap_err().to_string();
+    let kek = bundle::KekFile::parse(&fs::read_to_string(&old).unwrap()).unwrap();
+    let fingerprint = hex::encode(kek.fingerprint());
+    let import = |file: &std::path::Path, kek: &str| {
+        let file = file.to_str().unwrap();
+        stack.run_signer(&["kek", "--pin-file", pin, "import", file, "--kek", kek])
+    };
+    let said = import(&old, &"00".repeat(32)).unwrap_err().to_string();
+    assert!(said.contains("another key than the one that was compared"), "{said}");
+    // It was imported before, and by another one-time key: it does not end this import.
+    let said = import(&old, &fingerprint).unwrap_err().to_string();
     assert!(said.contains("made for another one-time key"), "{said}");
     let said = stack.run_signer(&["key", "list"]).unwrap_err().to_string();
     assert!(said.contains("signer kek close"), "{said}");
     let forged = dir.join("forged.kek");
     let text = fs::read_to_string(&old).unwrap();
     fs::write(&forged, text.replace("canary ", "canary 00")).unwrap();
-    let import = ["kek", "--pin-file", pin, "import", forged.to_str().unwrap()];
-    let said = stack.run_signer(&import).unwrap_err().to_string();
+    let said = import(&forged, &fingerprint).unwrap_err().to_string();
     assert!(said.contains("no key-encryption key as a ceremony"), "{said}");
     stack.run_signer(&["kek", "--pin-file", pin, "close"]).unwrap();
     let said = stack.run_signer(&["kek", "--pin-file", pin, "close"]).unwrap_err().to_string();
     assert!(said.contains("no import was open"), "{said}");
+    // With none open it is what goes on with an import that was cut off: the key is found there.
+    assert!(import(&old, &fingerprint).unwrap().contains("destroyed"));
+    // Both are needed.
+    let forget = |kek: &str| stack.run_signer(&["kek", "--pin-file", pin, "forget", kek]);
+    let said = forget(&fingerprint).unwrap_err().to_string();
+    assert!(said.contains("wallet \"hot\""), "{said}");
+    assert!(forget(&"00".repeat(32)).unwrap_err().to_string().contains("no such key"));
     stack.run_signer(&["key", "list"]).unwrap();
 }
 

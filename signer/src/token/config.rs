@@ -61,9 +61,15 @@ pub struct TokenConfig {
     /// Whether workers confine themselves: as the signer does.
     #[serde(skip)]
     pub sandbox: confine::Mode,
+    /// People import a key-encryption key: workers sign statements alone.
+    #[serde(skip)]
+    pub attending: bool,
     /// A new PIN for a worker that changes it.
     #[serde(skip)]
     pub new_pin: Option<NewPin>,
+    /// The file whose place the new PIN takes, where the old one is read from another.
+    #[serde(skip)]
+    pub new_pin_for: Option<PathBuf>,
     /// Who starts the workers, once the signer itself cannot.
     #[serde(skip)]
     pub starter: Option<Starter>,
@@ -141,10 +147,21 @@ impl TokenConfig {
     pub fn each(&self, state_dir: &Path) -> Vec<(Option<String>, Self, PathBuf)> {
         let standby = |(name, standby): (&String, &Self)| {
             let dir = super::standby_dir(state_dir).join(name);
-            (Some(name.clone()), standby.alone(), dir)
+            (Some(name.clone()), self.of_standby(standby).alone(), dir)
         };
         let first = (None, self.alone(), state_dir.to_path_buf());
         std::iter::once(first).chain(self.standby.iter().map(standby)).collect()
+    }
+
+    /// A standby's settings as they are used: the same keys, so the same schemes; a module may have its own number for one.
+    #[must_use]
+    pub fn of_standby(&self, standby: &Self) -> Self {
+        Self {
+            refuse_softhsm: self.refuse_softhsm,
+            schemes: self.schemes.clone(),
+            kwp_mechanism: standby.kwp_mechanism.or(self.kwp_mechanism),
+            ..standby.clone()
+        }
     }
 
     /// One worker of this token alone: enough for a checkpoint.

@@ -30,6 +30,8 @@ pub struct TokenKeys {
     pub born: Vec<PublicKey>,
     /// Key-encryption keys that were imported, each by the canary under it.
     pub keks: Vec<Vec<u8>>,
+    /// Those of them that nothing uses any more.
+    pub forgotten_keks: Vec<Vec<u8>>,
 }
 
 impl TokenKeys {
@@ -49,6 +51,11 @@ impl TokenKeys {
     #[must_use]
     pub fn kek_fingerprints(&self) -> Vec<[u8; 32]> {
         self.keks.iter().map(|canary| bundle::kek::fingerprint(canary)).collect()
+    }
+
+    /// Every key-encryption key that the token may hold.
+    pub(crate) fn known_keks(&self) -> Vec<Kek> {
+        self.keks.iter().chain(&self.forgotten_keks).map(|canary| kek(canary)).collect()
     }
 
     /// The wrapping key as PEM.
@@ -71,6 +78,7 @@ impl TokenKeys {
             sealing_spki: self.sealing_spki.clone(),
             born: self.born.iter().map(|key| key.serialize().to_vec()).collect(),
             keks: self.keks.iter().map(|canary| kek(canary)).collect(),
+            forgotten_keks: self.forgotten_keks.iter().map(|canary| kek(canary)).collect(),
         }
     }
 
@@ -83,6 +91,7 @@ impl TokenKeys {
             sealing_spki: keys.sealing_spki,
             born: Vec::new(),
             keks: keys.keks.into_iter().map(|kek| kek.canary).collect(),
+            forgotten_keks: keys.forgotten_keks.into_iter().map(|kek| kek.canary).collect(),
         }
     }
 }
@@ -124,6 +133,8 @@ struct Stored {
     born: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     keks: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    forgotten_keks: Vec<String>,
 }
 
 impl KeyFile {
@@ -149,6 +160,10 @@ impl KeyFile {
             let bytes = hex::decode(text).map_err(|error| damaged(error.to_string()))?;
             bytes.try_into().map_err(|_| damaged("a key is not 32 bytes".into()))
         };
+        let canaries = |texts: &[String]| -> Result<Vec<Vec<u8>>, TokenError> {
+            let decode = |text| hex::decode(text).map_err(|error| damaged(error.to_string()));
+            texts.iter().map(decode).collect()
+        };
         Ok(Some(TokenKeys {
             wrapping_spki: hex::decode(&stored.wrapping_spki)
                 .map_err(|error| damaged(error.to_string()))?,
@@ -163,11 +178,8 @@ impl KeyFile {
                 .iter()
                 .map(|key| PublicKey::from_str(key).map_err(|error| damaged(error.to_string())))
                 .collect::<Result<_, _>>()?,
-            keks: stored
-                .keks
-                .iter()
-                .map(|canary| hex::decode(canary).map_err(|error| damaged(error.to_string())))
-                .collect::<Result<_, _>>()?,
+            keks: canaries(&stored.keks)?,
+            forgotten_keks: canaries(&stored.forgotten_keks)?,
         }))
     }
 
@@ -190,6 +202,7 @@ impl KeyFile {
             sealing_spki: keys.sealing_spki.as_ref().map(hex::encode),
             born: keys.born.iter().map(ToString::to_string).collect(),
             keks: keys.keks.iter().map(hex::encode).collect(),
+            forgotten_keks: keys.forgotten_keks.iter().map(hex::encode).collect(),
         };
         let text = toml::to_string(&stored)
             .map_err(|error| TokenError::state("write", &self.path, &error))?;
@@ -232,6 +245,7 @@ mod tests {
             sealing_spki: None,
             born: Vec::new(),
             keks: Vec::new(),
+            forgotten_keks: Vec::new(),
         }
     }
 
@@ -245,6 +259,7 @@ mod tests {
         for sealing in [None, Some(vec![8; 422])] {
             keys.sealing_spki = sealing;
             keys.keks.push(vec![9; 144]);
+            keys.forgotten_keks.push(vec![8; 144]);
             file.write(&keys).unwrap();
             assert_eq!(file.require().unwrap(), keys);
         }

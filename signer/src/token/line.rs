@@ -24,6 +24,7 @@ pub(crate) struct Line {
     info: TokenInfo,
     start_time: Duration,
     schemes: Schemes,
+    attending: bool,
 }
 
 impl Line {
@@ -51,7 +52,10 @@ impl Line {
             model: String::new(),
         };
         let (start_time, schemes) = (config.start_time(), config.wrapping()?);
-        let mut line = Self { stream, child, info: nobody, start_time, schemes };
+        let attending = config.attending;
+        // While people import, what key-encryption keys there are is for the import to say.
+        let schemes = if attending { Schemes { kwp_mechanism: None, ..schemes } } else { schemes };
+        let mut line = Self { stream, child, info: nobody, start_time, schemes, attending };
         let time = line.start_time;
         match line.ask(&Request::Hello { version: token_wire::VERSION }, time)? {
             Reply::Hello { version: token_wire::VERSION, .. } => {}
@@ -122,7 +126,9 @@ impl Line {
         let wanted = keys.to_wire();
         let schemes = self.schemes;
         let binding = Binding { keys: wanted.clone(), schemes, challenge };
-        match self.ask(&Request::Bind(binding), self.start_time)? {
+        let question =
+            if self.attending { Request::Attend(binding) } else { Request::Bind(binding) };
+        match self.ask(&question, self.start_time)? {
             Reply::Bound { keys, proofs, .. } if keys == wanted => {
                 check_proofs(&keys, &schemes, &proofs, &challenge)
             }
@@ -154,7 +160,7 @@ impl Line {
         known: &TokenKeys,
         kwp_mechanism: u64,
     ) -> Result<Vec<u8>, TokenError> {
-        let opening = ImportOpening { known: known.to_wire().keks, kwp_mechanism };
+        let opening = ImportOpening { known: known.known_keks(), kwp_mechanism };
         match self.ask(&Request::OpenImport(opening), self.start_time)? {
             Reply::ImportOpened { spki } => Ok(spki),
             other => Err(unexpected(&other)),
@@ -174,7 +180,7 @@ impl Line {
             import_key: file.import_key,
             wrapped: file.wrapped.clone(),
             kek: Kek { fingerprint: file.fingerprint(), canary: file.canary.clone() },
-            known: known.to_wire().keks,
+            known: known.known_keks(),
             kwp_mechanism,
             challenge,
         };

@@ -42,13 +42,7 @@ impl Member {
     pub(super) fn all(config: &TokenConfig, state_dir: &Path) -> Result<Vec<Self>, TokenError> {
         let mut members = vec![Self::new(None, config.clone(), state_dir.to_path_buf())?];
         for (name, standby) in &config.standby {
-            // The same keys, so the same schemes; a module may have its own number for one.
-            let standby = TokenConfig {
-                refuse_softhsm: config.refuse_softhsm,
-                schemes: config.schemes.clone(),
-                kwp_mechanism: standby.kwp_mechanism.or(config.kwp_mechanism),
-                ..standby.clone()
-            };
+            let standby = config.of_standby(standby);
             let dir = standby_dir(state_dir).join(name);
             std::fs::create_dir_all(&dir)
                 .map_err(|error| TokenError::state("make", &dir, &error))?;

@@ -86,6 +86,23 @@ mod tests {
     }
 
     #[test]
+    fn a_standby_has_the_first_ones_schemes_and_a_number_of_its_own() {
+        let standby = TokenConfig { kwp_mechanism: Some(0x8000_0171), ..TokenConfig::default() };
+        assert!(standby.wrapping().is_err());
+        let first = TokenConfig {
+            schemes: Some(vec!["aes-kwp".to_owned()]),
+            standby: [("spare".to_owned(), standby)].into(),
+            ..TokenConfig::default()
+        };
+        let numbers: Vec<Option<u64>> = first
+            .each(std::path::Path::new("state"))
+            .iter()
+            .map(|(_, token, _)| token.wrapping().unwrap().kwp_mechanism)
+            .collect();
+        assert_eq!(numbers, [Some(0x210a), Some(0x8000_0171)]);
+    }
+
+    #[test]
     fn what_cannot_be_done_is_said() {
         for (names, number, said) in [
             (&["rsa-aes-sha256"][..], None, "0x1054"),

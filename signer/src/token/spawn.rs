@@ -111,6 +111,9 @@ pub(super) fn arguments(source: &Source, config: &TokenConfig) -> Vec<OsString> 
                 Some(NewPin::Prompt) => arguments.push("--new-pin-prompt".into()),
                 None => {}
             }
+            if let Some(file) = &config.new_pin_for {
+                arguments.extend(["--new-pin-for".into(), file.into()]);
+            }
             if pin_file.is_none() {
                 arguments.push("--pin-prompt".into());
             }

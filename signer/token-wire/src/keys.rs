@@ -28,6 +28,8 @@ pub struct Keys {
     pub born: Vec<Vec<u8>>,
     /// Key-encryption keys that were imported.
     pub keks: Vec<Kek>,
+    /// Those that nothing uses any more. They may still be in the token, where none can be taken out.
+    pub forgotten_keks: Vec<Kek>,
 }
 
 /// A key-encryption key, known by what it opens.

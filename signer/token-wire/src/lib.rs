@@ -14,6 +14,7 @@
 //! MakeBorn -> BornMade   (`signer token-key generate` only)
 //! Examine (once open), SetPin (once logged in)
 //! OpenImport, ImportKek, CloseImport (once logged in, before Bind)
+//! Attend -> Bound     as Bind while such an import goes on; then Statement, Check, Counters, Shutdown alone
 //! ```
 //!
 //! Any question may be answered with [`Reply::Fault`] instead.

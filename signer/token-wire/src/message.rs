@@ -77,6 +77,8 @@ pub enum Request {
     ImportKek(KekImport),
     /// Destroy it without an import.
     CloseImport,
+    /// As `Bind`, also while an import is open, and whatever key-encryption keys there are: statements alone are signed then.
+    Attend(Binding),
 }
 
 /// What the worker answers.
@@ -93,7 +95,7 @@ pub enum Reply {
     Opened(TokenInfo),
     /// To `Login`.
     LoggedIn,
-    /// To `Init` and `Bind`.
+    /// To `Init`, `Bind` and `Attend`.
     Bound {
         /// The keys found.
         keys: Keys,

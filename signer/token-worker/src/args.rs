@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// Ask for the new PIN on the terminal.
     #[arg(long, hide = true)]
     pub(crate) new_pin_prompt: bool,
+    /// The file whose place the new PIN takes; the one with the old PIN when not given.
+    #[arg(long, hide = true)]
+    pub(crate) new_pin_for: Option<PathBuf>,
     /// The new PIN.
     #[arg(skip)]
     pub(crate) new_pin: Option<Pin>,

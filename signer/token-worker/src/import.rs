@@ -83,6 +83,7 @@ impl Finder<'_> {
         self.close_import()?;
         // From here on nobody takes a copy any more: what was taken is there, and told by being there.
         self.refuse_unknown(&all, *number)?;
+        only(&self.opening(kek, *number)?, &name).map_err(burnt)?;
         Ok(Reply::KekImported { canary })
     }
 

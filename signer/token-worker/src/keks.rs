@@ -13,10 +13,10 @@ use token_wire::{Fault, FaultCode, Kek, RawSignature};
 use crate::expect::check_kek;
 use crate::fault;
 use crate::keys::{Finder, only};
-use crate::kwp;
 use crate::scheme::Unwrapper;
 use crate::session::Session;
 use crate::sign::Children;
+use crate::{canary, kek_trial, kwp};
 
 /// Times that a key must fail to open a canary until it is taken for another key.
 const TRIES: u32 = 3;
@@ -28,13 +28,14 @@ struct Found {
 }
 
 impl Finder<'_> {
-    /// The one key that opens each canary, and it is as it must be. There is no other AES key.
+    /// The one key that opens each canary, and it is as it must be. There is no other AES key but for forgotten ones.
     pub(crate) fn keks(
         &mut self,
         keks: &[Kek],
+        forgotten: &[Kek],
         number: u64,
     ) -> Result<Vec<([u8; 32], ObjectHandle)>, Fault> {
-        let there = self.aes_keys(keks, number)?;
+        let there = self.aes_keys(&[keks, forgotten].concat(), number)?;
         let mut found = Vec::new();
         for kek in keks {
             let name = name(kek);
@@ -42,20 +43,29 @@ impl Finder<'_> {
             check_kek(self.session, key, &name, kwp_type(number)?).map_err(burnt)?;
             found.push((kek.fingerprint, key));
         }
+        forgotten.iter().try_for_each(|kek| self.refuse_weak(&there, kek, number))?;
         refuse_strays(&there)?;
         Ok(found)
     }
 
-    /// Every AES key in the token opens one of these canaries, and no two the same.
+    /// Every AES key in the token opens one of these canaries, and gives no child away.
     pub(crate) fn refuse_unknown(&mut self, keks: &[Kek], number: u64) -> Result<(), Fault> {
         let there = self.aes_keys(keks, number)?;
-        for kek in keks {
-            let found = opening(&there, kek);
-            if found.len() > 1 {
-                only(&found, &name(kek)).map_err(burnt)?;
-            }
-        }
+        keks.iter().try_for_each(|kek| self.refuse_weak(&there, kek, number))?;
         refuse_strays(&there)
+    }
+
+    /// Every key that opens the canary is as it must be and withstands everything: then a second one is no weaker than the
+    /// first.
+    fn refuse_weak(&self, there: &[Found], kek: &Kek, number: u64) -> Result<(), Fault> {
+        for key in opening(there, kek) {
+            let unwrapper = Unwrapper::kek(key, number)?;
+            check_kek(self.session, key, &name(kek), kwp_type(number)?)
+                .and_then(|()| kek_trial::try_everything(self.session, key))
+                .and_then(|()| canary::try_everything(self.session, &unwrapper, &kek.canary))
+                .map_err(burnt)?;
+        }
+        Ok(())
     }
 
     /// Every key in the token that opens the canary.

@@ -47,6 +47,15 @@ impl Unwrapping {
     }
 }
 
+/// Whether keys are bound for an import of a key-encryption key or for service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Import {
+    /// For people who import: statements alone are signed.
+    MayBeOpen,
+    /// For service.
+    MustBeOver,
+}
+
 /// Handles of the keys, found once, and their public halves.
 pub(crate) struct KeyRing {
     pub(crate) wrapping: ObjectHandle,
@@ -92,8 +101,15 @@ pub(crate) struct Finder<'a> {
 
 impl Finder<'_> {
     /// Finds exactly these keys and checks them.
-    pub(crate) fn bind(&mut self, keys: &Keys, schemes: &Schemes) -> Result<KeyRing, Fault> {
-        self.refuse_open_import()?;
+    pub(crate) fn bind(
+        &mut self,
+        keys: &Keys,
+        schemes: &Schemes,
+        import: Import,
+    ) -> Result<KeyRing, Fault> {
+        if import == Import::MustBeOver {
+            self.refuse_open_import()?;
+        }
         let sealing = keys.sealing_spki.as_deref();
         if keys.born.len() > BORN_MAX {
             return Err(Fault::new(FaultCode::BadRequest, "more keys for coins than there may be"));
@@ -108,7 +124,7 @@ impl Finder<'_> {
             attestation: self.statement_with(StatementKey::Attestation, &keys.attestation)?,
             checkpoint: self.statement_with(StatementKey::Checkpoint, &keys.checkpoint)?,
             keks: match schemes.kwp_mechanism {
-                Some(number) => self.keks(&keys.keks, number)?,
+                Some(number) => self.keks(&keys.keks, &keys.forgotten_keks, number)?,
                 None => Vec::new(),
             },
             public: keys.clone(),
@@ -140,10 +156,11 @@ impl Finder<'_> {
             // These are found by `signer token-key generate`, each by its name.
             born: Vec::new(),
             keks: Vec::new(),
+            forgotten_keks: Vec::new(),
         };
         // Which key-encryption keys there should be is not known here: the next bind looks at them.
         let schemes = Schemes { kwp_mechanism: None, ..*schemes };
-        Ok((self.bind(&public, &schemes)?, made))
+        Ok((self.bind(&public, &schemes, Import::MustBeOver)?, made))
     }
 
     /// The one private RSA key with this public half.

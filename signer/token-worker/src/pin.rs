@@ -85,7 +85,7 @@ pub(crate) fn new_one(args: &Args) -> anyhow::Result<Option<Pin>> {
     } else {
         return Ok(None);
     };
-    if let Some(file) = &args.pin.pin_file {
+    if let Some(file) = args.new_pin_for.as_ref().or(args.pin.pin_file.as_ref()) {
         let mut name = file.clone().into_os_string();
         name.push(".new");
         let name = PathBuf::from(name);

@@ -11,7 +11,7 @@ use token_wire::{
 };
 
 use crate::args::Args;
-use crate::keys::{Finder, KeyRing, born_name};
+use crate::keys::{Finder, Import, KeyRing, born_name};
 use crate::scheme::{Unwrapper, oaep, oaep_sha256};
 use crate::sealed::Open;
 use crate::sealing::Sealing;
@@ -25,7 +25,14 @@ use crate::{canary, examine, expect, kek_trial};
 pub(crate) fn serve(socket: &mut UnixStream, args: &Args) -> anyhow::Result<()> {
     let watchdog = Watchdog::start(args.seconds_max.into())?;
     let counters = Counters::default();
-    let mut worker = Worker { args, token: None, ready: None, open: Open::default(), counters };
+    let mut worker = Worker {
+        args,
+        token: None,
+        ready: None,
+        open: Open::default(),
+        counters,
+        attending: false,
+    };
     while let Some(question) = token_wire::read::<Request>(socket).context("bad question")? {
         let last = question == Request::Shutdown;
         let answer = watchdog.watch(|| worker.answer(question, socket));
@@ -44,6 +51,8 @@ struct Worker<'a> {
     ready: Option<Ready>,
     open: Open,
     counters: Counters,
+    /// Statements alone: an import may be open.
+    attending: bool,
 }
 
 /// A session, and whether the token took the PIN in it.
@@ -56,6 +65,7 @@ struct LoggedIn {
 pub(crate) struct Ready {
     pub(crate) keys: KeyRing,
     schemes: Schemes,
+    import: Import,
     /// The canary, wrapped in each way that children may be.
     canaries: Vec<(WrappedBy, Vec<u8>)>,
     /// The sealed canary, where the token has a sealing key.
@@ -83,8 +93,9 @@ impl Ready {
 
     /// The same keys, found and checked once more. Where they were and are not any more, the token went away.
     fn find_again(&mut self, token: &mut Token, counters: &mut Counters) -> Result<(), Fault> {
-        let (public, schemes) = (self.keys.public.clone(), self.schemes);
-        let found = token.steadily(|session| Finder { session, counters }.bind(&public, &schemes));
+        let (public, schemes, import) = (self.keys.public.clone(), self.schemes, self.import);
+        let found =
+            token.steadily(|session| Finder { session, counters }.bind(&public, &schemes, import));
         self.keys = found.map_err(|fault| match fault.code {
             FaultCode::KeyMissing => Fault::new(
                 FaultCode::TokenGone,
@@ -107,6 +118,11 @@ impl Worker<'_> {
             Request::Login => self.log_in(socket),
             Request::Init { challenge, schemes } => self.bind(None, schemes, &challenge),
             Request::Bind(Binding { keys, schemes, challenge }) => {
+                self.bind(Some(&keys), schemes, &challenge)
+            }
+            Request::Attend(Binding { keys, schemes, challenge }) => {
+                self.attending = true;
+                let schemes = Schemes { kwp_mechanism: None, ..schemes };
                 self.bind(Some(&keys), schemes, &challenge)
             }
             Request::OpenImport(opening) => {
@@ -190,10 +206,12 @@ impl Worker<'_> {
             _ => return Err(out_of_order()),
         };
         let counters = &mut self.counters;
+        let import = if self.attending { Import::MayBeOpen } else { Import::MustBeOver };
         // What is made is made once: only looking is repeated.
         let (keys, made) = match wanted {
             Some(wanted) => {
-                let find = |session: &Session| Finder { session, counters }.bind(wanted, &schemes);
+                let find =
+                    |session: &Session| Finder { session, counters }.bind(wanted, &schemes, import);
                 (token.steadily(find)?, Vec::new())
             }
             None => Finder { session: token.session(), counters }.init(&schemes)?,
@@ -232,7 +250,7 @@ impl Worker<'_> {
                 _ => None,
             };
         let public = keys.public.clone();
-        self.ready = Some(Ready { keys, schemes, canaries, sealing });
+        self.ready = Some(Ready { keys, schemes, import, canaries, sealing });
         Ok(Reply::Bound { keys: public, proofs: Box::new(proofs), made })
     }
 
@@ -252,14 +270,16 @@ impl Worker<'_> {
     }
 
     fn sign(&mut self, batch: &token_wire::Batch) -> Result<Reply, Fault> {
-        let (token, ready, counters) = self.ready()?;
+        let (token, ready, counters) = self.serving()?;
         let outcomes = sign::batch(token, ready, batch, counters)?;
         Ok(Reply::Signed { id: batch.id, outcomes })
     }
 
     /// As with children: after an error of the token in a fresh session, with the keys found anew.
     fn sealed(&mut self, batch: &SealedBatch) -> Result<Reply, Fault> {
-        let (Some(LoggedIn { token, .. }), Some(ready)) = (&mut self.token, &mut self.ready) else {
+        let (Some(LoggedIn { token, .. }), Some(ready), false) =
+            (&mut self.token, &mut self.ready, self.attending)
+        else {
             return Err(out_of_order());
         };
         let mut tried = 1;
@@ -283,13 +303,13 @@ impl Worker<'_> {
     }
 
     fn born(&mut self, batch: &BornBatch) -> Result<Reply, Fault> {
-        let (token, ready, counters) = self.ready()?;
+        let (token, ready, counters) = self.serving()?;
         let outcomes = sign::born(token, ready, batch, counters)?;
         Ok(Reply::Signed { id: batch.id, outcomes })
     }
 
     fn make_born(&mut self, name: &str) -> Result<Reply, Fault> {
-        let (token, _, counters) = self.ready()?;
+        let (token, _, counters) = self.serving()?;
         let made = Finder { session: token.session(), counters }.make_born(name);
         made.map(|(public_key, new)| Reply::BornMade { public_key, new })
     }
@@ -324,6 +344,11 @@ impl Worker<'_> {
         let (token, ready, counters) = self.ready()?;
         ready.find_again(token, counters)?;
         Ok(Reply::Checked)
+    }
+
+    /// As [`Self::ready`], for what signs more than statements.
+    fn serving(&mut self) -> Result<(&mut Token, &mut Ready, &mut Counters), Fault> {
+        if self.attending { Err(out_of_order()) } else { self.ready() }
     }
 
     fn ready(&mut self) -> Result<(&mut Token, &mut Ready, &mut Counters), Fault> {

@@ -27,7 +27,7 @@ use support::kek::{
 use support::{TestToken, pkcs8, to_hex, verifies};
 use token_wire::{
     Batch, FaultCode, ImportOpening, Job, JobOutcome, Kek, KekImport, Keys, Reply, Request,
-    Schemes, WrappedBy,
+    Schemes, StatementKey, WrappedBy,
 };
 
 const KEK: [u8; 32] = [0x3c; 32];
@@ -119,6 +119,35 @@ fn nobody_serves_while_an_import_is_open() {
     assert_eq!(serving.fault(&Request::Check).code, FaultCode::KeyUnsafe);
 }
 
+/// Whoever imports needs the log, and the log a checkpoint: nothing else is signed meanwhile.
+#[test]
+fn while_an_import_is_open_statements_alone_are_signed() {
+    let token = TestToken::new();
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    opened(&mut logged_in(&token));
+    let mut attending = logged_in(&token);
+    let wanted =
+        token_wire::Binding { keys: keys.clone(), schemes: Schemes::default(), challenge: [1; 32] };
+    let bound = attending.ask(&Request::Attend(wanted));
+    assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
+    let message = b"a checkpoint\n".to_vec();
+    let stated = attending.ask(&Request::Statement { key: StatementKey::Checkpoint, message });
+    assert!(matches!(stated, Reply::Stated(_)), "{stated:?}");
+    assert_eq!(attending.ask(&Request::Check), Reply::Checked);
+    let wrapped = support::wrap(&keys, &SecretKey::new(&mut rand::thread_rng()));
+    let jobs = vec![Job { by: WrappedBy::OaepSha1, wrapped, digest: [1; 32] }];
+    let account = token_wire::SealedAccount { header: [0; 32], blob: vec![0; 500] };
+    for question in [
+        Request::Sign(Batch { id: 1, permit: [1; 16], jobs }),
+        Request::Sealed(token_wire::SealedBatch { id: 1, permit: [1; 16], account, jobs: vec![] }),
+        Request::Born(token_wire::BornBatch { id: 1, permit: [1; 16], jobs: vec![] }),
+        Request::MakeBorn { name: "coins".to_owned() },
+    ] {
+        assert_eq!(attending.fault(&question).code, FaultCode::BadRequest, "{question:?}");
+    }
+}
+
 #[test]
 fn forged_and_foreign_files_bring_nothing_in() {
     let token = TestToken::new();
@@ -165,6 +194,20 @@ fn a_pin_holder_gets_nothing_out_once_the_import_is_over() {
     as_pin_holder(&token, "attack_unwrapping_under_the_kek", &wrapped);
     as_pin_holder(&token, "attack_the_kek", &wrapped);
     bound(&token, &keys);
+}
+
+/// A key that nothing uses keeps nobody from serving, whether it is there, twice, or not; a weak copy of it does.
+#[test]
+fn a_forgotten_key_is_not_asked_for_but_never_weak() {
+    let token = TestToken::new();
+    let (worker, keys) = with_kek(&token, &KEK);
+    drop(worker);
+    let forgotten_keks = vec![keys.keks[0].clone(), handed_over(&keys.wrapping_spki, &[7; 32]).kek];
+    let keys = Keys { keks: Vec::new(), forgotten_keks, ..keys };
+    bound(&token, &keys);
+    as_pin_holder(&token, "plant_kek_without_template", &[]);
+    let fault = logged_in(&token).fault(&binding(&keys));
+    assert!(fault.code == FaultCode::KeyUnsafe && fault.text.contains("burnt"), "{fault}");
 }
 
 /// Every template that differs from the honest one, and every use of an honestly unwrapped child.

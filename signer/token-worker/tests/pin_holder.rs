@@ -169,6 +169,7 @@ fn under_a_short_template_a_child_stays_to_sign_without_login() {
             sealing_spki: None,
             born: Vec::new(),
             keks: Vec::new(),
+            forgotten_keks: Vec::new(),
         };
         let wrapped = wrap(&keys, &secret);
         as_pin_holder(&token, "plant_a_child_that_stays_under_a_short_template", &wrapped);

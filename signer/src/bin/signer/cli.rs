@@ -111,6 +111,10 @@ pub(crate) enum Command {
         /// The standby whose PIN it is, by its name in the configuration; the first token's when not given.
         #[arg(long, value_name = "NAME")]
         token: Option<String>,
+        /// A file with the PIN that the token has now, mode 0600, where that is not the service's: of the people who imported
+        /// a key. The new PIN is the service's all the same.
+        #[arg(long, value_name = "FILE", conflicts_with = "finish")]
+        old_pin_file: Option<PathBuf>,
         /// A file with the new PIN, mode 0600; asked for on the terminal when not given.
         #[arg(long, value_name = "FILE", conflicts_with = "finish")]
         new_pin_file: Option<PathBuf>,
@@ -245,9 +249,18 @@ pub(crate) enum KekCommand {
     Import {
         /// What the ceremony wrote (`--kek-out`).
         file: PathBuf,
+        /// The key's fingerprint as the ceremony's screen shows it; asked for when not given.
+        #[arg(long, value_name = "FINGERPRINT")]
+        kek: Option<String>,
     },
     /// Destroys the one-time key without an import.
     Close,
+    /// A key that no wallet's bundle is under is not asked for any more, so that a signer starts although the token does not
+    /// hold it, or holds it twice.
+    Forget {
+        /// Its fingerprint.
+        kek: String,
+    },
 }
 
 #[derive(Subcommand)]

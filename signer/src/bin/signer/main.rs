@@ -50,12 +50,19 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     // What starts workers comes first: once this process is confined it starts nothing any more.
     let mut changing = None;
-    if let Command::SetPin { token, new_pin_file, finish, statements } = &arguments.command {
-        let (token, new_pin_file) = (token.clone(), new_pin_file.clone());
-        let (finish, statements) = (*finish, statements.clone());
-        let asked = set_pin::Asked { token, new_pin_file, finish, statements };
+    if let Command::SetPin { token, old_pin_file, new_pin_file, finish, statements } =
+        &arguments.command
+    {
+        let asked = set_pin::Asked {
+            token: token.clone(),
+            old_pin_file: old_pin_file.clone(),
+            new_pin_file: new_pin_file.clone(),
+            finish: *finish,
+            statements: statements.clone(),
+        };
         let told = set_pin::prepare(&config, &asked)?;
         let told = TokenConfig { starter: Some(Starter::start(&told)?.0), ..told };
+        config.token = set_pin::meanwhile(&config, &asked);
         changing = Some((told, asked));
     }
     if let Command::Kek { pin_file, .. } = &arguments.command {
@@ -100,9 +107,10 @@ fn start_starters(config: &mut Config) -> anyhow::Result<Vec<Child>> {
     let (starter, child) = Starter::start(token)?;
     token.starter = Some(starter);
     children.push(child);
+    let first = token.alone();
     for (name, standby) in &mut token.standby {
-        let (starter, child) =
-            Starter::start(standby).with_context(|| format!("standby {name}"))?;
+        let (starter, child) = Starter::start(&first.of_standby(standby))
+            .with_context(|| format!("standby {name}"))?;
         standby.starter = Some(starter);
         children.push(child);
     }
@@ -141,7 +149,10 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
         Command::TokenKey { command } => run_token_key(&config, command).await,
         Command::Kek { command, .. } => match command {
             KekCommand::Open { pem } => kek::open(&config, &pem, &mut out).await,
-            KekCommand::Import { file } => kek::import(&config, &file, &mut out).await,
+            KekCommand::Import { file, kek } => {
+                kek::import(&config, &file, kek.as_deref(), &mut out).await
+            }
+            KekCommand::Forget { kek } => kek::forget(&config, &kek, &mut out).await,
             KekCommand::Close => kek::close(&config, &mut out).await,
         },
         // These have been seen to.

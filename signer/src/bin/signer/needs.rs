@@ -26,7 +26,7 @@ pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
         Command::Kek { command: KekCommand::Open { pem }, .. } => {
             Needs { write: vec![folder(pem)], ..Needs::default() }
         }
-        Command::Kek { command: KekCommand::Import { file }, .. } => {
+        Command::Kek { command: KekCommand::Import { file, .. }, .. } => {
             Needs { read: vec![file.clone()], ..Needs::default() }
         }
         Command::Import { bundle, statements, .. } => {
@@ -42,7 +42,8 @@ pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
                 Some(name) => config.token.standby.get(name),
                 None => Some(&config.token),
             };
-            let file = named.and_then(|token| token.pin_file.as_deref());
+            let file =
+                named.and_then(|token| token.new_pin_for.as_deref().or(token.pin_file.as_deref()));
             let write = file.map(folder).into_iter().collect();
             Needs { read: statements.clone(), write, ..Needs::default() }
         }

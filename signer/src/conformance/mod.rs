@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use token_wire::RawSignature;
 use token_wire::conformance::{ModuleInfo, Need, Outcome, Proof, Said};
 
-use crate::token::{ecdsa, ed25519, worker_program};
+use crate::token::{ModuleReach, ecdsa, ed25519, worker_program};
 pub use show::Form;
 pub use tiers::{TierName, Verdict, schemes, verdicts};
 
@@ -29,8 +29,21 @@ pub struct Plan {
     pub worker: Option<PathBuf>,
     /// The number at which the module has AES key wrap with padding (RFC 5649).
     pub kwp_mechanism: String,
+    /// How the worker is confined, and what the module needs beside its libraries and what the environment names.
+    pub confinement: Confinement,
     /// All of it must be done within this time.
     pub seconds_max: u32,
+}
+
+/// How far the worker may reach.
+#[derive(Debug)]
+pub struct Confinement {
+    /// Whether it is confined at all.
+    pub sandbox: confine::Mode,
+    /// Whom the module may reach.
+    pub reach: ModuleReach,
+    /// Files and folders of the module's.
+    pub module_files: Vec<PathBuf>,
 }
 
 /// What was found.
@@ -74,8 +87,11 @@ impl Report {
 /// When no worker could be started. What a module does is no error but part of the report.
 pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     let program = worker_program(plan.worker.as_deref())?;
+    let Confinement { sandbox, reach, module_files } = &plan.confinement;
     let mut child = Command::new(&program)
         .arg("--conformance")
+        .args(["--sandbox", &sandbox.to_string(), "--reach", reach.argument()])
+        .args(module_files.iter().flat_map(|file| ["--module-file".as_ref(), file.as_os_str()]))
         .arg("--module")
         .arg(&plan.module)
         .args(["--token-label", &plan.token_label, "--pin-file"])

@@ -173,6 +173,15 @@ pub(crate) struct Conformance {
     /// The number at which the module has AES key wrap with padding (RFC 5649): 0x210a, or a vendor's own.
     #[arg(long, default_value = "0x210a")]
     pub(crate) kwp_mechanism: String,
+    /// Confine the worker as in service: "on" says what the kernel lacks, "required" ends without it, "off" does nothing.
+    #[arg(long, default_value = "on")]
+    pub(crate) sandbox: confine::Mode,
+    /// Let the module reach the network: it is of an HSM there.
+    #[arg(long)]
+    pub(crate) network: bool,
+    /// A file or folder that the module needs beside its libraries and what the environment names: its state, its device.
+    #[arg(long = "module-file", value_name = "PATH")]
+    pub(crate) module_files: Vec<PathBuf>,
     /// Longest time for all of it.
     #[arg(long, default_value_t = 600)]
     pub(crate) seconds_max: u32,

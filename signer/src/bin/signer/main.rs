@@ -15,7 +15,7 @@ use signer::conformance::{self, Form};
 use signer::json::Json;
 use signer::log::Clock;
 use signer::sandbox;
-use signer::token::{Starter, TokenConfig};
+use signer::token::{ModuleReach, Starter, TokenConfig};
 use signer::{begin, doctor, init, kek, serve, set_pin};
 use tracing_subscriber::EnvFilter;
 
@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     confine::harden()?;
     // Without a configuration there is nobody to allow root, and no signer's key: a scratch token is all it sees, through
-    // one worker. It is not confined, since nobody has said yet which files an unknown module needs.
+    // one worker, which alone loads the module and is confined.
     if let Command::Conformance(asked) = arguments.command {
         hold_against_needs(asked, &mut out)?;
         return Ok(ExitCode::SUCCESS);
@@ -192,8 +192,17 @@ async fn serve(
 fn hold_against_needs(asked: Conformance, out: &mut impl std::io::Write) -> anyhow::Result<()> {
     let Conformance { module, token_label, pin_file, worker, kwp_mechanism, seconds_max, .. } =
         asked;
-    let plan =
-        conformance::Plan { module, token_label, pin_file, worker, kwp_mechanism, seconds_max };
+    let reach = if asked.network { ModuleReach::Network } else { ModuleReach::Local };
+    let (sandbox, module_files) = (asked.sandbox, asked.module_files);
+    let plan = conformance::Plan {
+        module,
+        token_label,
+        pin_file,
+        worker,
+        kwp_mechanism,
+        confinement: conformance::Confinement { sandbox, reach, module_files },
+        seconds_max,
+    };
     let report = conformance::run(&plan)?;
     let form = match (asked.markdown, asked.json) {
         (true, _) => Form::Markdown,

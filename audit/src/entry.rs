@@ -439,6 +439,16 @@ pub enum Event {
         /// Who they are.
         officers: Vec<String>,
     },
+    /// What the token did with its keys since the entry of this kind before, by its workers' word: to be held against the
+    /// vendor's own audit log.
+    TokenOperations {
+        /// Serial number of the token.
+        serial: String,
+        /// By function and key.
+        uses: Vec<KeyUse>,
+        /// How many more there may have been, of whatever kind, by workers that were lost.
+        lost: u64,
+    },
 }
 
 /// What entry 0 says, of either kind.
@@ -500,6 +510,19 @@ impl Begun<'_> {
     pub fn officers_digest(&self) -> Option<[u8; 32]> {
         self.officers.map(|text| Sha256::digest(text).into())
     }
+}
+
+/// How often the token used one key by one function of PKCS#11.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyUse {
+    /// The function, e.g. `C_Sign`.
+    pub function: String,
+    /// The key's label in the token, or `-` for every key of a session.
+    pub key: String,
+    /// Calls that the token did.
+    pub done: u64,
+    /// Calls that failed in a way that does not say whether it did them.
+    pub unsure: u64,
 }
 
 /// A stable code and a sentence.

@@ -11,7 +11,7 @@
 
 use audit::entry::{
     Admitted, Asked, Attested, Awaiting, Claim, Considered, ENTRY_BYTES_MAX, Entry, EntryError,
-    Event, HeldOrder, PaidOrder, Reason, SignedOrder, Spend, SpentSlot, VERSION, Whose,
+    Event, HeldOrder, KeyUse, PaidOrder, Reason, SignedOrder, Spend, SpentSlot, VERSION, Whose,
 };
 use proptest::prelude::*;
 
@@ -319,6 +319,19 @@ fn vectors() -> Vec<(Event, &'static str)> {
             Event::ClockBelieved { doubt: 300, policy: 7, officers: vec!["a".to_owned()] },
             "02d20926ac0207010161",
         ),
+        (
+            Event::TokenOperations {
+                serial: "41fc".to_owned(),
+                uses: vec![KeyUse {
+                    function: "C_Sign".to_owned(),
+                    key: "-".to_owned(),
+                    done: 300,
+                    unsure: 1,
+                }],
+                lost: 5,
+            },
+            "02d2092704343166630106435f5369676e012dac020105",
+        ),
     ]
 }
 
@@ -412,7 +425,7 @@ fn a_length_that_lies_costs_nothing() {
 proptest! {
     #[test]
     fn hostile_bytes_never_panic_and_decode_to_themselves(
-        body in prop::collection::vec(any::<u8>(), 0..300), kind in 0_u8..32,
+        body in prop::collection::vec(any::<u8>(), 0..300), kind in 0_u8..35,
     ) {
         let mut bytes = vec![VERSION, 0, kind];
         bytes.extend(body);

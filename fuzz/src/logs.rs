@@ -4,8 +4,8 @@ use audit::attestation::Leaf;
 use audit::checkpoint::{Checkpoint, origin};
 use audit::cosignature;
 use audit::entry::{
-    Admitted, Asked, Attested, Awaiting, Claim, Considered, Entry, Event, HeldOrder, PaidOrder,
-    Reason, SignedOrder, Spend, SpentSlot, Whose,
+    Admitted, Asked, Attested, Awaiting, Claim, Considered, Entry, Event, HeldOrder, KeyUse,
+    PaidOrder, Reason, SignedOrder, Spend, SpentSlot, Whose,
 };
 use audit::note;
 use audit::token_key::TokenKey;
@@ -163,9 +163,11 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
 }
 
 /// What is written of keys that were born in the token, or came into it.
-fn of_token_keys() -> [Event; 4] {
+fn of_token_keys() -> [Event; 5] {
     let text = || "t".to_owned();
+    let one = KeyUse { function: text(), key: text(), done: 300, unsure: 1 };
     [
+        Event::TokenOperations { serial: text(), uses: vec![one], lost: 32 },
         Event::TokenKeyMade {
             name: text(),
             tier: text(),

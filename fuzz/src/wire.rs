@@ -5,9 +5,10 @@ use core::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use token_wire::{
-    Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Fault, FaultCode, ImportOpening,
-    Job, JobFault, JobOutcome, Kek, KekImport, Keys, RawSignature, Reply, Request, Schemes,
-    SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo, WrappedBy,
+    Answered, Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Fault, FaultCode,
+    ImportOpening, Job, JobFault, JobOutcome, Kek, KekImport, Keys, Operation, RawSignature, Reply,
+    Request, Schemes, SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo,
+    WrappedBy,
 };
 
 pub(crate) fn question(data: &[u8]) {
@@ -15,7 +16,7 @@ pub(crate) fn question(data: &[u8]) {
 }
 
 pub(crate) fn answer(data: &[u8]) {
-    frames::<Reply>(data);
+    frames::<Answered>(data);
 }
 
 /// The bytes as a stream of frames, and as the body of one.
@@ -123,20 +124,30 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
         canaries: vec![(WrappedBy::OaepSha1, raw), (WrappedBy::Kek([3; 32]), raw)],
         born: vec![raw],
     };
-    said(&[
-        Reply::Hello { version: token_wire::VERSION, program: text() },
-        Reply::Opened(info),
-        Reply::LoggedIn,
-        Reply::Bound { keys: keys(), proofs: Box::new(proofs), made: vec![text()] },
-        Reply::Signed { id: 300, outcomes: vec![JobOutcome::Signed(raw), refused] },
-        Reply::Stated(raw),
-        Reply::Counters(Counters { finds: 3, logins: 1, unwraps: 70_000, ..Counters::default() }),
-        Reply::Bye,
-        Reply::BornMade { public_key: vec![2; 33], new: true },
-        Reply::Described(vec![text()]),
-        Reply::ImportOpened { spki: vec![0x30; 40] },
-        Reply::KekImported { canary: raw },
-        Reply::ImportClosed { was_open: true },
-        Reply::Fault(Fault::new(FaultCode::PinLocked, "no")),
-    ])
+    let done = Operation { function: "C_Sign".to_owned(), key: text(), done: 300, unsure: 1 };
+    let answered = |reply| Answered { reply, operations: vec![done.clone()] };
+    said(
+        &[
+            Reply::Hello { version: token_wire::VERSION, program: text() },
+            Reply::Opened(info),
+            Reply::LoggedIn,
+            Reply::Bound { keys: keys(), proofs: Box::new(proofs), made: vec![text()] },
+            Reply::Signed { id: 300, outcomes: vec![JobOutcome::Signed(raw), refused] },
+            Reply::Stated(raw),
+            Reply::Counters(Counters {
+                finds: 3,
+                logins: 1,
+                unwraps: 70_000,
+                ..Counters::default()
+            }),
+            Reply::Bye,
+            Reply::BornMade { public_key: vec![2; 33], new: true },
+            Reply::Described(vec![text()]),
+            Reply::ImportOpened { spki: vec![0x30; 40] },
+            Reply::KekImported { canary: raw },
+            Reply::ImportClosed { was_open: true },
+            Reply::Fault(Fault::new(FaultCode::PinLocked, "no")),
+        ]
+        .map(answered),
+    )
 }

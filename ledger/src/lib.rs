@@ -483,6 +483,7 @@ impl Fold for Ledger {
             Event::Refused { .. }
             | Event::Service { .. }
             | Event::TailSetAside { .. }
+            | Event::TokenOperations { .. }
             | Event::Waived { .. }
             | Event::ClockDoubted { .. }
             | Event::ClockBelieved { .. } => Ok(()),

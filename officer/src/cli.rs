@@ -297,6 +297,21 @@ enum Log {
         #[arg(long)]
         key: String,
     },
+    /// Verify the log, and hold the token vendor's own audit log against it: one operation of the token's too many or too
+    /// few, and it fails.
+    Reconcile {
+        #[command(flatten)]
+        log: Where,
+        /// The signer's checkpoint key in hex.
+        #[arg(long)]
+        key: String,
+        /// What the token did by its vendor's word (docs/log.md).
+        #[arg(long)]
+        vendor: PathBuf,
+        /// A file `operations-…` of the signer's state folder: what is in no entry yet. No checkpoint covers it.
+        #[arg(long)]
+        waiting: Vec<PathBuf>,
+    },
     /// Write entries and checkpoints to one file, for people without access to the database.
     Export {
         /// The log's database; it is only read.
@@ -397,6 +412,13 @@ fn check_log(command: Log, out: &mut impl Write) -> Result<()> {
             })
         }
         Log::CheckProof { file, key } => audit::prove::check(&file, key::public_key(&key)?, out),
+        Log::Reconcile { log, key, vendor, waiting } => {
+            let key = key::public_key(&key)?;
+            block_on(async {
+                let mut source = open(log).await?;
+                audit::reconcile::reconcile(&mut source, key, &vendor, &waiting, out).await
+            })
+        }
         Log::Export { database, out: file } => block_on(async {
             let mut source = Source::database(&database).await?;
             audit::source::export(&mut source, &file, out).await

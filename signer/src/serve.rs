@@ -21,6 +21,7 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::app::App;
 use crate::config::Config;
+use crate::counting;
 use crate::door::{Door, Known};
 use crate::down::Down;
 use crate::freeing;
@@ -257,6 +258,7 @@ async fn run_from(
             let helpers = vec![
                 tokio::spawn(prove(Arc::clone(&app))),
                 tokio::spawn(beat(Arc::clone(&app))),
+                tokio::spawn(counting::run(Arc::clone(&app))),
                 tokio::spawn(freeing),
                 tokio::spawn(inbox::run(Arc::clone(&app), config.state_dir.clone())),
                 tokio::spawn(doubt::watch(Arc::clone(&app))),
@@ -496,8 +498,15 @@ async fn prove(app: Arc<App>) {
 }
 
 async fn close(app: Arc<App>) -> Result<(), StartError> {
-    if let Err(error) = app.log.note(|_| vec![service("stopped")]).await {
-        tracing::error!("the end could not be logged: {error}");
+    let (operations, state_dir) = app.token.operations();
+    let mut events = operations.take(state_dir);
+    events.push(service("stopped"));
+    match app.log.note(|_| events).await {
+        Ok(()) => operations.written(),
+        Err(error) => {
+            tracing::error!("the end could not be logged: {error}");
+            operations.put_back();
+        }
     }
     let closed = app.log.close().await;
     if let Some(app) = Arc::into_inner(app) {

@@ -9,15 +9,17 @@
 //! | `rules` | what goes wrong (see `rules`); read again whenever it changed |
 //! | `calls` | written here: a line for each call |
 //! | `keys` | private keys in hex, one a line, that the test knows: for the rule `one-nonce` |
+//! | `operations` | written here: a line for each use of a key that the real module did, `C_Sign 1 LABEL` |
 //! | `faults` | written here: a line for each fault, `C_Sign CKR_DEVICE_ERROR` |
 //!
-//! Reading order: `rules` (the language), `plan` (what happens to this call), `table` (the functions), `nonce`.
+//! Reading order: `rules` (the language), `plan` (what happens to this call), `table` (the functions), `uses` (what is done with keys), `nonce`.
 
 mod rules;
 mod plan;
 mod codes;
 mod table;
 mod nonce;
+mod uses;
 
 use std::process::abort;
 use std::sync::OnceLock;

@@ -37,7 +37,7 @@ struct Plan {
     matched: BTreeMap<usize, u64>,
     /// Rules that go on until a call.
     stuck: Vec<usize>,
-    noted: [File; 2],
+    noted: [File; 3],
 }
 
 /// Decides, writes down and does whatever can be done here: waiting, hanging, dying.
@@ -69,6 +69,11 @@ pub(crate) fn done(step: Step) {
     if let Step::Damage(Fault::CrashAfter) = step {
         crash();
     }
+}
+
+/// Writes down that a key was used.
+pub(crate) fn used(function: &str, key: &str) {
+    with(|plan| plan.note(2, &format!("{function} 1 {key}")));
 }
 
 static LAST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -125,7 +130,7 @@ impl Plan {
     fn begin() -> Option<Self> {
         let dir = PathBuf::from(std::env::var_os("FAULTY_DIR")?);
         let append = |name| OpenOptions::new().append(true).create(true).open(dir.join(name)).ok();
-        let noted = [append("calls")?, append("faults")?];
+        let noted = [append("calls")?, append("faults")?, append("operations")?];
         let process = (0..).find(|number| claim(&dir, &format!("process-{number}")))?;
         Some(Self {
             dir,

@@ -1,5 +1,5 @@
 //! The functions: each asks the plan, then the real module. Three look at what the real module answered, to damage
-//! it; the others pass it on as it is.
+//! it, those of `uses` at the keys; the others pass it on as it is.
 
 use std::mem::offset_of;
 
@@ -11,6 +11,7 @@ use cryptoki_sys::{
 use crate::plan::{self, Step};
 use crate::real;
 use crate::rules::Fault;
+use crate::uses;
 
 /// Defines, for a number of arguments, a function that stands for any function of the list with so many. `AT` is
 /// where in the list the real one is.
@@ -62,6 +63,7 @@ macro_rules! functions {
             list.C_Sign = Some(sign);
             list.C_GetTokenInfo = Some(token_info);
             list.C_GetAttributeValue = Some(attribute_value);
+            uses::stand_in(&mut list);
             list
         }
     };
@@ -165,6 +167,7 @@ unsafe extern "C" fn sign(
     // SAFETY: as above.
     let answer = unsafe { function(session, data, data_len, out, out_len) };
     if answer == CKR_OK {
+        uses::ended(session, "C_Sign");
         // SAFETY: the real module has just written so many bytes there.
         let length = usize::try_from(unsafe { out_len.read() }).unwrap_or(0);
         // SAFETY: likewise.

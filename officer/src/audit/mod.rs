@@ -3,11 +3,13 @@
 //!
 //! Reading order: [`Auditor`] (tree and checkpoints), [`story`] (rules between entries), `coins` (transactions), `pool`
 //! (their signatures, on every core), [`blame`] (which entry was edited),
-//! [`source`] (where the log is read from), [`kept`] (checkpoints in files), [`prove`] (files about one entry), `show` (entries in words).
+//! [`source`] (where the log is read from), [`kept`] (checkpoints in files), [`prove`] (files about one entry), [`reconcile`] (a [`vendor`]'s log beside this one), `show` (entries in words).
 
 pub mod blame;
 pub mod kept;
 pub mod prove;
+pub mod reconcile;
+pub mod vendor;
 pub mod source;
 pub mod live;
 pub mod story;

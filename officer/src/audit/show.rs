@@ -1,6 +1,6 @@
 //! Entries in words, one line each. It never prints what could move a terminal's cursor.
 
-use audit::entry::{Entry, Event, Reason};
+use audit::entry::{Entry, Event, KeyUse, Reason};
 use sha2::{Digest as _, Sha256};
 
 use crate::text::{btc, time, words};
@@ -46,6 +46,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Administered { .. } => "administered",
         Event::ClockDoubted { .. } => "clock doubted",
         Event::ClockBelieved { .. } => "clock believed",
+        Event::TokenOperations { .. } => "token operations",
         _ => "unknown",
     }
 }
@@ -132,6 +133,15 @@ fn details(event: &Event) -> String {
 fn rarely(event: &Event) -> String {
     match event {
         Event::PinChanged { serial } => return words(&format!("token {serial}")),
+        Event::TokenOperations { serial, uses, lost } => {
+            let shown = |of: &KeyUse| {
+                let unsure = if of.unsure > 0 { format!("+{}", of.unsure) } else { String::new() };
+                format!("{} {}{unsure} {}", of.function, of.done, of.key)
+            };
+            let uses: Vec<String> = uses.iter().map(shown).collect();
+            let lost = if *lost > 0 { format!("; up to {lost} more") } else { String::new() };
+            return words(&format!("token {serial}: {}{lost}", uses.join(", ")));
+        }
         Event::TokenKeyMade { name, tier, public_key, serial, .. } => {
             let key = hex::encode(public_key);
             return words(&format!("{name} ({tier}): {key} in token {serial}"));

@@ -154,7 +154,8 @@ impl Story {
             | Event::Service { .. }
             | Event::TailSetAside { .. }
             | Event::KeyState { .. }
-            | Event::Waived { .. } => Ok(()),
+            | Event::Waived { .. }
+            | Event::TokenOperations { .. } => Ok(()),
             Event::PinChanged { serial } => {
                 self.people.done(Deed::SetPin, Some(serial), self.last_ms / 1000)
             }

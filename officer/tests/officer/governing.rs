@@ -225,8 +225,8 @@ fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     // The first site is the one that was there.
     audit(&after(&[site(1, 1)])).unwrap();
     refused(&after(&[site(1, 1), site(1, 2)]), why);
-    let second = [[site(1, 1)].as_slice(), &both(1, Deed::Activate([2; 16]), 1), &[site(1, 2)]];
-    audit(&after(&second.concat())).unwrap();
+    let by = both(1, Deed::Activate([2; 16]), 1);
+    audit(&after(&[[site(1, 1)].as_slice(), &by, &[site(1, 2)]].concat())).unwrap();
     // Where nobody is asked, whoever is there does it.
     let quiet = text(2, 50_000);
     audit(&[(0, opened()), (0, active(2, &quiet, &["zoe"])), pin(1), import(1, 7)]).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Starter, TokenError};
+use super::{Operations, Starter, TokenError};
 
 /// How to reach the token: either `module`, `label` and `pin_file` or `pin = "prompt"` (the signer starts the workers
 /// itself), or `socket` (each connection to it gets a worker, as systemd does with `Accept=yes`; then another user may own
@@ -64,6 +64,9 @@ pub struct TokenConfig {
     /// People import a key-encryption key: workers sign statements alone.
     #[serde(skip)]
     pub attending: bool,
+    /// What the token did and the log does not say yet.
+    #[serde(skip)]
+    pub operations: Operations,
     /// A new PIN for a worker that changes it.
     #[serde(skip)]
     pub new_pin: Option<NewPin>,
@@ -160,6 +163,7 @@ impl TokenConfig {
             refuse_softhsm: self.refuse_softhsm,
             schemes: self.schemes.clone(),
             kwp_mechanism: standby.kwp_mechanism.or(self.kwp_mechanism),
+            operations: self.operations.clone(),
             ..standby.clone()
         }
     }

@@ -9,11 +9,12 @@ use bundle::KekFile;
 use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Binding, BindingProofs, Examination, FaultCode, FrameError, ImportOpening, Kek, KekImport,
-    Keys, RawSignature, Reply, Request, Schemes, TokenInfo, WrappedBy,
+    Answered, Binding, BindingProofs, Examination, FaultCode, FrameError, ImportOpening, Kek,
+    KekImport, Keys, RawSignature, Reply, Request, Schemes, TokenInfo, WrappedBy,
 };
 
 use super::config::{Source, TokenConfig};
+use super::operations::{self, Operations};
 use super::spawn::{self, Process};
 use super::{Latch, TokenError, TokenKeys, verify};
 
@@ -25,6 +26,10 @@ pub(crate) struct Line {
     start_time: Duration,
     schemes: Schemes,
     attending: bool,
+    /// What its answers say that the token did.
+    operations: Operations,
+    /// How much it may have had the token do since its last answer.
+    unheard: u64,
 }
 
 impl Line {
@@ -55,7 +60,18 @@ impl Line {
         let attending = config.attending;
         // While people import, what key-encryption keys there are is for the import to say.
         let schemes = if attending { Schemes { kwp_mechanism: None, ..schemes } } else { schemes };
-        let mut line = Self { stream, child, info: nobody, start_time, schemes, attending };
+        let operations = config.operations.clone();
+        let unheard = 0;
+        let mut line = Self {
+            stream,
+            child,
+            info: nobody,
+            start_time,
+            schemes,
+            attending,
+            operations,
+            unheard,
+        };
         let time = line.start_time;
         match line.ask(&Request::Hello { version: token_wire::VERSION }, time)? {
             Reply::Hello { version: token_wire::VERSION, .. } => {}
@@ -237,6 +253,9 @@ impl Line {
         self.stream
             .set_write_timeout(Some(time))
             .map_err(|error| TokenError::Unavailable(error.to_string()))?;
+        let most = operations::at_most(question);
+        self.unheard = self.unheard.saturating_add(most);
+        self.operations.asked(&self.info.serial, most);
         token_wire::write(&mut self.stream, question).map_err(|error| self.broken(&error, time))
     }
 
@@ -245,7 +264,11 @@ impl Line {
         let until = Instant::now().checked_add(time);
         let answer = token_wire::read(&mut Timed { stream: &self.stream, until });
         match answer {
-            Ok(Some(reply)) => Ok(reply),
+            Ok(Some(Answered { reply, operations })) => {
+                let asked = std::mem::take(&mut self.unheard);
+                self.operations.answered(&self.info.serial, asked, operations);
+                Ok(reply)
+            }
             Ok(None) => Err(self.broken(&FrameError::Io(ErrorKind::UnexpectedEof.into()), time)),
             Err(error) => Err(self.broken(&error, time)),
         }
@@ -326,6 +349,7 @@ impl Line {
     }
 
     fn kill(&mut self) -> Option<std::process::ExitStatus> {
+        self.operations.lost(&self.info.serial, std::mem::take(&mut self.unheard));
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
         self.child.take()?.kill()
     }

@@ -4,7 +4,8 @@
 //! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `member` and `breaker`
 //! (one of several tokens with the same keys), `worker` (a thread for each process), `queue` and `work` (who gets what
 //! next), `line`, `spawn` and `starter` (one process), `latch` (a refused PIN is
-//! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`, `schemes`.
+//! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`, `schemes`, `operations` (what the
+//! token did, counted for the log).
 
 mod config;
 mod error;
@@ -23,15 +24,17 @@ mod latch;
 mod distrust;
 mod verify;
 mod schemes;
+mod operations;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use config::{ModuleReach, NewPin, PinDelivery, TokenConfig};
 pub use error::TokenError;
 pub use jobs::{Job, KeySource, ProofJob, SigningJobs, ToSign};
 pub use keys::TokenKeys;
+pub use operations::Operations;
 pub use starter::Starter;
 pub use token_wire::{Counters, SealedAccount, StatementKey, TokenInfo, WrappedBy};
 pub use verify::Signature;
@@ -53,6 +56,8 @@ use work::Lane;
 /// closes the workers.
 pub struct Token {
     pool: Pool,
+    operations: Operations,
+    state_dir: PathBuf,
 }
 
 impl Token {
@@ -62,10 +67,11 @@ impl Token {
     /// # Errors
     /// [`TokenError`] when the first worker cannot log in and find exactly those keys, safe ones.
     pub async fn start(config: TokenConfig, state_dir: &Path) -> Result<Self, TokenError> {
-        let state_dir = state_dir.to_path_buf();
-        let started = tokio::task::spawn_blocking(move || Pool::start(&config, &state_dir)).await;
+        let (operations, dir) = (config.operations.clone(), state_dir.to_path_buf());
+        operations.keep_in(state_dir)?;
+        let started = tokio::task::spawn_blocking(move || Pool::start(&config, &dir)).await;
         let pool = started.map_err(|error| TokenError::Unavailable(error.to_string()))??;
-        Ok(Self { pool })
+        Ok(Self { pool, operations, state_dir: state_dir.to_path_buf() })
     }
 
     /// Signs every job of the request that the permit was made for. The signatures come in the jobs' order,
@@ -127,6 +133,12 @@ impl Token {
         message: &[u8],
     ) -> Result<[u8; 64], TokenError> {
         self.pool.statement(key, message).await
+    }
+
+    /// What the token did and the log does not say, and the folder of what waits for that.
+    #[must_use]
+    pub fn operations(&self) -> (&Operations, &Path) {
+        (&self.operations, &self.state_dir)
     }
 
     /// The keys' public halves.

@@ -1,14 +1,18 @@
 //! The whole signer on a token that fails now and then, and on one that signs wrongly.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use audit::entry::Event;
+use audit::entry::{Entry, Event};
 use bitcoin::NetworkKind;
 use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv};
+use officer::audit::{reconcile, source::Source};
 use secp256k1::SECP256K1;
 use signer::config::Limits;
+use signer::counting;
+use signer::token::{Operations, Token};
 use tonic::Code;
 
 use crate::common::{Coin, Knobs, coin, header, own, psbt};
@@ -18,7 +22,7 @@ use crate::token::PROGRAMS;
 
 const COINS: u64 = 5;
 
-/// A house whose module is the faulty one, and the folder of its rules.
+/// A house whose module is the faulty one, and the folder of its rules. What was done before is not counted there.
 async fn faulty() -> (House, PathBuf) {
     let mut house = House::closed(&Knobs::default(), Limits::default()).await;
     let folder = prepare_faulty(&mut house);
@@ -30,11 +34,76 @@ async fn faulty() -> (House, PathBuf) {
 pub(crate) fn prepare_faulty(house: &mut House) -> PathBuf {
     let folder = house.folder().join("faulty");
     fs::create_dir(&folder).unwrap();
+    for file in fs::read_dir(&house.config.state_dir).unwrap().flatten() {
+        if file.file_name().to_str().unwrap().starts_with("operations-") {
+            fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    fs::write(folder.join("since"), since.to_string()).unwrap();
     let token = &mut house.config.token;
     let real = token.module.replace(PROGRAMS.join("libfaulty_hsm.so")).unwrap();
     token.env.insert("FAULTY_MODULE".into(), real.to_str().unwrap().into());
     token.env.insert("FAULTY_DIR".into(), folder.to_str().unwrap().into());
     folder
+}
+
+/// Holds what the module counted against the log of a house that is closed.
+async fn reconcile(house: &House, folder: &Path, opened: &Event) -> Result<String, String> {
+    let Event::Opened { checkpoint_key, .. } = opened else { panic!("{opened:?}") };
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let serial = read("serial");
+    let text = format!(
+        "cofferdam token operations, version 1\ntoken {serial}\nsince {}\n{}",
+        read("since"),
+        read("operations")
+    );
+    let vendor = folder.join("vendor");
+    fs::write(&vendor, text).unwrap();
+    let mut log = Source::database(&house.config.database_url()).await.unwrap();
+    let mut out = Vec::new();
+    let done = reconcile::reconcile(&mut log, *checkpoint_key, &vendor, &[], &mut out).await;
+    let out = String::from_utf8(out).unwrap();
+    done.map(|()| out.clone()).map_err(|error| format!("{out}{error}"))
+}
+
+/// The log's first entry; the token's name is kept for later.
+async fn opened(house: &House, folder: &Path) -> Event {
+    fs::write(folder.join("serial"), house.app().token.info().serial).unwrap();
+    house.app().log.entry(0).await.unwrap().event
+}
+
+#[tokio::test]
+async fn every_operation_of_the_module_is_in_the_log_until_somebody_else_uses_a_key() {
+    let (mut house, folder) = faulty().await;
+    let opened = opened(&house, &folder).await;
+    sweep(&house, 0).await.unwrap();
+    counting::count(&house.app()).await;
+    let counted = |entry: &Entry| matches!(entry.event, Event::TokenOperations { .. });
+    let counts = house.entries(0).await.iter().filter(|entry| counted(entry)).count();
+    counting::count(&house.app()).await;
+    assert_eq!(house.entries(0).await.iter().filter(|entry| counted(entry)).count(), counts);
+    sweep(&house, 1).await.unwrap();
+    house.close().await;
+    let said = reconcile(&house, &folder, &opened).await.unwrap();
+    assert!(said.ends_with("Every operation is accounted for.\n"), "{said}");
+    // As whoever has the PIN may: one worker's start signs once by the canary, and no log hears of it.
+    let mut stolen = house.config.token.alone();
+    stolen.operations = Operations::default();
+    let elsewhere = folder.join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let keys = "token-keys.toml";
+    fs::copy(house.config.state_dir.join(keys), elsewhere.join(keys)).unwrap();
+    Token::start(stolen, &elsewhere).await.unwrap().stop().await;
+    for _ in 0..2 {
+        let said = reconcile(&house, &folder, &opened).await.unwrap_err();
+        assert!(said.contains("EXTRA  C_Sign \"-\"") && said.contains("log: 1 more"), "{said}");
+        assert!(said.contains("do not agree") && !said.contains("MISSING"), "{said}");
+        // It does not go away.
+        house.open().await;
+        sweep(&house, 2).await.unwrap();
+        house.close().await;
+    }
 }
 
 pub(crate) fn rule(folder: &std::path::Path, text: &str) {
@@ -98,6 +167,12 @@ async fn at_one_percent_of_faults_sweeps_complete_and_what_does_not_can_be_asked
     for number in refused {
         sweep(&house, number).await.unwrap();
     }
+    drop(app);
+    let opened = opened(&house, &folder).await;
+    let mut house = Arc::into_inner(house).unwrap();
+    house.close().await;
+    // Each retry was counted, and what lost workers may have done as well.
+    reconcile(&house, &folder, &opened).await.unwrap();
 }
 
 #[tokio::test]

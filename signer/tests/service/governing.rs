@@ -12,7 +12,6 @@ use policy::sign_message;
 use policy::signed::signature_line;
 use signer::begin;
 use signer::log::Clock;
-use signer::token::KeyFile;
 use statement::{Says, Signed, Statement, TimeIs};
 
 use crate::common::{Knobs, policy_signatures, policy_text};
@@ -246,6 +245,7 @@ async fn a_policy_that_could_not_be_served_is_not_even_proposed() {
 #[tokio::test]
 async fn the_first_policy_is_by_the_officers_that_the_log_began_with() {
     let mut house = House::new().await;
+    let keys = house.app().token.keys();
     house.close().await;
     // The same token, and a log that begins anew.
     let state = house.folder().join("begun");
@@ -256,7 +256,6 @@ async fn the_first_policy_is_by_the_officers_that_the_log_began_with() {
     let first = governed(&house, 1, 50_000);
     let officers = state.join("officers.toml");
     fs::write(&officers, &first[first.find("[[officer]]").unwrap()..]).unwrap();
-    let keys = KeyFile::in_dir(&state).require().unwrap();
     let fixed = begin::officers(&house.config, Some(&officers)).unwrap();
     let mut shown = Vec::new();
     begin::log(&house.config, &keys, fixed.as_ref(), &mut shown).await.unwrap();

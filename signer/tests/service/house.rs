@@ -21,7 +21,7 @@ use signer::import::import;
 use signer::log::{Clock, Store, begin};
 use signer::serve::{Running, run};
 use signer::start;
-use signer::token::TokenConfig;
+use signer::token::{Operations, TokenConfig};
 use slip39::{Group, Mnemonic, Passphrase, Recovery, Scheme};
 use tokio::sync::OnceCell;
 use tonic::transport::Channel;
@@ -371,6 +371,7 @@ fn moved(token: &TokenConfig, from: &Path, to: &Path) -> TokenConfig {
     TokenConfig {
         pin_file: token.pin_file.as_deref().map(path),
         env: env.collect(),
+        operations: Operations::default(),
         ..token.clone()
     }
 }

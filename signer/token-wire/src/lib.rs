@@ -17,7 +17,7 @@
 //! Attend -> Bound     as Bind while such an import goes on; then Statement, Check, Counters, Shutdown alone
 //! ```
 //!
-//! Any question may be answered with [`Reply::Fault`] instead.
+//! Any question may be answered with [`Reply::Fault`] instead. Each reply comes as [`Answered`], with what the token did meanwhile.
 
 pub mod conformance;
 mod frame;
@@ -36,12 +36,12 @@ pub use keys::{
     Binding, BindingProofs, ImportOpening, Kek, KekImport, Keys, PinState, Schemes, StatementKey,
     WrappedBy,
 };
-pub use message::{Reply, Request};
-pub use report::{Counters, Examination, Fault, FaultCode, TokenInfo};
+pub use message::{Answered, Reply, Request};
+pub use report::{Counters, Examination, Fault, FaultCode, Operation, SESSION_KEY, TokenInfo};
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.

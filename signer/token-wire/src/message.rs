@@ -7,7 +7,7 @@ use crate::job::{Batch, BornBatch, JobOutcome, RawSignature, SealedBatch};
 use crate::keys::{
     Binding, BindingProofs, ImportOpening, KekImport, Keys, PinState, Schemes, StatementKey,
 };
-use crate::report::{Counters, Examination, Fault, TokenInfo};
+use crate::report::{Counters, Examination, Fault, Operation, TokenInfo};
 
 /// What the signer asks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -79,6 +79,22 @@ pub enum Request {
     CloseImport,
     /// As `Bind`, also while an import is open, and whatever key-encryption keys there are: statements alone are signed then.
     Attend(Binding),
+}
+
+/// An answer, and what the token did since the answer before.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Answered {
+    /// What the worker answers.
+    pub reply: Reply,
+    /// What the token did with its keys; refusals of the token's are no operations.
+    pub operations: Vec<Operation>,
+}
+
+impl From<Reply> for Answered {
+    /// With nothing done.
+    fn from(reply: Reply) -> Self {
+        Self { reply, operations: Vec::new() }
+    }
 }
 
 /// What the worker answers.

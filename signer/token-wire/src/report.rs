@@ -78,6 +78,22 @@ impl Counters {
     }
 }
 
+/// What the token did with one of its keys by one function of PKCS#11, as a vendor's audit log would have it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Operation {
+    /// The function, e.g. `C_Sign`.
+    pub function: String,
+    /// The key's label in the token, or [`SESSION_KEY`].
+    pub key: String,
+    /// Calls that the token did.
+    pub done: u64,
+    /// Calls of which nobody here knows whether it did them.
+    pub unsure: u64,
+}
+
+/// What every key of a session is called: it has no name that lasts.
+pub const SESSION_KEY: &str = "-";
+
 /// Why a question was not answered.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]

@@ -59,7 +59,7 @@ pub(crate) fn blames_key(error: &Error) -> bool {
 }
 
 /// Errors that say the token, not the call, is at fault.
-fn is_gone(error: &Error) -> bool {
+pub(crate) fn is_gone(error: &Error) -> bool {
     matches!(
         error,
         Error::Pkcs11(

@@ -13,6 +13,7 @@ mod args;
 mod serve;
 mod token;
 mod session;
+mod tally;
 mod pin;
 mod prompt;
 mod keys;

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Binding, BindingProofs, BornBatch, Counters, Fault, FaultCode, Keys, Reply, Request, Schemes,
-    SealedAccount, SealedBatch, StatementKey, VERSION, WrappedBy,
+    Answered, Binding, BindingProofs, BornBatch, Counters, Fault, FaultCode, Keys, Reply, Request,
+    Schemes, SealedAccount, SealedBatch, StatementKey, VERSION, WrappedBy,
 };
 
 use crate::args::Args;
@@ -17,6 +17,7 @@ use crate::sealed::Open;
 use crate::sealing::Sealing;
 use crate::session::Session;
 use crate::sign::{self, Children};
+use crate::tally::Tally;
 use crate::token::{TRIES_MAX, Token};
 use crate::watchdog::Watchdog;
 use crate::{canary, examine, expect, kek_trial};
@@ -32,11 +33,13 @@ pub(crate) fn serve(socket: &mut UnixStream, args: &Args) -> anyhow::Result<()> 
         open: Open::default(),
         counters,
         attending: false,
+        tally: Tally::default(),
     };
     while let Some(question) = token_wire::read::<Request>(socket).context("bad question")? {
         let last = question == Request::Shutdown;
-        let answer = watchdog.watch(|| worker.answer(question, socket));
-        token_wire::write(socket, &answer).context("cannot answer")?;
+        let reply = watchdog.watch(|| worker.answer(question, socket));
+        let operations = worker.tally.take();
+        token_wire::write(socket, &Answered { reply, operations }).context("cannot answer")?;
         worker.open.wait_or_wipe(socket);
         if last {
             break;
@@ -53,6 +56,8 @@ struct Worker<'a> {
     counters: Counters,
     /// Statements alone: an import may be open.
     attending: bool,
+    /// What the token did since the last answer.
+    tally: Tally,
 }
 
 /// A session, and whether the token took the PIN in it.
@@ -155,7 +160,7 @@ impl Worker<'_> {
         if self.token.is_some() {
             return Err(out_of_order());
         }
-        let (token, info) = Token::open(self.args, write)?;
+        let (token, info) = Token::open(self.args, write, &self.tally)?;
         self.token = Some(LoggedIn { token, yes: false });
         Ok(Reply::Opened(info))
     }
@@ -186,7 +191,7 @@ impl Worker<'_> {
         let token = self.token.as_mut().ok_or_else(out_of_order)?;
         self.counters.logins = self.counters.logins.saturating_add(1);
         token.token.log_in(self.args.new_pin.is_some(), || {
-            token_wire::write(socket, &Reply::SendingPin)
+            token_wire::write(socket, &Answered::from(Reply::SendingPin))
                 .map_err(|error| Fault::new(FaultCode::BadRequest, error.to_string()))
         })?;
         token.yes = true;

@@ -11,6 +11,7 @@ use crate::args::Args;
 use crate::fault;
 use crate::pin::{self, Pin};
 use crate::session::{Session, again};
+use crate::tally::Tally;
 
 /// A session with the token, logged in or not yet.
 pub(crate) struct Token {
@@ -28,11 +29,15 @@ pub(crate) struct Token {
 impl Token {
     /// Loads the module, finds the one token with the label and opens a session. The PIN file is read here, so
     /// that a bad one is found before anybody speaks of logging in.
-    pub(crate) fn open(args: &Args, write: bool) -> Result<(Self, TokenInfo), Fault> {
+    pub(crate) fn open(
+        args: &Args,
+        write: bool,
+        tally: &Tally,
+    ) -> Result<(Self, TokenInfo), Fault> {
         let pin = pin::read(&args.pin)?;
         let pkcs11 = load(args)?;
         let (slot, info) = find(&pkcs11, &args.token_label)?;
-        let session = Session::open(&pkcs11, slot, write)?;
+        let session = Session::open(&pkcs11, slot, write, tally)?;
         let described = TokenInfo {
             label: info.label().to_owned(),
             serial: info.serial_number().to_owned(),
@@ -98,7 +103,7 @@ impl Token {
 
     /// Another session of this login.
     pub(crate) fn another_session(&self) -> Result<Session, Fault> {
-        Session::open(&self.pkcs11, self.slot, true)
+        Session::open(&self.pkcs11, self.slot, true, &Tally::default())
     }
 
     /// The module and the slot, for questions about them.

@@ -12,17 +12,22 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::fs;
+
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
 use secp256k1::SecretKey;
 use sha2::{Digest as _, Sha256};
 use support::attacker::{
-    as_bytes, as_pin_holder, as_secret, attack, attacker, find, honest, honest_but, make_rsa, oaep,
-    plant_template, without_login, wrapped_by_pkcs1, wrapping_key,
+    self, as_bytes, as_pin_holder, as_secret, attack, attacker, find, honest, honest_but, make_rsa,
+    oaep, plant_template, without_login, wrapped_by_pkcs1, wrapping_key,
 };
-use support::{TestToken, wrap};
-use token_wire::{Binding, FaultCode, Reply, Request, Schemes};
+use support::{TestToken, Worker, wrap};
+use token_wire::{
+    Batch, Binding, FaultCode, Job, Operation, Reply, Request, Schemes, StatementKey, WrappedBy,
+};
 
 /// Tries to unwrap the child with one attribute of the template changed.
 fn unwraps_otherwise(test: &str, changes: &[Attribute]) {
@@ -420,4 +425,64 @@ fn write_down_the_modulus() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// Not one that must fail: nothing stops the PIN's holder from signing. It must be told from what the worker did.
+#[test]
+fn what_answers_tell_is_all_that_the_module_saw_but_for_the_pin_holders_own() {
+    const NAME: &str = "what_answers_tell_is_all_that_the_module_saw_but_for_the_pin_holders_own";
+    if let Some((session, wrapped)) = attacker() {
+        let child = session.unwrap_key(&oaep(), wrapping_key(&session), &wrapped, &honest());
+        session.sign(&Mechanism::Ecdsa, child.unwrap(), &[1; 32]).unwrap();
+        return;
+    }
+    let mut token = TestToken::new();
+    let folder = tempfile::tempdir().unwrap();
+    let env = [
+        ("FAULTY_MODULE".to_owned(), token.module.clone()),
+        ("FAULTY_DIR".to_owned(), folder.path().to_str().unwrap().to_owned()),
+    ];
+    token.module = support::faulty_module().to_str().unwrap().to_owned();
+    let env: Vec<(&str, &str)> =
+        env.iter().map(|(name, is)| (name.as_str(), is.as_str())).collect();
+    let (module, config) = (token.module.as_str(), token.config());
+    let mut worker = Worker::start(module, &config, "cofferdam-dev", &token.pin_file(), &env);
+    worker.open(true);
+    assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+    let init = Request::Init { challenge: [3; 32], schemes: Schemes::default() };
+    let Reply::Bound { keys, .. } = worker.ask(&init) else { panic!() };
+    let wrapped = wrap(&keys, &SecretKey::new(&mut rand::thread_rng()));
+    let job = |wrapped: &[u8]| Job {
+        by: WrappedBy::OaepSha1,
+        wrapped: wrapped.to_vec(),
+        digest: [7; 32],
+    };
+    // The last one is no key: refused, once the canary was asked as well.
+    let jobs = vec![job(&wrapped), job(&wrapped), job(&[0; 384])];
+    worker.ask(&Request::Sign(Batch { id: 1, permit: [1; 16], jobs }));
+    let (key, message) = (StatementKey::Attestation, b"a statement".to_vec());
+    worker.ask(&Request::Statement { key, message });
+    worker.ask(&Request::Shutdown);
+    let mut told = BTreeMap::new();
+    for Operation { function, key, done, unsure } in worker.operations.drain(..) {
+        assert_eq!(unsure, 0, "{function} {key}");
+        *told.entry((function, key)).or_insert(0) += done;
+    }
+    let seen = || {
+        let mut seen: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for line in fs::read_to_string(folder.path().join("operations")).unwrap().lines() {
+            let (function, key) = line.split_once(" 1 ").unwrap();
+            *seen.entry((function.to_owned(), key.to_owned())).or_default() += 1;
+        }
+        seen
+    };
+    assert_eq!(told, seen());
+    let name = |function: &str, key: &str| (function.to_owned(), key.to_owned());
+    assert!(told[&name("C_Sign", "-")] >= 3 && told[&name("C_Decrypt", "-")] >= 1, "{told:?}");
+    let statements = told[&name("C_Sign", "cofferdam attestation 1")];
+    assert!(statements == 2 && told.len() == 6, "{told:?}");
+    attacker::as_pin_holder_with(&token, NAME, &wrapped, &env);
+    *told.get_mut(&name("C_Sign", "-")).unwrap() += 1;
+    *told.get_mut(&name("C_UnwrapKey", "cofferdam wrapping 1")).unwrap() += 1;
+    assert_eq!(told, seen());
 }

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use token_wire::{Reply, Request, VERSION};
+use token_wire::{Answered, Request, VERSION};
 
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
@@ -46,7 +46,7 @@ fn tried(folder: &Path, more: &[&str]) -> BTreeMap<String, i32> {
     let mut line = &ours;
     for question in [Request::Hello { version: VERSION }, Request::Open { write: false }] {
         token_wire::write(&mut line, &question).unwrap();
-        let _: Option<Reply> = token_wire::read(&mut line).unwrap();
+        let _: Option<Answered> = token_wire::read(&mut line).unwrap();
     }
     drop(ours);
     worker.wait().unwrap();

@@ -351,7 +351,7 @@ fn as_nobody(token: &TestToken) -> Worker {
     worker.args(["--module", &token.module, "--token-label", "cofferdam-dev", "--pin-file"]);
     worker.arg(token.pin_file()).env_clear().env("SOFTHSM2_CONF", token.config());
     worker.stdin(OwnedFd::from(theirs)).uid(NOBODY).gid(NOBODY);
-    Worker { child: worker.spawn().unwrap(), socket }
+    Worker { child: worker.spawn().unwrap(), socket, operations: Vec::new() }
 }
 
 #[test]

@@ -73,16 +73,24 @@ fn main() -> anyhow::Result<ExitCode> {
         sandbox::enter(&config, &arguments.config, needs(&arguments.command, &config))?.lacking;
     // From here on there is more than one thread.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if let Command::Doctor { json } = arguments.command {
-        let checked = runtime.block_on(doctor::examine(&config));
-        checked.show(json, &mut out)?;
-        return Ok(checked.exit_code());
+    // A look from another user's hands leaves nothing there.
+    if let Err(error) = config.token.operations.keep_in(&config.state_dir) {
+        tracing::warn!("what the token does now will not be counted: {error}");
     }
-    if let Some((changing, asked)) = changing {
-        runtime.block_on(set_pin::set_pin(&config, changing, &asked, &mut out))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    runtime.block_on(run(config, arguments.command, starters)).map(|()| ExitCode::SUCCESS)
+    runtime.block_on(async {
+        match (arguments.command, changing) {
+            (Command::Doctor { json }, _) => {
+                let checked = doctor::examine(&config).await;
+                checked.show(json, &mut out)?;
+                Ok(checked.exit_code())
+            }
+            (_, Some((changing, asked))) => {
+                let changed = set_pin::set_pin(&config, changing, &asked, &mut out).await;
+                changed.map(|()| ExitCode::SUCCESS)
+            }
+            (command, None) => run(config, command, starters).await.map(|()| ExitCode::SUCCESS),
+        }
+    })
 }
 
 /// Where the service's own log goes: to stderr, as `RUST_LOG` says how much.

@@ -19,6 +19,7 @@ use token_wire::{Fault, FaultCode};
 
 use crate::args::Args;
 use crate::fault;
+use crate::tally::Tally;
 use crate::token::Token;
 use crate::watchdog::Watchdog;
 use table::Table;
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
-    let (mut token, info) = Token::open(args, true)?;
+    let (mut token, info) = Token::open(args, true, &Tally::default())?;
     let (pkcs11, slot) = token.module();
     let failed = |error: &_| fault::token("describe itself", error);
     let library = pkcs11.get_library_info().map_err(|error| failed(&error))?;

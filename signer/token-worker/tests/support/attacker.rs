@@ -22,6 +22,17 @@ pub(crate) fn as_pin_holder(token: &TestToken, name: &str, wrapped: &[u8]) {
     run(process(token, name, wrapped).env("ATTACK_PIN", pin));
 }
 
+/// The same with more in its environment.
+pub(crate) fn as_pin_holder_with(
+    token: &TestToken,
+    name: &str,
+    wrapped: &[u8],
+    env: &[(&str, &str)],
+) {
+    let pin = std::fs::read_to_string(token.pin_file()).unwrap();
+    run(process(token, name, wrapped).env("ATTACK_PIN", pin).envs(env.iter().copied()));
+}
+
 /// The same without a login.
 pub(crate) fn without_login(token: &TestToken, name: &str, wrapped: &[u8]) {
     run(&mut process(token, name, wrapped));

@@ -14,7 +14,9 @@ use std::sync::OnceLock;
 use rsa::RsaPublicKey;
 use rsa::pkcs8::DecodePublicKey;
 use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
-use token_wire::{Counters, Fault, Keys, RawSignature, Reply, Request, Schemes, VERSION};
+use token_wire::{
+    Answered, Counters, Fault, Keys, Operation, RawSignature, Reply, Request, Schemes, VERSION,
+};
 
 /// A token made by `softhsm-setup`, gone with this value.
 pub(crate) struct TestToken {
@@ -62,6 +64,8 @@ impl TestToken {
 pub(crate) struct Worker {
     pub(crate) child: Child,
     pub(crate) socket: UnixStream,
+    /// What the token did, as the answers told.
+    pub(crate) operations: Vec<Operation>,
 }
 
 impl Worker {
@@ -95,16 +99,18 @@ impl Worker {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        Self { child, socket: ours }
+        Self { child, socket: ours, operations: Vec::new() }
     }
 
     pub(crate) fn ask(&mut self, question: &Request) -> Reply {
         token_wire::write(&mut self.socket, question).unwrap();
         loop {
-            let reply = token_wire::read(&mut self.socket).unwrap();
+            let answered: Option<Answered> = token_wire::read(&mut self.socket).unwrap();
+            let Answered { reply, operations } = answered.expect("the worker closed the line");
+            self.operations.extend(operations);
             // Said the moment before the login's own answer.
-            if reply != Some(Reply::SendingPin) {
-                return reply.expect("the worker closed the line");
+            if reply != Reply::SendingPin {
+                return reply;
             }
         }
     }

@@ -1,0 +1,359 @@
+//! What the token did with its keys and the log does not say yet. It never forgets an operation that a worker told of, and
+//! where a worker was lost it says how many there may have been.
+//!
+//! `signer serve` writes the counts into the log. Until then they lie in a file of the state folder, one for each process,
+//! locked by it and written at every change: what a command or a signer that died left there is counted by the next that
+//! serves. Against a power cut it is not secured.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use audit::entry::{Entry, Event, KeyUse};
+use token_wire::{Operation, Request};
+
+use super::TokenError;
+
+/// How each process's file begins: an entry's bytes in hex on each line.
+const FILE: &str = "operations-";
+/// Most names of keys that a worker can fill the log with.
+const KEYS_MAX: usize = 256;
+/// The key that signs checkpoints: every entry brings one on, so that alone is no reason for an entry.
+const CHECKPOINT_KEY: &str = "cofferdam checkpoint 1";
+/// Tries of one call, and the canary's beside it: more than a worker ever makes for one job.
+const CALLS_PER_JOB: usize = 32;
+/// More than finding and trying everything takes.
+const CALLS_OF_A_START: u64 = 4096;
+
+/// Operations by the token's serial number; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Operations(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    counted: Counts,
+    /// Handed out for the log, which has not taken them yet.
+    taken: Counts,
+    /// Asked for, and not answered: as many may be done.
+    asked: BTreeMap<String, u64>,
+    journal: Option<(PathBuf, File)>,
+}
+
+type Counts = BTreeMap<String, Counted>;
+
+#[derive(Clone, Debug, Default)]
+struct Counted {
+    /// Done and unsure, by function and key.
+    keys: BTreeMap<(String, String), [u64; 2]>,
+    lost: u64,
+}
+
+impl Operations {
+    /// Keeps a file of its own in the state folder from here on.
+    ///
+    /// # Errors
+    /// When none can be made there.
+    pub fn keep_in(&self, state_dir: &Path) -> Result<(), TokenError> {
+        let mut state = self.lock();
+        if state.journal.is_some() {
+            return Ok(());
+        }
+        let mut random = [0_u8; 8];
+        getrandom::fill(&mut random).map_err(|error| TokenError::Config(error.to_string()))?;
+        let path = state_dir.join(format!("{FILE}{}", hex::encode(random)));
+        let open = || {
+            let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        let file = open().map_err(|error: io::Error| TokenError::state("make", &path, &error))?;
+        state.journal = Some((path, file));
+        state.write();
+        Ok(())
+    }
+
+    /// A worker was asked for something.
+    pub(super) fn asked(&self, serial: &str, most: u64) {
+        if most > 0 {
+            self.change(|state| {
+                let asked = state.asked.entry(plain(serial)).or_default();
+                *asked = asked.saturating_add(most);
+            });
+        }
+    }
+
+    /// It answered, and told what the token did.
+    pub(super) fn answered(&self, serial: &str, asked: u64, operations: Vec<Operation>) {
+        if asked == 0 && operations.is_empty() {
+            return;
+        }
+        self.change(|state| {
+            state.heard(serial, asked);
+            let counted = state.counted.entry(plain(serial)).or_default();
+            for Operation { function, key, done, unsure } in operations {
+                counted.add(plain(&function), plain(&key), [done, unsure]);
+            }
+        });
+    }
+
+    /// It was lost before it answered.
+    pub(super) fn lost(&self, serial: &str, asked: u64) {
+        if asked > 0 {
+            self.change(|state| {
+                state.heard(serial, asked);
+                let counted = state.counted.entry(plain(serial)).or_default();
+                counted.lost = counted.lost.saturating_add(asked);
+            });
+        }
+    }
+
+    /// Whether there is more than checkpoints to write down.
+    #[must_use]
+    pub fn is_worth_an_entry(&self, state_dir: &Path) -> bool {
+        let state = self.lock();
+        let more = |counted: &Counted| counted.keys.keys().any(|(_, key)| key != CHECKPOINT_KEY);
+        state.counted.values().any(|counted| counted.lost > 0 || more(counted))
+            || left_behind(state_dir, &state).next().is_some()
+    }
+
+    /// Everything that is in no entry yet, of this process and of those that ended. Say then whether the log took it:
+    /// [`Operations::written`], [`Operations::put_back`].
+    #[must_use]
+    pub fn take(&self, state_dir: &Path) -> Vec<Event> {
+        let mut state = self.lock();
+        state.put_back();
+        let files: Vec<PathBuf> = left_behind(state_dir, &state).collect();
+        for path in files {
+            if let Err(error) = state.adopt(&path) {
+                tracing::error!("{} is not counted: {error}", path.display());
+            }
+        }
+        state.counted.retain(|_, counted| counted.lost > 0 || !counted.keys.is_empty());
+        state.taken = std::mem::take(&mut state.counted);
+        events(&state.taken)
+    }
+
+    /// What was taken is in the log.
+    pub fn written(&self) {
+        self.change(|state| state.taken.clear());
+    }
+
+    /// It is not.
+    pub fn put_back(&self) {
+        self.change(State::put_back);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        state.write();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn heard(&mut self, serial: &str, asked: u64) {
+        if let Some(waiting) = self.asked.get_mut(&plain(serial)) {
+            *waiting = waiting.saturating_sub(asked);
+        }
+    }
+
+    fn put_back(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        merge(&mut self.counted, taken);
+    }
+
+    /// Takes over what another process left, once that has ended.
+    fn adopt(&mut self, path: &Path) -> io::Result<()> {
+        let mut file = File::open(path)?;
+        if file.try_lock().is_err() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        for line in text.lines() {
+            let entry = hex::decode(line).ok().and_then(|bytes| Entry::decode(&bytes).ok());
+            match entry.map(|entry| entry.event) {
+                Some(Event::TokenOperations { serial, uses, lost }) => {
+                    let counted = self.counted.entry(serial).or_default();
+                    counted.lost = counted.lost.saturating_add(lost);
+                    for KeyUse { function, key, done, unsure } in uses {
+                        counted.add(function, key, [done, unsure]);
+                    }
+                }
+                _ => tracing::error!(
+                    "a line of {} is damaged: it counts for nothing",
+                    path.display()
+                ),
+            }
+        }
+        self.write();
+        fs::remove_file(path)
+    }
+
+    /// In place: a process that is killed leaves this or what was there before.
+    fn write(&mut self) {
+        let Some((path, file)) = &self.journal else { return };
+        let mut all = self.counted.clone();
+        merge(&mut all, self.taken.clone());
+        for (serial, asked) in self.asked.iter().filter(|(_, asked)| **asked > 0) {
+            let counted = all.entry(serial.clone()).or_default();
+            counted.lost = counted.lost.saturating_add(*asked);
+        }
+        let mut lines = String::new();
+        for event in events(&all) {
+            if let Ok(bytes) = (Entry { unix_ms: 0, event }).encode() {
+                lines.push_str(&hex::encode(bytes));
+                lines.push('\n');
+            }
+        }
+        let length = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        let written = file.write_all_at(lines.as_bytes(), 0).and_then(|()| file.set_len(length));
+        if let Err(error) = written {
+            tracing::error!("cannot write {}: {error}", path.display());
+        }
+    }
+}
+
+impl Counted {
+    fn add(&mut self, function: String, key: String, [done, unsure]: [u64; 2]) {
+        let name = (function, key);
+        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&name) {
+            self.lost = self.lost.saturating_add(done).saturating_add(unsure);
+            return;
+        }
+        let [all_done, all_unsure] = self.keys.entry(name).or_default();
+        *all_done = all_done.saturating_add(done);
+        *all_unsure = all_unsure.saturating_add(unsure);
+    }
+}
+
+fn merge(into: &mut Counts, from: Counts) {
+    for (serial, counted) in from {
+        let all = into.entry(serial).or_default();
+        all.lost = all.lost.saturating_add(counted.lost);
+        for ((function, key), counts) in counted.keys {
+            all.add(function, key, counts);
+        }
+    }
+}
+
+fn events(counts: &Counts) -> Vec<Event> {
+    let event = |(serial, counted): (&String, &Counted)| {
+        let key_use = |((function, key), [done, unsure]): (&(String, String), &[u64; 2])| {
+            let (function, key) = (function.clone(), key.clone());
+            KeyUse { function, key, done: *done, unsure: *unsure }
+        };
+        let uses = counted.keys.iter().map(key_use).collect();
+        Event::TokenOperations { serial: serial.clone(), uses, lost: counted.lost }
+    };
+    counts.iter().map(event).collect()
+}
+
+/// Files of other processes, which may still live.
+fn left_behind(state_dir: &Path, state: &State) -> impl Iterator<Item = PathBuf> {
+    let own = state.journal.as_ref().map(|(path, _)| path.clone());
+    let files = fs::read_dir(state_dir).into_iter().flatten().flatten();
+    let named = files.filter(|file| file.file_name().to_string_lossy().starts_with(FILE));
+    named.map(|file| file.path()).filter(move |path| Some(path) != own.as_ref())
+}
+
+/// How many operations a question can lead to, at most, where its answer is never heard.
+pub(super) fn at_most(question: &Request) -> u64 {
+    let of_jobs = |jobs: usize| {
+        u64::try_from(jobs.saturating_add(1).saturating_mul(CALLS_PER_JOB)).unwrap_or(u64::MAX)
+    };
+    match question {
+        Request::Sign(batch) => of_jobs(batch.jobs.len()),
+        Request::Born(batch) => of_jobs(batch.jobs.len()),
+        // Opened once; its children sign outside the token.
+        Request::Sealed(_) | Request::Statement { .. } => of_jobs(1),
+        Request::Init { .. }
+        | Request::Bind(_)
+        | Request::Attend(_)
+        | Request::Check
+        | Request::OpenImport(_)
+        | Request::ImportKek(_) => CALLS_OF_A_START,
+        _ => 0,
+    }
+}
+
+/// As one line of a listing shows it, and not longer.
+fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '?' } else { c };
+    text.trim().chars().take(64).map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed(key: &str, done: u64) -> Vec<Operation> {
+        vec![Operation { function: "C_Sign".to_owned(), key: key.to_owned(), done, unsure: 1 }]
+    }
+
+    fn event(serial: &str, key: &str, [done, unsure]: [u64; 2], lost: u64) -> Event {
+        let uses = vec![KeyUse { function: "C_Sign".into(), key: key.into(), done, unsure }];
+        Event::TokenOperations { serial: serial.into(), uses, lost }
+    }
+
+    fn files(dir: &Path) -> usize {
+        fs::read_dir(dir).unwrap().count()
+    }
+
+    #[test]
+    fn what_a_process_leaves_is_counted_once_by_whoever_serves_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (died, serving) = (Operations::default(), Operations::default());
+        died.keep_in(dir.path()).unwrap();
+        died.asked("a", 96);
+        died.answered("a", 64, signed("-", 3));
+        serving.keep_in(dir.path()).unwrap();
+        serving.answered("a", 0, signed("-", 1));
+        serving.answered("b", 0, signed(CHECKPOINT_KEY, 1));
+        // The other still lives.
+        let own = [event("a", "-", [1, 1], 0), event("b", CHECKPOINT_KEY, [1, 1], 0)];
+        assert_eq!(serving.take(dir.path()), own);
+        drop(died);
+        // What was asked and not answered may have been done.
+        let all = [event("a", "-", [4, 2], 32), event("b", CHECKPOINT_KEY, [1, 1], 0)];
+        assert_eq!(serving.take(dir.path()), all);
+        assert_eq!(files(dir.path()), 1);
+        // Taken but not written when it dies.
+        drop(serving);
+        let next = Operations::default();
+        next.keep_in(dir.path()).unwrap();
+        assert!(next.is_worth_an_entry(dir.path()));
+        assert_eq!(next.take(dir.path()), all);
+        next.put_back();
+        assert_eq!(next.take(dir.path()), all);
+        next.written();
+        assert!(next.take(dir.path()).is_empty() && files(dir.path()) == 1);
+        next.answered("b", 0, signed(CHECKPOINT_KEY, 1));
+        assert!(!next.is_worth_an_entry(dir.path()), "the entry's own checkpoint");
+        next.asked("b", 5);
+        next.lost("b", 5);
+        assert!(next.is_worth_an_entry(dir.path()));
+    }
+
+    #[test]
+    fn a_token_cannot_fill_the_log_with_names() {
+        let operations = Operations::default();
+        for number in 0..2 * KEYS_MAX {
+            let name = format!("{number}\u{1b}{}", "x".repeat(200));
+            operations.answered("a", 0, signed(&name, 1));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let events = operations.take(dir.path());
+        let Event::TokenOperations { uses, lost, .. } = &events[0] else { panic!() };
+        assert_eq!((uses.len(), *lost), (KEYS_MAX, 2 * KEYS_MAX as u64));
+        assert!(uses.iter().all(|of| of.key.len() == 64 && !of.key.contains('\u{1b}')));
+        assert!(Entry { unix_ms: 0, event: events[0].clone() }.encode().unwrap().len() < 50_000);
+    }
+}

@@ -105,18 +105,20 @@ impl Counts {
     pub fn follow(&mut self, serial: &str, seq: u64, entry: &Entry) {
         self.size = seq.saturating_add(1);
         match &entry.event {
-            Event::Service { state, .. } if state == "started" => {
-                if std::mem::replace(&mut self.running, true) {
-                    self.ends.push(seq);
-                }
-            }
-            Event::Service { state, .. } if state == "stopped" => self.running = false,
+            Event::Service { state, .. } => self.service(seq, state),
             Event::TokenOperations { serial: of, uses, lost } if of == serial => {
                 let (unix_ms, uses, lost) = (entry.unix_ms, uses.clone(), *lost);
                 self.entries.push(Count { seq, unix_ms, uses, lost });
             }
             _ => {}
         }
+    }
+
+    fn service(&mut self, seq: u64, state: &str) {
+        if state == "started" && self.running {
+            self.ends.push(seq);
+        }
+        self.running = state != "stopped";
     }
 
     /// What is in no entry yet: of a file `operations-…` in the signer's state folder.
@@ -253,7 +255,11 @@ fn read_waiting(file: &Path) -> Result<Vec<Event>> {
     let event = |line: &str| -> Result<Event> {
         Ok(Entry::decode(&hex::decode(line).context("not hex")?)?.event)
     };
-    text.lines().map(event).collect::<Result<_>>().with_context(|| file.display().to_string())
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(event)
+        .collect::<Result<_>>()
+        .with_context(|| file.display().to_string())
 }
 
 #[cfg(test)]

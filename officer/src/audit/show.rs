@@ -130,36 +130,49 @@ fn details(event: &Event) -> String {
     }
 }
 
-fn rarely(event: &Event) -> String {
-    match event {
-        Event::PinChanged { serial } => return words(&format!("token {serial}")),
-        Event::TokenOperations { serial, uses, lost } => {
-            let shown = |of: &KeyUse| {
-                let unsure = if of.unsure > 0 { format!("+{}", of.unsure) } else { String::new() };
-                format!("{} {}{unsure} {}", of.function, of.done, of.key)
-            };
-            let uses: Vec<String> = uses.iter().map(shown).collect();
-            let lost = if *lost > 0 { format!("; up to {lost} more") } else { String::new() };
-            return words(&format!("token {serial}: {}{lost}", uses.join(", ")));
-        }
+/// What the token did; calls of which nobody knows stand behind a plus.
+fn used(serial: &str, uses: &[KeyUse], lost: u64) -> String {
+    let shown = |of: &KeyUse| {
+        let unsure = if of.unsure > 0 { format!("+{}", of.unsure) } else { String::new() };
+        format!("{} {}{unsure} {}", of.function, of.done, of.key)
+    };
+    let uses: Vec<String> = uses.iter().map(shown).collect();
+    let lost = if lost > 0 { format!("; up to {lost} more") } else { String::new() };
+    words(&format!("token {serial}: {}{lost}", uses.join(", ")))
+}
+
+/// What is about the token and its keys.
+fn of_token(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::PinChanged { serial } => words(&format!("token {serial}")),
+        Event::TokenOperations { serial, uses, lost } => used(serial, uses, *lost),
         Event::TokenKeyMade { name, tier, public_key, serial, .. } => {
             let key = hex::encode(public_key);
-            return words(&format!("{name} ({tier}): {key} in token {serial}"));
+            words(&format!("{name} ({tier}): {key} in token {serial}"))
         }
         Event::TokenKeyState { name, tier, state, reason } => {
-            return words(&format!("{name} ({tier}) {state}: {reason}"));
+            words(&format!("{name} ({tier}) {state}: {reason}"))
         }
         Event::TokenWalletBound { wallet, tier, keys, cloning_proof, .. } => {
             let keys: Vec<String> = keys.iter().map(hex::encode).collect();
             let proof =
                 cloning_proof.map(|proof| format!(", cloning proof {}", hex::encode(proof)));
             let proof = proof.unwrap_or_default();
-            return words(&format!("{wallet} ({tier}) to {}{proof}", keys.join(" ")));
+            words(&format!("{wallet} ({tier}) to {}{proof}", keys.join(" ")))
         }
         Event::KekImport { what, key, serial } => {
             let key = key.map_or(String::new(), |key| format!(" {}", hex::encode(key)));
-            return words(&format!("import {what}{key}, token {serial}"));
+            words(&format!("import {what}{key}, token {serial}"))
         }
+        _ => return None,
+    })
+}
+
+fn rarely(event: &Event) -> String {
+    if let Some(text) = of_token(event) {
+        return text;
+    }
+    match event {
         Event::OpenedUnder { .. }
         | Event::Administered { .. }
         | Event::PolicyProposed { .. }

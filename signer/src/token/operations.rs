@@ -19,6 +19,8 @@ use super::TokenError;
 
 /// How each process's file begins: an entry's bytes in hex on each line.
 const FILE: &str = "operations-";
+/// The file's length is a multiple of this; empty lines fill it.
+const PAGE: usize = 1024;
 /// Most names of keys that a worker can fill the log with.
 const KEYS_MAX: usize = 256;
 /// The key that signs checkpoints: every entry brings one on, so that alone is no reason for an entry.
@@ -39,7 +41,14 @@ struct State {
     taken: Counts,
     /// Asked for, and not answered: as many may be done.
     asked: BTreeMap<String, u64>,
-    journal: Option<(PathBuf, File)>,
+    journal: Option<Journal>,
+}
+
+#[derive(Debug)]
+struct Journal {
+    path: PathBuf,
+    file: File,
+    length: usize,
 }
 
 type Counts = BTreeMap<String, Counted>;
@@ -70,7 +79,7 @@ impl Operations {
             Ok(file)
         };
         let file = open().map_err(|error: io::Error| TokenError::state("make", &path, &error))?;
-        state.journal = Some((path, file));
+        state.journal = Some(Journal { path, file, length: 0 });
         state.write();
         Ok(())
     }
@@ -177,7 +186,7 @@ impl State {
         }
         let mut text = String::new();
         file.read_to_string(&mut text)?;
-        for line in text.lines() {
+        for line in text.lines().filter(|line| !line.is_empty()) {
             let entry = hex::decode(line).ok().and_then(|bytes| Entry::decode(&bytes).ok());
             match entry.map(|entry| entry.event) {
                 Some(Event::TokenOperations { serial, uses, lost }) => {
@@ -197,9 +206,10 @@ impl State {
         fs::remove_file(path)
     }
 
-    /// In place: a process that is killed leaves this or what was there before.
+    /// In place: a process that is killed leaves this or what was there before. The length changes rarely, which would be one
+    /// more thing for the log's flushes to wait for.
     fn write(&mut self) {
-        let Some((path, file)) = &self.journal else { return };
+        let Some(Journal { path, file, length }) = &mut self.journal else { return };
         let mut all = self.counted.clone();
         merge(&mut all, self.taken.clone());
         for (serial, asked) in self.asked.iter().filter(|(_, asked)| **asked > 0) {
@@ -213,9 +223,10 @@ impl State {
                 lines.push('\n');
             }
         }
-        let length = u64::try_from(lines.len()).unwrap_or(u64::MAX);
-        let written = file.write_all_at(lines.as_bytes(), 0).and_then(|()| file.set_len(length));
-        if let Err(error) = written {
+        let padded = lines.len().next_multiple_of(PAGE).max(*length);
+        lines.extend(std::iter::repeat_n('\n', padded.saturating_sub(lines.len())));
+        *length = padded;
+        if let Err(error) = file.write_all_at(lines.as_bytes(), 0) {
             tracing::error!("cannot write {}: {error}", path.display());
         }
     }
@@ -258,7 +269,7 @@ fn events(counts: &Counts) -> Vec<Event> {
 
 /// Files of other processes, which may still live.
 fn left_behind(state_dir: &Path, state: &State) -> impl Iterator<Item = PathBuf> {
-    let own = state.journal.as_ref().map(|(path, _)| path.clone());
+    let own = state.journal.as_ref().map(|journal| journal.path.clone());
     let files = fs::read_dir(state_dir).into_iter().flatten().flatten();
     let named = files.filter(|file| file.file_name().to_string_lossy().starts_with(FILE));
     named.map(|file| file.path()).filter(move |path| Some(path) != own.as_ref())

@@ -244,7 +244,8 @@ async fn run_from(
     let address = listener.local_addr().map_err(|source| listen(config, source))?;
     let request_time = config.limits.request_time();
     let started = match claim {
-        Ok(claim) => start_from(config, clock, witnesses, claim).await,
+        // Large, and awaited once.
+        Ok(claim) => Box::pin(start_from(config, clock, witnesses, claim)).await,
         Err(error) => Err(error),
     };
     match started {

@@ -105,6 +105,14 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
     })
 }
 
+/// The people of a policy, and what they may do to it.
+pub(crate) struct Governors {
+    pub(crate) officers: Vec<Officer>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) governance: Governance,
+    pub(crate) unfreeze: Option<Quorum>,
+}
+
 /// Officers, groups, who may change a policy, and who lifts a freeze: of a policy or of an officers' file.
 pub(crate) fn governors(
     reader: &Reader<'_>,
@@ -112,13 +120,13 @@ pub(crate) fn governors(
     group: &[RawGroup],
     governance: &RawGovernance,
     unfreeze: Option<&Text>,
-) -> Result<(Vec<Officer>, Vec<Group>, Governance, Option<Quorum>), PolicyError> {
+) -> Result<Governors, PolicyError> {
     let officers = people::officers(reader, officer)?;
     let groups = people::groups(reader, group, &officers)?;
     let everybody = People { officers: &officers, groups: &groups };
     let governance = governance::section(reader, governance, everybody)?;
     let unfreeze = unfreeze.map(|at| people::quorum(reader, at, None, everybody)).transpose()?;
-    Ok((officers, groups, governance, unfreeze))
+    Ok(Governors { officers, groups, governance, unfreeze })
 }
 
 /// Reads the lists alone, whatever network the text is for.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use serde::Deserialize;
 
-use crate::document::governors;
+use crate::document::{Governors, governors};
 use crate::governance::Governance;
 use crate::names::KeyName;
 use crate::people::{Group, Officer, OfficerKey, Quorum};
@@ -57,7 +57,7 @@ impl FirstOfficers {
             reader.raw()?
         };
         let RawFirst { unfreeze, officer, group, governance } = raw;
-        let (officers, groups, governance, unfreeze) =
+        let Governors { officers, groups, governance, unfreeze } =
             governors(&reader, &officer, &group, &governance, unfreeze.as_ref())?;
         let text = canonical(&officers, &groups, &governance, unfreeze.as_ref());
         Ok(Self { text, officers: officers.len() })

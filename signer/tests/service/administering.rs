@@ -9,11 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use audit::entry::Event;
 use ed25519_dalek::{Signer as _, SigningKey};
 use policy::names::KeyName;
-use signer::administer;
 use signer::ledger::Ledger;
 use signer::log::{Clock, Log, Step};
 use signer::start::{open_log, open_token};
 use signer::token::Token;
+use signer::{administer, begin};
 use statement::{Deed, Says, Signed, Statement, Task};
 
 use crate::common::{Knobs, policy_signatures, policy_text};
@@ -174,4 +174,31 @@ async fn a_machine_that_officers_have_not_let_serve_does_not() {
     leave(token, log).await;
     house.open().await;
     house.close().await;
+}
+
+#[tokio::test]
+async fn a_token_whose_log_was_begun_gets_no_more_keys_without_officers() {
+    let mut house = house().await;
+    house.open().await;
+    house.close().await;
+    // As written down by a program from before there were sealing keys.
+    let file = house.config.state_dir.join("token-keys.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let older = text.lines().filter(|line| !line.starts_with("sealing_spki"));
+    fs::write(&file, older.flat_map(|line| [line, "\n"]).collect::<String>()).unwrap();
+    let refused = begin::again(&house.config, &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("2 of board") && refused.contains("administer init"), "{refused}");
+    let (token, log) = at_the_machine(&house).await;
+    let task = Task { deed: Deed::Init, token: token.info().serial };
+    let (folder, origin) = (house.folder().to_owned(), log.opening().origin.clone());
+    leave(token, log).await;
+    let mut desk = Desk { folder, log: origin, nonce: 0 };
+    let by = ["ada", "eve"].map(|name| desk.file(name, &task, |_| {}));
+    begin::again(&house.config, &by[..1]).await.unwrap_err();
+    begin::again(&house.config, &by[1..]).await.unwrap();
+    // Used up.
+    begin::again(&house.config, &by).await.unwrap_err();
+    // Nothing would be made: nobody is asked.
+    fs::write(&file, text).unwrap();
+    begin::again(&house.config, &[]).await.unwrap();
 }

@@ -449,6 +449,17 @@ pub enum Event {
         /// How many more there may have been, of whatever kind, by workers that were lost.
         lost: u64,
     },
+    /// An officer said something with a P-256 key; otherwise the same as the entry for Ed25519.
+    OfficerSaidP256 {
+        /// Canonical bytes of the statement.
+        statement: Vec<u8>,
+        /// ECDSA over their SHA-256: r and s, s the lower one of two.
+        signature: Vec<u8>,
+        /// Compressed P-256 key that the policy in force has for this officer.
+        key: Vec<u8>,
+        /// How it came: a client's name, or `file`.
+        way: String,
+    },
 }
 
 /// What entry 0 says, of either kind.

@@ -332,6 +332,15 @@ fn vectors() -> Vec<(Event, &'static str)> {
             },
             "02d2092704343166630106435f5369676e012dac020105",
         ),
+        (
+            Event::OfficerSaidP256 {
+                statement: vec![1, 2],
+                signature: vec![3],
+                key: vec![4],
+                way: "file".to_owned(),
+            },
+            "02d20928020102010301040466696c65",
+        ),
     ]
 }
 

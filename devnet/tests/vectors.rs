@@ -18,6 +18,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use miniscript::descriptor::checksum;
 use policy::SignedPolicy;
 use policy::names::{KeyName, WalletName};
+use policy::people::OfficerKey;
 use serde_json::Value;
 use watcher::config::{Purpose, WalletConfig};
 use watcher::scan::Branch;
@@ -53,7 +54,7 @@ fn signer(
     );
     let signature = officer.sign(&policy::sign_message(&text)).to_bytes();
     let signatures = policy::signed::signature_line(&name, &signature);
-    let pinned = [(name, officer.verifying_key().to_bytes())];
+    let pinned = [(name, OfficerKey::Ed25519(officer.verifying_key().to_bytes()))];
     let policy = SignedPolicy { text: &text, signatures: &signatures };
     let rules = policy.verify(&pinned, 1, network).expect("descriptors are judged as wallets");
     signer::wallets::Wallets::new(&rules).map_err(|error| error.to_string())

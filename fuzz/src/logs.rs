@@ -267,7 +267,7 @@ pub(crate) fn token_key_seeds() -> Vec<Vec<u8>> {
 }
 
 /// What is written of requests that wait for officers, and of what those say.
-fn of_people(spend: Spend) -> [Event; 7] {
+fn of_people(spend: Spend) -> [Event; 8] {
     let text = || "t".to_owned();
     let (request, root) = ([1; 16], [2; 32]);
     let reason = Reason { code: text(), text: text() };
@@ -294,5 +294,11 @@ fn of_people(spend: Spend) -> [Event; 7] {
             outputs: vec![Whose::Change(3), Whose::Cold(text(), 4), Whose::External(Some(0))],
             orders: vec![HeldOrder { order: vec![1], signer: text(), key: root }],
         }),
+        Event::OfficerSaidP256 {
+            statement: vec![1],
+            signature: vec![2],
+            key: vec![3],
+            way: text(),
+        },
     ]
 }

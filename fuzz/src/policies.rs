@@ -7,6 +7,7 @@ use asset::Network;
 use miniscript::descriptor::checksum;
 use miniscript::{Descriptor, DescriptorPublicKey};
 use policy::names::KeyName;
+use policy::people::OfficerKey;
 use policy::{Rules, SignedPolicy};
 use signer::wallets::{Wallet, Wallets};
 use watcher::config::{Purpose, WalletConfig};
@@ -60,7 +61,10 @@ pub(crate) fn descriptor(data: &[u8]) {
 }
 
 fn verified(text: &str) -> Option<Rules> {
-    let pinned = [(KeyName::parse("alice").unwrap(), officer().verifying_key().to_bytes())];
+    let pinned = [(
+        KeyName::parse("alice").unwrap(),
+        OfficerKey::Ed25519(officer().verifying_key().to_bytes()),
+    )];
     let signatures = policy_signatures(text);
     SignedPolicy { text, signatures: &signatures }.verify(&pinned, 1, Network::Regtest).ok()
 }

@@ -344,7 +344,8 @@ impl Ledger {
                 self.spends.wait_no_longer(request);
                 Ok(())
             }
-            Event::OfficerSaid { statement, signature, .. } => {
+            Event::OfficerSaid { statement, signature, .. }
+            | Event::OfficerSaidP256 { statement, signature, .. } => {
                 let signature = signature.as_slice().try_into();
                 let signature = signature.map_err(|_| wrong("a signature is not 64 bytes"))?;
                 let signed = Signed { statement: statement.clone(), signature };

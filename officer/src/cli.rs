@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
 use statement::Says;
@@ -12,7 +12,7 @@ use crate::approvals::commands;
 use crate::approvals::desk::Desk;
 use crate::audit::live::Live;
 use crate::audit::{self, source::Source};
-use crate::key::{self, Key};
+use crate::key::{self, Key, Kind};
 use crate::replay::{explain, simulate};
 use crate::text::parse_span;
 use crate::witness::{self, Witness};
@@ -28,8 +28,13 @@ pub struct Officer {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make an Ed25519 key file (mode 0600) and print its public half.
+    /// Make a key, in a file (mode 0600) or in a token, and print its public half.
     Keygen(Keygen),
+    /// Print the public half of a key, in the form for the policy.
+    Key {
+        /// Your key file, or the `pkcs11:` URI of your key in a token.
+        key: PathBuf,
+    },
     /// What waits for officers at a signer, and what is frozen there.
     Pending(commands::Common),
     /// Decode a waiting request here, compare it with what the service says, and show it.
@@ -89,8 +94,14 @@ enum Client {
 #[derive(Debug, Args)]
 struct Keygen {
     /// Where to write it; an existing file is never overwritten.
+    #[arg(long, required_unless_present = "token", conflicts_with = "token")]
+    out: Option<PathBuf>,
+    /// Make it in a token, where it stays: `pkcs11:serial=…;object=NAME?module-path=…` (docs/officers.md). Officers' keys only.
+    #[arg(long, conflicts_with_all = ["name", "sealed"])]
+    token: Option<String>,
+    /// A P-256 key in place of an Ed25519 key. Officers' keys only.
     #[arg(long)]
-    out: PathBuf,
+    p256: bool,
     /// Name of the key as officers' configurations or the policy write it; kept in the file.
     #[arg(long)]
     name: Option<String>,
@@ -185,7 +196,7 @@ enum Policy {
     Veto {
         /// The policy's TOML file.
         file: PathBuf,
-        /// Your key file.
+        /// Your key file, or the `pkcs11:` URI of your key in a token.
         #[arg(long)]
         key: PathBuf,
         /// Your name in the policy in force; without it, the name in the key file.
@@ -196,7 +207,7 @@ enum Policy {
     Sign {
         /// The policy's TOML file.
         file: PathBuf,
-        /// Your key file.
+        /// Your key file, or the `pkcs11:` URI of your key in a token.
         #[arg(long)]
         key: PathBuf,
         /// Your name in the signer's configuration; without it, the name in the key file.
@@ -329,7 +340,19 @@ enum Log {
 /// Whatever went wrong, in a sentence; the program then exits with 1.
 pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
     match officer.command {
-        Command::Keygen(args) | Command::Order(Order::Keygen(args)) => keygen(&args, out),
+        Command::Keygen(args) => keygen(&args, out),
+        Command::Order(Order::Keygen(args)) => {
+            ensure!(
+                args.token.is_none() && !args.p256,
+                "orders are signed by Ed25519 keys in files alone"
+            );
+            keygen(&args, out)
+        }
+        Command::Key { key } => {
+            let key = Key::load(&key)?.public();
+            writeln!(out, "public key  {0}\nin a policy {1} = \"{0}\"", key.to_hex(), key.kind())?;
+            Ok(())
+        }
         Command::Pending(common) => block_on(commands::pending(&common, out)),
         Command::Show { request, common } => block_on(commands::show_one(&request, &common, out)),
         Command::Watch(common) => block_on(commands::notifications(&common, out)),
@@ -445,14 +468,25 @@ async fn open(log: Where) -> Result<Source> {
 }
 
 fn keygen(args: &Keygen, out: &mut impl Write) -> Result<()> {
+    let kind = if args.p256 { Kind::P256 } else { Kind::Ed25519 };
+    if let Some(uri) = &args.token {
+        let public = key::generate_in_token(uri, kind)?;
+        writeln!(
+            out,
+            "secret key  in the token, and stays there\npublic key  {}",
+            public.to_hex()
+        )?;
+        return Ok(());
+    }
+    let file = args.out.as_deref().context("say where: --out FILE")?;
     let passphrase = match args.sealed {
         true => Some(passphrase::choose(args.passphrase_file.as_deref())?),
         false => None,
     };
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
-    let public = key::generate(&args.out, args.name.as_deref(), passphrase)?;
-    writeln!(out, "secret key  {}", args.out.display())?;
-    writeln!(out, "public key  {}", hex::encode(public))?;
+    let public = key::generate(file, kind, args.name.as_deref(), passphrase)?;
+    writeln!(out, "secret key  {}", file.display())?;
+    writeln!(out, "public key  {}", public.to_hex())?;
     Ok(())
 }
 

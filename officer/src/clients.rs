@@ -25,7 +25,7 @@ pub struct Free {
     /// Why it may come in again.
     #[arg(long)]
     reason: String,
-    /// Your key file.
+    /// Your key file, or the `pkcs11:` URI of your key in a token.
     #[arg(long)]
     key: PathBuf,
     /// Your name in the signer's configuration; without it, the name in the key file.
@@ -51,7 +51,7 @@ pub fn free(args: &Free, out: &mut impl Write) -> Result<()> {
     };
     let text =
         freeing.text().context("each value is one line of at most 200 visible characters")?;
-    let file = Freeing::file(&text, name.as_str(), &key.sign(text.as_bytes()));
+    let file = Freeing::file(&text, name.as_str(), &key.sign(text.as_bytes())?);
     let mut written = OpenOptions::new().write(true).create_new(true).open(&args.out)?;
     written.write_all(file.as_bytes())?;
     write!(out, "{text}\nsigned by   {name}\nwritten to  {}\n", args.out.display())?;

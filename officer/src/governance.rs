@@ -10,7 +10,7 @@ use bitcoin::Address;
 use policy::Rules;
 use policy::conditions::{By, Deny, Limit, List, Require, Target, When, Window};
 use policy::governance::{Governance, Recovery};
-use policy::people::{Group, Officer, OfficerKey};
+use policy::people::{Group, Officer};
 
 use crate::policies::{amount, bitcoin_network, first_address, list};
 use crate::text::{span, time};
@@ -64,12 +64,9 @@ pub(crate) fn review(rules: &Rules, out: &mut impl Write) -> Result<()> {
 }
 
 fn show_officer(officer: &Officer, out: &mut impl Write) -> Result<()> {
-    let key = match &officer.key {
-        OfficerKey::Ed25519(key) => format!("Ed25519 {}", hex::encode(key)),
-        OfficerKey::P256(key) => format!("P-256 {}", hex::encode(key)),
-    };
     let revoked = if officer.revoked { ", REVOKED: only their no counts" } else { "" };
-    writeln!(out, "\nofficer     {}, of domain {}: {key}{revoked}", officer.name, officer.domain)?;
+    let Officer { name, domain, key, .. } = officer;
+    writeln!(out, "\nofficer     {name}, of domain {domain}: {key}{revoked}")?;
     Ok(())
 }
 

@@ -54,7 +54,7 @@ pub fn sign(args: &SignOrder, out: &mut impl Write) -> Result<()> {
     let key = Key::load(&args.key)?;
     let signer = key.named(args.name.as_deref())?;
     let order = order(args)?;
-    let signature = order.sign(key.signing());
+    let signature = order.sign(&key.into_ed25519()?);
     let amount = btc(order.amount.units());
     let (id, to, until) = (&order.id, &order.destination, time(order.expires_unix));
     writeln!(std::io::stderr(), "order {id}: {amount} to {to} until {until}, signed by {signer}")?;

@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -27,6 +28,20 @@ pub(crate) fn get(file: Option<&Path>, question: &str) -> Result<Zeroizing<Strin
         }
         None => ask(question),
     }
+}
+
+/// That only its owner can read a file.
+///
+/// # Errors
+/// When others can, or it is not there.
+pub(crate) fn ensure_private(file: &Path) -> Result<()> {
+    let shown = file.display();
+    let meta = std::fs::metadata(file).with_context(|| format!("cannot read {shown}"))?;
+    ensure!(
+        meta.permissions().mode() & 0o077 == 0,
+        "others can read {shown}: if nobody did, run `chmod 600 {shown}`; if somebody may have, change what it holds"
+    );
+    Ok(())
 }
 
 /// A new one: long enough, and typed twice.

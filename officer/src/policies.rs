@@ -12,6 +12,7 @@ use miniscript::{Descriptor, DescriptorPublicKey};
 use policy::first::FirstOfficers;
 use policy::governance::veto_message;
 use policy::names::KeyName;
+use policy::people::OfficerKey;
 use policy::rules::{Lane, LaneKind, Wallet, WindowCap};
 use policy::signed::{self, MAX_TEXT, signature_line};
 use policy::{Rules, SignedPolicy, scenario, sign_message};
@@ -110,9 +111,9 @@ pub fn sign(
         std::io::stdin().lock().read_line(&mut answer)?;
         ensure!(answer.trim() == "yes", "not signed");
     }
-    let line = signature_line(&name, &signer.key.sign(&sign_message(&text)));
+    let line = signature_line(&name, &signer.key.sign(&sign_message(&text))?);
     let kept = add_signature(file, ".sig", &name, &line)?;
-    writeln!(out, "\nsigned by   {name}, key {}", hex::encode(signer.key.public()))?;
+    writeln!(out, "\nsigned by   {name}, key {}", signer.key.public().to_hex())?;
     writeln!(out, "written to  {}", kept.display())?;
     Ok(())
 }
@@ -124,9 +125,9 @@ pub fn sign(
 pub fn veto(file: &Path, signer: &Signer<'_>, out: &mut impl Write) -> Result<()> {
     let name = signer.key.named(signer.name)?;
     let text = read(file)?;
-    let line = signature_line(&name, &signer.key.sign(&veto_message(&text)));
+    let line = signature_line(&name, &signer.key.sign(&veto_message(&text))?);
     let kept = add_signature(file, ".veto", &name, &line)?;
-    writeln!(out, "vetoed by   {name}, key {}", hex::encode(signer.key.public()))?;
+    writeln!(out, "vetoed by   {name}, key {}", signer.key.public().to_hex())?;
     writeln!(out, "written to  {}: the signer takes it at its next start", kept.display())?;
     Ok(())
 }
@@ -149,7 +150,11 @@ pub(crate) fn view(text: &str, network: Option<&str>) -> Result<Rules> {
     let signature = ed25519_dalek::Signer::sign(&key, &sign_message(text)).to_bytes();
     let signatures = signature_line(&nobody, &signature);
     let policy = SignedPolicy { text, signatures: &signatures };
-    Ok(policy.verify(&[(nobody, key.verifying_key().to_bytes())], 1, network)?)
+    Ok(policy.verify(
+        &[(nobody, OfficerKey::Ed25519(key.verifying_key().to_bytes()))],
+        1,
+        network,
+    )?)
 }
 
 pub(crate) fn read(file: &Path) -> Result<String> {

@@ -148,7 +148,7 @@ fn canonical(
     for Officer { name, key, domain, revoked } in officers {
         let key = match key {
             OfficerKey::Ed25519(key) => format!("ed25519 {}", hex::encode(key)),
-            OfficerKey::P256(key) => format!("p256 {}", hex::encode(key)),
+            OfficerKey::P256(key) => format!("p256 {}", hex::encode(key.compressed())),
         };
         let revoked = if *revoked { ", revoked" } else { "" };
         lines.push(format!("officer {name} of {domain}: {key}{revoked}"));

@@ -200,17 +200,12 @@ impl Rules {
     }
 
     /// Officers who can sign policies, with their keys.
-    pub(crate) fn signing_officers(&self) -> Vec<(KeyName, [u8; 32])> {
-        let key = |key: &OfficerKey| match key {
-            OfficerKey::Ed25519(key) => Some(*key),
-            OfficerKey::P256(_) => None,
-        };
-        let officers = self.people().iter();
-        officers.filter_map(|officer| Some((officer.name.clone(), key(&officer.key)?))).collect()
+    pub(crate) fn signing_officers(&self) -> Vec<(KeyName, OfficerKey)> {
+        self.people().iter().map(|officer| (officer.name.clone(), officer.key)).collect()
     }
 }
 
-/// What an officer signs with Ed25519 so that a proposed policy never takes effect.
+/// What an officer signs so that a proposed policy never takes effect.
 #[must_use]
 pub fn veto_message(text: &str) -> Vec<u8> {
     veto_message_of(&digest(text))

@@ -17,6 +17,8 @@ pub mod conditions;
 pub mod rules;
 mod said;
 pub mod signed;
+pub mod officer_key;
+pub mod p256;
 mod document;
 mod raw;
 mod reader;

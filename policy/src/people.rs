@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::names::{DomainName, GroupName, KeyName};
+pub use crate::officer_key::OfficerKey;
 
 /// A person who may approve, reject, veto or freeze.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,15 +21,6 @@ pub struct Officer {
     pub domain: DomainName,
     /// Their key is lost, or somebody else's: their yes counts for nothing any more, and their no still does.
     pub revoked: bool,
-}
-
-/// An officer's public key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OfficerKey {
-    /// Raw Ed25519.
-    Ed25519([u8; 32]),
-    /// P-256, compressed (SEC 1).
-    P256([u8; 33]),
 }
 
 /// Officers who stand for the same thing.

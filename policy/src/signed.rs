@@ -8,12 +8,12 @@ use alloc::vec::Vec;
 use asset::Network;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
 
 use crate::conditions::Target;
 use crate::document;
 use crate::names::{KeyName, ListName};
+use crate::officer_key::OfficerKey;
 use crate::rules::Rules;
 
 /// No policy is longer.
@@ -78,7 +78,7 @@ pub enum PolicyError {
     },
 }
 
-/// What officers sign with Ed25519 to put a policy into force: one line that keeps the signature from meaning
+/// What officers sign to put a policy into force: one line that keeps the signature from meaning
 /// anything else, and the text's digest.
 #[must_use]
 pub fn sign_message(text: &str) -> Vec<u8> {
@@ -120,7 +120,7 @@ impl SignedPolicy<'_> {
     /// [`PolicyError`] saying what was wrong and on which line.
     pub fn verify(
         &self,
-        officers: &[(KeyName, [u8; 32])],
+        officers: &[(KeyName, OfficerKey)],
         quorum: usize,
         network: Network,
     ) -> Result<Rules, PolicyError> {
@@ -139,7 +139,7 @@ impl SignedPolicy<'_> {
     /// Names of the officers whose signatures hold, sorted and distinct.
     pub(crate) fn signers(
         &self,
-        officers: &[(KeyName, [u8; 32])],
+        officers: &[(KeyName, OfficerKey)],
     ) -> Result<Vec<KeyName>, PolicyError> {
         self.signers_of(&sign_message(self.text), officers)
     }
@@ -148,7 +148,7 @@ impl SignedPolicy<'_> {
     pub(crate) fn signers_of(
         &self,
         message: &[u8],
-        officers: &[(KeyName, [u8; 32])],
+        officers: &[(KeyName, OfficerKey)],
     ) -> Result<Vec<KeyName>, PolicyError> {
         let mut signed: Vec<KeyName> = Vec::new();
         for (text, line) in self.signatures.lines().zip(1..) {
@@ -168,7 +168,7 @@ impl SignedPolicy<'_> {
 pub(crate) fn signer<'a>(
     line: &str,
     message: &[u8],
-    officers: &'a [(KeyName, [u8; 32])],
+    officers: &'a [(KeyName, OfficerKey)],
 ) -> Result<&'a KeyName, &'static str> {
     let parts = line.split_once(' ');
     let (name, encoded) = parts.ok_or("write an officer's name, a space and base64")?;
@@ -176,22 +176,22 @@ pub(crate) fn signer<'a>(
     let (officer, key) =
         officer.ok_or("this officer is not pinned in the configuration, or may not sign this")?;
     let bytes = STANDARD.decode(encoded).map_err(|_| "the signature is not base64")?;
-    let signature = Signature::from_slice(&bytes).map_err(|_| "a signature has 64 bytes")?;
-    let key = VerifyingKey::from_bytes(key).map_err(|_| "the pinned key is not valid")?;
-    let verified = key.verify_strict(message, &signature);
-    verified.map_err(|_| "the signature is not by this officer over this text")?;
+    let signature = bytes.as_slice().try_into().map_err(|_| "a signature has 64 bytes")?;
+    if !key.verifies(message, signature) {
+        return Err("the signature is not by this officer over this text");
+    }
     Ok(officer)
 }
 
 /// Two names for one key would let one person be a quorum.
-fn check_officers(officers: &[(KeyName, [u8; 32])], quorum: usize) -> Result<(), PolicyError> {
+fn check_officers(officers: &[(KeyName, OfficerKey)], quorum: usize) -> Result<(), PolicyError> {
     let fail = |reason: String| Err(PolicyError::Officers(reason));
     if quorum == 0 || quorum > officers.len() {
         return fail(format!("a quorum of {quorum} out of {} cannot be", officers.len()));
     }
     for (position, (name, key)) in officers.iter().enumerate() {
-        if VerifyingKey::from_bytes(key).map_or(true, |key| key.is_weak()) {
-            return fail(format!("the key of \"{name}\" is not a valid Ed25519 public key"));
+        if !key.is_valid() {
+            return fail(format!("the key of \"{name}\" is not a valid {} public key", key.kind()));
         }
         let earlier = officers.iter().take(position);
         if earlier.into_iter().any(|(other, same)| other == name || same == key) {

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
     reason = "a test fails by panicking"
 )]
 
@@ -14,8 +15,11 @@ use ed25519_dalek::Signer as _;
 use policy::first::FirstOfficers;
 use policy::governance::{Next, veto_message};
 use policy::names::KeyName;
+use policy::p256::lower;
 use policy::signed::signature_line;
 use policy::{PolicyError, Rules, SignedPolicy, sign_message};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 
 const GOVERNANCE: &str = "[governance]\ntighten = \"1 of treasury + risk\"\nchange = \"2 of treasury and 1 of risk\"\nmax_per_domain = 1\ndelay = \"48h\"\nveto = \"risk\"\n";
 const SEEDS: [(&str, u8); 5] = [("ada", 21), ("bob", 22), ("cyd", 23), ("dan", 24), ("eve", 25)];
@@ -119,6 +123,58 @@ fn versions_rise_and_signatures_hold() {
     let own = officer(99).sign(&sign_message(&taken)).to_bytes();
     let own = signature_line(&KeyName::parse("ada").unwrap(), &own);
     now.next(&SignedPolicy { text: &taken, signatures: &own }).unwrap_err();
+}
+
+/// RFC 6979, A.2.5.
+fn p256_key() -> (EcdsaKeyPair, String) {
+    let hex = |text: &str| hex::decode(text).unwrap();
+    let private = hex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721");
+    let x = "60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6";
+    let y = "7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299";
+    let (public, random) = (hex(&format!("04{x}{y}")), SystemRandom::new());
+    let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+    let pair = EcdsaKeyPair::from_private_key_and_public_key(algorithm, &private, &public, &random);
+    (pair.unwrap(), format!("03{x}"))
+}
+
+fn p256_line(name: &str, message: &[u8]) -> (String, String) {
+    let signed = p256_key().0.sign(&SystemRandom::new(), message).unwrap();
+    let low = lower(&signed.as_ref().try_into().unwrap());
+    let n = hex::decode("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551");
+    let (mut upper, mut borrowed) = (low, 0);
+    for (at, byte) in n.unwrap().into_iter().enumerate().rev() {
+        let rest = 256 + i32::from(byte) - i32::from(low[32 + at]) - borrowed;
+        upper[32 + at] = u8::try_from(rest % 256).unwrap();
+        borrowed = i32::from(rest < 256);
+    }
+    let line = |signature: &[u8; 64]| signature_line(&KeyName::parse(name).unwrap(), signature);
+    (line(&low), line(&upper))
+}
+
+#[test]
+fn officers_with_p256_keys_govern_and_veto_like_all_others() {
+    let eve = format!("ed25519 = \"{}\"", hex::encode(common::public(&officer(25))));
+    let with_p256 = |version, fee| {
+        let text = text(version, fee);
+        assert!(text.contains(&eve));
+        text.replacen(&eve, &format!("p256 = \"{}\"", p256_key().1), 1)
+    };
+    let now = load(&with_p256(3, 10_000));
+    let looser = with_p256(4, 10_001);
+    let message = sign_message(&looser);
+    let others = signatures(&message, &["ada", "cyd"]);
+    let (low, upper) = p256_line("eve", &message);
+    let by = |signatures: &str| now.next(&SignedPolicy { text: &looser, signatures });
+    assert!(matches!(by(&format!("{others}{low}")).unwrap(), Next::After(..)));
+    // The other half of the same signature is none, so nobody has two.
+    for wrong in [format!("{others}{upper}"), format!("{others}{low}{upper}")] {
+        assert!(matches!(by(&wrong).unwrap_err(), PolicyError::Signatures { line: 3 | 4, .. }));
+    }
+    assert!(matches!(by(&format!("{others}{low}{low}")), Err(PolicyError::Signatures { .. })));
+    let (veto, _) = p256_line("eve", &veto_message(&looser));
+    let vetoed = SignedPolicy { text: &looser, signatures: &veto };
+    let vetoed = now.vetoed_by(&vetoed, &[], false).unwrap();
+    assert_eq!(vetoed, [KeyName::parse("eve").unwrap()]);
 }
 
 #[test]

@@ -11,9 +11,10 @@ mod common;
 
 use asset::Network;
 use common::{Knobs, NOW, load, officer, order, policy_text, public};
-use ed25519_dalek::Signer as _;
+use ed25519_dalek::{Signer as _, SigningKey};
 use order::OrderError;
 use policy::names::{ClientName, KeyName, WalletName};
+use policy::people::OfficerKey;
 use policy::rules::{LaneKind, Tier};
 use policy::signed::{MAX_SIGNATURES, MAX_TEXT, check, signature_line};
 use policy::{OrderRefusal, PolicyError, SignedPolicy, sign_message};
@@ -187,7 +188,7 @@ proptest! {
         let changed = format!("{before}{with}{after}");
         let _ = check(&changed, Network::Regtest);
         let signatures = line("ada", 1, &text);
-        let officers = [(name("ada"), public(&officer(1)))];
+        let officers = [(name("ada"), pinned(&officer(1)))];
         let signed = SignedPolicy { text: &changed, signatures: &signatures };
         prop_assert_eq!(signed.verify(&officers, 1, Network::Regtest).is_ok(), changed == text);
     }
@@ -213,6 +214,10 @@ fn name(text: &str) -> KeyName {
     KeyName::parse(text).unwrap()
 }
 
+fn pinned(key: &SigningKey) -> OfficerKey {
+    OfficerKey::Ed25519(public(key))
+}
+
 fn line(officer_name: &str, seed: u8, text: &str) -> String {
     signature_line(&name(officer_name), &officer(seed).sign(&sign_message(text)).to_bytes())
 }
@@ -221,7 +226,7 @@ fn line(officer_name: &str, seed: u8, text: &str) -> String {
 fn only_a_quorum_of_pinned_officers_makes_rules() {
     let text = text();
     let officers =
-        [("ada", 1), ("bob", 2), ("eve", 3)].map(|(n, seed)| (name(n), public(&officer(seed))));
+        [("ada", 1), ("bob", 2), ("eve", 3)].map(|(n, seed)| (name(n), pinned(&officer(seed))));
     let verify = |signatures: &str, quorum| {
         SignedPolicy { text: &text, signatures }.verify(&officers, quorum, Network::Regtest)
     };
@@ -257,7 +262,7 @@ fn a_signature_over_the_bare_text_is_none() {
     let text = text();
     let bare = officer(1).sign(text.as_bytes()).to_bytes();
     let signatures = signature_line(&name("ada"), &bare);
-    let officers = [(name("ada"), public(&officer(1)))];
+    let officers = [(name("ada"), pinned(&officer(1)))];
     let refused = SignedPolicy { text: &text, signatures: &signatures }.verify(
         &officers,
         1,
@@ -270,27 +275,27 @@ fn a_signature_over_the_bare_text_is_none() {
 fn pinned_officers_must_make_sense() {
     let text = text();
     let signatures = line("ada", 1, &text);
-    let verify = |officers: &[(KeyName, [u8; 32])], quorum| {
+    let verify = |officers: &[(KeyName, OfficerKey)], quorum| {
         let signed = SignedPolicy { text: &text, signatures: &signatures };
         signed.verify(officers, quorum, Network::Regtest).map(drop)
     };
-    let ada = (name("ada"), public(&officer(1)));
+    let ada = (name("ada"), pinned(&officer(1)));
     let is_refused = |result| matches!(result, Err(PolicyError::Officers(_)));
     assert!(is_refused(verify(std::slice::from_ref(&ada), 0)));
     assert!(is_refused(verify(std::slice::from_ref(&ada), 2)));
     assert!(is_refused(verify(&[], 1)));
     assert!(is_refused(verify(&[ada.clone(), (name("alias"), ada.1)], 2)), "one person, two names");
-    assert!(is_refused(verify(&[ada.clone(), (name("ada"), public(&officer(2)))], 1)));
+    assert!(is_refused(verify(&[ada.clone(), (name("ada"), pinned(&officer(2)))], 1)));
     let mut weak = [0; 32];
     weak[0] = 1;
-    assert!(is_refused(verify(&[ada, (name("bob"), weak)], 1)));
+    assert!(is_refused(verify(&[ada, (name("bob"), OfficerKey::Ed25519(weak))], 1)));
 }
 
 #[test]
 fn a_signed_policy_for_another_network_makes_no_rules() {
     let text = text();
     let signatures = line("ada", 1, &text);
-    let officers = [(name("ada"), public(&officer(1)))];
+    let officers = [(name("ada"), pinned(&officer(1)))];
     let refused =
         SignedPolicy { text: &text, signatures: &signatures }.verify(&officers, 1, Network::Signet);
     assert!(matches!(refused, Err(PolicyError::Text { line: 2, .. })), "{refused:?}");

@@ -233,11 +233,20 @@ fn what_is_written_is_what_is_read() {
     assert_eq!(rules.denies()[0].name.as_str(), "never");
     assert_eq!(rules.limits()[0].count, Some(10));
 
-    let p256 = format!("p256 = \"02{}\"", "ab".repeat(32));
+    let p256 = "p256 = \"036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\"";
     let line = text();
     let line = line.lines().rfind(|line| line.starts_with("ed25519")).unwrap().to_owned();
-    let rules = load(&text().replacen(&line, &p256, 1));
+    let rules = load(&text().replacen(&line, p256, 1));
     assert!(rules.people().iter().any(|officer| matches!(officer.key, OfficerKey::P256(_))));
+    // The x of no point; nobody could ever sign.
+    let nobody = format!("p256 = \"02{:064x}\"", 1);
+    let (_, reason) = refused(&text().replacen(&line, &nobody, 1));
+    assert!(reason.contains("of a valid point"), "{reason}");
+    // Orders and checkpoints are signed with Ed25519: neither section knows another kind.
+    for section in ["[[order_key]]\nname = \"p\"\n", "[[witness]]\nname = \"p\"\n"] {
+        let (_, reason) = refused(&format!("{}\n{section}{p256}\n", text()));
+        assert!(reason.contains("p256"), "{reason}");
+    }
 }
 
 /// Nothing of the new sections depends on where they stand.

@@ -10,13 +10,13 @@ use anyhow::{Context as _, bail, ensure};
 use audit::entry::Event;
 use policy::Rules;
 use policy::names::KeyName;
-use policy::people::OfficerKey;
 use statement::{Deed, Says, Signed, Statement, Task};
 
 use crate::config::Config;
 use crate::governing::governed_by;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, Step};
+use crate::officers::hear::entry;
 use crate::officers::{VALID_SECONDS_MAX, holds};
 use crate::start::StartError;
 
@@ -77,12 +77,7 @@ async fn hear(
     let officer = rules.officer(&claimed.officer);
     let officer = officer
         .with_context(|| format!("the policy in force has no officer \"{}\"", claimed.officer))?;
-    let OfficerKey::Ed25519(key) = officer.key else {
-        bail!(
-            "this signer verifies statements by Ed25519 keys only, and this officer's is another kind"
-        )
-    };
-    let said = signed.verify(&key)?;
+    let said = signed.verify(&officer.key)?;
     let (origin, network) = (&log.opening().origin, rules.network().chain_id().to_string());
     ensure!(said.log == *origin, "it is for the log {}, and this is {origin}", said.log);
     ensure!(
@@ -101,8 +96,7 @@ async fn hear(
         task.deed,
         task.token
     );
-    let (statement, signature) = (signed.statement.clone(), signed.signature.to_vec());
-    let event = Event::OfficerSaid { statement, signature, key, way: "file".to_owned() };
+    let event = entry(&signed, &officer.key, "file");
     let step = |ledger: &Ledger| {
         let now = ledger.not_before_latest(clock.unix_seconds());
         let already = ledger.people().task(task);

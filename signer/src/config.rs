@@ -11,6 +11,7 @@ use asset::Network;
 use confine::Mode;
 use mtls::TlsFiles;
 use policy::names::KeyName;
+use policy::people::OfficerKey;
 use policy::{PolicyError, Rules, SignedPolicy};
 use serde::{Deserialize, Deserializer};
 
@@ -66,7 +67,7 @@ pub struct Config {
 pub struct Officers {
     /// How many must sign.
     pub quorum: usize,
-    /// Name to raw Ed25519 public key in hex.
+    /// Name to public key in hex: raw Ed25519 (64 digits) or compressed P-256 (66).
     pub keys: BTreeMap<String, String>,
 }
 
@@ -205,14 +206,11 @@ impl Officers {
     ///
     /// # Errors
     /// [`ConfigError::Officer`].
-    pub fn pinned(&self) -> Result<Vec<(KeyName, [u8; 32])>, ConfigError> {
+    pub fn pinned(&self) -> Result<Vec<(KeyName, OfficerKey)>, ConfigError> {
         let pin = |(name, key): (&String, &String)| {
             let wrong = |reason: String| ConfigError::Officer { name: name.clone(), reason };
             let parsed = KeyName::parse(name).map_err(|error| wrong(error.to_string()))?;
-            let mut bytes = [0; 32];
-            hex::decode_to_slice(key, &mut bytes)
-                .map_err(|_| wrong("an Ed25519 public key is 64 hex digits".to_owned()))?;
-            Ok((parsed, bytes))
+            Ok((parsed, OfficerKey::parse(key).map_err(wrong)?))
         };
         self.keys.iter().map(pin).collect()
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use audit::entry::Event;
 use audit::freeing::{BYTES_MAX, Freeing};
 use policy::Rules;
+use policy::names::KeyName;
 use policy::people::OfficerKey;
 
 use crate::app::App;
@@ -31,20 +32,15 @@ pub fn folder(state_dir: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`ConfigError::Officer`].
-pub fn officers(config: &Config, rules: &Rules) -> Result<Vec<(String, [u8; 32])>, ConfigError> {
+pub fn officers(config: &Config, rules: &Rules) -> Result<Vec<(KeyName, OfficerKey)>, ConfigError> {
     if rules.people().is_empty() {
-        let pinned = config.officers.pinned()?;
-        return Ok(pinned.into_iter().map(|(name, key)| (name.to_string(), key)).collect());
+        return config.officers.pinned();
     }
-    let named = rules.people().iter().filter_map(|officer| match officer.key {
-        OfficerKey::Ed25519(key) => Some((officer.name.to_string(), key)),
-        OfficerKey::P256(_) => None,
-    });
-    Ok(named.collect())
+    Ok(rules.people().iter().map(|officer| (officer.name.clone(), officer.key)).collect())
 }
 
 /// Looks at the folder for ever.
-pub async fn run(app: Arc<App>, state_dir: PathBuf, officers: Vec<(String, [u8; 32])>) {
+pub async fn run(app: Arc<App>, state_dir: PathBuf, officers: Vec<(KeyName, OfficerKey)>) {
     let folder = folder(&state_dir);
     if let Err(error) = fs::create_dir_all(&folder) {
         tracing::error!("cannot make {}: {error}", folder.display());
@@ -58,7 +54,7 @@ pub async fn run(app: Arc<App>, state_dir: PathBuf, officers: Vec<(String, [u8; 
 }
 
 /// One file: what it says is done and it is removed, or it is set aside with the reason.
-async fn take(app: &App, file: &Path, officers: &[(String, [u8; 32])]) {
+async fn take(app: &App, file: &Path, officers: &[(KeyName, OfficerKey)]) {
     match free(app, file, officers).await {
         Ok(client) => {
             tracing::warn!(client, "freed by an officer");
@@ -77,13 +73,21 @@ async fn take(app: &App, file: &Path, officers: &[(String, [u8; 32])]) {
     }
 }
 
-async fn free(app: &App, file: &Path, officers: &[(String, [u8; 32])]) -> Result<String, String> {
+async fn free(
+    app: &App,
+    file: &Path,
+    officers: &[(KeyName, OfficerKey)],
+) -> Result<String, String> {
     let length = fs::metadata(file).map_err(|error| error.to_string())?.len();
     if length > u64::try_from(BYTES_MAX).unwrap_or(u64::MAX) {
         return Err("it is too long".to_owned());
     }
     let text = fs::read_to_string(file).map_err(|error| error.to_string())?;
-    let (asked, signed) = Freeing::verify(&text, officers).map_err(|error| error.to_string())?;
+    let is_by = |name: &str, text: &[u8], signature: &[u8; 64]| {
+        let officer = officers.iter().find(|(officer, _)| officer.as_str() == name);
+        officer.is_some_and(|(_, key)| key.verifies(text, signature))
+    };
+    let (asked, signed) = Freeing::verify(&text, is_by).map_err(|error| error.to_string())?;
     let origin = &app.log.opening().origin;
     if *origin != asked.log {
         return Err(format!("it is for the log {}, and this is {origin}", asked.log));

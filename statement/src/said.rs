@@ -23,10 +23,10 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 
-use ed25519_dalek::{Signature, VerifyingKey};
 use policy::evidence::FreezeScope;
 use policy::intent::RequestId;
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
+use policy::officer_key::OfficerKey;
 use sha2::{Digest as _, Sha256};
 
 use crate::lines::{LineError, Lines, hex, number, visible, word};
@@ -144,9 +144,6 @@ pub enum StatementError {
     /// The file has no signature line.
     #[error("the file must end in one line \"signature: \" with 128 hex digits")]
     NoSignature,
-    /// The key is not one.
-    #[error("the officer's key is not a valid Ed25519 public key")]
-    Key,
     /// The signature does not fit bytes and key.
     #[error("the signature is not by this officer's key over this statement")]
     Signature,
@@ -352,7 +349,7 @@ pub fn scope_text(scope: &FreezeScope) -> String {
 pub struct Signed {
     /// Canonical bytes.
     pub statement: Vec<u8>,
-    /// Ed25519 over them.
+    /// Over them: Ed25519, or r and s of ECDSA on P-256, s the lower one of two.
     pub signature: [u8; 64],
 }
 
@@ -361,14 +358,13 @@ impl Signed {
     ///
     /// # Errors
     /// [`StatementError`] saying what was wrong.
-    pub fn verify(&self, key: &[u8; 32]) -> Result<Statement, StatementError> {
+    pub fn verify(&self, key: &OfficerKey) -> Result<Statement, StatementError> {
         if self.statement.len() > STATEMENT_BYTES_MAX {
             return Err(StatementError::TooLong(self.statement.len()));
         }
-        let key = VerifyingKey::from_bytes(key).map_err(|_| StatementError::Key)?;
-        let signature = Signature::from_bytes(&self.signature);
-        let verified = key.verify_strict(&self.statement, &signature);
-        verified.map_err(|_| StatementError::Signature)?;
+        if !key.verifies(&self.statement, &self.signature) {
+            return Err(StatementError::Signature);
+        }
         Statement::parse(&self.statement)
     }
 

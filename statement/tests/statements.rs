@@ -11,7 +11,11 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use policy::evidence::FreezeScope as Scope;
 use policy::intent::RequestId;
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
+use policy::p256::lower;
+use policy::people::OfficerKey;
 use proptest::prelude::*;
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use statement::said::{SIGNED_BYTES_MAX, STATEMENT_BYTES_MAX};
 use statement::{About, PolicyRef, Says, Signed, Statement, StatementError, TimeIs};
 
@@ -75,9 +79,9 @@ fn a_signature_is_over_these_bytes_by_this_key() {
     let statement = says(Says::Freeze(Scope::Everything));
     let bytes = statement.encode();
     let signed = Signed { signature: key().sign(&bytes).to_bytes(), statement: bytes };
-    let public = key().verifying_key().to_bytes();
+    let public = OfficerKey::Ed25519(key().verifying_key().to_bytes());
     assert_eq!(signed.verify(&public).unwrap(), statement);
-    let other = SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes();
+    let other = OfficerKey::Ed25519(SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes());
     assert_eq!(signed.verify(&other), Err(StatementError::Signature));
     for at in 0..signed.statement.len() {
         let mut changed = signed.clone();
@@ -85,6 +89,43 @@ fn a_signature_is_over_these_bytes_by_this_key() {
         assert_eq!(changed.verify(&public), Err(StatementError::Signature), "byte {at}");
     }
     assert_eq!(Signed::from_file(&signed.to_file()).unwrap(), signed);
+}
+
+/// RFC 6979, A.2.5.
+fn p256() -> (EcdsaKeyPair, OfficerKey) {
+    let hex = |text: &str| hex::decode(text).unwrap();
+    let private = hex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721");
+    let x = "60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6";
+    let y = "7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299";
+    let (public, random) = (hex(&format!("04{x}{y}")), SystemRandom::new());
+    let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+    let pair = EcdsaKeyPair::from_private_key_and_public_key(algorithm, &private, &public, &random);
+    (pair.unwrap(), OfficerKey::parse(&format!("03{x}")).unwrap())
+}
+
+#[test]
+fn a_p256_signature_is_over_these_bytes_in_one_form() {
+    let statement = says(Says::Freeze(Scope::Everything));
+    let (pair, public) = p256();
+    let bytes = statement.encode();
+    let mut both = [0, 0];
+    // Of the two halves a signer may come up with either.
+    while both.contains(&0) {
+        let made = pair.sign(&SystemRandom::new(), &bytes).unwrap();
+        let made: [u8; 64] = made.as_ref().try_into().unwrap();
+        let low = lower(&made);
+        both[usize::from(made == low)] += 1;
+        let signed = |signature| Signed { signature, statement: bytes.clone() };
+        assert_eq!(signed(low).verify(&public).unwrap(), statement);
+        let wanted =
+            if made == low { Ok(statement.clone()) } else { Err(StatementError::Signature) };
+        assert_eq!(signed(made).verify(&public), wanted);
+        let mut changed = signed(low);
+        changed.statement[40] ^= 1;
+        assert_eq!(changed.verify(&public), Err(StatementError::Signature));
+        let other = OfficerKey::Ed25519(key().verifying_key().to_bytes());
+        assert_eq!(signed(low).verify(&other), Err(StatementError::Signature));
+    }
 }
 
 #[test]

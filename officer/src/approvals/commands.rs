@@ -283,7 +283,7 @@ async fn say(
     let statement = statement(desk, &key, says, saying.valid_for, ends_unix)?;
     ask(&statement, saying, out)?;
     let bytes = statement.encode();
-    let signed = Signed { signature: key.sign(&bytes), statement: bytes };
+    let signed = Signed { signature: key.sign(&bytes)?, statement: bytes };
     let digest = hex::encode(statement.digest());
     let for_what = match statement.says {
         Says::Administer(_) => "for the command that it is about (--statement FILE)",
@@ -321,7 +321,7 @@ fn statement(
     let known = rules.officer(&officer);
     let known = known.with_context(|| format!("the policy has no officer \"{officer}\""))?;
     ensure!(
-        known.key == policy::people::OfficerKey::Ed25519(key.public()),
+        known.key == key.public(),
         "the policy has another key for \"{officer}\" than {}",
         desk.key.display()
     );

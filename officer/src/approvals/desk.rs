@@ -16,6 +16,7 @@ use tonic::transport::Channel;
 
 use crate::key::Key;
 use crate::policies;
+use crate::token;
 
 /// Longer than a signer takes to look into its log; shorter than a person waits.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,7 +37,7 @@ pub struct Desk {
     pub log: String,
     /// The policy as you signed it, or know it.
     pub policy: PathBuf,
-    /// Your key file.
+    /// Your key file, or the `pkcs11:` URI of your key in a token.
     pub key: PathBuf,
     /// Your name in the policy; without it, the name in the key file.
     pub name: Option<String>,
@@ -55,7 +56,9 @@ impl Desk {
         let mut desk: Self = toml::from_str(&text).with_context(|| format!("{shown}"))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         desk.policy = folder.join(&desk.policy);
-        desk.key = folder.join(&desk.key);
+        if !token::is_place(&desk.key) {
+            desk.key = folder.join(&desk.key);
+        }
         desk.passphrase_file = desk.passphrase_file.map(|file| folder.join(file));
         if let Some(tls) = &mut desk.tls {
             for file in [&mut tls.certificate, &mut tls.key, &mut tls.ca] {

@@ -136,7 +136,7 @@ impl People {
         &mut self,
         statement: &[u8],
         signature: &[u8],
-        key: &[u8; 32],
+        key: &OfficerKey,
         unix_s: u64,
     ) -> Result<(), String> {
         let signature = signature.try_into().map_err(|_| "a signature is not 64 bytes")?;
@@ -262,9 +262,9 @@ impl People {
     }
 
     /// Whether a statement is by an officer of the policy in force, for this log, in time, and new.
-    fn counts(&mut self, said: &Statement, key: &[u8; 32], unix_s: u64) -> Result<(), String> {
+    fn counts(&mut self, said: &Statement, key: &OfficerKey, unix_s: u64) -> Result<(), String> {
         let officer = self.rules()?.officer(&said.officer).map(|officer| officer.key);
-        if officer != Some(OfficerKey::Ed25519(*key)) {
+        if officer != Some(*key) {
             return Err(format!("\"{}\" has no such key in the policy in force", said.officer));
         }
         if said.log != self.log || said.network != self.network {

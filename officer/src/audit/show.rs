@@ -40,7 +40,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::ClientFreed { .. } => "client freed",
         Event::Awaiting(_) => "awaiting",
         Event::WaitEnded { .. } => "wait ended",
-        Event::OfficerSaid { .. } => "officer said",
+        Event::OfficerSaid { .. } | Event::OfficerSaidP256 { .. } => "officer said",
         Event::FreezeLifted { .. } => "freeze lifted",
         Event::Considered(_) => "considered",
         Event::Administered { .. } => "administered",
@@ -224,7 +224,8 @@ fn of_people(event: &Event) -> Option<String> {
         Event::WaitEnded { request, reason } => {
             format!("{}: {}", hex::encode(request), list(std::slice::from_ref(reason)))
         }
-        Event::OfficerSaid { statement, way, .. } => said(statement, way),
+        Event::OfficerSaid { statement, way, .. }
+        | Event::OfficerSaidP256 { statement, way, .. } => said(statement, way),
         Event::FreezeLifted { freeze, officers, .. } => {
             words(&format!("{} by {}", hex::encode(freeze), officers.join(", ")))
         }

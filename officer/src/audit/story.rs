@@ -7,6 +7,8 @@ use audit::attestation::{Leaf, verify_statement};
 use audit::entry::{Attested, Entry, Event, PaidOrder, Spend};
 use audit::tree::Tree;
 use bitcoin::Txid;
+use policy::p256::Point;
+use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
 use statement::Deed;
 
@@ -283,7 +285,14 @@ impl Story {
                 self.request(&considered.request).map(drop)
             }
             Event::OfficerSaid { statement, signature, key, .. } => {
-                self.people.hear(statement, signature, key, unix_s)
+                let key = OfficerKey::Ed25519(*key);
+                self.people.hear(statement, signature, &key, unix_s)
+            }
+            Event::OfficerSaidP256 { statement, signature, key, .. } => {
+                let point = key.as_slice().try_into().ok().and_then(Point::read);
+                let point = point.ok_or("an officer's P-256 key is no point of the curve")?;
+                let key = OfficerKey::P256(point);
+                self.people.hear(statement, signature, &key, unix_s)
             }
             Event::Administered { what, serial, site } => {
                 let deed = match what.as_str() {

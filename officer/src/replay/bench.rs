@@ -11,7 +11,6 @@ use policy::conditions::Target;
 use policy::evidence::{Approval, Freeze, ListQuestion, Listed, Listing, Objection};
 use policy::intent::Destination;
 use policy::names::{ListName, WalletName};
-use policy::people::OfficerKey;
 use policy::{
     Decision, Evidence, Finding, Intent, Requirement, RuleId, Rules, Trace, decide, reason,
 };
@@ -189,11 +188,7 @@ impl Bench {
         let mut approvals = Vec::new();
         for given in wait.iter().flat_map(|wait| &wait.approvals) {
             let officer = self.rules.officer(&given.officer);
-            let by = match officer.map(|officer| officer.key) {
-                Some(OfficerKey::Ed25519(key)) => given.signed.verify(&key).is_ok(),
-                _ => false,
-            };
-            if by {
+            if officer.is_some_and(|officer| given.signed.verify(&officer.key).is_ok()) {
                 let (officer, at_unix) = (given.officer.clone(), given.at_unix);
                 approvals.push(Approval { officer, at_unix, expires_unix: given.expires_unix });
             }

@@ -129,16 +129,18 @@ impl Collected {
             Event::WaitEnded { request, reason } => {
                 (*request, format!("waits no longer: {}", reason.text), None)
             }
-            Event::OfficerSaid { statement, .. } => match Statement::parse(statement) {
-                Ok(said) => match said.says.about() {
-                    Some(about) => {
-                        let words = format!("{} said {}", said.officer, said.says.verb());
-                        (about.request.0, words, None)
-                    }
-                    None => return,
-                },
-                Err(_) => return,
-            },
+            Event::OfficerSaid { statement, .. } | Event::OfficerSaidP256 { statement, .. } => {
+                match Statement::parse(statement) {
+                    Ok(said) => match said.says.about() {
+                        Some(about) => {
+                            let words = format!("{} said {}", said.officer, said.says.verb());
+                            (about.request.0, words, None)
+                        }
+                        None => return,
+                    },
+                    Err(_) => return,
+                }
+            }
             _ => return,
         };
         if !replay.known(&request).is_some_and(|known| known.is_meant(text)) {

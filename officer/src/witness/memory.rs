@@ -13,8 +13,10 @@ use audit::cosignature::{line, message};
 use audit::note::NOTE_BYTES_MAX;
 use audit::proof::verify_consistency;
 use audit::tree::empty_root;
+use ed25519_dalek::{Signer as _, SigningKey};
+use policy::people::OfficerKey;
 
-use crate::key::{self, Key};
+use crate::key::{self, Key, Kind};
 
 const FIRST_LINE: &str = "cofferdam-witness-v1";
 const KEY: &str = "key";
@@ -50,7 +52,7 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Memory {
     dir: PathBuf,
-    key: Key,
+    key: SigningKey,
     name: String,
     log_key: [u8; 32],
     origin: String,
@@ -66,7 +68,7 @@ impl Memory {
     pub fn make(dir: &Path, name: &str, log_key: [u8; 32]) -> Result<[u8; 32]> {
         let made = fs::DirBuilder::new().mode(0o700).create(dir);
         made.with_context(|| format!("cannot make {} (it must be new)", dir.display()))?;
-        let public = key::generate(&dir.join(KEY), None, None)?;
+        let public = made_key(&dir.join(KEY))?;
         replace(dir, &text(name, &log_key, &public, ""))?;
         File::open(dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
             .sync_all()?;
@@ -79,7 +81,7 @@ impl Memory {
     /// When its memory is lost or damaged, or belongs to another key: then it is to be retired.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(MEMORY);
-        let key = Key::load(&dir.join(KEY))?;
+        let key = Key::load(&dir.join(KEY))?.into_ed25519()?;
         let text = match fs::read_to_string(&path) {
             Ok(text) if text.len() <= NOTE_BYTES_MAX.saturating_mul(2) => text,
             Ok(_) => bail!("{} is too long. {LOST}", path.display()),
@@ -93,7 +95,7 @@ impl Memory {
         Self::read(dir, key, &text).with_context(|| format!("{}: {LOST}", path.display()))
     }
 
-    fn read(dir: &Path, key: Key, text: &str) -> Result<Self> {
+    fn read(dir: &Path, key: SigningKey, text: &str) -> Result<Self> {
         let mut parts = text.splitn(5, '\n');
         ensure!(parts.next() == Some(FIRST_LINE), "its first line is not {FIRST_LINE}");
         let mut value = |label: &str| {
@@ -103,7 +105,7 @@ impl Memory {
         let name = value("name: ")?.to_owned();
         let log_key = key::public_key(value("log key: ")?)?;
         let own = key::public_key(value("own key: ")?)?;
-        ensure!(own == key.public(), "it is the memory of another key");
+        ensure!(own == key.verifying_key().to_bytes(), "it is the memory of another key");
         let note = parts.next().context("it ends too early")?.to_owned();
         let origin = origin(&log_key);
         let seen = if note.is_empty() {
@@ -138,7 +140,7 @@ impl Memory {
     /// The public half of its key.
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
-        self.key.public()
+        self.key.verifying_key().to_bytes()
     }
 
     /// The log it witnesses.
@@ -173,14 +175,14 @@ impl Memory {
             let evidence = self.keep_evidence(note, said)?;
             return Err(Refusal::NotGrown { seen, said, evidence });
         }
-        let signature = self.key.sign(&message(&shown.text(), unix_s));
-        let line = line(&self.name, &self.key.public(), unix_s, &signature);
+        let signature = self.key.sign(&message(&shown.text(), unix_s)).to_bytes();
+        let line = line(&self.name, &self.public(), unix_s, &signature);
         // Only what we checked is kept, not other lines that came along.
         let bare = note.split_once("\n\n").map_or(note, |(text, _)| text);
         let logs =
             note.lines().find(|line| line.contains(&self.origin) && line.starts_with('\u{2014}'));
         let kept = format!("{bare}\n\n{}\n{line}", logs.unwrap_or_default());
-        replace(&self.dir, &text(&self.name, &self.log_key, &self.key.public(), &kept))?;
+        replace(&self.dir, &text(&self.name, &self.log_key, &self.public(), &kept))?;
         (self.note, self.seen) = (kept, shown);
         Ok(line)
     }
@@ -193,6 +195,14 @@ impl Memory {
         file.write_all(format!("{}\n{note}", self.note).as_bytes())?;
         file.sync_all()?;
         Ok(path)
+    }
+}
+
+/// A new key file; the public half.
+fn made_key(path: &Path) -> Result<[u8; 32]> {
+    match key::generate(path, Kind::Ed25519, None, None)? {
+        OfficerKey::Ed25519(public) => Ok(public),
+        OfficerKey::P256(_) => bail!("witnesses have Ed25519 keys"),
     }
 }
 

@@ -235,7 +235,7 @@ fn a_freeze_needs_no_connection() {
     assert!(run(&freeze).unwrap().contains("written to"));
     assert!(run(&freeze).unwrap_err().contains("is there already"));
 
-    let public: [u8; 32] = hex::decode(&public).unwrap().try_into().unwrap();
+    let public = policy::people::OfficerKey::parse(&public).unwrap();
     let signed = Signed::from_file(&std::fs::read(&file).unwrap()).unwrap();
     let said = signed.verify(&public).unwrap();
     let hot = policy::names::WalletName::parse("hot").unwrap();

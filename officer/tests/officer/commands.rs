@@ -12,15 +12,15 @@ use ed25519_dalek::Signer as _;
 use order::Order;
 use policy::SignedPolicy;
 use policy::names::KeyName;
+use policy::people::OfficerKey;
 use tempfile::TempDir;
 
 use crate::support::{attester, leaf, officer, public};
 
-fn keygen(folder: &TempDir, name: &str) -> (PathBuf, [u8; 32]) {
+fn keygen(folder: &TempDir, name: &str) -> (PathBuf, OfficerKey) {
     let path = folder.path().join(format!("{name}.key"));
     let said = officer(&["keygen", "--name", name, "--out", text(&path)]).unwrap();
-    let public = hex::decode(said.split_whitespace().last().unwrap()).unwrap();
-    (path, public.try_into().unwrap())
+    (path, OfficerKey::parse(said.split_whitespace().last().unwrap()).unwrap())
 }
 
 fn text(path: &Path) -> &str {
@@ -74,6 +74,50 @@ fn damaged_key_files_are_refused() {
         assert!(error.contains("not a key file"), "{error}");
         assert!(!error.contains(line(&good, "seed").trim_start_matches("seed: ")), "{error}");
     }
+}
+
+#[test]
+fn a_p256_key_in_a_file_signs_like_any_other() {
+    let folder = TempDir::new().unwrap();
+    let (file, key) = (policy(&folder), folder.path().join("ada.key"));
+    let passphrase = folder.path().join("passphrase");
+    std::fs::write(&passphrase, "correct horse battery\n").unwrap();
+    let make = ["keygen", "--p256", "--name", "ada", "--out", text(&key)];
+    officer(&[&make[..], &["--sealed", "--passphrase-file", text(&passphrase)]].concat()).unwrap();
+    let sealed = std::fs::read_to_string(&key).unwrap();
+    assert!(sealed.starts_with("cofferdam-p256-key-v2\n") && !sealed.contains("seed"), "{sealed}");
+
+    std::fs::remove_file(&key).unwrap();
+    let made = officer(&make).unwrap();
+    let public = made.split_whitespace().last().unwrap().to_owned();
+    assert_eq!(public.len(), 66);
+    let shown = officer(&["key", text(&key)]).unwrap();
+    assert!(shown.contains(&format!("p256 = \"{public}\"")), "{shown}");
+    officer(&["policy", "sign", text(&file), "--key", text(&key), "--yes"]).unwrap();
+    let policy_text = std::fs::read_to_string(&file).unwrap();
+    let signatures = std::fs::read_to_string(folder.path().join("policy.toml.sig")).unwrap();
+    let officers = [(KeyName::parse("ada").unwrap(), OfficerKey::parse(&public).unwrap())];
+    let signed = SignedPolicy { text: &policy_text, signatures: &signatures };
+    signed.verify(&officers, 1, Network::Regtest).unwrap();
+
+    // Halves that do not belong together, and what P-256 keys are not for.
+    let good = std::fs::read_to_string(&key).unwrap();
+    let other = folder.path().join("bob.key");
+    officer(&["keygen", "--p256", "--out", text(&other)]).unwrap();
+    let foreign = officer(&["key", text(&other)]).unwrap();
+    let foreign = foreign.split_whitespace().nth(2).unwrap();
+    for damaged in [
+        good.replacen(&public, foreign, 1),
+        good.replacen("p256-key", "ed25519-key", 1),
+        good.replacen(&format!("public: {public}\n"), "", 1),
+    ] {
+        std::fs::write(&key, damaged).unwrap();
+        let error = officer(&["key", text(&key)]).unwrap_err();
+        assert!(error.contains("not a key file"), "{error}");
+    }
+    let shop = folder.path().join("shop.key");
+    let orders = ["order", "keygen", "--p256", "--out", text(&shop)];
+    assert!(officer(&orders).unwrap_err().contains("Ed25519 keys in files alone"));
 }
 
 #[test]

@@ -23,4 +23,5 @@ mod governing;
 mod lies;
 mod mutations;
 mod statements;
+mod tokens;
 mod support;

@@ -1,11 +1,9 @@
 //! Who may change a policy, as its text says it. It never lets a quorum govern that could not sign.
 
-use alloc::format;
-
 use super::people;
 use crate::governance::{Governance, Recovery};
 use crate::names::GroupName;
-use crate::people::{OfficerKey, People};
+use crate::people::People;
 use crate::raw::RawGovernance;
 use crate::reader::{Reader, Text};
 use crate::signed::PolicyError;
@@ -35,20 +33,6 @@ pub(super) fn section(
         .transpose()?;
     let recover = recovery(reader, raw, delay_seconds, everybody)?;
     let veto = raw.veto.as_ref().map(|at| group(reader, at, everybody)).transpose()?;
-    let recovering = raw.recover.as_ref().zip(recover.as_ref().map(|one| &one.quorum));
-    let signing = [(&raw.tighten, &tighten), (&raw.change, &change)].into_iter().chain(recovering);
-    for (at, quorum) in signing {
-        let names = everybody.members(quorum.groups());
-        let officers = names.into_iter().filter_map(|name| everybody.officer(name));
-        if let Some(other) = officers.into_iter().find(|o| !matches!(o.key, OfficerKey::Ed25519(_)))
-        {
-            let reason = format!(
-                "policies are signed with Ed25519, and officer \"{}\" has another key",
-                other.name
-            );
-            return Err(reader.fail(at, reason));
-        }
-    }
     Ok(Governance { tighten, change, delay_seconds, veto, administer, recover })
 }
 

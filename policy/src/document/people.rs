@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::{ed25519, hex_bytes};
 use crate::names::{DomainName, GroupName, KeyName};
+use crate::p256::Point;
 use crate::people::{Group, Officer, OfficerKey, People, Quorum};
 use crate::raw::{RawGroup, RawOfficer, RawOrderKey};
 use crate::reader::{Reader, Text};
@@ -105,8 +106,8 @@ pub(super) fn quorum(
     Ok(quorum)
 }
 
-fn p256(text: &str) -> Result<[u8; 33], &'static str> {
-    hex_bytes(text)
-        .filter(|key: &[u8; 33]| matches!(key.first(), Some(2 | 3)))
-        .ok_or("a P-256 public key is 66 lowercase hex digits, compressed: it begins with 02 or 03")
+fn p256(text: &str) -> Result<Point, &'static str> {
+    hex_bytes(text).and_then(|key| Point::read(&key)).ok_or(
+        "a P-256 public key is 66 lowercase hex digits of a valid point, compressed: it begins with 02 or 03",
+    )
 }

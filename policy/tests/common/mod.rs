@@ -11,6 +11,7 @@ use policy::evidence::{
 use policy::intent::{Destination, Fee, RequestId, Slot, SlotId, Transfer};
 use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
 use policy::order::OrderRef;
+use policy::people::OfficerKey;
 use policy::signed::signature_line;
 use policy::{
     Decision, Evidence, Intent, Requirement, RuleId, Rules, SignedPolicy, VerifiedOrder, decide,
@@ -169,7 +170,8 @@ pub fn load(text: &str) -> Rules {
     let signature = key.sign(&policy::sign_message(text)).to_bytes();
     let signatures = signature_line(&name, &signature);
     let signed = SignedPolicy { text, signatures: &signatures };
-    signed.verify(&[(name, public(&key))], 1, Network::Regtest).unwrap()
+    let pinned = [(name, OfficerKey::Ed25519(public(&key)))];
+    signed.verify(&pinned, 1, Network::Regtest).unwrap()
 }
 
 pub fn rules(knobs: &Knobs) -> Rules {

@@ -41,13 +41,7 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
     };
     let step = |ledger: &Ledger| match take(app, ledger, &said, &rules_asked) {
         Ok((mut events, sentence)) => {
-            let heard = Event::OfficerSaid {
-                statement: signed.statement.clone(),
-                signature: signed.signature.to_vec(),
-                key,
-                way: way.to_owned(),
-            };
-            events.insert(0, heard);
+            events.insert(0, entry(&signed, &key, way));
             Step::write(events, Ok(sentence))
         }
         Err(refusal) => Step::nothing(Err(refusal)),
@@ -59,8 +53,21 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
     Ok(heard)
 }
 
+/// The entry that keeps it.
+pub(crate) fn entry(signed: &Signed, key: &OfficerKey, way: &str) -> Event {
+    let (statement, signature) = (signed.statement.clone(), signed.signature.to_vec());
+    let way = way.to_owned();
+    match key {
+        OfficerKey::Ed25519(key) => Event::OfficerSaid { statement, signature, key: *key, way },
+        OfficerKey::P256(point) => {
+            let key = point.compressed().to_vec();
+            Event::OfficerSaidP256 { statement, signature, key, way }
+        }
+    }
+}
+
 /// Whose it is, whether they signed it, and whether it is for this signer, now.
-fn verify(app: &App, signed: &Signed) -> Result<(Statement, [u8; 32]), Refusal> {
+fn verify(app: &App, signed: &Signed) -> Result<(Statement, OfficerKey), Refusal> {
     let wrong = |text: String| Refusal::new(Reason::StatementFormat, text);
     let claimed = Statement::parse(&signed.statement).map_err(|error| wrong(error.to_string()))?;
     let officer = app.rules.officer(&claimed.officer).ok_or_else(|| {
@@ -68,10 +75,7 @@ fn verify(app: &App, signed: &Signed) -> Result<(Statement, [u8; 32]), Refusal> 
         let text = format!("policy version {version} has no officer \"{name}\"");
         Refusal::new(Reason::StatementOfficer, text)
     })?;
-    let OfficerKey::Ed25519(key) = officer.key else {
-        let text = "this signer verifies statements by Ed25519 keys only, and this officer's is another kind";
-        return Err(Refusal::new(Reason::StatementOfficer, text));
-    };
+    let key = officer.key;
     let said = signed
         .verify(&key)
         .map_err(|error| Refusal::new(Reason::StatementSignature, error.to_string()))?;

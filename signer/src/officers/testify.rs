@@ -4,7 +4,6 @@
 use policy::Evidence;
 use policy::Rules;
 use policy::evidence::{Approval, Freeze, Objection};
-use policy::people::OfficerKey;
 use statement::Says;
 
 use super::wait;
@@ -72,11 +71,8 @@ pub(crate) fn holds(
     now_unix: u64,
     about: impl FnOnce(&Says) -> bool,
 ) -> bool {
-    let Some(OfficerKey::Ed25519(key)) = rules.officer(&given.officer).map(|officer| officer.key)
-    else {
-        return false;
-    };
-    let said = given.signed.verify(&key);
+    let Some(officer) = rules.officer(&given.officer) else { return false };
+    let said = given.signed.verify(&officer.key);
     now_unix <= given.expires_unix
         && said.is_ok_and(|said| said.officer == given.officer && about(&said.says))
 }

@@ -21,6 +21,7 @@ use ceremony::restore::rebuild;
 use ceremony::wrapping::WrappingKey;
 use ed25519_dalek::{Signer as _, SigningKey};
 use policy::names::{KeyName, WalletName};
+use policy::people::OfficerKey;
 use policy::signed::signature_line;
 use policy::{Rules, SignedPolicy, sign_message};
 use rsa::pkcs8::EncodePublicKey as _;
@@ -199,7 +200,7 @@ fn sign(text: &str) -> Rules {
     let alice = KeyName::parse("alice").unwrap();
     let signature = officer.sign(&sign_message(text)).to_bytes();
     let signatures = signature_line(&alice, &signature);
-    let pinned = [(alice, officer.verifying_key().to_bytes())];
+    let pinned = [(alice, OfficerKey::Ed25519(officer.verifying_key().to_bytes()))];
     SignedPolicy { text, signatures: &signatures }.verify(&pinned, 1, Network::Regtest).unwrap()
 }
 

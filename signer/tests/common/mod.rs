@@ -18,6 +18,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use miniscript::{Descriptor, DescriptorPublicKey, ForEachKey as _};
 use order::{AddressText, Order, OrderId};
 use policy::names::KeyName;
+use policy::people::OfficerKey;
 use policy::signed::signature_line;
 use policy::{Rules, SignedPolicy, sign_message};
 use secp256k1::{PublicKey, SECP256K1};
@@ -146,7 +147,8 @@ pub fn rules(wallets: &Descriptors, knobs: &Knobs) -> Rules {
 }
 
 pub fn rules_of(text: &str) -> Rules {
-    let pinned = [(KeyName::parse("alice").unwrap(), officer().verifying_key().to_bytes())];
+    let key = OfficerKey::Ed25519(officer().verifying_key().to_bytes());
+    let pinned = [(KeyName::parse("alice").unwrap(), key)];
     SignedPolicy { text, signatures: &policy_signatures(text) }
         .verify(&pinned, 1, Network::Regtest)
         .unwrap()

@@ -4,13 +4,17 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use audit::entry::Event;
+use audit::entry::{Entry, Event};
 use ed25519_dalek::{Signer as _, SigningKey};
 use policy::evidence::FreezeScope;
 use policy::intent::RequestId;
 use policy::names::{KeyName, LaneName, WalletName};
+use policy::p256::lower;
+use policy::people::OfficerKey;
 use proto::officers_client::OfficersClient;
 use proto::{PendingReply, PendingRequest, ShowRequest, SubmitRequest, WaitingRequest};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use signer::config::Limits;
 use signer::log::Clock;
 use statement::{About, Paper, PolicyRef, Says, Signed, Statement};
@@ -32,11 +36,37 @@ fn key(name: &str) -> SigningKey {
     SigningKey::from_bytes(&[name.as_bytes()[0]; 32])
 }
 
+/// Bob's is a P-256 key: RFC 6979, A.2.5.
+fn bobs() -> EcdsaKeyPair {
+    let hex = |text: &str| hex::decode(text).unwrap();
+    let private = hex("c9afa9d845ba75166b5c215767b1d6934e50c3db36e89b127b8a622b120f6721");
+    let public = hex("0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6\
+                      7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299");
+    let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+    EcdsaKeyPair::from_private_key_and_public_key(algorithm, &private, &public, &random).unwrap()
+}
+
+fn public(name: &str) -> OfficerKey {
+    match name {
+        "bob" => {
+            let key = "0360fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6";
+            OfficerKey::parse(key).unwrap()
+        }
+        name => OfficerKey::Ed25519(key(name).verifying_key().to_bytes()),
+    }
+}
+
 /// Four officers on two sites; carol holds the key that orders.
 pub(crate) fn people(rules: &str) -> Knobs {
+    people_with(rules, public)
+}
+
+/// The same, with keys of one's own.
+pub(crate) fn people_with(rules: &str, public: impl Fn(&str) -> OfficerKey) -> Knobs {
     let officer = |name: &str, domain: &str| {
-        let public = hex::encode(key(name).verifying_key().to_bytes());
-        format!("[[officer]]\nname = \"{name}\"\ndomain = \"{domain}\"\ned25519 = \"{public}\"\n")
+        let public = public(name);
+        let (kind, public) = (public.kind(), public.to_hex());
+        format!("[[officer]]\nname = \"{name}\"\ndomain = \"{domain}\"\n{kind} = \"{public}\"\n")
     };
     let more = [
         officer("alice", "zurich"),
@@ -66,21 +96,25 @@ pub(crate) struct Desk {
 
 /// A payout of 100,000 sat of one coin.
 pub(crate) struct Payout {
-    key: String,
-    coins: [Coin; 1],
-    order: order::Order,
-    change: u32,
+    pub(crate) key: String,
+    pub(crate) coins: [Coin; 1],
+    pub(crate) order: order::Order,
+    pub(crate) change: u32,
 }
 
 impl Desk {
     pub(crate) async fn new(rules: &str) -> Self {
-        let mut house = House::closed(&people(rules), Limits::default()).await;
+        Self::open(&people(rules)).await
+    }
+
+    pub(crate) async fn open(knobs: &Knobs) -> Self {
+        let mut house = House::closed(knobs, Limits::default()).await;
         let now = Arc::new(AtomicU64::new(now_ms()));
         house.open_at(clock(&now)).await;
         Self { house, now }
     }
 
-    async fn reopen(&mut self) {
+    pub(crate) async fn reopen(&mut self) {
         self.house.close().await;
         self.house.open_at(clock(&self.now)).await;
     }
@@ -124,12 +158,12 @@ impl Desk {
         }
     }
 
-    async fn denied(&self, payout: &Payout, codes: &[&str]) {
+    pub(crate) async fn denied(&self, payout: &Payout, codes: &[&str]) {
         let status = self.ask(payout).await.unwrap_err();
         assert_eq!(said(&status), (Code::PermissionDenied, strings(codes)));
     }
 
-    async fn client(&self) -> OfficersClient<Channel> {
+    pub(crate) async fn client(&self) -> OfficersClient<Channel> {
         OfficersClient::new(self.house.channel("officers-desk").await)
     }
 
@@ -137,7 +171,7 @@ impl Desk {
         self.client().await.pending(PendingRequest {}).await.unwrap().into_inner()
     }
 
-    async fn waiting(&self) -> WaitingRequest {
+    pub(crate) async fn waiting(&self) -> WaitingRequest {
         let mut waiting = self.pending().await.waiting;
         assert_eq!(waiting.len(), 1);
         waiting.remove(0)
@@ -145,14 +179,18 @@ impl Desk {
 
     /// What an approval of the one that waits is about.
     pub(crate) async fn about(&self) -> About {
-        let (waiting, pending) = (self.waiting().await, self.pending().await);
+        self.about_of(&self.waiting().await).await
+    }
+
+    pub(crate) async fn about_of(&self, waiting: &WaitingRequest) -> About {
+        let pending = self.pending().await;
         let policy = PolicyRef {
             version: pending.policy_version,
             digest: pending.policy_digest.try_into().unwrap(),
         };
         About {
-            request: RequestId(waiting.request_id.try_into().unwrap()),
-            intent: waiting.intent_digest.try_into().unwrap(),
+            request: RequestId(waiting.request_id.clone().try_into().unwrap()),
+            intent: waiting.intent_digest.clone().try_into().unwrap(),
             policy,
         }
     }
@@ -171,11 +209,11 @@ impl Desk {
         }
     }
 
-    async fn submit(&self, statement: &Statement) -> Result<String, Status> {
+    pub(crate) async fn submit(&self, statement: &Statement) -> Result<String, Status> {
         self.submit_signed(sign(statement)).await
     }
 
-    async fn submit_signed(&self, signed: Signed) -> Result<String, Status> {
+    pub(crate) async fn submit_signed(&self, signed: Signed) -> Result<String, Status> {
         let Signed { statement, signature } = signed;
         let request = SubmitRequest { statement, signature: signature.to_vec() };
         let reply = self.client().await.submit(request).await?;
@@ -194,8 +232,16 @@ impl Desk {
 
 pub(crate) fn sign(statement: &Statement) -> Signed {
     let bytes = statement.encode();
-    let signature = key(statement.officer.as_str()).sign(&bytes).to_bytes();
+    let signature = match statement.officer.as_str() {
+        "bob" => lower(&bobs_own(&bytes)),
+        name => key(name).sign(&bytes).to_bytes(),
+    };
     Signed { statement: bytes, signature }
+}
+
+/// One of the two that P-256 has for each.
+fn bobs_own(bytes: &[u8]) -> [u8; 64] {
+    bobs().sign(&SystemRandom::new(), bytes).unwrap().as_ref().try_into().unwrap()
 }
 
 pub(crate) fn clock(now: &Arc<AtomicU64>) -> Clock {
@@ -320,6 +366,26 @@ async fn an_approval_counts_for_one_intent_under_one_policy_at_one_signer_in_tim
     let forged = Signed { signature: sign(&good()).signature, ..sign(&good()) };
     let status = desk.submit_signed(forged).await.unwrap_err();
     assert_eq!(said(&status).1, ["statement-signature"]);
+
+    // Of the two that P-256 has for each, one is a signature.
+    let bobs = desk.statement("bob", Says::Approve(about));
+    let upper = loop {
+        let signature = bobs_own(&bobs.encode());
+        if lower(&signature) != signature {
+            break Signed { signature, ..sign(&bobs) };
+        }
+    };
+    let status = desk.submit_signed(upper).await.unwrap_err();
+    assert_eq!(said(&status).1, ["statement-signature"]);
+    // And what was said counts once, with whatever signature it comes again.
+    desk.submit(&bobs).await.unwrap();
+    let size = desk.house.log_size();
+    desk.refused(&bobs, "statement-used").await;
+    assert_ne!(sign(&bobs).signature, sign(&bobs).signature);
+    let taken = |entry: &Entry| !matches!(entry.event, Event::Refused { .. });
+    assert!(!desk.house.entries(size).await.iter().any(taken));
+    assert_eq!(desk.waiting().await.approvals.len(), 1);
+    desk.say("bob", Says::Revoke(bobs.digest())).await.unwrap();
 
     let alices = good();
     desk.submit(&alices).await.unwrap();

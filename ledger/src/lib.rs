@@ -349,7 +349,8 @@ impl Ledger {
                 let signature = signature.as_slice().try_into();
                 let signature = signature.map_err(|_| wrong("a signature is not 64 bytes"))?;
                 let signed = Signed { statement: statement.clone(), signature };
-                self.people.hear(signed, unix_s)
+                let spends = &self.spends;
+                self.people.hear(signed, unix_s, |order| spends.order(order) == Given::Signed)
             }
             Event::FreezeLifted { freeze, .. } => self.people.lift(freeze),
             Event::Administered { what, serial, site } => {

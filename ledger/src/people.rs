@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use audit::entry;
 use policy::evidence::FreezeScope;
-use policy::intent::RequestId;
+use policy::intent::{Intent, RequestId};
 use policy::names::KeyName;
+use policy::order::{OrderRef, VerifiedOrder};
 use statement::{About, Deed, PolicyRef, Says, Signed, Statement, Task};
 
+use super::spends::order_ref;
 use super::{FoldError, wrong};
 
 /// Everything that people had a part in.
@@ -16,6 +18,8 @@ use super::{FoldError, wrong};
 pub struct People {
     waits: BTreeMap<RequestId, Wait>,
     objections: HashMap<RequestId, Vec<Objection>>,
+    /// Orders that nothing was signed for when somebody said no to a request that pays them.
+    called_off: HashMap<OrderRef, Objection>,
     freezes: BTreeMap<[u8; 32], Frozen>,
     /// What may be done at the signer's machine, by whose word.
     tasks: BTreeMap<Task, Vec<Word>>,
@@ -37,6 +41,8 @@ pub struct Wait {
     pub asked_unix: u64,
     /// Until when.
     pub expires_unix: u64,
+    /// The orders that it pays.
+    pub orders: Vec<OrderRef>,
     /// Names of the rules that asked for something when it began.
     pub rules: Vec<String>,
     /// Who approved it. An officer who did twice counts once.
@@ -98,6 +104,20 @@ impl People {
     #[must_use]
     pub fn objections(&self, request: RequestId) -> &[Objection] {
         self.objections.get(&request).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The no that a request meets, and to what it was said: to itself, or to another that would have paid the same order
+    /// first.
+    #[must_use]
+    pub fn no_to(&self, intent: &Intent) -> Option<(&Objection, String)> {
+        if let Some(no) = self.objections(intent.request).first() {
+            return Some((no, "this request".to_owned()));
+        }
+        let mut orders = intent.orders.iter().map(VerifiedOrder::reference);
+        orders.find_map(|order| {
+            let no = self.called_off.get(&order)?;
+            Some((no, format!("order {order}, under another request")))
+        })
     }
 
     /// Every freeze in force, by SHA-256 of its statement.
@@ -176,12 +196,14 @@ impl People {
         if !same {
             return Err(wrong("a request waits with the canonical intent of another"));
         }
+        let orders = awaiting.spend.orders.iter().map(order_ref);
         let wait = Wait {
             seq,
             intent: paper.digest(),
             policy: paper.policy,
             asked_unix: paper.asked_unix,
             expires_unix: paper.expires_unix,
+            orders: orders.collect::<Result<_, _>>()?,
             rules: awaiting.requirements.iter().map(|asked| asked.rule.clone()).collect(),
             approvals: Vec::new(),
         };
@@ -194,8 +216,13 @@ impl People {
         self.waits.remove(&request).is_some()
     }
 
-    /// Takes in what an officer said.
-    pub(super) fn hear(&mut self, signed: Signed, unix_s: u64) -> Result<(), FoldError> {
+    /// Takes in what an officer said. A no calls off those orders of its request that nothing was signed for.
+    pub(super) fn hear(
+        &mut self,
+        signed: Signed,
+        unix_s: u64,
+        is_paid: impl Fn(&OrderRef) -> bool,
+    ) -> Result<(), FoldError> {
         let said = Statement::parse(&signed.statement).map_err(|error| wrong(error.to_string()))?;
         if !self.nonces.insert((said.officer.clone(), said.nonce)) {
             return Err(wrong("an officer's statement was counted twice"));
@@ -214,8 +241,8 @@ impl People {
                 wait.approvals.retain(|earlier| earlier.officer != officer);
                 wait.approvals.push(given(officer));
             }
-            Says::Reject(about) => return self.object(&about, officer, unix_s, false),
-            Says::Veto(about) => return self.object(&about, officer, unix_s, true),
+            Says::Reject(about) => return self.object(&about, officer, unix_s, false, is_paid),
+            Says::Veto(about) => return self.object(&about, officer, unix_s, true, is_paid),
             Says::Revoke(approval) => {
                 let approvals = self.waits.values_mut().map(|wait| &mut wait.approvals);
                 for approvals in approvals {
@@ -255,10 +282,14 @@ impl People {
         officer: KeyName,
         at_unix: u64,
         veto: bool,
+        is_paid: impl Fn(&OrderRef) -> bool,
     ) -> Result<(), FoldError> {
-        self.waiting(about)?;
-        let objections = self.objections.entry(about.request).or_default();
-        objections.push(Objection { officer, at_unix, veto });
+        let orders = self.waiting(about)?.orders.clone();
+        let objection = Objection { officer, at_unix, veto };
+        for order in orders.into_iter().filter(|order| !is_paid(order)) {
+            self.called_off.entry(order).or_insert_with(|| objection.clone());
+        }
+        self.objections.entry(about.request).or_default().push(objection);
         Ok(())
     }
 

@@ -711,7 +711,8 @@ fn paid(entry: &entry::Spend) -> Option<Payments> {
     Some(paid.collect())
 }
 
-fn order_ref(paid: &entry::PaidOrder) -> Result<OrderRef, FoldError> {
+/// An order as the log names it.
+pub(super) fn order_ref(paid: &entry::PaidOrder) -> Result<OrderRef, FoldError> {
     Ok(OrderRef { key: paid.key, id: name(OrderId::parse(&paid.id))? })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use audit::entry::{self, Event};
 use policy::decide::{Decision, Denial};
-use policy::intent::RequestId;
+use policy::intent::Intent;
 use policy::names::ClientName;
 use policy::waiting::{Requirement, Waiting};
 use policy::{Finding, RuleId, Trace, VerifiedOrder};
@@ -215,7 +215,7 @@ fn weigh(
     let decision = policy::decide(intent, &evidence, &app.rules, now);
     // A no is for good, also once nothing asks for a yes any more.
     if !matches!(decision, Decision::Deny(_))
-        && let Some(denial) = objected(ledger, intent.request)
+        && let Some(denial) = objected(ledger, intent)
     {
         return Err(NotAllowed::Denied(denial));
     }
@@ -226,11 +226,11 @@ fn weigh(
     }
 }
 
-/// That somebody who was asked said no.
-fn objected(ledger: &Ledger, request: RequestId) -> Option<Denial> {
-    let objection = ledger.people().objections(request).first()?;
+/// That somebody who was asked said no to this request, or to one that would have paid the same order.
+fn objected(ledger: &Ledger, intent: &Intent) -> Option<Denial> {
+    let (objection, what) = ledger.people().no_to(intent)?;
     let rule = if objection.veto { RuleId::Vetoed } else { RuleId::Rejected };
-    let text = format!("officer \"{}\" said no to this request", objection.officer);
+    let text = format!("officer \"{}\" said no to {what}", objection.officer);
     let reasons = vec![Finding { rule, verdict: policy::reason::Verdict::Deny, text }];
     Some(Denial { reasons, trace: Trace::default() })
 }

@@ -29,6 +29,10 @@ pub(super) struct People {
     rules: Option<Rules>,
     waits: HashMap<RequestId, Wait>,
     nonces: HashSet<(KeyName, [u8; 16])>,
+    /// What somebody said no to, for good: requests, and orders that nothing was signed for by then.
+    refused: HashSet<RequestId>,
+    called_off: HashSet<OrderName>,
+    paid: HashSet<OrderName>,
     freezes: BTreeMap<[u8; 32], Frozen>,
     /// What may be done at the signer's machine, and by whose word until when.
     tasks: BTreeMap<Task, BTreeMap<KeyName, u64>>,
@@ -39,9 +43,13 @@ pub(super) struct People {
     times: BTreeMap<KeyName, u64>,
 }
 
+/// An order's key and id.
+type OrderName = ([u8; 32], String);
+
 #[derive(Clone, Debug)]
 struct Wait {
     paper: Paper,
+    orders: Vec<OrderName>,
     /// By officer: until when, and by which statement.
     approvals: BTreeMap<KeyName, (u64, [u8; 32])>,
 }
@@ -120,7 +128,7 @@ impl People {
         if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
             return Err(format!("a request waits with another {what} in its intent"));
         }
-        let wait = Wait { approvals: BTreeMap::new(), paper };
+        let wait = Wait { approvals: BTreeMap::new(), orders: names(spend), paper };
         self.waits.insert(wait.paper.request, wait);
         Ok(())
     }
@@ -150,7 +158,9 @@ impl People {
                 self.about(&about)?.approvals.insert(officer, (until, digest));
             }
             Says::Reject(about) | Says::Veto(about) => {
-                self.about(&about)?;
+                let orders = self.about(&about)?.orders.clone();
+                self.called_off.extend(orders.into_iter().filter(|o| !self.paid.contains(o)));
+                self.refused.insert(about.request);
             }
             Says::Administer(task) => {
                 self.tasks.entry(task).or_default().insert(officer, until);
@@ -217,6 +227,13 @@ impl People {
     /// of it was frozen.
     pub(super) fn signed(&mut self, spend: &Spend, unix_s: u64) -> Result<(), String> {
         self.is_free(spend)?;
+        let orders = names(spend);
+        if self.refused.contains(&RequestId(spend.request))
+            || orders.iter().any(|order| self.called_off.contains(order))
+        {
+            return Err("it was signed although an officer had said no".to_owned());
+        }
+        self.paid.extend(orders);
         let wait = self.waits.remove(&RequestId(spend.request));
         let Some(rules) = self.rules.as_ref().filter(|rules| rules.version() == spend.policy)
         else {
@@ -294,6 +311,10 @@ impl People {
             "the policy in force cannot be read, and people are asked by it".to_owned()
         })
     }
+}
+
+fn names(spend: &Spend) -> Vec<OrderName> {
+    spend.orders.iter().map(|order| (order.key, order.id.clone())).collect()
 }
 
 /// The rule whose approvals a line of a trace says are there.

@@ -112,10 +112,10 @@ impl Bench {
             Decision::Deny(denial) => (Verdict::Denied, denial.reasons, Vec::new(), denial.trace),
         };
         // A no is for good, also once nothing asks for a yes any more.
-        match ledger.people().objections(intent.request).first() {
-            Some(no) if verdict != Verdict::Denied => {
+        match ledger.people().no_to(intent) {
+            Some((no, what)) if verdict != Verdict::Denied => {
                 let rule = if no.veto { RuleId::Vetoed } else { RuleId::Rejected };
-                let text = format!("officer \"{}\" said no to this request", no.officer);
+                let text = format!("officer \"{}\" said no to {what}", no.officer);
                 let findings = vec![Finding { rule, verdict: reason::Verdict::Deny, text }];
                 let (verdict, requirements) = (Verdict::Denied, Vec::new());
                 Weighed { verdict, findings, requirements, trace, evidence }

@@ -183,6 +183,15 @@ const LIES: &[Lie] = &[
         "without the approvals",
     ),
     (
+        "somebody said no",
+        |s| {
+            let about = *approval().says.about().unwrap();
+            s.insert(5, heard(&says("alice", 2, Says::Reject(about))));
+        },
+        7,
+        "had said no",
+    ),
+    (
         "it waits no longer",
         |s| {
             let reason = audit::entry::Reason { code: "expired".to_owned(), text: String::new() };

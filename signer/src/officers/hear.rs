@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 
 use audit::entry::Event;
 use policy::evidence::FreezeScope;
+use policy::intent::RequestId;
 use policy::names::{KeyName, RuleName};
+use policy::order::OrderRef;
 use policy::people::OfficerKey;
 use statement::{About, Says, Signed, Statement, scope_text};
 
 use super::paper::policy_ref;
 use super::{doubt, testify, wait};
 use crate::app::App;
-use crate::ledger::{Ledger, Wait};
+use crate::ledger::{Given, Ledger, Wait};
 use crate::log::Step;
 use crate::refusal::{Reason, Refusal};
 
@@ -151,7 +153,11 @@ fn take(
             return Err(Refusal::new(Reason::StatementOfficer, text));
         }
         let ended = wait::over(about.request, what, &format!("by {officer}"));
-        Ok((vec![ended], "the request will never be signed".to_owned()))
+        let others = called_off_too(ledger, about).into_iter().map(|request| {
+            wait::over(request, what, &format!("{officer} called an order off that it pays"))
+        });
+        let ended = std::iter::once(ended).chain(others).collect();
+        Ok((ended, "it will never be signed, nor its orders under another request".to_owned()))
     };
     match &said.says {
         Says::Approve(about) => {
@@ -188,6 +194,19 @@ fn take(
         }
         Says::Time(time) => doubt::settle(app, ledger, officer, *time),
     }
+}
+
+/// Other requests that wait to pay an order that a no to this one calls off.
+fn called_off_too(ledger: &Ledger, about: &About) -> Vec<RequestId> {
+    let people = ledger.people();
+    let wait = people.wait(about.request);
+    let orders = wait.map(|wait| wait.orders.as_slice()).unwrap_or_default();
+    let off: Vec<&OrderRef> =
+        orders.iter().filter(|order| ledger.order(order) != Given::Signed).collect();
+    let others = people.waits().filter(|(request, wait)| {
+        **request != about.request && wait.orders.iter().any(|order| off.contains(&order))
+    });
+    others.map(|(request, _)| *request).collect()
 }
 
 /// What the policy does not name, or is frozen by the same officer already, needs no freeze: most likely it is a mistake.

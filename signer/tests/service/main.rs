@@ -47,3 +47,4 @@ mod administering;
 mod approving;
 mod replaying;
 mod doubting;
+mod objecting;

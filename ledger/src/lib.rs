@@ -130,6 +130,12 @@ impl Ledger {
         self.spends.paid(question)
     }
 
+    /// When this script was first paid, and when last, in Unix seconds.
+    #[must_use]
+    pub fn paid_when(&self, script: &[u8]) -> Option<(u64, u64)> {
+        self.spends.paid_when(script)
+    }
+
     /// The time to decide by: a clock that was set back does not make expired orders valid again.
     #[must_use]
     pub fn not_before_latest(&self, clock_unix: u64) -> u64 {

@@ -364,6 +364,16 @@ impl Spends {
         Amount::sum(maxima.into_values()).unwrap_or(Amount::MAX)
     }
 
+    /// When this script was first given coins, and when last.
+    pub(super) fn paid_when(&self, script: &[u8]) -> Option<(u64, u64)> {
+        let given = self.spends.iter().filter(|spend| spend.released);
+        let times = given.filter(|spend| spend.pays(script).is_some()).map(|spend| spend.unix_s);
+        times.fold(None, |span, time| match span {
+            None => Some((time, time)),
+            Some((first, last)) => Some((time.min(first), time.max(last))),
+        })
+    }
+
     fn refresh(&mut self, number: usize, unix_s: u64) -> Result<(), FoldError> {
         let spend = self.spends.get_mut(number).ok_or_else(|| wrong("a spend is missing"))?;
         let (set, before) = (spend.set, spend.unix_s);

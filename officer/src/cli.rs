@@ -39,8 +39,11 @@ enum Command {
     Pending(commands::Common),
     /// Decode a waiting request here, compare it with what the service says, and show it.
     Show {
-        /// The request's id, as `officer pending` shows it.
-        request: String,
+        #[command(flatten)]
+        which: commands::Which,
+        /// Also write what was shown to this file, for an officer without a connection.
+        #[arg(long)]
+        export: Option<PathBuf>,
         #[command(flatten)]
         common: commands::Common,
     },
@@ -354,7 +357,9 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
             Ok(())
         }
         Command::Pending(common) => block_on(commands::pending(&common, out)),
-        Command::Show { request, common } => block_on(commands::show_one(&request, &common, out)),
+        Command::Show { which, export, common } => {
+            block_on(commands::show_one(&which, export.as_deref(), &common, out))
+        }
         Command::Watch(common) => block_on(commands::notifications(&common, out)),
         Command::Approve(args) => block_on(commands::on_request(&args, Says::Approve, out)),
         Command::Reject(args) => block_on(commands::on_request(&args, Says::Reject, out)),

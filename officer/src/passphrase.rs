@@ -59,8 +59,7 @@ pub(crate) fn choose(file: Option<&Path>) -> Result<Zeroizing<String>> {
 }
 
 fn ask(question: &str) -> Result<Zeroizing<String>> {
-    let nobody =
-        "nobody is here to type a passphrase: without a terminal, name a file that holds it";
+    let nobody = "nobody is here to type it: without a terminal, name a file that holds it";
     let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").context(nobody)?;
     // Silent before the question: whoever answers at once is not shown either.
     let silence = Silence::begin(&terminal)?;

@@ -18,6 +18,7 @@ use statement::{About, Deed, Says, Signed, Statement, Task, TimeIs, parse_scope}
 
 use super::decode::{Decoded, decode};
 use super::desk::{Desk, refusal};
+use super::exhibit::{self, Exhibit};
 use super::show;
 use crate::key::{Key, fill};
 use crate::text::{parse_span, time, words};
@@ -56,8 +57,9 @@ pub struct Saying {
 /// A statement about a request.
 #[derive(Debug, Args)]
 pub struct OnRequest {
-    /// The request's id, as `officer pending` shows it.
-    pub request: String,
+    /// Which request.
+    #[command(flatten)]
+    pub which: Which,
     /// How it is said.
     #[command(flatten)]
     pub saying: Saying,
@@ -72,6 +74,17 @@ pub struct OnClock {
     /// How it is said.
     #[command(flatten)]
     pub saying: Saying,
+}
+
+/// A request, from the signer or out of a file.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The request's id, as `officer pending` shows it.
+    #[arg(required_unless_present = "from")]
+    pub request: Option<String>,
+    /// Look at this file, written by `officer show --export`, and ask nobody.
+    #[arg(long)]
+    pub from: Option<PathBuf>,
 }
 
 /// A statement about an earlier one.
@@ -127,9 +140,17 @@ pub async fn pending(common: &Common, out: &mut impl Write) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be asked for, or is not what the service says it is.
-pub async fn show_one(request: &str, common: &Common, out: &mut impl Write) -> Result<()> {
+pub async fn show_one(
+    which: &Which,
+    export: Option<&Path>,
+    common: &Common,
+    out: &mut impl Write,
+) -> Result<()> {
     let desk = Desk::load(&common.config)?;
-    let (decoded, shown) = look(&desk, request).await?;
+    let (decoded, shown) = look(&desk, which).await?;
+    if let Some(file) = export {
+        exhibit::write(&shown.shown, file)?;
+    }
     if common.json {
         writeln!(out, "{}", show::request_json(&decoded, &shown))?;
         return Ok(());
@@ -184,7 +205,7 @@ pub async fn on_request(
     out: &mut impl Write,
 ) -> Result<()> {
     let desk = Desk::load(&args.saying.common.config)?;
-    let (decoded, shown) = look(&desk, &args.request).await?;
+    let (decoded, shown) = look(&desk, &args.which).await?;
     let paper = &decoded.paper;
     let says = says(About { request: paper.request, intent: paper.digest(), policy: paper.policy });
     show::request(&decoded, &shown, &mut to_people(&args.saying, out))?;
@@ -256,19 +277,27 @@ async fn ask_pending(desk: &Desk) -> Result<PendingReply> {
     Ok(reply)
 }
 
-/// Asks for a request and decodes it here.
-async fn look(desk: &Desk, request: &str) -> Result<(Decoded, ShowReply)> {
-    let id: [u8; 16] = bytes(request)?;
+/// Asks for a request, or reads what somebody else was shown, and decodes it here.
+async fn look(desk: &Desk, which: &Which) -> Result<(Decoded, Exhibit)> {
+    let id: Option<[u8; 16]> = which.request.as_deref().map(bytes).transpose()?;
+    let exhibit = match (&which.from, id) {
+        (Some(file), _) => exhibit::read(file)?,
+        (None, Some(id)) => Exhibit { shown: ask_for(desk, id).await?, taken_unix: None },
+        (None, None) => bail!("say which request"),
+    };
+    desk.is_its_log(&exhibit.shown.log)?;
+    let decoded = decode(&exhibit.shown, &desk.rules()?)?;
+    ensure!(
+        id.is_none_or(|id| decoded.paper.request.0 == id),
+        "what is shown is another request than the one that was asked for"
+    );
+    Ok((decoded, exhibit))
+}
+
+async fn ask_for(desk: &Desk, id: [u8; 16]) -> Result<ShowReply> {
     let mut client = desk.connect().await?;
     let shown = client.show(ShowRequest { request_id: id.to_vec() }).await;
-    let shown = shown.map_err(|status| refusal(&status))?.into_inner();
-    desk.is_its_log(&shown.log)?;
-    let decoded = decode(&shown, &desk.rules()?)?;
-    ensure!(
-        decoded.paper.request.0 == id,
-        "the signer showed another request than the one that was asked for"
-    );
-    Ok((decoded, shown))
+    Ok(shown.map_err(|status| refusal(&status))?.into_inner())
 }
 
 /// Asks, signs, and sends or writes a statement.

@@ -5,6 +5,7 @@
 //! (in words), [`commands`].
 
 pub mod desk;
+mod exhibit;
 pub mod decode;
 pub mod commands;
 mod show;

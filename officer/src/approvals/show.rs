@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use statement::intent::To;
 
 use super::decode::Decoded;
+use super::exhibit::Exhibit;
 use crate::text::{btc, time, words};
 
 /// `pending`.
@@ -59,7 +60,11 @@ fn waits(waiting: &WaitingRequest, out: &mut impl Write) -> Result<()> {
 }
 
 /// `show`: first what the bytes say, then what the signer's log says besides.
-pub(super) fn request(decoded: &Decoded, shown: &ShowReply, out: &mut impl Write) -> Result<()> {
+pub(super) fn request(
+    decoded: &Decoded,
+    Exhibit { shown, taken_unix }: &Exhibit,
+    out: &mut impl Write,
+) -> Result<()> {
     let paper = &decoded.paper;
     writeln!(out, "request     {}", hex::encode(paper.request.0))?;
     writeln!(out, "asked by    {} on lane {}", paper.client, paper.lane)?;
@@ -109,7 +114,10 @@ pub(super) fn request(decoded: &Decoded, shown: &ShowReply, out: &mut impl Write
     writeln!(out, "intent      sha256 {}", hex::encode(paper.digest()))?;
     writeln!(
         out,
-        "All of this was decoded here, and is what the service says to the byte. By its log's word:"
+        "All of this was decoded here, and is what the service says to the byte. By its log's word{}:",
+        taken_unix.map_or(String::new(), |unix| {
+            format!(" of {}, out of a file; what was said since is not in it", time(unix))
+        })
     )?;
     if let Some(waiting) = &shown.waiting {
         waits(waiting, out)?;
@@ -119,14 +127,16 @@ pub(super) fn request(decoded: &Decoded, shown: &ShowReply, out: &mut impl Write
 
 fn history(address: &str, shown: &ShowReply, out: &mut impl Write) -> Result<()> {
     let paid = shown.history.iter().find(|paid| paid.address == address);
-    match paid.map(|paid| (paid.times, paid.units.parse::<u128>().unwrap_or_default())) {
-        None | Some((0, _)) => writeln!(out, "  paid before NEVER, by the signer's log")?,
-        Some((times, units)) => {
-            writeln!(
-                out,
-                "  paid before {times} times, {} in all, by the signer's log",
-                btc(units)
-            )?;
+    match paid.filter(|paid| paid.times > 0) {
+        None => writeln!(out, "  paid before NEVER, by the signer's log")?,
+        Some(paid) => {
+            let units = btc(paid.units.parse::<u128>().unwrap_or_default());
+            let times = if paid.times == 1 { "once" } else { &format!("{} times", paid.times) };
+            let span = match (time(paid.first_unix), time(paid.last_unix)) {
+                (first, last) if first == last => format!("on {first}"),
+                (first, last) => format!("first on {first}, last on {last}"),
+            };
+            writeln!(out, "  paid before {times}, {units} in all, {span}, by the signer's log")?;
         }
     }
     Ok(())
@@ -179,7 +189,7 @@ fn waits_json(waiting: &WaitingRequest) -> Value {
 }
 
 /// `show --json`.
-pub(super) fn request_json(decoded: &Decoded, shown: &ShowReply) -> Value {
+pub(super) fn request_json(decoded: &Decoded, Exhibit { shown, taken_unix }: &Exhibit) -> Value {
     let paper = &decoded.paper;
     let outputs: Vec<Value> = paper
         .outputs
@@ -189,7 +199,10 @@ pub(super) fn request_json(decoded: &Decoded, shown: &ShowReply) -> Value {
                 let paid = shown.history.iter().find(|paid| paid.address == *address);
                 json!({
                     "units": output.amount.to_string(), "to": "external", "address": address, "label": label,
-                    "paid_before": paid.map(|paid| json!({ "times": paid.times, "units": paid.units })),
+                    "paid_before": paid.map(|paid| json!({
+                        "times": paid.times, "units": paid.units,
+                        "first_unix": paid.first_unix, "last_unix": paid.last_unix,
+                    })),
                 })
             }
             To::Change { index } => {
@@ -211,5 +224,6 @@ pub(super) fn request_json(decoded: &Decoded, shown: &ShowReply) -> Value {
         "fee": paper.fee.to_string(),
         "orders": paper.orders.iter().map(|order| order.id.as_str()).collect::<Vec<_>>(),
         "waiting": shown.waiting.as_ref().map(waits_json),
+        "taken_unix": taken_unix,
     })
 }

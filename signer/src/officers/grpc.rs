@@ -257,7 +257,7 @@ fn summary(
     }
 }
 
-/// How often, and how much, each external destination was paid before.
+/// How often, how much and when each external destination was paid before.
 fn history(app: &App, awaiting: &Awaiting) -> Vec<PaidBefore> {
     let Ok(paper) = Paper::parse(awaiting.intent.as_bytes()) else { return Vec::new() };
     let mut all: Vec<PaidBefore> = Vec::new();
@@ -277,11 +277,13 @@ fn history(app: &App, awaiting: &Awaiting) -> Vec<PaidBefore> {
             measure,
             window_seconds: u64::MAX,
         };
-        let (times, units) = app.log.read(|ledger| {
-            (ledger.paid(&ask(Measure::Count)), ledger.paid(&ask(Measure::External)))
+        let (times, units, span) = app.log.read(|ledger| {
+            let paid = |measure| ledger.paid(&ask(measure));
+            (paid(Measure::Count), paid(Measure::External), ledger.paid_when(&script))
         });
+        let (first_unix, last_unix) = span.unwrap_or_default();
         let times = u64::try_from(times.units()).unwrap_or(u64::MAX);
-        all.push(PaidBefore { address, times, units: units.to_string() });
+        all.push(PaidBefore { address, times, units: units.to_string(), first_unix, last_unix });
     }
     all
 }

@@ -49,6 +49,12 @@ impl Notices {
         });
     }
 
+    /// How many listen.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.0.receiver_count()
+    }
+
     /// Everything from now on.
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<Notice> {

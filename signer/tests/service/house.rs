@@ -202,6 +202,12 @@ impl House {
         self.channel_of(authority, name).await.unwrap()
     }
 
+    /// Certificate, key and authority of this name.
+    pub(crate) fn tls_files(&self, name: &str, folder: &Path) -> mtls::TlsFiles {
+        let authority = &FOUNDATION.get().unwrap().authority;
+        authority.issue(folder, name, false, authority)
+    }
+
     /// A connection to another port.
     pub(crate) async fn channel_at(
         &self,

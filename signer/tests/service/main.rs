@@ -48,3 +48,4 @@ mod approving;
 mod replaying;
 mod doubting;
 mod objecting;
+mod commanding;

@@ -33,6 +33,12 @@ impl TokenKey {
             let one = |class| one(&session, class, &place.object);
             (one(ObjectClass::PRIVATE_KEY)?, one(ObjectClass::PUBLIC_KEY)?)
         };
+        let asks = session.get_attributes(private, &[AttributeType::AlwaysAuthenticate]);
+        let asks = asks.is_ok_and(|found| found.contains(&Attribute::AlwaysAuthenticate(true)));
+        ensure!(
+            !asks,
+            "this key wants its PIN again for each signature: `officer` sends it once, and cannot use it"
+        );
         let public = read(&session, public)?;
         Ok(Self { session, private, public })
     }

@@ -125,6 +125,9 @@ enum Policy {
         /// Network it must be for; without it, the one it names.
         #[arg(long)]
         network: Option<String>,
+        /// Say what ends within this time, e.g. 90d.
+        #[arg(long, default_value = "30d", value_parser = crate::text::parse_span)]
+        within: u64,
     },
     /// Show who the officers of an officers' file or a policy are, and the digest that a signer begins under with them.
     Officers {
@@ -369,8 +372,8 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Administer(args) => block_on(commands::administer(&args, out)),
         Command::Unfreeze(args) => block_on(commands::on_statement(&args, Says::Unfreeze, out)),
         Command::Time(args) => block_on(commands::tell_time(&args, out)),
-        Command::Policy(Policy::Check { file, network }) => {
-            policies::check(&file, network.as_deref(), out)
+        Command::Policy(Policy::Check { file, network, within }) => {
+            policies::check(&file, network.as_deref(), within, out)
         }
         Command::Policy(Policy::Officers { file }) => policies::officers(&file, out),
         Command::Policy(Policy::Test { file, cases, network }) => {

@@ -63,6 +63,24 @@ pub(crate) fn review(rules: &Rules, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+/// What has ended, and what ends soon.
+pub(crate) fn ends(
+    rules: &Rules,
+    now_unix: u64,
+    within_seconds: u64,
+    out: &mut impl Write,
+) -> Result<()> {
+    for (end, what) in policy::review::ends(rules) {
+        let when = time(end);
+        if end < now_unix {
+            writeln!(out, "ended       {what}: {when}")?;
+        } else if end <= now_unix.saturating_add(within_seconds) {
+            writeln!(out, "ends        {what}: {when}")?;
+        }
+    }
+    Ok(())
+}
+
 fn show_officer(officer: &Officer, out: &mut impl Write) -> Result<()> {
     let revoked = if officer.revoked { ", REVOKED: only their no counts" } else { "" };
     let Officer { name, domain, key, .. } = officer;

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use asset::{Amount, Network};
@@ -34,10 +35,17 @@ pub struct Signer<'a> {
 ///
 /// # Errors
 /// When the signer would refuse the text, with line and reason.
-pub fn check(file: &Path, network: Option<&str>, out: &mut impl Write) -> Result<()> {
+pub fn check(
+    file: &Path,
+    network: Option<&str>,
+    within_seconds: u64,
+    out: &mut impl Write,
+) -> Result<()> {
     let rules = view(&read(file)?, network)?;
     show(&rules, out)?;
     governance::review(&rules, out)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    governance::ends(&rules, now.as_secs(), within_seconds, out)?;
     writeln!(
         out,
         "\nThe policy is well formed. It is in force only when a quorum of officers signed it."
@@ -197,7 +205,8 @@ fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
     }
     for key in rules.order_keys() {
         let held = key.officer.as_ref().map_or(String::new(), |o| format!(", held by officer {o}"));
-        writeln!(out, "\norder key   {}: {}{held}", key.name, hex::encode(key.public_key))?;
+        let ends = ending(key.expires_unix);
+        writeln!(out, "\norder key   {}: {}{held}{ends}", key.name, hex::encode(key.public_key))?;
     }
     for client in rules.clients() {
         let status = if client.status { ", may read the status" } else { "" };
@@ -206,13 +215,18 @@ fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
             wallets => format!("addresses of {}", list(wallets)),
         };
         let officers = if client.officers { ", serves officers" } else { "" };
-        writeln!(out, "\nclient      {}: {attest}{status}{officers}", client.name)?;
+        let ends = ending(client.expires_unix);
+        writeln!(out, "\nclient      {}: {attest}{status}{officers}{ends}", client.name)?;
     }
     if let Some(quorum) = rules.unfreeze() {
         writeln!(out, "\nunfreeze    {quorum}")?;
     }
     rules.lanes().iter().try_for_each(|lane| show_lane(lane, out))?;
     governance::show(rules, out)
+}
+
+fn ending(expires_unix: Option<u64>) -> String {
+    expires_unix.map_or(String::new(), |unix| format!(", until {}", time(unix)))
 }
 
 fn show_wallet(wallet: &Wallet, network: Network, out: &mut impl Write) -> Result<()> {

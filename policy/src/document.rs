@@ -185,7 +185,7 @@ fn order_keys(
             return Err(reader.fail(&raw.ed25519, reason));
         }
         let officer = people::orderer(reader, raw, public_key, officers)?;
-        keys.push(OrderKey { name, public_key, officer });
+        keys.push(OrderKey { name, public_key, officer, expires_unix: raw.expires_unix });
     }
     Ok(keys)
 }
@@ -197,8 +197,8 @@ fn clients(
 ) -> Result<Vec<Client>, PolicyError> {
     let client = |(name, raw): (&ClientName, &RawClient)| {
         let attest = reader.list(&raw.attest, WalletName::parse, &defined.spendable)?;
-        let (name, status) = (name.clone(), raw.status);
-        Ok(Client { name, attest, status, log: raw.log, officers: raw.officers })
+        let RawClient { status, log, officers, expires_unix, .. } = *raw;
+        Ok(Client { name: name.clone(), attest, status, log, officers, expires_unix })
     };
     defined.clients.iter().zip(raw).map(client).collect()
 }

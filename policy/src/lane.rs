@@ -28,6 +28,13 @@ pub(crate) fn check<'a>(
         granted,
         format!("client \"{caller}\" {} granted lane \"{name}\"", is(granted)),
     );
+    if let Some(expires) = rules.client(caller).and_then(|client| client.expires_unix) {
+        trace.check(
+            RuleId::ClientExpired,
+            now_unix <= expires,
+            format!("client \"{caller}\" may ask until {expires}, and it is {now_unix}"),
+        );
+    }
     let allowed = lane.wallets.contains(wallet);
     trace.check(
         RuleId::LaneWallet,

@@ -60,6 +60,7 @@ pub(crate) struct RawOrderKey {
     pub(crate) name: Text,
     pub(crate) ed25519: Text,
     pub(crate) officer: Option<Text>,
+    pub(crate) expires_unix: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +73,7 @@ pub(crate) struct RawClient {
     pub(crate) log: bool,
     #[serde(default)]
     pub(crate) officers: bool,
+    pub(crate) expires_unix: Option<u64>,
 }
 
 #[derive(Deserialize)]

@@ -36,6 +36,8 @@ rules! {
     LaneWallet = "lane-wallet",
     /// The lane's own end must not have passed.
     LaneExpired = "lane-expired",
+    /// What the caller was granted must not have ended.
+    ClientExpired = "client-expired",
     /// Something must be spent.
     NoInputs = "no-inputs",
     /// No slot may be listed twice.
@@ -84,6 +86,8 @@ rules! {
     OrderTwice = "order-twice",
     /// The order's key may order on this lane and from this wallet.
     OrderSigner = "order-signer",
+    /// The order's key must not have ended.
+    OrderKeyExpired = "order-key-expired",
     /// The order must still be valid, unless this replaces a transaction for it that is out already.
     OrderExpired = "order-expired",
     /// An order's id stands for the same bytes of its signer's for ever.

@@ -9,7 +9,11 @@ impl RuleId {
     #[expect(clippy::too_many_lines, reason = "a list")]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::UnknownLane | Self::LaneCaller | Self::LaneWallet | Self::LaneExpired => {
+            Self::UnknownLane
+            | Self::LaneCaller
+            | Self::LaneWallet
+            | Self::LaneExpired
+            | Self::ClientExpired => {
                 "the request must name a lane that the policy grants this client on this wallet now, or officers sign a policy that does"
             }
             Self::NoInputs
@@ -48,8 +52,8 @@ impl RuleId {
             | Self::OrderTwice => {
                 "the transaction must pay every order that comes with it, once and to the unit, and nothing else but change"
             }
-            Self::OrderSigner => {
-                "the order must be signed by a key that the policy pins and the lane lists"
+            Self::OrderSigner | Self::OrderKeyExpired => {
+                "the order must be signed by a key that the policy pins, that has not ended, and that the lane lists"
             }
             Self::OrderExpired => "a new order must be signed, under a new id",
             Self::OrderChanged => "a new order needs a new id: this one stands for another text",
@@ -74,7 +78,7 @@ impl RuleId {
                 "officers must sign a policy without this denial, or one that is not about this"
             }
             Self::Rejected | Self::Vetoed => {
-                "nothing: an officer's no is for good; ask anew under another key if they changed their mind"
+                "nothing: an officer's no is for good, and for the orders it was about; a new order is asked for anew"
             }
             Self::ScreeningHit => "the destination or coin must not be on the sanctions list",
             Self::Approvals => "enough officers must approve",

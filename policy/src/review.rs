@@ -104,6 +104,31 @@ fn warm(rules: &Rules) -> Option<String> {
     rules.lanes().iter().find(warm).map(|lane| format!("lane \"{}\"", lane.name))
 }
 
+/// Everything that has an end, soonest first: Unix seconds, and what it is.
+#[must_use]
+pub fn ends(rules: &Rules) -> Vec<(u64, String)> {
+    let clients = rules.clients().iter();
+    let clients = clients.map(|c| (c.expires_unix, format!("client \"{}\"", c.name)));
+    let keys = rules.order_keys().iter();
+    let keys = keys.map(|key| (key.expires_unix, format!("order key \"{}\"", key.name)));
+    let lanes = rules.lanes().iter();
+    let lanes = lanes.map(|lane| (lane.expires_unix, format!("lane \"{}\"", lane.name)));
+    let entries = rules.lists().iter().flat_map(|list| {
+        let text = |label: &str| format!("\"{label}\" of list \"{}\"", list.name);
+        list.entries.iter().map(move |entry| (entry.expires_unix, text(&entry.label)))
+    });
+    let limits = rules.limits().iter();
+    let limits = limits.map(|limit| (limit.expires_unix, format!("limit \"{}\"", limit.name)));
+    let asked = rules.requires().iter();
+    let asked = asked.map(|rule| (rule.expires_unix, format!("requirement \"{}\"", rule.name)));
+    let denies = rules.denies().iter();
+    let denies = denies.map(|deny| (deny.expires_unix, format!("denial \"{}\"", deny.name)));
+    let all = clients.chain(keys).chain(lanes).chain(entries).chain(limits).chain(asked);
+    let mut ends: Vec<_> = all.chain(denies).filter_map(|(end, what)| Some((end?, what))).collect();
+    ends.sort();
+    ends
+}
+
 /// What looks like more than it is, a sentence each.
 #[must_use]
 pub fn remarks(rules: &Rules) -> Vec<String> {

@@ -96,6 +96,8 @@ pub struct OrderKey {
     pub public_key: [u8; 32],
     /// The officer who holds it, and never counts as an approver of what it ordered.
     pub officer: Option<KeyName>,
+    /// Unix seconds after which nothing that it ordered is paid.
+    pub expires_unix: Option<u64>,
 }
 
 /// What a client may do besides its lanes.
@@ -111,6 +113,8 @@ pub struct Client {
     pub log: bool,
     /// Whether it may show officers what waits, and bring what they say.
     pub officers: bool,
+    /// Unix seconds after which it may do nothing, on no lane.
+    pub expires_unix: Option<u64>,
 }
 
 /// One way coins may move.
@@ -293,6 +297,12 @@ impl Rules {
         self.client(client).is_some()
     }
 
+    /// When everything that was granted to the client ended, if it has.
+    #[must_use]
+    pub fn client_ended(&self, client: &ClientName, now_unix: u64) -> Option<u64> {
+        self.client(client)?.expires_unix.filter(|end| now_unix > *end)
+    }
+
     /// Verifies a signed order against the key of that name.
     ///
     /// # Errors
@@ -363,7 +373,7 @@ impl Rules {
         People { officers: &self.document.people, groups: &self.document.groups }
     }
 
-    fn client(&self, name: &ClientName) -> Option<&Client> {
+    pub(crate) fn client(&self, name: &ClientName) -> Option<&Client> {
         self.document.clients.iter().find(|client| client.name == *name)
     }
 }

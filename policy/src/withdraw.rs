@@ -29,7 +29,7 @@ pub(crate) fn check(
     };
     outputs(intent, trace);
     payments(intent, trace);
-    signers(intent, rules, order_keys, trace);
+    signers(intent, rules, order_keys, now_unix, trace);
     histories(intent, evidence, now_unix, trace);
     caps(intent, *per_transaction, *per_destination, trace);
 }
@@ -88,7 +88,13 @@ fn payments(intent: &Intent, trace: &mut Trace) {
     });
 }
 
-fn signers(intent: &Intent, rules: &Rules, order_keys: &[KeyName], trace: &mut Trace) {
+fn signers(
+    intent: &Intent,
+    rules: &Rules,
+    order_keys: &[KeyName],
+    now_unix: u64,
+    trace: &mut Trace,
+) {
     trace.each(RuleId::OrderSigner, "orders", &intent.orders, |order| {
         let (id, signer) = (&order.order().id, order.signer());
         // The key is compared, not only its name: an order may have been verified under an earlier policy.
@@ -97,6 +103,14 @@ fn signers(intent: &Intent, rules: &Rules, order_keys: &[KeyName], trace: &mut T
             format!("order \"{id}\" is signed by \"{signer}\", whose orders this lane does not pay")
         };
         (!(pinned && order_keys.contains(signer))).then(text)
+    });
+    trace.each(RuleId::OrderKeyExpired, "orders", &intent.orders, |order| {
+        let (id, signer) = (&order.order().id, order.signer());
+        let end = rules.order_key(signer)?.expires_unix?;
+        let text = || {
+            format!("order \"{id}\" is by \"{signer}\", whose orders were paid until {end}, and it is {now_unix}")
+        };
+        (now_unix > end).then(text)
     });
 }
 

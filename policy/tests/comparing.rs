@@ -31,7 +31,9 @@ const RULES: &str = "[[require]]\nname = \"large\"\nwhen = { lanes = [\"withdraw
     [[limit]]\nname = \"day\"\nby = \"global\"\nwindow = \"24h\"\nsum = \"5000000 sat\"\ncount = 20\n";
 
 fn whole() -> String {
-    policy_text(&Knobs { extra: people() + LIST + RULES, ..Knobs::default() })
+    let (client_ends, key_ends) = (Some(1_900_000_001), Some(1_900_000_000));
+    let extra = people() + LIST + RULES;
+    policy_text(&Knobs { extra, client_ends, key_ends, ..Knobs::default() })
 }
 
 /// What one change of the text does, worst first.
@@ -78,6 +80,12 @@ const CHANGES: &[(&str, &str, Effect)] = &[
             "attest = []\nstatus = false\nofficers = true",
             MayLoosen,
         ),
+        ("expires_unix = 1900000001\n", "expires_unix = 1800000000\n", Tightens),
+        ("expires_unix = 1900000000\n", "expires_unix = 1800000000\n", Tightens),
+        ("name = \"other\"\n", "name = \"other\"\nexpires_unix = 1800000000\n", Tightens),
+        ("expires_unix = 1900000000\n", "", MayLoosen),
+        ("expires_unix = 1900000000\n", "expires_unix = 1900000001\n", MayLoosen),
+        ("expires_unix = 1900000001\n", "", MayLoosen),
         ("network = \"regtest\"\n", "network = \"regtest\"\nunfreeze = \"1 of treasury\"\n", Governs),
         ("members = [\"dan\", \"eve\"]", "members = [\"dan\"]", Governs),
         ("domain = \"lima\"", "domain = \"oslo\"", Governs),

@@ -11,7 +11,7 @@ mod common;
 
 use common::{Case, Knobs, load, people, policy_text};
 use policy::Rules;
-use policy::review::{claims, remarks};
+use policy::review::{claims, ends, remarks};
 
 const STRANGERS: &str =
     "[[require]]\nname = \"strangers\"\nwhen = { WHEN }\napprovals = \"2 of treasury\"\n";
@@ -117,4 +117,30 @@ fn what_does_nothing_or_less_than_it_seems_is_said() {
     }
     let part = format!("{clean}[[deny]]\nname = \"d\"\nwhen = {{ above = \"1 BTC\" }}\n");
     assert_eq!(said(&with(&(LIST.to_owned() + &part))), "");
+}
+
+#[test]
+fn everything_that_ends_is_told_soonest_first() {
+    let more = "[[list]]\nname = \"known\"\nentries = [{ label = \"one\", script = \"0014aa\", expires_unix = 6 }]\n\
+        [[limit]]\nname = \"few\"\nby = \"lane\"\nwindow = \"1h\"\ncount = 1\nexpires_unix = 5\n\
+        [[deny]]\nname = \"strangers\"\nwhen = { unlisted = [\"known\"] }\nexpires_unix = 4\n\
+        [[require]]\nname = \"slow\"\nwhen = {}\ndelay = \"1h\"\nexpires_unix = 3\n";
+    let (client_ends, key_ends) = (Some(2), Some(1));
+    let extra = people() + more;
+    let knobs = Knobs { client_ends, key_ends, expires_unix: Some(7), extra, ..Knobs::default() };
+    let said: Vec<String> = ends(&load(&policy_text(&knobs)))
+        .into_iter()
+        .map(|(at, what)| format!("{at} {what}"))
+        .collect();
+    let expected = [
+        "1 order key \"shop\"",
+        "2 client \"payout-desk\"",
+        "3 requirement \"slow\"",
+        "4 denial \"strangers\"",
+        "5 limit \"few\"",
+        "6 \"one\" of list \"known\"",
+        "7 lane \"sweep\"",
+        "7 lane \"withdraw\"",
+    ];
+    assert_eq!(said, expected);
 }

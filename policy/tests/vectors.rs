@@ -413,6 +413,16 @@ const DENIED: &[Vector] = &[
         },
         &[R::LaneExpired],
     ),
+    (
+        "a client whose grants ended",
+        || Case::withdraw(&Knobs { client_ends: Some(NOW - 1), ..Knobs::default() }),
+        &[R::ClientExpired],
+    ),
+    (
+        "an order key whose end has passed",
+        || Case::withdraw(&Knobs { key_ends: Some(NOW - 1), ..Knobs::default() }),
+        &[R::OrderKeyExpired],
+    ),
     ("nothing spent", || sweep(|c| c.intent.slots.clear()), &[R::NoInputs, R::Unbalanced]),
     ("a coin twice", || sweep(|c| c.intent.slots[1].id = slot_id(0)), &[R::DuplicateInput]),
     (
@@ -833,6 +843,10 @@ const DENIED: &[Vector] = &[
 type Sound = (&'static str, fn() -> Case);
 
 const ALLOWED: &[Sound] = &[
+    ("the last second of a client and of an order key", || {
+        let ends = Some(NOW);
+        Case::withdraw(&Knobs { client_ends: ends, key_ends: ends, ..Knobs::default() })
+    }),
     ("a sweep", || sweep(|_| {})),
     ("a withdrawal", || withdraw(|_| {})),
     ("a sweep without change", || {

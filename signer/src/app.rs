@@ -53,11 +53,18 @@ impl App {
     /// [`Reason::UnknownClient`].
     pub fn client(&self, name: &str) -> Result<ClientName, Refusal> {
         let client = ClientName::parse(name).ok().filter(|client| self.rules.knows(client));
-        client.ok_or_else(|| {
-            let text =
-                format!("client \"{name}\" is not in policy version {}", self.rules.version());
-            Refusal::new(Reason::UnknownClient, text)
-        })
+        let unknown = |text: String| Refusal::new(Reason::UnknownClient, text);
+        let client = client.ok_or_else(|| {
+            unknown(format!("client \"{name}\" is not in policy version {}", self.rules.version()))
+        })?;
+        let now = self.log.read(|ledger| ledger.not_before_latest(self.clock.unix_seconds()));
+        match self.rules.client_ended(&client, now) {
+            None => Ok(client),
+            Some(end) => Err(unknown(format!(
+                "what client \"{name}\" was granted by policy version {} ended at {end}",
+                self.rules.version()
+            ))),
+        }
     }
 
     /// Whether this client is not locked out.

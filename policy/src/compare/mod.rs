@@ -16,7 +16,7 @@ use core::fmt;
 
 use crate::people::Officer;
 use crate::rules::{Document, Rules, Tier};
-use names::{by_name, subset};
+use names::{by_name, ends_no_later, subset};
 
 /// What a change does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -204,6 +204,10 @@ fn order_keys(before: &Rules, after: &Rules, said: &mut Comparison) {
                 if before.public_key != after.public_key {
                     said.may_loosen(format!("order key \"{name}\" is another key"));
                 }
+                if before.expires_unix != after.expires_unix {
+                    let sooner = ends_no_later(before.expires_unix, after.expires_unix);
+                    said.say(sooner, format!("order key \"{name}\" ends at another time"));
+                }
                 if before.officer != after.officer {
                     // Whoever held it counted for nothing; now somebody else does, or nobody.
                     let text =
@@ -222,11 +226,13 @@ fn clients(before: &Rules, after: &Rules, said: &mut Comparison) {
             (Some(_), None) => said.tightens(format!("client \"{name}\" is gone")),
             (None, _) => said.may_loosen(format!("client \"{name}\" is new")),
             (Some(before), Some(after)) => {
-                let less =
-                    subset(&after.attest, &before.attest) && (before.status || !after.status);
+                let less = subset(&after.attest, &before.attest)
+                    && (before.status || !after.status)
+                    && ends_no_later(before.expires_unix, after.expires_unix);
                 // Whatever else a client may be granted one day is not known here.
                 let mut known = after.clone();
                 (known.attest, known.status) = (before.attest.clone(), before.status);
+                known.expires_unix = before.expires_unix;
                 let less = less && known == *before;
                 said.say(less, format!("client \"{name}\" has other grants"));
             }

@@ -35,6 +35,9 @@ pub struct Knobs {
     pub index_window: u32,
     pub expires_unix: Option<u64>,
     pub shop_seed: u8,
+    /// When the payout desk's grants end, and the shop's key.
+    pub client_ends: Option<u64>,
+    pub key_ends: Option<u64>,
     /// More sections, after all others.
     pub extra: String,
 }
@@ -53,6 +56,8 @@ impl Default for Knobs {
             index_window: 20,
             expires_unix: None,
             shop_seed: 7,
+            client_ends: None,
+            key_ends: None,
             extra: String::new(),
         }
     }
@@ -97,6 +102,8 @@ pub fn policy_text(knobs: &Knobs) -> String {
             knobs.index_window
         )
     };
+    let ends =
+        |end: Option<u64>| end.map_or(String::new(), |unix| format!("expires_unix = {unix}\n"));
     let order_key = |name: &str, seed: u8| {
         let key: String = public(&SigningKey::from_bytes(&[seed; 32]))
             .iter()
@@ -114,10 +121,10 @@ pub fn policy_text(knobs: &Knobs) -> String {
         wallet("hot", "token-hd"),
         wallet("cold", "cold"),
         wallet("vault", "cold"),
-        order_key("shop", knobs.shop_seed),
+        order_key("shop", knobs.shop_seed) + &ends(knobs.key_ends),
         order_key("other", 9),
         client("watcher-1", "\"deposits\"", true),
-        client("payout-desk", "", false),
+        client("payout-desk", "", false) + &ends(knobs.client_ends),
         format!(
             "[[sweep]]\nname = \"sweep\"\nclients = [\"watcher-1\"]\nwallets = [\"deposits\"]\ncold = \"cold\"\nmin_cold_share = \"{}\"\n{fee}",
             percent(knobs.cold_millionths),

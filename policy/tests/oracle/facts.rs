@@ -156,3 +156,14 @@ pub fn seated(
             && seated(rest, by, &[taken, &[*officer]].concat(), most, draft)
     })
 }
+
+/// Whether it has ended by now.
+pub fn is_over(world: &World, end: Option<u64>) -> bool {
+    end.is_some_and(|end| world.case.now > end)
+}
+
+/// Whether something made then, or never, is older than allowed.
+pub fn is_old(world: &World, made: Option<u64>, most: Option<u64>) -> bool {
+    let age = made.map(|made| world.case.now.saturating_sub(made));
+    most.is_some_and(|most| age.is_none_or(|age| age > most))
+}

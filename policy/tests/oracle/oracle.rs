@@ -27,11 +27,12 @@ pub fn oracle(world: &World) -> BTreeSet<&'static str> {
     };
     said.push(("unknown-lane", client.is_empty()));
     if !client.is_empty() {
-        let end = world.draft.knobs.expires_unix;
+        let (knobs, desk) = (&world.draft.knobs, intent.caller.as_str() == "payout-desk");
         said.extend([
             ("lane-caller", intent.caller.as_str() != client),
             ("lane-wallet", intent.wallet.as_str() != wallet),
-            ("lane-expired", end.is_some_and(|end| world.case.now > end)),
+            ("lane-expired", is_over(world, knobs.expires_unix)),
+            ("client-expired", desk && is_over(world, knobs.client_ends)),
         ]);
         on_lane(world, &mut said);
         of_money(world, &mut said);
@@ -144,6 +145,7 @@ fn on_withdraw(world: &World, said: &mut Said) {
     }
     for wanted in &intent.orders {
         let (order, id) = (wanted.order(), wanted.reference());
+        let shop = wanted.signer().as_str() == "shop";
         let by = |t: &&Transfer| matches!(&t.to, Destination::External { order: Some(o), .. } if *o == id);
         let payments: Vec<&Transfer> = intent.transfers.iter().filter(by).collect();
         let twins = intent.orders.iter().filter(|o| o.reference() == id).count() > 1;
@@ -157,7 +159,8 @@ fn on_withdraw(world: &World, said: &mut Said) {
             ("order-unpaid", payments.is_empty()),
             ("order-twice", payments.len() > 1 || twins),
             ("order-mismatch", !payments.iter().all(exact)),
-            ("order-signer", wanted.signer().as_str() != "shop" || knobs.shop_seed != 7),
+            ("order-signer", !shop || knobs.shop_seed != 7),
+            ("order-key-expired", shop && is_over(world, knobs.key_ends)),
             ("missing-evidence", !told),
             ("order-expired", order.expires_unix < world.case.now && !(told && again)),
             ("order-changed", known.iter().any(|history| !history.same_content)),
@@ -213,8 +216,7 @@ fn limits(world: &World, said: &mut Said) {
 }
 
 fn requirements(world: &World, said: &mut Said) -> Vec<&'static str> {
-    let (facts, now, waited, mut waits) =
-        (&world.case.facts, world.case.now, waited(world), vec![]);
+    let (facts, waited, mut waits) = (&world.case.facts, waited(world), vec![]);
     for require in &world.draft.requires {
         if waited > require.ends || !holds(&require.when, world, said) {
             continue;
@@ -228,16 +230,14 @@ fn requirements(world: &World, said: &mut Said) -> Vec<&'static str> {
         let asked = facts.asked_unix.unwrap_or(u64::MAX);
         let over = |delay: u64| waited >= asked.saturating_add(delay);
         let sure = facts.clock == Some(None) || require.hours.is_empty();
-        let open = require.hours.is_empty() || require.hours.iter().any(|h| is_open(h, now));
-        let old = |made: Option<u64>, most: Option<u64>| {
-            most.is_some_and(|most| made.is_none_or(|made| now.saturating_sub(made) > most))
-        };
+        let open =
+            require.hours.is_empty() || require.hours.iter().any(|h| is_open(h, world.case.now));
         let (list, books) = (facts.screening.as_ref(), facts.books.as_ref());
         let (listed, balanced) = (list.map(|list| list.listed_unix), books.map(|b| b.at_unix));
         waits.extend(require.delay.is_some_and(|delay| !over(delay)).then_some("delay"));
         waits.extend((!sure || !open).then_some("hours"));
-        waits.extend(old(listed, require.screened).then_some("screening"));
-        waits.extend(old(balanced, require.books).then_some("books"));
+        waits.extend(is_old(world, listed, require.screened).then_some("screening"));
+        waits.extend(is_old(world, balanced, require.books).then_some("books"));
         let hits = list.is_some_and(|list| list.hits > 0);
         said.push(("screening-hit", require.screened.is_some() && hits));
     }

@@ -45,6 +45,8 @@ pub fn knobs(dice: &mut Dice) -> Knobs {
         shop_seed: if dice.maybe(20) { 8 } else { 7 },
         fee_budget: vec![(budget, HOUR), (budget.saturating_mul(3), DAY)],
         limits: vec![(limit, HOUR), (limit.saturating_mul(2), DAY)],
+        client_ends: dice.maybe(12).then(|| dice.pick(&ENDS[1..])),
+        key_ends: dice.maybe(12).then(|| dice.pick(&ENDS[1..])),
         expires_unix: dice.maybe(8).then(|| dice.pick(&ENDS[1..])),
         extra: String::new(),
     }

@@ -34,6 +34,7 @@ mod attesting;
 mod refusing;
 mod crowding;
 mod restarting;
+mod facts;
 mod failing;
 mod faulty;
 mod door;

@@ -27,7 +27,7 @@ use super::replay::{self, Opening};
 use super::round;
 use super::store::Store;
 use super::witnesses::Witnesses;
-use super::writer::{self, Groups, Head, Health, Message, QUEUE_COMMITS_MAX};
+use super::writer::{self, Groups, Head, Health, Inbox, Message, QUEUE_COMMITS_MAX};
 
 /// What a decision wants written down, and granted once it is.
 #[derive(Debug)]
@@ -194,7 +194,8 @@ impl<S: Fold> Log<S> {
             witnesses,
             kept: Mutex::default(),
         };
-        let writer = writer::run(store, tree, receiver, head_sender, Arc::clone(&health));
+        let inbox = Inbox { queue: receiver, coverage: coverage.clone() };
+        let writer = writer::run(store, tree, inbox, head_sender, Arc::clone(&health));
         let tasks = Tasks {
             stop,
             checkpoints: tokio::spawn(checkpoints.run(stopped)),

@@ -11,6 +11,7 @@ use audit::tree::leaf_hash;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use super::checkpoints::Coverage;
 use super::error::StoreError;
 use super::lease::{BEAT_EVERY, Lease};
 use super::store::Store;
@@ -20,6 +21,9 @@ pub(super) const QUEUE_COMMITS_MAX: usize = 1024;
 /// Entries and bytes after which a group is closed.
 const GROUP_ENTRIES_MAX: usize = 2048;
 const GROUP_BYTES_MAX: usize = 8 << 20;
+/// How long entries wait for the note of a checkpoint that is being made; a token that takes longer must not keep refusals
+/// from being written.
+const NOTE_WAIT: Duration = Duration::from_millis(50);
 /// How long the database may take for one group before the log stops.
 const WRITE_SECONDS_MAX: u64 = 30;
 
@@ -152,7 +156,7 @@ fn wide(number: usize) -> u64 {
 pub(super) async fn run(
     mut store: Store,
     history: Arc<RwLock<History>>,
-    mut queue: mpsc::Receiver<Message>,
+    mut inbox: Inbox,
     head: watch::Sender<Head>,
     health: Arc<Health>,
 ) {
@@ -163,11 +167,13 @@ pub(super) async fn run(
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let closed = loop {
         messages.clear();
+        let size = history.read().unwrap_or_else(PoisonError::into_inner).size();
         tokio::select! {
-            // Takes all that is there at once: this is what makes groups.
-            taken = queue.recv_many(&mut messages, QUEUE_COMMITS_MAX) => if taken == 0 { break None },
+            any = inbox.take(&mut messages, size) => if !any { break None },
             _ = beat.tick(), if beats => match in_time(&health, store.beat()).await {
-                Ok(()) => continue,
+                // What was taken already is written now, and waits for no note.
+                Ok(()) if messages.is_empty() => continue,
+                Ok(()) => {}
                 Err(_) => break None,
             },
         }
@@ -181,13 +187,55 @@ pub(super) async fn run(
     if closed.is_some() {
         health.close();
     }
-    queue.close();
+    inbox.queue.close();
     if let Err(error) = store.close().await {
         tracing::warn!(%error, "the log's database did not close cleanly");
     }
     if let Some(closed) = closed {
         // Nobody waiting for it is no failure.
         let _ = closed.send(());
+    }
+}
+
+/// Where messages come from.
+pub(super) struct Inbox {
+    pub(super) queue: mpsc::Receiver<Message>,
+    pub(super) coverage: watch::Receiver<Coverage>,
+}
+
+impl Inbox {
+    /// Takes all that is there at once: this is what makes groups. While a checkpoint over what is written, `size`
+    /// entries, is being made, new ones wait for its note and are written with it: they need the next checkpoint anyhow,
+    /// which is made no sooner. False when no more will come.
+    async fn take(&mut self, messages: &mut Vec<Message>, size: u64) -> bool {
+        if self.queue.recv_many(messages, QUEUE_COMMITS_MAX).await == 0 {
+            return false;
+        }
+        let until = tokio::time::sleep(NOTE_WAIT);
+        tokio::pin!(until);
+        while note_is_due(&self.coverage.borrow_and_update(), size)
+            && messages.iter().all(Message::can_wait)
+        {
+            let left = QUEUE_COMMITS_MAX.saturating_sub(messages.len());
+            tokio::select! {
+                () = &mut until => break,
+                changed = self.coverage.changed() => if changed.is_err() { break },
+                more = self.queue.recv_many(messages, left) => if more == 0 { break },
+            }
+        }
+        true
+    }
+}
+
+/// Whether a checkpoint is on its way; not where the token signed none the last time.
+fn note_is_due(coverage: &Coverage, size: u64) -> bool {
+    coverage.size < size && coverage.problem.is_none()
+}
+
+impl Message {
+    /// Whether it may wait for a note.
+    fn can_wait(&self) -> bool {
+        matches!(self, Self::Entries { .. })
     }
 }
 

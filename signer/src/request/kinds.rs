@@ -4,10 +4,9 @@
 use bitcoin::script::{Builder, PushBytesBuf};
 use bitcoin::sighash::{Prevouts, SighashCache};
 use bitcoin::{
-    EcdsaSighashType, Script, ScriptBuf, TapSighashType, Transaction, TxIn, TxOut, Witness, ecdsa,
-    taproot,
+    EcdsaSighashType, ScriptBuf, TapSighashType, Transaction, TxIn, TxOut, Witness, ecdsa, taproot,
 };
-use secp256k1::{PublicKey, XOnlyPublicKey};
+use secp256k1::PublicKey;
 
 use super::own::OwnedInput;
 use crate::refusal::{Reason, Refusal};
@@ -27,19 +26,13 @@ pub(super) fn to_sign(
         return sighash(cache, position, kind, input).map(ToSign::Ecdsa);
     }
     let internal = |text: String| Refusal::new(Reason::Internal, text);
-    let output = output_key(&input.place.script)
-        .ok_or_else(|| internal(format!("input {position} has no output key")))?;
+    let output = input.place.output;
+    let output = output.ok_or_else(|| internal(format!("input {position} has no output key")))?;
     let default = TapSighashType::Default;
     cache
         .taproot_key_spend_signature_hash(position, &Prevouts::All(prevouts), default)
         .map(|hash| ToSign::TaprootKey { digest: *AsRef::<[u8; 32]>::as_ref(&hash), output })
         .map_err(|error| internal(error.to_string()))
-}
-
-/// The key that a P2TR script pays to: what signs by key path.
-fn output_key(script: &Script) -> Option<XOnlyPublicKey> {
-    let (_version_and_length, key) = script.as_bytes().split_at_checked(2)?;
-    script.is_p2tr().then(|| XOnlyPublicKey::from_slice(key).ok()).flatten()
 }
 
 /// The digest that an input's keys sign with ECDSA and SIGHASH_ALL. BIP-143 covers the amount; the digest of P2PKH does

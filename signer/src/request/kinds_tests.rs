@@ -55,7 +55,8 @@ fn bip143_digests_of_single_keys() {
     );
     let program = ScriptBuf::new_p2wpkh(&CompressedPublicKey(key).wpubkey_hash());
     assert_eq!(program, script("00141d0f172a0ecb48aee1be1f2687d2963ae33f71a1"));
-    let place = Place { script: program, redeem: None, witness: None, keys: vec![key] };
+    let place =
+        Place { script: program, redeem: None, witness: None, keys: vec![key], output: None };
     let native = owned(place, 600_000_000);
     let digest = asked(&transaction, 1, ScriptKind::P2wpkh, &native);
     assert_eq!(
@@ -82,7 +83,7 @@ fn bip143_digests_of_single_keys() {
     let redeem = ScriptBuf::new_p2wpkh(&CompressedPublicKey(key).wpubkey_hash());
     let (outer, redeem) = (redeem.to_p2sh(), Some(redeem));
     assert_eq!(outer, script("a9144733f37cf4db86fbc2efed2500b4f4e49f31202387"));
-    let place = Place { script: outer, redeem, witness: None, keys: vec![key] };
+    let place = Place { script: outer, redeem, witness: None, keys: vec![key], output: None };
     let nested = owned(place, 1_000_000_000);
     let digest = asked(&transaction, 0, ScriptKind::P2shP2wpkh, &nested);
     assert_eq!(
@@ -119,8 +120,13 @@ fn bip143_digest_of_a_multisig() {
          2103a6d48b1131e94ba04d9737d61acdaa1322008af9602b3b14862c07a1789aac162102d8b661b0b3302ee2f162\
          b09e07a55ad5dfbe673a9f01d9f0c19617681024306b56ae",
     );
-    let place =
-        Place { script: witness.to_p2wsh(), redeem: None, witness: Some(witness), keys: vec![] };
+    let place = Place {
+        script: witness.to_p2wsh(),
+        redeem: None,
+        witness: Some(witness),
+        keys: vec![],
+        output: None,
+    };
     let kind = ScriptKind::P2wshSortedMulti { needed: 6, keys: 6 };
     let digest = asked(&transaction, 0, kind, &owned(place, 987_654_321));
     assert_eq!(
@@ -145,7 +151,8 @@ fn bip341_digests_of_the_type_that_is_signed() {
             .iter()
             .map(|utxo| {
                 let script = script(&text(&utxo["scriptPubKey"]));
-                let place = Place { script, redeem: None, witness: None, keys: vec![] };
+                let output = secp256k1::XOnlyPublicKey::from_slice(&script.as_bytes()[2..]).ok();
+                let place = Place { script, redeem: None, witness: None, keys: vec![], output };
                 owned(place, utxo["amountSats"].as_u64().unwrap())
             })
             .collect();

@@ -2,12 +2,13 @@
 //! It never holds a private key, and never says which of the keys are ours.
 
 use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, KeySource, Xpub};
+use bitcoin::key::TapTweak as _;
 use bitcoin::opcodes::all::OP_CHECKMULTISIG;
 use bitcoin::script::Builder;
 use bitcoin::{CompressedPublicKey, ScriptBuf};
 use miniscript::descriptor::{DescriptorPublicKey, ShInner, SinglePubKey, WshInner};
 use miniscript::{Descriptor, ForEachKey as _};
-use secp256k1::{PublicKey, SECP256K1};
+use secp256k1::{PublicKey, SECP256K1, XOnlyPublicKey};
 
 use super::script::ScriptKind;
 
@@ -22,6 +23,8 @@ pub struct Place {
     pub witness: Option<ScriptBuf>,
     /// Every public key, in the descriptor's order.
     pub keys: Vec<PublicKey>,
+    /// The key that signs by key path, for P2TR.
+    pub output: Option<XOnlyPublicKey>,
 }
 
 /// One branch. The steps down to it are done once, so that a child costs one HMAC and one point addition a key.
@@ -117,6 +120,7 @@ impl Branch {
         let keys = self.keys.iter().map(|key| key.at(index)).collect::<Option<Vec<_>>>()?;
         let single = |key: &PublicKey| CompressedPublicKey(*key);
         let bare = |script| Some((script, None, None));
+        let mut output = None;
         let (script, redeem, witness) = match (self.kind, &keys[..]) {
             (ScriptKind::P2wpkh, [key]) => bare(ScriptBuf::new_p2wpkh(&single(key).wpubkey_hash())),
             (ScriptKind::P2pkh, [key]) => bare(ScriptBuf::new_p2pkh(&single(key).pubkey_hash())),
@@ -125,7 +129,9 @@ impl Branch {
                 Some((redeem.to_p2sh(), Some(redeem), None))
             }
             (ScriptKind::P2tr, [key]) => {
-                bare(ScriptBuf::new_p2tr(SECP256K1, key.x_only_public_key().0, None))
+                let (tweaked, _parity) = key.x_only_public_key().0.tap_tweak(SECP256K1, None);
+                output = Some(tweaked.to_x_only_public_key());
+                bare(ScriptBuf::new_p2tr_tweaked(tweaked))
             }
             (ScriptKind::P2wshSortedMulti { needed, .. }, _) => {
                 let witness = sorted_multi(needed, &keys);
@@ -133,7 +139,7 @@ impl Branch {
             }
             _ => None,
         }?;
-        Some(Place { script, redeem, witness, keys })
+        Some(Place { script, redeem, witness, keys, output })
     }
 
     /// Which of the descriptor's keys this extended key, at the branch, is.

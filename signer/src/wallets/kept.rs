@@ -42,7 +42,7 @@ mod tests {
 
     fn place(byte: u32) -> Option<Place> {
         let script = ScriptBuf::from_bytes(byte.to_be_bytes().to_vec());
-        Some(Place { script, redeem: None, witness: None, keys: Vec::new() })
+        Some(Place { script, redeem: None, witness: None, keys: Vec::new(), output: None })
     }
 
     #[test]

@@ -1,17 +1,24 @@
 //! What waits for the token: batches of jobs and statements, each with the way back to whoever asked. Nothing
 //! here is ever answered twice.
 
-use token_wire::{RawSignature, StatementKey};
+use token_wire::{RawSignature, StatementKey, WrappedBy};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::log::Lease;
 
 use super::verify::Outcome;
-use super::{Job, TokenError};
+use super::{Job, KeySource, TokenError};
 
-/// Most jobs of one batch: small enough that requests take turns and the end comes for all workers at once,
-/// large enough that asking costs nothing beside signing.
-const BATCH_JOBS: usize = 8;
+/// Most jobs of one batch: few enough that requests take turns and the end comes for all workers at once, so many
+/// that asking costs nothing beside signing. An RSA unwrap takes milliseconds, an AES one a fraction of that, a
+/// signature in memory a hundredth.
+fn jobs_at_once(key: &KeySource) -> usize {
+    match key {
+        KeySource::Wrapped(WrappedBy::OaepSha1 | WrappedBy::OaepSha256, _) => 8,
+        KeySource::Wrapped(WrappedBy::Kek(_), _) | KeySource::Born => 16,
+        KeySource::Sealed { .. } => 64,
+    }
+}
 
 /// In which order things are done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +52,7 @@ pub(super) struct Batch {
     pub(super) lane: Lane,
     /// What it rests on.
     pub(super) lease: Lease,
+    jobs_at_once: usize,
     attempts: usize,
     to: mpsc::UnboundedSender<Answer>,
 }
@@ -69,16 +77,17 @@ impl Batch {
         jobs: Vec<Job>,
     ) -> (Self, mpsc::UnboundedReceiver<Answer>) {
         let (to, from) = mpsc::unbounded_channel();
+        let jobs_at_once = jobs.first().map_or(1, |job| jobs_at_once(&job.key));
         let item = |(position, job)| Item { position, job };
         let items = jobs.into_iter().enumerate().map(item).collect();
-        (Self { id: 0, items, request, lane, lease, attempts: 0, to }, from)
+        (Self { id: 0, items, request, lane, lease, jobs_at_once, attempts: 0, to }, from)
     }
 
     /// Keeps as many jobs as one of `workers` should take at a time and returns the others. Batches shrink
-    /// towards the end, so that no worker is left with eight jobs while the others have none.
+    /// towards the end, so that no worker is left with many jobs while the others have none.
     pub(super) fn split(&mut self, workers: usize) -> Option<Self> {
         let share = self.items.len().checked_div(workers.saturating_mul(2)).unwrap_or(1);
-        self.keep(share.clamp(1, BATCH_JOBS))
+        self.keep(share.clamp(1, self.jobs_at_once))
     }
 
     /// Keeps half of the jobs and returns the others.
@@ -88,7 +97,7 @@ impl Batch {
 
     fn keep(&mut self, count: usize) -> Option<Self> {
         let items = self.items.split_off(count.min(self.items.len()));
-        let (request, lane, attempts) = (self.request, self.lane, self.attempts);
+        let Self { request, lane, jobs_at_once, attempts, .. } = *self;
         let lease = self.lease.clone();
         (!items.is_empty()).then(|| Self {
             id: 0,
@@ -96,6 +105,7 @@ impl Batch {
             request,
             lane,
             lease,
+            jobs_at_once,
             attempts,
             to: self.to.clone(),
         })

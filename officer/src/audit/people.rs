@@ -86,7 +86,9 @@ impl People {
         let (mut by, mut used) = (BTreeSet::new(), Vec::new());
         for (task, words) in &self.tasks {
             if task.deed == deed && token.is_none_or(|token| task.token == token) {
-                let in_time = |until: &u64| unix_s <= until.saturating_add(DOING_SECONDS);
+                // A change of the PIN that was cut off may be finished, and written down, much later.
+                let late = matches!(deed, Deed::SetPin);
+                let in_time = |until: &u64| late || unix_s <= until.saturating_add(DOING_SECONDS);
                 by.extend(words.iter().filter(|(_, until)| in_time(until)).map(|(name, _)| name));
                 used.push(task.clone());
             }

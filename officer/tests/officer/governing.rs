@@ -217,7 +217,8 @@ fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     audit(&with(Deed::Import([7; 32]), import(1, 7))).unwrap();
     refused(&with(Deed::Import([7; 32]), import(1, 8)), why);
     refused(&with(Deed::SetPin, import(1, 7)), why);
-    refused(&with(Deed::SetPin, pin(9)), why);
+    refused(&with(Deed::Import([7; 32]), import(9, 7)), why);
+    audit(&with(Deed::SetPin, pin(9))).unwrap();
     refused(&after(&[said("ada", 1, Deed::SetPin, 1), pin(1)]), why);
     // Once.
     let twice = [both(1, Deed::SetPin, 1).as_slice(), &[pin(1), pin(1)]].concat();

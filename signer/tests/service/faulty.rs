@@ -50,7 +50,7 @@ pub(crate) fn prepare_faulty(house: &mut House) -> PathBuf {
 
 /// Holds what the module counted against the log of a house that is closed.
 async fn reconcile(house: &House, folder: &Path, opened: &Event) -> Result<String, String> {
-    let Event::Opened { checkpoint_key, .. } = opened else { panic!("{opened:?}") };
+    let checkpoint_key = opened.begun().unwrap().checkpoint_key;
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let serial = read("serial");
     let text = format!(

@@ -460,6 +460,30 @@ pub enum Event {
         /// How it came: a client's name, or `file`.
         way: String,
     },
+    /// A sanctions list was read that a screener of the policy in force signed. It counts from here on.
+    SanctionsRead {
+        /// SHA-256 of the file.
+        digest: [u8; 32],
+        /// When it was made, Unix seconds.
+        made_unix: u64,
+        /// How many entries it has.
+        count: u64,
+        /// Name of the screener.
+        by: String,
+        /// Raw Ed25519 key that the policy in force has for it.
+        key: [u8; 32],
+    },
+    /// Somebody whom the policy lets state a fact stated one. Its signature was verified.
+    FactStated {
+        /// Canonical bytes of the fact.
+        statement: Vec<u8>,
+        /// Ed25519 over them.
+        signature: Vec<u8>,
+        /// Raw Ed25519 key that the policy in force has for whoever stated it.
+        key: [u8; 32],
+        /// How it came: a client's name, or `file`.
+        way: String,
+    },
 }
 
 /// What entry 0 says, of either kind.

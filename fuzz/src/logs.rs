@@ -267,7 +267,7 @@ pub(crate) fn token_key_seeds() -> Vec<Vec<u8>> {
 }
 
 /// What is written of requests that wait for officers, and of what those say.
-fn of_people(spend: Spend) -> [Event; 8] {
+fn of_people(spend: Spend) -> [Event; 10] {
     let text = || "t".to_owned();
     let (request, root) = ([1; 16], [2; 32]);
     let reason = Reason { code: text(), text: text() };
@@ -300,5 +300,7 @@ fn of_people(spend: Spend) -> [Event; 8] {
             key: vec![3],
             way: text(),
         },
+        Event::SanctionsRead { digest: root, made_unix: 1, count: 2, by: text(), key: root },
+        Event::FactStated { statement: vec![1], signature: vec![2], key: root, way: text() },
     ]
 }

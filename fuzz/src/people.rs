@@ -3,13 +3,28 @@
 use policy::evidence::FreezeScope as Scope;
 use policy::intent::RequestId;
 use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
+use statement::fact::{Fact, States};
 use statement::intent::{Input, Ordered, Output, To};
+use statement::sanctions::{self, listed};
 use statement::{About, Deed, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs};
 
 pub(crate) fn statement(data: &[u8]) {
-    // The first line is the same in all of them.
+    // The first line is the same in all of them, and so is that of facts.
     let whole = [b"cofferdam-statement-v1\n", data].concat();
-    for bytes in [data, &whole] {
+    let stated = [b"cofferdam-fact-v1\n", data].concat();
+    for bytes in [data, &whole, &stated] {
+        if let Ok(fact) = Fact::parse(bytes) {
+            assert!(Fact::is_meant(bytes) && Statement::parse(bytes).is_err());
+            assert_eq!(fact.encode(), bytes);
+        }
+        if let Ok(entry) =
+            core::str::from_utf8(bytes).map_err(drop).and_then(|line| listed(line).map_err(drop))
+        {
+            let by = KeyName::parse("a").expect("a name");
+            let text = sanctions::text("n", &by, 1, &[entry]);
+            let line = text.lines().nth(4).expect("an entry");
+            assert_eq!(line.as_bytes(), bytes);
+        }
         if let Ok(statement) = Statement::parse(bytes) {
             assert_eq!(statement.encode(), bytes);
         }
@@ -61,6 +76,16 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
     let signed =
         Signed { statement: says(Says::Freeze(Scope::Everything)).encode(), signature: [9; 64] };
     seeds.push(signed.to_file());
+    let coin = format!("coin {}:7", "03".repeat(32));
+    seeds.extend([coin.into_bytes(), b"script 6a01".to_vec(), b"address bcrt1q".to_vec()]);
+    let balanced = Fact {
+        states: States::Balanced { height: 7, block: [6; 32] },
+        log: "cofferdam/9f3a".into(),
+        network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".into(),
+        by: KeyName::parse("auditor").expect("a name"),
+        made_unix: 1_767_225_600,
+    };
+    seeds.push(balanced.encode());
     seeds
 }
 

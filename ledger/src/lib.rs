@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, payouts), `windows` (totals, ready when asked for),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
+//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `facts` (what others stated), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod fold;
 mod clock;
@@ -19,6 +19,7 @@ mod keks;
 mod policies;
 mod listed;
 mod people;
+mod facts;
 pub mod nonces;
 
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ pub use fold::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
 pub use born::{BornKey, BornKeys};
+pub use facts::{Balanced, Facts, SanctionsRead};
 pub use keks::{KekStep, Keks};
 pub use locks::Locks;
 pub use people::{Frozen, Objection, People, Wait, Word};
@@ -71,6 +73,7 @@ pub struct Ledger {
     nonces: Nonces,
     people: People,
     clock: clock::Believed,
+    facts: Facts,
     latest_unix: u64,
 }
 
@@ -295,6 +298,12 @@ impl Ledger {
         &self.people
     }
 
+    /// What was stated by those whom the policy lets state facts.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
     /// The nonce points of all released signatures.
     #[must_use]
     pub fn nonces(&self) -> &Nonces {
@@ -362,6 +371,7 @@ impl Ledger {
             Event::Administered { what, serial, site } => {
                 self.people.administer(what, serial, *site)
             }
+            event if self.facts.take(event)? => Ok(()),
             event => self.born_in_token(event),
         }
     }

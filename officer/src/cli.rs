@@ -16,7 +16,7 @@ use crate::key::{self, Key, Kind};
 use crate::replay::{explain, simulate};
 use crate::text::parse_span;
 use crate::witness::{self, Witness};
-use crate::{addresses, clients, diff, orders, passphrase, policies, token_keys};
+use crate::{addresses, clients, diff, facts, orders, passphrase, policies, token_keys};
 
 /// Keys, policies, orders, addresses and the log, for people.
 #[derive(Debug, Parser)]
@@ -57,7 +57,7 @@ enum Command {
     Veto(commands::OnRequest),
     /// Take an approval of yours back.
     Revoke(commands::OnStatement),
-    /// Freeze everything, evacuation, a wallet, a lane or a client. One officer is enough.
+    /// Freeze everything, evacuation, a wallet, a lane, a client or a coin. One officer is enough.
     Freeze(commands::OnScope),
     /// Say that a freeze may be lifted. It takes as many officers as the policy says.
     Unfreeze(commands::OnStatement),
@@ -71,6 +71,9 @@ enum Command {
     /// Keys and signatures of services that order payments.
     #[command(subcommand)]
     Order(Order),
+    /// State facts that decisions ask for: for screeners and reconcilers.
+    #[command(subcommand)]
+    Fact(facts::Stating),
     /// Free clients that a signer locked out.
     #[command(subcommand)]
     Client(Client),
@@ -407,6 +410,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
             let signer = policies::Signer { key: &key, name: name.as_deref() };
             policies::sign(&file, network.as_deref(), &signer, yes, out)
         }
+        Command::Fact(stating) => block_on(facts::run(stating, out)),
         Command::Order(Order::Sign(args)) => orders::sign(&args, out),
         Command::Client(Client::Free(args)) => clients::free(&args, out),
         Command::Address(Address::Verify(args)) => addresses::verify(&args, out),

@@ -9,6 +9,7 @@ use asset::Network;
 use bitcoin::Address;
 use policy::Rules;
 use policy::conditions::{By, Deny, Limit, List, Require, Target, When, Window};
+use policy::facts::Stated;
 use policy::governance::{Governance, Recovery};
 use policy::people::{Group, Officer};
 
@@ -19,6 +20,13 @@ use crate::text::{span, time};
 pub(crate) fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
     rules.people().iter().try_for_each(|officer| show_officer(officer, out))?;
     rules.groups().iter().try_for_each(|group| show_group(group, out))?;
+    for (stated, what) in [(Stated::Sanctions, "screener"), (Stated::Books, "reconciler")] {
+        for key in rules.fact_keys(stated) {
+            let (name, public, ends) =
+                (&key.name, hex::encode(key.public_key), until(key.expires_unix));
+            writeln!(out, "\n{what:<11} {name}: {public}{ends}")?;
+        }
+    }
     rules.lists().iter().try_for_each(|list| show_list(list, rules.network(), out))?;
     rules.denies().iter().try_for_each(|deny| show_deny(deny, out))?;
     rules.limits().iter().try_for_each(|limit| show_limit(limit, out))?;
@@ -184,6 +192,12 @@ fn condition(when: &When) -> String {
     if let Some(above) = &when.above {
         let window = above.window.map_or(String::new(), |window| format!(", {}", back(window)));
         said.push(format!("letting more than {} leave{window}", amount(above.amount)));
+    }
+    if let Some(seconds) = when.unscreened_seconds {
+        said.push(format!("while no sanctions list is at most {} old", span(seconds)));
+    }
+    if let Some(seconds) = when.unbalanced_seconds {
+        said.push(format!("while the books were not found balanced within {}", span(seconds)));
     }
     if said.is_empty() { "every request".to_owned() } else { said.join(", ") }
 }

@@ -235,7 +235,7 @@ impl Key {
         }
     }
 
-    /// The key for what Ed25519 keys in files alone sign: orders, and witnesses' lines.
+    /// The key for what Ed25519 keys in files alone sign: orders, witnesses' lines, and facts.
     ///
     /// # Errors
     /// When it is another kind, or in a token.
@@ -243,7 +243,9 @@ impl Key {
         match self.secret {
             Secret::Ed25519(signing) => Ok(*signing),
             Secret::P256(_) | Secret::Token(_) => {
-                bail!("orders and checkpoints are signed by Ed25519 keys in files alone")
+                bail!(
+                    "orders, checkpoints, sanctions lists and stated facts are signed by Ed25519 keys in files alone"
+                )
             }
         }
     }

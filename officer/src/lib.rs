@@ -10,6 +10,7 @@ pub mod key;
 pub mod policies;
 pub mod orders;
 pub mod clients;
+pub mod facts;
 pub mod addresses;
 pub mod token_keys;
 pub mod audit;

@@ -25,6 +25,10 @@ pub struct When {
     pub destinations: Option<Destinations>,
     /// Letting more leave than this.
     pub above: Option<Above>,
+    /// When no sanctions list is here that was made at most so many seconds ago.
+    pub unscreened_seconds: Option<u64>,
+    /// When the books were not found balanced within so many seconds.
+    pub unbalanced_seconds: Option<u64>,
 }
 
 /// A condition on destinations: it holds when one of them is on (or is not on) one of the lists.

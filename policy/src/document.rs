@@ -16,6 +16,7 @@ use ed25519_dalek::VerifyingKey;
 use toml::Spanned;
 
 use crate::conditions::List;
+use crate::facts;
 use crate::governance::Governance;
 use crate::names::{ClientName, KeyName, WalletName};
 use crate::people::{Group, Officer, People, Quorum};
@@ -82,6 +83,7 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
     };
     let (limits, requires, denies) = conditions::read(&reader, &raw, &named)?;
     let (witnesses, witnesses_required) = witnesses::read(&reader, &raw, &defined.clients)?;
+    let facts = facts::read(&reader, &raw, &order_keys, &officers)?;
     let unfreeze = raw.unfreeze.as_ref();
     let unfreeze =
         unfreeze.map(|at| people::quorum(&reader, at, None, named.people)).transpose()?;
@@ -102,6 +104,7 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         witnesses,
         witnesses_required,
         unfreeze,
+        facts,
     })
 }
 

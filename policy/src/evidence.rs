@@ -196,6 +196,8 @@ pub enum FreezeScope {
     Lane(LaneName),
     /// A client.
     Client(ClientName),
+    /// One coin: quarantined until it is released.
+    Slot(SlotId),
 }
 
 impl fmt::Display for FreezeScope {
@@ -206,6 +208,7 @@ impl fmt::Display for FreezeScope {
             Self::Wallet(wallet) => write!(f, "wallet \"{wallet}\""),
             Self::Lane(lane) => write!(f, "lane \"{lane}\""),
             Self::Client(client) => write!(f, "client \"{client}\""),
+            Self::Slot(slot) => write!(f, "coin {slot}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use asset::{Amount, AssetId};
 
@@ -16,6 +17,16 @@ pub struct RequestId(pub [u8; 16]);
 /// Something that can be spent once: for Bitcoin an outpoint (txid in wire order, then vout little-endian).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SlotId(pub [u8; 36]);
+
+impl fmt::Display for SlotId {
+    /// As people write an outpoint: the transaction's id, a colon, and the output's number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, number) = self.0.split_at(32);
+        id.iter().rev().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        let number = number.try_into().map_or(0, u32::from_le_bytes);
+        write!(f, ":{number}")
+    }
+}
 
 /// One input of the request, proven to be ours and to hold this amount.
 #[derive(Clone, PartialEq, Eq, Debug)]

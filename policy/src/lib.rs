@@ -12,6 +12,7 @@ pub mod names;
 pub mod order;
 pub mod intent;
 pub mod people;
+pub mod facts;
 pub mod hours;
 pub mod conditions;
 pub mod rules;

@@ -59,6 +59,11 @@ impl<'a> Case<'a> {
         expires_unix.is_none_or(|end| self.evidence.waited_until(self.now_unix) <= end)
     }
 
+    /// Whether a fact was made more than so many seconds ago, or never.
+    pub(crate) fn is_older(&self, made_unix: Option<u64>, seconds: u64) -> bool {
+        made_unix.is_none_or(|made| self.now_unix.saturating_sub(made) > seconds)
+    }
+
     /// What leaves with this transaction, for one of its totals, in one measure.
     pub(crate) fn this(&self, of: &Total, measure: Measure) -> Option<Amount> {
         let external = match of {
@@ -102,7 +107,11 @@ impl When {
         let (to, above) = (self.destinations.as_ref(), self.above.as_ref());
         let to = to.is_none_or(|to| pays(to, rule, case, trace));
         let above = above.is_none_or(|above| self.is_above(above, rule, case, trace));
-        to && above
+        let (screening, books) = (&case.evidence.screening, &case.evidence.books);
+        let old = |most: Option<u64>, made| most.is_none_or(|most| case.is_older(made, most));
+        let unscreened = old(self.unscreened_seconds, screening.as_ref().map(|s| s.listed_unix));
+        let unbalanced = old(self.unbalanced_seconds, books.as_ref().map(|b| b.at_unix));
+        to && above && unscreened && unbalanced
     }
 
     fn is_above(&self, above: &Above, rule: &RuleName, case: &Case<'_>, trace: &mut Trace) -> bool {

@@ -42,6 +42,10 @@ pub(crate) struct RawPolicy {
     #[serde(default)]
     pub(crate) witness: Vec<RawWitness>,
     pub(crate) witnesses_required: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(crate) screener: Vec<RawFactKey>,
+    #[serde(default)]
+    pub(crate) reconciler: Vec<RawFactKey>,
 }
 
 #[derive(Deserialize)]
@@ -193,6 +197,8 @@ pub(crate) struct RawWhen {
     pub(crate) above: Option<Text>,
     pub(crate) window: Option<Text>,
     pub(crate) by: Option<Text>,
+    pub(crate) unscreened: Option<Text>,
+    pub(crate) unbalanced: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -248,4 +254,12 @@ pub(crate) struct RawDeny {
 pub(crate) struct RawWitness {
     pub(crate) name: Text,
     pub(crate) ed25519: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawFactKey {
+    pub(crate) name: Text,
+    pub(crate) ed25519: Text,
+    pub(crate) expires_unix: Option<u64>,
 }

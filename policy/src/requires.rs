@@ -169,6 +169,9 @@ fn hours(require: &Require, case: &Case<'_>) -> Option<Opening> {
 
 fn fresh(rule: &RuleName, most: u64, made: Option<u64>, case: &Case<'_>) -> Option<Fresh> {
     let age = made.map(|made| case.now_unix.saturating_sub(made));
-    let old = age.is_none_or(|age| age > most);
-    old.then(|| Fresh { rule: rule.clone(), age_seconds: age, most_seconds: most })
+    case.is_older(made, most).then(|| Fresh {
+        rule: rule.clone(),
+        age_seconds: age,
+        most_seconds: most,
+    })
 }

@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::conditions::{Require, When};
+use crate::facts::Stated;
 use crate::names::{ClientName, KeyName, LaneName, ListName, RuleName, WalletName};
 use crate::people::Quorum;
 use crate::rules::{Lane, LaneKind, Rules, Tier};
@@ -82,6 +83,11 @@ impl When {
             && about(&self.order_keys, key)
             && self.destinations.as_ref().is_none_or(|to| !to.listed)
             && self.above.is_none()
+            && self.asks_no_facts()
+    }
+
+    fn asks_no_facts(&self) -> bool {
+        self.unscreened_seconds.is_none() && self.unbalanced_seconds.is_none()
     }
 }
 
@@ -117,13 +123,19 @@ pub fn ends(rules: &Rules) -> Vec<(u64, String)> {
         let text = |label: &str| format!("\"{label}\" of list \"{}\"", list.name);
         list.entries.iter().map(move |entry| (entry.expires_unix, text(&entry.label)))
     });
+    let facts = [(Stated::Sanctions, "screener"), (Stated::Books, "reconciler")].into_iter();
+    let facts = facts.flat_map(|(stated, what)| {
+        let keys = rules.fact_keys(stated).iter();
+        keys.map(move |key| (key.expires_unix, format!("{what} \"{}\"", key.name)))
+    });
     let limits = rules.limits().iter();
     let limits = limits.map(|limit| (limit.expires_unix, format!("limit \"{}\"", limit.name)));
     let asked = rules.requires().iter();
     let asked = asked.map(|rule| (rule.expires_unix, format!("requirement \"{}\"", rule.name)));
     let denies = rules.denies().iter();
     let denies = denies.map(|deny| (deny.expires_unix, format!("denial \"{}\"", deny.name)));
-    let all = clients.chain(keys).chain(lanes).chain(entries).chain(limits).chain(asked);
+    let all =
+        clients.chain(keys).chain(lanes).chain(entries).chain(facts).chain(limits).chain(asked);
     let mut ends: Vec<_> = all.chain(denies).filter_map(|(end, what)| Some((end?, what))).collect();
     ends.sort();
     ends
@@ -151,8 +163,10 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
         }
     }
     for lane in rules.lanes() {
-        let shut =
-            |when: &When| when.destinations.is_none() && when.above.is_none() && when.covers(lane);
+        let plain = |when: &When| {
+            when.destinations.is_none() && when.above.is_none() && when.asks_no_facts()
+        };
+        let shut = |when: &When| plain(when) && when.covers(lane);
         if let Some(deny) = rules.denies().iter().find(|deny| shut(&deny.when)) {
             said.push(format!(
                 "lane \"{}\" is shut: \"{}\" denies all of it",
@@ -160,6 +174,7 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
             ));
         }
     }
+    said.extend(unstated(rules));
     let used = used_lists(rules);
     let idle = rules.lists().iter().filter(|list| !used.contains(&list.name));
     said.extend(idle.map(|list| format!("list \"{}\" is asked by no rule", list.name)));
@@ -175,6 +190,24 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
     let idle = idle.filter(|name| !asked.contains(name) && !vetoes.contains(name));
     said.extend(idle.map(|name| format!("group \"{name}\" is asked for nothing")));
     said
+}
+
+/// Facts that rules ask for, and nobody may state.
+fn unstated(rules: &Rules) -> Vec<String> {
+    let whens = || {
+        let denies = rules.denies().iter().map(|deny| &deny.when);
+        rules.requires().iter().map(|require| &require.when).chain(denies)
+    };
+    let requires = || rules.requires().iter();
+    let screened = requires().any(|r| r.screened_seconds.is_some())
+        || whens().any(|when| when.unscreened_seconds.is_some());
+    let balanced = requires().any(|r| r.books_seconds.is_some())
+        || whens().any(|when| when.unbalanced_seconds.is_some());
+    [(screened, Stated::Sanctions, "screener"), (balanced, Stated::Books, "reconciler")]
+        .into_iter()
+        .filter(|(asked, stated, _)| *asked && rules.fact_keys(*stated).is_empty())
+        .map(|(_, _, who)| format!("rules ask for what a [[{who}]] states, and there is none"))
+        .collect()
 }
 
 fn quorums(rules: &Rules) -> impl Iterator<Item = (RuleName, &Quorum)> {

@@ -9,6 +9,7 @@ use order::Order;
 
 use crate::conditions::{Deny, Limit, List, Require};
 use crate::evidence::{Measure, Question};
+use crate::facts::FactKeys;
 use crate::governance::Governance;
 use crate::names::{ClientName, KeyName, LaneName, ListName, WalletName};
 use crate::order::{OrderRefusal, VerifiedOrder};
@@ -43,6 +44,7 @@ pub(crate) struct Document {
     pub(crate) witnesses: Vec<Witness>,
     pub(crate) witnesses_required: usize,
     pub(crate) unfreeze: Option<Quorum>,
+    pub(crate) facts: FactKeys,
 }
 
 /// Where a wallet's keys are.

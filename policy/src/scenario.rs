@@ -295,6 +295,8 @@ fn scope(text: &str) -> Option<FreezeScope> {
     Some(match text.split_once(' ') {
         None if text == "everything" => FreezeScope::Everything,
         None if text == "evacuation" => FreezeScope::Evacuation,
+        // The first that is spent.
+        None if text == "coin" => FreezeScope::Slot(SlotId([1; 36])),
         Some(("wallet", name)) => FreezeScope::Wallet(WalletName::parse(name).ok()?),
         Some(("lane", name)) => FreezeScope::Lane(LaneName::parse(name).ok()?),
         Some(("client", name)) => FreezeScope::Client(ClientName::parse(name).ok()?),

@@ -19,6 +19,7 @@ pub(crate) fn frozen(case: &Case<'_>, lane: Option<&Lane>, trace: &mut Trace) {
         FreezeScope::Wallet(wallet) => !evacuates && *wallet == intent.wallet,
         FreezeScope::Lane(lane) => !evacuates && *lane == intent.lane,
         FreezeScope::Client(client) => !evacuates && *client == intent.caller,
+        FreezeScope::Slot(coin) => !evacuates && intent.slots.iter().any(|slot| slot.id == *coin),
     };
     trace.each(RuleId::Frozen, "freezes", freezes, |freeze| {
         let (scope, officer, since) = (&freeze.scope, &freeze.officer, freeze.at_unix);

@@ -25,14 +25,17 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 const LIST: &str = "[[list]]\nname = \"friends\"\nmatures = \"24h\"\nentries = [{ label = \"one\", script = \"01\" }, { label = \"two\", script = \"02\" }]\n";
-const RULES: &str = "[[require]]\nname = \"large\"\nwhen = { lanes = [\"withdraw\"], above = \"200000 sat\" }\napprovals = \"1 of treasury\"\ndelay = \"1h\"\nveto = \"risk\"\nhours = [\"mon-fri 09:00-17:00 +01:00\"]\n\
+const RULES: &str = "[[require]]\nname = \"large\"\nwhen = { lanes = [\"withdraw\"], above = \"200000 sat\", unscreened = \"24h\" }\napprovals = \"1 of treasury\"\ndelay = \"1h\"\nveto = \"risk\"\nhours = [\"mon-fri 09:00-17:00 +01:00\"]\n\
     [[require]]\nname = \"strangers\"\nwhen = { unlisted = [\"friends\"] }\ndelay = \"2h\"\n\
     [[deny]]\nname = \"never\"\nwhen = { lanes = [\"withdraw\"], above = \"700000 sat\" }\n\
     [[limit]]\nname = \"day\"\nby = \"global\"\nwindow = \"24h\"\nsum = \"5000000 sat\"\ncount = 20\n";
 
+const SCREENER: &str = "[[screener]]\nname = \"desk\"\ned25519 = \"70df9e2279adbec6d12bf2921184c9222eb24ed852005bf640139f52e59cd9ae\"\nexpires_unix = 1900000003\n";
+const RECONCILER: &str = "[[reconciler]]\nname = \"auditor\"\ned25519 = \"f95c6a5dff031fac7b1a6a54b6610caeb83b39f7e8a66be16ff5faa4a511ed2d\"\nexpires_unix = 1900000002\n";
+
 fn whole() -> String {
     let (client_ends, key_ends) = (Some(1_900_000_001), Some(1_900_000_000));
-    let extra = people() + LIST + RULES;
+    let extra = people() + LIST + RULES + SCREENER + RECONCILER;
     policy_text(&Knobs { extra, client_ends, key_ends, ..Knobs::default() })
 }
 
@@ -86,6 +89,12 @@ const CHANGES: &[(&str, &str, Effect)] = &[
         ("expires_unix = 1900000000\n", "", MayLoosen),
         ("expires_unix = 1900000000\n", "expires_unix = 1900000001\n", MayLoosen),
         ("expires_unix = 1900000001\n", "", MayLoosen),
+        ("expires_unix = 1900000002\n", "expires_unix = 1900000000\n", Tightens),
+        ("expires_unix = 1900000002\n", "", MayLoosen),
+        ("[[reconciler]]\nname = \"auditor\"", "[[reconciler]]\nname = \"other\"", MayLoosen),
+        (SCREENER, "", MayLoosen),
+        (RECONCILER, "", Tightens),
+        (", unscreened = \"24h\"", "", Governs),
         ("network = \"regtest\"\n", "network = \"regtest\"\nunfreeze = \"1 of treasury\"\n", Governs),
         ("members = [\"dan\", \"eve\"]", "members = [\"dan\"]", Governs),
         ("domain = \"lima\"", "domain = \"oslo\"", Governs),

@@ -50,6 +50,13 @@ veto = "risk"
 hours = ["mon-wed,fri 09:00-17:00 -03:30"]
 screened = "4h"
 books = "5h"
+[[screener]]
+name = "desk"
+ed25519 = "70df9e2279adbec6d12bf2921184c9222eb24ed852005bf640139f52e59cd9ae"
+expires_unix = 5
+[[reconciler]]
+name = "auditor"
+ed25519 = "f95c6a5dff031fac7b1a6a54b6610caeb83b39f7e8a66be16ff5faa4a511ed2d"
 [[deny]]
 name = "never"
 when = { listed = ["partners"] }
@@ -68,6 +75,19 @@ fn refused(text: &str) -> (usize, String) {
 
 /// What stands in a sound policy, what is put there instead, and what the refusal says.
 const OUT_OF_BOUNDS: &[(&str, &str, &str)] = &[
+    ("name = \"auditor\"\n", "name = \"auditor\"\nofficer = \"ada\"\n", "unknown field"),
+    ("f95c6a5dff031fac", "015c6a5dff031fac", "an Ed25519 public key"),
+    (
+        "f95c6a5dff031fac7b1a6a54b6610caeb83b39f7e8a66be16ff5faa4a511ed2d",
+        "70df9e2279adbec6d12bf2921184c9222eb24ed852005bf640139f52e59cd9ae",
+        "screener \"desk\" has this key",
+    ),
+    (
+        "f95c6a5dff031fac7b1a6a54b6610caeb83b39f7e8a66be16ff5faa4a511ed2d",
+        "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c",
+        "order key \"shop\" has this key",
+    ),
+    ("unlisted = [\"partners\"], above", "unscreened = \"1s\", above", "from 60s to 366d"),
     ("name = \"bob\"", "name = \"ada\"", "\"ada\" is there twice"),
     ("domain = \"lima\"", "domain = \"L i\"", "is not a name"),
     ("domain = \"lima\"\n", "domain = \"lima\"\np256 = \"02\"\n", "either ed25519 or p256"),
@@ -234,8 +254,7 @@ fn what_is_written_is_what_is_read() {
     assert_eq!(rules.limits()[0].count, Some(10));
 
     let p256 = "p256 = \"036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\"";
-    let line = text();
-    let line = line.lines().rfind(|line| line.starts_with("ed25519")).unwrap().to_owned();
+    let line = format!("ed25519 = \"{}\"", hex::encode(public(&officer(21))));
     let rules = load(&text().replacen(&line, p256, 1));
     assert!(rules.people().iter().any(|officer| matches!(officer.key, OfficerKey::P256(_))));
     // The x of no point; nobody could ever sign.

@@ -90,6 +90,14 @@ name = "all"
 when = {}
 approvals = "2 of treasury or 2 of treasury + risk and 1 of risk"
 "#;
+const STALE: &str = r#"
+[[deny]]
+name = "unscreened"
+when = { lanes = ["withdraw"], unscreened = "1h" }
+[[deny]]
+name = "unbalanced"
+when = { unbalanced = "24h" }
+"#;
 const DELAY: &str = r#"
 [[require]]
 name = "slow"
@@ -263,6 +271,27 @@ const DENIED: &[Vector] = &[
             })
         },
         &[R::Rejected],
+    ),
+    (
+        "a quarantined coin",
+        || sweep(|c| c.facts.freezes = Some(vec![freeze(FreezeScope::Slot(slot_id(1)))])),
+        &[R::Frozen],
+    ),
+    (
+        "no sanctions list, where that denies",
+        || under(STALE, |c| c.facts.books = Some(Books { height: 1, at_unix: NOW - DAY })),
+        &[R::DenyRule],
+    ),
+    (
+        "books found balanced too long ago, where that denies",
+        || {
+            under(STALE, |c| {
+                c.facts.books = Some(Books { height: 1, at_unix: NOW - DAY - 1 });
+                let digest = [0; 32];
+                c.facts.screening = Some(Screening { digest, listed_unix: NOW - HOUR, hits: 0 });
+            })
+        },
+        &[R::DenyRule],
     ),
     (
         "evacuation frozen",
@@ -843,6 +872,16 @@ const DENIED: &[Vector] = &[
 type Sound = (&'static str, fn() -> Case);
 
 const ALLOWED: &[Sound] = &[
+    ("another coin is quarantined", || {
+        sweep(|c| c.facts.freezes = Some(vec![freeze(FreezeScope::Slot(slot_id(9)))]))
+    }),
+    ("facts in their last second, where what is older is denied", || {
+        under(STALE, |c| {
+            c.facts.books = Some(Books { height: 1, at_unix: NOW - DAY });
+            let digest = [0; 32];
+            c.facts.screening = Some(Screening { digest, listed_unix: NOW - HOUR, hits: 1 });
+        })
+    }),
     ("the last second of a client and of an order key", || {
         let ends = Some(NOW);
         Case::withdraw(&Knobs { client_ends: ends, key_ends: ends, ..Knobs::default() })

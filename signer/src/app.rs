@@ -8,6 +8,7 @@ use policy::intent::RequestId;
 use policy::names::ClientName;
 
 use crate::abuse::{Abuse, is_structural};
+use crate::facts::sanctions::Sanctions;
 use crate::gate::Gate;
 use crate::keys::Kin;
 use crate::ledger::Ledger;
@@ -42,6 +43,8 @@ pub struct App {
     pub abuse: Abuse,
     /// What came of it all.
     pub tally: Tally,
+    /// The sanctions list, if there is one.
+    pub sanctions: Sanctions,
     /// Tells officers what happens.
     pub notices: Notices,
 }

@@ -31,6 +31,8 @@ pub struct Config {
     pub database: Option<String>,
     /// The policy; its signatures lie beside it with `.sig` added to the name.
     pub policy: PathBuf,
+    /// The sanctions list, which is read again whenever it changes; none when not given.
+    pub sanctions: Option<PathBuf>,
     /// Who signs policies, where neither the log's beginning nor the policy in force says so.
     #[serde(default)]
     pub officers: Officers,

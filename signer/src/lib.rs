@@ -37,6 +37,7 @@ pub mod standing;
 pub mod answer;
 pub mod paid;
 pub mod attest;
+pub mod facts;
 pub mod officers;
 pub mod log;
 pub mod token;

@@ -46,6 +46,7 @@ pub fn confinement(config: &Config, file: &Path, needs: Needs) -> Confinement {
     let Needs { listens, mut read, mut write } = needs;
     read.extend([file.to_owned(), config.policy.clone(), config.policy_signatures()]);
     read.extend(tls_folders(config));
+    read.extend(config.sanctions.as_deref().map(folder));
     write.extend(written(config));
     Confinement {
         reach: reach(&config.database_url()),
@@ -66,11 +67,12 @@ pub fn confinement(config: &Config, file: &Path, needs: Needs) -> Confinement {
 fn tls_folders(config: &Config) -> Vec<PathBuf> {
     let tls = &config.tls;
     let files = [Some(&tls.certificate), Some(&tls.key), Some(&tls.ca), tls.crl.as_ref()];
-    let folder = |file: &PathBuf| {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        folder.unwrap_or(Path::new(".")).to_owned()
-    };
-    files.into_iter().flatten().map(folder).collect()
+    files.into_iter().flatten().map(|file| folder(file)).collect()
+}
+
+fn folder(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// The state folder, and that of the database when it is a file elsewhere.

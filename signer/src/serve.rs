@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::counting;
 use crate::door::{Door, Known};
 use crate::down::Down;
+use crate::facts::sanctions;
 use crate::freeing;
 use crate::grpc::SignerService;
 use crate::ledger::Ledger;
@@ -256,7 +257,7 @@ async fn run_from(
             let service = SignerService::new(Arc::clone(&app), request_time);
             let officers = freeing::officers(config, &app.rules)?;
             let freeing = freeing::run(Arc::clone(&app), config.state_dir.clone(), officers);
-            let helpers = vec![
+            let mut helpers = vec![
                 tokio::spawn(prove(Arc::clone(&app))),
                 tokio::spawn(beat(Arc::clone(&app))),
                 tokio::spawn(counting::run(Arc::clone(&app))),
@@ -264,6 +265,11 @@ async fn run_from(
                 tokio::spawn(inbox::run(Arc::clone(&app), config.state_dir.clone())),
                 tokio::spawn(doubt::watch(Arc::clone(&app))),
             ];
+            if let Some(path) = config.sanctions.clone() {
+                let mut seen = None;
+                sanctions::look(&app, &path, &mut seen).await;
+                helpers.push(tokio::spawn(sanctions::run(Arc::clone(&app), path, seen)));
+            }
             let door = Door::new(Known::Serving(Arc::clone(&app)), &config.limits);
             let service = Split::new(service);
             let log = LogService::server(Ok(Arc::clone(&app)), Arc::clone(witnesses));

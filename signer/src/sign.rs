@@ -16,6 +16,7 @@ use tonic::Status;
 
 use crate::answer::{Signed, stored};
 use crate::app::App;
+use crate::facts;
 use crate::gate::Turn;
 use crate::keys;
 use crate::ledger::nonces::{Points, Reuse};
@@ -212,6 +213,7 @@ fn weigh(
     let listings = app.wallets.listings(app.rules.list_questions(intent), since);
     let evidence = ledger.evidence(intent, &app.rules.questions(intent), now).listings(listings);
     let evidence = testify(app, ledger, request, evidence, now);
+    let evidence = facts::testify(app, ledger, intent, evidence, now);
     let decision = policy::decide(intent, &evidence, &app.rules, now);
     // A no is for good, also once nothing asks for a yes any more.
     if !matches!(decision, Decision::Deny(_))

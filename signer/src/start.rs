@@ -19,6 +19,7 @@ use crate::administer;
 use crate::app::App;
 use crate::born::{self, BindError};
 use crate::config::{Config, ConfigError};
+use crate::facts::sanctions::Sanctions;
 use crate::gate::Gate;
 use crate::governing::{InForce, in_force};
 use crate::keys::Kin;
@@ -262,6 +263,7 @@ pub async fn start_from(
         witnesses: Arc::clone(witnesses),
         abuse: Abuse::new(&config.limits),
         tally: Tally::default(),
+        sanctions: Sanctions::default(),
         notices: Notices::default(),
     })
 }

@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use policy::evidence::FreezeScope;
-use policy::intent::RequestId;
+use policy::intent::{RequestId, SlotId};
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
 use policy::officer_key::OfficerKey;
 use sha2::{Digest as _, Sha256};
@@ -309,7 +309,20 @@ impl fmt::Display for PolicyRef {
     }
 }
 
-/// Reads a scope: `everything`, `evacuation`, `wallet NAME`, `lane NAME` or `client NAME`.
+/// Reads a coin: `TXID:VOUT`.
+///
+/// # Errors
+/// A sentence for people.
+pub fn parse_coin(text: &str) -> Result<SlotId, String> {
+    let (id, output) = text.split_once(':').ok_or_else(|| "a coin is txid:vout".to_string())?;
+    let (id, output) = (hex::<32>(id)?, number::<u32>(output)?);
+    let mut slot = [0; 36];
+    let bytes = id.iter().rev().copied().chain(output.to_le_bytes());
+    slot.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+    Ok(SlotId(slot))
+}
+
+/// Reads a scope: `everything`, `evacuation`, `wallet NAME`, `lane NAME`, `client NAME` or `coin TXID:VOUT`.
 ///
 /// # Errors
 /// A sentence for people.
@@ -325,8 +338,9 @@ pub fn parse_scope(text: &str) -> Result<FreezeScope, String> {
         Some(("client", client)) => {
             ClientName::parse(client).map(FreezeScope::Client).map_err(name)
         }
+        Some(("coin", coin)) => parse_coin(coin).map(FreezeScope::Slot),
         _ => {
-            let text = "a scope is everything, evacuation, wallet NAME, lane NAME or client NAME";
+            let text = "a scope is everything, evacuation, wallet NAME, lane NAME, client NAME or coin TXID:VOUT";
             Err(text.to_string())
         }
     }
@@ -341,6 +355,7 @@ pub fn scope_text(scope: &FreezeScope) -> String {
         FreezeScope::Wallet(name) => format!("wallet {name}"),
         FreezeScope::Lane(name) => format!("lane {name}"),
         FreezeScope::Client(name) => format!("client {name}"),
+        FreezeScope::Slot(coin) => format!("coin {coin}"),
     }
 }
 
@@ -394,4 +409,4 @@ impl Signed {
     }
 }
 
-const SIGNATURE: &str = "signature: ";
+pub(crate) const SIGNATURE: &str = "signature: ";

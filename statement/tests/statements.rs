@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use statement::said::{SIGNED_BYTES_MAX, STATEMENT_BYTES_MAX};
-use statement::{About, PolicyRef, Says, Signed, Statement, StatementError, TimeIs};
+use statement::{About, PolicyRef, Says, Signed, Statement, StatementError, TimeIs, parse_coin};
 
 const HEAD: &str = "log: cofferdam/9f3a\n\
     network: bip122:0f9188f13cb7b2c71f2a335e3a4fc328\n\
@@ -27,6 +27,8 @@ const ABOUT: &str = "request: 01010101010101010101010101010101\n\
     policy: 7 0303030303030303030303030303030303030303030303030303030303030303\n";
 const NAMED: &str = "statement: 0404040404040404040404040404040404040404040404040404040404040404\n";
 const TAIL: &str = "expires: 1767225600\nnonce: 05050505050505050505050505050505\n";
+
+const COIN: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f:7";
 
 fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
@@ -62,6 +64,11 @@ fn the_bytes_are_these() {
         (Says::Revoke([4; 32]), "revoke", NAMED.to_owned()),
         (Says::Unfreeze([4; 32]), "unfreeze", NAMED.to_owned()),
         (Says::Time(TimeIs { unix: 300, doubt: 7 }), "time", "unix: 300\ndoubt: 7\n".to_owned()),
+        (
+            Says::Freeze(Scope::Slot(parse_coin(COIN).unwrap())),
+            "freeze",
+            scope(&format!("coin {COIN}")),
+        ),
         (Says::Freeze(Scope::Everything), "freeze", scope("everything")),
         (Says::Freeze(Scope::Evacuation), "freeze", scope("evacuation")),
         (Says::Freeze(wallet()), "freeze", scope("wallet hot")),

@@ -100,7 +100,7 @@ pub struct OnStatement {
 /// A freeze.
 #[derive(Debug, Args)]
 pub struct OnScope {
-    /// everything, evacuation, or `wallet NAME`, `lane NAME`, `client NAME`.
+    /// everything, evacuation, or `wallet NAME`, `lane NAME`, `client NAME`, `coin TXID:VOUT`.
     #[arg(required = true, num_args = 1..=2)]
     pub scope: Vec<String>,
     /// How it is said.

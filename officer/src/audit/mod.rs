@@ -17,6 +17,7 @@ mod pool;
 mod coins;
 mod governed;
 mod signatures;
+mod facts;
 mod people;
 mod show;
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use audit::entry::{Awaiting, Spend};
+use audit::entry::{Awaiting, Event, Spend};
 use policy::Rules;
 use policy::evidence::FreezeScope;
 use policy::intent::RequestId;
@@ -12,6 +12,7 @@ use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
 use statement::{About, Deed, Paper, Says, Signed, Statement, Task};
 
+use super::facts::Facts;
 use crate::policies;
 
 /// An answer is written down up to a second after it was decided.
@@ -41,6 +42,7 @@ pub(super) struct People {
     statements: u64,
     /// Which doubt about the clock an officer last said the time against.
     times: BTreeMap<KeyName, u64>,
+    facts: Facts,
 }
 
 /// An order's key and id.
@@ -187,6 +189,16 @@ impl People {
         Ok(())
     }
 
+    /// Somebody else stated something, or a list was read.
+    pub(super) fn fact(&mut self, event: &Event, unix_s: u64) -> Result<(), String> {
+        let (log, network) = (self.log.clone(), self.network.clone());
+        let rules = self.rules.as_ref();
+        let rules = rules.ok_or("the policy in force cannot be read, and facts count by it")?;
+        self.facts.take(event, rules, (&log, &network), unix_s)?;
+        self.statements = self.statements.saturating_add(1);
+        Ok(())
+    }
+
     /// Enough officers said so.
     pub(super) fn lift(
         &mut self,
@@ -273,6 +285,9 @@ impl People {
             FreezeScope::Wallet(wallet) => !evacuates && wallet.as_str() == spend.wallet,
             FreezeScope::Lane(lane) => !evacuates && lane.as_str() == spend.lane,
             FreezeScope::Client(client) => !evacuates && client.as_str() == spend.caller,
+            FreezeScope::Slot(coin) => {
+                !evacuates && spend.slots.iter().any(|slot| slot.slot == coin.0)
+            }
         };
         match self.freezes.values().find(|frozen| stops(&frozen.scope)) {
             None => Ok(()),

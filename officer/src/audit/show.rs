@@ -47,6 +47,8 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::ClockDoubted { .. } => "clock doubted",
         Event::ClockBelieved { .. } => "clock believed",
         Event::TokenOperations { .. } => "token operations",
+        Event::SanctionsRead { .. } => "sanctions read",
+        Event::FactStated { .. } => "fact stated",
         _ => "unknown",
     }
 }
@@ -225,7 +227,12 @@ fn of_people(event: &Event) -> Option<String> {
             format!("{}: {}", hex::encode(request), list(std::slice::from_ref(reason)))
         }
         Event::OfficerSaid { statement, way, .. }
+        | Event::FactStated { statement, way, .. }
         | Event::OfficerSaidP256 { statement, way, .. } => said(statement, way),
+        Event::SanctionsRead { digest, made_unix, count, by, .. } => {
+            let (digest, made) = (hex::encode(digest), time(*made_unix));
+            words(&format!("{count} entries by {by}, made {made}, sha256 {digest}"))
+        }
         Event::FreezeLifted { freeze, officers, .. } => {
             words(&format!("{} by {}", hex::encode(freeze), officers.join(", ")))
         }

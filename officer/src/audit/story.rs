@@ -305,6 +305,9 @@ impl Story {
             Event::FreezeLifted { freeze, officers, .. } => {
                 self.people.lift(freeze, officers, unix_s)
             }
+            Event::SanctionsRead { .. } | Event::FactStated { .. } => {
+                self.people.fact(event, unix_s)
+            }
             _ => Err("this program does not know what it says: use a newer one".to_owned()),
         }
     }

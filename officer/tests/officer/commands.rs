@@ -397,3 +397,26 @@ fn a_check_says_which_claims_are_not_shown() {
         assert!(said.contains(wanted), "{wanted}\n{said}");
     }
 }
+
+#[test]
+fn a_check_says_what_has_ended_and_what_ends_soon() {
+    let folder = TempDir::new().unwrap();
+    let file = policy(&folder);
+    let with = |end: u64| {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (before, after) = text.split_once("[[client]]\n").unwrap();
+        let client = format!(
+            "[[client]]\nname = \"old\"\nattest = []\nstatus = false\nexpires_unix = {end}\n"
+        );
+        let changed = folder.path().join(format!("{end}.toml"));
+        std::fs::write(&changed, format!("{before}{client}[[client]]\n{after}")).unwrap();
+        changed
+    };
+    let said = officer(&["policy", "check", text(&with(5))]).unwrap();
+    assert!(said.contains("\nended       client \"old\": 1970-01-01 00:00:05 UTC"), "{said}");
+    let far = with(4_102_444_800);
+    let said = officer(&["policy", "check", text(&far)]).unwrap();
+    assert!(!said.contains("\nends "), "{said}");
+    let said = officer(&["policy", "check", text(&far), "--within", "90000d"]).unwrap();
+    assert!(said.contains("\nends        client \"old\": 2100-01-01"), "{said}");
+}

@@ -19,6 +19,7 @@ mod common;
 mod approving;
 mod commands;
 mod databases;
+mod facts;
 mod governing;
 mod lies;
 mod mutations;

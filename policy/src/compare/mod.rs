@@ -14,6 +14,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::facts::Stated;
 use crate::people::Officer;
 use crate::rules::{Document, Rules, Tier};
 use names::{by_name, ends_no_later, subset};
@@ -110,7 +111,28 @@ pub fn compare(before: &Rules, after: &Rules) -> Comparison {
     lanes::compare(before, after, &mut said);
     conditions::compare(before, after, &mut said);
     witnesses(before, after, &mut said);
+    facts(before, after, &mut said);
     said
+}
+
+/// Whoever may state that the books balance can only let more through. What is on a sanctions list is denied, and without
+/// it only waited for: so a screener less may loosen as well.
+fn facts(before: &Rules, after: &Rules, said: &mut Comparison) {
+    for (stated, what) in [(Stated::Sanctions, "screener"), (Stated::Books, "reconciler")] {
+        let keys = by_name(before.fact_keys(stated), after.fact_keys(stated), |one| &one.name);
+        for (name, old, new) in keys.into_iter().filter(|(_, old, new)| old != new) {
+            let less = match (old, new) {
+                (_, None) => true,
+                (None, _) => false,
+                (Some(old), Some(new)) => {
+                    old.public_key == new.public_key
+                        && ends_no_later(old.expires_unix, new.expires_unix)
+                }
+            };
+            let less = less && stated != Stated::Sanctions;
+            said.say(less, format!("{what} \"{name}\" {}", became(&old, &new)));
+        }
+    }
 }
 
 /// Who must have seen the log says who may set it back.
@@ -167,6 +189,7 @@ fn every_part_is_compared(document: &Document) {
         witnesses: _,
         witnesses_required: _,
         unfreeze: _,
+        facts: _,
     } = document;
 }
 

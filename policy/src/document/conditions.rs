@@ -144,6 +144,7 @@ fn hours(reader: &Reader<'_>, raw: Option<&Texts>) -> Result<Vec<Hours>, PolicyE
 
 fn when(reader: &Reader<'_>, raw: &RawWhen, named: &Named<'_>) -> Result<When, PolicyError> {
     let defined = named.defined;
+    let seconds = |at: &Option<Text>| at.as_ref().map(|at| reader.window(at)).transpose();
     Ok(When {
         lanes: some(reader, raw.lanes.as_ref(), LaneName::parse, &named.lanes)?,
         wallets: some(reader, raw.wallets.as_ref(), WalletName::parse, &defined.spendable)?,
@@ -151,6 +152,8 @@ fn when(reader: &Reader<'_>, raw: &RawWhen, named: &Named<'_>) -> Result<When, P
         order_keys: some(reader, raw.order_keys.as_ref(), KeyName::parse, &defined.order_keys)?,
         destinations: destinations(reader, raw, named)?,
         above: above(reader, raw)?,
+        unscreened_seconds: seconds(&raw.unscreened)?,
+        unbalanced_seconds: seconds(&raw.unbalanced)?,
     })
 }
 

@@ -33,6 +33,8 @@ pub struct When {
     /// Listed or not, on which lists.
     pub lists: Option<(bool, Vec<usize>)>,
     pub above: Option<(u128, Option<(u64, &'static str)>)>,
+    pub unscreened: Option<u64>,
+    pub unbalanced: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -241,6 +243,8 @@ fn when(lists: usize, dice: &mut Dice) -> When {
         keys: if dice.maybe(6) { vec![dice.pick(&["shop", "other"])] } else { vec![] },
         lists: (lists > 0 && dice.maybe(2)).then(|| (dice.maybe(2), named)),
         above: dice.maybe(2).then_some(above),
+        unscreened: dice.maybe(10).then_some(HOUR),
+        unbalanced: dice.maybe(10).then_some(DAY),
     }
 }
 
@@ -305,6 +309,9 @@ impl When {
         if let Some((amount, window)) = self.above {
             parts.push(format!("above = \"{amount} sat\""));
             parts.extend(window.map(|(s, by)| format!("window = \"{s}s\", by = \"{by}\"")));
+        }
+        for (field, seconds) in [("unscreened", self.unscreened), ("unbalanced", self.unbalanced)] {
+            parts.extend(seconds.map(|seconds| format!("{field} = \"{seconds}s\"")));
         }
         format!("{{ {} }}", parts.join(", "))
     }

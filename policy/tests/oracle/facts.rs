@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use policy::Intent;
 use policy::evidence::{Measure, Question, Total};
-use policy::intent::{Destination, Transfer};
+use policy::intent::{Destination, SlotId, Transfer};
+use policy::order::VerifiedOrder;
 
 use crate::common::Facts;
-use crate::drafts::{Draft, Hours, World};
+use crate::drafts::{Draft, Hours, When, World};
 
 pub fn sum(amounts: impl IntoIterator<Item = u128>) -> Option<u128> {
     amounts.into_iter().try_fold(0_u128, u128::checked_add)
@@ -166,4 +167,28 @@ pub fn is_over(world: &World, end: Option<u64>) -> bool {
 pub fn is_old(world: &World, made: Option<u64>, most: Option<u64>) -> bool {
     let age = made.map(|made| world.case.now.saturating_sub(made));
     most.is_some_and(|most| age.is_none_or(|age| age > most))
+}
+
+/// Whether facts are too old for what a condition asks of them, or it asks nothing of them.
+pub fn late(when: &When, world: &World) -> bool {
+    let facts = &world.case.facts;
+    let listed = facts.screening.as_ref().map(|list| list.listed_unix);
+    let balanced = facts.books.as_ref().map(|books| books.at_unix);
+    (when.unscreened.is_none() || is_old(world, listed, when.unscreened))
+        && (when.unbalanced.is_none() || is_old(world, balanced, when.unbalanced))
+}
+
+/// Whether lane, wallet, client and orders are what a condition names.
+pub fn is_about(when: &When, intent: &Intent) -> bool {
+    let named = |names: &[&str], name: &str| names.is_empty() || names.contains(&name);
+    let by_key = |order: &VerifiedOrder| when.keys.contains(&order.signer().as_str());
+    named(&when.lanes, intent.lane.as_str())
+        && named(&when.wallets, intent.wallet.as_str())
+        && named(&when.clients, intent.caller.as_str())
+        && (when.keys.is_empty() || intent.orders.iter().any(by_key))
+}
+
+/// Whether a coin is among those that are spent.
+pub fn spends(intent: &Intent, coin: &SlotId) -> bool {
+    intent.slots.iter().any(|slot| slot.id == *coin)
 }

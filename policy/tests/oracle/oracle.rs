@@ -103,6 +103,7 @@ fn frozen(world: &World, said: &mut Said) {
             FreezeScope::Wallet(wallet) => !evacuates && *wallet == intent.wallet,
             FreezeScope::Lane(lane) => !evacuates && *lane == intent.lane,
             FreezeScope::Client(client) => !evacuates && *client == intent.caller,
+            FreezeScope::Slot(coin) => !evacuates && spends(intent, coin),
         };
         said.push(("frozen", hit));
     }
@@ -269,13 +270,7 @@ fn approvals(quorum: &Quorum, world: &World, said: &mut Said) -> Option<&'static
 /// Whether a condition holds. What nobody can tell holds, and speaks against the request besides.
 fn holds(when: &When, world: &World, said: &mut Said) -> bool {
     let (intent, facts) = (&world.case.intent, &world.case.facts);
-    let named = |names: &[&str], name: &str| names.is_empty() || names.contains(&name);
-    let by_key = |order: &VerifiedOrder| when.keys.contains(&order.signer().as_str());
-    let about = named(&when.lanes, intent.lane.as_str())
-        && named(&when.wallets, intent.wallet.as_str())
-        && named(&when.clients, intent.caller.as_str())
-        && (when.keys.is_empty() || intent.orders.iter().any(by_key));
-    if !about {
+    if !is_about(when, intent) {
         return false;
     }
     let (mut to, mut above) = (vec![], vec![]);
@@ -296,5 +291,5 @@ fn holds(when: &When, world: &World, said: &mut Said) -> bool {
     }
     said.push(("missing-evidence", to.contains(&None) || above.contains(&None)));
     let any = |found: &[Option<bool>]| found.iter().any(|one| *one != Some(false));
-    (when.lists.is_none() || any(&to)) && (when.above.is_none() || any(&above))
+    (when.lists.is_none() || any(&to)) && (when.above.is_none() || any(&above)) && late(when, world)
 }

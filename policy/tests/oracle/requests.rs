@@ -276,6 +276,7 @@ fn freezes(dice: &mut Dice) -> Vec<Freeze> {
         FreezeScope::Wallet(wallet("hot")),
         FreezeScope::Lane(LaneName::parse("sweep").unwrap()),
         FreezeScope::Client(ClientName::parse("payout-desk").unwrap()),
+        FreezeScope::Slot(slot_id(1)),
     ];
     let officer = KeyName::parse("ada").unwrap();
     vec![Freeze { scope: dice.pick(&scopes), officer, at_unix: NOW }]

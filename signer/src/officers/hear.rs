@@ -9,11 +9,13 @@ use policy::intent::RequestId;
 use policy::names::{KeyName, RuleName};
 use policy::order::OrderRef;
 use policy::people::OfficerKey;
+use statement::fact::Fact;
 use statement::{About, Says, Signed, Statement, scope_text};
 
 use super::paper::policy_ref;
 use super::{doubt, testify, wait};
 use crate::app::App;
+use crate::facts;
 use crate::ledger::{Given, Ledger, Wait};
 use crate::log::Step;
 use crate::refusal::{Reason, Refusal};
@@ -35,6 +37,9 @@ pub struct Heard {
 /// # Errors
 /// [`Refusal`] saying why it does not count.
 pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal> {
+    if Fact::is_meant(&signed.statement) {
+        return facts::hear::hear(app, signed, way).await;
+    }
     let (said, key) = verify(app, &signed)?;
     // What it is about may be large: read before the lock, and held against the wait under it.
     let rules_asked = match said.says.about() {
@@ -217,7 +222,8 @@ fn freezable(
     officer: &KeyName,
 ) -> Result<(), Refusal> {
     let is_known = match scope {
-        FreezeScope::Everything | FreezeScope::Evacuation => true,
+        // Whoever quarantines a coin may know of it before its wallet does.
+        FreezeScope::Everything | FreezeScope::Evacuation | FreezeScope::Slot(_) => true,
         FreezeScope::Wallet(name) => app.rules.wallet(name).is_some(),
         FreezeScope::Lane(name) => app.rules.lane(name).is_some(),
         FreezeScope::Client(name) => app.rules.knows(name),

@@ -301,6 +301,22 @@ async fn two_of_three_from_two_sites_and_never_who_ordered() {
 }
 
 #[tokio::test]
+async fn a_quarantined_coin_stays_until_enough_officers_release_it() {
+    let desk = Desk::new("").await;
+    let (payout, other) = (desk.payout(1), desk.payout(2));
+    let coin = statement::parse_coin(&payout.coins[0].outpoint().to_string()).unwrap();
+    let freeze = desk.statement("dan", Says::Freeze(FreezeScope::Slot(coin)));
+    desk.submit(&freeze).await.unwrap();
+    desk.denied(&payout, &["frozen"]).await;
+    desk.ask(&other).await.unwrap();
+    assert!(desk.pending().await.freezes[0].scope.starts_with("coin "));
+    desk.say("alice", Says::Unfreeze(freeze.digest())).await.unwrap();
+    desk.denied(&payout, &["frozen"]).await;
+    desk.say("bob", Says::Unfreeze(freeze.digest())).await.unwrap();
+    desk.ask(&payout).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_waits_is_reserved_until_it_is_over() {
     let mut knobs = people(TWO_SITES);
     knobs.limit = 150_000;

@@ -1,0 +1,138 @@
+//! What screeners and reconcilers make with the officer's commands, and logs that lie about it.
+
+use audit::entry::Event;
+use ed25519_dalek::{Signer as _, SigningKey};
+use officer::audit::{At, Auditor, Report};
+use policy::names::KeyName;
+use sha2::{Digest as _, Sha256};
+use statement::Signed;
+use statement::fact::{Fact, States};
+use tempfile::TempDir;
+
+use crate::common::{self, Descriptors, Knobs};
+use crate::support::{NETWORK, checkpoint, encoded, officer, opened, public, token};
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn policy() -> String {
+    let named = |what: &str, name: &str, seed: u8, end: &str| {
+        let public = hex::encode(public(&key(seed)));
+        format!("[[{what}]]\nname = \"{name}\"\ned25519 = \"{public}\"\n{end}")
+    };
+    let more = [
+        named("screener", "compliance", 61, ""),
+        named("reconciler", "auditor", 62, ""),
+        named("reconciler", "past", 63, "expires_unix = 1767225601\n"),
+    ];
+    common::policy_text(&Descriptors::fixed(), &Knobs { more: more.concat(), ..Knobs::default() })
+}
+
+fn fact(by: &str, seed: u8, made_unix: u64, log: &str) -> Event {
+    let fact = Fact {
+        states: States::Balanced { height: 7, block: [7; 32] },
+        log: log.to_owned(),
+        network: NETWORK.to_owned(),
+        by: KeyName::parse(by).unwrap(),
+        made_unix,
+    };
+    let statement = fact.encode();
+    let signature = key(seed).sign(&statement).to_bytes().to_vec();
+    Event::FactStated { statement, signature, key: public(&key(seed)), way: "file".to_owned() }
+}
+
+fn list(made_unix: u64, seed: u8) -> Event {
+    let (by, key) = ("compliance".to_owned(), public(&key(seed)));
+    Event::SanctionsRead { digest: [1; 32], made_unix, count: 2, by, key }
+}
+
+fn log() -> String {
+    audit::checkpoint::origin(&public(&token()))
+}
+
+fn audit(more: &[Event]) -> Result<Report, (At, String)> {
+    let mut story = vec![
+        opened(),
+        Event::PolicyActivated {
+            version: 1,
+            digest: Sha256::digest(policy()).into(),
+            text: policy(),
+            officers: vec!["alice".to_owned()],
+        },
+    ];
+    story.extend_from_slice(more);
+    let entries = encoded(&story);
+    let mut auditor = Auditor::new(public(&token()), &[]);
+    let run = || {
+        for (seq, bytes) in (0..).zip(&entries) {
+            auditor.entry(seq, bytes)?;
+        }
+        auditor.checkpoint(&checkpoint(&entries, entries.len()))?;
+        auditor.finish()
+    };
+    run().map_err(|fault| (fault.at, fault.why))
+}
+
+#[test]
+fn facts_in_a_log_are_by_keys_of_the_policy_and_each_is_newer() {
+    let good =
+        [list(5, 61), fact("auditor", 62, 5, &log()), list(6, 61), fact("auditor", 62, 6, &log())];
+    assert_eq!(audit(&good).unwrap().statements, 4);
+    let lies: [(Vec<Event>, u64, &str); 8] = [
+        (vec![list(5, 62)], 2, "no such key"),
+        (vec![list(5, 61), list(5, 61)], 3, "no newer"),
+        (vec![fact("auditor", 61, 5, &log())], 2, "no such key"),
+        (vec![fact("nobody", 62, 5, &log())], 2, "no such key"),
+        (vec![fact("past", 63, 5, &log()), fact("past", 63, 6, &log())], 3, "no such key"),
+        (vec![fact("auditor", 62, 5, "cofferdam/other")], 2, "another signer"),
+        (vec![fact("auditor", 62, 5, &log()), fact("auditor", 62, 5, &log())], 3, "twice"),
+        (vec![fact("auditor", 62, 5, &log()), fact("auditor", 62, 4, &log())], 3, "no newer"),
+    ];
+    for (story, at, why) in lies {
+        // The last second of what ends counts.
+        let (found, said) = audit(&story).expect_err(why);
+        assert_eq!(found, At::Entry(at), "{said}");
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    let mut forged = fact("auditor", 62, 5, &log());
+    let Event::FactStated { signature, .. } = &mut forged else { panic!() };
+    signature[3] ^= 1;
+    assert!(audit(&[forged]).unwrap_err().1.contains("signature"));
+}
+
+#[test]
+fn lists_and_balances_are_signed_as_the_signer_reads_them() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    officer(&["keygen", "--name", "auditor", "--out", &path("key")]).unwrap();
+    let public = std::fs::read_to_string(path("key")).unwrap();
+    let public = public.lines().find_map(|line| line.strip_prefix("public: ")).unwrap().to_owned();
+    let public: [u8; 32] = hex::decode(public).unwrap().try_into().unwrap();
+
+    let coin = format!("coin {}:1", "0a".repeat(32));
+    let lines = format!(
+        "# from the ministry\nbcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080 # them\n\n{coin}\nscript 6a01\n"
+    );
+    std::fs::write(path("plain"), lines).unwrap();
+    let sign = |out: &str, network: &str| {
+        let (plain, key, out) = (path("plain"), path("key"), path(out));
+        officer(&["fact", "sanctions", &plain, "--key", &key, "--network", network, "--out", &out])
+    };
+    let said = sign("list", "regtest").unwrap();
+    assert!(said.starts_with("3 entries, by auditor"), "{said}");
+    let file = std::fs::read_to_string(path("list")).unwrap();
+    assert_eq!(statement::sanctions::verify(&file, &public).unwrap().entries.len(), 3);
+    assert!(sign("list", "regtest").unwrap_err().contains("cannot make"));
+    assert!(sign("main", "bitcoin").unwrap_err().contains("line 2"));
+
+    let block = "0b".repeat(32);
+    let (key, out) = (path("key"), path("books"));
+    let args = ["fact", "balanced", "--height", "7", "--block", &block, "--log", "cofferdam/9f3a"];
+    let more = ["--key", &key, "--network", "regtest", "--out", &out];
+    officer(&[&args[..], &more[..]].concat()).unwrap();
+    let signed = Signed::from_file(&std::fs::read(&out).unwrap()).unwrap();
+    let fact = signed.verify_fact(&public).unwrap();
+    assert_eq!(fact.states, States::Balanced { height: 7, block: [11; 32] });
+    assert_eq!((fact.log.as_str(), fact.by.as_str()), ("cofferdam/9f3a", "auditor"));
+}

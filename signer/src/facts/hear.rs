@@ -1,0 +1,93 @@
+//! One stated fact: verified by the key that the policy in force has for whoever states it, held against what was stated
+//! before, written down, once. It never looks at how it came.
+
+use audit::entry::Event;
+use policy::facts::Stated;
+use statement::Signed;
+use statement::fact::{Fact, States};
+
+use crate::app::App;
+use crate::ledger::Ledger;
+use crate::log::Step;
+use crate::officers::hear::Heard;
+use crate::refusal::{Reason, Refusal};
+
+/// A clock elsewhere may go before ours by so many seconds.
+pub(super) const AHEAD_SECONDS: u64 = 600;
+
+/// Takes a fact in. `way` is a client's name, or `file`.
+///
+/// # Errors
+/// [`Refusal`] saying why it does not count.
+pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal> {
+    let claimed = Fact::parse(&signed.statement)
+        .map_err(|error| Refusal::new(Reason::StatementFormat, error.to_string()))?;
+    let stated = match claimed.states {
+        States::Balanced { .. } => Stated::Books,
+    };
+    let now = app.log.read(|ledger| ledger.not_before_latest(app.clock.unix_seconds()));
+    let key = app.rules.fact_key(stated, &claimed.by, now).ok_or_else(|| {
+        let (by, version) = (&claimed.by, app.rules.version());
+        let text =
+            format!("policy version {version} lets nobody \"{by}\" state this, or no longer");
+        Refusal::new(Reason::StatementOfficer, text)
+    })?;
+    let fact = signed
+        .verify_fact(&key)
+        .map_err(|error| Refusal::new(Reason::StatementSignature, error.to_string()))?;
+    elsewhere(app, &fact)?;
+    let step = |ledger: &Ledger| match take(ledger, &fact, app.clock.unix_seconds()) {
+        Ok(sentence) => {
+            let event = Event::FactStated {
+                statement: signed.statement.clone(),
+                signature: signed.signature.to_vec(),
+                key,
+                way: way.to_owned(),
+            };
+            Step::write(vec![event], Ok(sentence))
+        }
+        Err(refusal) => Step::nothing(Err(refusal)),
+    };
+    let (_, sentence) = app.log.commit(step).await?;
+    let heard = Heard { statement: fact.digest(), said: sentence? };
+    app.notices.tell("fact", None, &[(fact.states.verb(), &heard.said)]);
+    tracing::info!(by = %fact.by, way, "stated {}: {}", fact.states.verb(), heard.said);
+    Ok(heard)
+}
+
+fn elsewhere(app: &App, fact: &Fact) -> Result<(), Refusal> {
+    let log = &app.log.opening().origin;
+    let network = app.rules.network().chain_id().to_string();
+    for (what, found, ours) in [("log", &fact.log, log), ("network", &fact.network, &network)] {
+        if found != ours {
+            let text = format!("it is for the {what} {found}, and this signer's is {ours}");
+            return Err(Refusal::new(Reason::StatementElsewhere, text));
+        }
+    }
+    Ok(())
+}
+
+/// Whether it may be taken in now, and what comes of it.
+fn take(ledger: &Ledger, fact: &Fact, clock_unix: u64) -> Result<String, Refusal> {
+    let (facts, now) = (ledger.facts(), ledger.not_before_latest(clock_unix));
+    let made = fact.made_unix;
+    if made > now.saturating_add(AHEAD_SECONDS) {
+        let text = format!("it was made at {made}, and it is {now}: a clock is wrong");
+        return Err(Refusal::new(Reason::StatementFormat, text));
+    }
+    let used = || {
+        let text = "it is no newer than what was stated before: state it anew";
+        Refusal::new(Reason::StatementUsed, text)
+    };
+    if facts.is_taken(&fact.digest()) {
+        return Err(used());
+    }
+    match &fact.states {
+        States::Balanced { height, .. } => {
+            if facts.books_by(&fact.by).is_some_and(|last| made <= last.made_unix) {
+                return Err(used());
+            }
+            Ok(format!("the books balance up to block {height}, as of {made}"))
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Facts from outside that decisions may ask for: a sanctions list, and what keys of the policy state. They are verified at
+//! the door and written down before they count. It never decides.
+//!
+//! Reading order: [`hear`] (a statement comes in), [`sanctions`] (a file is read), [`testify`] (both, as evidence).
+
+pub mod hear;
+pub mod sanctions;
+
+use policy::Evidence;
+use policy::evidence::{Books, Screening};
+use policy::facts::Stated;
+use policy::intent::Intent;
+
+use crate::app::App;
+use crate::ledger::Ledger;
+
+/// Adds facts to what the log says otherwise: those by keys that the policy in force has, and that have not ended.
+#[must_use]
+pub fn testify(
+    app: &App,
+    ledger: &Ledger,
+    intent: &Intent,
+    evidence: Evidence,
+    now_unix: u64,
+) -> Evidence {
+    let facts = ledger.facts();
+    let counts = |stated, by, key| app.rules.fact_key(stated, by, now_unix) == Some(key);
+    let read = facts.sanctions().filter(|read| counts(Stated::Sanctions, &read.by, read.key));
+    let screening = read.and_then(|read| {
+        let hits = app.sanctions.hits(&read.digest, intent)?;
+        Some(Screening { digest: read.digest, listed_unix: read.made_unix, hits })
+    });
+    let books = facts.books().filter(|(by, said)| counts(Stated::Books, by, said.key));
+    let newest = books.map(|(_, said)| said).max_by_key(|said| said.made_unix);
+    let books = newest.map(|said| Books { height: said.height, at_unix: said.made_unix });
+    evidence.screening(screening).books(books)
+}

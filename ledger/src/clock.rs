@@ -64,8 +64,11 @@ impl Believed {
             | Event::PolicyActivated { .. }
             | Event::PolicyProposed { .. }
             | Event::PolicyVetoed { .. }
+            | Event::PolicyWithdrawn { .. }
+            | Event::Administered { .. }
             | Event::TokenWalletBound { .. } => return Ok(()),
-            Event::Service { state, .. } if state == "started" => {
+            // A start, or a command that opened the log.
+            Event::Service { state, .. } if state == "started" || state == "opened" => {
                 let gap = unix_s.saturating_sub(self.ran_unix);
                 let since = unix_s.saturating_sub(DAY_SECONDS);
                 while self.still.pop_front_if(|(at, _)| *at < since).is_some() {}

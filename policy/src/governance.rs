@@ -41,6 +41,10 @@ pub struct Recovery {
     pub delay_seconds: u64,
 }
 
+/// A version may be so far above the one before, and no further: one that leaves no room would be the last. Dates serve as
+/// versions (20261231, then 20270101).
+pub const VERSION_STEP_MAX: u64 = 1_000_000;
+
 /// What becomes of a policy that enough officers of the one in force have signed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Next {
@@ -112,6 +116,14 @@ impl Rules {
         let Some(governance) = self.governance() else {
             return refuse(UNGOVERNED.to_string());
         };
+        let furthest = self.version().saturating_add(VERSION_STEP_MAX);
+        if next.version() > furthest {
+            return refuse(format!(
+                "version {} is too far above {}: {furthest} at most, so that others can follow",
+                next.version(),
+                self.version()
+            ));
+        }
         if next.version() <= self.version() {
             return refuse(format!(
                 "version {} does not follow {}",
@@ -127,7 +139,10 @@ impl Rules {
         let people: BTreeSet<&KeyName> = next.officers().iter().collect();
         let met = |quorum: &Quorum| quorum.is_met(&self.everybody(), &people);
         let (enough, tightens) = (met(&governance.change), compare(self, &next).only_tightens());
-        if tightens && (enough || met(&governance.tighten)) {
+        // Nobody is revoked by one alone: a stolen key would strike first, and could not be answered.
+        let yes = people.iter().filter(|name| !self.is_revoked(name)).count();
+        let two = yes >= 2 || !self.revokes(&next);
+        if tightens && (enough || (two && met(&governance.tighten))) {
             return Ok(Next::AtOnce(next));
         }
         if enough {
@@ -137,6 +152,9 @@ impl Rules {
             return Ok(Next::Recovery(next, recovery.delay_seconds));
         }
         let wanted = match tightens {
+            true if !two => {
+                format!("two people, since it revokes one, or {}", governance.change)
+            }
             true => format!("{}, or {}", governance.tighten, governance.change),
             false => governance.change.to_string(),
         };
@@ -191,6 +209,11 @@ impl Rules {
             }
         }
         Ok(by.into_iter().cloned().collect())
+    }
+
+    /// Whether it takes somebody's yes away who has it now.
+    fn revokes(&self, next: &Self) -> bool {
+        next.people().iter().any(|officer| officer.revoked && !self.is_revoked(&officer.name))
     }
 
     /// Whether this officer's yes counts no more.

@@ -46,6 +46,15 @@ impl OfficerKey {
         })
     }
 
+    /// Whether whoever has the secret of one has that of the other: two points with one x are a secret and its negative.
+    #[must_use]
+    pub fn is_same_secret(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::P256(one), Self::P256(other)) => one.is_same_secret(other),
+            (one, other) => one == other,
+        }
+    }
+
     /// Whether anybody can sign with it, and nobody without its other half.
     #[must_use]
     pub fn is_valid(&self) -> bool {

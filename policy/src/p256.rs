@@ -52,6 +52,12 @@ impl Point {
         compressed
     }
 
+    /// Whether both have one x: whoever has the secret of one has the other's.
+    #[must_use]
+    pub fn is_same_secret(&self, other: &Self) -> bool {
+        self.0.get(1..33) == other.0.get(1..33)
+    }
+
     /// The uncompressed form (SEC 1): 04, x, y.
     #[must_use]
     pub fn uncompressed(&self) -> &[u8; 65] {

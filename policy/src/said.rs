@@ -60,9 +60,12 @@ impl Rules {
     }
 
     /// Whether this officer's word about the time is enough: anybody's whom `unfreeze` names; where it names nobody, any
-    /// officer's.
+    /// officer's. Never a revoked one's.
     #[must_use]
     pub fn may_tell_time(&self, officer: &KeyName) -> bool {
+        if self.is_revoked(officer) {
+            return false;
+        }
         match self.unfreeze() {
             Some(quorum) => self.everybody().members(quorum.groups()).contains(officer),
             None => self.officer(officer).is_some(),

@@ -194,7 +194,7 @@ fn check_officers(officers: &[(KeyName, OfficerKey)], quorum: usize) -> Result<(
             return fail(format!("the key of \"{name}\" is not a valid {} public key", key.kind()));
         }
         let earlier = officers.iter().take(position);
-        if earlier.into_iter().any(|(other, same)| other == name || same == key) {
+        if earlier.into_iter().any(|(other, same)| other == name || same.is_same_secret(key)) {
             return fail(format!("\"{name}\" has a name or a key that another officer has"));
         }
     }

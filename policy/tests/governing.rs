@@ -302,8 +302,18 @@ fn revoked(text: &str, name: &str) -> String {
 fn an_officer_is_revoked_at_once_by_the_small_quorum_and_his_yes_counts_no_more() {
     let now = load(&text(3, 10_000));
     let without = revoked(&text(4, 10_000), "bob");
-    let Next::AtOnce(_) = next(&now, &without, &["eve"]).unwrap() else { panic!("not at once") };
+    let by_two = next(&now, &without, &["dan", "eve"]).unwrap();
+    assert!(matches!(by_two, Next::AtOnce(_)));
+    // A stolen key alone revokes nobody, and neither does it with one that counts no more.
+    refused(next(&now, &without, &["eve"]));
+    let one_gone = load(&revoked(&text(3, 10_000), "dan"));
+    let both_gone = revoked(&revoked(&text(4, 10_000), "dan"), "bob");
+    refused(next(&one_gone, &both_gone, &["dan", "eve"]));
+    assert!(matches!(next(&one_gone, &both_gone, &["ada", "eve"]), Ok(Next::AtOnce(_))));
     let now = load(&without);
+    // And nobody whose yes is gone says what time it is.
+    let told = |rules: &policy::Rules| rules.may_tell_time(&KeyName::parse("bob").unwrap());
+    assert!(told(&load(&text(3, 10_000))) && !told(&now));
     let looser = revoked(&text(5, 10_001), "bob");
     refused(next(&now, &looser, &["bob", "cyd", "eve"]));
     assert!(matches!(next(&now, &looser, &["ada", "cyd", "eve"]), Ok(Next::After(..))));
@@ -323,6 +333,20 @@ fn an_officer_is_revoked_at_once_by_the_small_quorum_and_his_yes_counts_no_more(
     let no = SignedPolicy { text: &looser, signatures: &no };
     assert_eq!(now.vetoed_by(&no, &[], false).unwrap().len(), 1);
     assert!(now.vetoed_by(&no, &[], true).unwrap().is_empty(), "but over a recovery");
+}
+
+/// A version that leaves no room above it would be the last, also for those who would revoke or recover.
+#[test]
+fn a_version_leaves_room_for_others() {
+    let now = load(&text(3, 10_000));
+    let step = policy::governance::VERSION_STEP_MAX;
+    assert!(matches!(next(&now, &text(3 + step, 9_000), &["eve"]), Ok(Next::AtOnce(_))));
+    refused(next(&now, &text(4 + step, 9_000), &["eve"]));
+    refused(next(
+        &now,
+        &text(i64::MAX.unsigned_abs(), 9_000),
+        &["ada", "bob", "cyd", "dan", "eve"],
+    ));
 }
 
 #[test]

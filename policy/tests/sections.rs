@@ -257,6 +257,13 @@ fn what_is_written_is_what_is_read() {
     let line = format!("ed25519 = \"{}\"", hex::encode(public(&officer(21))));
     let rules = load(&text().replacen(&line, p256, 1));
     assert!(rules.people().iter().any(|officer| matches!(officer.key, OfficerKey::P256(_))));
+    // A secret and its negative are one person's.
+    let negative = p256.replacen("\"03", "\"02", 1);
+    let both = text().replacen(&line, p256, 1);
+    let other = format!("ed25519 = \"{}\"", hex::encode(public(&officer(22))));
+    assert!(both.contains(&other));
+    let (_, reason) = refused(&both.replacen(&other, &negative, 1));
+    assert!(reason.contains("has this key already"), "{reason}");
     // The x of no point; nobody could ever sign.
     let nobody = format!("p256 = \"02{:064x}\"", 1);
     let (_, reason) = refused(&text().replacen(&line, &nobody, 1));

@@ -16,6 +16,7 @@ use crate::log::{Clock, Log, LogError, Step, Witnesses};
 use crate::metrics::{Outcome, Tally};
 use crate::officers::notices::Notices;
 use crate::refusal::{Reason, Refusal};
+use crate::request::considered::Room;
 use crate::token::{Token, TokenError};
 use crate::wallets::Wallets;
 
@@ -45,6 +46,8 @@ pub struct App {
     pub tally: Tally,
     /// The sanctions list, if there is one.
     pub sanctions: Sanctions,
+    /// How much of denied requests is written down yet.
+    pub considered: Room,
     /// Tells officers what happens.
     pub notices: Notices,
 }

@@ -36,7 +36,9 @@ pub fn officers(config: &Config, rules: &Rules) -> Result<Vec<(KeyName, OfficerK
     if rules.people().is_empty() {
         return config.officers.pinned();
     }
-    Ok(rules.people().iter().map(|officer| (officer.name.clone(), officer.key)).collect())
+    // Freeing is a yes, and that of a revoked officer counts nowhere.
+    let officers = rules.people().iter().filter(|officer| !officer.revoked);
+    Ok(officers.map(|officer| (officer.name.clone(), officer.key)).collect())
 }
 
 /// Looks at the folder for ever.

@@ -169,7 +169,8 @@ fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict>
         }
         Err(NotAllowed::Denied(denial)) => {
             if !ledger.request(intent.request).is_some_and(|known| known.told) {
-                events.extend(request.considered().map(Event::Considered));
+                let told = request.considered(&app.considered, Instant::now().into_std());
+                events.extend(told.map(Event::Considered));
             }
             events.push(denied(app, request, &denial));
             Step::write(events, Verdict::Denied(stands(ledger, request), denial.reasons))
@@ -211,7 +212,10 @@ fn weigh(
     let now = ledger.not_before_latest(app.clock.unix_seconds());
     let since = |list: &_, label: &str| ledger.listed_since(list, label);
     let listings = app.wallets.listings(app.rules.list_questions(intent), since);
-    let evidence = ledger.evidence(intent, &app.rules.questions(intent), now).listings(listings);
+    // While the clock is in doubt no window empties either.
+    let counted = ledger.waited_until(app.clock.unix_seconds());
+    let evidence = ledger.evidence(intent, &app.rules.questions(intent), counted);
+    let evidence = evidence.listings(listings);
     let evidence = testify(app, ledger, request, evidence, now);
     let evidence = facts::testify(app, ledger, intent, evidence, now);
     let decision = policy::decide(intent, &evidence, &app.rules, now);

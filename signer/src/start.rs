@@ -30,6 +30,7 @@ use crate::officers::doubt;
 use crate::officers::notices::Notices;
 use crate::records::{Records, RecordsError, bundle_path};
 use crate::refusal::{Reason, Refusal};
+use crate::request::considered::Room;
 use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys, wrapped_by};
 use crate::told::Told;
 use crate::wallets::{WalletError, Wallets};
@@ -245,11 +246,7 @@ pub async fn start_from(
     attach(&log, config, &token.keys(), &mut wallets)?;
     born::bind(&log, &config.state_dir, &mut wallets, &token.keys()).await?;
     let kin = log.read(|ledger| Kin::read(ledger, &config.state_dir));
-    let state = |state: &str| Event::Service {
-        state: state.to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    log.commit(|_| Step::write(vec![state("started")], ())).await?;
+    log.commit(|_| Step::write(vec![service("started")], ())).await?;
     note_waived(&log, waived(config, &token, &clock)).await?;
     Ok(App {
         log: Arc::new(log),
@@ -264,6 +261,7 @@ pub async fn start_from(
         abuse: Abuse::new(&config.limits),
         tally: Tally::default(),
         sanctions: Sanctions::default(),
+        considered: Room::default(),
         notices: Notices::default(),
     })
 }
@@ -300,7 +298,20 @@ pub async fn open_log(
     clock: Clock,
 ) -> Result<Log<Ledger>, StartError> {
     let store = open_store(config).await?;
-    open_witnessed_log(config, token, clock, Arc::default(), store).await
+    let log = open_witnessed_log(config, token, clock.clone(), Arc::default(), store).await?;
+    // A command moves the log's time on like a start, and nothing that waits may come nearer by one.
+    doubt::at_start(&log, &clock).await?;
+    let now = clock.unix_seconds();
+    let opened = |ledger: &Ledger| {
+        let stood = ledger.not_before_latest(now) > ledger.ran_unix();
+        Step::write(if stood { vec![service("opened")] } else { Vec::new() }, ())
+    };
+    log.commit(opened).await?;
+    Ok(log)
+}
+
+fn service(state: &str) -> Event {
+    Event::Service { state: state.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
 }
 
 async fn open_store(config: &Config) -> Result<Store, LogError> {

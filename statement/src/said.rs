@@ -239,6 +239,12 @@ impl Says {
         }
     }
 
+    /// Whether it lets something happen; the others stop something, or say what time it is.
+    #[must_use]
+    pub fn is_yes(&self) -> bool {
+        matches!(self, Self::Approve(_) | Self::Unfreeze(_) | Self::Administer(_))
+    }
+
     /// The request it is about, if it is about one.
     #[must_use]
     pub fn about(&self) -> Option<&About> {

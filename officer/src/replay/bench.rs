@@ -96,7 +96,7 @@ impl Bench {
         now_unix: u64,
     ) -> Weighed {
         let questions = self.rules.questions(intent);
-        let evidence = ledger.evidence(intent, &questions, now_unix);
+        let evidence = ledger.evidence(intent, &questions, ledger.waited_until(now_unix));
         let evidence = evidence.listings(self.listings(ledger, intent, in_force, now_unix));
         let wait = self.wait(ledger, intent, in_force, now_unix);
         let evidence = self.people(ledger, intent, evidence, wait);

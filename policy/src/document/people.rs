@@ -26,7 +26,7 @@ pub(super) fn officers(
             (None, Some(at)) => (at, OfficerKey::P256(reader.value(at, p256)?)),
             _ => return Err(reader.fail(&raw.name, "an officer has either ed25519 or p256")),
         };
-        if let Some(same) = officers.iter().find(|officer| officer.key == key) {
+        if let Some(same) = officers.iter().find(|officer| officer.key.is_same_secret(&key)) {
             return Err(reader.fail(at, format!("officer \"{}\" has this key already", same.name)));
         }
         let domain = reader.value(&raw.domain, DomainName::parse)?;

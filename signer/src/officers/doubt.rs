@@ -120,6 +120,14 @@ pub(super) fn settle(
         );
         return Err(Refusal::new(Reason::StatementOther, text));
     }
+    let latest = ledger.latest_unix();
+    if latest > time.unix.saturating_add(APART_SECONDS_MAX) {
+        // Believed, the log's own time would be all that counts, and whatever waits would be over at once.
+        let text = format!(
+            "the log was written at {latest}, under a clock that was ahead: time stays held until the clock has come there; say the time then"
+        );
+        return Err(Refusal::new(Reason::StatementOther, text));
+    }
     let (policy, officers) = (app.rules.version(), vec![officer.to_string()]);
     let believed = Event::ClockBelieved { doubt: doubt.seq, policy, officers };
     Ok((vec![believed], "the clock is believed again".to_owned()))

@@ -132,8 +132,10 @@ fn take(
 ) -> Result<(Vec<Event>, String), Refusal> {
     let (people, officer) = (ledger.people(), &said.officer);
     let now = ledger.not_before_latest(app.clock.unix_seconds());
-    if now > said.expires_unix {
-        let text = format!("it ended at {}, and it is {now}", said.expires_unix);
+    // A start with a clock ahead leaves the log's time ahead for as long: nobody's no may end by that.
+    let at = if said.says.is_yes() { now } else { app.clock.unix_seconds() };
+    if at > said.expires_unix {
+        let text = format!("it ended at {}, and it is {at}", said.expires_unix);
         return Err(Refusal::new(Reason::StatementExpired, text));
     }
     if said.expires_unix > now.saturating_add(VALID_SECONDS_MAX) {
@@ -144,8 +146,7 @@ fn take(
         let text = "this statement was counted before, and counts once: sign another one";
         return Err(Refusal::new(Reason::StatementUsed, text));
     }
-    let yes = matches!(said.says, Says::Approve(_) | Says::Unfreeze(_) | Says::Administer(_));
-    if yes && app.rules.is_revoked(officer) {
+    if said.says.is_yes() && app.rules.is_revoked(officer) {
         let text = format!("\"{officer}\" is revoked: only their no counts");
         return Err(Refusal::new(Reason::StatementOfficer, text));
     }

@@ -49,6 +49,7 @@ pub async fn run(app: Arc<App>, state_dir: PathBuf) {
 /// [`Refusal`] when the folder cannot be read, or a file not be taken out of it.
 pub async fn look(app: &App, folder: &Path) -> Result<(), Refusal> {
     let place = folder.to_path_buf();
+    let mut left = None;
     for file in blocking(move || files(&place)).await? {
         let read = file.clone();
         let signed = blocking(move || Ok(read_statement(&read))).await?;
@@ -61,17 +62,21 @@ pub async fn look(app: &App, folder: &Path) -> Result<(), Refusal> {
                 tracing::info!(file = %file.display(), "taken in: {}", heard.said);
                 None
             }
-            // Not the statement's fault: it stays for the next look.
-            Err(refusal)
-                if matches!(refusal.reason, Reason::LogUnavailable | Reason::TokenUnavailable) =>
-            {
-                return Err(refusal);
+            // Not the statement's fault: it stays for the next look, and keeps no other from being heard.
+            Err(refusal) if is_passing(refusal.reason) => {
+                left = Some(refusal);
+                continue;
             }
             Err(refusal) => Some(refusal),
         };
         blocking(move || done(&file, why.as_ref())).await?;
     }
-    Ok(())
+    left.map_or(Ok(()), Err)
+}
+
+/// Whether it says nothing against the statement.
+fn is_passing(reason: Reason) -> bool {
+    matches!(reason, Reason::LogUnavailable | Reason::TokenUnavailable | Reason::WitnessUnavailable)
 }
 
 /// The first few, by name.

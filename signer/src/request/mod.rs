@@ -14,7 +14,7 @@ mod orders;
 mod kinds;
 mod shared;
 mod exhibit;
-mod considered;
+pub mod considered;
 pub mod signing;
 
 use std::sync::Arc;

@@ -122,3 +122,48 @@ async fn a_signer_that_stood_still_for_too_long_believes_no_clock() {
     });
     verified.await.unwrap().unwrap();
 }
+
+/// A command at the machine opens the log as well: with a clock ahead it brings nothing nearer.
+#[tokio::test]
+async fn a_command_under_a_clock_ahead_hides_no_time_from_the_start_after_it() {
+    let mut desk = Desk::new(SLOW).await;
+    let payout = desk.payout(1);
+    desk.waits(&payout, &["delay"]).await;
+    let token = desk.house.app().token.clone();
+    desk.house.close().await;
+    desk.pass(3 * 3_600);
+    let log = signer::start::open_log(&desk.house.config, &token, clock(&desk.now)).await.unwrap();
+    let doubt = log.read(Ledger::doubt).expect("a doubt");
+    log.commit(|_| {
+        signer::log::Step::write(vec![Event::PinChanged { serial: "t".to_owned() }], ())
+    })
+    .await
+    .unwrap();
+    log.close().await.unwrap();
+    desk.house.open_at(clock(&desk.now)).await;
+    assert_eq!(desk.doubt(), Some(doubt));
+    let other = desk.payout(2);
+    desk.waits(&other, &["delay"]).await;
+    desk.pass(4_000);
+    desk.waits(&other, &["delay"]).await;
+}
+
+/// A start under a clock that was days ahead leaves the log's time there. Whoever says no is heard all the same, and the right
+/// time, said then, lets nothing through that waits.
+#[tokio::test]
+async fn a_start_with_a_clock_ahead_silences_nobody_and_ends_no_delay() {
+    let mut desk = Desk::new(SLOW).await;
+    let payout = desk.payout(1);
+    desk.waits(&payout, &["delay"]).await;
+    let right = desk.now.load(Ordering::Relaxed);
+    desk.stand_still(6 * 86_400).await;
+    let doubt = desk.doubt().expect("a doubt");
+    desk.house.close().await;
+    desk.now.store(right + 60_000, Ordering::Relaxed);
+    desk.house.open_at(clock(&desk.now).confirmed()).await;
+    let time = desk.statement("alice", Says::Time(TimeIs { unix: desk.now(), doubt: doubt.seq }));
+    desk.refused(&time, "statement-other").await;
+    desk.pass(4_000);
+    desk.waits(&payout, &["delay"]).await;
+    desk.say("alice", Says::Freeze(policy::evidence::FreezeScope::Everything)).await.unwrap();
+}

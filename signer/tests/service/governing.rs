@@ -299,9 +299,11 @@ async fn a_stolen_key_is_revoked_at_once_and_replaced_by_a_recovery_it_cannot_st
     let first = text(&house, 2);
     write(&house, &first, &policy_signatures(&first));
     assert_eq!(version(&mut house, 0).await, 2);
-    // One of the others is enough. Of what she signs nothing counts from then on.
+    // Two of the others are enough. Of what she signs nothing counts from then on.
     let without = revoked(text(&house, 3));
     write(&house, &without, &by(&sign_message(&without), &["ada"]));
+    assert_eq!(version(&mut house, 0).await, 2, "by one alone nobody is revoked at once");
+    write(&house, &without, &by(&sign_message(&without), &["ada", "cyd"]));
     assert_eq!(version(&mut house, 0).await, 3);
     let own = revoked(text(&house, 4)).replacen("50000 sat", "40000 sat", 2);
     write(&house, &own, &by(&sign_message(&own), &["eve"]));

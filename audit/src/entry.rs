@@ -416,7 +416,8 @@ pub enum Event {
     },
     /// Something was done at the signer's machine that has no entry of its own.
     Administered {
-        /// `init`: the token makes keys that it lacked; `activate`: the site may serve.
+        /// `init`: the token makes keys that it lacked; `activate`: the site may serve; `set-pin`: a change of the token's PIN is
+        /// begun; `set-pin failed`: the token did not take it.
         what: String,
         /// Serial number of the token.
         serial: String,

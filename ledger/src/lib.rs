@@ -413,7 +413,7 @@ impl Ledger {
                 self.imports.replace(wallet, *before, *bundle, [external, change])
             }
             Event::PinChanged { serial } => {
-                self.people.done(&Deed::SetPin);
+                self.people.pin_changed(serial);
                 self.keks.pin_changed(serial);
                 Ok(())
             }

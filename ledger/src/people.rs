@@ -23,6 +23,8 @@ pub struct People {
     freezes: BTreeMap<[u8; 32], Frozen>,
     /// What may be done at the signer's machine, by whose word.
     tasks: BTreeMap<Task, Vec<Word>>,
+    /// Tokens whose PIN may be changed, since the words for it were used up, and of which no entry says how that ended.
+    pin_changes: BTreeSet<String>,
     /// Sites that may serve, each with one token.
     sites: BTreeSet<([u8; 16], String)>,
     nonces: HashSet<(KeyName, [u8; 16])>,
@@ -152,9 +154,22 @@ impl People {
         &self.sites
     }
 
+    /// Whether a change of this token's PIN was begun that no entry ended.
+    #[must_use]
+    pub fn is_pin_changing(&self, serial: &str) -> bool {
+        self.pin_changes.contains(serial)
+    }
+
     /// It was done: what was said for it is used up.
     pub(super) fn done(&mut self, deed: &Deed) {
         self.tasks.retain(|task, _| task.deed != *deed);
+    }
+
+    /// The PIN was changed. A program from before such a change was begun by an entry used the words up with this one.
+    pub(super) fn pin_changed(&mut self, serial: &str) {
+        if !self.pin_changes.remove(serial) {
+            self.done(&Deed::SetPin);
+        }
     }
 
     /// What was done at the signer's machine.
@@ -170,6 +185,11 @@ impl People {
                 self.done(&Deed::Activate(site));
                 self.sites.insert((site, serial.to_owned()));
             }
+            "set-pin" => {
+                self.tasks.remove(&Task { deed: Deed::SetPin, token: serial.to_owned() });
+                self.pin_changes.insert(serial.to_owned());
+            }
+            "set-pin failed" if self.pin_changes.remove(serial) => {}
             _ => return Err(wrong("this program does not know what was done there")),
         }
         Ok(())

@@ -4,13 +4,14 @@
 //! Wherever this is cut off, the token's PIN is in one of two files. In this order, each step durable before the next:
 //!
 //! 1. the new PIN is in `PIN_FILE.new` (the worker wrote it), and the old one was taken by the token just now;
-//! 2. the latch is set, so that no start tries a PIN that may be the wrong one;
-//! 3. the token changes its PIN;
-//! 4. `PIN_FILE.new` replaces `PIN_FILE`;
-//! 5. the latch is cleared, and the log says so.
+//! 2. the log says that the change is begun, which uses up what officers said for it;
+//! 3. the latch is set, so that no start tries a PIN that may be the wrong one;
+//! 4. the token changes its PIN;
+//! 5. the log says so;
+//! 6. `PIN_FILE.new` replaces `PIN_FILE`, and the latch is cleared.
 //!
-//! Cut off after 2, `signer set-pin --finish` tries `PIN_FILE.new` once: taken, it goes on with 4; refused, the change
-//! had not happened and `PIN_FILE` is right.
+//! Cut off after 3, `signer set-pin --finish` tries `PIN_FILE.new` once: taken, it goes on with 6 and then 5; refused, the
+//! change had not happened and `PIN_FILE` is right. It never says that a PIN was changed where no change was begun.
 
 use std::fs;
 use std::io::Write;
@@ -22,7 +23,8 @@ use statement::{Deed, Task};
 
 use crate::administer;
 use crate::config::Config;
-use crate::log::{Clock, Step};
+use crate::ledger::Ledger;
+use crate::log::{Clock, Log, Step};
 use crate::start;
 use crate::token::{Latch, Line, NewPin, TokenConfig, TokenError, sync_dir};
 
@@ -110,8 +112,7 @@ pub async fn set_pin(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let (token, own_dir) = token(config, asked)?;
-    let standby = token.clone();
-    let pin_file = changing.new_pin_for.clone().or(token.pin_file);
+    let pin_file = changing.new_pin_for.clone().or_else(|| token.pin_file.clone());
     let latch = Latch::in_dir(&own_dir);
     if asked.finish {
         let file = pin_file.context("no PIN file")?;
@@ -123,25 +124,19 @@ pub async fn set_pin(
         return note(config, serial, out).await;
     }
     // Holding the log, so that no signer runs meanwhile, and the change is written down.
-    let one = config.token.alone();
-    let token = start::open_token(config, one).await?;
-    let log = start::open_log(config, &token, Clock::system()).await?;
+    let first = start::open_token(config, config.token.alone()).await?;
+    let log = start::open_log(config, &first, Clock::system()).await?;
     let serial = match asked.token {
-        None => token.info().serial,
-        Some(_) => serial(&standby)?,
+        None => Ok(first.info().serial),
+        Some(_) => serial(&token),
     };
-    let task = Task { deed: Deed::SetPin, token: serial };
-    let let_be_done =
-        administer::by_quorum(&log, config, &Clock::system(), &task, &asked.statements).await;
-    if let Err(error) = let_be_done {
-        log.close().await?;
-        return Err(error);
-    }
-    let changed = change(&latch, &changing, pin_file.as_deref());
-    if let Ok(serial) = &changed {
-        let event = Event::PinChanged { serial: serial.clone() };
-        log.commit(|_| Step::write(vec![event], ())).await?;
-    }
+    let changed = match serial {
+        Ok(serial) => {
+            let told = Told { latch: &latch, changing: &changing, pin_file: pin_file.as_deref() };
+            change(&log, config, &asked.statements, serial, &told).await
+        }
+        Err(error) => Err(error),
+    };
     log.close().await?;
     changed?;
     writeln!(out, "the token has the new PIN")?;
@@ -156,35 +151,83 @@ fn serial(token: &TokenConfig) -> anyhow::Result<String> {
     Ok(serial)
 }
 
-/// Steps 1 to 5; the token's serial number.
-fn change(
-    latch: &Latch,
-    changing: &TokenConfig,
-    pin_file: Option<&Path>,
-) -> anyhow::Result<String> {
-    let give_up = || {
-        if let Some(file) = pin_file {
-            // What was never sent to the token is worth nothing.
+/// What a change needs to know.
+struct Told<'a> {
+    latch: &'a Latch,
+    changing: &'a TokenConfig,
+    pin_file: Option<&'a Path>,
+}
+
+impl Told<'_> {
+    /// What was never sent to the token is worth nothing.
+    fn give_up(&self) {
+        if let Some(file) = self.pin_file {
             let _ = fs::remove_file(beside(file));
         }
-    };
-    let mut line = Line::open(changing, latch, true).inspect_err(|_| give_up())?;
-    latch.hold(UNDER_WAY)?;
+    }
+}
+
+/// Steps 1 to 6.
+async fn change(
+    log: &Log<Ledger>,
+    config: &Config,
+    statements: &[PathBuf],
+    serial: String,
+    told: &Told<'_>,
+) -> anyhow::Result<()> {
+    let (clock, task) = (Clock::system(), Task { deed: Deed::SetPin, token: serial.clone() });
+    administer::by_quorum(log, config, &clock, &task, statements).await?;
+    // A PIN that was mistyped uses nothing up.
+    let line = Line::open(told.changing, told.latch, true).inspect_err(|_| told.give_up())?;
+    if line.info().serial != serial {
+        told.give_up();
+        bail!("another token is there now: nothing was changed");
+    }
+    // Typing a PIN may have taken longer than the statements were valid.
+    let mut begun = administer::by_quorum(log, config, &clock, &task, &[]).await;
+    if begun.is_ok() {
+        begun = write(log, administered("set-pin", &serial)).await;
+    }
+    begun.inspect_err(|_| told.give_up())?;
+    if let Err(error) = ask(line, told) {
+        // Nothing is left to finish when the latch is free: the token said no.
+        if told.latch.check().is_ok() {
+            write(log, administered("set-pin failed", &serial)).await?;
+        }
+        return Err(error);
+    }
+    let written = write(log, Event::PinChanged { serial }).await;
+    written.context(
+        "the token has the new PIN, and the log does not say so: run `signer set-pin --finish`",
+    )?;
+    replace(told.latch, told.pin_file)
+}
+
+/// Steps 3 and 4.
+fn ask(mut line: Line, told: &Told<'_>) -> anyhow::Result<()> {
+    told.latch.hold(UNDER_WAY)?;
     match line.set_pin() {
         Some(Ok(())) => {}
         Some(Err(error)) => {
-            give_up();
-            latch.clear(false)?;
+            told.give_up();
+            told.latch.clear(false)?;
             return Err(anyhow::Error::new(error).context("the PIN was not changed"));
         }
         None => bail!(
             "it is not known whether the token has the new PIN: run `signer set-pin --finish`"
         ),
     }
-    replace(latch, pin_file)?;
-    let serial = line.info().serial.clone();
     line.close();
-    Ok(serial)
+    Ok(())
+}
+
+fn administered(what: &str, serial: &str) -> Event {
+    Event::Administered { what: what.to_owned(), serial: serial.to_owned(), site: [0; 16] }
+}
+
+async fn write(log: &Log<Ledger>, event: Event) -> anyhow::Result<()> {
+    log.commit(|_| Step::write(vec![event], ())).await?;
+    Ok(())
 }
 
 /// The serial number of the token if that has the new PIN; then the files say so as well.
@@ -224,14 +267,23 @@ fn replace(latch: &Latch, pin_file: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says in the log that the PIN was changed.
+/// Says in the log that the PIN was changed, if it was begun there and is not said yet.
 async fn note(config: &Config, serial: String, out: &mut impl Write) -> anyhow::Result<()> {
-    let one = config.token.alone();
-    let token = start::open_token(config, one).await?;
+    let token = start::open_token(config, config.token.alone()).await?;
     let log = start::open_log(config, &token, Clock::system()).await?;
-    log.commit(|_| Step::write(vec![Event::PinChanged { serial }], ())).await?;
+    let step = |ledger: &Ledger| match ledger.people().is_pin_changing(&serial) {
+        true => Step::write(vec![Event::PinChanged { serial: serial.clone() }], true),
+        false => Step::nothing(false),
+    };
+    let (_, written) = log.commit(step).await?;
     log.close().await?;
-    writeln!(out, "the token has the new PIN")?;
+    match written {
+        true => writeln!(out, "the token has the new PIN")?,
+        false => writeln!(
+            out,
+            "the token has the PIN of the file; nothing was written down, since no change of it is open in the log"
+        )?,
+    }
     Ok(())
 }
 

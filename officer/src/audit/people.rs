@@ -37,6 +37,8 @@ pub(super) struct People {
     freezes: BTreeMap<[u8; 32], Frozen>,
     /// What may be done at the signer's machine, and by whose word until when.
     tasks: BTreeMap<Task, BTreeMap<KeyName, u64>>,
+    /// Tokens whose PIN officers let be changed, and of which no entry says how that ended.
+    pin_changes: BTreeSet<String>,
     /// Whether any site was said to serve.
     active: bool,
     statements: u64,
@@ -88,9 +90,7 @@ impl People {
         let (mut by, mut used) = (BTreeSet::new(), Vec::new());
         for (task, words) in &self.tasks {
             if task.deed == deed && token.is_none_or(|token| task.token == token) {
-                // A change of the PIN that was cut off may be finished, and written down, much later.
-                let late = matches!(deed, Deed::SetPin);
-                let in_time = |until: &u64| late || unix_s <= until.saturating_add(DOING_SECONDS);
+                let in_time = |until: &u64| unix_s <= until.saturating_add(DOING_SECONDS);
                 by.extend(words.iter().filter(|(_, until)| in_time(until)).map(|(name, _)| name));
                 used.push(task.clone());
             }
@@ -104,6 +104,29 @@ impl People {
         self.active |= matches!(deed, Deed::Activate(_));
         self.tasks.retain(|task, _| !used.contains(task));
         Ok(())
+    }
+
+    /// A token's PIN may be changed once from now on.
+    pub(super) fn begin_pin(&mut self, serial: &str, unix_s: u64) -> Result<(), String> {
+        self.done(Deed::SetPin, Some(serial), unix_s)?;
+        self.pin_changes.insert(serial.to_owned());
+        Ok(())
+    }
+
+    /// It was, however late that is known. Without such a beginning the words for it must be there.
+    pub(super) fn end_pin(&mut self, serial: &str, unix_s: u64) -> Result<(), String> {
+        match self.pin_changes.remove(serial) {
+            true => Ok(()),
+            false => self.done(Deed::SetPin, Some(serial), unix_s),
+        }
+    }
+
+    /// It was not.
+    pub(super) fn fail_pin(&mut self, serial: &str) -> Result<(), String> {
+        match self.pin_changes.remove(serial) {
+            true => Ok(()),
+            false => Err("a change of the PIN failed that was not begun".to_owned()),
+        }
     }
 
     /// A request waits: its intent is what its transaction does, as far as this entry can tell.

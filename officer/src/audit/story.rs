@@ -158,9 +158,7 @@ impl Story {
             | Event::KeyState { .. }
             | Event::Waived { .. }
             | Event::TokenOperations { .. } => Ok(()),
-            Event::PinChanged { serial } => {
-                self.people.done(Deed::SetPin, Some(serial), self.last_ms / 1000)
-            }
+            Event::PinChanged { serial } => self.people.end_pin(serial, self.last_ms / 1000),
             event => self.lock(seq, event),
         }
     }
@@ -298,6 +296,8 @@ impl Story {
                 let deed = match what.as_str() {
                     "init" => Deed::Init,
                     "activate" => Deed::Activate(*site),
+                    "set-pin" => return self.people.begin_pin(serial, unix_s),
+                    "set-pin failed" => return self.people.fail_pin(serial),
                     _ => return Err("this program does not know what was done there".to_owned()),
                 };
                 self.people.done(deed, Some(serial), unix_s)

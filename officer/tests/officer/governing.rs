@@ -198,6 +198,11 @@ fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     let asks = text(2, 50_000) + "administer = \"2 of board\"\n";
     let begun = [(0, opened()), (0, active(2, &asks, &["zoe"]))];
     let after = |more: &[At0]| [begun.as_slice(), more].concat();
+    let at_pin = |what: &str, hours| {
+        let (what, serial, site) = (what.to_owned(), "41fc".to_owned(), [0; 16]);
+        (hours, Event::Administered { what, serial, site })
+    };
+    let begin = |hours| at_pin("set-pin", hours);
     let pin = |hours| (hours, Event::PinChanged { serial: "41fc".to_owned() });
     let import = |hours, bundle| {
         let (wallet, descriptor) = ("hot".to_owned(), "wpkh(…)".to_owned());
@@ -218,11 +223,22 @@ fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     refused(&with(Deed::Import([7; 32]), import(1, 8)), why);
     refused(&with(Deed::SetPin, import(1, 7)), why);
     refused(&with(Deed::Import([7; 32]), import(9, 7)), why);
-    audit(&with(Deed::SetPin, pin(9))).unwrap();
+    refused(&with(Deed::SetPin, pin(9)), why);
     refused(&after(&[said("ada", 1, Deed::SetPin, 1), pin(1)]), why);
     // Once.
     let twice = [both(1, Deed::SetPin, 1).as_slice(), &[pin(1), pin(1)]].concat();
     refused(&after(&twice), why);
+    // A change is begun in time, may end late, and ends once.
+    let begun_pin =
+        |more: &[At0]| after(&[both(1, Deed::SetPin, 1).as_slice(), &[begin(1)], more].concat());
+    audit(&begun_pin(&[pin(9)])).unwrap();
+    audit(&begun_pin(&[at_pin("set-pin failed", 1)])).unwrap();
+    refused(&begun_pin(&[pin(9), pin(9)]), why);
+    refused(&begun_pin(&[begin(1)]), why);
+    refused(&begun_pin(&[at_pin("set-pin failed", 1), pin(1)]), why);
+    refused(&with(Deed::SetPin, begin(9)), why);
+    refused(&with(Deed::Import([7; 32]), begin(1)), why);
+    refused(&with(Deed::SetPin, at_pin("set-pin failed", 1)), "not begun");
     // The first site is the one that was there.
     audit(&after(&[site(1, 1)])).unwrap();
     refused(&after(&[site(1, 1), site(1, 2)]), why);

@@ -2,7 +2,9 @@
 //! in time and once; and a machine that they have not let serve does not.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +15,7 @@ use signer::ledger::Ledger;
 use signer::log::{Clock, Log, Step};
 use signer::start::{open_log, open_token};
 use signer::token::Token;
-use signer::{administer, begin};
+use signer::{administer, begin, set_pin};
 use statement::{Deed, Says, Signed, Statement, Task};
 
 use crate::common::{Knobs, policy_signatures, policy_text};
@@ -199,6 +201,78 @@ async fn a_token_whose_log_was_begun_gets_no_more_keys_without_officers() {
     // Used up.
     begin::again(&house.config, &by).await.unwrap_err();
     // Nothing would be made: nobody is asked.
-    fs::write(&file, text).unwrap();
+    fs::write(&file, &text).unwrap();
     begin::again(&house.config, &[]).await.unwrap();
+}
+
+fn write_pin(path: &Path, pin: &str) {
+    let mut file = fs::OpenOptions::new();
+    let file = file.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.unwrap().write_all(pin.as_bytes()).unwrap();
+}
+
+#[tokio::test]
+async fn officers_let_a_pin_be_changed_once_and_no_change_is_written_down_that_was_not_begun() {
+    let mut house = house().await;
+    house.open().await;
+    house.close().await;
+    let pin = house.config.token.pin_file.clone().unwrap();
+    let (beside, given) =
+        (PathBuf::from(format!("{}.new", pin.display())), pin.with_extension("given"));
+    let set = async |finish, statements: &[PathBuf]| {
+        let (new_pin_file, statements) = (Some(given.clone()), statements.to_vec());
+        let asked = set_pin::Asked { new_pin_file, finish, statements, ..Default::default() };
+        let mut said = Vec::new();
+        let changing = set_pin::prepare(&house.config, &asked).unwrap();
+        let done = set_pin::set_pin(&house.config, changing, &asked, &mut said).await;
+        done.map(|()| String::from_utf8(said).unwrap()).map_err(|error| format!("{error:#}"))
+    };
+    let (token, log) = at_the_machine(&house).await;
+    let task = Task { deed: Deed::SetPin, token: token.info().serial };
+    let (folder, origin) = (house.folder().to_owned(), log.opening().origin.clone());
+    let before = log.status().head.size;
+    leave(token, log).await;
+    let mut desk = Desk { folder, log: origin, nonce: 0 };
+    let mut by = || ["ada", "eve"].map(|name| desk.file(name, &task, |_| {}));
+
+    // A file beside the PIN's is no change of it.
+    fs::copy(&pin, &beside).unwrap();
+    let said = set(true, &[]).await.unwrap();
+    assert!(said.contains("no change of it is open"), "{said}");
+    // Used up by the try, before the token says whether it takes it.
+    write_pin(&given, "1");
+    let no = set(false, &by()).await.unwrap_err();
+    assert!(no.contains("new PIN"), "{no}");
+    write_pin(&given, "changed-by-officers");
+    let no = set(false, &[]).await.unwrap_err();
+    assert!(no.contains("2 of board"), "{no}");
+    let said = set(false, &by()).await.unwrap();
+    assert!(said.contains("the token has the new PIN"), "{said}");
+    assert_eq!(fs::read_to_string(&pin).unwrap(), "changed-by-officers");
+    assert!(!beside.exists());
+
+    // Cut off when the token had changed it: nobody is asked again, and it is written down once.
+    let (token, log) = at_the_machine(&house).await;
+    let (what, serial) = ("set-pin".to_owned(), task.token.clone());
+    let event = Event::Administered { what, serial, site: [0; 16] };
+    log.commit(|_| Step::write(vec![event], ())).await.unwrap();
+    leave(token, log).await;
+    for open in [true, false] {
+        fs::copy(&pin, &beside).unwrap();
+        let said = set(true, &[]).await.unwrap();
+        assert_eq!(said.contains("the token has the new PIN"), open, "{said}");
+    }
+
+    let (token, log) = at_the_machine(&house).await;
+    let mut told = Vec::new();
+    for seq in before..log.status().head.size {
+        match log.entry(seq).await.unwrap().event {
+            Event::Administered { what, .. } => told.push(what),
+            Event::PinChanged { .. } => told.push("changed".to_owned()),
+            _ => {}
+        }
+    }
+    let each = ["set-pin", "set-pin failed", "set-pin", "changed", "set-pin", "changed"];
+    assert_eq!(told, each);
+    leave(token, log).await;
 }

@@ -14,7 +14,7 @@ use statement::{Deed, Task};
 
 use crate::administer::by_quorum;
 use crate::config::Config;
-use crate::init::fingerprint_lines;
+use crate::init::{find_again, fingerprint_lines};
 use crate::log::{Clock, LogError, Step, Store, begin, begun};
 use crate::start::{beginning, open_log, open_token};
 use crate::token::{KeyFile, TokenKeys};
@@ -76,20 +76,28 @@ pub async fn log(
 }
 
 /// Before `signer init` gives keys to a token whose log was begun: officers must have said so, where the policy in force asks.
+/// Without the file of the token's keys no log can be opened to ask: then it finds what the token has, and none is made.
 ///
 /// # Errors
 /// When too few of them have, or token or log cannot be opened.
 pub async fn again(config: &Config, statements: &[PathBuf]) -> anyhow::Result<()> {
     let known = KeyFile::in_dir(&config.state_dir).read()?;
-    if known.is_none_or(|keys| keys.sealing_spki.is_some()) {
+    let nothing_to_make = || {
         ensure!(statements.is_empty(), "nothing would be made: leave the statements away");
-        return Ok(());
+        Ok(())
+    };
+    if known.as_ref().is_some_and(|keys| keys.sealing_spki.is_some()) {
+        return nothing_to_make();
     }
     let mut store = Store::open(&config.database_url()).await?;
     let begun = begun(&mut store).await;
     store.close().await?;
     if begun?.is_none() {
-        return Ok(());
+        return nothing_to_make();
+    }
+    if known.is_none() {
+        find_again(&config.token, &config.state_dir).await?;
+        return nothing_to_make();
     }
     let (token, clock) = (open_token(config, config.token.alone()).await?, Clock::system());
     let log = open_log(config, &token, clock.clone()).await?;

@@ -204,6 +204,24 @@ fn make_keys(
     Ok((keys, made, info))
 }
 
+/// Writes down the keys of a token that has all of them, through a session in which the token makes none.
+///
+/// # Errors
+/// When it lacks one, or refuses.
+pub(crate) async fn find_again(config: &TokenConfig, state_dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(state_dir)
+        .with_context(|| format!("cannot make {}", state_dir.display()))?;
+    let (config, state_dir) = (config.clone(), state_dir.to_path_buf());
+    let find = move || {
+        let mut line = Line::open(&config, &Latch::in_dir(&state_dir), false)?;
+        let (keys, _) = line.init().context("the log was begun, and token-keys.toml is not there: then the token must have every key, and none is made. Put the file back in state_dir from a copy")?;
+        line.close();
+        KeyFile::in_dir(&state_dir).write(&keys)?;
+        anyhow::Ok(())
+    };
+    tokio::task::spawn_blocking(find).await?
+}
+
 fn find_keys(config: &TokenConfig, state_dir: &Path) -> anyhow::Result<TokenKeys> {
     let keys = KeyFile::in_dir(state_dir).require()?;
     let mut line = Line::open(config, &Latch::in_dir(state_dir), false)?;

@@ -203,6 +203,35 @@ async fn a_token_whose_log_was_begun_gets_no_more_keys_without_officers() {
     // Nothing would be made: nobody is asked.
     fs::write(&file, &text).unwrap();
     begin::again(&house.config, &[]).await.unwrap();
+
+    // Nor without that file: what the token has is found.
+    fs::remove_file(&file).unwrap();
+    begin::again(&house.config, &[]).await.unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    // And what it lacks is not made.
+    fs::remove_file(&file).unwrap();
+    let objects = objects(house.folder());
+    assert!(!objects.is_empty());
+    objects.iter().for_each(|object| fs::remove_file(object).unwrap());
+    let refused = begin::again(&house.config, &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("from a copy"), "{refused}");
+    assert!(self::objects(house.folder()).is_empty() && !file.exists());
+}
+
+/// The files in which SoftHSM keeps keys, in this folder or below.
+fn objects(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(objects(&path));
+        } else if path.extension().is_some_and(|end| end == "object")
+            && path.file_stem().is_some_and(|name| name != "token")
+        {
+            found.push(path);
+        }
+    }
+    found
 }
 
 fn write_pin(path: &Path, pin: &str) {

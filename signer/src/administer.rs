@@ -19,6 +19,7 @@ use crate::log::{Clock, Log, Step};
 use crate::officers::hear::entry;
 use crate::officers::{VALID_SECONDS_MAX, holds};
 use crate::start::StartError;
+use crate::token::write_durably;
 
 /// Where the number of this machine's site is kept.
 const SITE: &str = "site";
@@ -194,9 +195,9 @@ fn site(state_dir: &Path) -> Result<[u8; 16], StartError> {
             let mut site = [0; 16];
             getrandom::fill(&mut site)
                 .map_err(|error| failed(std::io::Error::other(error.to_string())))?;
-            let fresh = path.with_extension("new");
-            let written = fs::write(&fresh, hex::encode(site) + "\n");
-            written.and_then(|()| fs::rename(&fresh, &path)).map_err(failed)?;
+            // Entries name it: it is on disk before the first of them is.
+            write_durably(&path, (hex::encode(site) + "\n").as_bytes())
+                .map_err(|error| failed(std::io::Error::other(error)))?;
             Ok(site)
         }
         Err(error) => Err(failed(error)),

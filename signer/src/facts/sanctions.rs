@@ -94,12 +94,11 @@ impl Sanctions {
     pub fn hits(&self, digest: &[u8; 32], intent: &Intent) -> Option<u32> {
         let list = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let list = list.filter(|list| list.digest == *digest)?;
-        let script = |to| match to {
-            &Destination::External { ref script, .. } => Some(script),
+        let scripts = intent.transfers.iter().filter_map(|transfer| match &transfer.to {
+            Destination::External { script, .. } => Some(script),
             Destination::Cold { .. } | Destination::Change { .. } => None,
-        };
-        let scripts: BTreeSet<_> =
-            intent.transfers.iter().filter_map(|transfer| script(&transfer.to)).collect();
+        });
+        let scripts: BTreeSet<_> = scripts.collect();
         let scripts = scripts.into_iter().filter(|script| list.scripts.contains(*script)).count();
         let coins = intent.slots.iter().filter(|slot| list.coins.contains(&slot.id)).count();
         Some(u32::try_from(scripts.saturating_add(coins)).unwrap_or(u32::MAX))

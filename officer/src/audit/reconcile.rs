@@ -15,6 +15,10 @@ use crate::text::words;
 
 /// The key that signs checkpoints: the last ones come after the last count.
 const CHECKPOINTS: (&str, &str) = ("C_Sign", "cofferdam checkpoint 1");
+/// What a signer's worker asks a token for: only of these a lost one may have had more done.
+const FUNCTIONS: [&str; 3] = ["C_Sign", "C_UnwrapKey", "C_Decrypt"];
+/// How both sides name the keys of a session.
+const CHILDREN: &str = "-";
 
 /// What does not agree.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,8 +67,8 @@ pub struct Reconciled {
     pub findings: Vec<Finding>,
     /// Operations by the vendor's word.
     pub operations: u64,
-    /// More than were counted, and no more than lost workers may have had done.
-    pub excused: u64,
+    /// More than were counted, by keys that the signer uses, and no more of all than lost workers may have had done.
+    pub excused: Vec<(Key, u64)>,
     /// Why what is more may be the signer's own all the same: said when something is.
     pub unclear: Vec<String>,
 }
@@ -180,13 +184,15 @@ fn judge(
     unclear: Vec<String>,
 ) -> Reconciled {
     let keys: BTreeSet<&Key> = vendor.counts.keys().chain(ranges.keys()).collect();
-    let (mut findings, mut more, mut operations) = (Vec::new(), 0_u64, 0_u64);
+    let (mut findings, mut excused, mut operations) = (Vec::new(), Vec::new(), 0_u64);
     for key in keys {
         let said = vendor.counts.get(key).copied().unwrap_or_default();
         let Range { least, most } = ranges.get(key).copied().unwrap_or_default();
         operations = operations.saturating_add(said);
         if said > most {
-            more = more.saturating_add(said.saturating_sub(most));
+            if may_be_lost(key, ranges) {
+                excused.push((key.clone(), said.saturating_sub(most)));
+            }
             findings.push(Finding::Extra { key: key.clone(), vendor: said, most });
         }
         // Where the vendor's log begins in the middle of a count it may have less of that.
@@ -194,13 +200,22 @@ fn judge(
             findings.push(Finding::Missing { key: key.clone(), vendor: said, least });
         }
     }
-    let mut excused = 0;
-    if more <= lost {
-        excused = more;
-        findings.retain(|finding| matches!(finding, Finding::Missing { .. }));
+    let more = excused.iter().fold(0_u64, |all, (_, more)| all.saturating_add(*more));
+    if more > lost {
+        excused.clear();
     }
+    findings.retain(|finding| match finding {
+        Finding::Extra { key, .. } => !excused.iter().any(|(of, _)| of == key),
+        Finding::Missing { .. } => true,
+    });
     let unclear = if findings.is_empty() { Vec::new() } else { unclear };
     Reconciled { findings, operations, excused, unclear }
+}
+
+/// Whether a worker that was lost may have used the key so: the log knows the signer to do that.
+fn may_be_lost(key: &Key, ranges: &BTreeMap<Key, Range>) -> bool {
+    let (function, name) = key;
+    FUNCTIONS.contains(&function.as_str()) && (name == CHILDREN || ranges.contains_key(key))
 }
 
 /// `officer log reconcile`.
@@ -230,11 +245,12 @@ pub async fn reconcile(
     writeln!(out, "token       {}", words(&vendor.serial))?;
     writeln!(out, "operations  {} by the vendor's log", found.operations)?;
     writeln!(out, "counts      {} in the log", counts.entries.len())?;
-    if found.excused > 0 {
+    for (key, more) in &found.excused {
+        let (function, name) = key;
         writeln!(
             out,
-            "warning     {} more than were counted: workers were lost, which may have had as many done",
-            found.excused
+            "warning     {function} \"{}\": {more} more than were counted: workers were lost, which may have had as many done",
+            words(name)
         )?;
     }
     for finding in &found.findings {
@@ -338,7 +354,8 @@ mod tests {
         assert!(findings(&log(2, 0), &more).is_empty());
         assert_eq!(findings(&log(1, 0), &more).len(), 1);
         let excused = log(0, 2).compare(&vendor(&more));
-        assert_eq!((excused.findings.len(), excused.excused), (0, 2));
+        let sign = ("C_Sign".to_owned(), "-".to_owned());
+        assert_eq!((excused.findings.len(), excused.excused), (0, vec![(sign, 2)]));
         assert_eq!(findings(&log(0, 1), &more).len(), 1);
         // One count and the entry after it: one or two checkpoints.
         assert_eq!(
@@ -349,6 +366,34 @@ mod tests {
             findings(&log(0, 0), &format!("{OPERATIONS}C_Sign 2 cofferdam checkpoint 1\n")).len(),
             1
         );
+    }
+
+    #[test]
+    fn a_lost_worker_excuses_nothing_that_no_worker_does() {
+        for foreign in [
+            "C_WrapKey 1 x",
+            "C_WrapKey 1 -",
+            "C_DeriveKey 1 cofferdam wrapping 1",
+            "C_Sign 1 mine",
+            "C_Sign 1 cofferdam wrapping 1",
+        ] {
+            let (function, _) = foreign.split_once(' ').unwrap();
+            let found = log(0, 4096).compare(&vendor(&format!("{OPERATIONS}{foreign}\n")));
+            let said: Vec<String> = found.findings.iter().map(ToString::to_string).collect();
+            assert!(
+                found.alarms() && said[0].starts_with(&format!("EXTRA  {function}")),
+                "{said:?}"
+            );
+            // Beside what it does excuse.
+            let both = format!("{OPERATIONS}{foreign}\nC_UnwrapKey 2 cofferdam wrapping 1\n");
+            let found = log(0, 4096).compare(&vendor(&both));
+            assert_eq!((found.findings.len(), found.excused.len()), (1, 1), "{foreign}");
+            assert_eq!(found.excused[0].1, 2);
+        }
+        // All of them together are no more than were lost, or none is excused.
+        let two = format!("{OPERATIONS}C_Sign 2 -\nC_UnwrapKey 2 cofferdam wrapping 1\n");
+        assert!(!log(0, 4).compare(&vendor(&two)).alarms());
+        assert_eq!(findings(&log(0, 3), &two).len(), 2);
     }
 
     #[test]

@@ -4,32 +4,75 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::entry::Event;
+
 use crate::app::App;
-use crate::log::Step;
+use crate::ledger::Ledger;
+use crate::log::{LogError, Step};
 
-/// How often it is looked whether the token did anything.
-const COUNT_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked whether the token did anything, in looks at what the checkpoints cover.
+const LOOKS: u32 = 60;
+/// How often that is looked at: a signer that is killed meanwhile may count something twice.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Counts until it is stopped.
+/// Counts until it is stopped, which it may be anywhere.
 pub(crate) async fn run(app: Arc<App>) {
     loop {
-        tokio::time::sleep(COUNT_EVERY).await;
+        for _ in 0..LOOKS {
+            tokio::time::sleep(LOOK_EVERY).await;
+            look(&app);
+        }
         count(&app).await;
     }
 }
 
-/// Writes down what the token did since the last count, if that is more than checkpoints.
+/// Writes down what the token did since the last count, if that is more than checkpoints and the last count is there to stay.
 pub async fn count(app: &App) {
+    look(app);
     let (operations, state_dir) = app.token.operations();
-    if !operations.is_worth_an_entry(state_dir) {
+    operations.adopt(state_dir);
+    if !operations.is_worth_an_entry() {
         return;
     }
-    let events = operations.take(state_dir);
-    match app.log.commit(|_| Step::write(events, ())).await {
-        Ok(_) => operations.written(),
-        Err(error) => {
-            tracing::error!("what the token did could not be logged: {error}");
-            operations.put_back();
+    let step = |_: &Ledger| Step::write(operations.hand_over(), ());
+    let error = match app.log.commit(step).await {
+        Ok(_) => return operations.written(),
+        Err(error) => error,
+    };
+    tracing::error!("what the token did could not be logged under a checkpoint: {error}");
+    match error {
+        // It is written, and the next checkpoint covers it.
+        LogError::Uncovered(_) | LogError::Unwitnessed(_) => {
+            operations.durable(app.log.status().head.size);
+            look(app);
         }
+        _ => operations.put_back(),
     }
+}
+
+/// Writes down the rest and `last`, without waiting for a checkpoint.
+///
+/// # Errors
+/// [`LogError`] when the log does not take it.
+pub(crate) async fn count_last(app: &App, last: Event) -> Result<(), LogError> {
+    look(app);
+    let (operations, state_dir) = app.token.operations();
+    operations.adopt(state_dir);
+    let step = |_: &Ledger| operations.hand_over().into_iter().chain([last]).collect();
+    app.log.note(step).await?;
+    operations.durable(app.log.status().head.size);
+    Ok(())
+}
+
+/// The log is closed: what no checkpoint covers is set aside by the next start, which counts it.
+pub(crate) fn end(app: &App) {
+    look(app);
+    let (operations, _) = app.token.operations();
+    operations.put_back();
+}
+
+/// Forgets what a checkpoint covers. Witnesses need not have seen it: a restart keeps it.
+fn look(app: &App) {
+    let (operations, _) = app.token.operations();
+    operations.covered(app.log.status().checkpointed);
 }

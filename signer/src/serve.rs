@@ -505,17 +505,11 @@ async fn prove(app: Arc<App>) {
 }
 
 async fn close(app: Arc<App>) -> Result<(), StartError> {
-    let (operations, state_dir) = app.token.operations();
-    let mut events = operations.take(state_dir);
-    events.push(service("stopped"));
-    match app.log.note(|_| events).await {
-        Ok(()) => operations.written(),
-        Err(error) => {
-            tracing::error!("the end could not be logged: {error}");
-            operations.put_back();
-        }
+    if let Err(error) = counting::count_last(&app, service("stopped")).await {
+        tracing::error!("the end could not be logged: {error}");
     }
     let closed = app.log.close().await;
+    counting::end(&app);
     if let Some(app) = Arc::into_inner(app) {
         stop_token(app.token).await;
     }

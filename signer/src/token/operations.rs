@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +19,8 @@ use super::TokenError;
 
 /// How each process's file begins: an entry's bytes in hex on each line.
 const FILE: &str = "operations-";
+/// What its name becomes once somebody else counts what it says: nobody finds it a second time.
+const COUNTED: &str = "counted-";
 /// The file's length is a multiple of this; empty lines fill it.
 const PAGE: usize = 1024;
 /// Most names of keys that a worker can fill the log with.
@@ -37,8 +39,9 @@ pub struct Operations(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     counted: Counts,
-    /// Handed out for the log, which has not taken them yet.
-    taken: Counts,
+    /// Handed to the log. Until a checkpoint covers `due` entries a restart may set them aside, and they are counted anew then.
+    logged: Counts,
+    due: Option<u64>,
     /// Asked for, and not answered: as many may be done.
     asked: BTreeMap<String, u64>,
     journal: Option<Journal>,
@@ -70,15 +73,15 @@ impl Operations {
         if state.journal.is_some() {
             return Ok(());
         }
-        let mut random = [0_u8; 8];
-        getrandom::fill(&mut random).map_err(|error| TokenError::Config(error.to_string()))?;
-        let path = state_dir.join(format!("{FILE}{}", hex::encode(random)));
-        let open = || {
-            let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-            file.lock()?;
-            Ok(file)
+        let (path, file) = loop {
+            let mut random = [0_u8; 8];
+            getrandom::fill(&mut random).map_err(|error| TokenError::Config(error.to_string()))?;
+            let path = state_dir.join(format!("{FILE}{}", hex::encode(random)));
+            let made = make(&path).map_err(|error| TokenError::state("make", &path, &error))?;
+            if let Some(file) = made {
+                break (path, file);
+            }
         };
-        let file = open().map_err(|error: io::Error| TokenError::state("make", &path, &error))?;
         state.journal = Some(Journal { path, file, length: 0 });
         state.write();
         Ok(())
@@ -119,40 +122,66 @@ impl Operations {
         }
     }
 
-    /// Whether there is more than checkpoints to write down.
-    #[must_use]
-    pub fn is_worth_an_entry(&self, state_dir: &Path) -> bool {
-        let state = self.lock();
-        let more = |counted: &Counted| counted.keys.keys().any(|(_, key)| key != CHECKPOINT_KEY);
-        state.counted.values().any(|counted| counted.lost > 0 || more(counted))
-            || left_behind(state_dir, &state).next().is_some()
-    }
-
-    /// Everything that is in no entry yet, of this process and of those that ended. Say then whether the log took it:
-    /// [`Operations::written`], [`Operations::put_back`].
-    #[must_use]
-    pub fn take(&self, state_dir: &Path) -> Vec<Event> {
+    /// Takes over what processes left that ended.
+    pub fn adopt(&self, state_dir: &Path) {
         let mut state = self.lock();
-        state.put_back();
         let files: Vec<PathBuf> = left_behind(state_dir, &state).collect();
         for path in files {
             if let Err(error) = state.adopt(&path) {
                 tracing::error!("{} is not counted: {error}", path.display());
             }
         }
-        state.counted.retain(|_, counted| counted.lost > 0 || !counted.keys.is_empty());
-        state.taken = std::mem::take(&mut state.counted);
-        events(&state.taken)
     }
 
-    /// What was taken is in the log.
+    /// Whether there is more than checkpoints to write down, and nothing in the log that may still be set aside.
+    #[must_use]
+    pub fn is_worth_an_entry(&self) -> bool {
+        let state = self.lock();
+        let more = |counted: &Counted| counted.keys.keys().any(|(_, key)| key != CHECKPOINT_KEY);
+        state.logged.is_empty()
+            && state.counted.values().any(|counted| counted.lost > 0 || more(counted))
+    }
+
+    /// Hands everything over that the log has not. Called while the log is locked: whoever stops waiting for the log after
+    /// that cannot make it be written twice. Say then what became of it.
+    #[must_use]
+    pub fn hand_over(&self) -> Vec<Event> {
+        let mut state = self.lock();
+        let mut counted = std::mem::take(&mut state.counted);
+        counted.retain(|_, counted| counted.lost > 0 || !counted.keys.is_empty());
+        let events = events(&counted);
+        merge(&mut state.logged, counted);
+        state.due = None;
+        events
+    }
+
+    /// It is among the log's first `size` entries, and those are on the disk.
+    pub fn durable(&self, size: u64) {
+        self.lock().due = Some(size);
+    }
+
+    /// A checkpoint covers so many: nothing forgets what is among them.
+    pub fn covered(&self, size: u64) {
+        if self.lock().due.is_some_and(|due| due <= size) {
+            self.written();
+        }
+    }
+
+    /// What the log took stays there.
     pub fn written(&self) {
-        self.change(|state| state.taken.clear());
+        self.change(|state| {
+            state.logged.clear();
+            state.due = None;
+        });
     }
 
-    /// It is not.
+    /// The log did not take it, or the log ended and no checkpoint covers it.
     pub fn put_back(&self) {
-        self.change(State::put_back);
+        self.change(|state| {
+            let logged = std::mem::take(&mut state.logged);
+            merge(&mut state.counted, logged);
+            state.due = None;
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -173,19 +202,20 @@ impl State {
         }
     }
 
-    fn put_back(&mut self) {
-        let taken = std::mem::take(&mut self.taken);
-        merge(&mut self.counted, taken);
-    }
-
     /// Takes over what another process left, once that has ended.
     fn adopt(&mut self, path: &Path) -> io::Result<()> {
         let mut file = File::open(path)?;
         if file.try_lock().is_err() {
             return Ok(());
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        // First of all: counted without a trace it raises an alarm, counted twice it would hide somebody.
+        let counted = path.with_file_name(
+            path.file_name().unwrap_or_default().to_string_lossy().replacen(FILE, COUNTED, 1),
+        );
+        fs::rename(path, &counted)?;
+        let text = String::from_utf8_lossy(&bytes);
         for line in text.lines().filter(|line| !line.is_empty()) {
             let entry = hex::decode(line).ok().and_then(|bytes| Entry::decode(&bytes).ok());
             match entry.map(|entry| entry.event) {
@@ -203,7 +233,10 @@ impl State {
             }
         }
         self.write();
-        fs::remove_file(path)
+        if let Err(error) = fs::remove_file(&counted) {
+            tracing::warn!("{} is counted, remove it: {error}", counted.display());
+        }
+        Ok(())
     }
 
     /// In place: a process that is killed leaves this or what was there before. The length changes rarely, which would be one
@@ -211,7 +244,7 @@ impl State {
     fn write(&mut self) {
         let Some(Journal { path, file, length }) = &mut self.journal else { return };
         let mut all = self.counted.clone();
-        merge(&mut all, self.taken.clone());
+        merge(&mut all, self.logged.clone());
         for (serial, asked) in self.asked.iter().filter(|(_, asked)| **asked > 0) {
             let counted = all.entry(serial.clone()).or_default();
             counted.lost = counted.lost.saturating_add(*asked);
@@ -267,6 +300,23 @@ fn events(counts: &Counts) -> Vec<Event> {
     counts.iter().map(event).collect()
 }
 
+/// Makes this file and locks it; `None` where somebody took it for one that was left behind, before it was locked.
+fn make(path: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.lock()?;
+    Ok(is_at(&file, path)?.then_some(file))
+}
+
+/// Whether that is still the file's name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Files of other processes, which may still live.
 fn left_behind(state_dir: &Path, state: &State) -> impl Iterator<Item = PathBuf> {
     let own = state.journal.as_ref().map(|journal| journal.path.clone());
@@ -314,6 +364,14 @@ mod tests {
         Event::TokenOperations { serial: serial.into(), uses, lost }
     }
 
+    /// What an entry would say now.
+    fn shown(operations: &Operations, dir: &Path) -> Vec<Event> {
+        operations.adopt(dir);
+        let events = operations.hand_over();
+        operations.put_back();
+        events
+    }
+
     fn files(dir: &Path) -> usize {
         fs::read_dir(dir).unwrap().count()
     }
@@ -330,27 +388,104 @@ mod tests {
         serving.answered("b", 0, signed(CHECKPOINT_KEY, 1));
         // The other still lives.
         let own = [event("a", "-", [1, 1], 0), event("b", CHECKPOINT_KEY, [1, 1], 0)];
-        assert_eq!(serving.take(dir.path()), own);
+        assert_eq!(shown(&serving, dir.path()), own);
         drop(died);
         // What was asked and not answered may have been done.
         let all = [event("a", "-", [4, 2], 32), event("b", CHECKPOINT_KEY, [1, 1], 0)];
-        assert_eq!(serving.take(dir.path()), all);
+        serving.adopt(dir.path());
+        assert_eq!(serving.hand_over(), all);
         assert_eq!(files(dir.path()), 1);
-        // Taken but not written when it dies.
+        // Handed over but not written when it dies.
         drop(serving);
         let next = Operations::default();
         next.keep_in(dir.path()).unwrap();
-        assert!(next.is_worth_an_entry(dir.path()));
-        assert_eq!(next.take(dir.path()), all);
-        next.put_back();
-        assert_eq!(next.take(dir.path()), all);
+        assert_eq!(shown(&next, dir.path()), all);
+        assert!(next.is_worth_an_entry());
+        assert_eq!(next.hand_over(), all);
         next.written();
-        assert!(next.take(dir.path()).is_empty() && files(dir.path()) == 1);
+        assert!(shown(&next, dir.path()).is_empty() && files(dir.path()) == 1);
         next.answered("b", 0, signed(CHECKPOINT_KEY, 1));
-        assert!(!next.is_worth_an_entry(dir.path()), "the entry's own checkpoint");
+        assert!(!next.is_worth_an_entry(), "the entry's own checkpoint");
         next.asked("b", 5);
         next.lost("b", 5);
-        assert!(next.is_worth_an_entry(dir.path()));
+        assert!(next.is_worth_an_entry());
+    }
+
+    #[test]
+    fn what_the_log_took_is_handed_out_again_only_if_the_log_ends_without_a_checkpoint_over_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let operations = Operations::default();
+        operations.keep_in(dir.path()).unwrap();
+        operations.answered("a", 0, signed("-", 3));
+        assert_eq!(operations.hand_over(), [event("a", "-", [3, 1], 0)]);
+        // Whoever waited for the log was stopped, or the token was away: it is not counted again.
+        operations.answered("a", 0, signed("-", 1));
+        assert!(!operations.is_worth_an_entry());
+        operations.covered(9);
+        operations.durable(9);
+        operations.covered(8);
+        assert!(!operations.is_worth_an_entry());
+        // A start after a kill sets the entry aside, and counts what the file says.
+        let kept = fs::read_dir(dir.path()).unwrap().flatten().next().unwrap().path();
+        let other = tempfile::tempdir().unwrap();
+        fs::copy(kept, other.path().join(format!("{FILE}1"))).unwrap();
+        assert_eq!(shown(&Operations::default(), other.path()), [event("a", "-", [4, 2], 0)]);
+        operations.covered(9);
+        assert!(operations.is_worth_an_entry());
+        let second = [event("a", "-", [1, 1], 0)];
+        assert_eq!(operations.hand_over(), second);
+        operations.covered(9);
+        operations.put_back();
+        assert_eq!(operations.hand_over(), second);
+    }
+
+    #[test]
+    fn a_file_of_another_process_counts_once_and_only_when_that_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let worth = |serving: &Operations| {
+            serving.adopt(dir.path());
+            serving.is_worth_an_entry()
+        };
+        let (alive, serving) = (Operations::default(), Operations::default());
+        alive.keep_in(dir.path()).unwrap();
+        serving.keep_in(dir.path()).unwrap();
+        serving.answered("b", 0, signed(CHECKPOINT_KEY, 1));
+        assert!(!worth(&serving), "the other still lives");
+        // Nothing but damage: no reason for an entry, today or ever.
+        fs::write(dir.path().join(format!("{FILE}1")), [0xff, b'\n', b'x']).unwrap();
+        assert!(!worth(&serving));
+        assert_eq!(files(dir.path()), 2);
+        // What cannot be renamed is not counted, however often it is looked at.
+        let stays = dir.path().join(format!("{FILE}2"));
+        let died = Operations::default();
+        let elsewhere = tempfile::tempdir().unwrap();
+        died.keep_in(elsewhere.path()).unwrap();
+        died.answered("a", 0, signed("-", 3));
+        fs::copy(fs::read_dir(elsewhere.path()).unwrap().flatten().next().unwrap().path(), &stays)
+            .unwrap();
+        let obstacle = dir.path().join(format!("{COUNTED}2"));
+        fs::create_dir(&obstacle).unwrap();
+        for _ in 0..2 {
+            assert!(!worth(&serving));
+        }
+        fs::remove_dir(&obstacle).unwrap();
+        assert!(worth(&serving) && !stays.exists());
+        let all = [event("a", "-", [3, 1], 0), event("b", CHECKPOINT_KEY, [1, 1], 0)];
+        assert_eq!(shown(&serving, dir.path()), all);
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_before_it_was_locked_is_not_counted_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(format!("{FILE}1"));
+        let file = make(&path).unwrap().unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        // As whoever adopts it does: moved, then removed; or another made in its place.
+        let moved = dir.path().join(format!("{COUNTED}1"));
+        fs::rename(&path, &moved).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
+        fs::write(&path, "").unwrap();
+        assert!(!is_at(&file, &path).unwrap());
     }
 
     #[test]
@@ -361,7 +496,7 @@ mod tests {
             operations.answered("a", 0, signed(&name, 1));
         }
         let dir = tempfile::tempdir().unwrap();
-        let events = operations.take(dir.path());
+        let events = shown(&operations, dir.path());
         let Event::TokenOperations { uses, lost, .. } = &events[0] else { panic!() };
         assert_eq!((uses.len(), *lost), (KEYS_MAX, 512));
         assert!(uses.iter().all(|of| of.key.len() == 64 && !of.key.contains('\u{1b}')));

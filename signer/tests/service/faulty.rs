@@ -16,6 +16,7 @@ use signer::token::{Operations, Token};
 use tonic::Code;
 
 use crate::common::{Coin, Knobs, coin, header, own, psbt};
+use crate::failing::kill_workers;
 use crate::house::{House, said, until};
 use crate::sweeping::verify;
 use crate::token::PROGRAMS;
@@ -104,6 +105,55 @@ async fn every_operation_of_the_module_is_in_the_log_until_somebody_else_uses_a_
         sweep(&house, 2).await.unwrap();
         house.close().await;
     }
+}
+
+/// Sums of the log, as entries.
+async fn counts(house: &House) -> usize {
+    let counted = |entry: &&Entry| matches!(entry.event, Event::TokenOperations { .. });
+    house.entries(0).await.iter().filter(counted).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_token_did_is_counted_once_also_while_it_is_away_and_when_the_signer_ends() {
+    let (mut house, folder) = faulty().await;
+    let opened = opened(&house, &folder).await;
+    // It ends while the count waits for its checkpoint.
+    sweep(&house, 0).await.unwrap();
+    let before = (house.log_size(), counts(&house).await);
+    rule(&folder, "C_Sign always delay=1500\n");
+    let app = house.app();
+    let counting = tokio::spawn(async move { counting::count(&app).await });
+    until("the count to be written", || house.log_size() > before.0).await;
+    counting.abort();
+    assert!(counting.await.unwrap_err().is_cancelled(), "it waits for the token");
+    fs::remove_file(folder.join("rules")).unwrap();
+    house.close().await;
+    let said = reconcile(&house, &folder, &opened).await.unwrap();
+    assert!(said.ends_with("Every operation is accounted for.\n"), "{said}");
+
+    // Three counts while the token is away.
+    house.open().await;
+    sweep(&house, 1).await.unwrap();
+    let before = counts(&house).await;
+    let tokens = house.folder().join("state").join("softhsm");
+    let aside = house.folder().join("softhsm-aside");
+    fs::rename(&tokens, &aside).unwrap();
+    kill_workers(&house);
+    for _ in 0..3 {
+        counting::count(&house.app()).await;
+        assert_eq!(counts(&house).await, before + 1);
+    }
+    fs::rename(&aside, &tokens).unwrap();
+    let app = house.app();
+    until("the token to come back", || app.problem().is_none()).await;
+    drop(app);
+    sweep(&house, 2).await.unwrap();
+    // Covered by now: what came after is worth another.
+    counting::count(&house.app()).await;
+    assert_eq!(counts(&house).await, before + 2);
+    house.close().await;
+    let said = reconcile(&house, &folder, &opened).await.unwrap();
+    assert!(said.ends_with("Every operation is accounted for.\n"), "{said}");
 }
 
 pub(crate) fn rule(folder: &std::path::Path, text: &str) {

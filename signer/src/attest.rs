@@ -222,7 +222,8 @@ async fn sign_root(
         tracing::error!("a logged batch of attestations is not what this signer derives");
         return Err(missing(0));
     }
-    let signature = app.token.statement(StatementKey::Attestation, &statement(root)).await?;
+    let signature =
+        app.token.statement(app.log.lease(), StatementKey::Attestation, &statement(root)).await?;
     let step = |ledger: &Ledger| match ledger.attested().by_root(root) {
         Some(Batch { signature: None, .. }) => {
             let event = Event::AttestationSigned { root: *root, signature: signature.to_vec() };

@@ -12,7 +12,7 @@ use policy::names::WalletName;
 use tokio::time::Instant;
 
 use crate::ledger::Ledger;
-use crate::log::{Log, LogError};
+use crate::log::{Lease, Log, LogError};
 use crate::records::{Records, RecordsError};
 use crate::token::{ProofJob, Token, TokenError};
 use crate::wallets::{OwnKey, ScriptKind, Wallet, Wallets};
@@ -39,7 +39,7 @@ pub async fn run(
     let mut branches = unfinished(&log, &wallets);
     let mut wait = BACK_OFF.0;
     while let Some(mut branch) = branches.pop_front() {
-        match branch.step(&token).await {
+        match branch.step(&token, log.lease()).await {
             Ok(()) => wait = BACK_OFF.0,
             Err(trouble) => {
                 let wallet = branch.wallet.name();
@@ -113,11 +113,11 @@ fn unfinished(log: &Log<Ledger>, wallets: &Wallets) -> VecDeque<Branch> {
 
 impl Branch {
     /// Proves the next few records.
-    async fn step(&mut self, token: &Token) -> Result<(), Trouble> {
+    async fn step(&mut self, token: &Token, lease: &Lease) -> Result<(), Trouble> {
         let (wallet, bundle, change) = (Arc::clone(&self.wallet), self.bundle, self.change);
         let range = self.below..self.count.min(self.below.saturating_add(BATCH));
         if let Some(probes) = probes(&wallet, &bundle, change)? {
-            let verdicts = token.prove(probes).await?;
+            let verdicts = token.prove(lease, probes).await?;
             match verdicts.into_iter().find_map(Result::err) {
                 None => self.below = self.count,
                 Some(reason) => self.failed = Some(reason),
@@ -126,7 +126,7 @@ impl Branch {
         }
         let reading = move || read(&wallet, &bundle, change, range);
         let (jobs, damaged) = tokio::task::spawn_blocking(reading).await??;
-        for proof in token.prove(jobs).await? {
+        for proof in token.prove(lease, jobs).await? {
             if let Err(reason) = proof {
                 self.failed = Some(reason);
                 return Ok(());

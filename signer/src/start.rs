@@ -24,7 +24,7 @@ use crate::gate::Gate;
 use crate::governing::{InForce, in_force};
 use crate::keys::Kin;
 use crate::ledger::Ledger;
-use crate::log::{CheckpointSigner, Clock, Log, LogError, Settings, Step, Store, Witnesses};
+use crate::log::{CheckpointSigner, Clock, Lease, Log, LogError, Settings, Step, Store, Witnesses};
 use crate::metrics::Tally;
 use crate::officers::doubt;
 use crate::officers::notices::Notices;
@@ -330,7 +330,7 @@ async fn open_witnessed_log(
     let settings = Settings {
         checkpoint_key: keys.checkpoint,
         state_dir: config.state_dir.clone(),
-        signer: Arc::new(Checkpointer(Arc::clone(token))),
+        signer: Arc::new(Checkpointer(Arc::clone(token), store.lease().clone())),
         clock,
         checkpoint_retry: CHECKPOINT_RETRY,
         audit_every: AUDIT_EVERY,
@@ -414,8 +414,8 @@ pub async fn note_waived(log: &Log<Ledger>, waived: Vec<Event>) -> Result<(), St
     Ok(())
 }
 
-/// Signs checkpoints with the token's checkpoint key.
-struct Checkpointer(Arc<Token>);
+/// Signs checkpoints with the token's checkpoint key, as long as the log is ours.
+struct Checkpointer(Arc<Token>, Lease);
 
 impl CheckpointSigner for Checkpointer {
     fn sign<'a>(
@@ -423,7 +423,7 @@ impl CheckpointSigner for Checkpointer {
         text: &'a [u8],
     ) -> Pin<Box<dyn Future<Output = Result<[u8; 64], String>> + Send + 'a>> {
         Box::pin(async move {
-            let signed = self.0.statement(StatementKey::Checkpoint, text).await;
+            let signed = self.0.statement(&self.1, StatementKey::Checkpoint, text).await;
             signed.map_err(|error| error.to_string())
         })
     }

@@ -96,7 +96,8 @@ pub async fn attest(
         attributes: described.attributes,
     };
     let text = statement.encode()?;
-    let signature = token.statement(StatementKey::Attestation, text.as_bytes()).await?;
+    let signature =
+        token.statement(log.lease(), StatementKey::Attestation, text.as_bytes()).await?;
     Ok(statement.document(&signature)?)
 }
 

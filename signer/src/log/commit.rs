@@ -80,6 +80,8 @@ pub struct Status {
     pub checkpointed: u64,
     /// Why nothing is signed any more.
     pub stopped: Option<String>,
+    /// For how many seconds the database has taken no sign of life, if for longer than the lease holds.
+    pub lapsed: Option<u64>,
     /// Why the newest entries are not covered, and nothing is granted.
     pub checkpoint_problem: Option<String>,
     /// Why they are covered, and too few witnesses have seen that.
@@ -247,10 +249,16 @@ impl<S: Fold> Log<S> {
             head: *self.head.borrow(),
             checkpointed,
             stopped: self.health.stopped().map(str::to_owned),
+            lapsed: self.lease.lapsed(),
             checkpoint_problem,
             witness_problem,
             groups: self.health.groups(),
         }
+    }
+
+    /// For how long this process may take the log for its own.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// Done once another signer took the log over, or may have: then this process has nothing to do any more.

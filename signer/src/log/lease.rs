@@ -42,7 +42,7 @@ impl Lease {
     }
 
     /// From a sign of life on that this process set out to give at `begun`.
-    pub(super) fn since(begun: Duration) -> Self {
+    pub(crate) fn since(begun: Duration) -> Self {
         Self(Some(Arc::new(watch::Sender::new(until(begun)))))
     }
 
@@ -57,7 +57,7 @@ impl Lease {
     }
 
     /// No share holds any more; whether somebody else took the log over.
-    pub(super) fn end(&self, overtaken: bool) {
+    pub(crate) fn end(&self, overtaken: bool) {
         let Some(state) = &self.0 else { return };
         let ended = |state: &mut State| {
             if matches!(state, State::Until(_)) {

@@ -138,7 +138,7 @@ impl Store {
     }
 
     /// For how long this process may take the log for its own.
-    pub(super) fn lease(&self) -> &Lease {
+    pub(crate) fn lease(&self) -> &Lease {
         &self.lease
     }
 

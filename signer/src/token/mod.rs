@@ -87,10 +87,8 @@ impl Token {
         if permit.digest() != jobs.digest() {
             return Err(TokenError::PermitMismatch);
         }
-        let (request, lease) = (permit.request().0, permit.lease());
-        // A process that stood still asks for nothing before it knows that the log is still its own.
-        lease.hold().await.map_err(|Over| not_ours())?;
-        let (jobs, lease) = (jobs.into_jobs(), lease.clone());
+        let (request, lease) = (permit.request().0, held(permit.lease()).await?);
+        let jobs = jobs.into_jobs();
         let each = |position, outcome: verify::Outcome| outcome.signature(position);
         self.pool.sign(Lane::Requests, request, lease, jobs, each).await
     }
@@ -100,15 +98,19 @@ impl Token {
     ///
     /// # Errors
     /// [`TokenError`] when the token could not be asked; then nothing is known about any of the records.
-    pub async fn prove(&self, jobs: Vec<ProofJob>) -> Result<Vec<Result<(), String>>, TokenError> {
+    pub(crate) async fn prove(
+        &self,
+        lease: &Lease,
+        jobs: Vec<ProofJob>,
+    ) -> Result<Vec<Result<(), String>>, TokenError> {
         let jobs: Vec<Job> = jobs.into_iter().map(ProofJob::into_job).collect();
-        let mut verdicts = self.prove_once(jobs.clone()).await?;
+        let mut verdicts = self.prove_once(lease, jobs.clone()).await?;
         // A verdict against a record is written down for good, so the token is asked twice.
         let bad = |verdict: &Result<(), String>| verdict.is_err();
         let again = jobs.iter().zip(&verdicts).filter(|(_, verdict)| bad(verdict));
         let again: Vec<Job> = again.map(|(job, _)| job.clone()).collect();
         if !again.is_empty() {
-            let second = self.prove_once(again).await?;
+            let second = self.prove_once(lease, again).await?;
             for (verdict, second) in verdicts.iter_mut().filter(|verdict| bad(verdict)).zip(second)
             {
                 *verdict = second;
@@ -117,22 +119,28 @@ impl Token {
         Ok(verdicts)
     }
 
-    async fn prove_once(&self, jobs: Vec<Job>) -> Result<Vec<Result<(), String>>, TokenError> {
-        let (lane, lease) = (Lane::Proofs, Lease::forever());
+    async fn prove_once(
+        &self,
+        lease: &Lease,
+        jobs: Vec<Job>,
+    ) -> Result<Vec<Result<(), String>>, TokenError> {
+        let (lane, lease) = (Lane::Proofs, held(lease).await?);
         self.pool.sign(lane, [0; 16], lease, jobs, |_, outcome| Ok(outcome.proof())).await
     }
 
     /// Signs a statement with one of the token's own Ed25519 keys; verified before it is returned. The first
-    /// line of `message` must say what it is, so that no statement can pass for another.
+    /// line of `message` must say what it is, so that no statement can pass for another. The lease is that of the log it
+    /// rests on.
     ///
     /// # Errors
     /// [`TokenError`] when the token could not be asked or its answer does not verify.
-    pub async fn statement(
+    pub(crate) async fn statement(
         &self,
+        lease: &Lease,
         key: StatementKey,
         message: &[u8],
     ) -> Result<[u8; 64], TokenError> {
-        self.pool.statement(key, message).await
+        self.pool.statement(held(lease).await?, key, message).await
     }
 
     /// What the token did and the log does not say, and the folder of what waits for that.
@@ -190,6 +198,13 @@ impl Token {
         // A panic in there has been reported by the runtime; there is nothing left to stop.
         let _ = tokio::task::spawn_blocking(move || pool.stop()).await;
     }
+}
+
+/// A share in the lease once it holds: a process that stood still asks for nothing before it knows that the log is still its
+/// own.
+async fn held(lease: &Lease) -> Result<Lease, TokenError> {
+    lease.hold().await.map_err(|Over| not_ours())?;
+    Ok(lease.clone())
 }
 
 /// What was to be signed rests on a log that may be another signer's by now.

@@ -90,13 +90,14 @@ impl Pool {
     /// Signs one statement; the worker's thread has verified it.
     pub(super) async fn statement(
         &self,
+        lease: Lease,
         key: StatementKey,
         message: &[u8],
     ) -> Result<[u8; 64], TokenError> {
         if message.len() > token_wire::STATEMENT_BYTES_MAX {
             return Err(TokenError::StatementTooLong(message.len()));
         }
-        let answer = self.shared.queue.push_statement(key, message.to_vec())?;
+        let answer = self.shared.queue.push_statement(key, message.to_vec(), lease)?;
         Ok(answer.await.map_err(|_| stopped())??.to_bytes())
     }
 

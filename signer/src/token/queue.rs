@@ -103,13 +103,14 @@ impl Queue {
         Ok(answers)
     }
 
-    /// Queues one statement.
+    /// Queues one statement, to be handed to the token only while the lease holds.
     pub(super) fn push_statement(
         &self,
         key: StatementKey,
         message: Vec<u8>,
+        lease: Lease,
     ) -> Result<oneshot::Receiver<Result<RawSignature, TokenError>>, TokenError> {
-        let (statement, answer) = Statement::new(key, message);
+        let (statement, answer) = Statement::new(key, message, lease);
         let mut state = self.lock();
         state.accepts()?;
         if state.statements.len() >= STATEMENTS_MAX {

@@ -64,6 +64,8 @@ pub(super) type Answer = Result<(usize, Outcome), TokenError>;
 pub(super) struct Statement {
     pub(super) key: StatementKey,
     pub(super) message: Vec<u8>,
+    /// What it rests on.
+    pub(super) lease: Lease,
     attempts: usize,
     to: oneshot::Sender<Result<RawSignature, TokenError>>,
 }
@@ -138,9 +140,10 @@ impl Statement {
     pub(super) fn new(
         key: StatementKey,
         message: Vec<u8>,
+        lease: Lease,
     ) -> (Self, oneshot::Receiver<Result<RawSignature, TokenError>>) {
         let (to, from) = oneshot::channel();
-        (Self { key, message, attempts: 0, to }, from)
+        (Self { key, message, lease, attempts: 0, to }, from)
     }
 
     pub(super) fn answer(self, answer: Result<RawSignature, TokenError>) {
@@ -149,6 +152,14 @@ impl Statement {
 }
 
 impl Work {
+    /// Whether the log that it rests on is still its own.
+    pub(super) fn holds(&self) -> bool {
+        match self {
+            Self::Sign(batch) => batch.lease.holds(),
+            Self::Statement(statement) => statement.lease.holds(),
+        }
+    }
+
     /// Notes that a worker did not answer, and says how many have not.
     pub(super) fn missed(&mut self) -> usize {
         let attempts = match self {

@@ -293,13 +293,11 @@ impl Worker {
 
 /// The work, unless it rests on a log that may be another signer's by now: then nothing is signed.
 fn in_lease(work: Work) -> Option<Work> {
-    match work {
-        Work::Sign(batch) if !batch.lease.holds() => {
-            batch.fail(not_ours());
-            None
-        }
-        work => Some(work),
+    if work.holds() {
+        return Some(work);
     }
+    work.fail(not_ours());
+    None
 }
 
 /// All jobs of a batch are of one request and so of one wallet, whose keys are all kept in the same way. Should they

@@ -268,7 +268,7 @@ async fn an_attribute_that_changes_stops_the_token_until_it_is_right_again() {
     until("it is noticed", || token.problem().is_some_and(named)).await;
     let error = sign_all(&token, &children).await.unwrap_err();
     assert!(matches!(&error, TokenError::Keys(text) if named(text.clone())), "{error}");
-    assert!(token.statement(StatementKey::Checkpoint, b"x\n").await.is_err());
+    assert!(token.statement(&Lease::forever(), StatementKey::Checkpoint, b"x\n").await.is_err());
     // Not after a restart either.
     test.refused_for_its_keys().await;
     test.no_fault();

@@ -26,7 +26,7 @@ use super::{
     Job, KeySource, ProofJob, SigningJobs, StatementKey, ToSign, Token, TokenConfig, TokenError,
     TokenKeys, WrappedBy,
 };
-use crate::log::DurablePermit;
+use crate::log::{DurablePermit, Lease};
 
 /// A SoftHSM token and a state directory, gone with this value.
 struct TestToken {

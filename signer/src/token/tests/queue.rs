@@ -77,7 +77,8 @@ fn requests_take_turns() {
 fn statements_come_first() {
     let queue = Queue::new(1, 1_000);
     let _jobs = queue.push(Lane::Requests, [1; 16], jobs(1)).unwrap();
-    let _statement = queue.push_statement(StatementKey::Checkpoint, vec![1]).unwrap();
+    let _statement =
+        queue.push_statement(StatementKey::Checkpoint, vec![1], Lease::forever()).unwrap();
     assert!(matches!(take(&queue), Work::Statement(_)));
     assert!(matches!(take(&queue), Work::Sign(_)));
 }
@@ -95,7 +96,8 @@ fn work_given_back_goes_to_another_worker_until_enough_is_enough() {
         matches!(answers.try_recv(), Ok(Err(TokenError::Unavailable(why))) if why == "it died")
     );
 
-    let mut answer = queue.push_statement(StatementKey::Checkpoint, vec![1]).unwrap();
+    let mut answer =
+        queue.push_statement(StatementKey::Checkpoint, vec![1], Lease::forever()).unwrap();
     for _ in 0..workers + 2 {
         queue.give_back(take(&queue), "it died");
     }
@@ -111,7 +113,10 @@ fn nobody_waits_for_a_token_that_is_down() {
     queue.set_down(&why);
     assert_eq!(waiting.try_recv().unwrap().err(), Some(why.clone()));
     assert_eq!(queue.push(Lane::Requests, [1; 16], jobs(1)).err(), Some(why.clone()));
-    assert_eq!(queue.push_statement(StatementKey::Checkpoint, Vec::new()).err(), Some(why));
+    assert_eq!(
+        queue.push_statement(StatementKey::Checkpoint, Vec::new(), Lease::forever()).err(),
+        Some(why)
+    );
     queue.give_back(under_way, "it died");
     assert_eq!(queue.waiting(), 0);
     queue.set_up();

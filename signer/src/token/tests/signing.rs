@@ -1,5 +1,6 @@
 //! What the token is for: signatures that verify, exactly the calls they need, each in its turn.
 
+use super::super::work::Lane;
 use super::*;
 
 #[tokio::test]
@@ -64,7 +65,7 @@ async fn records_are_proven_and_bad_ones_told_apart() {
     damaged[7] ^= 1;
     let public_key = children[4].secret.public_key(SECP256K1);
     jobs[4] = ProofJob::new(&[5; 32], false, 4, (WrappedBy::OaepSha1, damaged.into()), public_key);
-    let proofs = token.prove(jobs).await.unwrap();
+    let proofs = token.prove(&Lease::forever(), jobs).await.unwrap();
     let good: Vec<bool> = proofs.iter().map(Result::is_ok).collect();
     assert_eq!(good, [true, true, false, true, false, true]);
     assert!(proofs[2].as_ref().unwrap_err().contains("not the record's key"));
@@ -99,16 +100,16 @@ async fn statements_are_verified_before_they_leave() {
     for (key, public) in
         [(StatementKey::Attestation, keys.attestation), (StatementKey::Checkpoint, keys.checkpoint)]
     {
-        let signature = token.statement(key, message).await.unwrap();
+        let signature = token.statement(&Lease::forever(), key, message).await.unwrap();
         let public = ed25519_dalek::VerifyingKey::from_bytes(&public).unwrap();
         let signature = ed25519_dalek::Signature::from_bytes(&signature);
         public.verify_strict(message, &signature).unwrap();
     }
     let long = vec![0; token_wire::STATEMENT_BYTES_MAX + 1];
-    let refused = token.statement(StatementKey::Checkpoint, &long).await;
+    let refused = token.statement(&Lease::forever(), StatementKey::Checkpoint, &long).await;
     assert_eq!(refused, Err(TokenError::StatementTooLong(long.len())));
     test.fault("C_Sign once flip");
-    let lie = token.statement(StatementKey::Checkpoint, message).await;
+    let lie = token.statement(&Lease::forever(), StatementKey::Checkpoint, message).await;
     assert_eq!(lie, Err(TokenError::WrongStatement(StatementKey::Checkpoint)));
     assert!(token.problem().unwrap().contains("checkpoint key"));
 }
@@ -123,11 +124,11 @@ async fn requests_and_statements_go_before_proofs() {
         (0..2_000).map(|at| children[at % 20].proof(u32::try_from(at).unwrap())).collect();
     let proving = tokio::spawn({
         let token = Arc::clone(&token);
-        async move { token.prove(proofs).await }
+        async move { token.prove(&Lease::forever(), proofs).await }
     });
     let before = token.counters().await.unwrap().unwraps;
     sign_all(&token, &children).await.unwrap();
-    token.statement(StatementKey::Attestation, b"now\n").await.unwrap();
+    token.statement(&Lease::forever(), StatementKey::Attestation, b"now\n").await.unwrap();
     let after = token.counters().await.unwrap().unwraps;
     assert!(!proving.is_finished());
     // Ours, and the proof batches that were under way or fitted in while we counted.
@@ -200,4 +201,32 @@ async fn workers_may_be_started_by_somebody_else() {
     assert_eq!(test.workers().len(), 2);
     token.stop().await;
     until("they end with the line", || test.workers().is_empty()).await;
+}
+
+/// A signer that stood still and lost its log asks the token for nothing that was queued before, of whatever kind.
+#[tokio::test]
+async fn without_a_lease_the_token_signs_neither_statements_nor_proofs() {
+    let test = TestToken::bare();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 1);
+    let token = test.start().await;
+    let signs = token.counters().await.unwrap().signs;
+    let ours = |error: TokenError| assert!(error.to_string().contains("lease"), "{error}");
+    // Queued while it held, and taken by a worker when it did not any more.
+    let lapsed = Lease::since(Duration::ZERO);
+    let job = || vec![children[0].proof(0).into_job()];
+    for key in [StatementKey::Checkpoint, StatementKey::Attestation] {
+        ours(token.pool.statement(lapsed.clone(), key, b"x\n").await.unwrap_err());
+    }
+    for lane in [Lane::Proofs, Lane::Requests] {
+        let asked = token.pool.sign(lane, [0; 16], lapsed.clone(), job(), |_, _| Ok(()));
+        ours(asked.await.unwrap_err());
+    }
+    // Asked for when the log was another's already.
+    lapsed.end(true);
+    ours(token.statement(&lapsed, StatementKey::Attestation, b"x\n").await.unwrap_err());
+    ours(token.prove(&lapsed, vec![children[0].proof(0)]).await.unwrap_err());
+    assert_eq!(token.counters().await.unwrap().signs, signs);
+    assert!(token.problem().is_none());
+    sign_all(&token, &children).await.unwrap();
 }

@@ -56,7 +56,7 @@ async fn a_standby_does_the_work_of_a_token_that_is_gone() {
     }
     for _ in 0..5 {
         sign_all(&token, &children).await.unwrap();
-        token.statement(StatementKey::Checkpoint, b"x\n").await.unwrap();
+        token.statement(&Lease::forever(), StatementKey::Checkpoint, b"x\n").await.unwrap();
     }
     until("it is said", || token.warning().is_some_and(|text| text.contains("breaker"))).await;
     assert_eq!(token.problem(), None);

@@ -121,8 +121,12 @@ async fn a_token_that_signed_wrongly_is_not_used_again_until_a_person_says_so() 
     };
     assert!(token.problem().unwrap().contains("did not verify"));
     assert!(distrusted(&sign_all(&token, &children).await.unwrap_err()));
-    assert!(distrusted(&token.statement(StatementKey::Checkpoint, b"x\n").await.unwrap_err()));
-    assert!(distrusted(&token.prove(vec![children[0].proof(0)]).await.unwrap_err()));
+    assert!(distrusted(
+        &token.statement(&Lease::forever(), StatementKey::Checkpoint, b"x\n").await.unwrap_err()
+    ));
+    assert!(distrusted(
+        &token.prove(&Lease::forever(), vec![children[0].proof(0)]).await.unwrap_err()
+    ));
     // Also with new workers, and after a restart.
     for pid in test.workers() {
         TestToken::signal(pid, "-KILL");
@@ -148,9 +152,11 @@ async fn a_wrong_statement_is_not_released_either() {
     test.init().await;
     let token = test.start().await;
     test.fault("C_Sign once flip");
-    let error = token.statement(StatementKey::Checkpoint, b"x\n").await.unwrap_err();
+    let error =
+        token.statement(&Lease::forever(), StatementKey::Checkpoint, b"x\n").await.unwrap_err();
     assert_eq!(error, TokenError::WrongStatement(StatementKey::Checkpoint));
-    let error = token.statement(StatementKey::Checkpoint, b"x\n").await.unwrap_err();
+    let error =
+        token.statement(&Lease::forever(), StatementKey::Checkpoint, b"x\n").await.unwrap_err();
     assert!(matches!(error, TokenError::Distrusted(_)), "{error}");
     token.stop().await;
     assert!(matches!(test.refusal().await, TokenError::Distrusted(_)));
@@ -164,9 +170,9 @@ async fn a_record_gets_a_second_look() {
     let token = test.start().await;
     // A record is condemned by two wrong signatures, not by one.
     test.fault("C_Sign once flip");
-    assert_eq!(token.prove(vec![children[0].proof(0)]).await, Ok(vec![Ok(())]));
+    assert_eq!(token.prove(&Lease::forever(), vec![children[0].proof(0)]).await, Ok(vec![Ok(())]));
     test.fault("C_Sign always flip");
-    assert!(token.prove(vec![children[0].proof(0)]).await.unwrap()[0].is_err());
+    assert!(token.prove(&Lease::forever(), vec![children[0].proof(0)]).await.unwrap()[0].is_err());
     test.no_fault();
     // It may be the record's fault as well: the token is not.
     sign_all(&token, &children).await.unwrap();
@@ -184,7 +190,10 @@ async fn a_passing_error_of_the_token_fails_no_request_and_no_record() {
         for call in ["C_UnwrapKey", "C_SignInit", "C_Sign", "C_DestroyObject"] {
             test.fault(&format!("{call} once {error}"));
             sign_all(&token, &children).await.unwrap();
-            assert_eq!(token.prove(vec![children[0].proof(0)]).await, Ok(vec![Ok(())]));
+            assert_eq!(
+                token.prove(&Lease::forever(), vec![children[0].proof(0)]).await,
+                Ok(vec![Ok(())])
+            );
         }
     }
     assert_eq!(test.faults().len(), 16, "each fault happened, once");
@@ -208,7 +217,7 @@ async fn a_token_that_goes_away_is_said_so_and_found_again() {
     // While it is away nobody waits for long.
     let began = Instant::now();
     assert!(sign_all(&token, &children).await.is_err());
-    assert!(token.statement(StatementKey::Checkpoint, b"x\n").await.is_err());
+    assert!(token.statement(&Lease::forever(), StatementKey::Checkpoint, b"x\n").await.is_err());
     assert!(began.elapsed() < Duration::from_secs(40));
     fs::rename(&away, &here).unwrap();
     let end = Instant::now() + Duration::from_secs(120);

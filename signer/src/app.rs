@@ -124,6 +124,12 @@ impl App {
             let why = log.witness_problem?;
             Some(format!("too few witnesses have seen the log, so nothing is let out: {why}"))
         };
+        let lapsed = log.lapsed.map(|seconds| {
+            format!(
+                "the log's database has taken no sign of life from this signer for {seconds} seconds: until it does, nothing is signed"
+            )
+        });
+        let stopped = stopped.or(lapsed);
         stopped.or_else(|| self.token.problem()).or_else(uncovered).or_else(unwitnessed)
     }
 

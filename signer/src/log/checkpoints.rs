@@ -176,12 +176,19 @@ impl Checkpoints {
         let note = checkpoint.note(&self.key, &signature);
         Checkpoint::open(&note, &self.origin, &self.key).map_err(|error| error.to_string())?;
         self.lease.hold().await.map_err(|_| "the log stopped".to_owned())?;
-        // Both at once, and both waited for: a file still being written must not overtake a later one.
-        let (stored, kept) = tokio::join!(
-            self.store(head.size, note.clone()),
-            high_water::write(self.state_dir.clone(), note.clone())
-        );
-        stored?;
+        // Either way both are waited for: a file still being written must not overtake a later one.
+        let store = self.store(head.size, note.clone());
+        let keep = high_water::write(self.state_dir.clone(), note.clone());
+        let kept = if self.lease.is_forever() {
+            let (stored, kept) = tokio::join!(store, keep);
+            stored?;
+            kept
+        } else {
+            // Another signer goes on from what the database has. If this folder knew more than that, this signer would
+            // take the other's log for an edited one, and could never take over again.
+            store.await?;
+            keep.await
+        };
         kept.map_err(|error| error.to_string())?;
         *self.kept() = Some((head, note.clone()));
         Ok(note)

@@ -13,6 +13,8 @@ use super::store::{self, Store};
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long the holder's session may take to end once it was told to.
 const END_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the database may take for one answer: a connection that is dead says nothing at all, also not that.
+const ANSWER_SECONDS: u64 = 5;
 /// After which a database that is away is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -64,16 +66,16 @@ pub async fn stand_by(url: &str) -> Result<Store, StoreError> {
 }
 
 async fn watch(url: &str) -> Result<Store, StoreError> {
-    let mut connection = store::connect_postgres(url).await?;
-    store::make_postgres(&mut connection).await?;
-    let mut seen = look(&mut connection).await?;
+    let mut connection = in_time(store::connect_postgres(url)).await?;
+    in_time(store::make_postgres(&mut connection)).await?;
+    let mut seen = in_time(look(&mut connection)).await?;
     // After the answer: what it shows was shown before.
     let mut since = since_boot();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         // Before the question: a standby that itself stood still must not count that.
         let asked = since_boot();
-        let now = look(&mut connection).await?;
+        let now = in_time(look(&mut connection)).await?;
         if now != seen {
             (seen, since) = (now, since_boot());
             continue;
@@ -88,18 +90,31 @@ async fn watch(url: &str) -> Result<Store, StoreError> {
         );
         // Its session may hold locks on rows, too, in the middle of a write.
         if seen.session != 0 {
-            let end = sqlx::query(END_SESSION).bind(seen.session);
-            end.execute(&mut connection).await.map_err(store::failed)?;
+            in_time(end_session(&mut connection, seen.session)).await?;
         }
-        if store::lock_within(&mut connection, END_PATIENCE).await?
-            && let Some(begun) = take(&mut connection, seen).await?
+        // Asks again and again, and gives up by itself before the time is over.
+        if in_time(store::lock_within(&mut connection, END_PATIENCE)).await?
+            && let Some(begun) = in_time(take(&mut connection, seen)).await?
         {
             tracing::info!("this standby takes the log over");
-            return Store::taken(connection, begun).await;
+            return in_time(Store::taken(connection, begun)).await;
         }
         // It came back meanwhile, or another standby was first.
-        (seen, since) = (look(&mut connection).await?, since_boot());
+        (seen, since) = (in_time(look(&mut connection)).await?, since_boot());
     }
+}
+
+/// One step with the database. After one that took too long everything begins anew on another connection, also the silence:
+/// nothing is concluded from what nobody answered.
+async fn in_time<T>(step: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS), step)
+        .await
+        .unwrap_or(Err(StoreError::Slow(ANSWER_SECONDS)))
+}
+
+async fn end_session(connection: &mut PgConnection, session: i64) -> Result<(), StoreError> {
+    let end = sqlx::query(END_SESSION).bind(session).execute(connection).await;
+    end.map(drop).map_err(store::failed)
 }
 
 async fn look(connection: &mut PgConnection) -> Result<Signs, StoreError> {

@@ -24,7 +24,7 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How long entries wait for the note of a checkpoint that is being made; a token that takes longer must not keep refusals
 /// from being written.
 const NOTE_WAIT: Duration = Duration::from_millis(50);
-/// How long the database may take for one group before the log stops.
+/// How long the database may take for one group, or to read something, before the log stops.
 const WRITE_SECONDS_MAX: u64 = 30;
 
 /// How long the durable log is, and its root.
@@ -266,13 +266,13 @@ async fn write_all(
             Message::Read { seq, found } => {
                 // What was queued before is written first: whoever asks may have seen it in the state.
                 group.write(store, history, head, health).await?;
-                let _ = found.send(store.entry(seq).await);
+                let _ = found.send(read_in_time(health, store.entry(seq)).await?);
             }
             Message::Page { from, most, found } => {
-                let _ = found.send(store.page(from, most).await);
+                let _ = found.send(read_in_time(health, store.page(from, most)).await?);
             }
             Message::Leaves { block, found } => {
-                let _ = found.send(store.leaves(block).await);
+                let _ = found.send(read_in_time(health, store.leaves(block)).await?);
             }
             Message::Cosigned { size, note } => *cosigned = Some((size, note)),
             Message::Close { closed } => {
@@ -393,4 +393,15 @@ async fn in_time<T>(
         .await
         .unwrap_or(Err(StoreError::Slow(WRITE_SECONDS_MAX)));
     done.map_err(|error| health.fail(error))
+}
+
+/// Waits for what was to be read. A failure is told to whoever asked; but a database that hangs stops the log here too: the
+/// writer that waits for it shows no sign of life, and nobody would know.
+async fn read_in_time<T>(
+    health: &Health,
+    read: impl Future<Output = Result<T, StoreError>>,
+) -> Result<Result<T, StoreError>, StoreError> {
+    tokio::time::timeout(Duration::from_secs(WRITE_SECONDS_MAX), read)
+        .await
+        .map_err(|_| health.fail(StoreError::Slow(WRITE_SECONDS_MAX)))
 }

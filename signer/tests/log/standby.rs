@@ -4,14 +4,21 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use signer::log::{Log, LogError, Step, Store, StoreError, stand_by};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
 
-use crate::support::{Database, Token, Toy, commit};
+use crate::support::{Database, Token, Toy, commit, until};
 
 const URL: &str = "COFFERDAM_HOLDER_URL";
 const STATE: &str = "COFFERDAM_HOLDER_STATE";
+/// PostgreSQL's name for it.
+const SOCKET: &str = ".s.PGSQL.5432";
 
 /// A process that holds the log and says what came of each word it is given.
 struct Holder {
@@ -265,4 +272,156 @@ async fn without_the_fence_nothing_is_written_and_nothing_is_said() {
         let gone: Result<_, LogError> = log.commit(|_| Step::nothing(())).await;
         assert!(matches!(gone, Err(LogError::Stopped(_))), "{theft}");
     }
+}
+
+/// Its note was signed and never became durable: the folder of a signer that lost the log knows nothing that the log does
+/// not, so that it can stand by for the other and take over again.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_checkpoint_was_cut_off_can_take_over_again() {
+    use sqlx::{Connection as _, PgConnection};
+    let db = Database::postgres().await;
+    db.filled(1).await;
+    let log = db.open().await.unwrap();
+    // Written, and under no checkpoint yet.
+    db.becomes(Token::Silent);
+    assert!(matches!(commit(&log, "late").await, Err(LogError::Uncovered(_))));
+    // The next note comes as far as to the database, and no further.
+    let mut other = PgConnection::connect(&db.url).await.unwrap();
+    let mut held = other.begin().await.unwrap();
+    sqlx::raw_sql("SELECT 1 FROM fence FOR UPDATE").execute(&mut *held).await.unwrap();
+    db.becomes(Token::Honest);
+    let cut_off = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event IN ('tuple', 'transactionid')";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let ended: i64 = sqlx::query_scalar(cut_off).fetch_one(&mut *held).await.unwrap();
+        if ended > 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no note came");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    until("its log stops", || log.status().stopped.is_some()).await;
+    held.rollback().await.unwrap();
+    let _ = log.close().await;
+    // The second one sets aside what no note covers, and goes on.
+    let folder = tempfile::TempDir::new().unwrap();
+    let own = Database::at(db.url.clone(), folder.path().to_owned(), Some(folder));
+    let log = own.open().await.unwrap();
+    assert_eq!(log.opening().set_aside, 1);
+    commit(&log, "two").await.unwrap();
+    log.close().await.unwrap();
+    let log = db.open().await.unwrap();
+    assert_eq!(said(&log), ["0", "two"]);
+    log.close().await.unwrap();
+}
+
+/// What a standby asks goes nowhere and nothing comes back, as when a machine on the way vanishes: it asks on another
+/// connection, and takes over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_whose_connection_is_dead_takes_another() {
+    let db = Database::postgres().await;
+    db.filled(1).await;
+    let way = Way::to(&db.url);
+    let mut first = Store::open(&db.url).await.unwrap();
+    let waiting = {
+        let url = way.url.clone();
+        tokio::spawn(async move { stand_by(&url).await })
+    };
+    tokio::select! {
+        lost = first.keep() => panic!("{lost}"),
+        () = until("it looks", || way.answers() > 20) => {}
+    }
+    way.vanish();
+    first.close().await.unwrap();
+    let taken = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    let taken = taken.expect("it waits for a dead connection").unwrap().unwrap();
+    assert_eq!(taken.size().unwrap(), 2);
+}
+
+/// The way to a server, of which what is connected can vanish without a word.
+struct Way {
+    url: String,
+    answers: Arc<AtomicU64>,
+    age: Arc<AtomicU64>,
+    _folder: tempfile::TempDir,
+}
+
+impl Way {
+    fn to(url: &str) -> Self {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (name, host) = url.split_once("?host=").unwrap();
+        let there = PathBuf::from(host).join(SOCKET);
+        let listener = UnixListener::bind(folder.path().join(SOCKET)).unwrap();
+        let url = format!("{name}?host={}", folder.path().display());
+        let (answers, age) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let way = Self { url, answers, age, _folder: folder };
+        let (answers, age) = (Arc::clone(&way.answers), Arc::clone(&way.age));
+        tokio::spawn(async move {
+            loop {
+                let (here, _) = listener.accept().await.unwrap();
+                let there = UnixStream::connect(&there).await.unwrap();
+                let ((from, to), (back, out)) = (here.into_split(), there.into_split());
+                let born = age.load(Ordering::SeqCst);
+                let is_there = {
+                    let age = Arc::clone(&age);
+                    move || age.load(Ordering::SeqCst) == born
+                };
+                tokio::spawn(carry(from, out, is_there.clone(), Arc::default()));
+                tokio::spawn(carry(back, to, is_there, Arc::clone(&answers)));
+            }
+        });
+        way
+    }
+
+    fn answers(&self) -> u64 {
+        self.answers.load(Ordering::SeqCst)
+    }
+
+    fn vanish(&self) {
+        self.age.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Swallows what comes once it is not there any more, and keeps both ends open.
+async fn carry(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    is_there: impl Fn() -> bool,
+    count: Arc<AtomicU64>,
+) {
+    let mut bytes = [0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut bytes).await {
+        if is_there() && to.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+    if !is_there() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A holder whose reads hang can show no sign of life: it says so, and ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_whose_reads_hang_ends() {
+    use sqlx::{Connection as _, PgConnection};
+    let db = Database::postgres().await;
+    db.filled(1).await;
+    let log = Arc::new(db.open().await.unwrap());
+    assert_eq!(log.status().lapsed, None);
+    let mut other = PgConnection::connect(&db.url).await.unwrap();
+    let mut held = other.begin().await.unwrap();
+    sqlx::raw_sql("LOCK TABLE entries IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    let reading = {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move { log.entry(0).await.map(drop) })
+    };
+    until("it says that its lease ran out", || log.status().lapsed.is_some()).await;
+    assert_eq!(log.status().stopped, None);
+    let ended = tokio::time::timeout(Duration::from_secs(120), log.overtaken()).await;
+    let why = ended.expect("it hangs").to_string();
+    assert!(why.contains("did not answer within"), "{why}");
+    assert!(matches!(reading.await.unwrap(), Err(LogError::Stopped(_))));
+    held.rollback().await.unwrap();
 }

@@ -101,6 +101,9 @@ pub async fn serve_in_line(
     until: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
     tokio::pin!(until);
+    if standby {
+        warn_without_witnesses(config)?;
+    }
     // Outlives every attempt: who said what it saw last need not say it again.
     let witnesses = Arc::new(Witnesses::default());
     let mut waits_in_line = standby;
@@ -140,6 +143,17 @@ pub async fn serve_in_line(
             ended = &mut running.server => return ended.unwrap_or(Ok(())).map_err(StartError::from),
         }
     }
+}
+
+/// A database that another machine holds a copy of can lose its end, or be there twice, and nothing in it says so.
+fn warn_without_witnesses(config: &Config) -> Result<(), StartError> {
+    let sqlite = config.database_url().starts_with("sqlite:");
+    if !sqlite && config.unsigned_rules()?.witnesses_required() == 0 {
+        tracing::warn!(
+            "the policy requires no witnesses: if the database fails over to a copy that lacks its newest entries, or is written in two places at once, nobody notices, and what was signed may be spent again"
+        );
+    }
+    Ok(())
 }
 
 /// Token and log of a standby whose turn it is, or why it has none; `None` when it is told to end. Until then it serves

@@ -211,6 +211,9 @@ async fn a_standby_serves_within_seconds_of_a_kill_and_no_limit_is_there_twice()
     until_it_serves(&first, &one).await;
     let mut other = Process::start(&mut second);
     until_it_stands_by(&second, &other).await;
+    for process in [&one, &other] {
+        assert!(process.log().contains("the policy requires no witnesses"), "{}", process.log());
+    }
     let early = Payment::new(&first, 0, 1);
     let (signed_early, stored) = ask(&first, 0, &early).await.unwrap();
     assert!(!stored);

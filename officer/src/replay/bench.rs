@@ -5,12 +5,15 @@ use std::str::FromStr as _;
 
 use bitcoin::Address;
 use bitcoin::address::NetworkUnchecked;
-use ledger::{Ledger, Wait};
+use ledger::{Balanced, Ledger, Wait};
 use miniscript::{Descriptor, DescriptorPublicKey};
 use policy::conditions::Target;
-use policy::evidence::{Approval, Freeze, ListQuestion, Listed, Listing, Objection};
-use policy::intent::Destination;
-use policy::names::{ListName, WalletName};
+use policy::evidence::{
+    Approval, Books, Freeze, ListQuestion, Listed, Listing, Objection, Screening,
+};
+use policy::facts::Stated;
+use policy::intent::{Destination, Transfer};
+use policy::names::{KeyName, ListName, WalletName};
 use policy::{
     Decision, Evidence, Finding, Intent, Requirement, RuleId, Rules, Trace, decide, reason,
 };
@@ -62,12 +65,11 @@ impl Weighed {
         self.findings.iter().map(|finding| finding.rule.code()).collect()
     }
 
-    /// Whether what is in the way is nothing but facts that a log does not hold.
-    pub(crate) fn rests_on_what_is_not_there(&self) -> bool {
-        let is_fact = |finding: &Finding| {
-            matches!(finding.rule, RuleId::Screening | RuleId::ScreeningHit | RuleId::Books)
-        };
-        !self.findings.is_empty() && self.findings.iter().all(is_fact)
+    /// The codes that only one of both has.
+    fn differs_in(&self, other: &Self) -> String {
+        let (these, those) = (self.codes(), other.codes());
+        let codes: Vec<&str> = these.symmetric_difference(&those).copied().collect();
+        codes.join(", ")
     }
 }
 
@@ -87,7 +89,8 @@ impl Bench {
     }
 
     /// What it says, on the log as it is. `in_force` is the policy that was: where this is another one, what people said
-    /// counts as if they had said it under this one, and a list's entry is new unless that one had it too.
+    /// counts as if they had said it under this one, and a list's entry is new unless that one had it too. Of a sanctions
+    /// list the log does not hold what is on it: nothing counts as screened.
     pub(crate) fn weigh(
         &self,
         ledger: &Ledger,
@@ -95,9 +98,55 @@ impl Bench {
         in_force: &Rules,
         now_unix: u64,
     ) -> Weighed {
+        self.weigh_with(ledger, intent, in_force, now_unix, (None, self.books(ledger, now_unix)))
+    }
+
+    /// Why nobody can tell what it says: with a sanctions list that names nobody, and with balanced books where nobody of
+    /// this policy stated any, it says something else.
+    pub(crate) fn cannot_tell(
+        &self,
+        ledger: &Ledger,
+        intent: &Intent,
+        in_force: &Rules,
+        now_unix: u64,
+    ) -> Option<String> {
+        let told = self.weigh(ledger, intent, in_force, now_unix);
+        let screening = Screening { digest: [0; 32], listed_unix: now_unix, hits: 0 };
+        // A statement that the log has counts as it is.
+        let books = self.books(ledger, now_unix);
+        let books = books.unwrap_or(Books { height: 0, at_unix: now_unix });
+        let facts = (Some(screening), Some(books));
+        let fresh = self.weigh_with(ledger, intent, in_force, now_unix, facts);
+        (fresh.verdict != told.verdict).then(|| {
+            format!(
+                "whether {} stands in its way depends on facts that the log does not hold",
+                told.differs_in(&fresh)
+            )
+        })
+    }
+
+    /// The newest statement of balanced books in the log, by a reconciler of this policy.
+    fn books(&self, ledger: &Ledger, now_unix: u64) -> Option<Books> {
+        let counts = |(by, said): &(&KeyName, &Balanced)| {
+            self.rules.fact_key(Stated::Books, by, now_unix) == Some(said.key)
+        };
+        let stated = ledger.facts().books().filter(counts).map(|(_, said)| said);
+        let newest = stated.max_by_key(|said| said.made_unix)?;
+        Some(Books { height: newest.height, at_unix: newest.made_unix })
+    }
+
+    fn weigh_with(
+        &self,
+        ledger: &Ledger,
+        intent: &Intent,
+        in_force: &Rules,
+        now_unix: u64,
+        (screening, books): (Option<Screening>, Option<Books>),
+    ) -> Weighed {
         let questions = self.rules.questions(intent);
         let evidence = ledger.evidence(intent, &questions, ledger.waited_until(now_unix));
         let evidence = evidence.listings(self.listings(ledger, intent, in_force, now_unix));
+        let evidence = evidence.screening(screening).books(books);
         let wait = self.wait(ledger, intent, in_force, now_unix);
         let evidence = self.people(ledger, intent, evidence, wait);
         let decision = decide(intent, &evidence, &self.rules, now_unix);
@@ -134,8 +183,17 @@ impl Bench {
             let of = |rules: &Rules| rules.wallet(wallet).map(|wallet| wallet.descriptor.clone());
             of(&self.rules).is_some_and(|descriptor| Some(descriptor) != of(in_force))
         };
-        let wallet = cold.chain([&intent.wallet]).find(differs)?;
-        Some(format!("wallet \"{wallet}\" has other addresses in the draft"))
+        if let Some(wallet) = cold.chain([&intent.wallet]).find(differs) {
+            return Some(format!("wallet \"{wallet}\" has other addresses in the draft"));
+        }
+        // To whom an output goes that pays nobody's order may be known to the draft.
+        let unknown =
+            |transfer: &Transfer| matches!(&transfer.to, Destination::External { order: None, .. });
+        let mut added = self.rules.wallets().iter().map(|wallet| &wallet.name).filter(differs);
+        let wallet = added.next().filter(|_| intent.transfers.iter().any(unknown))?;
+        Some(format!(
+            "the draft names wallet \"{wallet}\", whose addresses the policy in force did not know, and one of its outputs may be there"
+        ))
     }
 
     fn listings(

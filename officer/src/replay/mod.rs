@@ -111,11 +111,11 @@ impl Replay {
     }
 
     fn learn(&mut self, event: &Event) {
+        if let Some(begun) = event.begun() {
+            begun.network.clone_into(&mut self.network);
+            return;
+        }
         let learnt = match event {
-            Event::Opened { network, .. } => {
-                network.clone_into(&mut self.network);
-                return;
-            }
             Event::Refused { .. } => {
                 self.refused = self.refused.saturating_add(1);
                 return;

@@ -271,16 +271,12 @@ fn by_draft(
     if let Some(why) = draft.cannot_judge(intent, in_force) {
         return Err(why);
     }
+    if let Some(why) = draft.cannot_tell(&replay.ledger, intent, in_force, now) {
+        return Err(why);
+    }
     let weighed = draft.weigh(&replay.ledger, intent, in_force, now);
     let reason = |finding: &policy::Finding| (finding.rule.code().to_owned(), finding.text.clone());
-    let reasons: Vec<(String, String)> = weighed.findings.iter().map(reason).collect();
-    if weighed.rests_on_what_is_not_there() {
-        let asked: Vec<&str> = weighed.codes().into_iter().collect();
-        return Err(format!(
-            "the draft asks for {}, and the log does not hold it",
-            asked.join(", ")
-        ));
-    }
+    let reasons = weighed.findings.iter().map(reason).collect();
     Ok((weighed.verdict, reasons))
 }
 

@@ -5,18 +5,25 @@ use std::path::PathBuf;
 
 use audit::entry::Event;
 use clap::Parser as _;
+use ed25519_dalek::{Signer as _, SigningKey};
 use officer::audit::live::Live;
 use officer::audit::source::Source;
 use officer::replay::explain::explain;
 use officer::replay::simulate::Differs;
+use policy::names::KeyName;
 use serde_json::Value;
-use statement::Says;
+use statement::fact::{Fact, States};
+use statement::{Says, Signed};
 
 use crate::approving::{Desk, TWO_SITES};
-use crate::common::{FAR, address, coin, header, order, own, psbt, signed, stranger, to};
+use crate::common::{
+    FAR, address, coin, descriptor, header, order, own, psbt, signed, stranger, to,
+};
 use crate::house::said;
 
 const AUDITOR: &str = "[[client]]\nname = \"auditor-1\"\nattest = []\nstatus = false\nlog = true\n";
+const BALANCED: &str =
+    "\n[[require]]\nname = \"balanced\"\nwhen = { lanes = [\"withdraw\"] }\nbooks = \"1d\"\n";
 
 /// A log of every kind of decision, closed, and what is needed to read it.
 struct Closed {
@@ -43,9 +50,13 @@ fn officer(arguments: &[&str]) -> (String, Option<Differs>) {
 }
 
 impl Closed {
-    /// Payouts of 0.001 and 0.0005 BTC that are signed, one that is approved, one that waits, and one that is denied.
+    /// Payouts of 0.001 and 0.0005 BTC that are signed, one that is approved, one that waits, one that is denied, and a sweep
+    /// to nobody the policy knows. The books balanced first.
     async fn new() -> Self {
-        let mut desk = Desk::new(&format!("{AUDITOR}{TWO_SITES}")).await;
+        let public = hex::encode(reconciler().verifying_key().to_bytes());
+        let reconciler = format!("[[reconciler]]\nname = \"auditor\"\ned25519 = \"{public}\"\n");
+        let mut desk = Desk::new(&format!("{AUDITOR}{reconciler}{TWO_SITES}")).await;
+        desk.submit_signed(balanced(&desk)).await.unwrap();
         desk.pay("small-1", 11, 50_000).await.unwrap();
         desk.pay("small-2", 12, 30_000).await.unwrap();
         // Denied by the lane's cap on a fee, and by nothing else.
@@ -56,6 +67,8 @@ impl Closed {
         let told = desk.house.entries(0).await.into_iter();
         let told = told.filter(|entry| matches!(entry.event, Event::Considered(_)));
         assert_eq!(told.count(), 1, "what it would do is written down once");
+        let status = desk.sweep_to_nobody(14).await.unwrap_err();
+        assert!(said(&status).1.contains(&"sweep-external".to_owned()), "{status:?}");
         let large = desk.payout(1);
         desk.waits(&large, &["approvals"]).await;
         let about = desk.about().await;
@@ -122,7 +135,31 @@ impl Closed {
     }
 }
 
+fn reconciler() -> SigningKey {
+    SigningKey::from_bytes(&[62; 32])
+}
+
+fn balanced(desk: &Desk) -> Signed {
+    let fact = Fact {
+        states: States::Balanced { height: 7, block: [7; 32] },
+        log: desk.house.app().log.opening().origin.clone(),
+        network: asset::Network::Regtest.chain_id().to_string(),
+        by: KeyName::parse("auditor").unwrap(),
+        made_unix: desk.now(),
+    };
+    let statement = fact.encode();
+    Signed { signature: reconciler().sign(&statement).to_bytes(), statement }
+}
+
 impl Desk {
+    /// To an address of a wallet that the policy does not have.
+    async fn sweep_to_nobody(&self, number: u64) -> Result<(), tonic::Status> {
+        let coins = [coin(&self.house.descriptors.deposits, false, 1, 500_000, number, 1)];
+        let vault = own(&descriptor(3), false, 0, 499_000).script;
+        let psbt = psbt(&coins, &[to(vault, 499_000)]);
+        self.house.sign(header("lost", "sweep", "deposits", &psbt), &coins).await.map(drop)
+    }
+
     async fn pay(&self, key: &str, number: u64, sat: u64) -> Result<Vec<u8>, tonic::Status> {
         self.pay_with_fee(key, number, sat, 1_000).await
     }
@@ -212,7 +249,7 @@ fn check(closed: &Closed) {
     let same = closed.policy(|text| text);
     let (text, ended) = closed.simulate(&same, &[]);
     assert_eq!(ended, None, "{text}");
-    assert!(text.contains("decisions   7: 3 allowed, 2 waits, 2 denied"), "{text}");
+    assert!(text.contains("decisions   8: 3 allowed, 2 waits, 3 denied"), "{text}");
     assert!(text.contains("1 requests in the whole log were refused before"), "{text}");
 
     let line = |key: &str, was: &str, by_draft: &str, codes: &[&str]| {
@@ -280,7 +317,25 @@ fn check(closed: &Closed) {
     let (text, ended) = closed.simulate(&facts, &[]);
     assert_eq!(ended, Some(Differs::Untold(3)), "{text}");
     assert!(
-        text.contains("untold: the draft asks for screening, and the log does not hold it"),
+        text.contains("untold: whether screening stands in its way depends on facts that the log does not hold"),
         "{text}"
     );
+    // What the log holds counts: whoever stated it must be a reconciler of the draft as well.
+    let (text, ended) = closed.simulate(&closed.policy(|text| text + BALANCED), &[]);
+    assert_eq!(ended, None, "{text}");
+    let unheard = closed.policy(|text| text.replace("\"auditor\"", "\"another\"") + BALANCED);
+    let (text, ended) = closed.simulate(&unheard, &[]);
+    assert_eq!(ended, Some(Differs::Untold(3)), "{text}");
+    assert!(text.contains("untold: whether books stands in its way"), "{text}");
+    // Where the draft knows a wallet more, that may be where a sweep to nobody went.
+    let vault = closed.policy(|text| {
+        let (name, descriptor) = ("vault", descriptor(3));
+        format!(
+            "{text}\n[[wallet]]\nname = {name:?}\ntier = \"cold\"\ndescriptor = {descriptor:?}\nindex_window = 100\n"
+        )
+        .replace("cold = \"cold\"", "cold = \"vault\"")
+    });
+    let (text, ended) = closed.simulate(&vault, &[]);
+    assert_eq!(ended, Some(Differs::Untold(1)), "{text}");
+    assert!(text.contains("untold: the draft names wallet \"vault\""), "{text}");
 }

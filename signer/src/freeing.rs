@@ -28,7 +28,8 @@ pub fn folder(state_dir: &Path) -> PathBuf {
     state_dir.join("free")
 }
 
-/// Who may free a client: the officers whom the policy in force names, or those of the configuration where it names none.
+/// Who may free a client: the officers whom the policy in force names and has not revoked, or those of the configuration where
+/// it names none.
 ///
 /// # Errors
 /// [`ConfigError::Officer`].

@@ -16,8 +16,17 @@ pub(super) struct Governed {
     first: Option<[u8; 32]>,
     /// The policy in force, if something governs it.
     active: Option<Box<Rules>>,
-    /// What was proposed: not before when, and whether it was vetoed.
-    proposed: HashMap<[u8; 32], (u64, bool)>,
+    proposed: HashMap<[u8; 32], Proposed>,
+}
+
+/// What was proposed.
+#[derive(Clone, Copy, Debug)]
+struct Proposed {
+    /// Not before when.
+    due_unix: u64,
+    vetoed: bool,
+    /// Signed by those who are there for when too many keys are lost.
+    recovery: bool,
 }
 
 impl Governed {
@@ -44,7 +53,7 @@ impl Governed {
         }
         if let Some(active) = &self.active {
             match active.gives_way(next.clone()).map_err(|error| error.to_string())? {
-                Next::AtOnce(_) if self.proposed.get(digest).is_some_and(|(_, vetoed)| *vetoed) => {
+                Next::AtOnce(_) if self.proposed.get(digest).is_some_and(|p| p.vetoed) => {
                     return Err("this policy was vetoed".to_owned());
                 }
                 Next::AtOnce(_) => {}
@@ -52,15 +61,17 @@ impl Governed {
                     None => {
                         return Err("this policy was not proposed first, and had to be".to_owned());
                     }
-                    Some((_, true)) => return Err("this policy was vetoed".to_owned()),
-                    Some((due, false)) if now_unix < *due => {
+                    Some(Proposed { vetoed: true, .. }) => {
+                        return Err("this policy was vetoed".to_owned());
+                    }
+                    Some(proposed) if now_unix < proposed.due_unix => {
                         return Err("this policy came into force before it was due".to_owned());
                     }
                     Some(_) => {}
                 },
             }
         }
-        self.proposed.retain(|_, (_, vetoed)| *vetoed);
+        self.proposed.retain(|_, proposed| proposed.vetoed);
         self.active = next.governance().is_some().then(|| Box::new(next));
         Ok(())
     }
@@ -82,14 +93,20 @@ impl Governed {
                 if !same || !digest_holds {
                     return Err("the proposed policy is not what the entry says of it".to_owned());
                 }
-                let delay = match active.gives_way(next).map_err(|error| error.to_string())? {
-                    Next::AtOnce(_) => 0,
-                    Next::After(_, delay) | Next::Recovery(_, delay) => delay,
+                let next = active.gives_way(next).map_err(|error| error.to_string())?;
+                let (recovery, delay) = match next {
+                    Next::AtOnce(_) => (false, 0),
+                    Next::After(_, delay) => (false, delay),
+                    Next::Recovery(_, delay) => (true, delay),
                 };
-                if *due_unix < now_unix.saturating_add(delay) {
+                // It is written down up to a second after it was decided.
+                if due_unix.saturating_add(1) < now_unix.saturating_add(delay) {
                     return Err("the proposed policy is due sooner than its delay".to_owned());
                 }
-                match self.proposed.insert(*digest, (*due_unix, false)) {
+                match self
+                    .proposed
+                    .insert(*digest, Proposed { due_unix: *due_unix, vetoed: false, recovery })
+                {
                     None => Ok(()),
                     Some(_) => Err("this policy was proposed before".to_owned()),
                 }
@@ -97,17 +114,23 @@ impl Governed {
             Event::PolicyVetoed { digest, officers } => {
                 let group = active.governance().and_then(|governance| governance.veto.as_ref());
                 let group = active.groups().iter().find(|known| Some(&known.name) == group);
-                let may = |name: &String| {
-                    group.is_some_and(|group| group.members.iter().any(|m| m.as_str() == name))
+                let Some(proposed) = self.proposed.get_mut(digest).filter(|p| !p.vetoed) else {
+                    return Err("this veto is over nothing that was proposed".to_owned());
                 };
-                match self.proposed.get_mut(digest) {
-                    Some((_, vetoed)) if !*vetoed && officers.iter().any(may) => *vetoed = true,
-                    _ => return Err("this veto is by nobody who may, or over nothing".to_owned()),
+                // The keys that a recovery is to replace do not stop it.
+                let may = |name: &String| {
+                    let listed =
+                        group.and_then(|group| group.members.iter().find(|m| m.as_str() == name));
+                    listed.is_some_and(|name| !(proposed.recovery && active.is_revoked(name)))
+                };
+                if !officers.iter().any(may) {
+                    return Err("this veto is by nobody who may".to_owned());
                 }
+                proposed.vetoed = true;
                 Ok(())
             }
             Event::PolicyWithdrawn { digest } => match self.proposed.get(digest) {
-                Some((_, false)) => {
+                Some(Proposed { vetoed: false, .. }) => {
                     self.proposed.remove(digest);
                     Ok(())
                 }

@@ -10,7 +10,7 @@ use policy::intent::RequestId;
 use policy::names::{KeyName, RuleName};
 use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
-use statement::{About, Deed, Paper, Says, Signed, Statement, Task};
+use statement::{About, Deed, Paper, Says, Signed, Statement, Task, TimeIs};
 
 use super::facts::Facts;
 use crate::policies;
@@ -20,6 +20,9 @@ const GRACE_SECONDS: u64 = 1;
 
 /// Something done at the signer's machine is written down when it is done: a large bundle is copied first.
 const DOING_SECONDS: u64 = 3_600;
+
+/// How far what an officer says of the time may be from the clock that it settles.
+const APART_SECONDS: u64 = 600;
 
 /// Everything that people had a part in.
 #[derive(Clone, Debug, Default)]
@@ -35,15 +38,15 @@ pub(super) struct People {
     called_off: HashSet<OrderName>,
     paid: HashSet<OrderName>,
     freezes: BTreeMap<[u8; 32], Frozen>,
-    /// What may be done at the signer's machine, and by whose word until when.
-    tasks: BTreeMap<Task, BTreeMap<KeyName, u64>>,
+    /// What may be done at the signer's machine, and by whose word.
+    tasks: BTreeMap<Task, BTreeMap<KeyName, Word>>,
     /// Tokens whose PIN officers let be changed, and of which no entry says how that ended.
     pin_changes: BTreeSet<String>,
     /// Whether any site was said to serve.
     active: bool,
     statements: u64,
-    /// Which doubt about the clock an officer last said the time against.
-    times: BTreeMap<KeyName, u64>,
+    /// What an officer last said of the time, and whether the log's own stood still then.
+    times: BTreeMap<KeyName, (TimeIs, bool)>,
     facts: Facts,
 }
 
@@ -61,8 +64,14 @@ struct Wait {
 #[derive(Clone, Debug)]
 struct Frozen {
     scope: FreezeScope,
-    /// By officer: until when.
-    lifting: BTreeMap<KeyName, u64>,
+    lifting: BTreeMap<KeyName, Word>,
+}
+
+/// An officer's word: it counts for as long as the policy has the key that gave it.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    until_unix: u64,
+    key: OfficerKey,
 }
 
 impl People {
@@ -87,17 +96,25 @@ impl People {
         token: Option<&str>,
         unix_s: u64,
     ) -> Result<(), String> {
-        let (mut by, mut used) = (BTreeSet::new(), Vec::new());
+        let counts = |rules: &Rules, (name, word): (&KeyName, &Word)| {
+            let in_time = unix_s <= word.until_unix.saturating_add(DOING_SECONDS);
+            in_time && has_key(rules, name, &word.key)
+        };
+        let (mut said, mut used) = (false, Vec::new());
         for (task, words) in &self.tasks {
             if task.deed == deed && token.is_none_or(|token| task.token == token) {
-                let in_time = |until: &u64| unix_s <= until.saturating_add(DOING_SECONDS);
-                by.extend(words.iter().filter(|(_, until)| in_time(until)).map(|(name, _)| name));
+                // Words for one token are none for another.
+                said |= self.rules.as_ref().is_some_and(|rules| {
+                    let words = words.iter().filter(|word| counts(rules, *word));
+                    rules.may_administer(&words.map(|(name, _)| name).collect())
+                });
                 used.push(task.clone());
             }
         }
         // The first site under a policy that asks is the one that was there.
         let first = matches!(deed, Deed::Activate(_)) && !self.active;
-        let enough = self.rules.as_ref().is_none_or(|rules| rules.may_administer(&by));
+        let asks = |rules: &Rules| !rules.may_administer(&BTreeSet::new());
+        let enough = said || !self.rules.as_ref().is_some_and(asks);
         if !enough && !first {
             return Err(format!("`{deed}` was done without the officers whom the policy asks"));
         }
@@ -172,7 +189,7 @@ impl People {
         statement: &[u8],
         signature: &[u8],
         key: &OfficerKey,
-        unix_s: u64,
+        (unix_s, stood): (u64, bool),
     ) -> Result<(), String> {
         let signature = signature.try_into().map_err(|_| "a signature is not 64 bytes")?;
         let signed = Signed { statement: statement.to_vec(), signature };
@@ -180,6 +197,7 @@ impl People {
         self.counts(&said, key, unix_s)?;
         self.statements = self.statements.saturating_add(1);
         let (digest, officer, until) = (said.digest(), said.officer, said.expires_unix);
+        let word = Word { until_unix: until, key: *key };
         match said.says {
             Says::Approve(about) => {
                 self.about(&about)?.approvals.insert(officer, (until, digest));
@@ -190,7 +208,7 @@ impl People {
                 self.refused.insert(about.request);
             }
             Says::Administer(task) => {
-                self.tasks.entry(task).or_default().insert(officer, until);
+                self.tasks.entry(task).or_default().insert(officer, word);
             }
             Says::Revoke(approval) => {
                 for wait in self.waits.values_mut() {
@@ -201,12 +219,12 @@ impl People {
                 self.freezes.insert(digest, Frozen { scope, lifting: BTreeMap::new() });
             }
             Says::Time(time) => {
-                self.times.insert(officer, time.doubt);
+                self.times.insert(officer, (time, stood));
             }
             Says::Unfreeze(freeze) => {
                 let frozen = self.freezes.get_mut(&freeze);
                 let frozen = frozen.ok_or("a freeze is to be lifted that is not there")?;
-                frozen.lifting.insert(officer, until);
+                frozen.lifting.insert(officer, word);
             }
         }
         Ok(())
@@ -230,28 +248,53 @@ impl People {
         unix_s: u64,
     ) -> Result<(), String> {
         let frozen = self.freezes.remove(freeze).ok_or("a freeze was lifted that is not there")?;
+        let rules = self.rules()?;
         let said = |name: &&KeyName| {
-            frozen
-                .lifting
-                .get(*name)
-                .is_some_and(|until| unix_s <= until.saturating_add(GRACE_SECONDS))
+            frozen.lifting.get(*name).is_some_and(|word| {
+                let in_time = unix_s <= word.until_unix.saturating_add(GRACE_SECONDS);
+                in_time && has_key(rules, name, &word.key)
+            })
         };
         let named = officers.iter().filter_map(|name| KeyName::parse(name).ok());
         let named: Vec<KeyName> = named.collect();
         let by: BTreeSet<&KeyName> = named.iter().filter(said).collect();
-        if by.len() != officers.len() || !self.rules()?.may_unfreeze(&by) {
+        if by.len() != officers.len() || !rules.may_unfreeze(&by) {
             return Err("a freeze was lifted that not enough officers lifted".to_owned());
         }
         Ok(())
     }
 
-    /// A doubt about the clock was settled, by somebody who may.
-    pub(super) fn settle(&self, doubt: u64, officers: &[String]) -> Result<(), String> {
+    /// A client was freed by these: officers whose yes counts, where the policy names any.
+    pub(super) fn may_free(&self, officers: &[String]) -> bool {
+        let named = self.rules.as_ref().filter(|rules| !rules.people().is_empty());
+        let may = |rules: &Rules, name: &String| {
+            let officer = KeyName::parse(name).ok();
+            let officer = officer.and_then(|name| rules.officer(&name));
+            officer.is_some_and(|officer| !officer.revoked)
+        };
+        let all = named.is_none_or(|rules| officers.iter().all(|name| may(rules, name)));
+        all && !officers.is_empty()
+    }
+
+    /// A doubt about the clock was settled, by somebody who may, and who said about the time that it is.
+    pub(super) fn settle(
+        &self,
+        doubt: u64,
+        officers: &[String],
+        unix_s: u64,
+    ) -> Result<(), String> {
         let rules = self.rules()?;
+        let is_about = |time: &TimeIs, stood: bool| {
+            // Where the clock was set back, entries go on at the time they had come to.
+            let behind = stood || unix_s <= time.unix.saturating_add(APART_SECONDS + GRACE_SECONDS);
+            behind && time.unix <= unix_s.saturating_add(APART_SECONDS)
+        };
         let said = |name: &String| {
             let officer = KeyName::parse(name).ok();
             officer.is_some_and(|officer| {
-                self.times.get(&officer) == Some(&doubt) && rules.may_tell_time(&officer)
+                let said = self.times.get(&officer);
+                said.is_some_and(|(time, stood)| time.doubt == doubt && is_about(time, *stood))
+                    && rules.may_tell_time(&officer)
             })
         };
         match !officers.is_empty() && officers.iter().all(said) {
@@ -352,6 +395,10 @@ impl People {
             "the policy in force cannot be read, and people are asked by it".to_owned()
         })
     }
+}
+
+fn has_key(rules: &Rules, name: &KeyName, key: &OfficerKey) -> bool {
+    rules.officer(name).is_some_and(|officer| officer.key == *key)
 }
 
 fn names(spend: &Spend) -> Vec<OrderName> {

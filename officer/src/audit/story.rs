@@ -38,8 +38,10 @@ pub struct Story {
     locked: std::collections::HashMap<String, u64>,
     born: HashSet<Vec<u8>>,
     people: People,
-    /// The entry that began the doubt about the clock, if it is in doubt.
-    doubt: Option<u64>,
+    /// The entry that began the doubt about the clock, if it is in doubt, and where it holds the time, Unix seconds.
+    doubt: Option<(u64, u64)>,
+    /// Whether the last entry's time is that of the one before: it also stands still while the clock is behind.
+    stood: bool,
     unverified: u64,
     /// A signed transaction that is still to be checked against what was allowed.
     check: Option<Check>,
@@ -92,10 +94,7 @@ impl Story {
     /// # Errors
     /// What it breaks.
     pub fn follow(&mut self, seq: u64, entry: &Entry) -> Result<(), String> {
-        if entry.unix_ms < self.last_ms {
-            return Err("its time is before that of the entry before".to_owned());
-        }
-        self.last_ms = entry.unix_ms;
+        self.pass(entry.unix_ms)?;
         if entry.event.begun().is_some() != (seq == 0) {
             return Err("`opened` is entry 0 and only that".to_owned());
         }
@@ -163,6 +162,15 @@ impl Story {
         }
     }
 
+    fn pass(&mut self, unix_ms: u64) -> Result<(), String> {
+        if unix_ms < self.last_ms {
+            return Err("its time is before that of the entry before".to_owned());
+        }
+        self.stood = unix_ms == self.last_ms;
+        self.last_ms = unix_ms;
+        Ok(())
+    }
+
     fn begin(&mut self, event: &Event) -> Result<(), String> {
         let begun = event.begun().ok_or("it does not begin a log")?;
         self.people.begin(begun.origin, begun.network);
@@ -188,7 +196,10 @@ impl Story {
         if officers.is_empty() {
             return Err("nobody signed this policy".to_owned());
         }
-        self.governed.activate(&self.network, self.last_ms / 1000, digest, text, officers)?;
+        let now = self.last_ms / 1000;
+        // A clock in doubt holds the delay.
+        let now = self.doubt.map_or(now, |(_, held)| now.min(held));
+        self.governed.activate(&self.network, now, digest, text, officers)?;
         self.policy = Some(version);
         self.people.activate(text);
         Ok(())
@@ -226,8 +237,8 @@ impl Story {
                 None => Ok(()),
                 Some(_) => Err("a client was locked twice".to_owned()),
             },
-            Event::ClientFreed { officers, .. } if officers.is_empty() => {
-                Err("a client was freed by nobody".to_owned())
+            Event::ClientFreed { officers, .. } if !self.people.may_free(officers) => {
+                Err("a client was freed by nobody who may".to_owned())
             }
             Event::ClientFreed { client, lock, .. } => match self.locked.remove(client) {
                 Some(entry) if entry == *lock => Ok(()),
@@ -266,17 +277,17 @@ impl Story {
             }
             Event::WaitEnded { request, .. } => self.people.end(*request),
             Event::ClockDoubted { held_unix, .. } => {
-                let again = self.doubt.replace(seq).is_some();
+                let again = self.doubt.replace((seq, *held_unix)).is_some();
                 match again || *held_unix > unix_s {
                     true => Err("the clock was doubted twice, or from later on".to_owned()),
                     false => Ok(()),
                 }
             }
             Event::ClockBelieved { doubt, officers, .. } => {
-                if self.doubt.take() != Some(*doubt) {
+                if self.doubt.take().map(|(entry, _)| entry) != Some(*doubt) {
                     return Err("a doubt about the clock was settled that was not there".to_owned());
                 }
-                self.people.settle(*doubt, officers)
+                self.people.settle(*doubt, officers, unix_s)
             }
             Event::Considered(considered) => {
                 coins::check_considered(considered)?;
@@ -284,13 +295,13 @@ impl Story {
             }
             Event::OfficerSaid { statement, signature, key, .. } => {
                 let key = OfficerKey::Ed25519(*key);
-                self.people.hear(statement, signature, &key, unix_s)
+                self.people.hear(statement, signature, &key, (unix_s, self.stood))
             }
             Event::OfficerSaidP256 { statement, signature, key, .. } => {
                 let point = key.as_slice().try_into().ok().and_then(Point::read);
                 let point = point.ok_or("an officer's P-256 key is no point of the curve")?;
                 let key = OfficerKey::P256(point);
-                self.people.hear(statement, signature, &key, unix_s)
+                self.people.hear(statement, signature, &key, (unix_s, self.stood))
             }
             Event::Administered { what, serial, site } => {
                 let deed = match what.as_str() {

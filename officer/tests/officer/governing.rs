@@ -3,15 +3,18 @@
 use audit::checkpoint::{Checkpoint, origin};
 use audit::entry::{Entry, Event};
 use audit::tree::{Frontier, leaf_hash};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use officer::audit::{At, Auditor, Report};
 use policy::first::FirstOfficers;
 use policy::names::KeyName;
 use sha2::{Digest as _, Sha256};
 use statement::{Deed, Says, Statement, Task};
+use tempfile::TempDir;
 
 use crate::common::{Descriptors, Knobs, descriptor, policy_text};
-use crate::support::{NETWORK, opened, public, token};
+use crate::support::{NETWORK, key_hex, officer, opened, public, token};
 
 const BEGUN: u64 = 1_767_225_600;
 const HOUR: u64 = 3_600;
@@ -112,6 +115,13 @@ fn policies_follow_one_another_as_the_one_before_says() {
     audit(&after(&[waits.clone(), goes(49)])).unwrap();
     refused(&after(&[waits.clone(), goes(48)]), "before it was due");
     refused(&after(&[(1, proposed(4, &looser, 48))]), "sooner than its delay");
+    // A clock in doubt holds the delay.
+    let held = |hours| {
+        let held_unix = BEGUN + hours * HOUR;
+        (hours, Event::ClockDoubted { held_unix, reason: String::new() })
+    };
+    refused(&after(&[waits.clone(), held(2), goes(60)]), "before it was due");
+    audit(&after(&[waits.clone(), held(49), goes(60)])).unwrap();
     refused(&after(&[goes(49)]), "not proposed first");
     // Withdrawn, or proposed under another policy: it waits anew.
     let gone = (2, withdrawn(&looser));
@@ -159,6 +169,27 @@ fn the_first_policy_is_of_the_officers_that_the_log_began_with_and_by_them() {
 }
 
 #[test]
+fn a_log_of_officers_is_decided_again_as_well() {
+    let first = text(2, 50_000);
+    let digest = FirstOfficers::read(&first).unwrap().digest();
+    let story = [begun(&first), active(2, &first, &["ada", "cyd"])];
+    let entry = |event| Entry { unix_ms: BEGUN * 1_000, event }.encode().unwrap();
+    let entries: Vec<Vec<u8>> = story.into_iter().map(entry).collect();
+    let mut file = "cofferdam-log-export-v1\n".to_owned();
+    for (seq, bytes) in entries.iter().enumerate() {
+        file += &format!("entry {seq} {}\n", STANDARD.encode(bytes));
+    }
+    file += &format!("checkpoint {}\n", STANDARD.encode(last(&entries, Some(digest))));
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("log"), file).unwrap();
+    std::fs::write(path("draft"), text(3, 40_000)).unwrap();
+    let (draft, log, key) = (path("draft"), path("log"), key_hex());
+    let said = officer(&["policy", "simulate", &draft, "--export", &log, "--key", &key]).unwrap();
+    assert!(said.contains("decisions   0"), "{said}");
+}
+
+#[test]
 fn every_checkpoint_carries_those_officers() {
     let first = text(2, 50_000);
     let digest = FirstOfficers::read(&first).unwrap().digest();
@@ -177,10 +208,15 @@ fn every_checkpoint_carries_those_officers() {
 
 /// An officer's word for something at the signer's machine, for an hour from so many hours after the beginning.
 fn said(officer: &str, nonce: u8, deed: Deed, hours: u64) -> At0 {
+    said_for("41fc", officer, nonce, deed, hours)
+}
+
+/// The same, with this token.
+fn said_for(token_serial: &str, officer: &str, nonce: u8, deed: Deed, hours: u64) -> At0 {
     let seed = OFFICERS.iter().find(|(name, _)| *name == officer).unwrap().1;
     let key = SigningKey::from_bytes(&[seed; 32]);
     let statement = Statement {
-        says: Says::Administer(Task { deed, token: "41fc".to_owned() }),
+        says: Says::Administer(Task { deed, token: token_serial.to_owned() }),
         log: origin(&public(&token())),
         network: NETWORK.to_owned(),
         officer: KeyName::parse(officer).unwrap(),
@@ -222,6 +258,21 @@ fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     audit(&with(Deed::Import([7; 32]), import(1, 7))).unwrap();
     refused(&with(Deed::Import([7; 32]), import(1, 8)), why);
     refused(&with(Deed::SetPin, import(1, 7)), why);
+    let apart = [
+        said("ada", 1, Deed::Import([7; 32]), 1),
+        said_for("52ab", "eve", 2, Deed::Import([7; 32]), 1),
+    ];
+    refused(&after(&[apart.as_slice(), &[import(1, 7)]].concat()), why);
+    // A word counts for as long as the policy has its key.
+    let across = |next: &str| {
+        let both = both(1, Deed::Import([7; 32]), 49);
+        let (waits, goes) = (proposed(4, next, 49), active(4, next, &["ada", "cyd"]));
+        after(&[&[(1, waits)], both.as_slice(), &[(49, goes), (49, import(49, 7).1)]].concat())
+    };
+    let looser = text(4, 60_000) + "administer = \"2 of board\"\n";
+    let [old, new] = [31, 44].map(|n| hex::encode(public(&SigningKey::from_bytes(&[n; 32]))));
+    audit(&across(&looser)).unwrap();
+    refused(&across(&looser.replace(&old, &new)), why);
     refused(&with(Deed::Import([7; 32]), import(9, 7)), why);
     refused(&with(Deed::SetPin, pin(9)), why);
     refused(&after(&[said("ada", 1, Deed::SetPin, 1), pin(1)]), why);
@@ -264,4 +315,29 @@ fn a_veto_is_for_good() {
     let quiet = [meanwhile.as_slice(), std::slice::from_ref(&only_tightens)].concat();
     audit(&after(&quiet)).unwrap();
     refused(&after(&[[no].as_slice(), &quiet].concat()), "vetoed");
+}
+
+#[test]
+fn a_revoked_officer_does_not_stop_a_recovery() {
+    let with = |version, fee_budget| {
+        let text =
+            text(version, fee_budget) + "recover = \"1 of board\"\nrecover_delay = \"14d\"\n";
+        text.replacen("domain = \"eve\"\n", "domain = \"eve\"\nrevoked = true\n", 1)
+    };
+    let (first, next) = (with(2, 50_000), with(3, 60_000));
+    let by = |officers: &[&str]| {
+        let Event::PolicyProposed { version, digest, text, due_unix, .. } =
+            proposed(3, &next, 14 * 24)
+        else {
+            unreachable!()
+        };
+        Event::PolicyProposed { version, digest, text, officers: names(officers), due_unix }
+    };
+    let story = |officers: &[&str], veto: &str| {
+        let begun = [(0, opened()), (0, active(2, &first, &["zoe"]))];
+        [begun.as_slice(), &[(0, by(officers)), (1, vetoed(&next, veto))]].concat()
+    };
+    audit(&story(&["cyd"], "ada")).unwrap();
+    audit(&story(&["ada", "cyd"], "eve")).unwrap();
+    refused(&story(&["cyd"], "eve"), "nobody who may");
 }

@@ -1,6 +1,6 @@
 //! Logs in which officers had a part: what they said is verified again, and nothing is signed without it.
 
-use audit::entry::{Asked, Awaiting, Event, Spend};
+use audit::entry::{Asked, Awaiting, Entry, Event, Spend};
 use ed25519_dalek::{Signer as _, SigningKey};
 use officer::audit::{At, Auditor, Report};
 use policy::evidence::FreezeScope;
@@ -12,7 +12,7 @@ use statement::{About, Paper, PolicyRef, Says, Statement, TimeIs};
 
 use crate::common::{self, Descriptors, Knobs};
 use crate::support::{
-    NETWORK, admitted, checkpoint, encoded, opened, public, signed, spend, token, unsigned,
+    NETWORK, admitted, checkpoint, opened, public, signed, spend, token, unsigned,
 };
 
 fn key(name: &str) -> SigningKey {
@@ -27,6 +27,8 @@ fn policy() -> String {
     let more = [
         officer("alice").as_str(),
         officer("bob").as_str(),
+        officer("eve").as_str(),
+        "revoked = true\n",
         "[[group]]\nname = \"treasury\"\nmembers = [\"alice\", \"bob\"]\n",
         "[[require]]\nname = \"all\"\nwhen = { lanes = [\"withdraw\"] }\napprovals = \"1 of treasury\"\n",
     ]
@@ -130,7 +132,16 @@ fn story() -> Vec<Event> {
 }
 
 fn audit(story: &[Event]) -> Result<Report, (At, String)> {
-    let entries = encoded(story);
+    audit_at(story, |number| number)
+}
+
+/// With each entry so many seconds after the beginning.
+fn audit_at(story: &[Event], second: impl Fn(u64) -> u64) -> Result<Report, (At, String)> {
+    let entry = |(number, event): (u64, &Event)| {
+        let unix_ms = 1_767_225_600_000 + second(number) * 1_000;
+        Entry { unix_ms, event: event.clone() }.encode().unwrap()
+    };
+    let entries: Vec<Vec<u8>> = (0..).zip(story).map(entry).collect();
     let mut auditor = Auditor::new(public(&token()), &[]);
     let run = || {
         for (seq, bytes) in (0..).zip(&entries) {
@@ -159,11 +170,43 @@ fn what_was_approved_was_approved() {
     let mut doubted = story();
     doubted.splice(5..5, settled("bob", 5));
     assert_eq!(audit(&doubted).unwrap().statements, 2);
+    // Where the clock was set back, the log's time stands still until it has caught up.
+    let mut behind = story();
+    behind.splice(5..5, settled_at(1_767_222_000, "bob", 5));
+    assert!(audit(&behind).unwrap_err().1.contains("nobody's word"));
+    audit_at(&behind, |number| number.min(5)).unwrap();
+}
+
+#[test]
+fn a_client_is_freed_by_officers_whose_yes_counts() {
+    let freed = |names: &[&str]| {
+        let (client, reason) = ("watcher-1".to_owned(), String::new());
+        let officers = names.iter().map(ToString::to_string).collect();
+        let locked = Event::ClientLocked {
+            client: client.clone(),
+            refusals: 9,
+            seconds: 60,
+            codes: Vec::new(),
+        };
+        let mut story = story();
+        story.extend([locked, Event::ClientFreed { client, lock: 7, officers, reason }]);
+        audit(&story)
+    };
+    freed(&["alice"]).unwrap();
+    for names in [&["eve"][..], &["mallory"], &["alice", "eve"], &[]] {
+        let (at, why) = freed(names).unwrap_err();
+        assert!(at == At::Entry(8) && why.contains("nobody who may"), "{names:?}: {why}");
+    }
 }
 
 /// The clock was doubted by entry 5, and an officer spoke against the doubt of this one.
 fn settled(officer: &str, doubt: u64) -> [Event; 3] {
-    let time = Says::Time(TimeIs { unix: 1_767_225_600, doubt });
+    settled_at(1_767_225_600, officer, doubt)
+}
+
+/// The same, where they say that it is another time.
+fn settled_at(unix: u64, officer: &str, doubt: u64) -> [Event; 3] {
+    let time = Says::Time(TimeIs { unix, doubt });
     [
         Event::ClockDoubted { held_unix: 1_767_225_600, reason: String::new() },
         heard(&says(officer, 9, time)),
@@ -263,6 +306,43 @@ const LIES: &[Lie] = &[
         },
         7,
         "not enough",
+    ),
+    (
+        "lifted by a word whose key was replaced",
+        |s| {
+            let freeze = says("bob", 2, Says::Freeze(FreezeScope::Everything));
+            let lift =
+                |officer, nonce| heard(&says(officer, nonce, Says::Unfreeze(freeze.digest())));
+            let [old, new] = ["alice", "zoe"].map(|name| hex::encode(public(&key(name))));
+            let text = policy().replacen("version = 1", "version = 2", 1).replace(&old, &new);
+            let activated = Event::PolicyActivated {
+                version: 2,
+                digest: Sha256::digest(&text).into(),
+                text,
+                officers: vec!["alice".to_owned()],
+            };
+            let lifted = Event::FreezeLifted {
+                freeze: freeze.digest(),
+                policy: 2,
+                officers: vec!["alice".to_owned(), "bob".to_owned()],
+            };
+            let between = [heard(&freeze), lift("alice", 3), lift("bob", 4), activated, lifted];
+            s.splice(5..5, between);
+        },
+        9,
+        "not enough",
+    ),
+    (
+        "the clock believed by a word that is later than it",
+        |s| drop(s.splice(5..5, settled_at(1_767_226_300, "bob", 5))),
+        7,
+        "nobody's word",
+    ),
+    (
+        "the clock believed by a word that is earlier than it",
+        |s| drop(s.splice(5..5, settled_at(1_767_224_900, "bob", 5))),
+        7,
+        "nobody's word",
     ),
     (
         "the clock believed by nobody's word",

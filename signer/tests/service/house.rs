@@ -143,7 +143,7 @@ impl House {
 
     /// Not running yet.
     pub(crate) async fn closed(knobs: &Knobs, limits: Limits) -> Self {
-        let foundation = FOUNDATION.get_or_init(Foundation::make).await;
+        let foundation = FOUNDATION.get_or_init(|| Box::pin(Foundation::make())).await;
         let folder = tempfile::tempdir().unwrap();
         copy(&foundation.folder, folder.path(), &foundation.folder, folder.path());
         let config = config(
@@ -165,7 +165,7 @@ impl House {
     }
 
     pub(crate) async fn open_at(&mut self, clock: Clock) {
-        self.running = Some(run(&self.config, clock).await.unwrap());
+        self.running = Some(Box::pin(run(&self.config, clock)).await.unwrap());
     }
 
     pub(crate) async fn close(&mut self) {

@@ -245,6 +245,7 @@ async fn by_the_policy_in_force_nothing_flips_and_by_a_draft_exactly_what_must()
     drop(closed.await.unwrap());
 }
 
+#[expect(clippy::too_many_lines, reason = "one draft after the other")]
 fn check(closed: &Closed) {
     let same = closed.policy(|text| text);
     let (text, ended) = closed.simulate(&same, &[]);

@@ -21,7 +21,7 @@ use super::indexes::{DAY_SECONDS, Indexes};
 use super::windows::{Payees, Totals, kind};
 use super::{FoldError, name, wrong};
 
-/// Kinds of questions whose totals are kept: each costs 20 bytes for each spend that is part of it.
+/// Kinds of questions whose totals are kept: each costs 24 bytes for each spend that is part of it.
 const KINDS_MAX: usize = 256;
 
 /// Every reserved transaction. They are numbered in the order of the log.

@@ -14,7 +14,7 @@ use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError, Step};
 use crate::refusal::{Reason, Refusal};
 
-/// A signer that ran wrote at least every half hour; it may have stood still for so long in a day, all starts together.
+/// A signer that runs writes every twenty minutes at least; it may have stood still for so long in a day, all starts together.
 const STILL_SECONDS_MAX: u64 = 2 * 3_600;
 /// The machine's clock may be set by so much, forward or back, while the signer runs.
 const JUMP_MS_MAX: i64 = 120_000;

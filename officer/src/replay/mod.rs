@@ -1,7 +1,7 @@
 //! A signer's log decided again, offline: each decision on the evidence that the log had then, by the policy that was in force
 //! and by any other. It never believes that a decision was what its entry says, and says what the log does not carry.
 //!
-//! Reading order: [`Replay`] (entry after entry), `recall` (a request out of its entries), `places` (whose an output is),
+//! Reading order: `Replay` (entry after entry), `recall` (a request out of its entries), `places` (whose an output is),
 //! [`bench`] (a policy and what it says), [`simulate`] and [`explain`] (the commands), `told` (in words and as JSON).
 
 pub mod simulate;

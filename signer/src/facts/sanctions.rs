@@ -24,9 +24,10 @@ use crate::refusal::Refusal;
 /// How often the file is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The list in memory.
+/// The list in memory: the one that counts, and while a newer one is written down that one too, so that at no moment
+/// neither is here.
 #[derive(Debug, Default)]
-pub struct Sanctions(RwLock<Option<Arc<List>>>);
+pub struct Sanctions(RwLock<Vec<Arc<List>>>);
 
 #[derive(Debug)]
 struct List {
@@ -92,8 +93,10 @@ impl Sanctions {
     /// How many destinations and coins of an intent are on the list with this digest; `None`: it is not here.
     #[must_use]
     pub fn hits(&self, digest: &[u8; 32], intent: &Intent) -> Option<u32> {
-        let list = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let list = list.filter(|list| list.digest == *digest)?;
+        let lists = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let list = lists.iter().find(|list| list.digest == *digest).map(Arc::clone);
+        drop(lists);
+        let list = list?;
         let scripts = intent.transfers.iter().filter_map(|transfer| match &transfer.to {
             Destination::External { script, .. } => Some(script),
             Destination::Cold { .. } | Destination::Change { .. } => None,
@@ -102,6 +105,19 @@ impl Sanctions {
         let scripts = scripts.into_iter().filter(|script| list.scripts.contains(*script)).count();
         let coins = intent.slots.iter().filter(|slot| list.coins.contains(&slot.id)).count();
         Some(u32::try_from(scripts.saturating_add(coins)).unwrap_or(u32::MAX))
+    }
+
+    /// Adds a list, before the log is told of it.
+    fn add(&self, list: List) {
+        let mut lists = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        lists.push(Arc::new(list));
+    }
+
+    /// Forgets all but the list that counts.
+    fn keep(&self, digest: Option<[u8; 32]>) {
+        let mut lists = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        lists.retain(|list| Some(list.digest) == digest);
+        lists.dedup_by_key(|list| list.digest);
     }
 }
 
@@ -187,11 +203,11 @@ async fn take(app: &App, path: &Path) -> Result<(), SanctionsError> {
         }
         _ => Step::write(vec![event], Ok(())),
     };
-    let written = app.log.commit(step).await.map_err(|error| SanctionsError::Log(error.into()))?;
-    written.1?;
+    app.sanctions.add(List { digest, scripts, coins });
+    let written = app.log.commit(step).await;
+    app.sanctions.keep(app.log.read(|ledger| ledger.facts().sanctions().map(|read| read.digest)));
+    written.map_err(|error| SanctionsError::Log(error.into()))?.1?;
     tracing::info!(entries = list.entries.len(), made, "a sanctions list counts");
-    let list = Arc::new(List { digest, scripts, coins });
-    *app.sanctions.0.write().unwrap_or_else(PoisonError::into_inner) = Some(list);
     Ok(())
 }
 

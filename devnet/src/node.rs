@@ -41,9 +41,9 @@ pub struct Acceptance {
 }
 
 /// Payments tried before the faucet is believed to be empty.
-const GIVING_TRIES: u32 = 50;
+const GIVING_TRIES: u32 = 600;
 /// Between two tries.
-const GIVING_PAUSE: Duration = Duration::from_millis(50);
+const GIVING_PAUSE: Duration = Duration::from_millis(100);
 
 impl Node {
     /// Starts a node in a temporary folder, with 101 blocks mined so that the faucet can pay.

@@ -94,7 +94,10 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
             id: 301,
             permit: [5; 16],
             account: SealedAccount { header: [6; 32], blob: vec![7; 60] },
-            jobs: vec![sealed(SigningWay::Ecdsa), sealed(SigningWay::TaprootKey)],
+            jobs: vec![
+                sealed(SigningWay::Ecdsa),
+                sealed(SigningWay::TaprootKey { internal: [9; 32], odd: true }),
+            ],
         }),
         Request::Statement { key: StatementKey::Checkpoint, message: b"text\n".to_vec() },
         Request::Counters,

@@ -86,12 +86,12 @@ impl Bench {
     async fn against_bare_loops(&self) -> Result<u128> {
         let Args { tier, inputs, rounds, .. } = self.args;
         let sessions = u32::try_from(std::thread::available_parallelism()?.get())?;
-        let mut bare = tier.bare(&self.stack, &self.swept, sessions)?;
+        let (mut bare, mut beside) = tier.bare(&self.stack, &self.swept, sessions)?;
         let name = tier.name();
         println!("{name}, {inputs} inputs, {sessions} token workers, {sessions} bare sessions");
         println!("the bare loop: {}", bare.name());
         println!("round   bare loop   whole path   rate");
-        let (mut rates, mut counted) = (Vec::new(), [0_u64; 2]);
+        let (mut rates, mut others, mut counted) = (Vec::new(), Vec::new(), [0_u64; 2]);
         for round in 0..rounds.max(2) {
             let (done, alone) = bare.run(inputs)?;
             ensure!(done == inputs, "the bare loop did {done} of {inputs} signatures");
@@ -102,9 +102,11 @@ impl Bench {
             for (sum, count) in counted.iter_mut().zip([done, signed]) {
                 *sum = sum.saturating_add(count.into());
             }
+            let other = beside.as_mut().map(|beside| beside.run(inputs)).transpose()?;
             // The first round warms caches and connections.
             if round > 0 {
                 rates.push(rate);
+                others.extend(other.map(|(_, alone)| permille(alone, whole)));
             }
         }
         let [alone, whole] = counted;
@@ -119,6 +121,11 @@ impl Bench {
             decimal(at(rates.len().saturating_sub(1))),
             decimal(tier.asked()),
         );
+        if let Some(beside) = beside {
+            others.sort_unstable();
+            let middle = others.get(others.len() / 2).copied().unwrap_or_default();
+            println!("for the reader: {} of {}'s", decimal(middle), beside.name());
+        }
         Ok(middle)
     }
 

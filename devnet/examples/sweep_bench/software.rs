@@ -1,7 +1,8 @@
-//! The bare loop beside a sealed account: the same child keys derived, tweaked, signed with and verified by
-//! libsecp256k1 alone, in as many threads as the signer has workers. It does nothing twice: the branch and its public
-//! key are there, and of BIP-32 one HMAC and one addition are left. It has no token, no request and no log, and its keys
-//! are a development ceremony's.
+//! The bare loops beside a sealed account: the same child keys derived, tweaked, signed with and verified by
+//! libsecp256k1 alone, in as many threads as the signer has workers. One calls the library as wallets do: both steps
+//! from the account for each child. The other does nothing twice: the branch and its public key are there, and of BIP-32
+//! one HMAC and one addition are left. They have no token, no request and no log, and their keys are a development
+//! ceremony's.
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -18,7 +19,18 @@ use devnet::Stack;
 
 use crate::bare::{Bare, Work};
 
+/// How children are derived.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Derive {
+    /// Both steps for each child, by the library's own call.
+    FromAccount,
+    /// The last step only.
+    FromBranch,
+}
+
 pub(crate) struct Software {
+    derive: Derive,
+    account: Xpriv,
     /// The account's external branch: the step down to it is done once, as the worker does.
     branch: Xpriv,
     /// The branch's public key.
@@ -28,7 +40,12 @@ pub(crate) struct Software {
 }
 
 impl Software {
-    pub(crate) fn new(stack: &Stack, sessions: u32, addresses: u32) -> Result<Self> {
+    pub(crate) fn new(
+        stack: &Stack,
+        derive: Derive,
+        sessions: u32,
+        addresses: u32,
+    ) -> Result<Self> {
         let seed = seed(&[stack.share("deposits", 1), stack.share("deposits", 2)])?;
         let master = Xpriv::new_master(NetworkKind::Test, &seed)?;
         let account = master.derive_priv(SECP256K1, &DerivationPath::from_str("m/86h/1h/0h")?)?;
@@ -36,13 +53,17 @@ impl Software {
         ensure!(stack.descriptors().deposits.contains(&xpub), "these shares are another account's");
         let branch = account.derive_priv(SECP256K1, &[ChildNumber::from_normal_idx(0)?])?;
         let public = branch.private_key.public_key(SECP256K1).serialize();
-        let this = Self { branch, public, sessions, addresses };
+        let this = Self { derive, account, branch, public, sessions, addresses };
         let child = branch.derive_priv(SECP256K1, &[ChildNumber::from_normal_idx(1)?])?;
         ensure!(this.child(1)? == child.private_key, "the bare loop derives other keys");
         Ok(this)
     }
 
     fn child(&self, index: u32) -> Result<SecretKey> {
+        if self.derive == Derive::FromAccount {
+            let path = [ChildNumber::from_normal_idx(0)?, ChildNumber::from_normal_idx(index)?];
+            return Ok(self.account.derive_priv(SECP256K1, &path)?.private_key);
+        }
         let mut mac = HmacEngine::<sha512::Hash>::new(self.branch.chain_code.as_bytes());
         mac.input(&self.public);
         mac.input(&index.to_be_bytes());
@@ -79,7 +100,10 @@ impl Software {
 
 impl Bare for Software {
     fn name(&self) -> &str {
-        "libsecp256k1 deriving, signing and verifying"
+        match self.derive {
+            Derive::FromAccount => "libsecp256k1 deriving from the account, signing and verifying",
+            Derive::FromBranch => "the same deriving from the branch, which is there already",
+        }
     }
 
     fn run(&mut self, count: u32) -> Result<(u32, Duration)> {

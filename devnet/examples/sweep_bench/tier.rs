@@ -6,7 +6,7 @@ use devnet::Stack;
 use devnet::stack::{self, Children, Options};
 
 use crate::bare::{Bare, TokenCalls};
-use crate::software::Software;
+use crate::software::{Derive, Software};
 use crate::vault;
 
 /// Most addresses that the coins lie at.
@@ -85,14 +85,25 @@ impl Tier {
         Ok((stack, swept))
     }
 
-    /// The loops that it is held against.
-    pub(crate) fn bare(self, stack: &Stack, swept: &Swept, sessions: u32) -> Result<Box<dyn Bare>> {
+    /// The loop that it is held against, and others beside it for the reader.
+    pub(crate) fn bare(
+        self,
+        stack: &Stack,
+        swept: &Swept,
+        sessions: u32,
+    ) -> Result<(Box<dyn Bare>, Option<Box<dyn Bare>>)> {
         let dir = stack.dir();
+        let software = |derive| Software::new(stack, derive, sessions, swept.addresses);
         Ok(match self {
-            Self::TokenHd => Box::new(TokenCalls::children(dir, "rsa-oaep-sha1", sessions)?),
-            Self::TokenHdKwp => Box::new(TokenCalls::children(dir, "aes-kwp", sessions)?),
-            Self::Token => Box::new(TokenCalls::born(dir, vault::NAME, sessions)?),
-            Self::SealedHd => Box::new(Software::new(stack, sessions, swept.addresses)?),
+            Self::TokenHd => {
+                (Box::new(TokenCalls::children(dir, "rsa-oaep-sha1", sessions)?), None)
+            }
+            Self::TokenHdKwp => (Box::new(TokenCalls::children(dir, "aes-kwp", sessions)?), None),
+            Self::Token => (Box::new(TokenCalls::born(dir, vault::NAME, sessions)?), None),
+            Self::SealedHd => (
+                Box::new(software(Derive::FromAccount)?),
+                Some(Box::new(software(Derive::FromBranch)?)),
+            ),
         })
     }
 

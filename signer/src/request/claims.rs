@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use bitcoin::bip32::{Fingerprint, KeySource};
 use bitcoin::psbt::Input;
 use bitcoin::sighash::SighashCache;
-use bitcoin::taproot::TapLeafHash;
 use bitcoin::{EcdsaSighashType, ScriptBuf, Transaction, ecdsa};
-use secp256k1::{Message, PublicKey, SECP256K1, XOnlyPublicKey};
+use secp256k1::{Message, PublicKey, SECP256K1};
 
 use super::own::{Hint, OwnedInput};
+use super::psbt::{Named, TaprootKey};
 use super::{kinds, own};
 use crate::refusal::{Reason, Refusal};
 use crate::wallets::Wallet;
@@ -21,22 +21,22 @@ pub(super) struct Claims {
     pub(super) hint: Hint,
     redeem: Option<ScriptBuf>,
     witness: Option<ScriptBuf>,
-    origins: BTreeMap<PublicKey, KeySource>,
-    /// Taproot's keys have no parity; each with the leaves it is said to be in.
-    taproot: BTreeMap<XOnlyPublicKey, (Vec<TapLeafHash>, KeySource)>,
-    internal: Option<XOnlyPublicKey>,
+    named: Named,
     signatures: BTreeMap<bitcoin::PublicKey, ecdsa::Signature>,
 }
 
 impl Claims {
-    pub(super) fn of(position: usize, input: &Input, wallet: &Wallet) -> Result<Self, Refusal> {
+    pub(super) fn of(
+        position: usize,
+        input: &Input,
+        named: Named,
+        wallet: &Wallet,
+    ) -> Result<Self, Refusal> {
         Ok(Self {
-            hint: own::input_hint(position, input, wallet)?,
+            hint: own::input_hint(position, &named, wallet)?,
             redeem: input.redeem_script.clone(),
             witness: input.witness_script.clone(),
-            origins: input.bip32_derivation.clone(),
-            taproot: input.tap_key_origins.clone(),
-            internal: input.tap_internal_key,
+            named,
             signatures: input.partial_sigs.clone(),
         })
     }
@@ -83,8 +83,8 @@ fn origins(
     position: usize,
     input: &OwnedInput,
 ) -> Result<(), Refusal> {
-    for (key, source) in &claims.origins {
-        let found = input.place.keys.iter().position(|ours| ours == key);
+    for (key, source) in &claims.named.origins {
+        let found = input.place.keys.iter().position(|ours| ours.serialize()[..] == **key);
         origin(found, source, wallet, position, input)?;
     }
     Ok(())
@@ -97,14 +97,14 @@ fn taproot(
     position: usize,
     input: &OwnedInput,
 ) -> Result<(), Refusal> {
-    let at = |key: &XOnlyPublicKey| {
-        input.place.keys.iter().position(|ours| ours.x_only_public_key().0 == *key)
+    let at = |key: &[u8; 32]| {
+        input.place.keys.iter().position(|ours| ours.x_only_public_key().0.serialize() == *key)
     };
-    if claims.internal.is_some_and(|key| at(&key).is_none()) {
+    if claims.named.internal.is_some_and(|key| at(&key).is_none()) {
         return Err(foreign_key(position));
     }
-    for (key, (leaves, source)) in &claims.taproot {
-        if !leaves.is_empty() {
+    for TaprootKey { key, leaves, source } in &claims.named.taproot {
+        if *leaves > 0 {
             let text = format!(
                 "input {position} says that a key is in a script, and the wallet's outputs have none"
             );

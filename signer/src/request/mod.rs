@@ -127,12 +127,13 @@ impl Draft {
             |error: policy::names::NameError| Refusal::new(Reason::BadRequest, error.to_string());
         let lane = LaneName::parse(&header.lane).map_err(bad_name)?;
         let wallet = spendable(wallets, &header.wallet)?;
-        let (psbt, version) = transaction::read(&header.psbt, wallets.network(), wallet.kind())?;
+        let (psbt, named, version) =
+            transaction::read(&header.psbt, wallets.network(), wallet.kind())?;
         let orders = orders::verify(&header.orders, rules, wallets)?;
         let parents = Parents::wanted(&psbt)?;
-        let inputs = psbt.inputs.iter().enumerate();
+        let inputs = psbt.inputs.iter().zip(named).enumerate();
         let inputs = inputs
-            .map(|(position, input)| Claims::of(position, input, &wallet))
+            .map(|(position, (input, named))| Claims::of(position, input, named, &wallet))
             .collect::<Result<_, _>>()?;
         let exhibit = match rules.requires() {
             [] => Exhibit::none(),

@@ -1,18 +1,17 @@
 //! What is ours: every input must be, an output may be. The caller's `bip32_derivation` says where to look and
 //! is never believed: the script is derived here and compared.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use asset::AssetId;
 use bitcoin::bip32::{ChildNumber, DerivationPath, KeySource};
-use bitcoin::psbt::{Input, Output};
+use bitcoin::psbt::Output;
 use bitcoin::{Transaction, TxOut};
 use policy::intent::{Destination, Transfer};
 use policy::rules::Tier;
-use secp256k1::PublicKey;
 
 use super::claims::Claims;
+use super::psbt::Named;
 use crate::refusal::{Reason, Refusal};
 use crate::wallets::{Place, Wallet, Wallets};
 
@@ -33,12 +32,13 @@ pub(super) struct OwnedInput {
 }
 
 /// An input must say where its keys are, unless all of the wallet's are at one place.
-pub(super) fn input_hint(position: usize, input: &Input, wallet: &Wallet) -> Result<Hint, Refusal> {
+pub(super) fn input_hint(position: usize, named: &Named, wallet: &Wallet) -> Result<Hint, Refusal> {
     if !wallet.is_ranged() {
         return Ok(Hint { branch: 0, index: 0 });
     }
-    let taproot = || common(input.tap_key_origins.values().map(|(_, source)| source));
-    hint(&input.bip32_derivation, wallet).or_else(taproot).ok_or_else(|| {
+    let taproot = || common(named.taproot.iter().map(|key| &key.source));
+    let origins = named.origins.iter().map(|(key, source)| (&key[..], source));
+    hint(origins, wallet).or_else(taproot).ok_or_else(|| {
         let text = format!(
             "input {position} needs a bip32_derivation (taproot: a key origin) that ends in /branch/index of the wallet"
         );
@@ -48,7 +48,8 @@ pub(super) fn input_hint(position: usize, input: &Input, wallet: &Wallet) -> Res
 
 /// An output may. Cold wallets can have several keys, or taproot's; they share one path's end.
 pub(super) fn output_hint(output: &Output, wallet: &Wallet) -> Option<Hint> {
-    hint(&output.bip32_derivation, wallet).or_else(|| {
+    let keys: Vec<_> = output.bip32_derivation.iter().map(|(k, s)| (k.serialize(), s)).collect();
+    hint(keys.iter().map(|(key, source)| (&key[..], *source)), wallet).or_else(|| {
         let origins = output.tap_key_origins.values().map(|(_, source)| source);
         common(origins)
     })
@@ -131,10 +132,13 @@ fn own(output: &TxOut, hint: &Hint, wallet: &Wallet, wallets: &Wallets) -> Optio
 }
 
 /// A key that is the same at every index says nothing about which one is meant.
-fn hint(derivation: &BTreeMap<PublicKey, KeySource>, wallet: &Wallet) -> Option<Hint> {
+fn hint<'a>(
+    origins: impl Iterator<Item = (&'a [u8], &'a KeySource)>,
+    wallet: &Wallet,
+) -> Option<Hint> {
     let fixed = wallet.fixed();
-    let moving = |key: &PublicKey| fixed.iter().all(|(_, fixed)| fixed != key);
-    common(derivation.iter().filter(|(key, _)| moving(key)).map(|(_, source)| source))
+    let moving = |key: &[u8]| fixed.iter().all(|(_, fixed)| fixed.serialize()[..] != *key);
+    common(origins.filter(|(key, _)| moving(key)).map(|(_, source)| source))
 }
 
 /// The end that all paths have in common.

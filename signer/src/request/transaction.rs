@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use bitcoin::psbt::{Input, Psbt};
 use bitcoin::{Amount, EcdsaSighashType, NetworkKind, TapSighashType, Transaction};
 
-use super::psbt::{self, Version};
+use super::psbt::{self, Named, Version};
 use super::{HEADER_BYTES_MAX, INPUTS_MAX, OUTPUTS_MAX, WEIGHT_MAX};
 use crate::refusal::{Reason, Refusal};
 use crate::wallets::ScriptKind;
@@ -21,18 +21,18 @@ pub(super) fn read(
     bytes: &[u8],
     network: bitcoin::Network,
     kind: ScriptKind,
-) -> Result<(Psbt, Version), Refusal> {
+) -> Result<(Psbt, Vec<Named>, Version), Refusal> {
     if bytes.len() > HEADER_BYTES_MAX {
         let text =
             format!("the PSBT has {} bytes, at most {HEADER_BYTES_MAX} are read", bytes.len());
         return Err(Refusal::new(Reason::Oversize, text));
     }
-    let (psbt, version) = psbt::read(bytes)
+    let (psbt, named, version) = psbt::read_apart(bytes)
         .map_err(|error| Refusal::new(Reason::BadPsbt, format!("this is no PSBT: {error}")))?;
     shape(&psbt.unsigned_tx, kind)?;
     amounts(&psbt.unsigned_tx)?;
-    fields(&psbt, NetworkKind::from(network), kind)?;
-    Ok((psbt, version))
+    fields(&psbt, &named, NetworkKind::from(network), kind)?;
+    Ok((psbt, named, version))
 }
 
 /// Inputs less outputs.
@@ -143,7 +143,12 @@ fn output_sum(transaction: &Transaction) -> Option<Amount> {
 
 /// Only what asks for a plain signature. Fields nobody here knows are refused, not ignored: whoever set them
 /// wanted something that would not happen.
-fn fields(psbt: &Psbt, network: NetworkKind, kind: ScriptKind) -> Result<(), Refusal> {
+fn fields(
+    psbt: &Psbt,
+    named: &[Named],
+    network: NetworkKind,
+    kind: ScriptKind,
+) -> Result<(), Refusal> {
     let refuse = |place: String, what: &str| {
         Err(Refusal::new(Reason::PsbtField, format!("{place} has {what}: send it without")))
     };
@@ -154,9 +159,9 @@ fn fields(psbt: &Psbt, network: NetworkKind, kind: ScriptKind) -> Result<(), Ref
         let text = "the PSBT names extended keys of another network";
         return Err(Refusal::new(Reason::WrongNetwork, text));
     }
-    for (position, input) in psbt.inputs.iter().enumerate() {
+    for (position, (input, named)) in psbt.inputs.iter().zip(named).enumerate() {
         sighash(position, input, kind)?;
-        if let Some(what) = unwanted(input, kind) {
+        if let Some(what) = unwanted(input, named, kind) {
             return refuse(format!("input {position}"), what);
         }
     }
@@ -182,7 +187,7 @@ fn sighash(position: usize, input: &Input, kind: ScriptKind) -> Result<(), Refus
     Err(Refusal::new(Reason::UnknownSighash, text))
 }
 
-fn unwanted(input: &Input, kind: ScriptKind) -> Option<&'static str> {
+fn unwanted(input: &Input, named: &Named, kind: ScriptKind) -> Option<&'static str> {
     let hashes = [
         input.ripemd160_preimages.is_empty(),
         input.sha256_preimages.is_empty(),
@@ -195,7 +200,7 @@ fn unwanted(input: &Input, kind: ScriptKind) -> Option<&'static str> {
         input.tap_merkle_root.is_none(),
     ];
     // The internal key is a claim like a key's origin (`claims`): the output key is derived here and compared.
-    let taproot = [input.tap_key_origins.is_empty(), input.tap_internal_key.is_none()];
+    let taproot = [named.taproot.is_empty(), named.internal.is_none()];
     let is_taproot = kind == ScriptKind::P2tr;
     let checks = [
         (

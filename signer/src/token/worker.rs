@@ -335,7 +335,11 @@ fn sealed(job: &Job, of: &Arc<SealedAccount>) -> Option<SealedJob> {
     let KeySource::Sealed { account, change, index } = &job.key else { return None };
     let (how, digest) = match job.what {
         ToSign::Ecdsa(digest) => (SigningWay::Ecdsa, digest),
-        ToSign::TaprootKey { digest, .. } => (SigningWay::TaprootKey, digest),
+        ToSign::TaprootKey { digest, .. } => {
+            let (internal, parity) = job.public_key.x_only_public_key();
+            let odd = parity == secp256k1::Parity::Odd;
+            (SigningWay::TaprootKey { internal: internal.serialize(), odd }, digest)
+        }
     };
     let (change, index) = (*change, *index);
     (account == of).then_some(SealedJob { change, index, how, digest })

@@ -101,7 +101,12 @@ pub enum SigningWay {
     /// ECDSA by the child itself.
     Ecdsa,
     /// BIP-340 by the child tweaked as BIP-341 says for an output without scripts.
-    TaprootKey,
+    TaprootKey {
+        /// The child's public key, which the signer has from the xpub: its X coordinate.
+        internal: [u8; 32],
+        /// Whether its Y coordinate is odd.
+        odd: bool,
+    },
 }
 
 /// What came of one job.

@@ -1,7 +1,7 @@
 //! From an opened account to one child's signature: BIP-32 steps that are not hardened, BIP-341's tweak, ECDSA and
 //! BIP-340. Keys stay in the vault or in a guard; it never gives one out, and never signs anything but 32 bytes.
 
-use secp256k1::{Keypair, Message, SECP256K1, Scalar, SecretKey, XOnlyPublicKey};
+use secp256k1::{Keypair, Message, SECP256K1, Scalar, SecretKey};
 use sha2::{Digest as _, Sha256};
 use token_wire::{RawSignature, SealedJob, SigningWay};
 
@@ -57,7 +57,9 @@ impl Account {
         let message = Message::from_digest(job.digest);
         let bytes = match job.how {
             SigningWay::Ecdsa => SECP256K1.sign_ecdsa(&message, &child.0).serialize_compact(),
-            SigningWay::TaprootKey => schnorr(&tweaked(&child, &[])?, &message, &random()?),
+            SigningWay::TaprootKey { internal, odd } => {
+                schnorr(&tweaked(child, &internal, odd, &[])?, &message, &random()?)
+            }
         };
         RawSignature::from_slice(&bytes).ok_or(DeriveError::NoKey)
     }
@@ -77,20 +79,27 @@ impl Account {
     }
 }
 
-/// The key pair of the output: BIP-341 with the root of the script tree, which is empty when there are no scripts.
-fn tweaked(key: &Guarded, root: &[u8]) -> Result<GuardedPair, DeriveError> {
-    let pair = GuardedPair(Keypair::from_secret_key(SECP256K1, &key.0));
-    let (internal, _parity) = pair.0.x_only_public_key();
-    let tweak =
-        Scalar::from_be_bytes(tap_tweak(&internal, root)).map_err(|_| DeriveError::NoKey)?;
-    pair.0.add_xonly_tweak(SECP256K1, &tweak).map(GuardedPair).map_err(|_| DeriveError::NoKey)
+/// The key pair of the output: BIP-341 with the root of the script tree, which is empty when there are no scripts. The
+/// child's public key is the signer's word, which spares its computation. A false one makes the key pair of another
+/// output: the nonce belongs to that pair (BIP-340), and the signer finds that the signature does not verify.
+fn tweaked(
+    mut child: Guarded,
+    internal: &[u8; 32],
+    odd: bool,
+    root: &[u8],
+) -> Result<GuardedPair, DeriveError> {
+    if odd {
+        child = Guarded(child.0.negate());
+    }
+    let output = added(&child, &tap_tweak(internal, root))?;
+    Ok(GuardedPair(Keypair::from_secret_key(SECP256K1, &output.0)))
 }
 
 /// `hashTapTweak(internal key || root)`.
-fn tap_tweak(internal: &XOnlyPublicKey, root: &[u8]) -> [u8; 32] {
+fn tap_tweak(internal: &[u8; 32], root: &[u8]) -> [u8; 32] {
     let tag = Sha256::digest("TapTweak");
     let hasher = Sha256::new().chain_update(tag).chain_update(tag);
-    hasher.chain_update(internal.serialize()).chain_update(root).finalize().into()
+    hasher.chain_update(internal).chain_update(root).finalize().into()
 }
 
 /// BIP-340.

@@ -1,9 +1,11 @@
 use std::str::FromStr as _;
 
 use bitcoin::bip32::{ChildNumber, Xpriv};
+use bitcoin::key::TapTweak as _;
 use bitcoin::{Address, KnownHrp};
 use proptest::prelude::*;
 use secp256k1::schnorr::Signature;
+use secp256k1::{Parity, XOnlyPublicKey};
 use serde_json::Value;
 
 use super::*;
@@ -20,6 +22,12 @@ fn job(change: bool, index: u32, how: SigningWay, digest: [u8; 32]) -> SealedJob
 fn child_of(account: &Xpriv, change: bool, index: u32) -> SecretKey {
     let path = [u32::from(change), index].map(|index| ChildNumber::Normal { index });
     account.derive_priv(SECP256K1, &path).unwrap().private_key
+}
+
+/// As the signer says of a child.
+fn taproot(child: &SecretKey) -> SigningWay {
+    let (internal, parity) = child.x_only_public_key(SECP256K1);
+    SigningWay::TaprootKey { internal: internal.serialize(), odd: parity == Parity::Odd }
 }
 
 fn bytes<const N: usize>(text: &Value) -> [u8; N] {
@@ -63,7 +71,7 @@ fn bip341_vectors() {
         let internal = XOnlyPublicKey::from_slice(&bytes::<32>(&output["given"]["internalPubkey"]));
         let root = &output["intermediary"]["merkleRoot"];
         let root = if root.is_null() { Vec::new() } else { bytes::<32>(root).to_vec() };
-        let tweak = tap_tweak(&internal.unwrap(), &root);
+        let tweak = tap_tweak(&internal.unwrap().serialize(), &root);
         assert_eq!(tweak, bytes::<32>(&output["intermediary"]["tweak"]));
         let scalar = Scalar::from_be_bytes(tweak).unwrap();
         let (tweaked, _) = internal.unwrap().add_tweak(SECP256K1, &scalar).unwrap();
@@ -74,7 +82,9 @@ fn bip341_vectors() {
         let key = guarded(&bytes(&input["given"]["internalPrivkey"])).unwrap();
         let root = &input["given"]["merkleRoot"];
         let root = if root.is_null() { Vec::new() } else { bytes::<32>(root).to_vec() };
-        let pair = tweaked(&key, &root).unwrap();
+        let (internal, parity) = key.0.x_only_public_key(SECP256K1);
+        assert_eq!(internal.serialize(), bytes(&input["intermediary"]["internalPubkey"]));
+        let pair = tweaked(key, &internal.serialize(), parity == Parity::Odd, &root).unwrap();
         let private = bytes::<32>(&input["intermediary"]["tweakedPrivkey"]);
         assert_eq!(pair.0.secret_bytes(), private);
         let message = Message::from_digest(bytes(&input["intermediary"]["sigHash"]));
@@ -116,7 +126,8 @@ fn bip86_vectors() {
         let shown = Address::p2tr_tweaked(tweaked, KnownHrp::Mainnet).to_string();
         assert_eq!(shown, address);
         // Our derivation, tweak and signature, judged by the BIP's output key.
-        let raw = opened.sign(&job(change, index, SigningWay::TaprootKey, [7; 32])).unwrap();
+        let how = taproot(&child_of(&account, change, index));
+        let raw = opened.sign(&job(change, index, how, [7; 32])).unwrap();
         let signature = Signature::from_slice(&raw.to_bytes()).unwrap();
         SECP256K1.verify_schnorr(&signature, &Message::from_digest([7; 32]), &key).unwrap();
     }
@@ -137,7 +148,8 @@ fn what_is_no_key_is_refused() {
 #[test]
 fn aux_is_fresh() {
     let mut account = Account::open(&[1; 64]).unwrap();
-    let job = job(false, 0, SigningWay::TaprootKey, [1; 32]);
+    let how = SigningWay::TaprootKey { internal: [5; 32], odd: false };
+    let job = job(false, 0, how, [1; 32]);
     assert_ne!(account.sign(&job).unwrap(), account.sign(&job).unwrap());
 }
 
@@ -157,5 +169,21 @@ proptest! {
         let raw = account.sign(&job(change, index, SigningWay::Ecdsa, digest)).unwrap();
         let theirs = SECP256K1.sign_ecdsa(&message, &child);
         prop_assert_eq!(raw.to_bytes(), theirs.serialize_compact());
+
+        let pair = Keypair::from_secret_key(SECP256K1, &child);
+        let output = pair.tap_tweak(SECP256K1, None).to_keypair().x_only_public_key().0;
+        let verifies = |raw: RawSignature| {
+            let signature = Signature::from_slice(&raw.to_bytes()).unwrap();
+            SECP256K1.verify_schnorr(&signature, &message, &output).is_ok()
+        };
+        prop_assert!(verifies(account.sign(&job(change, index, taproot(&child), digest)).unwrap()));
+        // A false word about the public key gives nothing that counts.
+        let SigningWay::TaprootKey { internal, odd } = taproot(&child) else { unreachable!() };
+        for how in [
+            SigningWay::TaprootKey { internal, odd: !odd },
+            SigningWay::TaprootKey { internal: digest, odd },
+        ] {
+            prop_assert!(!verifies(account.sign(&job(change, index, how, digest)).unwrap()));
+        }
     }
 }

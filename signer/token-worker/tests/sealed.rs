@@ -79,6 +79,12 @@ fn job(change: bool, index: u32, how: SigningWay) -> SealedJob {
     SealedJob { change, index, how, digest: [u8::try_from(index % 251).unwrap(); 32] }
 }
 
+fn taproot(change: bool, index: u32) -> SealedJob {
+    let (internal, parity) = child(change, index).x_only_public_key();
+    let odd = parity == secp256k1::Parity::Odd;
+    job(change, index, SigningWay::TaprootKey { internal: internal.serialize(), odd })
+}
+
 #[test]
 fn children_of_a_sealed_account_sign_and_it_is_opened_once_for_a_run_of_batches() {
     let token = TestToken::new();
@@ -86,9 +92,10 @@ fn children_of_a_sealed_account_sign_and_it_is_opened_once_for_a_run_of_batches(
     let account = seal(&keys, &plain());
     let before = worker.counters();
     let places = [(false, 0), (false, 1), (true, 0), (true, 77), (false, (1 << 31) - 1)];
-    let jobs = |how| places.map(|(change, index)| job(change, index, how)).to_vec();
-    let schnorr = ask(&mut worker, &account, jobs(SigningWay::TaprootKey));
-    let ecdsa = ask(&mut worker, &account, jobs(SigningWay::Ecdsa));
+    let by_ecdsa = || places.map(|(change, index)| job(change, index, SigningWay::Ecdsa)).to_vec();
+    let by_schnorr = places.map(|(change, index)| taproot(change, index)).to_vec();
+    let schnorr = ask(&mut worker, &account, by_schnorr);
+    let ecdsa = ask(&mut worker, &account, by_ecdsa());
     for (at, (change, index)) in places.into_iter().enumerate() {
         let (public, digest) = (child(change, index), job(change, index, SigningWay::Ecdsa).digest);
         let raw = signed(&ecdsa[at]);
@@ -113,7 +120,7 @@ fn children_of_a_sealed_account_sign_and_it_is_opened_once_for_a_run_of_batches(
     while worker.counters().decrypts == after.decrypts {
         assert!(began.elapsed() < std::time::Duration::from_secs(20), "it stays open");
         std::thread::sleep(std::time::Duration::from_millis(100));
-        ask(&mut worker, &account, jobs(SigningWay::Ecdsa));
+        ask(&mut worker, &account, by_ecdsa());
     }
 }
 
@@ -122,7 +129,7 @@ fn what_was_altered_or_is_no_account_is_refused_and_the_worker_goes_on() {
     let token = TestToken::new();
     let (mut worker, keys) = token.initialised();
     let good = seal(&keys, &plain());
-    let one = || vec![job(false, 0, SigningWay::TaprootKey)];
+    let one = || vec![taproot(false, 0)];
     let mut bad =
         vec![seal(&keys, &plain()[..32]), seal(&keys, &[0; 64]), seal(&keys, &[0xff; 64])];
     for at in [0, 383, 384, 400, good.blob.len() - 1] {
@@ -276,7 +283,7 @@ fn an_opened_account_is_in_memory_while_it_signs_and_nowhere_once_the_worker_is_
     // It stands still with what the token has just decrypted, before the AES key is destroyed.
     fs::write(rules.join("rules"), "C_DestroyObject once stop\n").unwrap();
     thread::scope(|scope| {
-        let one = || ask(&mut worker, &account, vec![job(false, 0, SigningWay::TaprootKey)]);
+        let one = || ask(&mut worker, &account, vec![taproot(false, 0)]);
         let signing = scope.spawn(one);
         let _guard = EndsWithTheTest(pid);
         until("the worker to stand still", || stands_still(pid));
@@ -288,9 +295,8 @@ fn an_opened_account_is_in_memory_while_it_signs_and_nowhere_once_the_worker_is_
     });
 
     // Somewhere in the midst of signatures: again until a child is seen at work.
-    let jobs = (0..CHILDREN).flat_map(|index| {
-        [job(false, index, SigningWay::TaprootKey), job(true, index, SigningWay::Ecdsa)]
-    });
+    let jobs = (0..CHILDREN)
+        .flat_map(|index| [taproot(false, index), job(true, index, SigningWay::Ecdsa)]);
     let jobs: Vec<SealedJob> = jobs.cycle().take(BATCH_JOBS_MAX).collect();
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {

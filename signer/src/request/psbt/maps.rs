@@ -40,8 +40,13 @@ impl<'a> Maps<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(format!("{} bytes follow it", self.0.len())) }
     }
 
+    /// What was not taken yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// A compact size in its shortest form.
-    fn compact(&mut self) -> Result<u64, String> {
+    pub(super) fn compact(&mut self) -> Result<u64, String> {
         let first = self.array::<1>()?;
         let (value, least) = match u8::from_le_bytes(first) {
             0xfd => (u64::from(u16::from_le_bytes(self.array()?)), 0xfd),
@@ -56,7 +61,8 @@ impl<'a> Maps<'a> {
         }
     }
 
-    fn take(&mut self, len: u64) -> Result<&'a [u8], String> {
+    /// So many bytes.
+    pub(super) fn take(&mut self, len: u64) -> Result<&'a [u8], String> {
         let taken = usize::try_from(len).ok().and_then(|len| self.0.split_at_checked(len));
         let (taken, rest) = taken.ok_or("it ends in the middle")?;
         self.0 = rest;

@@ -1,12 +1,18 @@
 //! PSBTs of both versions as one kind of thing: version 2 (BIP-370) is read strictly into what version 0 (BIP-174)
 //! says, and written again in the version it came in. It never guesses: what a version forbids or lacks is no PSBT.
 //!
-//! Reading order: `maps` (keys and values as bytes), `second` (version 2 into version 0 and back).
+//! Reading order: `maps` (keys and values as bytes), `second` (version 2 into version 0 and back), `apart` (what inputs say
+//! of keys).
 
 mod maps;
 mod second;
+mod apart;
+
+use std::borrow::Cow;
 
 use bitcoin::psbt::Psbt;
+
+pub use apart::{Named, TaprootKey};
 
 use maps::{Entry, Maps};
 
@@ -24,31 +30,52 @@ const MAGIC: [u8; 5] = *b"psbt\xff";
 /// `PSBT_GLOBAL_VERSION`.
 const GLOBAL_VERSION: u8 = 0xfb;
 
-/// Reads exactly one PSBT.
+/// Reads exactly one PSBT, all of it.
 ///
 /// # Errors
 /// What is wrong, in few words; nothing of a length that the sender chose.
 pub fn read(bytes: &[u8]) -> Result<(Psbt, Version), String> {
+    let (first, version) = first(bytes)?;
+    Ok((parse(&first, version)?, version))
+}
+
+/// As [`read`], but what inputs say of keys is given apart, one for each input, and is in the PSBT no more. Whether a key
+/// is a point of the curve is not looked at: compare it with one that is.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_apart(bytes: &[u8]) -> Result<(Psbt, Vec<Named>, Version), String> {
+    let (first, version) = first(bytes)?;
+    let (rest, named) = apart::apart(&first)?;
+    let psbt = parse(&rest, version)?;
+    if psbt.inputs.len() != named.len() {
+        return Err("its transaction and its maps have not as many inputs".to_owned());
+    }
+    Ok((psbt, named, version))
+}
+
+/// Its bytes as version 0, and which version it was.
+fn first(bytes: &[u8]) -> Result<(Cow<'_, [u8]>, Version), String> {
     let body = bytes.strip_prefix(&MAGIC).ok_or("it does not begin as one")?;
     let mut maps = Maps::of(body);
     let global = maps.next()?;
     match version(&global)? {
-        0 => {
-            let mut rest = bytes;
-            let psbt = Psbt::deserialize_from_reader(&mut rest).map_err(|e| e.to_string())?;
-            if !rest.is_empty() {
-                return Err(format!("{} bytes follow it", rest.len()));
-            }
-            only_first(&psbt)?;
-            Ok((psbt, Version::Zero))
-        }
-        2 => {
-            let first = second::to_first(&global, &mut maps)?;
-            let psbt = Psbt::deserialize(&first).map_err(|error| error.to_string())?;
-            Ok((psbt, Version::Two))
-        }
+        0 => Ok((Cow::Borrowed(bytes), Version::Zero)),
+        2 => Ok((Cow::Owned(second::to_first(&global, &mut maps)?), Version::Two)),
         other => Err(format!("version {other} is not known; 0 and 2 are")),
     }
+}
+
+fn parse(first: &[u8], version: Version) -> Result<Psbt, String> {
+    let mut rest = first;
+    let psbt = Psbt::deserialize_from_reader(&mut rest).map_err(|error| error.to_string())?;
+    if !rest.is_empty() {
+        return Err(format!("{} bytes follow it", rest.len()));
+    }
+    if version == Version::Zero {
+        only_first(&psbt)?;
+    }
+    Ok(psbt)
 }
 
 /// Writes a PSBT in a version.

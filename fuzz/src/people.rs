@@ -1,9 +1,10 @@
 //! What officers sign and what they sign it about: one spelling each.
 
+use policy::conditions::Target;
 use policy::evidence::FreezeScope as Scope;
 use policy::intent::RequestId;
-use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
-use statement::fact::{Fact, States};
+use policy::names::{ClientName, KeyName, LaneName, ListName, OrderId, WalletName};
+use statement::fact::{Entry, Fact, States};
 use statement::intent::{Input, Ordered, Output, To};
 use statement::sanctions::{self, listed};
 use statement::{About, Deed, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs};
@@ -86,6 +87,24 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
         made_unix: 1_767_225_600,
     };
     seeds.push(balanced.encode());
+    let list = || ListName::parse("customers").expect("a name");
+    let label = || "Acme Ltd".to_owned();
+    let targets = [
+        Target::Address("bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080".into()),
+        Target::Script(vec![0x6a, 1]),
+        Target::Descriptor { descriptor: "wpkh(x/<0;1>/*)#c".into(), indexes: 9 },
+    ];
+    let entry = |target| Entry {
+        list: list(),
+        label: label(),
+        target,
+        from_unix: 5,
+        expires_unix: Some(1_767_225_600),
+    };
+    let mut states: Vec<States> = targets.map(|target| States::Listed(entry(target))).into();
+    states.push(States::Unlisted { list: list(), label: label() });
+    seeds.extend(states.into_iter().map(|states| Fact { states, ..balanced.clone() }.encode()));
+    seeds.push(says(Says::Unlist { list: list(), label: label() }).encode());
     seeds
 }
 

@@ -4,16 +4,18 @@
 use std::collections::{BTreeMap, HashSet};
 
 use audit::entry::Event;
-use policy::names::KeyName;
+use policy::names::{KeyName, ListName};
 use statement::fact::{Fact, States};
 
-use super::{FoldError, name, wrong};
+use super::book::Stated;
+use super::{Book, FoldError, name, wrong};
 
 /// Everything that was stated.
 #[derive(Debug, Default)]
 pub struct Facts {
     sanctions: Option<SanctionsRead>,
     books: BTreeMap<KeyName, Balanced>,
+    book: Book,
     taken: HashSet<[u8; 32]>,
 }
 
@@ -59,14 +61,26 @@ impl Facts {
         self.books.get(name)
     }
 
+    /// The address book.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
     /// Whether this very statement was taken in before.
     #[must_use]
     pub fn is_taken(&self, digest: &[u8; 32]) -> bool {
         self.taken.contains(digest)
     }
 
-    /// Takes in an entry about facts; whether it was one.
-    pub(super) fn take(&mut self, event: &Event) -> Result<bool, FoldError> {
+    /// Takes in an entry about facts, on this network.
+    pub(super) fn take(
+        &mut self,
+        seq: u64,
+        event: &Event,
+        network: &str,
+        unix_s: u64,
+    ) -> Result<(), FoldError> {
         match event {
             Event::SanctionsRead { digest, made_unix, by, key, .. } => {
                 let older =
@@ -77,26 +91,46 @@ impl Facts {
                 let (digest, made_unix, key) = (*digest, *made_unix, *key);
                 let by = name(KeyName::parse(by))?;
                 self.sanctions = Some(SanctionsRead { digest, made_unix, by, key });
-                Ok(true)
+                Ok(())
             }
             Event::FactStated { statement, key, .. } => {
                 let fact = Fact::parse(statement).map_err(|error| wrong(error.to_string()))?;
                 if !self.taken.insert(fact.digest()) {
                     return Err(wrong("a fact was taken twice"));
                 }
-                self.state(fact, *key);
-                Ok(true)
+                let (by, made_unix) = (fact.by, fact.made_unix);
+                let stated = Stated { by, key: *key, made_unix, seq, unix_s };
+                self.state(fact.states, stated, network)
             }
-            _ => Ok(false),
+            _ => Err(wrong("this entry states no fact")),
         }
     }
 
-    fn state(&mut self, fact: Fact, key: [u8; 32]) {
-        match fact.states {
+    /// An officer took an entry of the address book back.
+    pub(super) fn unlist(
+        &mut self,
+        list: ListName,
+        label: String,
+        network: &str,
+        unix_s: u64,
+    ) -> Result<(), FoldError> {
+        self.book.unlist((list, label), network, unix_s)
+    }
+
+    /// Another policy came into force: what keys attested that it does not have is gone.
+    pub(super) fn activate(&mut self, text: &str, network: &str, unix_s: u64) {
+        self.book.activate(text, network, unix_s);
+    }
+
+    fn state(&mut self, states: States, stated: Stated, network: &str) -> Result<(), FoldError> {
+        match states {
             States::Balanced { height, .. } => {
-                let made_unix = fact.made_unix;
-                self.books.insert(fact.by, Balanced { height, made_unix, key });
+                let Stated { by, key, made_unix, .. } = stated;
+                self.books.insert(by, Balanced { height, made_unix, key });
+                Ok(())
             }
+            States::Listed(entry) => self.book.attest(entry, stated, network),
+            States::Unlisted { list, label } => self.book.revoke((list, label), &stated, network),
         }
     }
 }

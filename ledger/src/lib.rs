@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, payouts), `windows` (totals, ready when asked for),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `facts` (what others stated), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
+//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `facts` (what others stated), `book` (whom they put into the address book, as `scripts`), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod fold;
 mod clock;
@@ -20,6 +20,8 @@ mod policies;
 mod listed;
 mod people;
 mod facts;
+mod book;
+mod scripts;
 pub mod nonces;
 
 use std::collections::HashMap;
@@ -32,17 +34,19 @@ use policy::intent::{Intent, RequestId};
 use policy::names::{ListName, OrderId, WalletName};
 use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
-use statement::{Deed, Signed};
+use statement::{Deed, Says, Signed};
 
 pub use clock::Doubt;
 pub use fold::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
+pub use book::{Book, BookEntry};
 pub use born::{BornKey, BornKeys};
 pub use facts::{Balanced, Facts, SanctionsRead};
 pub use keks::{KekStep, Keks};
 pub use locks::Locks;
 pub use people::{Frozen, Objection, People, Wait, Word};
+pub use scripts::scripts;
 pub use spends::{Given, Released};
 pub use states::KeyState;
 pub use wallets::{Imported, Imports};
@@ -365,13 +369,22 @@ impl Ledger {
                 let signature = signature.map_err(|_| wrong("a signature is not 64 bytes"))?;
                 let signed = Signed { statement: statement.clone(), signature };
                 let spends = &self.spends;
-                self.people.hear(signed, unix_s, |order| spends.order(order) == Given::Signed)
+                let paid = |order: &OrderRef| spends.order(order) == Given::Signed;
+                match self.people.hear(signed, unix_s, paid)? {
+                    Some(Says::Unlist { list, label }) => {
+                        let network = network(self.beginning.as_ref());
+                        self.facts.unlist(list, label, network, unix_s)
+                    }
+                    _ => Ok(()),
+                }
             }
             Event::FreezeLifted { freeze, .. } => self.people.lift(freeze),
             Event::Administered { what, serial, site } => {
                 self.people.administer(what, serial, *site)
             }
-            event if self.facts.take(event)? => Ok(()),
+            Event::SanctionsRead { .. } | Event::FactStated { .. } => {
+                self.facts.take(seq, event, network(self.beginning.as_ref()), unix_s)
+            }
             event => self.born_in_token(event),
         }
     }
@@ -461,6 +474,7 @@ impl Fold for Ledger {
                 self.policies.take(seq, &entry.event)?;
                 if let Event::PolicyActivated { text, .. } = &entry.event {
                     self.listings.activate(text, unix_s);
+                    self.facts.activate(text, network(self.beginning.as_ref()), unix_s);
                 }
                 Ok(())
             }
@@ -490,8 +504,7 @@ impl Fold for Ledger {
                 self.answer(seq, *request, psbt, points)
             }
             Event::Attested(attested) => {
-                let network = self.beginning.as_ref().map_or("", |beginning| &beginning.network);
-                self.attested.add(network, attested)
+                self.attested.add(network(self.beginning.as_ref()), attested)
             }
             Event::AttestationSigned { root, signature } => self.attested.sign(root, signature),
             Event::KeyState { wallet, state, .. } => self.key_states.set(wallet, state),
@@ -514,6 +527,11 @@ impl Fold for Ledger {
         self.requests.get(&request).is_some_and(|r| r.digest == *digest)
             && self.spends.contains(request)
     }
+}
+
+/// CAIP-2 id of the log's chain.
+fn network(beginning: Option<&Beginning>) -> &str {
+    beginning.map_or("", |beginning| &beginning.network)
 }
 
 fn wrong(what: impl Into<String>) -> FoldError {

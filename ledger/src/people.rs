@@ -236,13 +236,14 @@ impl People {
         self.waits.remove(&request).is_some()
     }
 
-    /// Takes in what an officer said. A no calls off those orders of its request that nothing was signed for.
+    /// Takes in what an officer said. A no calls off those orders of its request that nothing was signed for. What is
+    /// about nothing here is given back.
     pub(super) fn hear(
         &mut self,
         signed: Signed,
         unix_s: u64,
         is_paid: impl Fn(&OrderRef) -> bool,
-    ) -> Result<(), FoldError> {
+    ) -> Result<Option<Says>, FoldError> {
         let said = Statement::parse(&signed.statement).map_err(|error| wrong(error.to_string()))?;
         if !self.nonces.insert((said.officer.clone(), said.nonce)) {
             return Err(wrong("an officer's statement was counted twice"));
@@ -261,8 +262,8 @@ impl People {
                 wait.approvals.retain(|earlier| earlier.officer != officer);
                 wait.approvals.push(given(officer));
             }
-            Says::Reject(about) => return self.object(&about, officer, unix_s, false, is_paid),
-            Says::Veto(about) => return self.object(&about, officer, unix_s, true, is_paid),
+            Says::Reject(about) => self.object(&about, officer, unix_s, false, is_paid)?,
+            Says::Veto(about) => self.object(&about, officer, unix_s, true, is_paid)?,
             Says::Revoke(approval) => {
                 let approvals = self.waits.values_mut().map(|wait| &mut wait.approvals);
                 for approvals in approvals {
@@ -286,8 +287,9 @@ impl People {
                 words.retain(|earlier| earlier.officer != officer);
                 words.push(given(officer));
             }
+            said @ Says::Unlist { .. } => return Ok(Some(said)),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Enough officers said so.

@@ -16,7 +16,7 @@ use crate::key::{self, Key, Kind};
 use crate::replay::{explain, simulate};
 use crate::text::parse_span;
 use crate::witness::{self, Witness};
-use crate::{addresses, clients, diff, facts, orders, passphrase, policies, token_keys};
+use crate::{addresses, book, clients, diff, facts, orders, passphrase, policies, token_keys};
 
 /// Keys, policies, orders, addresses and the log, for people.
 #[derive(Debug, Parser)]
@@ -74,6 +74,9 @@ enum Command {
     /// State facts that decisions ask for: for screeners and reconcilers.
     #[command(subcommand)]
     Fact(facts::Stating),
+    /// Entries of the address book: for book keys of the policy.
+    #[command(subcommand)]
+    Book(book::Book),
     /// Free clients that a signer locked out.
     #[command(subcommand)]
     Client(Client),
@@ -295,6 +298,20 @@ enum Log {
         #[arg(long)]
         most: Option<u64>,
     },
+    /// Verify the log and show what is in the address book at its end.
+    Book {
+        #[command(flatten)]
+        log: Where,
+        /// The signer's checkpoint key in hex.
+        #[arg(long)]
+        key: String,
+        /// A checkpoint kept elsewhere that the log must contain.
+        #[arg(long)]
+        checkpoint: Vec<PathBuf>,
+        /// For programs: one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
     /// Prove that an entry is in the log, in a file that can be checked without the log.
     Prove {
         #[command(flatten)]
@@ -357,11 +374,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
             );
             keygen(&args, out)
         }
-        Command::Key { key } => {
-            let key = Key::load(&key)?.public();
-            writeln!(out, "public key  {0}\nin a policy {1} = \"{0}\"", key.to_hex(), key.kind())?;
-            Ok(())
-        }
+        Command::Key { key } => show_key(&Key::load(&key)?, out),
         Command::Pending(common) => block_on(commands::pending(&common, out)),
         Command::Show { which, export, common } => {
             block_on(commands::show_one(&which, export.as_deref(), &common, out))
@@ -410,6 +423,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
             let signer = policies::Signer { key: &key, name: name.as_deref() };
             policies::sign(&file, network.as_deref(), &signer, yes, out)
         }
+        Command::Book(book) => block_on(book::run(book, out)),
         Command::Fact(stating) => block_on(facts::run(stating, out)),
         Command::Order(Order::Sign(args)) => orders::sign(&args, out),
         Command::Client(Client::Free(args)) => clients::free(&args, out),
@@ -418,6 +432,12 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Log(log) => check_log(log, out),
         Command::Witness(command) => witness::run(command, out),
     }
+}
+
+fn show_key(key: &Key, out: &mut impl Write) -> Result<()> {
+    let key = key.public();
+    writeln!(out, "public key  {0}\nin a policy {1} = \"{0}\"", key.to_hex(), key.kind())?;
+    Ok(())
 }
 
 fn check_log(command: Log, out: &mut impl Write) -> Result<()> {
@@ -437,6 +457,13 @@ fn check_log(command: Log, out: &mut impl Write) -> Result<()> {
             block_on(async {
                 let mut source = open(log).await?;
                 audit::verify(&mut source, key, &[], shown, out).await
+            })
+        }
+        Log::Book { log, key, checkpoint, json } => {
+            let (key, kept) = (key::public_key(&key)?, kept(&checkpoint)?);
+            block_on(async {
+                let mut source = open(log).await?;
+                book::show(&mut source, key, &kept, json, out).await
             })
         }
         Log::Prove { log, key, entry, out: file } => {

@@ -157,7 +157,8 @@ fn sign_sanctions(args: &SignSanctions, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn is_of(entry: Listed, network: Network) -> Result<Listed> {
+/// What is no address of another network.
+pub(crate) fn is_of(entry: Listed, network: Network) -> Result<Listed> {
     if let Listed::Address(text) = &entry {
         let address = Address::from_str(text).context("this is no address")?;
         let ours = address.is_valid_for_network(bitcoin_network(network));

@@ -20,7 +20,7 @@ use crate::text::{span, time};
 pub(crate) fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
     rules.people().iter().try_for_each(|officer| show_officer(officer, out))?;
     rules.groups().iter().try_for_each(|group| show_group(group, out))?;
-    for (stated, what) in [(Stated::Sanctions, "screener"), (Stated::Books, "reconciler")] {
+    for (stated, what) in Stated::ALL {
         for key in rules.fact_keys(stated) {
             let (name, public, ends) =
                 (&key.name, hex::encode(key.public_key), until(key.expires_unix));
@@ -107,6 +107,9 @@ fn show_list(known: &List, network: Network, out: &mut impl Write) -> Result<()>
         seconds => format!("after {}", span(seconds)),
     };
     writeln!(out, "\nlist        {}: a new entry counts {matures}", known.name)?;
+    if !known.book_keys.is_empty() {
+        writeln!(out, "  and whom       {} attests", list(&known.book_keys))?;
+    }
     for entry in &known.entries {
         let target = match &entry.target {
             Target::Address(address) => {

@@ -11,6 +11,7 @@ pub mod policies;
 pub mod orders;
 pub mod clients;
 pub mod facts;
+pub mod book;
 pub mod addresses;
 pub mod token_keys;
 pub mod audit;

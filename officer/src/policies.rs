@@ -9,7 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use asset::{Amount, Network};
+use bitcoin::Address;
+use bitcoin::address::NetworkUnchecked;
 use miniscript::{Descriptor, DescriptorPublicKey};
+use policy::conditions::Target;
 use policy::first::FirstOfficers;
 use policy::governance::veto_message;
 use policy::names::KeyName;
@@ -319,4 +322,29 @@ pub(crate) fn amount(amount: Amount) -> String {
 pub(crate) fn list<T: ToString>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     if items.is_empty() { "nobody".to_owned() } else { items.join(", ") }
+}
+
+/// The scripts that a list's entry, or one of an address book, stands for.
+pub(crate) fn scripts(target: &Target, network: bitcoin::Network) -> Result<Vec<Vec<u8>>, String> {
+    match target {
+        Target::Script(script) => Ok(vec![script.clone()]),
+        Target::Address(text) => {
+            let address = Address::<NetworkUnchecked>::from_str(text).ok();
+            let address = address.and_then(|address| address.require_network(network).ok());
+            let address = address.ok_or_else(|| format!("\"{text}\" is no address here"))?;
+            Ok(vec![address.script_pubkey().into_bytes()])
+        }
+        Target::Descriptor { descriptor, indexes } => {
+            let wrong = |error: miniscript::Error| error.to_string();
+            let whole = Descriptor::<DescriptorPublicKey>::from_str(descriptor).map_err(wrong)?;
+            let mut all = Vec::new();
+            for branch in whole.into_single_descriptors().map_err(wrong)? {
+                for index in 0..*indexes {
+                    let derived = branch.at_derivation_index(index).map_err(|e| e.to_string())?;
+                    all.push(derived.script_pubkey().into_bytes());
+                }
+            }
+            Ok(all)
+        }
+    }
 }

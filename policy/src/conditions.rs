@@ -148,6 +148,8 @@ pub struct List {
     pub name: ListName,
     /// A new entry counts as listed only after so many seconds.
     pub matures_seconds: u64,
+    /// Whose attested entries are on it as well, as long as the log has them.
+    pub book_keys: Vec<KeyName>,
     /// Who is on it.
     pub entries: Vec<ListEntry>,
 }
@@ -177,4 +179,14 @@ pub enum Target {
         /// How many.
         indexes: u32,
     },
+}
+
+/// Most indexes of a descriptor that is an address book's: they are derived whenever the log is read.
+pub const BOOK_INDEXES_MAX: u32 = 100;
+
+/// Whether a text can be a label: 1 to 64 visible characters.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    let visible = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+    visible && (1..=64).contains(&text.len()) && text.trim() == text
 }

@@ -18,7 +18,7 @@ use toml::Spanned;
 use crate::conditions::List;
 use crate::facts;
 use crate::governance::Governance;
-use crate::names::{ClientName, KeyName, WalletName};
+use crate::names::{ClientName, KeyName, ListName, WalletName};
 use crate::people::{Group, Officer, People, Quorum};
 use crate::raw::{
     RawClient, RawGovernance, RawGroup, RawOfficer, RawOrderKey, RawPolicy, RawWallet,
@@ -74,16 +74,18 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
     let everybody = People { officers: &officers, groups: &groups };
     let lanes = lanes::read(&reader, &raw, &defined, everybody)?;
     let governance = governance::read(&reader, raw.governance.as_ref(), everybody)?;
-    let lists = lists::read(&reader, &raw.list)?;
+    let facts = facts::read(&reader, &raw, &order_keys, &officers)?;
+    let book_keys: Vec<KeyName> = facts.book_keys.iter().map(|key| key.name.clone()).collect();
+    let lists = lists::read(&reader, &raw.list, &book_keys)?;
     let named = conditions::Named {
         lanes: lanes.iter().map(|lane| lane.name.clone()).collect(),
         lists: lists.iter().map(|list| list.name.clone()).collect(),
+        books: lists.iter().filter(|l| !l.book_keys.is_empty()).map(|l| l.name.clone()).collect(),
         people: everybody,
         defined: &defined,
     };
     let (limits, requires, denies) = conditions::read(&reader, &raw, &named)?;
     let (witnesses, witnesses_required) = witnesses::read(&reader, &raw, &defined.clients)?;
-    let facts = facts::read(&reader, &raw, &order_keys, &officers)?;
     let unfreeze = raw.unfreeze.as_ref();
     let unfreeze =
         unfreeze.map(|at| people::quorum(&reader, at, None, named.people)).transpose()?;
@@ -136,7 +138,24 @@ pub(crate) fn governors(
 pub(crate) fn lists(text: &str) -> Result<Vec<List>, PolicyError> {
     let reader = Reader::new(text);
     let raw: RawPolicy = reader.raw()?;
-    lists::read(&reader, &raw.list)
+    let book_keys = reader.definitions(raw.book_key.iter().map(|k| &k.name), KeyName::parse)?;
+    lists::read(&reader, &raw.list, &book_keys)
+}
+
+/// The address book's keys of a text that was a policy already, by the lists that they add to.
+pub(crate) fn book_keys(text: &str) -> Result<Vec<(ListName, KeyName, [u8; 32])>, PolicyError> {
+    let reader = Reader::new(text);
+    let raw: RawPolicy = reader.raw()?;
+    let names = reader.definitions(raw.book_key.iter().map(|k| &k.name), KeyName::parse)?;
+    let keys = raw.book_key.iter().map(|key| reader.value(&key.ed25519, ed25519));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    let lists = lists::read(&reader, &raw.list, &names)?;
+    let mut all = Vec::new();
+    for list in lists {
+        let adds = names.iter().zip(&keys).filter(|(name, _)| list.book_keys.contains(name));
+        all.extend(adds.map(|(name, key)| (list.name.clone(), name.clone(), *key)));
+    }
+    Ok(all)
 }
 
 fn wallets(reader: &Reader<'_>, raw: &[RawWallet]) -> Result<Vec<Wallet>, PolicyError> {

@@ -162,6 +162,22 @@ pub struct Listed {
     pub since_unix: u64,
 }
 
+/// One entry of the address book that stands for a destination of the intent: attested by a key that the policy has, and
+/// not taken back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Booked {
+    /// For which list, and which destination.
+    pub question: ListQuestion,
+    /// Who attested it.
+    pub by: KeyName,
+    /// Since when, without a break, the log has had it.
+    pub since_unix: u64,
+    /// Not before this.
+    pub from_unix: u64,
+    /// Unix seconds after which it does not count.
+    pub expires_unix: Option<u64>,
+}
+
 /// An officer's approval of this very intent under the policy in force. The log gives no other, none that was used
 /// up or taken back, and has verified its signature.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -267,6 +283,7 @@ pub struct Evidence {
     pub(crate) repriced: Vec<SlotId>,
     pub(crate) most_versions: u32,
     pub(crate) listings: Vec<Listing>,
+    pub(crate) booked: Vec<Booked>,
     pub(crate) approvals: Vec<Approval>,
     pub(crate) rejections: Option<Vec<Objection>>,
     pub(crate) vetoes: Option<Vec<Objection>>,
@@ -331,6 +348,8 @@ parts! {
     most_versions: u32;
     /// Answers to [`Rules::list_questions`](crate::Rules::list_questions).
     listings: Vec<Listing>;
+    /// What the address book answers to the same questions; whoever is in it needs no entry of the policy.
+    booked: Vec<Booked>;
     /// Approvals of this intent.
     approvals: Vec<Approval>;
     /// Rejections of this intent.

@@ -1,4 +1,5 @@
-//! Keys of those who state facts and decide nothing: who makes the sanctions list, who reconciles the books. It never
+//! Keys of those who state facts and decide nothing: who makes the sanctions list, who reconciles the books, who
+//! keeps an address book. It never
 //! reads a statement, and lets nobody state what they could gain by as an officer or an orderer.
 
 use alloc::format;
@@ -29,6 +30,7 @@ pub struct FactKey {
 pub(crate) struct FactKeys {
     pub(crate) screeners: Vec<FactKey>,
     pub(crate) reconcilers: Vec<FactKey>,
+    pub(crate) book_keys: Vec<FactKey>,
 }
 
 /// What somebody may state.
@@ -38,6 +40,14 @@ pub enum Stated {
     Sanctions,
     /// That the books balance.
     Books,
+    /// Who is in the address book.
+    Book,
+}
+
+impl Stated {
+    /// Each, and what the policy calls a key that may state it.
+    pub const ALL: [(Self, &'static str); 3] =
+        [(Self::Sanctions, "screener"), (Self::Books, "reconciler"), (Self::Book, "book key")];
 }
 
 impl Rules {
@@ -47,6 +57,7 @@ impl Rules {
         match stated {
             Stated::Sanctions => &self.document.facts.screeners,
             Stated::Books => &self.document.facts.reconcilers,
+            Stated::Book => &self.document.facts.book_keys,
         }
     }
 
@@ -85,8 +96,20 @@ pub(crate) fn read(
         keys.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(keys)
     };
+    // Whoever asks for payouts would say as well who may be paid.
+    for key in &raw.book_key {
+        if raw.witness.iter().any(|one| one.ed25519.get_ref() == key.ed25519.get_ref()) {
+            let reason = "a witness has this key: who attests destinations has one of their own";
+            return Err(reader.fail(&key.ed25519, reason));
+        }
+        if raw.client.iter().any(|client| client.name.get_ref() == key.name.get_ref()) {
+            let reason = "a client has this name: who asks for payouts attests no destinations";
+            return Err(reader.fail(&key.name, reason));
+        }
+    }
     Ok(FactKeys {
         screeners: keys("screener", &raw.screener)?,
         reconcilers: keys("reconciler", &raw.reconciler)?,
+        book_keys: keys("book key", &raw.book_key)?,
     })
 }

@@ -262,6 +262,13 @@ fn is_on(name: &ListName, script: &[u8], at_once: bool, case: &Case<'_>) -> Opti
             mature && entry.expires_unix.is_none_or(|end| case.now_unix <= end)
         };
     }
+    let books = case.evidence.booked.iter().filter(|booked| is_asked(&booked.question));
+    let mut books = books.filter(|booked| !at_once && list.book_keys.contains(&booked.by));
+    is_on |= books.any(|booked| {
+        let matures = booked.since_unix.saturating_add(list.matures_seconds);
+        let ended = booked.expires_unix.is_some_and(|end| case.now_unix > end);
+        matures.max(booked.from_unix) <= waited && !ended
+    });
     Some(is_on)
 }
 

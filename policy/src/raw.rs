@@ -46,6 +46,8 @@ pub(crate) struct RawPolicy {
     pub(crate) screener: Vec<RawFactKey>,
     #[serde(default)]
     pub(crate) reconciler: Vec<RawFactKey>,
+    #[serde(default)]
+    pub(crate) book_key: Vec<RawFactKey>,
 }
 
 #[derive(Deserialize)]
@@ -171,6 +173,7 @@ pub(crate) struct RawGroup {
 pub(crate) struct RawList {
     pub(crate) name: Text,
     pub(crate) matures: Option<Text>,
+    pub(crate) book_keys: Option<Texts>,
     pub(crate) entries: Spanned<Vec<RawEntry>>,
 }
 

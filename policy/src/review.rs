@@ -6,7 +6,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::conditions::{Require, When};
+use crate::conditions::{List, Require, When};
 use crate::facts::Stated;
 use crate::names::{ClientName, KeyName, LaneName, ListName, RuleName, WalletName};
 use crate::people::Quorum;
@@ -123,8 +123,7 @@ pub fn ends(rules: &Rules) -> Vec<(u64, String)> {
         let text = |label: &str| format!("\"{label}\" of list \"{}\"", list.name);
         list.entries.iter().map(move |entry| (entry.expires_unix, text(&entry.label)))
     });
-    let facts = [(Stated::Sanctions, "screener"), (Stated::Books, "reconciler")].into_iter();
-    let facts = facts.flat_map(|(stated, what)| {
+    let facts = Stated::ALL.into_iter().flat_map(|(stated, what)| {
         let keys = rules.fact_keys(stated).iter();
         keys.map(move |key| (key.expires_unix, format!("{what} \"{}\"", key.name)))
     });
@@ -175,6 +174,7 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
         }
     }
     said.extend(unstated(rules));
+    said.extend(books(rules));
     let used = used_lists(rules);
     let idle = rules.lists().iter().filter(|list| !used.contains(&list.name));
     said.extend(idle.map(|list| format!("list \"{}\" is asked by no rule", list.name)));
@@ -208,6 +208,21 @@ fn unstated(rules: &Rules) -> Vec<String> {
         .filter(|(asked, stated, _)| *asked && rules.fact_keys(*stated).is_empty())
         .map(|(_, _, who)| format!("rules ask for what a [[{who}]] states, and there is none"))
         .collect()
+}
+
+/// Address books that are open to one key at once, or to none.
+fn books(rules: &Rules) -> Vec<String> {
+    let open = |list: &&List| !list.book_keys.is_empty() && list.matures_seconds == 0;
+    let open = rules.lists().iter().filter(open).map(|list| {
+        format!(
+            "list \"{}\" has no maturing time: whom one book key attests is on it at once",
+            list.name
+        )
+    });
+    let idle = rules.fact_keys(Stated::Book).iter();
+    let idle = idle.filter(|key| rules.lists().iter().all(|l| !l.book_keys.contains(&key.name)));
+    let idle = idle.map(|key| format!("book key \"{}\" adds to no list", key.name));
+    open.chain(idle).collect()
 }
 
 fn quorums(rules: &Rules) -> impl Iterator<Item = (RuleName, &Quorum)> {

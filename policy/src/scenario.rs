@@ -11,8 +11,8 @@ use order::{AddressText, Order};
 
 use crate::decide::{Decision, decide};
 use crate::evidence::{
-    Answer, Approval, Books, Evidence, Freeze, FreezeScope, IndexUse, Listed, Listing, Measure,
-    Objection, OrderHistory, Screening,
+    Answer, Approval, Booked, Books, Evidence, Freeze, FreezeScope, IndexUse, Listed, Listing,
+    Measure, Objection, OrderHistory, Screening,
 };
 use crate::intent::{Destination, Fee, Intent, RequestId, Slot, SlotId, Transfer};
 use crate::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
@@ -50,7 +50,9 @@ pub fn run(rules: &Rules, line: &str) -> Result<Outcome, String> {
         .collect::<Result<_, _>>()?;
     let mut scene = Scene::new(rules, request, &clauses)?;
     for (word, rest) in clauses {
-        scene.clause(word, rest).ok_or_else(|| format!("\"{word} {rest}\" cannot be read"))?;
+        scene
+            .clause(rules, word, rest)
+            .ok_or_else(|| format!("\"{word} {rest}\" cannot be read"))?;
     }
     Ok(Outcome { expected: expected.to_string(), found: scene.decide(rules) })
 }
@@ -108,7 +110,7 @@ impl Scene {
     }
 
     /// Takes in one more thing; none if it cannot be read.
-    fn clause(&mut self, word: &str, rest: &str) -> Option<()> {
+    fn clause(&mut self, rules: &Rules, word: &str, rest: &str) -> Option<()> {
         let now = self.now_unix;
         let ago = |text: &str| now.checked_sub(seconds(text)?);
         match word {
@@ -149,6 +151,17 @@ impl Scene {
                 let asked = |l: &&mut Listing| l.question.list.as_str() == list;
                 let listing = self.listings.iter_mut().find(asked)?;
                 listing.entries.push(Listed { label, since_unix });
+            }
+            "booked" => {
+                let (_label, rest) = rest.split_once(" of ")?;
+                let (list, since) = rest.split_once(" for ")?;
+                let since_unix = ago(since)?;
+                let question = self.listings.iter().map(|listing| &listing.question);
+                let question = question.into_iter().find(|q| q.list.as_str() == list)?.clone();
+                let keys = &rules.list(&question.list)?.book_keys;
+                let (by, from_unix, expires_unix) = (keys.first()?.clone(), 0, None);
+                let booked = Booked { question, by, since_unix, from_unix, expires_unix };
+                self.rest = core::mem::take(&mut self.rest).booked([booked].into());
             }
             "screened" => {
                 let (made, hit) = rest.split_once(" ago")?;

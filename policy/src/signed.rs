@@ -112,6 +112,13 @@ pub fn listed(text: &str) -> Vec<(ListName, String, Target)> {
     entries.collect()
 }
 
+/// Every key that may add to a list by an address book, in a policy that is, or was, in force: the list, the key's name
+/// and the key. A text that this program does not read has none.
+#[must_use]
+pub fn book_keys(text: &str) -> Vec<(ListName, KeyName, [u8; 32])> {
+    document::book_keys(text).unwrap_or_default()
+}
+
 impl SignedPolicy<'_> {
     /// Makes rules of the text when at least `quorum` of the pinned `officers` signed it and it is a policy
     /// for `network`. A signature that is wrong, or by nobody pinned, refuses the whole.

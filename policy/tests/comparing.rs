@@ -30,12 +30,17 @@ const RULES: &str = "[[require]]\nname = \"large\"\nwhen = { lanes = [\"withdraw
     [[deny]]\nname = \"never\"\nwhen = { lanes = [\"withdraw\"], above = \"700000 sat\" }\n\
     [[limit]]\nname = \"day\"\nby = \"global\"\nwindow = \"24h\"\nsum = \"5000000 sat\"\ncount = 20\n";
 
+const BOOK: &str = "[[book_key]]\nname = \"one\"\ned25519 = \"fa4834147f6e690c3693eff61336046403cd8ae2a14f31b3c407358569239565\"\nexpires_unix = 1900000004\n\
+    [[book_key]]\nname = \"two\"\ned25519 = \"197f6b23e16c8532c6abc838facd5ea789be0c76b2920334039bfa8b3d368d61\"\n\
+    [[book_key]]\nname = \"three\"\ned25519 = \"4508a07aa941707f3eb2db94c8897a80b2c1197476b6de213ac273df7d86c4ff\"\n\
+    [[list]]\nname = \"customers\"\nbook_keys = [\"one\", \"two\"]\nentries = []\n\
+    [[deny]]\nname = \"no-customer\"\nwhen = { unlisted = [\"customers\"] }\n";
 const SCREENER: &str = "[[screener]]\nname = \"desk\"\ned25519 = \"70df9e2279adbec6d12bf2921184c9222eb24ed852005bf640139f52e59cd9ae\"\nexpires_unix = 1900000003\n";
 const RECONCILER: &str = "[[reconciler]]\nname = \"auditor\"\ned25519 = \"f95c6a5dff031fac7b1a6a54b6610caeb83b39f7e8a66be16ff5faa4a511ed2d\"\nexpires_unix = 1900000002\n";
 
 fn whole() -> String {
     let (client_ends, key_ends) = (Some(1_900_000_001), Some(1_900_000_000));
-    let extra = people() + LIST + RULES + SCREENER + RECONCILER;
+    let extra = people() + LIST + RULES + BOOK + SCREENER + RECONCILER;
     policy_text(&Knobs { extra, client_ends, key_ends, ..Knobs::default() })
 }
 
@@ -93,6 +98,10 @@ const CHANGES: &[(&str, &str, Effect)] = &[
         ("expires_unix = 1900000002\n", "", MayLoosen),
         ("[[reconciler]]\nname = \"auditor\"", "[[reconciler]]\nname = \"other\"", MayLoosen),
         (SCREENER, "", MayLoosen),
+        ("book_keys = [\"one\", \"two\"]\n", "book_keys = [\"one\"]\n", Tightens),
+        ("book_keys = [\"one\", \"two\"]\n", "book_keys = [\"two\", \"one\", \"three\"]\n", MayLoosen),
+        ("expires_unix = 1900000004\n", "expires_unix = 1900000000\n", Tightens),
+        ("expires_unix = 1900000004\n", "", MayLoosen),
         (RECONCILER, "", Tightens),
         (", unscreened = \"24h\"", "", Governs),
         ("network = \"regtest\"\n", "network = \"regtest\"\nunfreeze = \"1 of treasury\"\n", Governs),

@@ -115,6 +115,13 @@ fn what_does_nothing_or_less_than_it_seems_is_said() {
         let found = said(&with(&(LIST.to_owned() + &more)));
         assert!(found.contains(expected), "{expected}: {found}");
     }
+    let book = "[[book_key]]\nname = \"desk\"\ned25519 = \"fa4834147f6e690c3693eff61336046403cd8ae2a14f31b3c407358569239565\"\n";
+    let open = LIST.replace("entries", "book_keys = [\"desk\"]\nentries") + book + clean;
+    assert!(said(&with(&open)).contains("list \"known\" has no maturing time"));
+    let slow = open.replace("entries", "matures = \"1d\"\nentries");
+    assert_eq!(said(&with(&slow)), "");
+    let idle = LIST.to_owned() + book + clean;
+    assert!(said(&with(&idle)).contains("book key \"desk\" adds to no list"));
     let part = format!("{clean}[[deny]]\nname = \"d\"\nwhen = {{ above = \"1 BTC\" }}\n");
     assert_eq!(said(&with(&(LIST.to_owned() + &part))), "");
 }

@@ -54,6 +54,13 @@ books = "5h"
 name = "desk"
 ed25519 = "70df9e2279adbec6d12bf2921184c9222eb24ed852005bf640139f52e59cd9ae"
 expires_unix = 5
+[[book_key]]
+name = "desk"
+ed25519 = "fa4834147f6e690c3693eff61336046403cd8ae2a14f31b3c407358569239565"
+[[list]]
+name = "customers"
+book_keys = ["desk"]
+entries = []
 [[reconciler]]
 name = "auditor"
 ed25519 = "f95c6a5dff031fac7b1a6a54b6610caeb83b39f7e8a66be16ff5faa4a511ed2d"
@@ -75,6 +82,28 @@ fn refused(text: &str) -> (usize, String) {
 
 /// What stands in a sound policy, what is put there instead, and what the refusal says.
 const OUT_OF_BOUNDS: &[(&str, &str, &str)] = &[
+    ("book_keys = [\"desk\"]", "book_keys = [\"auditor\"]", "\"auditor\" is not defined"),
+    ("book_keys = [\"desk\"]", "book_keys = []", "name at least one"),
+    (
+        "when = { listed = [\"partners\"] }",
+        "when = { listed = [\"partners\", \"customers\"] }",
+        "only ask who is not on it",
+    ),
+    (
+        "fa4834147f6e690c3693eff61336046403cd8ae2a14f31b3c407358569239565",
+        "ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c",
+        "order key \"shop\" has this key",
+    ),
+    (
+        "fa4834147f6e690c3693eff61336046403cd8ae2a14f31b3c407358569239565",
+        "f95c6a5dff031fac7b1a6a54b6610caeb83b39f7e8a66be16ff5faa4a511ed2d",
+        "reconciler \"auditor\" has this key",
+    ),
+    (
+        "[[book_key]]\nname = \"desk\"",
+        "[[book_key]]\nname = \"payout-desk\"",
+        "who asks for payouts attests no destinations",
+    ),
     ("name = \"auditor\"\n", "name = \"auditor\"\nofficer = \"ada\"\n", "unknown field"),
     ("f95c6a5dff031fac", "015c6a5dff031fac", "an Ed25519 public key"),
     (
@@ -248,7 +277,8 @@ fn what_is_written_is_what_is_read() {
     );
     assert_eq!((require.delay_seconds, require.books_seconds), (Some(3 * HOUR), Some(5 * HOUR)));
     assert_eq!(require.hours[0].to_string(), "mon-wed,fri 09:00-17:00 -03:30");
-    assert_eq!(rules.lists()[0].matures_seconds, 24 * HOUR);
+    assert_eq!(rules.lists()[1].matures_seconds, 24 * HOUR);
+    assert_eq!(rules.lists()[0].book_keys[0].as_str(), "desk");
     assert!(matches!(rules.people()[0].key, OfficerKey::Ed25519(_)));
     assert_eq!(rules.denies()[0].name.as_str(), "never");
     assert_eq!(rules.limits()[0].count, Some(10));

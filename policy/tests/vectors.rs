@@ -14,7 +14,9 @@ use common::{
     Case, DAY, Facts, HOUR, Knobs, NOW, approved, change, cold, foreign, objection, order,
     order_by, pays, rules, slot_id, used_before,
 };
-use policy::evidence::{Books, EarlierUse, Freeze, FreezeScope, Listed, Measure, Screening};
+use policy::evidence::{
+    Booked, Books, EarlierUse, Freeze, FreezeScope, Listed, Measure, Screening,
+};
 use policy::intent::Transfer;
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
 use policy::{Decision, RuleId};
@@ -77,6 +79,15 @@ fn all_listed(case: &mut Case, label: &str, since_unix: u64) {
     }
 }
 
+/// Puts both destinations into the address book.
+fn booked(case: &mut Case, by: &str, since_unix: u64, from_unix: u64, expires_unix: Option<u64>) {
+    let questions = case.facts.listings.iter().map(|listing| listing.question.clone());
+    let by = KeyName::parse(by).unwrap();
+    let booked =
+        |question| Booked { question, by: by.clone(), since_unix, from_unix, expires_unix };
+    case.facts.booked = questions.map(booked).collect();
+}
+
 const TWO_AND_ONE: &str = r#"
 [[require]]
 name = "large"
@@ -97,6 +108,19 @@ when = { lanes = ["withdraw"], unscreened = "1h" }
 [[deny]]
 name = "unbalanced"
 when = { unbalanced = "24h" }
+"#;
+const BOOK: &str = r#"
+[[book_key]]
+name = "desk"
+ed25519 = "fa4834147f6e690c3693eff61336046403cd8ae2a14f31b3c407358569239565"
+[[list]]
+name = "customers"
+matures = "24h"
+book_keys = ["desk"]
+entries = []
+[[deny]]
+name = "strangers"
+when = { lanes = ["withdraw"], unlisted = ["customers"] }
 "#;
 const DELAY: &str = r#"
 [[require]]
@@ -271,6 +295,37 @@ const DENIED: &[Vector] = &[
             })
         },
         &[R::Rejected],
+    ),
+    ("nobody in the address book", || under(BOOK, |_| ()), &[R::DenyRule]),
+    (
+        "in the book, and not long enough",
+        || under(BOOK, |c| booked(c, "desk", NOW - DAY + 1, 0, None)),
+        &[R::DenyRule],
+    ),
+    (
+        "in the book from a second on",
+        || under(BOOK, |c| booked(c, "desk", 0, NOW + 1, None)),
+        &[R::DenyRule],
+    ),
+    (
+        "in the book until a second ago",
+        || under(BOOK, |c| booked(c, "desk", 0, 0, Some(NOW - 1))),
+        &[R::DenyRule],
+    ),
+    (
+        "in the book by a key that does not add to this list",
+        || under(BOOK, |c| booked(c, "other", 0, 0, None)),
+        &[R::DenyRule],
+    ),
+    (
+        "one of two in the book",
+        || {
+            under(BOOK, |c| {
+                booked(c, "desk", 0, 0, None);
+                c.facts.booked.pop();
+            })
+        },
+        &[R::DenyRule],
     ),
     (
         "a quarantined coin",
@@ -872,6 +927,9 @@ const DENIED: &[Vector] = &[
 type Sound = (&'static str, fn() -> Case);
 
 const ALLOWED: &[Sound] = &[
+    ("everybody is in the address book, and mature in this second", || {
+        under(BOOK, |c| booked(c, "desk", NOW - DAY, NOW, Some(NOW)))
+    }),
     ("another coin is quarantined", || {
         sweep(|c| c.facts.freezes = Some(vec![freeze(FreezeScope::Slot(slot_id(9)))]))
     }),

@@ -106,7 +106,7 @@ impl Wallets {
             }
             wallets.insert(wallet.name.clone(), Arc::new(wallet));
         }
-        Ok(Self { network, wallets, lists: Lists::new(rules, network)? })
+        Ok(Self { network, wallets, lists: Lists::new(rules)? })
     }
 
     /// Gives an imported wallet the records of one of its keys. Wallets without stay unable to sign.

@@ -1,4 +1,5 @@
-//! Facts that somebody states who decides nothing: an independent reconciler says that the books balance. It never says
+//! Facts that somebody states who decides nothing: an independent reconciler says that the books balance,
+//! the keeper of an address book who a destination is. It never says
 //! more than its lines, and never whether it counts.
 //!
 //! ```text
@@ -11,16 +12,20 @@
 //! block: <hash of that block>
 //! made: 1767225600
 //! ```
+//!
+//! In place of `height` and `block`, `listed` has the lines `list`, `label`, `target` (`address A`, `script HEX`, or `descriptor N D`
+//! for the first N indexes of D), `from` and `ends` (Unix seconds; 0: never), and `unlisted` has `list` and `label`.
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use policy::names::KeyName;
+use policy::conditions::{BOOK_INDEXES_MAX, Target, is_label};
+use policy::names::{KeyName, ListName};
 use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
 
-use crate::lines::{LineError, Lines, hex, number, visible};
+use crate::lines::{LineError, Lines, hex, number, visible, word};
 use crate::said::{STATEMENT_BYTES_MAX, Signed, StatementError};
 
 /// First line: no other signed message can be taken for a fact.
@@ -51,6 +56,30 @@ pub enum States {
         /// Its hash, as people write it.
         block: [u8; 32],
     },
+    /// This destination is who its label says, and may be on that list.
+    Listed(Entry),
+    /// It is no longer.
+    Unlisted {
+        /// Which list.
+        list: ListName,
+        /// The entry's label.
+        label: String,
+    },
+}
+
+/// An entry of an address book.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// Which list of the policy it is for.
+    pub list: ListName,
+    /// What people call it.
+    pub label: String,
+    /// What it stands for.
+    pub target: Target,
+    /// Unix seconds before which it does not count; besides, it matures as its list says.
+    pub from_unix: u64,
+    /// Unix seconds after which it does not count.
+    pub expires_unix: Option<u64>,
 }
 
 impl Fact {
@@ -69,6 +98,13 @@ impl Fact {
             States::Balanced { height, block } => {
                 format!("height: {height}\nblock: {}\n", hex::encode(block))
             }
+            States::Listed(Entry { list, label, target, from_unix, expires_unix }) => {
+                let (target, end) = (target_text(target), expires_unix.unwrap_or(0));
+                format!(
+                    "list: {list}\nlabel: {label}\ntarget: {target}\nfrom: {from_unix}\nends: {end}\n"
+                )
+            }
+            States::Unlisted { list, label } => format!("list: {list}\nlabel: {label}\n"),
         };
         format!(
             "{FIRST_LINE}\nsays: {verb}\nlog: {log}\nnetwork: {network}\nby: {by}\n{what}made: {made_unix}\n"
@@ -97,8 +133,19 @@ impl Fact {
                 height: lines.read("height", number)?,
                 block: lines.read("block", hex)?,
             },
+            "listed" => States::Listed(Entry {
+                list: lines.read("list", ListName::parse)?,
+                label: lines.read("label", label)?,
+                target: lines.read("target", target)?,
+                from_unix: lines.read("from", number)?,
+                expires_unix: Some(lines.read("ends", number)?).filter(|end| *end > 0),
+            }),
+            "unlisted" => States::Unlisted {
+                list: lines.read("list", ListName::parse)?,
+                label: lines.read("label", label)?,
+            },
             _ => {
-                let reason = "is not balanced".to_string();
+                let reason = "is none of balanced, listed, unlisted".to_string();
                 return Err(LineError { line: 2, reason }.into());
             }
         };
@@ -120,6 +167,8 @@ impl States {
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Balanced { .. } => "balanced",
+            Self::Listed(_) => "listed",
+            Self::Unlisted { .. } => "unlisted",
         }
     }
 }
@@ -137,5 +186,47 @@ impl Signed {
             return Err(StatementError::Signature);
         }
         Fact::parse(&self.statement)
+    }
+}
+
+/// Reads a label as the policy's lists have them.
+pub(crate) fn label(text: &str) -> Result<String, String> {
+    match is_label(text) {
+        true => Ok(text.to_string()),
+        false => Err("must be 1 to 64 visible characters".to_string()),
+    }
+}
+
+/// What an entry stands for, as its line has it.
+#[must_use]
+pub fn target_text(target: &Target) -> String {
+    match target {
+        Target::Address(address) => format!("address {address}"),
+        Target::Script(script) => format!("script {}", hex::encode(script)),
+        Target::Descriptor { descriptor, indexes } => format!("descriptor {indexes} {descriptor}"),
+    }
+}
+
+/// Reads what an entry stands for.
+///
+/// # Errors
+/// A sentence for people.
+pub fn target(text: &str) -> Result<Target, String> {
+    match word(text)? {
+        ("address", address) => visible(address, 100).map(Target::Address),
+        ("script", text) => {
+            let lower = text.bytes().all(|b| !b.is_ascii_uppercase());
+            let script = hex::decode(text).ok().filter(|s| lower && (1..=83).contains(&s.len()));
+            script.map(Target::Script).ok_or_else(|| "a script is lower-case hex".to_string())
+        }
+        ("descriptor", rest) => {
+            let (indexes, descriptor) = word(rest)?;
+            let (indexes, descriptor) = (number(indexes)?, visible(descriptor, 700)?);
+            if !(1..=BOOK_INDEXES_MAX).contains(&indexes) {
+                return Err(format!("a book's descriptor has 1 to {BOOK_INDEXES_MAX} indexes"));
+            }
+            Ok(Target::Descriptor { descriptor, indexes })
+        }
+        _ => Err("must be \"address ...\", \"script ...\" or \"descriptor N ...\"".to_string()),
     }
 }

@@ -16,7 +16,8 @@
 //! `approve`, `reject` and `veto` have these lines; `revoke` names the statement it takes back (`statement:`) in place of
 //! request, intent and policy, `unfreeze` the freeze it would lift (`statement:`), `freeze` its `scope:`, `administer` what may be
 //! done at the signer's machine (`task:`) with which token (`token:`), and `time` says what time it is (`unix:`) and which
-//! doubt about the clock that settles (`doubt:`, the number of the log's entry).
+//! doubt about the clock that settles (`doubt:`, the number of the log's entry). `unlist` has the `list:` and `label:` of an entry of
+//! the address book that is there no longer.
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -25,7 +26,7 @@ use core::fmt;
 
 use policy::evidence::FreezeScope;
 use policy::intent::{RequestId, SlotId};
-use policy::names::{ClientName, KeyName, LaneName, WalletName};
+use policy::names::{ClientName, KeyName, LaneName, ListName, WalletName};
 use policy::officer_key::OfficerKey;
 use sha2::{Digest as _, Sha256};
 
@@ -74,6 +75,13 @@ pub enum Says {
     Administer(Task),
     /// So late it is.
     Time(TimeIs),
+    /// This entry of the address book is there no longer.
+    Unlist {
+        /// Which list.
+        list: ListName,
+        /// The entry's label.
+        label: String,
+    },
 }
 
 /// What a person at the signer's machine may do, and with which token.
@@ -163,6 +171,7 @@ impl Statement {
             Says::Freeze(scope) => format!("scope: {}\n", scope_text(scope)),
             Says::Administer(task) => format!("task: {}\ntoken: {}\n", task.deed, task.token),
             Says::Time(TimeIs { unix, doubt }) => format!("unix: {unix}\ndoubt: {doubt}\n"),
+            Says::Unlist { list, label } => format!("list: {list}\nlabel: {label}\n"),
         };
         format!(
             "{FIRST_LINE}\nsays: {verb}\nlog: {log}\nnetwork: {network}\nofficer: {officer}\n{what}expires: {expires_unix}\nnonce: {}\n",
@@ -203,10 +212,12 @@ impl Statement {
                 unix: lines.read("unix", number)?,
                 doubt: lines.read("doubt", number)?,
             }),
+            "unlist" => Says::Unlist {
+                list: lines.read("list", ListName::parse)?,
+                label: lines.read("label", crate::fact::label)?,
+            },
             _ => {
-                let reason =
-                    "is none of approve, reject, veto, revoke, freeze, unfreeze, administer, time"
-                        .into();
+                let reason = "is none of approve, reject, veto, revoke, freeze, unfreeze, administer, time, unlist".into();
                 return Err(LineError { line: 2, reason }.into());
             }
         };
@@ -236,6 +247,7 @@ impl Says {
             Self::Unfreeze(_) => "unfreeze",
             Self::Administer(_) => "administer",
             Self::Time(_) => "time",
+            Self::Unlist { .. } => "unlist",
         }
     }
 
@@ -254,7 +266,8 @@ impl Says {
             | Self::Freeze(_)
             | Self::Unfreeze(_)
             | Self::Administer(_)
-            | Self::Time(_) => None,
+            | Self::Time(_)
+            | Self::Unlist { .. } => None,
         }
     }
 }

@@ -8,9 +8,10 @@
 )]
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use policy::names::KeyName;
+use policy::conditions::Target;
+use policy::names::{KeyName, ListName};
 use policy::people::OfficerKey;
-use statement::fact::{Fact, States};
+use statement::fact::{Entry, Fact, States};
 use statement::sanctions::{self, Listed};
 use statement::{Signed, StatementError, parse_coin};
 
@@ -43,6 +44,44 @@ fn the_bytes_are_these() {
     assert_eq!(String::from_utf8(balanced().encode()).unwrap(), BALANCED);
     assert_eq!(Fact::parse(BALANCED.as_bytes()).unwrap(), balanced());
     assert!(Fact::is_meant(BALANCED.as_bytes()) && !Fact::is_meant(b"cofferdam-statement-v1\n"));
+}
+
+#[test]
+fn entries_of_a_book_have_one_form() {
+    let head = "cofferdam-fact-v1\nsays: listed\nlog: cofferdam/9f3a\n\
+        network: bip122:0f9188f13cb7b2c71f2a335e3a4fc328\nby: auditor\n";
+    let list = || ListName::parse("customers").unwrap();
+    for (target, text) in [
+        (Target::Address("bcrt1qx".into()), "address bcrt1qx"),
+        (Target::Script(vec![0x6a]), "script 6a"),
+        (
+            Target::Descriptor { descriptor: "wpkh(x)#c".into(), indexes: 9 },
+            "descriptor 9 wpkh(x)#c",
+        ),
+    ] {
+        let (label, from_unix, expires_unix) = ("the one".to_owned(), 5, Some(7));
+        let entry = Entry { list: list(), label, target, from_unix, expires_unix };
+        let fact = Fact { states: States::Listed(entry), ..balanced() };
+        let bytes = format!(
+            "{head}list: customers\nlabel: the one\ntarget: {text}\nfrom: 5\nends: 7\nmade: 1767225600\n"
+        );
+        assert_eq!(String::from_utf8(fact.encode()).unwrap(), bytes);
+        assert_eq!(Fact::parse(bytes.as_bytes()).unwrap(), fact);
+        for (from, to) in [
+            ("label: the one", "label:  the one"),
+            ("target: ", "target: other "),
+            ("9 wpkh", "0 wpkh"),
+            ("9 wpkh", "101 wpkh"),
+            ("script 6a", "script "),
+            ("ends: 7\n", ""),
+        ] {
+            let changed = bytes.replacen(from, to, 1);
+            assert!(changed == bytes || Fact::parse(changed.as_bytes()).is_err(), "{to}");
+        }
+    }
+    let gone = States::Unlisted { list: list(), label: "the one".into() };
+    let gone = Fact { states: gone, ..balanced() };
+    assert_eq!(Fact::parse(&gone.encode()).unwrap(), gone);
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use ed25519_dalek::{Signer as _, SigningKey};
 use policy::evidence::FreezeScope as Scope;
 use policy::intent::RequestId;
-use policy::names::{ClientName, KeyName, LaneName, WalletName};
+use policy::names::{ClientName, KeyName, LaneName, ListName, WalletName};
 use policy::p256::lower;
 use policy::people::OfficerKey;
 use proptest::prelude::*;
@@ -64,6 +64,11 @@ fn the_bytes_are_these() {
         (Says::Revoke([4; 32]), "revoke", NAMED.to_owned()),
         (Says::Unfreeze([4; 32]), "unfreeze", NAMED.to_owned()),
         (Says::Time(TimeIs { unix: 300, doubt: 7 }), "time", "unix: 300\ndoubt: 7\n".to_owned()),
+        (
+            Says::Unlist { list: ListName::parse("customers").unwrap(), label: "the one".into() },
+            "unlist",
+            "list: customers\nlabel: the one\n".to_owned(),
+        ),
         (
             Says::Freeze(Scope::Slot(parse_coin(COIN).unwrap())),
             "freeze",

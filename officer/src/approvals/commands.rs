@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use policy::evidence::FreezeScope;
+use policy::names::ListName;
 use proto::{
     NotificationsRequest, PendingReply, PendingRequest, ShowReply, ShowRequest, SubmitRequest,
 };
@@ -118,6 +119,18 @@ pub struct OnTask {
     #[arg(long)]
     pub token: String,
     /// How it is said. Only with --offline FILE: the command takes files.
+    #[command(flatten)]
+    pub saying: Saying,
+}
+
+/// An entry of the address book.
+#[derive(Debug, Args)]
+pub struct OnEntry {
+    /// The list it is for.
+    pub list: String,
+    /// Its label.
+    pub label: String,
+    /// How it is said.
     #[command(flatten)]
     pub saying: Saying,
 }
@@ -267,6 +280,16 @@ pub async fn tell_time(args: &OnClock, out: &mut impl Write) -> Result<()> {
     writeln!(to_people(&args.saying, out), "{text}")?;
     let says = Says::Time(TimeIs { unix, doubt });
     say(&desk, &args.saying, says, unix.saturating_add(TIME_VALID_SECONDS), out).await
+}
+
+/// `officer book unlist`.
+///
+/// # Errors
+/// When nobody says yes, or the signer says no.
+pub async fn unlist(args: &OnEntry, out: &mut impl Write) -> Result<()> {
+    let desk = Desk::load(&args.saying.common.config)?;
+    let (list, label) = (ListName::parse(&args.list)?, args.label.clone());
+    say(&desk, &args.saying, Says::Unlist { list, label }, u64::MAX, out).await
 }
 
 async fn ask_pending(desk: &Desk) -> Result<PendingReply> {

@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use statement::intent::{Input, Ordered, Output, To, is_label};
 use statement::{Paper, PolicyRef};
 
+use super::booked::{self, Named};
 use crate::policies::bitcoin_network;
 
 /// A request as it was decoded here.
@@ -27,6 +28,8 @@ pub struct Decoded {
     pub paper: Paper,
     /// The transaction.
     pub transaction: Transaction,
+    /// What the address book says of who is paid.
+    pub booked: Vec<Named>,
 }
 
 /// Decodes what the service shows, and holds the service's canonical intent against it.
@@ -64,7 +67,7 @@ pub fn decode(shown: &ShowReply, rules: &Rules) -> Result<Decoded> {
     };
     compare(&shown.intent, &paper)?;
     granted(rules, &paper)?;
-    Ok(Decoded { paper, transaction })
+    Ok(Decoded { paper, transaction, booked: booked::verify(shown, rules)? })
 }
 
 /// Byte by byte; the first line that differs is named.

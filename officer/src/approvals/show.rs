@@ -1,12 +1,14 @@
 //! What waits, in words and as JSON. It never shows what was not decoded here without saying whose word it is.
 
 use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use proto::{PendingReply, ShowReply, WaitingRequest};
 use serde_json::{Value, json};
 use statement::intent::To;
 
+use super::booked::{self, Named};
 use super::decode::Decoded;
 use super::exhibit::Exhibit;
 use crate::text::{btc, time, words};
@@ -80,6 +82,7 @@ pub(super) fn request(
                     "\nPAYS        {amount}\n  to          {}\n  who is      {label}",
                     words(address)
                 )?;
+                names(address, &decoded.booked, out)?;
                 history(address, shown, out)?;
             }
             To::Change { index } => {
@@ -121,6 +124,21 @@ pub(super) fn request(
     )?;
     if let Some(waiting) = &shown.waiting {
         waits(waiting, out)?;
+    }
+    Ok(())
+}
+
+/// Whom the address book says it is: never in place of what the policy's lists say.
+fn names(address: &str, booked: &[Named], out: &mut impl Write) -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    for named in booked.iter().filter(|named| named.address == address) {
+        let (label, list) = (words(&named.entry.label), &named.entry.list);
+        let state = booked::state(named.counts_unix, named.entry.expires_unix, now, now);
+        let by = &named.by;
+        writeln!(
+            out,
+            "  in the book {label}, for list {list}, attested by {by}; {state}, by the log's word"
+        )?;
     }
     Ok(())
 }
@@ -197,7 +215,13 @@ pub(super) fn request_json(decoded: &Decoded, Exhibit { shown, taken_unix }: &Ex
         .map(|output| match &output.to {
             To::External { address, label } => {
                 let paid = shown.history.iter().find(|paid| paid.address == *address);
+                let booked = decoded.booked.iter().filter(|named| named.address == *address);
+                let booked = booked.map(|named| json!({
+                    "list": named.entry.list.as_str(), "label": named.entry.label, "by": named.by,
+                    "counts_unix": named.counts_unix, "expires_unix": named.entry.expires_unix,
+                }));
                 json!({
+                    "booked": booked.collect::<Vec<_>>(),
                     "units": output.amount.to_string(), "to": "external", "address": address, "label": label,
                     "paid_before": paid.map(|paid| json!({
                         "times": paid.times, "units": paid.units,

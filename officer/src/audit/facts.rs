@@ -5,17 +5,30 @@ use std::collections::{HashMap, HashSet};
 
 use audit::entry::Event;
 use policy::Rules;
+use policy::conditions::Target;
 use policy::facts::Stated;
-use policy::names::KeyName;
+use policy::names::{KeyName, ListName};
 use statement::Signed;
-use statement::fact::{Fact, States};
+use statement::fact::{Entry, Fact, States};
 
 /// Everything that was stated.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     sanctions_unix: Option<u64>,
     books_unix: HashMap<KeyName, u64>,
+    book: HashMap<(ListName, String), Booked>,
+    /// When entries were taken back.
+    gone: HashMap<(ListName, String), u64>,
     taken: HashSet<[u8; 32]>,
+}
+
+/// An entry of the address book.
+#[derive(Clone, Debug)]
+struct Booked {
+    target: Target,
+    by: KeyName,
+    key: [u8; 32],
+    made_unix: u64,
 }
 
 impl Facts {
@@ -61,7 +74,7 @@ impl Facts {
         key: &[u8; 32],
         unix_s: u64,
     ) -> Result<(), String> {
-        match fact.states {
+        match &fact.states {
             States::Balanced { .. } => {
                 may(rules, Stated::Books, &fact.by, key, unix_s)?;
                 let last = self.books_unix.insert(fact.by.clone(), fact.made_unix);
@@ -70,7 +83,78 @@ impl Facts {
                     false => Ok(()),
                 }
             }
+            States::Listed(entry) => {
+                may(rules, Stated::Book, &fact.by, key, unix_s)?;
+                let list = rules.list(&entry.list).filter(|l| l.book_keys.contains(&fact.by));
+                list.ok_or("an entry was attested for a list that its key does not add to")?;
+                self.attest(entry, fact, key)
+            }
+            States::Unlisted { list, label } => {
+                may(rules, Stated::Book, &fact.by, key, unix_s)?;
+                let place = (list.clone(), label.clone());
+                match self.book.get(&place) {
+                    Some(known) if known.by == fact.by && fact.made_unix >= known.made_unix => {
+                        self.forget(place, fact.made_unix);
+                        Ok(())
+                    }
+                    _ => Err("somebody took back what they had not attested".to_owned()),
+                }
+            }
         }
+    }
+
+    fn attest(&mut self, entry: &Entry, fact: &Fact, key: &[u8; 32]) -> Result<(), String> {
+        let place = (entry.list.clone(), entry.label.clone());
+        let made_unix = fact.made_unix;
+        if self.gone.get(&place).is_some_and(|gone| made_unix <= *gone) {
+            return Err("an entry was attested again that had been taken back since".to_owned());
+        }
+        if let Some(known) = self.book.get(&place) {
+            if (&known.by, &known.target) != (&fact.by, &entry.target) {
+                return Err("an entry of the book took another's label".to_owned());
+            }
+            if made_unix <= known.made_unix {
+                return Err("an older statement followed a newer one".to_owned());
+            }
+        }
+        let (target, by) = (entry.target.clone(), fact.by.clone());
+        self.book.insert(place, Booked { target, by, key: *key, made_unix });
+        Ok(())
+    }
+
+    /// An officer took an entry of the address book back.
+    pub(super) fn unlist(
+        &mut self,
+        list: ListName,
+        label: String,
+        unix_s: u64,
+    ) -> Result<(), String> {
+        match self.forget((list, label), unix_s) {
+            true => Ok(()),
+            false => Err("an entry was taken back that the book does not have".to_owned()),
+        }
+    }
+
+    /// Another policy came into force: what keys attested that it does not have is gone.
+    pub(super) fn activate(&mut self, rules: Option<&Rules>, unix_s: u64) {
+        let adds = |list: &ListName, entry: &Booked| {
+            let list = rules.and_then(|rules| rules.list(list));
+            let mut keys = rules.iter().flat_map(|rules| rules.fact_keys(Stated::Book));
+            list.is_some_and(|list| list.book_keys.contains(&entry.by))
+                && keys.any(|key| key.name == entry.by && key.public_key == entry.key)
+        };
+        let dropped = self.book.iter().filter(|((list, _), entry)| !adds(list, entry));
+        let dropped: Vec<_> = dropped.map(|(place, _)| place.clone()).collect();
+        for place in dropped {
+            self.forget(place, unix_s);
+        }
+    }
+
+    fn forget(&mut self, place: (ListName, String), gone_unix: u64) -> bool {
+        let Some(entry) = self.book.remove(&place) else { return false };
+        let gone = self.gone.entry(place).or_default();
+        *gone = gone_unix.max(entry.made_unix).max(*gone);
+        true
     }
 }
 

@@ -85,8 +85,9 @@ impl People {
         network.clone_into(&mut self.network);
     }
 
-    pub(super) fn activate(&mut self, text: &str) {
+    pub(super) fn activate(&mut self, text: &str, unix_s: u64) {
         self.rules = policies::view(text, None).ok();
+        self.facts.activate(self.rules.as_ref(), unix_s);
     }
 
     /// Something was done at the signer's machine; with any token where the entry names none.
@@ -226,6 +227,7 @@ impl People {
                 let frozen = frozen.ok_or("a freeze is to be lifted that is not there")?;
                 frozen.lifting.insert(officer, word);
             }
+            Says::Unlist { list, label } => self.facts.unlist(list, label, unix_s)?,
         }
         Ok(())
     }

@@ -201,7 +201,7 @@ impl Story {
         let now = self.doubt.map_or(now, |(_, held)| now.min(held));
         self.governed.activate(&self.network, now, digest, text, officers)?;
         self.policy = Some(version);
-        self.people.activate(text);
+        self.people.activate(text, self.last_ms / 1000);
         Ok(())
     }
 

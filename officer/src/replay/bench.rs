@@ -1,15 +1,11 @@
 //! A policy and what it says of a request on the log as it was. It never gives leave: what `policy` allows here is dropped.
 
 use std::collections::{BTreeSet, HashMap};
-use std::str::FromStr as _;
 
-use bitcoin::Address;
-use bitcoin::address::NetworkUnchecked;
 use ledger::{Balanced, Ledger, Wait};
-use miniscript::{Descriptor, DescriptorPublicKey};
 use policy::conditions::Target;
 use policy::evidence::{
-    Approval, Books, Freeze, ListQuestion, Listed, Listing, Objection, Screening,
+    Approval, Booked, Books, Freeze, ListQuestion, Listed, Listing, Objection, Screening,
 };
 use policy::facts::Stated;
 use policy::intent::{Destination, Transfer};
@@ -20,7 +16,8 @@ use policy::{
 use statement::PolicyRef;
 
 use super::places::Places;
-use crate::policies::bitcoin_network;
+use crate::approvals::booked;
+use crate::policies::{bitcoin_network, scripts};
 
 /// A policy that decides.
 pub(crate) struct Bench {
@@ -147,6 +144,7 @@ impl Bench {
         let evidence = ledger.evidence(intent, &questions, ledger.waited_until(now_unix));
         let evidence = evidence.listings(self.listings(ledger, intent, in_force, now_unix));
         let evidence = evidence.screening(screening).books(books);
+        let evidence = evidence.booked(self.booked(ledger, intent, in_force, now_unix));
         let wait = self.wait(ledger, intent, in_force, now_unix);
         let evidence = self.people(ledger, intent, evidence, wait);
         let decision = decide(intent, &evidence, &self.rules, now_unix);
@@ -223,6 +221,57 @@ impl Bench {
         self.rules.list_questions(intent).into_iter().map(answer).collect()
     }
 
+    /// What the address book has, by keys of this policy. Where another one was in force and had not let a key add to a
+    /// list, nothing by that key was there.
+    fn booked(
+        &self,
+        ledger: &Ledger,
+        intent: &Intent,
+        in_force: &Rules,
+        now_unix: u64,
+    ) -> Vec<Booked> {
+        let questions = self.rules.list_questions(intent);
+        let book = ledger.facts().book();
+        let booked = questions.iter().flat_map(|question| {
+            book.answer(question, |by, key| {
+                let has = |rules: &Rules| {
+                    let list = rules.list(&question.list);
+                    list.is_some_and(|list| list.book_keys.contains(by))
+                        && rules.fact_key(Stated::Book, by, now_unix) == Some(key)
+                };
+                has(&self.rules) && has(in_force)
+            })
+        });
+        booked.collect()
+    }
+
+    /// What an address is called: by a list of this policy, or by the address book, whose entries count only under their
+    /// keys and once they have matured.
+    pub(super) fn names(&self, ledger: &Ledger, script: &[u8], now_unix: u64) -> Vec<String> {
+        let mut names = Vec::new();
+        for list in self.rules.lists() {
+            let question = ListQuestion { list: list.name.clone(), script: script.to_vec() };
+            let labels = self.labels.get(&question).into_iter().flatten();
+            names.extend(labels.map(|label| format!("\"{label}\" of list \"{}\"", list.name)));
+            for (label, entry) in ledger.facts().book().of(&question) {
+                let is_key =
+                    self.rules.fact_key(Stated::Book, &entry.by, now_unix) == Some(entry.key);
+                let counts = is_key && list.book_keys.contains(&entry.by);
+                let counts_unix = booked::counts(entry.since_unix, entry.from_unix, list);
+                let waited = ledger.waited_until(now_unix);
+                let state = match counts {
+                    true => booked::state(counts_unix, entry.expires_unix, waited, now_unix),
+                    false => "by a key that counts no longer".to_owned(),
+                };
+                names.push(format!(
+                    "\"{label}\" in the address book for list \"{}\", attested by {}: {state}",
+                    list.name, entry.by
+                ));
+            }
+        }
+        names
+    }
+
     /// The wait of this request that counts by this policy.
     fn wait<'a>(
         &self,
@@ -285,28 +334,4 @@ fn labels(rules: &Rules) -> Result<HashMap<ListQuestion, Vec<String>>, String> {
         }
     }
     Ok(labels)
-}
-
-fn scripts(target: &Target, network: bitcoin::Network) -> Result<Vec<Vec<u8>>, String> {
-    match target {
-        Target::Script(script) => Ok(vec![script.clone()]),
-        Target::Address(text) => {
-            let address = Address::<NetworkUnchecked>::from_str(text).ok();
-            let address = address.and_then(|address| address.require_network(network).ok());
-            let address = address.ok_or_else(|| format!("\"{text}\" is no address here"))?;
-            Ok(vec![address.script_pubkey().into_bytes()])
-        }
-        Target::Descriptor { descriptor, indexes } => {
-            let wrong = |error: miniscript::Error| error.to_string();
-            let whole = Descriptor::<DescriptorPublicKey>::from_str(descriptor).map_err(wrong)?;
-            let mut all = Vec::new();
-            for branch in whole.into_single_descriptors().map_err(wrong)? {
-                for index in 0..*indexes {
-                    let derived = branch.at_derivation_index(index).map_err(|e| e.to_string())?;
-                    all.push(derived.script_pubkey().into_bytes());
-                }
-            }
-            Ok(all)
-        }
-    }
 }

@@ -1,11 +1,12 @@
 //! `officer policy explain`: one request, with everything that was and is said of it. What is computed here from the log is told
 //! apart from what only the signer said.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use ::audit::entry::{Entry, Event};
 use anyhow::{Result, bail};
+use policy::intent::Destination;
 use policy::usage::{Usage, usage};
 use policy::{Finding, Intent};
 use statement::Statement;
@@ -48,6 +49,8 @@ pub(super) struct Explained<'a> {
     /// If it were asked again at the end of this log.
     pub(super) now: Option<Result<Here, String>>,
     pub(super) now_policy: Option<u64>,
+    /// What the policy's lists and the address book call each script that is paid, at the end of this log.
+    pub(super) names: BTreeMap<Vec<u8>, Vec<String>>,
 }
 
 /// What is collected while the log is read, of every request that might be meant.
@@ -171,9 +174,20 @@ impl Collected {
             ended,
             waits: wait.map(|wait| (wait.asked_unix, wait.expires_unix)),
             now,
+            names: names(replay, known),
             now_policy: replay.active.as_ref().ok().map(|bench| bench.rules.version()),
         })
     }
+}
+
+fn names(replay: &Replay, known: &Known) -> BTreeMap<Vec<u8>, Vec<String>> {
+    let (Ok(intent), Ok(bench)) = (&known.intent, &replay.active) else { return BTreeMap::new() };
+    let now = replay.ledger.latest_unix();
+    let paid = intent.transfers.iter().filter_map(|transfer| match &transfer.to {
+        Destination::External { script, .. } => Some(script),
+        _ => None,
+    });
+    paid.map(|script| (script.clone(), bench.names(&replay.ledger, script, now))).collect()
 }
 
 fn here(replay: &Replay, intent: &Intent, weighed: Weighed, now_unix: u64) -> Result<Here, String> {

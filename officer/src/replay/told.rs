@@ -1,5 +1,6 @@
 //! What is known of one request, in words and as JSON. It never decides what is known.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
@@ -28,7 +29,7 @@ pub(super) fn text(told: &Explained<'_>, out: &mut impl Write) -> Result<()> {
         words(&admitted.wallet)
     )?;
     match &told.known.intent {
-        Ok(intent) => moves(intent, out)?,
+        Ok(intent) => moves(intent, &told.names, out)?,
         Err(why) => writeln!(out, "moves       nobody can tell: {}", words(why))?,
     }
     writeln!(out, "\nwhat the log has of it")?;
@@ -68,7 +69,11 @@ pub(super) fn text(told: &Explained<'_>, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-fn moves(intent: &Intent, out: &mut impl Write) -> Result<()> {
+fn moves(
+    intent: &Intent,
+    named: &BTreeMap<Vec<u8>, Vec<String>>,
+    out: &mut impl Write,
+) -> Result<()> {
     let mut head = "moves";
     for transfer in &intent.transfers {
         let to = match &transfer.to {
@@ -81,6 +86,11 @@ fn moves(intent: &Intent, out: &mut impl Write) -> Result<()> {
         };
         writeln!(out, "{head:<11} {} to {}", amount(transfer.amount), words(&to))?;
         head = "";
+        if let Destination::External { script, .. } = &transfer.to {
+            for name in named.get(script).into_iter().flatten() {
+                writeln!(out, "  who is      {}", words(name))?;
+            }
+        }
     }
     let (fee, coins) = (&intent.fee, intent.slots.len());
     writeln!(out, "fee         {}, {coins} coins, at most {} vB", amount(fee.amount), fee.vsize)?;
@@ -208,6 +218,7 @@ pub(super) fn json(told: &Explained<'_>) -> Value {
         "key": admitted.key,
         "lane": admitted.lane,
         "wallet": admitted.wallet,
+        "names": names(told),
         "not_rebuilt": told.known.intent.as_ref().err(),
         "ended": told.ended,
         "waits": told.waits.map(|(since, until)| json!({ "since_unix": since, "until_unix": until })),
@@ -215,6 +226,12 @@ pub(super) fn json(told: &Explained<'_>) -> Value {
         "said": said.collect::<Vec<_>>(),
         "now": told.now.as_ref().map(|now| here_json(now, told.now_policy)),
     })
+}
+
+/// Who is paid, as policy and address book call them at the end of the log.
+fn names(told: &Explained<'_>) -> Vec<Value> {
+    let named = told.names.iter();
+    named.map(|(script, names)| json!({ "script": hex::encode(script), "names": names })).collect()
 }
 
 fn judged_json(one: &Judged) -> Value {

@@ -3,13 +3,16 @@
 
 use bitcoin::psbt::Psbt;
 use bitcoin::{Amount, Transaction};
+use ed25519_dalek::{Signer as _, SigningKey};
 use policy::Rules;
+use policy::conditions::Target;
 use policy::evidence::FreezeScope;
-use policy::names::ClientName;
+use policy::names::{ClientName, KeyName, ListName};
 use proto::ShowReply;
 use signer::officers::paper;
 use signer::request::{Draft, asked};
 use signer::wallets::Wallets;
+use statement::fact::{Entry, Fact, States};
 use statement::intent::To;
 use statement::{Paper, Says, Signed};
 
@@ -26,11 +29,74 @@ fn rules() -> Rules {
     let more = format!(
         "[[officer]]\nname = \"alice\"\ndomain = \"zurich\"\ned25519 = \"{}\"\n\
          [[group]]\nname = \"treasury\"\nmembers = [\"alice\"]\n\
+         [[book_key]]\nname = \"desk\"\ned25519 = \"{}\"\n\
+         [[book_key]]\nname = \"other\"\ned25519 = \"{}\"\n\
+         [[list]]\nname = \"customers\"\nmatures = \"24h\"\nbook_keys = [\"desk\"]\nentries = []\n\
          [[list]]\nname = \"banks\"\nentries = [{{ label = \"Bank of Zurich\", address = \"{bank}\" }}]\n\
          [[require]]\nname = \"all\"\nwhen = {{}}\napprovals = \"1 of treasury\"\n",
-        hex::encode(common::officer().verifying_key().to_bytes())
+        hex::encode(common::officer().verifying_key().to_bytes()),
+        public(64),
+        public(65)
     );
     common::rules(&Descriptors::fixed(), &Knobs { more, ..Knobs::default() })
+}
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn public(seed: u8) -> String {
+    hex::encode(key(seed).verifying_key().to_bytes())
+}
+
+/// An entry of the address book for an address, as the service shows it.
+fn booked(shown: &str, by: &str, seed: u8, list: &str, target: &str, log: &str) -> proto::Booked {
+    let entry = Entry {
+        list: ListName::parse(list).unwrap(),
+        label: "Acme Ltd".into(),
+        target: Target::Address(target.to_owned()),
+        from_unix: 0,
+        expires_unix: None,
+    };
+    let fact = Fact {
+        states: States::Listed(entry),
+        log: log.to_owned(),
+        network: asset::Network::Regtest.chain_id().to_string(),
+        by: KeyName::parse(by).unwrap(),
+        made_unix: 1,
+    };
+    let statement = fact.encode();
+    let signature = key(seed).sign(&statement).to_bytes().to_vec();
+    proto::Booked { address: shown.to_owned(), statement, signature, since_unix: 1_000 }
+}
+
+#[test]
+fn a_name_in_the_address_book_is_shown_only_as_its_key_attested_it() {
+    let (rules, mut shown) = payout();
+    shown.log = "cofferdam/one".into();
+    let (paid, other) = (address(&stranger(5)), address(&stranger(6)));
+    let with = |booked: proto::Booked| ShowReply { booked: vec![booked], ..shown.clone() };
+    let honest = booked(&paid, "desk", 64, "customers", &paid, "cofferdam/one");
+    let decoded = decode(&with(honest.clone()), &rules).unwrap();
+    let [named] = decoded.booked.as_slice() else { panic!() };
+    assert_eq!((named.address.as_str(), named.entry.label.as_str()), (paid.as_str(), "Acme Ltd"));
+    assert_eq!((named.by.as_str(), named.counts_unix), ("desk", 1_000 + 86_400));
+    let lies = [
+        ("a key of nobody", booked(&paid, "desk", 66, "customers", &paid, "cofferdam/one")),
+        ("a key for no list", booked(&paid, "other", 65, "customers", &paid, "cofferdam/one")),
+        ("another list", booked(&paid, "desk", 64, "banks", &paid, "cofferdam/one")),
+        ("another log", booked(&paid, "desk", 64, "customers", &paid, "cofferdam/two")),
+        ("another address", booked(&paid, "desk", 64, "customers", &other, "cofferdam/one")),
+        ("another label", {
+            let text = String::from_utf8(honest.statement.clone()).unwrap();
+            let statement = text.replace("Acme Ltd", "Bank Ltd").into_bytes();
+            proto::Booked { statement, ..honest }
+        }),
+    ];
+    for (what, lie) in lies {
+        let said = decode(&with(lie), &rules).expect_err(what).to_string();
+        assert!(said.contains("DOES NOT HOLD"), "{what}: {said}");
+    }
 }
 
 /// What an honest service shows, made by the signer's own code.

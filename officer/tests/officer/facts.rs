@@ -3,10 +3,11 @@
 use audit::entry::Event;
 use ed25519_dalek::{Signer as _, SigningKey};
 use officer::audit::{At, Auditor, Report};
-use policy::names::KeyName;
+use policy::conditions::Target;
+use policy::names::{KeyName, ListName};
 use sha2::{Digest as _, Sha256};
 use statement::Signed;
-use statement::fact::{Fact, States};
+use statement::fact::{Entry, Fact, States};
 use tempfile::TempDir;
 
 use crate::common::{self, Descriptors, Knobs};
@@ -24,6 +25,9 @@ fn policy() -> String {
     let more = [
         named("screener", "compliance", 61, ""),
         named("reconciler", "auditor", 62, ""),
+        named("book_key", "desk", 64, ""),
+        named("book_key", "other", 65, ""),
+        "[[list]]\nname = \"customers\"\nbook_keys = [\"desk\"]\nentries = []\n".to_owned(),
         named("reconciler", "past", 63, "expires_unix = 1767225601\n"),
     ];
     common::policy_text(&Descriptors::fixed(), &Knobs { more: more.concat(), ..Knobs::default() })
@@ -40,6 +44,60 @@ fn fact(by: &str, seed: u8, made_unix: u64, log: &str) -> Event {
     let statement = fact.encode();
     let signature = key(seed).sign(&statement).to_bytes().to_vec();
     Event::FactStated { statement, signature, key: public(&key(seed)), way: "file".to_owned() }
+}
+
+fn stated(by: &str, seed: u8, made_unix: u64, states: States) -> Event {
+    let (log, network) = (log(), NETWORK.to_owned());
+    let fact = Fact { states, log, network, by: KeyName::parse(by).unwrap(), made_unix };
+    let statement = fact.encode();
+    let signature = key(seed).sign(&statement).to_bytes().to_vec();
+    Event::FactStated { statement, signature, key: public(&key(seed)), way: "file".to_owned() }
+}
+
+fn customers() -> ListName {
+    ListName::parse("customers").unwrap()
+}
+
+fn listed(by: &str, seed: u8, made_unix: u64, script: u8) -> Event {
+    let (list, label, target) = (customers(), "acme".to_owned(), Target::Script(vec![script]));
+    let entry = Entry { list, label, target, from_unix: 0, expires_unix: None };
+    stated(by, seed, made_unix, States::Listed(entry))
+}
+
+fn unlisted(by: &str, seed: u8, made_unix: u64) -> Event {
+    let (list, label) = (customers(), "acme".to_owned());
+    stated(by, seed, made_unix, States::Unlisted { list, label })
+}
+
+#[test]
+fn entries_of_the_book_in_a_log_are_by_keys_that_add_to_their_list() {
+    let good = [
+        listed("desk", 64, 1, 1),
+        listed("desk", 64, 2, 1),
+        unlisted("desk", 64, 3),
+        listed("desk", 64, 4, 2),
+    ];
+    assert_eq!(audit(&good).unwrap().statements, 4);
+    let lies: [(Vec<Event>, u64, &str); 9] = [
+        (vec![listed("desk", 64, 2, 1), listed("desk", 64, 1, 1)], 3, "followed a newer"),
+        (
+            vec![listed("desk", 64, 2, 1), unlisted("desk", 64, 3), listed("desk", 64, 1, 1)],
+            4,
+            "taken back since",
+        ),
+        (vec![listed("desk", 64, 2, 1), unlisted("desk", 64, 1)], 3, "had not attested"),
+        (vec![listed("desk", 64, 2, 1), listed("desk", 64, 2, 1)], 3, "twice"),
+        (vec![listed("auditor", 62, 1, 1)], 2, "no such key"),
+        (vec![listed("other", 65, 1, 1)], 2, "does not add to"),
+        (vec![listed("desk", 64, 1, 1), listed("desk", 64, 2, 2)], 3, "another's label"),
+        (vec![listed("desk", 64, 1, 1), unlisted("other", 65, 2)], 3, "had not attested"),
+        (vec![unlisted("desk", 64, 1)], 2, "had not attested"),
+    ];
+    for (story, at, why) in lies {
+        let (found, said) = audit(&story).expect_err(why);
+        assert_eq!(found, At::Entry(at), "{said}");
+        assert!(said.contains(why), "{why}: {said}");
+    }
 }
 
 fn list(made_unix: u64, seed: u8) -> Event {
@@ -135,4 +193,27 @@ fn lists_and_balances_are_signed_as_the_signer_reads_them() {
     let fact = signed.verify_fact(&public).unwrap();
     assert_eq!(fact.states, States::Balanced { height: 7, block: [11; 32] });
     assert_eq!((fact.log.as_str(), fact.by.as_str()), ("cofferdam/9f3a", "auditor"));
+
+    let book = |command: &str, out: &str, more: &[&str]| {
+        let out = path(out);
+        let args =
+            ["book", command, "--list", "customers", "--label", "acme", "--log", "cofferdam/9f3a"];
+        let signing = ["--key", &key, "--network", "regtest", "--out", &out];
+        officer(&[&args[..], more, &signing[..]].concat()).map(|_| {
+            let signed = Signed::from_file(&std::fs::read(&out).unwrap()).unwrap();
+            signed.verify_fact(&public).unwrap().states
+        })
+    };
+    let address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+    let target = format!("address {address}");
+    let States::Listed(entry) =
+        book("sign", "in", &["--target", &target, "--expires", "9"]).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!((entry.target, entry.expires_unix), (Target::Address(address.into()), Some(9)));
+    let gone = States::Unlisted { list: customers(), label: "acme".into() };
+    assert_eq!(book("revoke", "out", &[]).unwrap(), gone);
+    let mainnet = "address bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4";
+    assert!(book("sign", "main", &["--target", mainnet]).unwrap_err().contains("another network"));
 }

@@ -2,6 +2,7 @@
 //! only the same one does.
 
 use alloc::format;
+use alloc::string::String;
 
 use super::Comparison;
 use super::names::{by_name, ends_no_later, subset};
@@ -143,13 +144,20 @@ fn list(
         (Some(before), Some(after)) => after.matures_seconds == before.matures_seconds,
         _ => true,
     };
+    let keys = |list: Option<&List>| list.map(|list| list.book_keys.clone()).unwrap_or_default();
+    let fewer_keys = subset(&keys(after), &keys(before));
     let tightens = match used {
         Used { listed: false, unlisted: false } => false,
-        Used { listed: false, unlisted: true } => subset(new, old) && slower,
+        Used { listed: false, unlisted: true } => subset(new, old) && slower && fewer_keys,
         // An entry that is new here matures first: only its absence was worse.
-        Used { listed: true, unlisted: false } => subset(old, new) && same_time,
+        Used { listed: true, unlisted: false } => subset(old, new) && same_time && fewer_keys,
         Used { listed: true, unlisted: true } => false,
     };
     let (was, is) = (entries(before), entries(after));
-    said.say(tightens, format!("list \"{name}\" is another: {was} entries become {is}"));
+    let (keys_were, keys_are) = (keys(before).len(), keys(after).len());
+    let keys = match keys_were == 0 && keys_are == 0 {
+        true => String::new(),
+        false => format!(", {keys_were} book keys become {keys_are}"),
+    };
+    said.say(tightens, format!("list \"{name}\" is another: {was} entries become {is}{keys}"));
 }

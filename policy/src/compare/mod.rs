@@ -115,10 +115,10 @@ pub fn compare(before: &Rules, after: &Rules) -> Comparison {
     said
 }
 
-/// Whoever may state that the books balance can only let more through. What is on a sanctions list is denied, and without
-/// it only waited for: so a screener less may loosen as well.
+/// Whoever may state that the books balance, or keeps an address book, can only let more through. What is on a sanctions
+/// list is denied, and without it only waited for: so a screener less may loosen as well.
 fn facts(before: &Rules, after: &Rules, said: &mut Comparison) {
-    for (stated, what) in [(Stated::Sanctions, "screener"), (Stated::Books, "reconciler")] {
+    for (stated, what) in Stated::ALL {
         let keys = by_name(before.fact_keys(stated), after.fact_keys(stated), |one| &one.name);
         for (name, old, new) in keys.into_iter().filter(|(_, old, new)| old != new) {
             let less = match (old, new) {

@@ -24,6 +24,8 @@ const MAX_HOURS: usize = 8;
 pub(super) struct Named<'a> {
     pub(super) lanes: Vec<LaneName>,
     pub(super) lists: Vec<ListName>,
+    /// Those that others may add to.
+    pub(super) books: Vec<ListName>,
     pub(super) people: People<'a>,
     pub(super) defined: &'a Defined,
 }
@@ -171,6 +173,12 @@ fn destinations(
         }
     };
     let lists = reader.some(at, ListName::parse, &named.lists)?;
+    if let Some(book) = lists.iter().find(|list| listed && named.books.contains(list)) {
+        // Otherwise whoever takes an entry back could loosen something.
+        let reason =
+            format!("book keys add to list \"{book}\": rules can only ask who is not on it");
+        return Err(reader.fail(at, reason));
+    }
     Ok(Some(Destinations { listed, lists }))
 }
 

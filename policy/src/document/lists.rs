@@ -7,22 +7,24 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::descriptor;
-use crate::conditions::{List, ListEntry, Target};
-use crate::names::ListName;
+use crate::conditions::{List, ListEntry, Target, is_label};
+use crate::names::{KeyName, ListName};
 use crate::raw::{RawEntry, RawList};
 use crate::reader::Reader;
 use crate::signed::PolicyError;
 
 /// No list is longer.
 const MAX_LIST: usize = 4096;
-/// A label is shown beside what is paid.
-const MAX_LABEL: usize = 64;
 /// No script that nodes relay is longer.
 const MAX_SCRIPT: usize = 83;
 /// The signer derives every one of them.
 const MAX_INDEXES: u32 = 1000;
 
-pub(super) fn read(reader: &Reader<'_>, raw: &[RawList]) -> Result<Vec<List>, PolicyError> {
+pub(super) fn read(
+    reader: &Reader<'_>,
+    raw: &[RawList],
+    book_keys: &[KeyName],
+) -> Result<Vec<List>, PolicyError> {
     let names = reader.definitions(raw.iter().map(|l| &l.name), ListName::parse)?;
     let list = |(name, raw): (ListName, &RawList)| {
         let matures = raw.matures.as_ref().map(|at| reader.window(at)).transpose()?;
@@ -32,7 +34,11 @@ pub(super) fn read(reader: &Reader<'_>, raw: &[RawList]) -> Result<Vec<List>, Po
             return Err(reader.fail(&raw.entries, reason));
         }
         let entries = entries(reader, raw.entries.get_ref())?;
-        Ok(List { name, matures_seconds: matures.unwrap_or(0), entries })
+        let book_keys = match &raw.book_keys {
+            Some(at) => reader.some(at, KeyName::parse, book_keys)?,
+            None => Vec::new(),
+        };
+        Ok(List { name, matures_seconds: matures.unwrap_or(0), book_keys, entries })
     };
     let mut lists = names.into_iter().zip(raw).map(list).collect::<Result<Vec<_>, _>>()?;
     lists.sort_by(|one, other| one.name.cmp(&other.name));
@@ -78,11 +84,10 @@ fn target(reader: &Reader<'_>, raw: &RawEntry) -> Result<Target, PolicyError> {
 }
 
 fn label(text: &str) -> Result<String, String> {
-    let visible = text.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
-    if visible && (1..=MAX_LABEL).contains(&text.len()) && text.trim() == text {
+    if is_label(text) {
         Ok(text.to_string())
     } else {
-        Err(format!("a label is 1 to {MAX_LABEL} visible characters"))
+        Err("a label is 1 to 64 visible characters".to_string())
     }
 }
 

@@ -5,7 +5,7 @@ use asset::{Amount, Network};
 use ed25519_dalek::{Signer as _, SigningKey};
 use order::{AddressText, Order};
 use policy::evidence::{
-    Answer, Approval, Books, EarlierUse, Freeze, IndexUse, Listing, Measure, Objection,
+    Answer, Approval, Booked, Books, EarlierUse, Freeze, IndexUse, Listing, Measure, Objection,
     OrderHistory, Question, Screening,
 };
 use policy::intent::{Destination, Fee, RequestId, Slot, SlotId, Transfer};
@@ -195,6 +195,7 @@ pub struct Facts {
     pub repriced: Vec<SlotId>,
     pub most_versions: u32,
     pub listings: Vec<Listing>,
+    pub booked: Vec<Booked>,
     pub approvals: Vec<Approval>,
     pub rejections: Option<Vec<Objection>>,
     pub vetoes: Option<Vec<Objection>>,
@@ -254,6 +255,7 @@ impl Facts {
             .repriced(facts.repriced)
             .most_versions(facts.most_versions)
             .listings(facts.listings)
+            .booked(facts.booked)
             .approvals(facts.approvals)
             .asked_unix(facts.asked_unix)
             .screening(facts.screening)

@@ -2,7 +2,7 @@
 
 use policy::names::ListName;
 
-use crate::common::{Case, DAY, HOUR, Knobs, NOW, people};
+use crate::common::{Case, DAY, HOUR, Knobs, NOW, officer, people, public};
 use crate::dice::Dice;
 
 /// One policy and one request under it, with what the log says.
@@ -41,6 +41,8 @@ pub struct When {
 pub struct List {
     pub name: String,
     pub matures: u64,
+    /// Whether the desk's address book adds to it.
+    pub book: bool,
     /// Labels, and when each ends.
     pub entries: Vec<(String, u64)>,
 }
@@ -147,6 +149,10 @@ impl Draft {
     fn text(&self, dice: &mut Dice) -> String {
         let mut sections = vec![
             people(),
+            format!(
+                "[[book_key]]\nname = \"desk\"\ned25519 = \"{}\"\n",
+                hex::encode(public(&officer(41)))
+            ),
             "[[group]]\nname = \"all\"\nmembers = [\"eve\", \"dan\", \"cyd\", \"bob\", \"ada\"]\n"
                 .to_owned(),
             lane("consolidate", "tidy", "", &self.knobs),
@@ -182,6 +188,7 @@ fn list(number: usize, dice: &mut Dice) -> List {
         name: ListName::parse(&format!("list-{number}")).unwrap().to_string(),
         entries: entries.collect(),
         matures: dice.pick(&[0, HOUR, DAY]),
+        book: number == 1,
     }
 }
 
@@ -241,7 +248,7 @@ fn when(lists: usize, dice: &mut Dice) -> When {
             vec![]
         },
         keys: if dice.maybe(6) { vec![dice.pick(&["shop", "other"])] } else { vec![] },
-        lists: (lists > 0 && dice.maybe(2)).then(|| (dice.maybe(2), named)),
+        lists: (lists > 0 && dice.maybe(2)).then(|| (dice.maybe(2) && !named.contains(&1), named)),
         above: dice.maybe(2).then_some(above),
         unscreened: dice.maybe(10).then_some(HOUR),
         unbalanced: dice.maybe(10).then_some(DAY),
@@ -330,7 +337,8 @@ impl List {
             seconds => format!("matures = \"{seconds}s\"\n"),
         };
         let (name, entries) = (&self.name, entries.join(", "));
-        format!("[[list]]\nname = \"{name}\"\n{matures}entries = [{entries}]\n")
+        let book = if self.book { "book_keys = [\"desk\"]\n" } else { "" };
+        format!("[[list]]\nname = \"{name}\"\n{matures}{book}entries = [{entries}]\n")
     }
 }
 

@@ -116,6 +116,13 @@ pub fn is_on(list: usize, script: &[u8], at_once: bool, world: &World) -> Option
         let mature = listed.since_unix.saturating_add(draft.matures) <= waited(world);
         on |= if at_once { waited(world) <= *ends } else { mature && world.case.now <= *ends };
     }
+    for booked in world.case.facts.booked.iter().filter(|_| draft.book && !at_once) {
+        let asked = booked.question.list.as_str() == draft.name && booked.question.script == script;
+        let mature = booked.since_unix.saturating_add(draft.matures) <= waited(world);
+        let time = mature && booked.from_unix <= waited(world);
+        let ended = booked.expires_unix.is_some_and(|end| end < world.case.now);
+        on |= asked && booked.by.as_str() == "desk" && time && !ended;
+    }
     Some(on)
 }
 

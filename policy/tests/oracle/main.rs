@@ -150,5 +150,6 @@ fn turn_around(world: &mut World, dice: &mut Dice) {
     dice.shuffle(&mut facts.indexes);
     dice.shuffle(&mut facts.approvals);
     dice.shuffle(&mut facts.listings);
+    dice.shuffle(&mut facts.booked);
     facts.listings.iter_mut().for_each(|listing| dice.shuffle(&mut listing.entries));
 }

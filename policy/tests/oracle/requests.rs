@@ -2,8 +2,8 @@
 
 use asset::{Amount, AssetId};
 use policy::evidence::{
-    Answer, Approval, Books, EarlierUse, Freeze, FreezeScope, Listed, Listing, Measure, Objection,
-    Screening,
+    Answer, Approval, Booked, Books, EarlierUse, Freeze, FreezeScope, Listed, Listing, Measure,
+    Objection, Screening,
 };
 use policy::intent::{Destination, Transfer};
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
@@ -174,6 +174,17 @@ impl Setting {
                 if dice.maybe(2) {
                     listing.entries.push(Listed { label: label.clone(), since_unix });
                 }
+            }
+        }
+        for listing in &facts.listings {
+            if dice.maybe(3) {
+                facts.booked.push(Booked {
+                    question: listing.question.clone(),
+                    by: KeyName::parse(if dice.maybe(6) { "other" } else { "desk" }).unwrap(),
+                    since_unix: dice.pick(&[0, NOW - HOUR, NOW - DAY + 1, u64::MAX]),
+                    from_unix: dice.pick(&[0, 0, NOW - 1, NOW, NOW + 1]),
+                    expires_unix: dice.pick(&[None, None, Some(NOW), Some(NOW - 1)]),
+                });
             }
         }
         let listed_unix = dice.pick(&[NOW - HOUR, NOW - HOUR - 1, NOW + 1]);

@@ -2,12 +2,15 @@
 //! before, written down, once. It never looks at how it came.
 
 use audit::entry::Event;
+use policy::conditions::List;
 use policy::facts::Stated;
+use policy::names::KeyName;
 use statement::Signed;
-use statement::fact::{Fact, States};
+use statement::fact::{Entry, Fact, States};
 
 use crate::app::App;
 use crate::ledger::Ledger;
+use crate::ledger::scripts;
 use crate::log::Step;
 use crate::officers::hear::Heard;
 use crate::refusal::{Reason, Refusal};
@@ -24,6 +27,7 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
         .map_err(|error| Refusal::new(Reason::StatementFormat, error.to_string()))?;
     let stated = match claimed.states {
         States::Balanced { .. } => Stated::Books,
+        States::Listed(_) | States::Unlisted { .. } => Stated::Book,
     };
     let now = app.log.read(|ledger| ledger.not_before_latest(app.clock.unix_seconds()));
     let key = app.rules.fact_key(stated, &claimed.by, now).ok_or_else(|| {
@@ -36,6 +40,9 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
         .verify_fact(&key)
         .map_err(|error| Refusal::new(Reason::StatementSignature, error.to_string()))?;
     elsewhere(app, &fact)?;
+    if let States::Listed(entry) = &fact.states {
+        listable(app, entry, &fact.by)?;
+    }
     let step = |ledger: &Ledger| match take(ledger, &fact, app.clock.unix_seconds()) {
         Ok(sentence) => {
             let event = Event::FactStated {
@@ -67,6 +74,21 @@ fn elsewhere(app: &App, fact: &Fact) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// An entry is for a list that its key may add to, and stands for something on this network.
+fn listable(app: &App, entry: &Entry, by: &KeyName) -> Result<(), Refusal> {
+    let Entry { list, target, .. } = entry;
+    let adds = |known: &List| known.name == *list && known.book_keys.contains(by);
+    if !app.rules.lists().iter().any(adds) {
+        let text = format!("the policy in force has no list \"{list}\" that \"{by}\" adds to");
+        return Err(Refusal::new(Reason::StatementOfficer, text));
+    }
+    let network = app.rules.network().chain_id().to_string();
+    match scripts(target, &network) {
+        Ok(_) => Ok(()),
+        Err(reason) => Err(Refusal::new(Reason::StatementFormat, reason)),
+    }
+}
+
 /// Whether it may be taken in now, and what comes of it.
 fn take(ledger: &Ledger, fact: &Fact, clock_unix: u64) -> Result<String, Refusal> {
     let (facts, now) = (ledger.facts(), ledger.not_before_latest(clock_unix));
@@ -88,6 +110,18 @@ fn take(ledger: &Ledger, fact: &Fact, clock_unix: u64) -> Result<String, Refusal
                 return Err(used());
             }
             Ok(format!("the books balance up to block {height}, as of {made}"))
+        }
+        States::Listed(entry) => {
+            if let Some(objection) = facts.book().objection(entry, &fact.by, made) {
+                return Err(Refusal::new(Reason::StatementOther, objection));
+            }
+            Ok(format!("\"{}\" is in the book of list \"{}\"", entry.label, entry.list))
+        }
+        States::Unlisted { list, label } => {
+            match facts.book().holds_on(list, label, &fact.by, made) {
+                Some(objection) => Err(Refusal::new(Reason::StatementNothing, objection)),
+                None => Ok(format!("\"{label}\" is no longer in the book of list \"{list}\"")),
+            }
         }
     }
 }

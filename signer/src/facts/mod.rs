@@ -7,9 +7,10 @@ pub mod hear;
 pub mod sanctions;
 
 use policy::Evidence;
-use policy::evidence::{Books, Screening};
+use policy::evidence::{Books, ListQuestion, Screening};
 use policy::facts::Stated;
 use policy::intent::Intent;
+use policy::names::KeyName;
 
 use crate::app::App;
 use crate::ledger::Ledger;
@@ -33,5 +34,31 @@ pub fn testify(
     let books = facts.books().filter(|(by, said)| counts(Stated::Books, by, said.key));
     let newest = books.map(|(_, said)| said).max_by_key(|said| said.made_unix);
     let books = newest.map(|said| Books { height: said.height, at_unix: said.made_unix });
-    evidence.screening(screening).books(books)
+    let by_book = |by: &KeyName, key| app.rules.fact_key(Stated::Book, by, now_unix) == Some(key);
+    let questions = app.rules.list_questions(intent);
+    let booked = questions.iter().flat_map(|question| facts.book().answer(question, by_book));
+    evidence.screening(screening).books(books).booked(booked.collect())
+}
+
+/// Where the log has the entries of the address book that stand for a script, by keys that count, and since when.
+#[must_use]
+pub fn booked(
+    app: &App,
+    ledger: &Ledger,
+    script: Option<Vec<u8>>,
+    now_unix: u64,
+) -> Vec<(u64, u64)> {
+    let mut all = Vec::new();
+    let Some(script) = script else { return all };
+    for list in app.rules.lists().iter().filter(|list| !list.book_keys.is_empty()) {
+        let question = ListQuestion { list: list.name.clone(), script: script.clone() };
+        let counts = |by: &KeyName, key| {
+            list.book_keys.contains(by)
+                && app.rules.fact_key(Stated::Book, by, now_unix) == Some(key)
+        };
+        let entries = ledger.facts().book().of(&question);
+        let counting = entries.filter(|(_, entry)| counts(&entry.by, entry.key));
+        all.extend(counting.map(|(_, entry)| (entry.seq, entry.since_unix)));
+    }
+    all
 }

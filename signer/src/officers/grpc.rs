@@ -1,6 +1,7 @@
 //! What officers see and say over the wire. It never believes the connection: what counts is the signature under a
 //! statement; the policy says which clients may bring one at all.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use super::hear::hear;
 use super::notices::{Notice, missed};
 use super::testify;
 use crate::app::App;
+use crate::facts;
 use crate::grpc::status_of;
 use crate::ledger::{Wait, Word};
 use crate::refusal::{Reason, Refusal};
@@ -38,6 +40,8 @@ const REPLY_BYTES_MAX: usize = 4 << 20;
 /// Calls under way at once, and listeners beside them.
 const CALLS_MAX: usize = 16;
 const LISTENERS_MAX: usize = 32;
+/// Names of one destination that are shown.
+const NAMES_MAX: usize = 2;
 
 /// The service.
 pub struct OfficersService {
@@ -195,6 +199,7 @@ async fn show(app: &App, request: RequestId) -> Result<ShowReply, Refusal> {
     let awaiting = awaiting(app, &wait).await?;
     let waiting = Some(summary(app, request, &wait, &awaiting, now));
     let history = history(app, &awaiting);
+    let booked = booked(app, &awaiting, now).await?;
     let order = |order: audit::entry::SignedOrder| proto::SignedOrder {
         order: order.order,
         signature: order.signature,
@@ -209,6 +214,7 @@ async fn show(app: &App, request: RequestId) -> Result<ShowReply, Refusal> {
         waiting,
         log: app.log.opening().origin.clone(),
         client: awaiting.spend.caller,
+        booked,
     })
 }
 
@@ -257,20 +263,54 @@ fn summary(
     }
 }
 
+/// What the address book calls each external destination, with the statements that say so: whoever reads them verifies them.
+async fn booked(
+    app: &App,
+    awaiting: &Awaiting,
+    now_unix: u64,
+) -> Result<Vec<proto::Booked>, Refusal> {
+    let Ok(paper) = Paper::parse(awaiting.intent.as_bytes()) else { return Ok(Vec::new()) };
+    let addresses: BTreeSet<String> = paper.outputs.into_iter().filter_map(paid).collect();
+    let found = app.log.read(|ledger| {
+        let named = addresses.iter().flat_map(|address| {
+            let places = facts::booked(app, ledger, script_of(app, address), now_unix);
+            places.into_iter().take(NAMES_MAX).map(|place| (address.clone(), place))
+        });
+        named.collect::<Vec<_>>()
+    });
+    let mut all = Vec::new();
+    for (address, (seq, since_unix)) in found {
+        if let Event::FactStated { statement, signature, .. } = app.log.entry(seq).await?.event {
+            all.push(proto::Booked { address, statement, signature, since_unix });
+        }
+    }
+    Ok(all)
+}
+
+fn paid(output: statement::intent::Output) -> Option<String> {
+    match output.to {
+        statement::intent::To::External { address, .. } => Some(address),
+        _ => None,
+    }
+}
+
+fn script_of(app: &App, address: &str) -> Option<Vec<u8>> {
+    match address.strip_prefix("script:") {
+        Some(script) => hex::decode(script).ok(),
+        None => app.wallets.script_of(address).ok().map(bitcoin::ScriptBuf::into_bytes),
+    }
+}
+
 /// How often, how much and when each external destination was paid before.
 fn history(app: &App, awaiting: &Awaiting) -> Vec<PaidBefore> {
     let Ok(paper) = Paper::parse(awaiting.intent.as_bytes()) else { return Vec::new() };
     let mut all: Vec<PaidBefore> = Vec::new();
     for output in paper.outputs {
-        let statement::intent::To::External { address, .. } = output.to else { continue };
+        let Some(address) = paid(output) else { continue };
         if all.iter().any(|paid| paid.address == address) {
             continue;
         }
-        let script = match address.strip_prefix("script:") {
-            Some(script) => hex::decode(script).ok(),
-            None => app.wallets.script_of(&address).ok().map(|script| script.into_bytes()),
-        };
-        let Some(script) = script else { continue };
+        let Some(script) = script_of(app, &address) else { continue };
         let ask = |measure| Question {
             of: Total::Destination(script.clone()),
             lanes: Vec::new(),

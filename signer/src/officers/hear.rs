@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use audit::entry::Event;
 use policy::evidence::FreezeScope;
 use policy::intent::RequestId;
-use policy::names::{KeyName, RuleName};
+use policy::names::{KeyName, ListName, RuleName};
 use policy::order::OrderRef;
 use policy::people::OfficerKey;
 use statement::fact::Fact;
@@ -199,6 +199,20 @@ fn take(
             Err(Refusal::new(Reason::StatementNothing, text))
         }
         Says::Time(time) => doubt::settle(app, ledger, officer, *time),
+        Says::Unlist { list, label } => unlist(ledger, list, label),
+    }
+}
+
+/// An entry of the address book is taken back. It can only let less through: no rule asks who is in the book.
+fn unlist(ledger: &Ledger, list: &ListName, label: &str) -> Result<(Vec<Event>, String), Refusal> {
+    match ledger.facts().book().entry(list, label) {
+        Some(_) => {
+            Ok((Vec::new(), format!("\"{label}\" is no longer in the book of list \"{list}\"")))
+        }
+        None => {
+            let text = format!("the book of list \"{list}\" has no \"{label}\"");
+            Err(Refusal::new(Reason::StatementNothing, text))
+        }
     }
 }
 

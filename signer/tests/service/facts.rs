@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use audit::entry::Event;
 use ed25519_dalek::{Signer as _, SigningKey};
-use policy::names::KeyName;
-use proto::SubmitRequest;
+use policy::conditions::Target;
+use policy::names::{KeyName, ListName};
 use proto::officers_client::OfficersClient;
+use proto::{PendingRequest, ShowRequest, SubmitRequest};
 use signer::config::Limits;
 use signer::facts::sanctions::look;
 use signer::log::Clock;
-use statement::fact::{Fact, States};
+use statement::fact::{Entry, Fact, States};
 use statement::sanctions::{self, Listed};
-use statement::{Signed, parse_coin};
+use statement::{Says, Signed, Statement, parse_coin};
 use tonic::Code;
 
 use crate::common::{
@@ -36,12 +37,18 @@ impl Desk {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let now = Arc::new(AtomicU64::new(u64::try_from(since.as_millis()).unwrap()));
         let desk = Self { house, now };
-        let path = &desk.house.config.policy;
-        let text = change(&fs::read_to_string(path).unwrap(), desk.now());
-        let text = text.replacen("version = 1\n", "version = 2\n", 1);
+        desk.policy(2, |text| change(text, desk.now()));
+        desk
+    }
+
+    /// Puts another policy into place.
+    fn policy(&self, version: u64, change: impl Fn(&str) -> String) {
+        let path = &self.house.config.policy;
+        let text = change(&fs::read_to_string(path).unwrap());
+        let before = format!("version = {}\n", version - 1);
+        let text = text.replacen(&before, &format!("version = {version}\n"), 1);
         fs::write(path, &text).unwrap();
         fs::write(path.with_extension("toml.sig"), policy_signatures(&text)).unwrap();
-        desk
     }
 
     async fn open(&mut self) {
@@ -80,15 +87,48 @@ impl Desk {
     }
 
     fn balanced(&self, seed: u8, age: u64) -> Signed {
+        self.fact(seed, "auditor", age, States::Balanced { height: 7, block: [7; 32] })
+    }
+
+    /// An entry of the address book for customers.
+    fn listed(&self, label: &str, whom: u8) -> States {
+        States::Listed(Entry {
+            list: list("customers"),
+            label: label.to_owned(),
+            target: Target::Address(address(&stranger(whom))),
+            from_unix: 0,
+            expires_unix: Some(self.now() + 10 * 86_400),
+        })
+    }
+
+    fn unlisted(label: &str) -> States {
+        States::Unlisted { list: list("customers"), label: label.to_owned() }
+    }
+
+    fn fact(&self, seed: u8, by: &str, age: u64, states: States) -> Signed {
         let fact = Fact {
-            states: States::Balanced { height: 7, block: [7; 32] },
+            states,
             log: self.house.app().log.opening().origin.clone(),
             network: asset::Network::Regtest.chain_id().to_string(),
-            by: KeyName::parse("auditor").unwrap(),
+            by: KeyName::parse(by).unwrap(),
             made_unix: self.now() - age,
         };
         let statement = fact.encode();
         Signed { signature: key(seed).sign(&statement).to_bytes(), statement }
+    }
+
+    /// Dan takes acme's entry back.
+    fn unlist(&self, nonce: u8) -> Signed {
+        let said = Statement {
+            says: Says::Unlist { list: list("customers"), label: "acme".to_owned() },
+            log: self.house.app().log.opening().origin.clone(),
+            network: asset::Network::Regtest.chain_id().to_string(),
+            officer: KeyName::parse("dan").unwrap(),
+            expires_unix: self.now() + 600,
+            nonce: [nonce; 16],
+        };
+        let statement = said.encode();
+        Signed { signature: key(63).sign(&statement).to_bytes(), statement }
     }
 
     async fn submit(&self, signed: &Signed) -> Vec<String> {
@@ -100,11 +140,15 @@ impl Desk {
 
     /// Asks for a payout of 100,000 sat to this stranger, of a coin of its own; the codes, none if it was signed.
     async fn pay(&self, number: u64, to_whom: u8) -> Vec<String> {
+        self.pay_sat(number, to_whom, 100_000).await
+    }
+
+    async fn pay_sat(&self, number: u64, to_whom: u8, sat: u64) -> Vec<String> {
         let coins = [self.coin(number)];
         let script = stranger(to_whom);
-        let order = order(&format!("invoice-{number}"), 100_000, &address(&script), FAR);
-        let change = own(&self.house.descriptors.hot, true, 0, 399_000);
-        let outs = [to(script, 100_000), change];
+        let order = order(&format!("invoice-{number}"), sat, &address(&script), FAR);
+        let change = own(&self.house.descriptors.hot, true, 0, 499_000 - sat);
+        let outs = [to(script, sat), change];
         let mut header = header(&format!("p{number}"), "withdraw", "hot", &psbt(&coins, &outs));
         header.orders = vec![signed(&order)];
         match self.house.sign(header, &coins).await {
@@ -238,6 +282,168 @@ async fn a_reconciler_says_that_the_books_balance_and_only_newer_words_follow() 
     assert_eq!(desk.pay(3, 4).await, [""; 0]);
 }
 
+/// A policy that pays those in the address book alone, and waits for dan above 150,000 sat.
+fn booking() -> Knobs {
+    let public = |seed: u8| hex::encode(key(seed).verifying_key().to_bytes());
+    let more = format!(
+        "[[book_key]]\nname = \"onboarding\"\ned25519 = \"{}\"\n\
+         [[book_key]]\nname = \"other\"\ned25519 = \"{}\"\n\
+         [[reconciler]]\nname = \"auditor\"\ned25519 = \"{}\"\n\
+         [[officer]]\nname = \"dan\"\ndomain = \"oslo\"\ned25519 = \"{}\"\n\
+         [[group]]\nname = \"desk\"\nmembers = [\"dan\"]\n\
+         [[client]]\nname = \"officers-desk\"\nattest = []\nstatus = false\nofficers = true\n\
+         [[list]]\nname = \"customers\"\nmatures = \"24h\"\nbook_keys = [\"onboarding\", \"other\"]\nentries = []\n\
+         [[require]]\nname = \"large\"\nwhen = {{ lanes = [\"withdraw\"], above = \"150000 sat\" }}\napprovals = \"1 of desk\"\n\
+         [[deny]]\nname = \"strangers\"\nwhen = {{ lanes = [\"withdraw\"], unlisted = [\"customers\"] }}\n",
+        public(61),
+        public(64),
+        public(62),
+        public(63)
+    );
+    Knobs { more, ..Knobs::default() }
+}
+
+const DAY: u64 = 24 * 3_600;
+
+#[tokio::test]
+async fn only_who_is_in_the_address_book_long_enough_is_paid() {
+    let mut desk = Desk::new(&booking(), |text, _| text.to_owned()).await;
+    desk.open().await;
+    assert_eq!(desk.pay(1, 4).await, ["deny-rule"]);
+    let first = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    let elsewhere = |change: &dyn Fn(&mut Fact)| {
+        let mut fact = fact(&first);
+        change(&mut fact);
+        let statement = fact.encode();
+        Signed { signature: key(61).sign(&statement).to_bytes(), statement }
+    };
+    let mainnet = asset::Network::Bitcoin.chain_id().to_string();
+    for (bad, code) in [
+        (desk.fact(62, "auditor", 0, desk.listed("acme", 4)), "statement-officer"),
+        (desk.fact(62, "onboarding", 0, desk.listed("acme", 4)), "statement-signature"),
+        (elsewhere(&|fact| fact.log = "cofferdam/other".into()), "statement-elsewhere"),
+        (elsewhere(&|fact| fact.network.clone_from(&mainnet)), "statement-elsewhere"),
+        (elsewhere(&|fact| fact.made_unix += 3_600), "statement-format"),
+        (elsewhere(&|fact| entry_of(fact).list = list("others")), "statement-officer"),
+        (elsewhere(&|fact| entry_of(fact).target = mainnets()), "statement-format"),
+    ] {
+        assert_eq!(desk.submit(&bad).await, [code]);
+    }
+    assert_eq!(desk.submit(&first).await, [""; 0]);
+    assert_eq!(desk.submit(&first).await, ["statement-used"]);
+    desk.pass(1);
+    let hidden = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    desk.pass(1);
+    for (seed, by, whom, why) in
+        [(61, "onboarding", 5, "the label stands for another"), (64, "other", 4, "another key's")]
+    {
+        let other = desk.fact(seed, by, 0, desk.listed("acme", whom));
+        assert_eq!(desk.submit(&other).await, ["statement-other"], "{why}");
+    }
+    assert_eq!(desk.pay(1, 4).await, ["deny-rule"], "not mature, whatever was signed when");
+    desk.pass(DAY - 3);
+    assert_eq!(desk.pay(1, 4).await, ["deny-rule"], "a second too early");
+    desk.pass(1);
+    assert_eq!(desk.pay(1, 4).await, [""; 0]);
+    assert_eq!(desk.pay(2, 5).await, ["deny-rule"]);
+    // Attested again it stays as old as it is; what is older than that is nothing; a start changes nothing.
+    let again = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    assert_eq!(desk.submit(&again).await, [""; 0]);
+    assert_eq!(desk.submit(&hidden).await, ["statement-other"]);
+    desk.house.close().await;
+    desk.open().await;
+    assert_eq!(desk.pay(3, 4).await, [""; 0]);
+
+    // Its key takes it back; nothing that was signed before brings it again.
+    desk.pass(1);
+    let unused = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    desk.pass(1);
+    let not_its = desk.fact(64, "other", 0, Desk::unlisted("acme"));
+    assert_eq!(desk.submit(&not_its).await, ["statement-nothing"]);
+    let gone = desk.fact(61, "onboarding", 0, Desk::unlisted("acme"));
+    assert_eq!(desk.submit(&gone).await, [""; 0]);
+    assert_eq!(desk.pay(4, 4).await, ["deny-rule"]);
+    assert_eq!(desk.submit(&first).await, ["statement-used"]);
+    assert_eq!(desk.submit(&unused).await, ["statement-other"]);
+    desk.pass(1);
+    let anew = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    assert_eq!(desk.submit(&anew).await, [""; 0]);
+    assert_eq!(desk.pay(4, 4).await, ["deny-rule"], "it begins anew");
+    desk.pass(DAY);
+    assert_eq!(desk.pay(4, 4).await, [""; 0]);
+
+    // Any officer can take it back.
+    let unused = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    desk.pass(1);
+    assert_eq!(desk.submit(&desk.unlist(1)).await, [""; 0]);
+    assert_eq!(desk.submit(&desk.unlist(2)).await, ["statement-nothing"]);
+    assert_eq!(desk.pay(5, 4).await, ["deny-rule"]);
+    assert_eq!(desk.submit(&unused).await, ["statement-other"]);
+    // It would have ended by itself as well.
+    desk.pass(1);
+    let last = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    assert_eq!(desk.submit(&last).await, [""; 0]);
+    desk.pass(10 * DAY);
+    assert_eq!(desk.pay(5, 4).await, [""; 0]);
+    desk.pass(1);
+    assert_eq!(desk.pay(6, 4).await, ["deny-rule"]);
+    desk.house.close().await;
+    desk.open().await;
+    assert_eq!(desk.pay(6, 4).await, ["deny-rule"]);
+}
+
+#[tokio::test]
+async fn an_entry_goes_with_its_key_and_is_shown_to_who_approves() {
+    let mut desk = Desk::new(&booking(), |text, _| text.to_owned()).await;
+    desk.open().await;
+    let mut entry = desk.listed("acme", 4);
+    let States::Listed(inner) = &mut entry else { panic!() };
+    (inner.from_unix, inner.expires_unix) = (desk.now() + 2 * DAY, None);
+    let acme = desk.fact(61, "onboarding", 0, entry);
+    assert_eq!(desk.submit(&acme).await, [""; 0]);
+    let others = desk.fact(64, "other", 0, desk.listed("bank", 5));
+    assert_eq!(desk.submit(&others).await, [""; 0]);
+    desk.pass(DAY + 3_600);
+    assert_eq!(desk.pay(1, 4).await, ["deny-rule"], "mature, and its day has not come");
+    assert_eq!(desk.pay(2, 5).await, [""; 0]);
+    desk.pass(DAY);
+    assert_eq!(desk.pay(1, 4).await, [""; 0]);
+
+    // Limits and approvals are those of any list.
+    assert_eq!(desk.pay_sat(3, 4, 200_000).await, ["waiting", "approvals"]);
+    let mut client = OfficersClient::new(desk.house.channel("officers-desk").await);
+    let pending = client.pending(PendingRequest {}).await.unwrap().into_inner();
+    let request_id = pending.waiting[0].request_id.clone();
+    let shown = client.show(ShowRequest { request_id }).await.unwrap().into_inner();
+    let [booked] = shown.booked.as_slice() else { panic!("{:?}", shown.booked) };
+    assert_eq!(booked.address, address(&stranger(4)));
+    assert_eq!((&booked.statement, &booked.signature[..]), (&acme.statement, &acme.signature[..]));
+    assert_eq!(booked.since_unix, fact(&acme).made_unix);
+
+    // A policy without the key drops what it attested, and having it again brings nothing back.
+    desk.house.close().await;
+    desk.policy(3, |text| text.replace("[\"onboarding\", \"other\"]", "[\"other\"]"));
+    desk.open().await;
+    assert_eq!(desk.pay(4, 4).await, ["deny-rule"]);
+    assert_eq!(desk.pay(5, 5).await, [""; 0], "another key's stays");
+    desk.pass(1);
+    let more = desk.fact(61, "onboarding", 0, desk.listed("more", 6));
+    assert_eq!(desk.submit(&more).await, ["statement-officer"], "it adds to no list");
+    desk.house.close().await;
+    desk.policy(4, |text| {
+        text.replace("[\"other\"]\nentries", "[\"onboarding\", \"other\"]\nentries")
+    });
+    desk.open().await;
+    assert_eq!(desk.pay(6, 4).await, ["deny-rule"]);
+    assert_eq!(desk.submit(&acme).await, ["statement-used"]);
+    // Another key under the same name is another key.
+    desk.house.close().await;
+    let public = |seed: u8| hex::encode(key(seed).verifying_key().to_bytes());
+    desk.policy(5, |text| text.replace(&public(64), &public(65)));
+    desk.open().await;
+    assert_eq!(desk.pay(7, 5).await, ["deny-rule"]);
+}
+
 fn fact(signed: &Signed) -> Fact {
     Fact::parse(&signed.statement).unwrap()
 }
@@ -264,4 +470,17 @@ async fn a_client_and_an_order_key_do_nothing_after_their_ends() {
     assert_eq!(desk.pay(2, 4).await, ["order-key-expired"]);
     desk.pass(100);
     assert_eq!(desk.pay(3, 4).await, ["unknown-client"], "not even the status");
+}
+
+fn entry_of(fact: &mut Fact) -> &mut Entry {
+    let States::Listed(entry) = &mut fact.states else { panic!("no entry") };
+    entry
+}
+
+fn list(name: &str) -> ListName {
+    ListName::parse(name).unwrap()
+}
+
+fn mainnets() -> Target {
+    Target::Address("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4".to_owned())
 }

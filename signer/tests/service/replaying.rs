@@ -10,9 +10,10 @@ use officer::audit::live::Live;
 use officer::audit::source::Source;
 use officer::replay::explain::explain;
 use officer::replay::simulate::Differs;
-use policy::names::KeyName;
+use policy::conditions::Target;
+use policy::names::{KeyName, ListName};
 use serde_json::Value;
-use statement::fact::{Fact, States};
+use statement::fact::{Entry, Fact, States};
 use statement::{Says, Signed};
 
 use crate::approving::{Desk, TWO_SITES};
@@ -55,8 +56,9 @@ impl Closed {
     async fn new() -> Self {
         let public = hex::encode(reconciler().verifying_key().to_bytes());
         let reconciler = format!("[[reconciler]]\nname = \"auditor\"\ned25519 = \"{public}\"\n");
-        let mut desk = Desk::new(&format!("{AUDITOR}{reconciler}{TWO_SITES}")).await;
+        let mut desk = Desk::new(&format!("{AUDITOR}{reconciler}{}{TWO_SITES}", book())).await;
         desk.submit_signed(balanced(&desk)).await.unwrap();
+        desk.submit_signed(acme(&desk)).await.unwrap();
         desk.pay("small-1", 11, 50_000).await.unwrap();
         desk.pay("small-2", 12, 30_000).await.unwrap();
         // Denied by the lane's cap on a fee, and by nothing else.
@@ -140,15 +142,44 @@ fn reconciler() -> SigningKey {
 }
 
 fn balanced(desk: &Desk) -> Signed {
+    fact(desk, "auditor", &reconciler(), States::Balanced { height: 7, block: [7; 32] })
+}
+
+fn book_key() -> SigningKey {
+    SigningKey::from_bytes(&[64; 32])
+}
+
+/// A list that an address book adds to, which no rule asks.
+fn book() -> String {
+    let public = hex::encode(book_key().verifying_key().to_bytes());
+    format!(
+        "[[book_key]]\nname = \"onboarding\"\ned25519 = \"{public}\"\n\
+         [[list]]\nname = \"customers\"\nmatures = \"1m\"\nbook_keys = [\"onboarding\"]\nentries = []\n"
+    )
+}
+
+/// Whom the large payouts pay.
+fn acme(desk: &Desk) -> Signed {
+    let entry = Entry {
+        list: ListName::parse("customers").unwrap(),
+        label: "Acme Ltd".to_owned(),
+        target: Target::Address(address(&stranger(4))),
+        from_unix: 0,
+        expires_unix: None,
+    };
+    fact(desk, "onboarding", &book_key(), States::Listed(entry))
+}
+
+fn fact(desk: &Desk, by: &str, key: &SigningKey, states: States) -> Signed {
     let fact = Fact {
-        states: States::Balanced { height: 7, block: [7; 32] },
+        states,
         log: desk.house.app().log.opening().origin.clone(),
         network: asset::Network::Regtest.chain_id().to_string(),
-        by: KeyName::parse("auditor").unwrap(),
+        by: KeyName::parse(by).unwrap(),
         made_unix: desk.now(),
     };
     let statement = fact.encode();
-    Signed { signature: reconciler().sign(&statement).to_bytes(), statement }
+    Signed { signature: key.sign(&statement).to_bytes(), statement }
 }
 
 impl Desk {
@@ -226,6 +257,14 @@ fn explained(closed: &Closed) {
     let id = told["request"].as_str().unwrap();
     assert_eq!(explain(id, &["--json"]), explain("p1", &["--json"]));
     assert_eq!(explain(id, &["--json"]), closed.live, "the same from the running signer");
+    let database = closed.desk.house.config.database_url();
+    let book = officer(&["log", "book", "--database", &database, "--key", &closed.key]).0;
+    let paid = address(&stranger(4));
+    assert!(book.contains(&format!("customers   Acme Ltd\n  address {paid}\n")), "{book}");
+    assert!(book.contains("attested by onboarding, entry "), "{book}");
+    let name = "who is      \"Acme Ltd\" in the address book for list \"customers\", attested by onboarding: counts since ";
+    let approved = explain("p1", &[]);
+    assert!(approved.contains(name), "{approved}");
     let waits: Value = serde_json::from_str(&explain("p2", &["--json"])).unwrap();
     assert_eq!(waits["now"]["verdict"], "waits");
     assert_eq!(waits["now"]["needs"][0]["quorum"], "2 of treasury, at most 1 of one domain");
@@ -321,6 +360,26 @@ fn check(closed: &Closed) {
         text.contains("untold: whether screening stands in its way depends on facts that the log does not hold"),
         "{text}"
     );
+    // Whom the address book has counts once mature, as it was then; by a key that the draft lacks, never.
+    let strangers = "\n[[deny]]\nname = \"strangers\"\nwhen = { lanes = [\"withdraw\"], unlisted = [\"customers\"] }\n";
+    let young = [
+        line("small-1", "allowed", "denied", &["deny-rule"]),
+        line("small-2", "allowed", "denied", &["deny-rule"]),
+        line("p1", "waits", "denied", &["deny-rule"]),
+    ];
+    let known = closed.policy(|text| text + strangers);
+    assert_eq!(closed.flips(&known), young);
+    let none =
+        "desk\"\ned25519 = \"fa4834147f6e690c3693eff61336046403cd8ae2a14f31b3c407358569239565\"\n";
+    let unknown = closed.policy(|text| {
+        let text = text.replace("book_keys = [\"onboarding\"]", "book_keys = [\"desk\"]");
+        format!("{text}[[book_key]]\nname = \"{none}{strangers}")
+    });
+    let nobody = [
+        line("p1", "allowed", "denied", &["deny-rule"]),
+        line("p2", "waits", "denied", &["deny-rule"]),
+    ];
+    assert_eq!(closed.flips(&unknown), [&young[..], &nobody[..]].concat());
     // What the log holds counts: whoever stated it must be a reconciler of the draft as well.
     let (text, ended) = closed.simulate(&closed.policy(|text| text + BALANCED), &[]);
     assert_eq!(ended, None, "{text}");

@@ -1,0 +1,228 @@
+//! The address book: destinations that book keys of the policy attested, for the policy's lists. An entry is as old as its
+//! first statement in the log, whatever that says, and goes with its key. It never takes an older statement for a newer one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use policy::conditions::Target;
+use policy::evidence::{Booked, ListQuestion};
+use policy::names::{KeyName, ListName};
+use statement::fact::Entry;
+
+use super::{FoldError, scripts, wrong};
+
+/// No list has more.
+const ENTRIES_MAX: usize = 4096;
+
+/// A list and a label.
+type Place = (ListName, String);
+
+/// Every entry that was not taken back.
+#[derive(Debug, Default)]
+pub struct Book {
+    entries: BTreeMap<Place, BookEntry>,
+    /// Labels by list and script.
+    labels: HashMap<ListQuestion, Vec<String>>,
+    /// When what was gone was taken back: nothing that was signed by then brings it again.
+    gone: HashMap<Place, u64>,
+}
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BookEntry {
+    /// What it stands for.
+    pub target: Target,
+    /// Since when the log has had it.
+    pub since_unix: u64,
+    /// Not before this.
+    pub from_unix: u64,
+    /// Unix seconds after which it does not count.
+    pub expires_unix: Option<u64>,
+    /// Who attested it.
+    pub by: KeyName,
+    /// The key that signed it.
+    pub key: [u8; 32],
+    /// When it was signed last, by its signer's word.
+    pub made_unix: u64,
+    /// The log's entry that has the newest statement.
+    pub seq: u64,
+}
+
+/// Who stated something of an entry, and where the log has it.
+#[derive(Clone, Debug)]
+pub(super) struct Stated {
+    pub(super) by: KeyName,
+    pub(super) key: [u8; 32],
+    pub(super) made_unix: u64,
+    pub(super) seq: u64,
+    /// When it was written, Unix seconds.
+    pub(super) unix_s: u64,
+}
+
+impl Book {
+    /// The entry of this label.
+    #[must_use]
+    pub fn entry(&self, list: &ListName, label: &str) -> Option<&BookEntry> {
+        self.entries.get(&(list.clone(), label.to_owned()))
+    }
+
+    /// Every entry, by list and label.
+    pub fn entries(&self) -> impl Iterator<Item = (&(ListName, String), &BookEntry)> {
+        self.entries.iter()
+    }
+
+    /// Labels and entries that stand for the script on this list.
+    pub fn of(&self, question: &ListQuestion) -> impl Iterator<Item = (&str, &BookEntry)> {
+        let labels = self.labels.get(question).map(Vec::as_slice).unwrap_or_default();
+        let entry =
+            |label: &String| self.entries.get_key_value(&(question.list.clone(), label.clone()));
+        labels.iter().filter_map(entry).map(|((_, label), entry)| (label.as_str(), entry))
+    }
+
+    /// The same as evidence, of keys that count.
+    pub fn answer(
+        &self,
+        question: &ListQuestion,
+        counts: impl Fn(&KeyName, [u8; 32]) -> bool,
+    ) -> Vec<Booked> {
+        let booked = |(_, entry): (&str, &BookEntry)| Booked {
+            question: question.clone(),
+            by: entry.by.clone(),
+            since_unix: entry.since_unix,
+            from_unix: entry.from_unix,
+            expires_unix: entry.expires_unix,
+        };
+        self.of(question).filter(|(_, entry)| counts(&entry.by, entry.key)).map(booked).collect()
+    }
+
+    /// Why this entry cannot be taken in, if so. `made_unix`: when it was signed.
+    #[must_use]
+    pub fn objection(&self, entry: &Entry, by: &KeyName, made_unix: u64) -> Option<&'static str> {
+        let place = (entry.list.clone(), entry.label.clone());
+        if self.gone.get(&place).is_some_and(|gone| made_unix <= *gone) {
+            return Some(
+                "an entry of this label was taken back since this was signed: sign it anew",
+            );
+        }
+        let Some(known) = self.entries.get(&place) else {
+            let of_list = self.entries.range((entry.list.clone(), String::new())..);
+            let of_list = of_list.take_while(|((list, _), _)| *list == entry.list);
+            let is_full = of_list.count() >= ENTRIES_MAX;
+            return is_full
+                .then_some("the list has as many entries as it can: take one back first");
+        };
+        if known.by != *by {
+            return Some("another book key attested an entry of this label: take that back first");
+        }
+        if known.target != entry.target {
+            return Some("the label stands for another destination: take that back first");
+        }
+        let older = made_unix <= known.made_unix;
+        older.then_some("it is no newer than what was attested before: sign it anew")
+    }
+
+    /// Why this key cannot take an entry back, if so.
+    #[must_use]
+    pub fn holds_on(
+        &self,
+        list: &ListName,
+        label: &str,
+        by: &KeyName,
+        made_unix: u64,
+    ) -> Option<&'static str> {
+        match self.entry(list, label) {
+            Some(known) if known.by == *by && made_unix < known.made_unix => {
+                Some("it is older than what it takes back: sign it anew")
+            }
+            Some(known) if known.by == *by => None,
+            _ => Some("this key attested no entry of this label"),
+        }
+    }
+
+    /// Takes one in. Attested again, it stays as old as it is, unless it had ended.
+    pub(super) fn attest(
+        &mut self,
+        entry: Entry,
+        stated: Stated,
+        network: &str,
+    ) -> Result<(), FoldError> {
+        let Stated { by, key, made_unix, seq, unix_s } = stated;
+        if let Some(objection) = self.objection(&entry, &by, made_unix) {
+            return Err(wrong(objection));
+        }
+        let Entry { list, label, target, from_unix, expires_unix } = entry;
+        let place = (list, label);
+        let known = self.entries.get(&place);
+        let lasts = |known: &&BookEntry| known.expires_unix.is_none_or(|end| unix_s <= end);
+        let since_unix = known.filter(lasts).map_or(unix_s, |known| known.since_unix);
+        if known.is_none() {
+            // What this program cannot derive stands for nothing: another one wrote it.
+            for script in scripts(&target, network).unwrap_or_default() {
+                let question = ListQuestion { list: place.0.clone(), script };
+                self.labels.entry(question).or_default().push(place.1.clone());
+            }
+        }
+        let entry =
+            BookEntry { target, since_unix, from_unix, expires_unix, by, key, made_unix, seq };
+        self.entries.insert(place, entry);
+        Ok(())
+    }
+
+    /// The key takes one of its own back.
+    pub(super) fn revoke(
+        &mut self,
+        place: Place,
+        stated: &Stated,
+        network: &str,
+    ) -> Result<(), FoldError> {
+        if let Some(why) = self.holds_on(&place.0, &place.1, &stated.by, stated.made_unix) {
+            return Err(wrong(why));
+        }
+        self.remove(place, network, stated.made_unix);
+        Ok(())
+    }
+
+    /// An officer takes one back.
+    pub(super) fn unlist(
+        &mut self,
+        place: Place,
+        network: &str,
+        unix_s: u64,
+    ) -> Result<(), FoldError> {
+        if !self.entries.contains_key(&place) {
+            return Err(wrong("an entry was taken back that the address book does not have"));
+        }
+        self.remove(place, network, unix_s);
+        Ok(())
+    }
+
+    /// Takes in a policy that came into force: what its keys did not attest is gone, for good.
+    pub(super) fn activate(&mut self, text: &str, network: &str, unix_s: u64) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let keys: HashSet<_> = policy::signed::book_keys(text).into_iter().collect();
+        let adds = |list: &ListName, entry: &BookEntry| {
+            keys.contains(&(list.clone(), entry.by.clone(), entry.key))
+        };
+        let dropped = self.entries.iter().filter(|((list, _), entry)| !adds(list, entry));
+        let dropped: Vec<Place> = dropped.map(|(place, _)| place.clone()).collect();
+        for place in dropped {
+            self.remove(place, network, unix_s);
+        }
+    }
+
+    fn remove(&mut self, place: Place, network: &str, gone_unix: u64) {
+        let Some(entry) = self.entries.remove(&place) else { return };
+        for script in scripts(&entry.target, network).unwrap_or_default() {
+            let question = ListQuestion { list: place.0.clone(), script };
+            if let Some(labels) = self.labels.get_mut(&question) {
+                labels.retain(|known| *known != place.1);
+                if labels.is_empty() {
+                    self.labels.remove(&question);
+                }
+            }
+        }
+        let gone = self.gone.entry(place).or_default();
+        *gone = gone_unix.max(entry.made_unix).max(*gone);
+    }
+}

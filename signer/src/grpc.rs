@@ -24,6 +24,7 @@ use crate::abuse::structural;
 use crate::answer::Signed;
 use crate::app::App;
 use crate::attest::attest;
+use crate::hidden;
 use crate::ledger::{Given, Ledger};
 use crate::metrics;
 use crate::officers::wait;
@@ -279,11 +280,10 @@ fn given(given: Option<Given>) -> proto::Standing {
 /// A denial is an answer inside; gRPC has only errors for it.
 fn status_of_denial(standing: Standing, reasons: &[Finding]) -> Status {
     let mut said: Vec<proto::Reason> = Vec::new();
-    for finding in reasons {
-        let code = finding.rule.code();
+    for (code, text) in hidden::for_caller(standing.request, reasons) {
         // Each rule once: of many like findings the first tells enough, the log has them all.
         if said.len() < REASONS_MAX && said.iter().all(|reason| reason.code != code) {
-            said.push(proto::Reason { code: code.to_owned(), text: bounded(&finding.text) });
+            said.push(proto::Reason { code: code.to_owned(), text: bounded(&text) });
         }
     }
     with_reasons(Code::PermissionDenied, Some(standing), said, None)

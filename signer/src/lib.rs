@@ -14,6 +14,7 @@ pub mod serve;
 pub mod counting;
 pub mod refusal;
 pub mod grpc;
+pub mod hidden;
 pub mod door;
 pub mod log_service;
 pub mod calls;

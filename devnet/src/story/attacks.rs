@@ -52,7 +52,7 @@ pub(super) async fn attack(
     tell(
         screen,
         &format!("a sweep with a fee of {}, 10% of it", btc(TENTH)),
-        "fee-percent",
+        "policy-denied",
         outcome,
     )?;
 

@@ -36,7 +36,10 @@ async fn fifty_at_once_never_exceed_the_fee_budget() {
         match task.await.unwrap() {
             Ok(_) => signed += 1,
             Err(status) => {
-                assert_eq!(said(&status), (Code::PermissionDenied, vec!["fee-budget".to_owned()]));
+                assert_eq!(
+                    said(&status),
+                    (Code::PermissionDenied, vec!["policy-denied".to_owned()])
+                );
                 denied += 1;
             }
         }

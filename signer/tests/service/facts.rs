@@ -205,7 +205,7 @@ async fn a_sanctions_list_counts_once_the_log_has_it_and_until_it_is_old() {
     until("the list counts", || app.log.read(|l| l.facts().sanctions().is_some())).await;
     drop(app);
     // What is folded may not be on the disk yet: answered is only what is.
-    assert_eq!(desk.pay(2, 5).await, ["screening-hit"], "to whom is on it");
+    assert_eq!(desk.pay(2, 5).await, ["policy-denied"], "to whom is on it");
     let entries = desk.house.entries(begun).await;
     let read = entries.iter().find_map(|entry| match entry.event {
         Event::SanctionsRead { count: 2, made_unix, .. } => Some(made_unix),
@@ -214,20 +214,20 @@ async fn a_sanctions_list_counts_once_the_log_has_it_and_until_it_is_old() {
     let made_unix = read.unwrap_or_else(|| panic!("{entries:?}"));
     assert_eq!(made_unix, desk.now() - 3_600);
     assert_eq!(desk.pay(1, 4).await, [""; 0], "the same request, now that there is one");
-    assert_eq!(desk.pay(3, 4).await, ["screening-hit"], "with what is on it");
+    assert_eq!(desk.pay(3, 4).await, ["policy-denied"], "with what is on it");
 
     // An older one does not take its place, nor does one as old.
     for age in [3_600, 7_200] {
         desk.put_list(61, age, &[]);
         desk.look().await;
     }
-    assert_eq!(desk.pay(2, 5).await, ["screening-hit"]);
+    assert_eq!(desk.pay(2, 5).await, ["policy-denied"]);
     desk.pass(24 * 3_600);
     assert_eq!(desk.pay(4, 4).await, ["waiting", "screening"], "it is 25 hours old");
     desk.put_list(61, 0, &[Listed::Script(stranger(6).into_bytes())]);
     desk.look().await;
     assert_eq!(desk.pay(4, 4).await, [""; 0]);
-    assert_eq!(desk.pay(5, 6).await, ["screening-hit"]);
+    assert_eq!(desk.pay(5, 6).await, ["policy-denied"]);
 
     // It is still there after a start, and no news.
     let read = |entries: &[audit::entry::Entry]| {
@@ -235,7 +235,7 @@ async fn a_sanctions_list_counts_once_the_log_has_it_and_until_it_is_old() {
     };
     desk.house.close().await;
     desk.open().await;
-    assert_eq!(desk.pay(6, 6).await, ["screening-hit"]);
+    assert_eq!(desk.pay(6, 6).await, ["policy-denied"]);
     assert_eq!(read(&desk.house.entries(begun).await), 2);
     // Without the file nobody knows what is on the list.
     desk.house.close().await;
@@ -467,7 +467,7 @@ async fn a_client_and_an_order_key_do_nothing_after_their_ends() {
     desk.open().await;
     assert_eq!(desk.pay(1, 4).await, [""; 0]);
     desk.pass(150);
-    assert_eq!(desk.pay(2, 4).await, ["order-key-expired"]);
+    assert_eq!(desk.pay(2, 4).await, ["policy-denied"]);
     desk.pass(100);
     assert_eq!(desk.pay(3, 4).await, ["unknown-client"], "not even the status");
 }

@@ -293,6 +293,25 @@ impl House {
         };
         reasons.into_iter().map(|reason| reason.code).collect()
     }
+
+    /// The policy denied it for these rules, of which the log and officers know; the caller was told none of them.
+    pub(crate) async fn denied(&self, status: &Status, rules: &[&str]) {
+        assert_eq!(said(status), (Code::PermissionDenied, vec!["policy-denied".to_owned()]));
+        let refusal = proto::Refusal::decode(status.details()).unwrap();
+        let denials = self.entries(0).await.into_iter().filter_map(|entry| match entry.event {
+            Event::Denied { request, reasons, .. } if request[..] == refusal.request_id[..] => {
+                Some(reasons)
+            }
+            _ => None,
+        });
+        let reasons = denials.last().unwrap();
+        let codes: Vec<&str> = reasons.iter().map(|reason| reason.code.as_str()).collect();
+        assert_eq!(codes, rules);
+        for reason in &reasons {
+            let told = format!("{status:?}");
+            assert!(!told.contains(&reason.code) && !told.contains(&reason.text), "{told}");
+        }
+    }
 }
 
 /// The header, then parents in batches of a few.

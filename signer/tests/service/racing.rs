@@ -91,7 +91,7 @@ impl Payment {
                     tokio::task::yield_now().await;
                 }
                 Err(status) => {
-                    assert_eq!(said(&status).1, ["limit-sum"], "{status}");
+                    assert_eq!(said(&status).1, ["policy-denied"], "{status}");
                     return false;
                 }
             }

@@ -165,7 +165,7 @@ async fn ask_either(houses: [&House; 2], caller: u64, payment: &Payment) -> Opti
         match ask(houses[turn % 2], caller, payment).await {
             Ok((transaction, _)) => return Some(transaction),
             Err(status) if status.code() == Code::PermissionDenied => {
-                assert_eq!(said(&status).1, ["limit-sum"]);
+                assert_eq!(said(&status).1, ["policy-denied"]);
                 return None;
             }
             Err(status) => patient(status.message()),

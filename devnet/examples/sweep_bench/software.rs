@@ -1,8 +1,8 @@
 //! The bare loops beside a sealed account: the same child keys derived, tweaked, signed with and verified by
-//! libsecp256k1 alone, in as many threads as the signer has workers. One calls the library as wallets do: both steps
-//! from the account for each child. The other does nothing twice: the branch and its public key are there, and of BIP-32
-//! one HMAC and one addition are left. They have no token, no request and no log, and their keys are a development
-//! ceremony's.
+//! libsecp256k1 alone, in as many threads as the signer has workers. One does for each child what BIP-32 says, both steps
+//! from the account: a public key, an HMAC and an addition each. The other does nothing twice: the branch and its public
+//! key are there, and one HMAC and one addition are left. They have no token, no request and no log, and their keys are a
+//! development ceremony's.
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -22,7 +22,7 @@ use crate::bare::{Bare, Work};
 /// How children are derived.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Derive {
-    /// Both steps for each child, by the library's own call.
+    /// Both steps for each child.
     FromAccount,
     /// The last step only.
     FromBranch,
@@ -60,16 +60,15 @@ impl Software {
     }
 
     fn child(&self, index: u32) -> Result<SecretKey> {
-        if self.derive == Derive::FromAccount {
-            let path = [ChildNumber::from_normal_idx(0)?, ChildNumber::from_normal_idx(index)?];
-            return Ok(self.account.derive_priv(SECP256K1, &path)?.private_key);
+        let Self { account, branch, .. } = self;
+        if self.derive == Derive::FromBranch {
+            let at = (branch.private_key, branch.chain_code.to_bytes());
+            return Ok(step(at, &self.public, index)?.0);
         }
-        let mut mac = HmacEngine::<sha512::Hash>::new(self.branch.chain_code.as_bytes());
-        mac.input(&self.public);
-        mac.input(&index.to_be_bytes());
-        let mac = Hmac::from_engine(mac).to_byte_array();
-        let (tweak, _) = mac.split_first_chunk().context("a short HMAC")?;
-        Ok(self.branch.private_key.add_tweak(&Scalar::from_be_bytes(*tweak)?)?)
+        let at = (account.private_key, account.chain_code.to_bytes());
+        let public = |key: &SecretKey| key.public_key(SECP256K1).serialize();
+        let branch = step(at, &public(&at.0), 0)?;
+        Ok(step(branch, &public(&branch.0), index)?.0)
     }
 
     /// Children one after the other while there is work; how many signatures verified.
@@ -120,6 +119,20 @@ impl Bare for Software {
         })?;
         Ok((done, begin.elapsed()))
     }
+}
+
+/// One step of BIP-32 that is not hardened.
+fn step(
+    (key, chain): (SecretKey, [u8; 32]),
+    public: &[u8; 33],
+    index: u32,
+) -> Result<(SecretKey, [u8; 32])> {
+    let mut mac = HmacEngine::<sha512::Hash>::new(&chain);
+    mac.input(public);
+    mac.input(&index.to_be_bytes());
+    let mac = Hmac::from_engine(mac).to_byte_array();
+    let (tweak, chain) = mac.split_first_chunk().context("a short HMAC")?;
+    Ok((key.add_tweak(&Scalar::from_be_bytes(*tweak)?)?, chain.try_into()?))
 }
 
 fn seed(shares: &[impl AsRef<Path>]) -> Result<Vec<u8>> {

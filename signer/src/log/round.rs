@@ -2,7 +2,7 @@
 //! the tree in memory. It never repairs: a row that was edited or deleted underneath stops the log.
 
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use audit::history::{BLOCK, History};
 use audit::tree::{Tree, leaf_hash};
@@ -12,6 +12,9 @@ use super::error::LogError;
 use super::proofs::Proofs;
 use super::writer::{Health, Message};
 
+/// So many times as long as a look took, it rests: large rows take no more of a machine than small ones.
+const REST: u32 = 50;
+
 /// Reads one block every so often, from the first to the last and again, until the log ends. It does not keep the writer:
 /// a log that is dropped gives its database back.
 pub(super) async fn run(
@@ -20,12 +23,15 @@ pub(super) async fn run(
     health: Arc<Health>,
     every: Duration,
 ) {
-    let mut block = 0;
+    let (mut block, mut pause) = (0, every);
     loop {
-        tokio::time::sleep(every).await;
+        tokio::time::sleep(pause).await;
         let Some(queue) = queue.upgrade() else { return };
         let proofs = Proofs::new(Arc::clone(&history), queue);
-        match look(&proofs, block).await {
+        let begun = Instant::now();
+        let seen = look(&proofs, block).await;
+        pause = every.max(begun.elapsed().saturating_mul(REST));
+        match seen {
             Ok(true) => block = block.saturating_add(1),
             Ok(false) => block = 0,
             Err(LogError::Stopped(_)) => return,

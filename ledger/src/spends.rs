@@ -7,27 +7,26 @@
 //! what really can leave.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use asset::Amount;
 use audit::entry;
 use policy::Evidence;
-use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question, Total};
+use policy::evidence::{EarlierUse, IndexUse, Measure, OrderHistory, Question, Total};
 use policy::intent::{Destination, Intent, RequestId, SlotId};
 use policy::names::{ClientName, LaneName, OrderId, WalletName};
 use policy::order::OrderRef;
 
 use super::indexes::{DAY_SECONDS, Indexes};
-use super::windows::{Payees, Totals, kind};
+use super::payees::Payees;
+use super::sums::Kept;
+use super::windows::Moments;
 use super::{FoldError, name, wrong};
-
-/// Kinds of questions whose totals are kept: each costs 24 bytes for each spend that is part of it.
-const KINDS_MAX: usize = 256;
 
 /// Every reserved transaction. They are numbered in the order of the log.
 #[derive(Debug, Default)]
 pub(super) struct Spends {
-    spends: Vec<Spend>,
+    pub(super) spends: Vec<Spend>,
     by_request: HashMap<RequestId, usize>,
     coins: HashMap<SlotId, Coin>,
     /// How many spends each conflict set has.
@@ -36,14 +35,23 @@ pub(super) struct Spends {
     firsts: Vec<usize>,
     members: HashMap<usize, Vec<usize>>,
     /// What was asked before, kept from then on; it says nothing that the rest does not say.
-    totals: Mutex<HashMap<Question, Totals>>,
-    payees: OnceLock<Payees>,
-    /// Per lane: time and number of each spend, so that a window is a range.
-    timeline: BTreeMap<LaneName, BTreeSet<(u64, usize)>>,
+    pub(super) kept: Mutex<Kept>,
+    pub(super) payees: OnceLock<Payees>,
+    /// Since when each counts, so that a window is a range.
+    pub(super) moments: Moments,
+    names: Names,
     orders: HashMap<OrderRef, Paid>,
     /// Every key that signed one of them.
     order_keys: BTreeSet<[u8; 32]>,
     indexes: Indexes,
+}
+
+/// Names that nearly every spend has in common with others, each once.
+#[derive(Debug, Default)]
+struct Names {
+    lanes: BTreeMap<String, Arc<LaneName>>,
+    callers: BTreeMap<String, Arc<ClientName>>,
+    wallets: BTreeMap<String, Arc<WalletName>>,
 }
 
 /// Scripts, and what each got.
@@ -78,10 +86,12 @@ pub struct Released {
 pub(super) struct Spend {
     request: RequestId,
     digest: [u8; 32],
-    lane: LaneName,
-    caller: ClientName,
-    wallet: WalletName,
-    pub(super) unix_s: u64,
+    lane: Arc<LaneName>,
+    caller: Arc<ClientName>,
+    wallet: Arc<WalletName>,
+    /// Since when it counts; and which of all moments that is.
+    unix_s: u64,
+    moment: usize,
     fee: Amount,
     external: Amount,
     /// What each script got, where anything left; none: nobody can tell.
@@ -160,7 +170,7 @@ impl Spends {
     pub(super) fn wait_no_longer(&mut self, request: RequestId) {
         let Some((number, spend)) = self.number(request) else { return };
         let Some(coins) = spend.waiting.clone() else { return };
-        let (set, lane, unix_s) = (spend.set, spend.lane.clone(), spend.unix_s);
+        let (set, moment) = (spend.set, spend.moment);
         let orders = spend.orders.clone();
         self.by_request.remove(&request);
         if let Some(members) = self.sets.get_mut(set) {
@@ -170,10 +180,7 @@ impl Spends {
             spend.gone = true;
         }
         self.leave_set(set, number);
-        self.leave_totals(set, number, unix_s);
-        if let Some(timeline) = self.timeline.get_mut(&lane) {
-            timeline.remove(&(unix_s, number));
-        }
+        self.leave_totals(set, moment);
         for coin in coins {
             if self.coins.get_mut(&coin).is_some_and(|coin| !coin.forget(number)) {
                 self.coins.remove(&coin);
@@ -201,7 +208,9 @@ impl Spends {
         waits: bool,
     ) -> Result<(), FoldError> {
         let request = RequestId(entry.request);
-        let lane = name(LaneName::parse(&entry.lane))?;
+        let lane = shared(&mut self.names.lanes, &entry.lane, LaneName::parse)?;
+        let caller = shared(&mut self.names.callers, &entry.caller, ClientName::parse)?;
+        let wallet = shared(&mut self.names.wallets, &entry.wallet, WalletName::parse)?;
         let slots = entry.slots.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
         let orders = entry.orders.iter().map(order_ref).collect::<Result<BTreeSet<_>, _>>()?;
 
@@ -223,15 +232,16 @@ impl Spends {
         for order in &entry.orders {
             self.pay(order_ref(order)?, order, number);
         }
-        self.timeline.entry(lane.clone()).or_default().insert((unix_s, number));
+        let (moment, unix_s) = self.moments.next(number, unix_s);
         self.by_request.insert(request, number);
         self.spends.push(Spend {
             request,
             digest,
             lane,
-            caller: name(ClientName::parse(&entry.caller))?,
-            wallet: name(WalletName::parse(&entry.wallet))?,
+            caller,
+            wallet,
             unix_s,
+            moment,
             fee: Amount::from_units(entry.fee),
             external: Amount::from_units(entry.external),
             paid: paid(entry),
@@ -246,7 +256,7 @@ impl Spends {
     }
 
     /// The members of a set, in the order of the log.
-    fn members_of(&self, set: usize) -> &[usize] {
+    pub(super) fn members_of(&self, set: usize) -> &[usize] {
         members(&self.members, &self.firsts, set)
     }
 
@@ -269,20 +279,20 @@ impl Spends {
 
     fn enter_totals(&mut self, set: usize, number: usize) {
         let members = members(&self.members, &self.firsts, set);
-        let totals = self.totals.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for totals in totals.values_mut() {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for totals in kept.iter_mut() {
             totals.enter(&self.spends, number, members);
         }
         if let (Some(payees), Some(spend)) = (self.payees.get_mut(), self.spends.get(number)) {
-            payees.enter(spend, number);
+            payees.enter(spend, spend.moment);
         }
     }
 
-    fn leave_totals(&mut self, set: usize, number: usize, unix_s: u64) {
+    fn leave_totals(&mut self, set: usize, moment: usize) {
         let members = members(&self.members, &self.firsts, set);
-        let totals = self.totals.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for totals in totals.values_mut() {
-            totals.leave(&self.spends, number, unix_s, members);
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for totals in kept.iter_mut() {
+            totals.leave(&self.spends, moment, members);
         }
     }
 
@@ -317,8 +327,8 @@ impl Spends {
         let spends = spends.filter_map(|number| self.spends.get(*number));
         spends.filter(|spend| spend.released).map(|spend| Released {
             request: spend.request,
-            lane: spend.lane.clone(),
-            wallet: spend.wallet.clone(),
+            lane: LaneName::clone(&spend.lane),
+            wallet: WalletName::clone(&spend.wallet),
             orders: spend.orders.clone(),
         })
     }
@@ -343,7 +353,7 @@ impl Spends {
             Some(spend) => Some(spend.set),
             None => self.set_for(&conflicts),
         };
-        let answers = questions.iter().map(|question| self.sum(question, set, now_unix)).collect();
+        let answers = self.answers(questions, set, now_unix);
         Evidence::from_ledger()
             .answers(answers)
             .uses(self.earlier_uses(intent, own, now_unix))
@@ -353,35 +363,11 @@ impl Spends {
             .most_versions(self.most_versions(intent, now_unix))
     }
 
-    /// The same sum over what was given out, at any time.
-    pub(super) fn paid(&self, question: &Question) -> Amount {
-        let mut maxima: BTreeMap<usize, Amount> = BTreeMap::new();
-        for spend in self.spends.iter().filter(|spend| spend.released) {
-            let Some(amount) = spend.adds(question) else { continue };
-            let most = maxima.entry(spend.set).or_default();
-            *most = (*most).max(amount);
-        }
-        Amount::sum(maxima.into_values()).unwrap_or(Amount::MAX)
-    }
-
-    /// When this script was first given coins, and when last.
-    pub(super) fn paid_when(&self, script: &[u8]) -> Option<(u64, u64)> {
-        let given = self.spends.iter().filter(|spend| spend.released);
-        let times = given.filter(|spend| spend.pays(script).is_some()).map(|spend| spend.unix_s);
-        times.fold(None, |span, time| match span {
-            None => Some((time, time)),
-            Some((first, last)) => Some((time.min(first), time.max(last))),
-        })
-    }
-
     fn refresh(&mut self, number: usize, unix_s: u64) -> Result<(), FoldError> {
         let spend = self.spends.get_mut(number).ok_or_else(|| wrong("a spend is missing"))?;
-        let (set, before) = (spend.set, spend.unix_s);
-        let timeline = self.timeline.entry(spend.lane.clone()).or_default();
-        timeline.remove(&(spend.unix_s, number));
-        spend.unix_s = spend.unix_s.max(unix_s);
-        timeline.insert((spend.unix_s, number));
-        self.leave_totals(set, number, before);
+        let (set, before) = (spend.set, spend.moment);
+        (spend.moment, spend.unix_s) = self.moments.next(number, unix_s);
+        self.leave_totals(set, before);
         self.enter_totals(set, number);
         Ok(())
     }
@@ -435,101 +421,6 @@ impl Spends {
             .map(|(set, _)| set)
     }
 
-    /// Sums a window: each set counts its largest member in it.
-    pub(super) fn sum(&self, question: &Question, own_set: Option<usize>, now_unix: u64) -> Answer {
-        let since = now_unix.saturating_sub(question.window_seconds);
-        if matches!(question.of, Total::Destination(_)) {
-            let payees = self.payees.get_or_init(|| self.find_payees());
-            if let Some(paying) = payees.since(question, since) {
-                return self.walk(question, own_set, since, paying);
-            }
-        } else if let Some(all) = self.total(question, since) {
-            let own = own_set.map_or(Amount::ZERO, |set| self.largest(question, set, since));
-            // Its own set is part of all.
-            if let Some(others) = all.checked_sub(own.units()) {
-                let others = Amount::from_units(others);
-                return Answer { question: question.clone(), others, own_set: own };
-            }
-        }
-        self.walk_all(question, own_set, since)
-    }
-
-    /// The same, over everything since then.
-    pub(super) fn walk_all(
-        &self,
-        question: &Question,
-        own_set: Option<usize>,
-        since: u64,
-    ) -> Answer {
-        let lanes = self.timeline.values();
-        let lately = lanes.flat_map(|times| times.range((since, 0)..).map(|(_, number)| *number));
-        self.walk(question, own_set, since, lately)
-    }
-
-    /// The same, spend by spend. A sum that does not fit counts as the largest there is, which no limit allows.
-    fn walk(
-        &self,
-        question: &Question,
-        own_set: Option<usize>,
-        since: u64,
-        spends: impl Iterator<Item = usize>,
-    ) -> Answer {
-        let mut maxima: BTreeMap<usize, Amount> = BTreeMap::new();
-        for spend in spends.filter_map(|number| self.spends.get(number)) {
-            let Some(amount) = spend.part_of(question) else { continue };
-            if spend.unix_s < since || spend.gone {
-                continue;
-            }
-            let most = maxima.entry(spend.set).or_default();
-            *most = (*most).max(amount);
-        }
-        let own = own_set.and_then(|set| maxima.remove(&set)).unwrap_or(Amount::ZERO);
-        let others = Amount::sum(maxima.into_values()).unwrap_or(Amount::MAX);
-        Answer { question: question.clone(), others, own_set: own }
-    }
-
-    /// What all sets add up to, from what is kept for this kind of question; the first time it is made.
-    fn total(&self, question: &Question, since: u64) -> Option<u128> {
-        let mut kept = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = kind(question);
-        if let Some(totals) = kept.get(&kind) {
-            return totals.since(since);
-        }
-        if kept.len() >= KINDS_MAX {
-            return None;
-        }
-        let mut totals = Totals::new(&kind);
-        for number in self.in_order() {
-            let set = self.spends.get(number).map(|spend| spend.set)?;
-            totals.enter(&self.spends, number, self.members_of(set));
-        }
-        kept.entry(kind).or_insert(totals).since(since)
-    }
-
-    fn find_payees(&self) -> Payees {
-        let mut payees = Payees::default();
-        for number in self.in_order() {
-            if let Some(spend) = self.spends.get(number) {
-                payees.enter(spend, number);
-            }
-        }
-        payees
-    }
-
-    /// All that counts, in the order of time.
-    fn in_order(&self) -> Vec<usize> {
-        let mut all: Vec<_> = self.timeline.values().flatten().copied().collect();
-        all.sort_unstable();
-        all.into_iter().map(|(_, number)| number).collect()
-    }
-
-    /// The largest of a set in the window.
-    fn largest(&self, question: &Question, set: usize, since: u64) -> Amount {
-        let members = self.members_of(set).iter().filter_map(|number| self.spends.get(*number));
-        let members = members.filter(|spend| spend.unix_s >= since);
-        members.filter_map(|spend| spend.part_of(question)).max().unwrap_or(Amount::ZERO)
-    }
-
     /// One line for each earlier spend, with the first coin that it shares with the intent.
     fn earlier_uses(&self, intent: &Intent, own: Option<usize>, now_unix: u64) -> Vec<EarlierUse> {
         let mut seen: BTreeSet<usize> = own.into_iter().collect();
@@ -541,7 +432,7 @@ impl Spends {
                 if seen.insert(number) {
                     uses.push(EarlierUse {
                         slot: slot.id,
-                        lane: spend.lane.clone(),
+                        lane: LaneName::clone(&spend.lane),
                         orders: spend.orders.to_vec(),
                         void: self.is_void(spend, now_unix),
                     });
@@ -649,19 +540,58 @@ fn members<'a>(
     lists.get(&set).map_or_else(first, Vec::as_slice)
 }
 
+/// A name that others have too, checked when it is met first.
+fn shared<T, E: std::fmt::Display>(
+    known: &mut BTreeMap<String, Arc<T>>,
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Arc<T>, FoldError> {
+    if let Some(known) = known.get(text) {
+        return Ok(Arc::clone(known));
+    }
+    let parsed = Arc::new(name(parse(text))?);
+    known.insert(text.to_owned(), Arc::clone(&parsed));
+    Ok(parsed)
+}
+
 impl Spend {
+    /// Of which set.
+    pub(super) fn set(&self) -> usize {
+        self.set
+    }
+
+    /// Since when it counts.
+    pub(super) fn unix_s(&self) -> u64 {
+        self.unix_s
+    }
+
+    /// Which moment that is.
+    pub(super) fn moment(&self) -> usize {
+        self.moment
+    }
+
+    /// Whether it counts since that moment, and no later one.
+    pub(super) fn counts_from(&self, moment: usize) -> bool {
+        self.moment == moment && !self.gone
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.released
+    }
+
     /// What it adds to what a question asks for, on its lanes.
     pub(super) fn part_of(&self, question: &Question) -> Option<Amount> {
-        let asked = question.lanes.is_empty() || question.lanes.contains(&self.lane);
+        let asked =
+            question.lanes.is_empty() || question.lanes.iter().any(|lane| *lane == *self.lane);
         self.adds(question).filter(|_| asked)
     }
 
     /// What it adds to a total; none: it is no part of it. More than can be computed counts as the largest there is.
-    fn adds(&self, question: &Question) -> Option<Amount> {
+    pub(super) fn adds(&self, question: &Question) -> Option<Amount> {
         let is_part = match &question.of {
-            Total::Lane(lane) => self.lane == *lane,
-            Total::Client(client) => self.caller == *client,
-            Total::Wallet(wallet) => self.wallet == *wallet,
+            Total::Lane(lane) => *self.lane == *lane,
+            Total::Client(client) => *self.caller == *client,
+            Total::Wallet(wallet) => *self.wallet == *wallet,
             Total::Orderer(key) => self.orders.iter().any(|order| order.key == *key),
             Total::Destination(script) => self.pays(script).is_some(),
             // A log is of one network, and moves its one asset.
@@ -681,7 +611,7 @@ impl Spend {
     }
 
     /// What this script got, if anything.
-    fn pays(&self, script: &[u8]) -> Option<Amount> {
+    pub(super) fn pays(&self, script: &[u8]) -> Option<Amount> {
         let Some(paid) = &self.paid else { return Some(self.external) };
         let mut amounts = paid.iter().filter(|(to, _)| **to == *script).map(|(_, amount)| *amount);
         let first = amounts.next()?;

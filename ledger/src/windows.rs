@@ -1,102 +1,162 @@
 //! Totals over windows, kept so that a question about the past is a few look-ups and not a walk through it. It knows no rule
 //! and no clock, and has no answer where it could not give the very one that the walk gives.
 //!
+//! **Moments.** What is reserved begins to count at a moment, the next one there is; what is allowed again counts from a new
+//! moment on. So windows are ranges, and their order is the order of the log.
+//!
 //! **Conflict sets.** Of a set the largest member that lies in the window counts. So each member is entered with what it
 //! adds to the largest of those after it: whatever the window's beginning cuts off, the rest adds up to that.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
-
-use policy::evidence::{Question, Total};
+use policy::evidence::Question;
 
 use super::spends::Spend;
 
-/// Entries whose sum is kept; and sums whose sum is kept.
-const BLOCK: usize = 1 << 10;
+/// Entries whose sum is kept; sums whose sum is kept; and so on.
+const FAN: usize = 64;
+
+/// When what began to count.
+#[derive(Debug, Default)]
+pub(super) struct Moments {
+    times: Vec<u64>,
+    numbers: Vec<usize>,
+}
+
+impl Moments {
+    /// The next one, for this spend, and what time counts for it: time never falls, whatever an entry says of it.
+    pub(super) fn next(&mut self, number: usize, unix_s: u64) -> (usize, u64) {
+        let unix_s = unix_s.max(self.times.last().copied().unwrap_or_default());
+        self.times.push(unix_s);
+        self.numbers.push(number);
+        (self.times.len().saturating_sub(1), unix_s)
+    }
+
+    /// The first that is no earlier than this.
+    pub(super) fn since(&self, unix_s: u64) -> usize {
+        self.times.partition_point(|time| *time < unix_s)
+    }
+
+    /// Which spend began, or began again, to count then. It may have done so once more later, or be gone.
+    pub(super) fn spend<'a>(&self, moment: usize, spends: &'a [Spend]) -> Option<&'a Spend> {
+        let spend = spends.get(*self.numbers.get(moment)?)?;
+        spend.counts_from(moment).then_some(spend)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.times.len()
+    }
+}
 
 /// What is asked without its window, and the answer for each beginning.
 #[derive(Debug)]
 pub(super) struct Totals {
     question: Question,
-    /// One for each spend that is part of it, in the order of time.
-    times: Vec<u64>,
-    /// Which spend; the largest number for one that moved or went.
-    numbers: Vec<usize>,
+    /// Since when each spend counts that is part of it, or counted until it moved or went.
+    moments: Vec<u32>,
+    /// Every so many of those: where to look for one.
+    heads: Vec<u32>,
+    /// What each adds.
     values: Vec<u64>,
-    blocks: Vec<u128>,
-    heaps: Vec<u128>,
+    /// Sums of so many values, sums of so many of those, until there are few.
+    sums: Vec<Vec<u128>>,
     /// Whether everything fitted.
     exact: bool,
 }
 
-/// A spend that is nowhere any more.
-const GONE: usize = usize::MAX;
-
 impl Totals {
     /// Of nothing yet; the question's window does not matter.
     pub(super) fn new(question: &Question) -> Self {
-        let question = kind(question);
-        let (times, numbers, values) = (Vec::new(), Vec::new(), Vec::new());
-        Self {
-            question,
-            times,
-            numbers,
-            values,
-            blocks: Vec::new(),
-            heaps: Vec::new(),
-            exact: true,
+        let (moments, heads, values, sums) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { question: kind(question), moments, heads, values, sums, exact: true }
+    }
+
+    /// What it is about.
+    pub(super) fn question(&self) -> &Question {
+        &self.question
+    }
+
+    /// Takes in what a spend adds from a moment on that is earlier than all that are there, until [`turn`](Self::turn).
+    pub(super) fn push_before(&mut self, moment: usize, value: Option<u64>) {
+        match (u32::try_from(moment), value) {
+            (Ok(moment), Some(value)) => {
+                self.moments.push(moment);
+                self.values.push(value);
+            }
+            _ => self.exact = false,
+        }
+    }
+
+    /// The earliest first from now on.
+    pub(super) fn turn(&mut self) {
+        self.moments.reverse();
+        self.values.reverse();
+        self.heads = self.moments.iter().step_by(FAN).copied().collect();
+        self.sums.clear();
+        let mut below = self.values.len();
+        while below > FAN {
+            let sums = self.sums_above();
+            below = sums.len();
+            self.sums.push(sums);
+        }
+    }
+
+    fn push(&mut self, moment: usize) {
+        let Ok(moment) = u32::try_from(moment) else {
+            self.exact = false;
+            return;
+        };
+        if self.values.len().is_multiple_of(FAN) {
+            self.heads.push(moment);
+        }
+        self.moments.push(moment);
+        self.values.push(0);
+        let mut below = self.values.len();
+        for sums in &mut self.sums {
+            below = below.div_ceil(FAN);
+            sums.resize(below, 0);
+        }
+        if below > FAN {
+            let sums = self.sums_above();
+            self.sums.push(sums);
+        }
+    }
+
+    /// Sums of the topmost sums there are.
+    fn sums_above(&self) -> Vec<u128> {
+        let values = |values: &[u64]| values.iter().copied().map(u128::from).fold(0, add);
+        match self.sums.last() {
+            Some(last) => last.chunks(FAN).map(|sums| sums.iter().copied().fold(0, add)).collect(),
+            None => self.values.chunks(FAN).map(values).collect(),
         }
     }
 
     /// Takes in the newest spend, whose set has these members, itself among them.
     pub(super) fn enter(&mut self, spends: &[Spend], number: usize, members: &[usize]) {
         let Some(spend) = spends.get(number) else { return };
-        if spend.part_of(&self.question).is_none() {
-            return;
-        }
-        self.exact &= self.times.last().is_none_or(|last| *last <= spend.unix_s);
-        self.times.push(spend.unix_s);
-        self.numbers.push(number);
-        let at = self.values.len();
-        self.values.push(0);
-        if at.is_multiple_of(BLOCK) {
-            self.blocks.push(0);
-        }
-        if at.is_multiple_of(BLOCK * BLOCK) {
-            self.heaps.push(0);
-        }
-        self.level(spends, members);
-    }
-
-    /// Forgets where a spend stood at that time; its set has these members besides.
-    pub(super) fn leave(
-        &mut self,
-        spends: &[Spend],
-        number: usize,
-        unix_s: u64,
-        members: &[usize],
-    ) {
-        if let Some(at) = self.find(number, unix_s) {
-            self.set(at, 0);
-            if let Some(number) = self.numbers.get_mut(at) {
-                *number = GONE;
-            }
+        if spend.part_of(&self.question).is_some() {
+            self.push(spend.moment());
             self.level(spends, members);
         }
     }
 
-    /// What all sets add up to from then on; none where it is not known exactly.
-    pub(super) fn since(&self, unix_s: u64) -> Option<u128> {
-        let first = self.times.partition_point(|time| *time < unix_s);
-        let block = first.div_ceil(BLOCK);
-        let heap = block.div_ceil(BLOCK);
-        let end = block.saturating_mul(BLOCK).min(self.values.len());
-        let rest =
-            self.values.get(first..end)?.iter().map(|value| u128::from(*value)).sum::<u128>();
-        let end = heap.saturating_mul(BLOCK).min(self.blocks.len());
-        let blocks = self.blocks.get(block.min(end)..end)?.iter().sum::<u128>();
-        let heaps = self.heaps.get(heap.min(self.heaps.len())..)?.iter().sum::<u128>();
-        self.exact.then(|| rest.saturating_add(blocks).saturating_add(heaps))
+    /// Forgets that a spend counted from that moment on; its set has these members besides.
+    pub(super) fn leave(&mut self, spends: &[Spend], moment: usize, members: &[usize]) {
+        if let Some(at) = self.find(moment) {
+            self.set(at, 0);
+            self.level(spends, members);
+        }
+    }
+
+    /// What all sets add up to from a moment on; none where it is not known exactly.
+    pub(super) fn since(&self, moment: usize) -> Option<u128> {
+        let at = self.place(moment);
+        let (mut end, mut at) = (boundary(at, self.values.len(), self.sums.is_empty()), at);
+        let mut sum = self.values.get(at..end)?.iter().copied().map(u128::from).fold(0, add);
+        for (above, sums) in (1..).zip(&self.sums) {
+            at = end.div_ceil(FAN);
+            end = boundary(at, sums.len(), above == self.sums.len());
+            sum = sums.get(at..end)?.iter().copied().fold(sum, add);
+        }
+        self.exact.then_some(sum)
     }
 
     /// Enters each member of a set with what it adds to the largest after it.
@@ -104,7 +164,7 @@ impl Totals {
         let place = |number: &usize| {
             let spend = spends.get(*number)?;
             let amount = spend.part_of(&self.question)?;
-            Some((self.find(*number, spend.unix_s)?, u64::try_from(amount.units()).ok()))
+            Some((self.find(spend.moment())?, u64::try_from(amount.units()).ok()))
         };
         let mut places: Vec<(usize, Option<u64>)> = members.iter().filter_map(place).collect();
         places.sort_unstable();
@@ -119,22 +179,42 @@ impl Totals {
         }
     }
 
-    fn set(&mut self, at: usize, value: u64) {
+    fn set(&mut self, mut at: usize, value: u64) {
         let Some(place) = self.values.get_mut(at) else { return };
         let before = std::mem::replace(place, value);
-        let change = |sum: &mut u128| {
-            *sum = sum.saturating_sub(before.into()).saturating_add(value.into());
-        };
-        self.blocks.get_mut(at / BLOCK).into_iter().for_each(change);
-        self.heaps.get_mut(at / (BLOCK * BLOCK)).into_iter().for_each(change);
+        for sums in &mut self.sums {
+            at /= FAN;
+            if let Some(sum) = sums.get_mut(at) {
+                *sum = sum.wrapping_sub(before.into()).wrapping_add(value.into());
+            }
+        }
     }
 
-    fn find(&self, number: usize, unix_s: u64) -> Option<usize> {
-        let first = self.times.partition_point(|time| *time < unix_s);
-        let then = self.times.iter().zip(&self.numbers).skip(first);
-        let mut then = then.take_while(|(time, _)| **time == unix_s).zip(first..);
-        then.find(|((_, other), _)| **other == number).map(|(_, at)| at)
+    fn find(&self, moment: usize) -> Option<usize> {
+        let at = self.place(moment);
+        (self.moments.get(at).copied() == u32::try_from(moment).ok()).then_some(at)
     }
+
+    /// The first place no earlier than a moment: by its head, so that little memory is touched.
+    fn place(&self, moment: usize) -> usize {
+        let Ok(moment) = u32::try_from(moment) else { return self.moments.len() };
+        let head = self.heads.partition_point(|head| *head < moment);
+        let first = head.saturating_sub(1).saturating_mul(FAN);
+        let end = first.saturating_add(FAN).min(self.moments.len());
+        let block = self.moments.get(first..end).unwrap_or_default();
+        first.saturating_add(block.partition_point(|at| *at < moment))
+    }
+}
+
+/// Of numbers of which no memory holds so many that they would not fit.
+fn add(sum: u128, value: u128) -> u128 {
+    sum.wrapping_add(value)
+}
+
+/// Where the sums above go on; there are none above the top.
+fn boundary(at: usize, length: usize, is_top: bool) -> usize {
+    let next = at.checked_next_multiple_of(FAN).unwrap_or(length);
+    if is_top { length } else { next.min(length) }
 }
 
 /// The same question for every window.
@@ -142,206 +222,58 @@ pub(super) fn kind(question: &Question) -> Question {
     Question { window_seconds: 0, ..question.clone() }
 }
 
-/// Which spends pay a script, at least: they are in the order of time, one that moved a second time.
-#[derive(Debug, Default)]
-pub(super) struct Payees {
-    hasher: RandomState,
-    by_script: HashMap<u64, Vec<(u64, usize)>>,
-    /// Those of which nobody can tell whom they pay.
-    unknown: Vec<(u64, usize)>,
-    last: u64,
-    unordered: bool,
-}
-
-impl Payees {
-    pub(super) fn enter(&mut self, spend: &Spend, number: usize) {
-        self.unordered |= spend.unix_s < self.last;
-        self.last = spend.unix_s;
-        let Some(paid) = &spend.paid else {
-            self.unknown.push((spend.unix_s, number));
-            return;
-        };
-        for (script, _) in paid {
-            let key = self.hasher.hash_one(script);
-            self.by_script.entry(key).or_default().push((spend.unix_s, number));
-        }
-    }
-
-    /// All that may pay it from then on; none where that is not known.
-    pub(super) fn since(
-        &self,
-        question: &Question,
-        unix_s: u64,
-    ) -> Option<impl Iterator<Item = usize>> {
-        let Total::Destination(script) = &question.of else { return None };
-        let key = self.hasher.hash_one(script.as_slice());
-        let paying = self.by_script.get(&key).map(Vec::as_slice).unwrap_or_default();
-        let lately = move |list: &'_ [(u64, usize)]| {
-            let first = list.partition_point(|(time, _)| *time < unix_s);
-            list.get(first..)
-                .unwrap_or_default()
-                .iter()
-                .map(|(_, number)| *number)
-                .collect::<Vec<_>>()
-        };
-        let all = lately(paying).into_iter().chain(lately(&self.unknown));
-        (!self.unordered).then_some(all)
-    }
+/// Whether two differ in their windows alone.
+pub(super) fn is_same_kind(one: &Question, other: &Question) -> bool {
+    one.measure == other.measure && one.of == other.of && one.lanes == other.lanes
 }
 
 #[cfg(test)]
 #[allow(clippy::as_conversions, reason = "small numbers")]
 mod tests {
-    use asset::Network;
-    use audit::entry;
-    use policy::evidence::Measure;
-    use policy::intent::RequestId;
-    use policy::names::{ClientName, LaneName, WalletName};
-    use rand::rngs::StdRng;
-    use rand::{Rng as _, SeedableRng as _};
+    use policy::evidence::{Measure, Total};
 
-    use super::super::spends::Spends;
     use super::*;
 
-    const LANES: [&str; 3] = ["a", "b", "c"];
-
-    fn spend(request: u8, random: &mut StdRng) -> entry::Spend {
-        let script = |number: u8| bitcoin::ScriptBuf::from_bytes(vec![number; 22]);
-        let output = |sat, to| bitcoin::TxOut {
-            value: bitcoin::Amount::from_sat(sat),
-            script_pubkey: script(to),
-        };
-        let paid: Vec<u64> = (0..random.gen_range(0..3)).map(|_| random.gen_range(1..50)).collect();
-        let transaction = bitcoin::Transaction {
-            version: bitcoin::transaction::Version::TWO,
-            lock_time: bitcoin::absolute::LockTime::ZERO,
-            input: vec![],
-            output: paid.iter().map(|sat| output(*sat, random.gen_range(0..3))).collect(),
-        };
-        // Now and then nobody can tell whom it pays, or how much it is.
-        let readable = random.gen_ratio(9, 10);
-        let transaction =
-            if readable { bitcoin::consensus::serialize(&transaction) } else { vec![1] };
-        let external = paid.iter().map(|sat| u128::from(*sat)).sum();
-        let external = if random.gen_ratio(1, 60) { u128::MAX } else { external };
-        let coins: Vec<u8> = (0..random.gen_range(1..3)).map(|_| random.gen_range(0..9)).collect();
-        let order = |key: u8| entry::PaidOrder {
-            key: [key; 32],
-            id: format!("o{request}"),
-            digest: [0; 32],
-            expires_unix: 0,
-        };
-        let keys: std::collections::BTreeSet<u8> =
-            (0..random.gen_range(0..3)).map(|_| random.gen_range(0..2)).collect();
-        entry::Spend {
-            request: [request; 16],
-            policy: 1,
-            lane: LANES[random.gen_range(0..3)].to_owned(),
-            wallet: ["w1", "w2"][random.gen_range(0..2)].to_owned(),
-            caller: ["c1", "c2"][random.gen_range(0..2)].to_owned(),
-            fee: random.gen_range(0..9),
-            external,
-            slots: coins
-                .into_iter()
-                .map(|coin| entry::SpentSlot { slot: vec![coin; 36], amount: 1 })
-                .collect(),
-            orders: keys.into_iter().map(order).collect(),
-            change_index: None,
-            cold_index: None,
-            transaction,
-            trace: vec![],
-        }
+    fn totals() -> Totals {
+        let (of, measure) = (Total::Everything, Measure::Count);
+        Totals::new(&Question { of, lanes: vec![], measure, window_seconds: 0 })
     }
 
-    fn questions() -> Vec<Question> {
-        let lane = |name: &str| LaneName::parse(name).unwrap();
-        let client = |name| Total::Client(ClientName::parse(name).unwrap());
-        let of = [
-            Total::Lane(lane("a")),
-            client("c1"),
-            client("nobody"),
-            Total::Wallet(WalletName::parse("w2").unwrap()),
-            Total::Orderer([1; 32]),
-            Total::Destination(vec![1; 22]),
-            Total::Destination(vec![7; 22]),
-            Total::Asset(Network::Regtest.asset_id()),
-            Total::Everything,
-        ];
-        let measures = [Measure::Fees, Measure::External, Measure::Leaving, Measure::Count];
-        let mut all = Vec::new();
-        for of in of {
-            for measure in measures {
-                for lanes in [vec![], vec![lane("a"), lane("c")]] {
-                    for window_seconds in [0, 1, 10, 1_000] {
-                        let (of, lanes) = (of.clone(), lanes.clone());
-                        all.push(Question { of, lanes, measure, window_seconds });
-                    }
-                }
-            }
-        }
-        all
-    }
-
-    /// Whatever happens in whatever order, what is kept says what the walk through everything finds.
-    #[test]
-    fn what_is_kept_is_what_a_walk_finds() {
-        let questions = questions();
-        let mut random = StdRng::seed_from_u64(11);
-        for history in 0..60 {
-            let (mut spends, mut now) = (Spends::default(), 1_000);
-            for step in 0..24 {
-                now += random.gen_range(0..4);
-                let request = random.gen_range(0..12);
-                let id = RequestId([request; 16]);
-                match random.gen_range(0..10) {
-                    0..5 => spends.add(&spend(request, &mut random), [request; 32], now).unwrap(),
-                    5..7 => spends.wait(&spend(request, &mut random), [request; 32], now).unwrap(),
-                    7 => spends.wait_no_longer(id),
-                    8 if spends.contains(id) => spends.again(id, now).unwrap(),
-                    _ => {}
-                }
-                // From the beginning on in some, at once over all of it in others.
-                if step < 23 && history % 3 == 0 {
-                    continue;
-                }
-                let own = Some(random.gen_range(0..8)).filter(|_| random.gen_ratio(2, 3));
-                for question in &questions {
-                    let since = now.saturating_sub(question.window_seconds);
-                    let walked = spends.walk_all(question, own, since);
-                    assert_eq!(spends.sum(question, own, now), walked, "{history} {step}");
-                }
-            }
-        }
-    }
-
-    /// More than two levels of sums, with a change far back.
+    /// More levels than one, each length by itself, made at once and one after the other, with a change far back.
     #[test]
     fn long_histories_add_up() {
-        let question = Question {
-            of: Total::Everything,
-            lanes: vec![],
-            measure: Measure::Count,
-            window_seconds: 0,
-        };
-        let mut totals = Totals::new(&question);
-        let count = BLOCK * BLOCK + 5 * BLOCK + 7;
-        totals.times = (0..count as u64).collect();
-        totals.numbers = (0..count).collect();
-        totals.values = vec![0; count];
-        totals.blocks = vec![0; count.div_ceil(BLOCK)];
-        totals.heaps = vec![0; count.div_ceil(BLOCK * BLOCK)];
-        for at in 0..count {
-            totals.set(at, at as u64 % 7);
+        let value = |at: usize| at as u64 % 7;
+        for count in [0, 1, FAN, FAN + 1, FAN * FAN, FAN * FAN + 5 * FAN + 7, FAN * FAN * FAN + 9] {
+            let (mut one, mut at_once) = (totals(), totals());
+            for at in 0..count {
+                one.push(at * 2);
+                one.set(at, value(at));
+                let from_the_end = count - 1 - at;
+                at_once.push_before(from_the_end * 2, Some(value(from_the_end)));
+            }
+            at_once.turn();
+            for totals in [&mut one, &mut at_once] {
+                totals.set(3, 1_000);
+                let mut sum: u128 = 0;
+                for at in (0..count).rev() {
+                    sum += if at == 3 { 1_000 } else { u128::from(value(at)) };
+                    if at < 200 || at % 61 == 0 || at + 200 > count {
+                        assert_eq!(totals.since(at * 2), Some(sum), "{at} of {count}");
+                        assert_eq!(totals.find(at * 2), Some(at));
+                        assert_eq!(totals.find(at * 2 + 1), None);
+                    }
+                }
+                assert_eq!(totals.since(0), Some(sum));
+                assert_eq!(totals.since(count * 2 + 9), Some(0));
+            }
         }
-        totals.set(3, 1_000);
-        let sum = |from: u64| (from..count as u64).map(|at| u128::from(at % 7)).sum::<u128>();
-        for from in
-            [4, BLOCK as u64, 70_000, (BLOCK * BLOCK) as u64, count as u64 - 1, count as u64]
-        {
-            assert_eq!(totals.since(from), Some(sum(from)), "{from}");
-        }
-        assert_eq!(totals.since(0), Some(sum(0) - 3 + 1_000));
-        assert_eq!(totals.since(count as u64 + 9), Some(0));
-        assert_eq!(totals.find(70_000, 70_000), Some(70_000));
+    }
+
+    #[test]
+    fn what_does_not_fit_has_no_answer() {
+        let mut totals = totals();
+        totals.push_before(1, None);
+        totals.turn();
+        assert_eq!(totals.since(0), None);
     }
 }

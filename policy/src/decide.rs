@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::evidence::Evidence;
 use crate::intent::{Intent, RequestId};
-use crate::matching::{self, Case};
+use crate::matching::{Case, Known};
 use crate::reason::{Finding, Trace};
 use crate::rules::Rules;
 use crate::waiting::Waiting;
@@ -71,9 +71,9 @@ pub fn decide(intent: &Intent, evidence: &Evidence, rules: &Rules, now_unix: u64
     let mut open = Vec::new();
     let lane = rules.lane(&intent.lane);
     let totals = structure::check(intent, evidence, rules, &mut trace);
-    let answers = matching::answers(evidence);
+    let known = Known::new(intent, evidence, rules);
     let totals = totals.as_ref();
-    let case = Case { intent, evidence, rules, totals, answers: &answers, now_unix };
+    let case = Case { intent, evidence, rules, totals, known: &known, now_unix };
     stops::frozen(&case, lane, &mut trace);
     slots::check(intent, evidence, &mut trace);
     stops::denied(&case, &mut trace);

@@ -53,7 +53,7 @@ fn window(
     trace: &mut Trace,
 ) {
     let rule = if measure == Measure::Fees { RuleId::FeeBudget } else { RuleId::ExternalLimit };
-    let Some(answer) = case.answer(&lane.question(measure, cap)) else {
+    let Some(answer) = case.answer(lane.asked(measure, cap)) else {
         let text =
             format!("the log has no one answer for {measure:?} over {} s", cap.window_seconds);
         return trace.deny(RuleId::MissingEvidence, text);

@@ -25,6 +25,7 @@ mod raw;
 mod reader;
 pub mod witnesses;
 pub mod evidence;
+mod asked;
 pub mod reason;
 pub mod waiting;
 pub mod decide;

@@ -2,11 +2,13 @@
 //! Every one that applies must hold, and a question the log did not answer denies.
 
 use alloc::format;
+use alloc::vec::Vec;
 
 use asset::Amount;
 
+use crate::asked::Asked;
 use crate::conditions::Limit;
-use crate::evidence::{Measure, Total};
+use crate::evidence::Measure;
 use crate::matching::Case;
 use crate::reason::{RuleId, Trace};
 
@@ -28,18 +30,21 @@ pub(crate) fn check(case: &Case<'_>, trace: &mut Trace) {
 fn side(limit: &Limit, measure: Measure, most: Amount, case: &Case<'_>, trace: &mut Trace) {
     let rule = if measure == Measure::Count { RuleId::LimitCount } else { RuleId::LimitSum };
     let (name, seconds) = (&limit.name, limit.window.seconds);
-    let questions = limit.questions(measure, case.intent, case.rules);
-    let total = |of: &Total, question| case.total(question, case.this(of, measure));
-    trace.each(RuleId::MissingEvidence, "limits", &questions, |question| {
-        let of = &question.of;
-        let text = || format!("\"{name}\": the log has no one answer for {of} over {seconds} s");
-        total(of, question).is_none().then(text)
+    let mut totals: Vec<(Asked<'_>, Option<Option<Amount>>)> = Vec::new();
+    let mut add = |asked| totals.push((asked, case.total(asked)));
+    limit.ask(measure, case.intent, case.known, &mut add);
+    trace.each(RuleId::MissingEvidence, "limits", &totals, |(asked, total)| {
+        let of = || asked.of.total();
+        let text =
+            || format!("\"{name}\": the log has no one answer for {} over {seconds} s", of());
+        total.is_none().then(text)
     });
-    trace.each(rule, "totals", &questions, |question| {
-        let of = &question.of;
-        let sum = total(of, question)?;
-        let said = sum.map_or("more than can be computed".into(), |sum| format!("{sum}"));
-        let text = || format!("\"{name}\": {of} comes to {said} in {seconds} s, at most {most}");
+    trace.each(rule, "totals", &totals, |(asked, total)| {
+        let sum = (*total)?;
+        let of = || asked.of.total();
+        let said = || sum.map_or("more than can be computed".into(), |sum| format!("{sum}"));
+        let text =
+            || format!("\"{name}\": {} comes to {} in {seconds} s, at most {most}", of(), said());
         sum.is_none_or(|sum| sum > most).then(text)
     });
 }

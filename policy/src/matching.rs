@@ -5,10 +5,11 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::vec::Vec;
 
-use asset::Amount;
+use asset::{Amount, AssetId};
 
+use crate::asked::{Asked, Of};
 use crate::conditions::{Above, By, Destinations, Limit, When, Window};
-use crate::evidence::{Answer, Evidence, ListQuestion, Measure, Question, Total};
+use crate::evidence::{Answer, Evidence, ListQuestion, Measure, Question};
 use crate::intent::{Destination, Intent};
 use crate::names::{KeyName, LaneName, ListName, RuleName};
 use crate::reason::{RuleId, Trace};
@@ -22,35 +23,78 @@ pub(crate) struct Case<'a> {
     pub(crate) evidence: &'a Evidence,
     pub(crate) rules: &'a Rules,
     pub(crate) totals: Option<&'a Totals>,
-    pub(crate) answers: &'a Answers<'a>,
+    pub(crate) known: &'a Known<'a>,
     pub(crate) now_unix: u64,
 }
 
-/// The log's answers by what was asked; none where there are two, which is no answer.
-pub(crate) type Answers<'a> = BTreeMap<&'a Question, Option<&'a Answer>>;
+/// What rules look at again and again, worked out once for an intent.
+pub(crate) struct Known<'a> {
+    /// External outputs by script, and what each gets; none: more than can be computed.
+    pub(crate) outputs: BTreeMap<&'a [u8], Option<Amount>>,
+    orderers: BTreeSet<&'a [u8; 32]>,
+    asset: AssetId,
+    /// The log's answers by what was asked; none where there are two, which is no answer.
+    answers: Vec<(Asked<'a>, Option<&'a Answer>)>,
+}
 
-pub(crate) fn answers(evidence: &Evidence) -> Answers<'_> {
-    let mut answers = Answers::new();
-    for answer in &evidence.answers {
-        answers.entry(&answer.question).and_modify(|one| *one = None).or_insert(Some(answer));
+impl<'a> Known<'a> {
+    /// With the log's answers.
+    pub(crate) fn new(intent: &'a Intent, evidence: &'a Evidence, rules: &Rules) -> Self {
+        let answered = |answer: &'a Answer| (Asked::of(&answer.question), Some(answer));
+        let mut answers: Vec<_> = evidence.answers.iter().map(answered).collect();
+        answers.sort_by_key(|(asked, _)| *asked);
+        answers.dedup_by(|later, first| {
+            let twice = later.0 == first.0;
+            if twice {
+                first.1 = None;
+            }
+            twice
+        });
+        Self { answers, ..Self::before(intent, rules) }
     }
-    answers
+
+    /// Without any.
+    fn before(intent: &'a Intent, rules: &Rules) -> Self {
+        let orderers = intent.orders.iter().map(|order| &order.key).collect();
+        let asset = rules.network().asset_id();
+        Self { outputs: outputs(intent), orderers, asset, answers: Vec::new() }
+    }
+
+    /// One question for each total of a window that the intent adds to.
+    fn ask(
+        &'a self,
+        window: Window,
+        lanes: &'a [LaneName],
+        measure: Measure,
+        intent: &'a Intent,
+        mut each: impl FnMut(Asked<'a>),
+    ) {
+        let mut ask = |of| each(Asked { of, lanes, measure, window_seconds: window.seconds });
+        match window.by {
+            By::Orderer => self.orderers.iter().for_each(|key| ask(Of::Orderer(key))),
+            By::Destination => self.outputs.keys().for_each(|to| ask(Of::Destination(to))),
+            By::Client => ask(Of::Client(&intent.caller)),
+            By::Wallet => ask(Of::Wallet(&intent.wallet)),
+            By::Lane => ask(Of::Lane(&intent.lane)),
+            By::Asset => ask(Of::Asset(&self.asset)),
+            By::Global => ask(Of::Everything),
+        }
+    }
 }
 
 impl<'a> Case<'a> {
     /// The log's one answer to a question.
-    pub(crate) fn answer(&self, question: &Question) -> Option<&'a Answer> {
-        self.answers.get(question).copied().flatten()
+    pub(crate) fn answer(&self, asked: Asked<'_>) -> Option<&'a Answer> {
+        let answers = &self.known.answers;
+        let at = answers.binary_search_by(|(other, _)| other.cmp(&asked)).ok()?;
+        answers.get(at)?.1
     }
 
     /// What a question's window comes to with this transaction; outer none: nobody knows, inner: it is more than can
     /// be computed. Transactions of which at most one can confirm count once, at their largest.
-    pub(crate) fn total(
-        &self,
-        question: &Question,
-        this: Option<Amount>,
-    ) -> Option<Option<Amount>> {
-        let answer = self.answer(question)?;
+    pub(crate) fn total(&self, asked: Asked<'_>) -> Option<Option<Amount>> {
+        let answer = self.answer(asked)?;
+        let this = self.this(asked);
         Some(this.and_then(|this| answer.others.checked_add(answer.own_set.max(this))))
     }
 
@@ -65,16 +109,16 @@ impl<'a> Case<'a> {
     }
 
     /// What leaves with this transaction, for one of its totals, in one measure.
-    pub(crate) fn this(&self, of: &Total, measure: Measure) -> Option<Amount> {
-        let external = match of {
-            Total::Destination(script) => outputs(self.intent).get(script.as_slice()).copied()?,
+    fn this(&self, asked: Asked<'_>) -> Option<Amount> {
+        let external = || match asked.of {
+            Of::Destination(script) => self.known.outputs.get(script).copied()?,
             _ => self.totals.map(|totals| totals.external),
         };
         let fee = self.intent.fee.amount;
-        match measure {
+        match asked.measure {
             Measure::Fees => Some(fee),
-            Measure::External => external,
-            Measure::Leaving => external?.checked_add(fee),
+            Measure::External => external(),
+            Measure::Leaving => external()?.checked_add(fee),
             Measure::Count => Some(Amount::from_units(1)),
         }
     }
@@ -92,11 +136,10 @@ impl When {
     }
 
     /// What must be asked to know whether it applies.
-    pub(crate) fn questions(&self, intent: &Intent, rules: &Rules) -> Vec<Question> {
-        let window = self.above.as_ref().and_then(|above| above.window);
-        window.map_or(Vec::new(), |window| {
-            questions(window, &self.lanes, Measure::Leaving, intent, rules)
-        })
+    fn ask<'a>(&'a self, intent: &'a Intent, known: &'a Known<'a>, each: impl FnMut(Asked<'a>)) {
+        if let Some(window) = self.above.as_ref().and_then(|above| above.window) {
+            known.ask(window, &self.lanes, Measure::Leaving, intent, each);
+        }
     }
 
     /// Whether it applies.
@@ -117,16 +160,16 @@ impl When {
     fn is_above(&self, above: &Above, rule: &RuleName, case: &Case<'_>, trace: &mut Trace) -> bool {
         let exceeds = |sum: Option<Amount>| sum.is_none_or(|sum| sum > above.amount);
         let Some(window) = above.window else {
-            return exceeds(case.this(&Total::Everything, Measure::Leaving));
+            let external = case.totals.map(|totals| totals.external);
+            return exceeds(external.and_then(|sum| sum.checked_add(case.intent.fee.amount)));
         };
         let mut holds = false;
-        for question in questions(window, &self.lanes, Measure::Leaving, case.intent, case.rules) {
-            let this = case.this(&question.of, question.measure);
-            holds |= match case.total(&question, this) {
+        case.known.ask(window, &self.lanes, Measure::Leaving, case.intent, |asked| {
+            holds |= match case.total(asked) {
                 Some(sum) => exceeds(sum),
                 None => missing(rule, trace),
             };
-        }
+        });
         holds
     }
 }
@@ -138,13 +181,14 @@ impl Limit {
     }
 
     /// What must be asked to check one side of it.
-    pub(crate) fn questions(
-        &self,
+    pub(crate) fn ask<'a>(
+        &'a self,
         measure: Measure,
-        intent: &Intent,
-        rules: &Rules,
-    ) -> Vec<Question> {
-        questions(self.window, &self.lanes, measure, intent, rules)
+        intent: &'a Intent,
+        known: &'a Known<'a>,
+        each: impl FnMut(Asked<'a>),
+    ) {
+        known.ask(self.window, &self.lanes, measure, intent, each);
     }
 }
 
@@ -152,21 +196,66 @@ impl Rules {
     /// What the ledger must answer before [`decide`](crate::decide::decide) can allow this intent.
     #[must_use]
     pub fn questions(&self, intent: &Intent) -> Vec<Question> {
-        let mut all = BTreeSet::new();
+        let known = Known::before(intent, self);
+        let mut all: Vec<Asked<'_>> = Vec::new();
         if let Some(lane) = self.lane(&intent.lane) {
-            all.extend(lane.fee_budget.iter().map(|cap| lane.question(Measure::Fees, cap)));
-            all.extend(lane.limits().iter().map(|cap| lane.question(Measure::External, cap)));
+            all.extend(lane.fee_budget.iter().map(|cap| lane.asked(Measure::Fees, cap)));
+            all.extend(lane.limits().iter().map(|cap| lane.asked(Measure::External, cap)));
         }
         for limit in self.limits().iter().filter(|limit| limit.is_about(intent)) {
             let sum = limit.sum.map(|_| Measure::Leaving);
             for measure in sum.into_iter().chain(limit.count.map(|_| Measure::Count)) {
-                all.extend(limit.questions(measure, intent, self));
+                limit.ask(measure, intent, &known, |asked| all.push(asked));
             }
         }
         for when in self.conditions().filter(|when| when.is_about(intent)) {
-            all.extend(when.questions(intent, self));
+            when.ask(intent, &known, |asked| all.push(asked));
         }
-        all.into_iter().collect()
+        // Those that differ in their windows alone follow each other.
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().map(Asked::question).collect()
+    }
+
+    /// What requests will ask that name what the policy names, but for destinations, whose number nobody knows: so that a
+    /// ledger has its answers ready.
+    #[must_use]
+    pub fn standing_questions(&self) -> Vec<Question> {
+        let asset = self.network().asset_id();
+        let mut all: Vec<Asked<'_>> = Vec::new();
+        for lane in self.lanes() {
+            all.extend(lane.fee_budget.iter().map(|cap| lane.asked(Measure::Fees, cap)));
+            all.extend(lane.limits().iter().map(|cap| lane.asked(Measure::External, cap)));
+        }
+        let mut ask = |window: Window, lanes, measure| {
+            let mut each = |of| {
+                all.push(Asked { of, measure, lanes, window_seconds: window.seconds });
+            };
+            match window.by {
+                By::Orderer => {
+                    self.order_keys().iter().for_each(|key| each(Of::Orderer(&key.public_key)));
+                }
+                By::Client => self.clients().iter().for_each(|one| each(Of::Client(&one.name))),
+                By::Wallet => self.wallets().iter().for_each(|one| each(Of::Wallet(&one.name))),
+                By::Lane => self.lanes().iter().for_each(|one| each(Of::Lane(&one.name))),
+                By::Asset => each(Of::Asset(&asset)),
+                By::Global => each(Of::Everything),
+                By::Destination => {}
+            }
+        };
+        for limit in self.limits() {
+            let sum = limit.sum.map(|_| Measure::Leaving);
+            let measures = sum.into_iter().chain(limit.count.map(|_| Measure::Count));
+            measures.for_each(|measure| ask(limit.window, &limit.lanes, measure));
+        }
+        for when in self.conditions() {
+            if let Some(window) = when.above.as_ref().and_then(|above| above.window) {
+                ask(window, &when.lanes, Measure::Leaving);
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        all.into_iter().map(Asked::question).collect()
     }
 
     /// Which destinations the signer must look up on which lists before this intent can be allowed.
@@ -200,39 +289,11 @@ pub(crate) fn outputs(intent: &Intent) -> BTreeMap<&[u8], Option<Amount>> {
     by_script
 }
 
-/// One question for each total that this intent adds to.
-fn questions(
-    window: Window,
-    lanes: &[LaneName],
-    measure: Measure,
-    intent: &Intent,
-    rules: &Rules,
-) -> Vec<Question> {
-    let totals: Vec<Total> = match window.by {
-        By::Orderer => {
-            let keys: BTreeSet<[u8; 32]> = intent.orders.iter().map(|order| order.key).collect();
-            keys.into_iter().map(Total::Orderer).collect()
-        }
-        By::Destination => {
-            outputs(intent).into_keys().map(|script| Total::Destination(script.to_vec())).collect()
-        }
-        By::Client => [Total::Client(intent.caller.clone())].into(),
-        By::Wallet => [Total::Wallet(intent.wallet.clone())].into(),
-        By::Lane => [Total::Lane(intent.lane.clone())].into(),
-        By::Asset => [Total::Asset(rules.network().asset_id())].into(),
-        By::Global => [Total::Everything].into(),
-    };
-    let mut lanes = lanes.to_vec();
-    lanes.sort();
-    let ask = |of| Question { of, lanes: lanes.clone(), measure, window_seconds: window.seconds };
-    totals.into_iter().map(ask).collect()
-}
-
 /// Whether one destination is on (or is on none of) the lists. An entry that is not mature yet does not make anybody
 /// known, but it names whom a denial is about at once.
 fn pays(to: &Destinations, rule: &RuleName, case: &Case<'_>, trace: &mut Trace) -> bool {
     let mut holds = false;
-    for script in outputs(case.intent).into_keys() {
+    for script in case.known.outputs.keys() {
         let (mut found, mut known) = (false, true);
         for list in &to.lists {
             match is_on(list, script, to.listed, case) {

@@ -241,6 +241,8 @@ impl Trace {
             }
         }
         match first {
+            // Of hundreds of rules most are about one thing: without the formatter.
+            None if all == 1 => self.check(rule, true, ["1 ", what].concat()),
             None => self.check(rule, true, format!("{all} {what}")),
             Some(text) => self.deny(rule, format!("{text} ({failed} of {all} {what} fail)")),
         }

@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 use asset::{Amount, FeeRate, Network, Percent};
 use order::Order;
 
+use crate::asked::{Asked, Of};
 use crate::conditions::{Deny, Limit, List, Require};
-use crate::evidence::{Measure, Question};
+use crate::evidence::Measure;
 use crate::facts::FactKeys;
 use crate::governance::Governance;
 use crate::names::{ClientName, KeyName, LaneName, ListName, WalletName};
@@ -396,7 +397,8 @@ impl Lane {
         matches!(self.kind, LaneKind::Evacuate { .. })
     }
 
-    pub(crate) fn question(&self, measure: Measure, cap: &WindowCap) -> Question {
-        Question::of_lane(self.name.clone(), measure, cap.window_seconds)
+    pub(crate) fn asked(&self, measure: Measure, cap: &WindowCap) -> Asked<'_> {
+        let (of, window_seconds) = (Of::Lane(&self.name), cap.window_seconds);
+        Asked { of, measure, lanes: &[], window_seconds }
     }
 }

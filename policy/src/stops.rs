@@ -36,7 +36,7 @@ pub(crate) fn denied(case: &Case<'_>, trace: &mut Trace) {
         }
         let applies = deny.when.applies(&deny.name, case, trace);
         let is = if applies { "is" } else { "is not" };
-        let text = format!("this {is} what \"{}\" denies", deny.name);
+        let text = ["this ", is, " what \"", deny.name.as_str(), "\" denies"].concat();
         trace.check(RuleId::DenyRule, !applies, text);
     }
 }

@@ -7,9 +7,10 @@ use alloc::vec::Vec;
 
 use asset::Amount;
 
-use crate::evidence::{Evidence, Measure, Question};
+use crate::asked::Asked;
+use crate::evidence::{Evidence, Measure};
 use crate::intent::Intent;
-use crate::matching::{self, Case};
+use crate::matching::{Case, Known};
 use crate::reason::{RuleId, Trace};
 use crate::rules::{Lane, Rules};
 use crate::structure;
@@ -53,9 +54,9 @@ impl Usage {
 #[must_use]
 pub fn usage(intent: &Intent, evidence: &Evidence, rules: &Rules, now_unix: u64) -> Vec<Usage> {
     let totals = structure::check(intent, evidence, rules, &mut Trace::default());
-    let answers = matching::answers(evidence);
+    let known = Known::new(intent, evidence, rules);
     let totals = totals.as_ref();
-    let case = Case { intent, evidence, rules, totals, answers: &answers, now_unix };
+    let case = Case { intent, evidence, rules, totals, known: &known, now_unix };
     let mut all = Vec::new();
     if let Some(lane) = rules.lane(&intent.lane) {
         of_lane(lane, &case, &mut all);
@@ -68,9 +69,9 @@ pub fn usage(intent: &Intent, evidence: &Evidence, rules: &Rules, now_unix: u64)
         let count = limit.count.map(|count| Amount::from_units(count.into()));
         let count = count.map(|count| (RuleId::LimitCount, Measure::Count, count));
         for (rule, measure, most) in sum.into_iter().chain(count) {
-            for question in limit.questions(measure, intent, rules) {
-                all.push(one(rule, limit.name.to_string(), question, most, &case));
-            }
+            limit.ask(measure, intent, &known, |asked| {
+                all.push(one(rule, limit.name.to_string(), asked, most, &case));
+            });
         }
     }
     all
@@ -79,25 +80,24 @@ pub fn usage(intent: &Intent, evidence: &Evidence, rules: &Rules, now_unix: u64)
 fn of_lane(lane: &Lane, case: &Case<'_>, all: &mut Vec<Usage>) {
     let name = || format!("lane {}", lane.name);
     for cap in &lane.fee_budget {
-        let question = lane.question(Measure::Fees, cap);
-        all.push(one(RuleId::FeeBudget, name(), question, cap.sum, case));
+        let asked = lane.asked(Measure::Fees, cap);
+        all.push(one(RuleId::FeeBudget, name(), asked, cap.sum, case));
     }
     for cap in lane.limits() {
-        let question = lane.question(Measure::External, cap);
-        all.push(one(RuleId::ExternalLimit, name(), question, cap.sum, case));
+        let asked = lane.asked(Measure::External, cap);
+        all.push(one(RuleId::ExternalLimit, name(), asked, cap.sum, case));
     }
 }
 
-fn one(rule: RuleId, name: String, question: Question, most: Amount, case: &Case<'_>) -> Usage {
-    let this = case.this(&question.of, question.measure);
+fn one(rule: RuleId, name: String, asked: Asked<'_>, most: Amount, case: &Case<'_>) -> Usage {
     Usage {
         rule,
         name,
-        of: question.of.to_string(),
-        measure: question.measure,
-        window_seconds: question.window_seconds,
-        used: case.answer(&question).map(|answer| answer.others),
-        with: case.total(&question, this).flatten(),
+        of: asked.of.total().to_string(),
+        measure: asked.measure,
+        window_seconds: asked.window_seconds,
+        used: case.answer(asked).map(|answer| answer.others),
+        with: case.total(asked).flatten(),
         most,
     }
 }

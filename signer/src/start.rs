@@ -248,8 +248,10 @@ pub async fn start_from(
     let kin = log.read(|ledger| Kin::read(ledger, &config.state_dir));
     log.commit(|_| Step::write(vec![service("started")], ())).await?;
     note_waived(&log, waived(config, &token, &clock)).await?;
+    let log = Arc::new(log);
+    make_ready(&log, &rules).await;
     Ok(App {
-        log: Arc::new(log),
+        log,
         token,
         rules,
         next_policy_unix: next_unix,
@@ -264,6 +266,15 @@ pub async fn start_from(
         considered: Room::default(),
         notices: Notices::default(),
     })
+}
+
+/// Makes totals over the whole log ready, for which the first decision would have everybody wait.
+async fn make_ready(log: &Arc<Log<Ledger>>, rules: &Rules) {
+    let (log, questions) = (Arc::clone(log), rules.standing_questions());
+    let prepare = move || log.read(|ledger| ledger.prepare(&questions));
+    if let Err(error) = tokio::task::spawn_blocking(prepare).await {
+        tracing::warn!(%error, "totals are not ready: the first decision will make them");
+    }
 }
 
 /// Nothing is started before enough witnesses have said what they saw last.
@@ -336,7 +347,7 @@ async fn open_witnessed_log(
         audit_every: AUDIT_EVERY,
         witnesses,
     };
-    let log = Log::open(store, Ledger::new(), settings).await?;
+    let log = Box::pin(Log::open(store, Ledger::new(), settings)).await?;
     let opening = log.opening();
     tracing::info!(
         origin = opening.origin,

@@ -77,12 +77,23 @@ fn limit(
     }
     Ok(Limit {
         name,
-        lanes: some(reader, raw.lanes.as_ref(), LaneName::parse, &named.lanes)?,
+        lanes: lanes(reader, raw.lanes.as_ref(), named)?,
         window: window(reader, &raw.window, &raw.by)?,
         sum,
         count: raw.count.as_ref().map(|count| *count.get_ref()),
         expires_unix: raw.expires_unix,
     })
+}
+
+/// In one order: questions about the same lanes are the same.
+fn lanes(
+    reader: &Reader<'_>,
+    raw: Option<&Texts>,
+    named: &Named<'_>,
+) -> Result<Vec<LaneName>, PolicyError> {
+    let mut lanes = some(reader, raw, LaneName::parse, &named.lanes)?;
+    lanes.sort();
+    Ok(lanes)
 }
 
 fn require(
@@ -148,7 +159,7 @@ fn when(reader: &Reader<'_>, raw: &RawWhen, named: &Named<'_>) -> Result<When, P
     let defined = named.defined;
     let seconds = |at: &Option<Text>| at.as_ref().map(|at| reader.window(at)).transpose();
     Ok(When {
-        lanes: some(reader, raw.lanes.as_ref(), LaneName::parse, &named.lanes)?,
+        lanes: lanes(reader, raw.lanes.as_ref(), named)?,
         wallets: some(reader, raw.wallets.as_ref(), WalletName::parse, &defined.spendable)?,
         clients: some(reader, raw.clients.as_ref(), ClientName::parse, &defined.clients)?,
         order_keys: some(reader, raw.order_keys.as_ref(), KeyName::parse, &defined.order_keys)?,

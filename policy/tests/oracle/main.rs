@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dice::Dice;
 use drafts::World;
+use policy::evidence::Total;
 use policy::{Decision, RuleId};
 use requests::Setting;
 
@@ -98,6 +99,35 @@ fn the_decision_is_the_oracles() {
     let seen: BTreeSet<_> = all.iter().flat_map(|seen| seen.codes.keys().copied()).collect();
     let every: BTreeSet<_> = RuleId::ALL.iter().map(|rule| rule.code()).collect();
     assert_eq!(seen, every, "some rule never said anything");
+}
+
+/// A ledger that made ready what the rules ask of whoever they name is asked nothing else, but about destinations.
+#[test]
+fn what_requests_ask_is_known_before() {
+    let mut known = 0;
+    for seed in 0..300 {
+        let mut dice = Dice(seed);
+        let setting = Setting::random(&mut dice);
+        let mut world = setting.world(&mut dice);
+        let standing: BTreeSet<_> = world.case.rules.standing_questions().into_iter().collect();
+        for _ in 0..10 {
+            setting.deal(&mut world, &mut dice);
+            let (rules, intent) = (&world.case.rules, &world.case.intent);
+            for question in rules.questions(intent) {
+                let named = match &question.of {
+                    Total::Client(client) => rules.clients().iter().any(|c| c.name == *client),
+                    Total::Wallet(wallet) => rules.wallet(wallet).is_some(),
+                    Total::Lane(lane) => rules.lane(lane).is_some(),
+                    Total::Orderer(key) => rules.order_keys().iter().any(|k| k.public_key == *key),
+                    Total::Destination(_) => false,
+                    Total::Asset(_) | Total::Everything => true,
+                };
+                assert!(!named || standing.contains(&question), "policy {seed}: {question:?}");
+                known += usize::from(named);
+            }
+        }
+    }
+    assert!(known > 3_000, "{known}");
 }
 
 /// What is held against the decision stays small enough to be read in one go.

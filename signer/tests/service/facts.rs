@@ -309,7 +309,7 @@ const DAY: u64 = 24 * 3_600;
 async fn only_who_is_in_the_address_book_long_enough_is_paid() {
     let mut desk = Desk::new(&booking(), |text, _| text.to_owned()).await;
     desk.open().await;
-    assert_eq!(desk.pay(1, 4).await, ["deny-rule"]);
+    assert_eq!(desk.pay(1, 4).await, ["policy-denied"]);
     let first = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
     let elsewhere = |change: &dyn Fn(&mut Fact)| {
         let mut fact = fact(&first);
@@ -340,12 +340,12 @@ async fn only_who_is_in_the_address_book_long_enough_is_paid() {
         let other = desk.fact(seed, by, 0, desk.listed("acme", whom));
         assert_eq!(desk.submit(&other).await, ["statement-other"], "{why}");
     }
-    assert_eq!(desk.pay(1, 4).await, ["deny-rule"], "not mature, whatever was signed when");
+    assert_eq!(desk.pay(1, 4).await, ["policy-denied"], "not mature, whatever was signed when");
     desk.pass(DAY - 3);
-    assert_eq!(desk.pay(1, 4).await, ["deny-rule"], "a second too early");
+    assert_eq!(desk.pay(1, 4).await, ["policy-denied"], "a second too early");
     desk.pass(1);
     assert_eq!(desk.pay(1, 4).await, [""; 0]);
-    assert_eq!(desk.pay(2, 5).await, ["deny-rule"]);
+    assert_eq!(desk.pay(2, 5).await, ["policy-denied"]);
     // Attested again it stays as old as it is; what is older than that is nothing; a start changes nothing.
     let again = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
     assert_eq!(desk.submit(&again).await, [""; 0]);
@@ -362,13 +362,13 @@ async fn only_who_is_in_the_address_book_long_enough_is_paid() {
     assert_eq!(desk.submit(&not_its).await, ["statement-nothing"]);
     let gone = desk.fact(61, "onboarding", 0, Desk::unlisted("acme"));
     assert_eq!(desk.submit(&gone).await, [""; 0]);
-    assert_eq!(desk.pay(4, 4).await, ["deny-rule"]);
+    assert_eq!(desk.pay(4, 4).await, ["policy-denied"]);
     assert_eq!(desk.submit(&first).await, ["statement-used"]);
     assert_eq!(desk.submit(&unused).await, ["statement-other"]);
     desk.pass(1);
     let anew = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
     assert_eq!(desk.submit(&anew).await, [""; 0]);
-    assert_eq!(desk.pay(4, 4).await, ["deny-rule"], "it begins anew");
+    assert_eq!(desk.pay(4, 4).await, ["policy-denied"], "it begins anew");
     desk.pass(DAY);
     assert_eq!(desk.pay(4, 4).await, [""; 0]);
 
@@ -377,7 +377,7 @@ async fn only_who_is_in_the_address_book_long_enough_is_paid() {
     desk.pass(1);
     assert_eq!(desk.submit(&desk.unlist(1)).await, [""; 0]);
     assert_eq!(desk.submit(&desk.unlist(2)).await, ["statement-nothing"]);
-    assert_eq!(desk.pay(5, 4).await, ["deny-rule"]);
+    assert_eq!(desk.pay(5, 4).await, ["policy-denied"]);
     assert_eq!(desk.submit(&unused).await, ["statement-other"]);
     // It would have ended by itself as well.
     desk.pass(1);
@@ -386,10 +386,10 @@ async fn only_who_is_in_the_address_book_long_enough_is_paid() {
     desk.pass(10 * DAY);
     assert_eq!(desk.pay(5, 4).await, [""; 0]);
     desk.pass(1);
-    assert_eq!(desk.pay(6, 4).await, ["deny-rule"]);
+    assert_eq!(desk.pay(6, 4).await, ["policy-denied"]);
     desk.house.close().await;
     desk.open().await;
-    assert_eq!(desk.pay(6, 4).await, ["deny-rule"]);
+    assert_eq!(desk.pay(6, 4).await, ["policy-denied"]);
 }
 
 #[tokio::test]
@@ -404,7 +404,7 @@ async fn an_entry_goes_with_its_key_and_is_shown_to_who_approves() {
     let others = desk.fact(64, "other", 0, desk.listed("bank", 5));
     assert_eq!(desk.submit(&others).await, [""; 0]);
     desk.pass(DAY + 3_600);
-    assert_eq!(desk.pay(1, 4).await, ["deny-rule"], "mature, and its day has not come");
+    assert_eq!(desk.pay(1, 4).await, ["policy-denied"], "mature, and its day has not come");
     assert_eq!(desk.pay(2, 5).await, [""; 0]);
     desk.pass(DAY);
     assert_eq!(desk.pay(1, 4).await, [""; 0]);
@@ -424,7 +424,7 @@ async fn an_entry_goes_with_its_key_and_is_shown_to_who_approves() {
     desk.house.close().await;
     desk.policy(3, |text| text.replace("[\"onboarding\", \"other\"]", "[\"other\"]"));
     desk.open().await;
-    assert_eq!(desk.pay(4, 4).await, ["deny-rule"]);
+    assert_eq!(desk.pay(4, 4).await, ["policy-denied"]);
     assert_eq!(desk.pay(5, 5).await, [""; 0], "another key's stays");
     desk.pass(1);
     let more = desk.fact(61, "onboarding", 0, desk.listed("more", 6));
@@ -434,14 +434,14 @@ async fn an_entry_goes_with_its_key_and_is_shown_to_who_approves() {
         text.replace("[\"other\"]\nentries", "[\"onboarding\", \"other\"]\nentries")
     });
     desk.open().await;
-    assert_eq!(desk.pay(6, 4).await, ["deny-rule"]);
+    assert_eq!(desk.pay(6, 4).await, ["policy-denied"]);
     assert_eq!(desk.submit(&acme).await, ["statement-used"]);
     // Another key under the same name is another key.
     desk.house.close().await;
     let public = |seed: u8| hex::encode(key(seed).verifying_key().to_bytes());
     desk.policy(5, |text| text.replace(&public(64), &public(65)));
     desk.open().await;
-    assert_eq!(desk.pay(7, 5).await, ["deny-rule"]);
+    assert_eq!(desk.pay(7, 5).await, ["policy-denied"]);
 }
 
 fn fact(signed: &Signed) -> Fact {

@@ -1,7 +1,7 @@
 //! The log folded into memory: everything a decision may ask about the past. It is changed by entries alone,
 //! never decides, and never reads a clock.
 //!
-//! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, payouts), `sums`, `windows` and `payees` (what they come to, ready when asked for),
+//! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, payouts), `sums`, `windows` and `payees` (what they come to, ready when asked for), `parents` (what is out, for change that pays for it),
 //! `indexes` (how far own outputs have gone),
 //! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `facts` (what others stated), `book` (whom they put into the address book, as `scripts`), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
@@ -20,6 +20,7 @@ mod born;
 mod keks;
 mod policies;
 mod listed;
+mod parents;
 mod people;
 mod facts;
 mod book;
@@ -30,9 +31,10 @@ use std::collections::HashMap;
 
 use asset::Amount;
 use audit::entry::{Admitted, Entry, Event};
+use bitcoin::Transaction;
 use policy::Evidence;
-use policy::evidence::Question;
-use policy::intent::{Intent, RequestId};
+use policy::evidence::{Parent, Question};
+use policy::intent::{Intent, RequestId, SlotId};
 use policy::names::{ListName, OrderId, WalletName};
 use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
@@ -78,6 +80,7 @@ pub struct Ledger {
     attested: Attested,
     locks: Locks,
     nonces: Nonces,
+    parents: parents::Parents,
     people: People,
     clock: clock::Believed,
     facts: Facts,
@@ -317,6 +320,12 @@ impl Ledger {
         &self.facts
     }
 
+    /// The transaction that was given out lately and whose output this coin is.
+    #[must_use]
+    pub fn parent(&self, coin: SlotId, now_unix: u64) -> Option<Parent> {
+        self.parents.of(coin, now_unix)
+    }
+
     /// The nonce points of all released signatures.
     #[must_use]
     pub fn nonces(&self) -> &Nonces {
@@ -354,6 +363,13 @@ impl Ledger {
         self.people.end(id);
         self.nonces.learn(points.unwrap_or_default());
         Ok(())
+    }
+
+    /// A transaction is out with all its signatures: its change may pay for it.
+    fn give(&mut self, id: RequestId, transaction: Option<&Transaction>, unix_s: u64) {
+        if let (Some(transaction), Some(fee)) = (transaction, self.spends.fee(id)) {
+            self.parents.add(transaction, fee, unix_s);
+        }
     }
 
     /// What waits for people, and what they said.
@@ -503,9 +519,11 @@ impl Fold for Ledger {
             }
             Event::SpendAgain { request, .. } => self.spends.again(RequestId(*request), unix_s),
             Event::Signed { request, transaction } => {
-                let read = bitcoin::consensus::deserialize(transaction).ok();
-                let points = read.map(|transaction| Points::of(&transaction));
-                self.answer(seq, *request, transaction, points)
+                let read: Option<Transaction> = bitcoin::consensus::deserialize(transaction).ok();
+                let points = read.as_ref().map(Points::of);
+                self.answer(seq, *request, transaction, points)?;
+                self.give(RequestId(*request), read.as_ref(), unix_s);
+                Ok(())
             }
             Event::PartlySigned { request, psbt } => {
                 let points = bitcoin::Psbt::deserialize(psbt).ok();

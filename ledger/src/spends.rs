@@ -130,6 +130,11 @@ impl Spends {
         self.number(request).is_some_and(|(_, spend)| spend.waiting.is_none())
     }
 
+    /// The fee of what was reserved for a request.
+    pub(super) fn fee(&self, request: RequestId) -> Option<Amount> {
+        self.number(request).map(|(_, spend)| spend.fee)
+    }
+
     pub(super) fn last_used(&self, wallet: &WalletName, change: bool) -> Option<u32> {
         self.indexes.last_used(wallet, change)
     }
@@ -423,6 +428,14 @@ impl Spends {
 
     /// One line for each earlier spend, with the first coin that it shares with the intent.
     fn earlier_uses(&self, intent: &Intent, own: Option<usize>, now_unix: u64) -> Vec<EarlierUse> {
+        let slots: BTreeSet<&SlotId> = intent.slots.iter().map(|slot| &slot.id).collect();
+        let mut shared: BTreeMap<usize, usize> = BTreeMap::new();
+        for coin in slots.iter().filter_map(|slot| self.coins.get(*slot)) {
+            for number in coin.spends() {
+                let coins = shared.entry(number).or_default();
+                *coins = coins.saturating_add(1);
+            }
+        }
         let mut seen: BTreeSet<usize> = own.into_iter().collect();
         let mut uses = Vec::new();
         for slot in &intent.slots {
@@ -434,6 +447,8 @@ impl Spends {
                         slot: slot.id,
                         lane: LaneName::clone(&spend.lane),
                         orders: spend.orders.to_vec(),
+                        fee: spend.fee,
+                        covers: spend.released && shared.get(&number) == Some(&slots.len()),
                         void: self.is_void(spend, now_unix),
                     });
                 }

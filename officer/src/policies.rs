@@ -292,6 +292,15 @@ fn show_lane(lane: &Lane, out: &mut impl Write) -> Result<()> {
             writeln!(out, "\nlane        {name}: {clients} may evacuate {wallets} to {cold}")?;
             writeln!(out, "  approvals      {approvals}")?;
         }
+        LaneKind::Bump { max_package, max_package_feerate } => {
+            writeln!(
+                out,
+                "\nlane        {name}: {clients} may make payouts from {wallets} that are out again at a higher fee, or let \
+                 their change pay for them"
+            )?;
+            let most = amount(*max_package);
+            writeln!(out, "  a package      at most {most} in fees, and {max_package_feerate}")?;
+        }
     }
     let fee = &lane.fee;
     let total = amount(fee.max_total);

@@ -8,7 +8,7 @@ use crate::matching::{Case, Known};
 use crate::reason::{Finding, Trace};
 use crate::rules::Rules;
 use crate::waiting::Waiting;
-use crate::{fees, inward, lane, limits, requires, slots, stops, structure, sweep, withdraw};
+use crate::{bump, fees, inward, lane, limits, requires, slots, stops, structure, sweep, withdraw};
 
 /// The answer.
 #[derive(Debug)]
@@ -81,6 +81,7 @@ pub fn decide(intent: &Intent, evidence: &Evidence, rules: &Rules, now_unix: u64
         sweep::check(intent, lane, totals, &mut trace);
         withdraw::check(intent, evidence, rules, lane, now_unix, &mut trace);
         inward::check(intent, lane, &mut trace);
+        bump::check(intent, evidence, rules, lane, now_unix, &mut trace);
         fees::check(&case, lane, &mut trace);
         limits::check(&case, &mut trace);
         open = requires::check(&case, lane, &mut trace);

@@ -99,9 +99,26 @@ pub struct EarlierUse {
     pub lane: LaneName,
     /// Orders that transaction paid; none: everything stayed ours.
     pub orders: Vec<OrderRef>,
+    /// What it paid to be included.
+    pub fee: Amount,
+    /// It was given out, signed, and spends every coin that the intent spends.
+    pub covers: bool,
     /// It was only reserved, and never can be given out any more: an order of it ended before any transaction
     /// that pays that order was given out.
     pub void: bool,
+}
+
+/// A transaction that was given out, signed, not long ago, and whose change the intent spends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Parent {
+    /// Which coin.
+    pub slot: SlotId,
+    /// The transaction: several coins may have one parent.
+    pub id: [u8; 32],
+    /// What it paid to be included.
+    pub fee: Amount,
+    /// Its virtual size, in vbytes.
+    pub vsize: u64,
 }
 
 /// What the log knows about one order of the intent.
@@ -278,6 +295,7 @@ pub(crate) enum Clock {
 pub struct Evidence {
     pub(crate) answers: Vec<Answer>,
     pub(crate) uses: Vec<EarlierUse>,
+    pub(crate) parents: Vec<Parent>,
     pub(crate) orders: Vec<OrderHistory>,
     pub(crate) indexes: Vec<IndexUse>,
     pub(crate) repriced: Vec<SlotId>,
@@ -338,6 +356,8 @@ parts! {
     answers: Vec<Answer>;
     /// Earlier signatures over the intent's slots.
     uses: Vec<EarlierUse>;
+    /// Which of the intent's coins are change of transactions that were given out lately.
+    parents: Vec<Parent>;
     /// What is known about each order.
     orders: Vec<OrderHistory>;
     /// How far own outputs have gone.

@@ -23,7 +23,8 @@ pub(crate) fn check(case: &Case<'_>, lane: &Lane, trace: &mut Trace) {
     let moved = match lane.kind {
         LaneKind::Sweep { .. } | LaneKind::Evacuate { .. } => totals.cold,
         LaneKind::Withdraw { .. } => totals.external,
-        LaneKind::Consolidate => totals.outputs,
+        LaneKind::Bump { .. } if !intent.orders.is_empty() => totals.external,
+        LaneKind::Consolidate | LaneKind::Bump { .. } => totals.outputs,
     };
     let (fee, most) = (intent.fee.amount, lane.fee.max_percent);
     let text = format!("the fee is {fee} for moving {moved}, at most {most}");

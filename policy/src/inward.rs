@@ -16,7 +16,7 @@ pub(crate) fn check(intent: &Intent, lane: &Lane, trace: &mut Trace) {
                 |to: &Destination| matches!(to, Destination::Cold { wallet, .. } if wallet == cold);
             only(RuleId::EvacuateOnly, is_there, intent, trace);
         }
-        LaneKind::Sweep { .. } | LaneKind::Withdraw { .. } => {}
+        LaneKind::Sweep { .. } | LaneKind::Withdraw { .. } | LaneKind::Bump { .. } => {}
     }
 }
 

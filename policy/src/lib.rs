@@ -4,7 +4,7 @@
 //! Reading order: [`intent`] (what is asked), [`rules`], [`people`] and [`conditions`] (what officers signed),
 //! [`signed`] (how rules come to be), [`evidence`] (what the log knows), [`decide()`] (the one function), [`reason`]
 //! (every rule's name), [`waiting`] (what a request may wait for), then the rules themselves: `stops`, `structure`,
-//! `slots`, `lane`, `sweep`, `withdraw`, `inward`, `fees`, `limits`, `requires`. `docs/policy.md` says what they mean.
+//! `slots`, `lane`, `sweep`, `withdraw`, `inward`, `bump`, `fees`, `limits`, `requires`. `docs/policy.md` says what they mean.
 #![no_std]
 extern crate alloc;
 
@@ -45,6 +45,7 @@ mod slots;
 mod sweep;
 mod withdraw;
 mod inward;
+mod bump;
 mod fees;
 mod limits;
 mod requires;

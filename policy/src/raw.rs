@@ -27,6 +27,8 @@ pub(crate) struct RawPolicy {
     #[serde(default)]
     pub(crate) evacuate: Vec<RawEvacuate>,
     #[serde(default)]
+    pub(crate) bump: Vec<RawBump>,
+    #[serde(default)]
     pub(crate) officer: Vec<RawOfficer>,
     #[serde(default)]
     pub(crate) group: Vec<RawGroup>,
@@ -265,4 +267,23 @@ pub(crate) struct RawFactKey {
     pub(crate) name: Text,
     pub(crate) ed25519: Text,
     pub(crate) expires_unix: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawBump {
+    pub(crate) name: Text,
+    pub(crate) clients: Texts,
+    pub(crate) wallets: Texts,
+    pub(crate) package: RawPackage,
+    pub(crate) fee: RawFee,
+    pub(crate) fee_budget: Spanned<Vec<RawWindow>>,
+    pub(crate) expires_unix: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawPackage {
+    pub(crate) max_total: Text,
+    pub(crate) max_feerate: Text,
 }

@@ -114,6 +114,16 @@ rules! {
     ConsolidateFewer = "consolidate-fewer",
     /// An evacuation pays the lane's own cold wallet, and nothing else.
     EvacuateOnly = "evacuate-only",
+    /// A bump pays again what is out already, or spends change of ours that is.
+    BumpNothing = "bump-nothing",
+    /// A bump that replaces spends no coin that what it replaces does not.
+    BumpCoins = "bump-coins",
+    /// A bump pays more than what it replaces.
+    BumpFee = "bump-fee",
+    /// A child that pays for its parents goes to change of its own wallet, and nowhere else.
+    BumpOwn = "bump-own",
+    /// Child and parents together stay under the lane's caps.
+    BumpPackage = "bump-package",
     /// Nothing that officers froze moves.
     Frozen = "frozen",
     /// What the policy denies is never signed.

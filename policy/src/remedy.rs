@@ -73,6 +73,19 @@ impl RuleId {
                 "a consolidation must pay change of its own wallet alone, in fewer coins than it spends"
             }
             Self::EvacuateOnly => "an evacuation must pay the lane's own cold wallet alone",
+            Self::BumpNothing => {
+                "there must be something to bump: a payout of which a transaction is out and none can confirm beside this one, or change of a transaction that was given out within 30 days"
+            }
+            Self::BumpCoins => {
+                "it must spend coins of the transaction that it replaces alone; with others it is asked for over the lane that pays"
+            }
+            Self::BumpFee => "the fee must be higher than that of each transaction it replaces",
+            Self::BumpOwn => {
+                "a bump without orders must pay one output of change, and nothing else"
+            }
+            Self::BumpPackage => {
+                "the fee must be lower, so that it and those of its parents stay under the lane's package, or officers sign a policy with more"
+            }
             Self::Frozen => "officers must lift the freeze",
             Self::DenyRule => {
                 "officers must sign a policy without this denial, or one that is not about this"

@@ -246,6 +246,8 @@ impl When {
     fn can_be_about(&self, lane: &Lane) -> bool {
         let pays = match &lane.kind {
             LaneKind::Withdraw { order_keys, .. } => meets(&self.order_keys, order_keys),
+            // Whatever went out, by whichever key.
+            LaneKind::Bump { .. } => true,
             _ => self.order_keys.is_empty() && self.destinations.is_none(),
         };
         about(&self.lanes, &lane.name)

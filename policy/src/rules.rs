@@ -169,6 +169,13 @@ pub enum LaneKind {
         /// Who must approve.
         approvals: Quorum,
     },
+    /// A payout that is out already, again at a higher fee; or its change, at a fee that pays for both.
+    Bump {
+        /// The most that child and parents may pay together.
+        max_package: Amount,
+        /// The most by their size together.
+        max_package_feerate: FeeRate,
+    },
 }
 
 /// Caps on one transaction's fee.
@@ -178,7 +185,8 @@ pub struct FeeCaps {
     pub max_total: Amount,
     /// By size.
     pub max_feerate: FeeRate,
-    /// By what moves: cold outputs of a sweep or an evacuation, external outputs of a withdrawal, all of a consolidation.
+    /// By what moves: cold outputs of a sweep or an evacuation, external outputs of a withdrawal or of its bump, all of a
+    /// consolidation or of a child that pays for its parents.
     pub max_percent: Percent,
 }
 
@@ -387,7 +395,10 @@ impl Lane {
     pub fn limits(&self) -> &[WindowCap] {
         match &self.kind {
             LaneKind::Withdraw { limits, .. } => limits,
-            LaneKind::Sweep { .. } | LaneKind::Consolidate | LaneKind::Evacuate { .. } => &[],
+            LaneKind::Sweep { .. }
+            | LaneKind::Consolidate
+            | LaneKind::Evacuate { .. }
+            | LaneKind::Bump { .. } => &[],
         }
     }
 

@@ -11,12 +11,12 @@ use order::{AddressText, Order};
 
 use crate::decide::{Decision, decide};
 use crate::evidence::{
-    Answer, Approval, Booked, Books, Evidence, Freeze, FreezeScope, IndexUse, Listed, Listing,
-    Measure, Objection, OrderHistory, Screening,
+    Answer, Approval, Booked, Books, EarlierUse, Evidence, Freeze, FreezeScope, IndexUse, Listed,
+    Listing, Measure, Objection, OrderHistory, Parent, Screening,
 };
 use crate::intent::{Destination, Fee, Intent, RequestId, Slot, SlotId, Transfer};
 use crate::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
-use crate::order::VerifiedOrder;
+use crate::order::{OrderRef, VerifiedOrder};
 use crate::rules::{Lane, LaneKind, Rules};
 
 /// Monday, 29 December 2025, 00:00 UTC: the week that all lines are in.
@@ -80,7 +80,7 @@ impl Scene {
         let (amount, to) = rest.split_once(" to ").unwrap_or((rest, "somebody"));
         let amount = Amount::parse_with(amount, &BITCOIN_UNITS).map_err(|e| e.to_string())?;
         let lane = lane(rules, verb, said("over"))?;
-        let intent = intent(rules, lane, amount, to, now_unix).ok_or_else(cannot)?;
+        let intent = intent(rules, lane, verb, amount, to, now_unix).ok_or_else(cannot)?;
         let zero = |question| Answer { question, others: Amount::ZERO, own_set: Amount::ZERO };
         let unlisted = |question| Listing { question, entries: Vec::new() };
         let mut scene = Self {
@@ -94,6 +94,9 @@ impl Scene {
             rest: Evidence::from_ledger().orders(histories(&intent)).indexes(indexes(&intent)),
             intent,
         };
+        if verb == "bump" || verb == "carry" {
+            scene.went_out(Amount::from_units(1_000));
+        }
         // Who asks, and whose coins: before anything is asked about them.
         for (word, rest) in clauses {
             let named = match *word {
@@ -123,6 +126,7 @@ impl Scene {
                 }
                 None => self.earlier(&[Measure::Leaving, Measure::External], amount(rest)?),
             },
+            "after" => self.went_out(amount(rest.strip_prefix("paying ")?)?),
             "fees" => self.earlier(&[Measure::Fees], amount(rest.strip_prefix("earlier ")?)?),
             "approved" => {
                 let approval = |officer| Approval {
@@ -179,6 +183,27 @@ impl Scene {
         Some(())
     }
 
+    /// What the request replaces, or whose change it spends, paid this.
+    fn went_out(&mut self, fee: Amount) {
+        let slots = self.intent.slots.iter().map(|slot| slot.id);
+        let parent = |slot| Parent { slot, id: [1; 32], fee, vsize: 200 };
+        let parents = slots.map(parent).collect();
+        let orders: Vec<OrderRef> =
+            self.intent.orders.iter().map(VerifiedOrder::reference).collect();
+        let lane = self.intent.lane.clone();
+        let used =
+            EarlierUse { slot: SlotId([1; 36]), lane, orders, fee, covers: true, void: false };
+        let mut known = histories(&self.intent);
+        for history in &mut known {
+            (history.versions, history.released) = (1, true);
+        }
+        let rest = core::mem::take(&mut self.rest).orders(known);
+        self.rest = match self.intent.orders.is_empty() {
+            true => rest.parents(parents),
+            false => rest.uses([used].into()),
+        };
+    }
+
     fn earlier(&mut self, measures: &[Measure], others: Amount) {
         let asked = self.answers.iter_mut().filter(|a| measures.contains(&a.question.measure));
         asked.for_each(|answer| answer.others = others);
@@ -212,6 +237,8 @@ fn lane<'a>(rules: &'a Rules, verb: &str, named: Option<&str>) -> Result<&'a Lan
             LaneKind::Withdraw { .. } => "pay",
             LaneKind::Consolidate => "consolidate",
             LaneKind::Evacuate { .. } => "evacuate",
+            LaneKind::Bump { .. } if verb == "carry" => "carry",
+            LaneKind::Bump { .. } => "bump",
         };
         kind == verb && named.is_none_or(|name| lane.name.as_str() == name)
     };
@@ -224,7 +251,14 @@ fn lane<'a>(rules: &'a Rules, verb: &str, named: Option<&str>) -> Result<&'a Lan
 }
 
 /// One output and a fee, by the lane's first client, out of its first wallet.
-fn intent(rules: &Rules, lane: &Lane, amount: Amount, to: &str, now: u64) -> Option<Intent> {
+fn intent(
+    rules: &Rules,
+    lane: &Lane,
+    verb: &str,
+    amount: Amount,
+    to: &str,
+    now: u64,
+) -> Option<Intent> {
     let asset = rules.network().asset_id();
     let fee = Amount::from_units(FEE.into());
     let mut orders = Vec::new();
@@ -233,8 +267,12 @@ fn intent(rules: &Rules, lane: &Lane, amount: Amount, to: &str, now: u64) -> Opt
             Destination::Cold { wallet: cold.clone(), index: 0 }
         }
         LaneKind::Consolidate => Destination::Change { index: 0 },
-        LaneKind::Withdraw { order_keys, .. } => {
-            let key = rules.order_key(order_keys.first()?)?;
+        LaneKind::Bump { .. } if verb == "carry" => Destination::Change { index: 0 },
+        LaneKind::Withdraw { .. } | LaneKind::Bump { .. } => {
+            let key = match &lane.kind {
+                LaneKind::Withdraw { order_keys, .. } => rules.order_key(order_keys.first()?)?,
+                _ => rules.order_keys().first()?,
+            };
             let order = Order {
                 id: OrderId::parse("order").ok()?,
                 asset: asset.clone(),

@@ -29,13 +29,13 @@ pub(crate) fn check(
     };
     outputs(intent, trace);
     payments(intent, trace);
-    signers(intent, rules, order_keys, now_unix, trace);
+    signers(intent, rules, |signer| order_keys.contains(signer), now_unix, trace);
     histories(intent, evidence, now_unix, trace);
     caps(intent, *per_transaction, *per_destination, trace);
 }
 
 /// Nothing but change and what somebody ordered.
-fn outputs(intent: &Intent, trace: &mut Trace) {
+pub(crate) fn outputs(intent: &Intent, trace: &mut Trace) {
     let is_cold = |to: &Destination| matches!(to, Destination::Cold { .. });
     let cold = intent.transfers.iter().filter(|t| is_cold(&t.to)).count();
     let text = format!("{cold} outputs of a withdrawal go to cold storage");
@@ -51,7 +51,7 @@ fn outputs(intent: &Intent, trace: &mut Trace) {
 }
 
 /// Orders and the outputs that pay them, one to one and to the unit.
-fn payments(intent: &Intent, trace: &mut Trace) {
+pub(crate) fn payments(intent: &Intent, trace: &mut Trace) {
     let mut paid: BTreeMap<&OrderRef, Vec<&Transfer>> = BTreeMap::new();
     for transfer in &intent.transfers {
         if let Destination::External { order: Some(order), .. } = &transfer.to {
@@ -88,10 +88,11 @@ fn payments(intent: &Intent, trace: &mut Trace) {
     });
 }
 
-fn signers(
+/// Orders are by keys that the policy has still, and that the lane pays.
+pub(crate) fn signers(
     intent: &Intent,
     rules: &Rules,
-    order_keys: &[KeyName],
+    is_paid: impl Fn(&KeyName) -> bool,
     now_unix: u64,
     trace: &mut Trace,
 ) {
@@ -102,7 +103,7 @@ fn signers(
         let text = || {
             format!("order \"{id}\" is signed by \"{signer}\", whose orders this lane does not pay")
         };
-        (!(pinned && order_keys.contains(signer))).then(text)
+        (!(pinned && is_paid(signer))).then(text)
     });
     trace.each(RuleId::OrderKeyExpired, "orders", &intent.orders, |order| {
         let (id, signer) = (&order.order().id, order.signer());

@@ -14,7 +14,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use asset::Amount;
-use common::{Case, DAY, Facts, HOUR, Knobs, NOW, approved, load, people, policy_text, rules};
+use common::{
+    BUMP, Case, DAY, Facts, HOUR, Knobs, NOW, approved, load, people, policy_text, rules,
+};
 use policy::compare::Effect::{Governs, MayLoosen, Tightens};
 use policy::compare::{Effect, compare};
 use policy::conditions::Target;
@@ -40,7 +42,7 @@ const RECONCILER: &str = "[[reconciler]]\nname = \"auditor\"\ned25519 = \"f95c6a
 
 fn whole() -> String {
     let (client_ends, key_ends) = (Some(1_900_000_001), Some(1_900_000_000));
-    let extra = people() + LIST + RULES + BOOK + SCREENER + RECONCILER;
+    let extra = people() + LIST + RULES + BOOK + BUMP + SCREENER + RECONCILER;
     policy_text(&Knobs { extra, client_ends, key_ends, ..Knobs::default() })
 }
 
@@ -98,6 +100,14 @@ const CHANGES: &[(&str, &str, Effect)] = &[
         ("expires_unix = 1900000002\n", "", MayLoosen),
         ("[[reconciler]]\nname = \"auditor\"", "[[reconciler]]\nname = \"other\"", MayLoosen),
         (SCREENER, "", MayLoosen),
+        ("max_total = \"12000 sat\"", "max_total = \"11999 sat\"", Tightens),
+        ("max_total = \"12000 sat\"", "max_total = \"12001 sat\"", MayLoosen),
+        (
+            "max_total = \"12000 sat\", max_feerate = \"20 sat/vB\"",
+            "max_total = \"12000 sat\", max_feerate = \"21 sat/vB\"",
+            MayLoosen,
+        ),
+        (BUMP, "", Tightens),
         ("book_keys = [\"one\", \"two\"]\n", "book_keys = [\"one\"]\n", Tightens),
         ("book_keys = [\"one\", \"two\"]\n", "book_keys = [\"two\", \"one\", \"three\"]\n", MayLoosen),
         ("expires_unix = 1900000004\n", "expires_unix = 1900000000\n", Tightens),

@@ -12,7 +12,7 @@ mod common;
 use asset::{Amount, AssetId};
 use common::{
     Case, DAY, Facts, HOUR, Knobs, NOW, approved, change, cold, foreign, objection, order,
-    order_by, pays, rules, slot_id, used_before,
+    order_by, parent, pays, rules, slot_id, used_before,
 };
 use policy::evidence::{
     Booked, Books, EarlierUse, Freeze, FreezeScope, Listed, Measure, Screening,
@@ -86,6 +86,29 @@ fn booked(case: &mut Case, by: &str, since_unix: u64, from_unix: u64, expires_un
     let booked =
         |question| Booked { question, by: by.clone(), since_unix, from_unix, expires_unix };
     case.facts.booked = questions.map(booked).collect();
+}
+
+/// The usual payouts once more, at a higher fee than when they went out.
+fn bump(change: impl FnOnce(&mut Case)) -> Case {
+    let knobs = Knobs { extra: common::BUMP.into(), ..Knobs::default() };
+    let mut case = Case::withdraw(&knobs);
+    case.intent.lane = LaneName::parse("boost").unwrap();
+    case.facts = Facts::empty(&case.rules, &case.intent);
+    case.facts.uses.push(used_before(0, "withdraw", &["a", "b"]));
+    for history in &mut case.facts.orders {
+        (history.versions, history.released) = (1, true);
+    }
+    with(case, change)
+}
+
+/// Change of two transactions, which pays for them.
+fn carry(change_it: impl FnOnce(&mut Case)) -> Case {
+    let mut case = bump(|_| ());
+    case.intent.orders.clear();
+    case.intent.transfers = vec![change(0, 995_000)];
+    case.facts = Facts::empty(&case.rules, &case.intent);
+    case.facts.parents = vec![parent(0, 1), parent(1, 2)];
+    with(case, change_it)
 }
 
 const TWO_AND_ONE: &str = r#"
@@ -326,6 +349,95 @@ const DENIED: &[Vector] = &[
             })
         },
         &[R::DenyRule],
+    ),
+    (
+        "a payout that never went out",
+        || bump(|c| c.history("a").released = false),
+        &[R::BumpNothing],
+    ),
+    (
+        "a payout of which another version may confirm beside it",
+        || bump(|c| c.history("b").conflicts_with_all = false),
+        &[R::BumpNothing],
+    ),
+    (
+        "no payout that was signed before",
+        || {
+            bump(|c| {
+                c.facts.uses.clear();
+                c.history("a").versions = 0;
+                c.history("b").versions = 0;
+            })
+        },
+        &[R::BumpNothing, R::BumpCoins, R::BumpFee],
+    ),
+    (
+        "a coin that what is out does not spend",
+        || bump(|c| c.facts.uses[0].covers = false),
+        &[R::BumpCoins],
+    ),
+    (
+        "only what never was given out spends the same coins",
+        || {
+            bump(|c| {
+                let void = EarlierUse { void: true, ..used_before(1, "withdraw", &["a", "b"]) };
+                c.facts.uses.push(void);
+                c.facts.uses[0].covers = false;
+            })
+        },
+        &[R::BumpCoins],
+    ),
+    ("no higher a fee", || bump(|c| c.facts.uses[0].fee = units(5_000)), &[R::BumpFee]),
+    (
+        "other payouts than those of the transaction before",
+        || bump(|c| c.facts.uses[0] = used_before(0, "withdraw", &["a"])),
+        &[R::SlotSigned],
+    ),
+    (
+        "to somebody else besides",
+        || bump(|c| c.intent.transfers[2] = foreign(9, 495_000)),
+        &[R::OutputUnordered],
+    ),
+    ("less than was ordered", || bump(|c| c.move_to_fee(0, 1)), &[R::OrderMismatch]),
+    (
+        "a key that was replaced since it went out",
+        || {
+            bump(|c| {
+                let extra = common::BUMP.into();
+                c.rules = rules(&Knobs { shop_seed: 8, extra, ..Knobs::default() });
+            })
+        },
+        &[R::OrderSigner],
+    ),
+    ("a child of a stranger's", || carry(|c| drop(c.facts.parents.pop())), &[R::BumpNothing]),
+    (
+        "a child that pays somebody",
+        || carry(|c| c.intent.transfers[0] = foreign(9, 995_000)),
+        &[R::BumpOwn],
+    ),
+    (
+        "a child that makes more coins",
+        || carry(|c| c.intent.transfers = vec![change(0, 5_000), change(1, 990_000)]),
+        &[R::BumpOwn],
+    ),
+    (
+        "too much for parents and child together",
+        || carry(|c| c.facts.parents[0].fee = units(4_001)),
+        &[R::BumpPackage],
+    ),
+    (
+        "too high a rate for parents and child together",
+        || carry(|c| c.facts.parents.iter_mut().for_each(|p| p.vsize = 124)),
+        &[R::BumpPackage],
+    ),
+    (
+        "two coins of one parent, which pays once, and too much",
+        || {
+            carry(|c| {
+                c.facts.parents.iter_mut().for_each(|p| (p.id, p.fee) = ([1; 32], units(7_001)));
+            })
+        },
+        &[R::BumpPackage],
     ),
     (
         "a quarantined coin",
@@ -927,6 +1039,14 @@ const DENIED: &[Vector] = &[
 type Sound = (&'static str, fn() -> Case);
 
 const ALLOWED: &[Sound] = &[
+    ("a payout again at a higher fee", || bump(|_| ())),
+    ("a payout again by a single unit more", || bump(|c| c.facts.uses[0].fee = units(4_999))),
+    ("a child that pays for two parents, by all it may", || {
+        carry(|c| c.facts.parents[0].fee = units(4_000))
+    }),
+    ("two coins of one parent, which pays once", || {
+        carry(|c| c.facts.parents.iter_mut().for_each(|p| (p.id, p.fee) = ([1; 32], units(5_000))))
+    }),
     ("everybody is in the address book, and mature in this second", || {
         under(BOOK, |c| booked(c, "desk", NOW - DAY, NOW, Some(NOW)))
     }),

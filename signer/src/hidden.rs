@@ -46,6 +46,10 @@ pub fn is_told(rule: RuleId) -> bool {
             | RuleId::ConsolidateOnly
             | RuleId::ConsolidateFewer
             | RuleId::EvacuateOnly
+            | RuleId::BumpNothing
+            | RuleId::BumpCoins
+            | RuleId::BumpFee
+            | RuleId::BumpOwn
     )
 }
 

@@ -60,7 +60,7 @@ pub async fn paid(
 
 /// Whoever may ask for any order to be paid may know what became of one that it holds, signed.
 fn granted(rules: &Rules, caller: &ClientName) -> Result<(), Refusal> {
-    let pays = |kind: &LaneKind| matches!(kind, LaneKind::Withdraw { .. });
+    let pays = |kind: &LaneKind| matches!(kind, LaneKind::Withdraw { .. } | LaneKind::Bump { .. });
     if rules.lanes().iter().any(|lane| pays(&lane.kind) && lane.clients.contains(caller)) {
         return Ok(());
     }

@@ -215,7 +215,8 @@ fn weigh(
     // While the clock is in doubt no window empties either.
     let counted = ledger.waited_until(app.clock.unix_seconds());
     let evidence = ledger.evidence(intent, &app.rules.questions(intent), counted);
-    let evidence = evidence.listings(listings);
+    let parents = request.change_coins().filter_map(|coin| ledger.parent(coin, now));
+    let evidence = evidence.listings(listings).parents(parents.collect());
     let evidence = testify(app, ledger, request, evidence, now);
     let evidence = facts::testify(app, ledger, intent, evidence, now);
     let decision = policy::decide(intent, &evidence, &app.rules, now);

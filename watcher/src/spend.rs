@@ -37,6 +37,8 @@ pub struct SpendConfig {
     pub sweep_lane: String,
     /// The policy's lane for payouts.
     pub withdraw_lane: String,
+    /// The policy's lane on which a payout that is out is made again at a higher fee; without one, that of payouts.
+    pub bump_lane: Option<String>,
     /// Where sweeps go; not needed while a tenant has one cold wallet.
     pub cold_wallet: Option<String>,
     /// What payouts are paid from unless they say; not needed while a tenant has one hot wallet.
@@ -93,6 +95,7 @@ impl Default for SpendConfig {
         Self {
             sweep_lane: "sweep".into(),
             withdraw_lane: "withdraw".into(),
+            bump_lane: None,
             cold_wallet: None,
             hot_wallet: None,
             inputs_max: INPUTS_MAX,

@@ -8,7 +8,7 @@ use policy::evidence::{
     Approval, Booked, Books, Freeze, ListQuestion, Listed, Listing, Objection, Screening,
 };
 use policy::facts::Stated;
-use policy::intent::{Destination, Transfer};
+use policy::intent::{Destination, SlotId, Transfer};
 use policy::names::{KeyName, ListName, WalletName};
 use policy::{
     Decision, Evidence, Finding, Intent, Requirement, RuleId, Rules, Trace, decide, reason,
@@ -85,17 +85,18 @@ impl Bench {
         bitcoin_network(self.rules.network())
     }
 
-    /// What it says, on the log as it is. `in_force` is the policy that was: where this is another one, what people said
+    /// What it says, on the log as it is, of a request some of whose coins are `change`. `in_force` is the policy that was: where this is another one, what people said
     /// counts as if they had said it under this one, and a list's entry is new unless that one had it too. Of a sanctions
     /// list the log does not hold what is on it: nothing counts as screened.
     pub(crate) fn weigh(
         &self,
         ledger: &Ledger,
-        intent: &Intent,
+        (intent, change): (&Intent, &[SlotId]),
         in_force: &Rules,
         now_unix: u64,
     ) -> Weighed {
-        self.weigh_with(ledger, intent, in_force, now_unix, (None, self.books(ledger, now_unix)))
+        let facts = (None, self.books(ledger, now_unix));
+        self.weigh_with(ledger, (intent, change), in_force, now_unix, facts)
     }
 
     /// Why nobody can tell what it says: with a sanctions list that names nobody, and with balanced books where nobody of
@@ -103,17 +104,17 @@ impl Bench {
     pub(crate) fn cannot_tell(
         &self,
         ledger: &Ledger,
-        intent: &Intent,
+        asked: (&Intent, &[SlotId]),
         in_force: &Rules,
         now_unix: u64,
     ) -> Option<String> {
-        let told = self.weigh(ledger, intent, in_force, now_unix);
+        let told = self.weigh(ledger, asked, in_force, now_unix);
         let screening = Screening { digest: [0; 32], listed_unix: now_unix, hits: 0 };
         // A statement that the log has counts as it is.
         let books = self.books(ledger, now_unix);
         let books = books.unwrap_or(Books { height: 0, at_unix: now_unix });
         let facts = (Some(screening), Some(books));
-        let fresh = self.weigh_with(ledger, intent, in_force, now_unix, facts);
+        let fresh = self.weigh_with(ledger, asked, in_force, now_unix, facts);
         (fresh.verdict != told.verdict).then(|| {
             format!(
                 "whether {} stands in its way depends on facts that the log does not hold",
@@ -135,7 +136,7 @@ impl Bench {
     fn weigh_with(
         &self,
         ledger: &Ledger,
-        intent: &Intent,
+        (intent, change): (&Intent, &[SlotId]),
         in_force: &Rules,
         now_unix: u64,
         (screening, books): (Option<Screening>, Option<Books>),
@@ -144,6 +145,8 @@ impl Bench {
         let evidence = ledger.evidence(intent, &questions, ledger.waited_until(now_unix));
         let evidence = evidence.listings(self.listings(ledger, intent, in_force, now_unix));
         let evidence = evidence.screening(screening).books(books);
+        let parents = change.iter().filter_map(|coin| ledger.parent(*coin, now_unix));
+        let evidence = evidence.parents(parents.collect());
         let evidence = evidence.booked(self.booked(ledger, intent, in_force, now_unix));
         let wait = self.wait(ledger, intent, in_force, now_unix);
         let evidence = self.people(ledger, intent, evidence, wait);

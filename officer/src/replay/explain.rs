@@ -163,7 +163,7 @@ impl Collected {
             let intent = known.intent.as_ref().map_err(Clone::clone)?;
             let bench = replay.active.as_ref().map_err(Clone::clone)?;
             let now = replay.ledger.latest_unix();
-            let weighed = bench.weigh(&replay.ledger, intent, &bench.rules, now);
+            let weighed = bench.weigh(&replay.ledger, (intent, &known.change), &bench.rules, now);
             here(replay, intent, weighed, now)
         });
         Ok(Explained {

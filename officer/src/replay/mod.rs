@@ -15,8 +15,11 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, anyhow};
 use audit::entry::{Admitted, Entry, Event, Reason};
+use bitcoin::hashes::Hash as _;
+use bitcoin::{ScriptBuf, Transaction};
 use ledger::{Fold as _, Ledger};
 use policy::Intent;
+use policy::intent::SlotId;
 
 use bench::{Bench, Verdict};
 
@@ -27,6 +30,8 @@ pub(crate) struct Replay {
     pub(crate) active: Result<Bench, String>,
     network: String,
     requests: HashMap<[u8; 16], Known>,
+    /// Where transactions that were given out pay to.
+    given: HashMap<[u8; 32], Vec<ScriptBuf>>,
     /// Requests that came no further than the door.
     pub(crate) refused: u64,
 }
@@ -36,6 +41,8 @@ pub(crate) struct Known {
     pub(crate) admitted: Admitted,
     /// What it would do, or why nobody can tell.
     pub(crate) intent: Result<Intent, String>,
+    /// Which of its coins are change of transactions that this log gave out.
+    pub(crate) change: Vec<SlotId>,
 }
 
 impl Known {
@@ -68,6 +75,7 @@ impl Default for Replay {
             active: Err("no policy was in force yet".to_owned()),
             network: String::new(),
             requests: HashMap::new(),
+            given: HashMap::new(),
             refused: 0,
         }
     }
@@ -123,10 +131,11 @@ impl Replay {
             Event::Admitted(admitted) => {
                 let why = "the log does not hold what it would do: it was denied by an older program, or is too large";
                 let intent = Err(why.to_owned());
-                let known = Known { admitted: admitted.clone(), intent };
+                let known = Known { admitted: admitted.clone(), intent, change: Vec::new() };
                 self.requests.insert(admitted.request, known);
                 return;
             }
+            Event::Signed { transaction, .. } => return self.give(transaction),
             Event::Considered(considered) => considered.request,
             Event::Spend(spend) => spend.request,
             Event::Awaiting(awaiting) => awaiting.spend.request,
@@ -147,7 +156,36 @@ impl Replay {
                 _ => return,
             },
         };
+        if let (Ok(intent), Ok(bench)) = (&known.intent, &mut self.active) {
+            let is_change = |slot: &&SlotId| {
+                let script = paid_by(&self.given, slot);
+                let highest = self.ledger.last_used(&intent.wallet, true);
+                let place = script.zip(highest).and_then(|(script, highest)| {
+                    bench.places.index(&intent.wallet, true, script, highest)
+                });
+                place.is_some()
+            };
+            let slots = intent.slots.iter().map(|slot| &slot.id);
+            known.change = slots.filter(is_change).copied().collect();
+        }
     }
+
+    fn give(&mut self, transaction: &[u8]) {
+        if let Ok(read) = bitcoin::consensus::deserialize::<Transaction>(transaction) {
+            let scripts = read.output.iter().map(|output| output.script_pubkey.clone()).collect();
+            self.given.insert(read.compute_txid().to_byte_array(), scripts);
+        }
+    }
+}
+
+/// The script that a coin is locked to, if a transaction that was given out made it.
+fn paid_by<'a>(
+    given: &'a HashMap<[u8; 32], Vec<ScriptBuf>>,
+    coin: &SlotId,
+) -> Option<&'a ScriptBuf> {
+    let (txid, vout) = coin.0.split_at_checked(32)?;
+    let vout = u32::from_le_bytes(vout.try_into().ok()?);
+    given.get(txid)?.get(usize::try_from(vout).ok()?)
 }
 
 /// The decision that an entry is about.

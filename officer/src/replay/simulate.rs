@@ -160,7 +160,7 @@ pub(super) fn again(
         if found.is_some() && now < replay.ledger.latest_unix() {
             break;
         }
-        let weighed = bench.weigh(&replay.ledger, intent, &bench.rules, now);
+        let weighed = bench.weigh(&replay.ledger, (intent, &known.change), &bench.rules, now);
         let told = decided.reasons.iter().map(|reason| reason.code.as_str()).collect();
         let same = weighed.verdict == decided.verdict
             && (weighed.verdict != Verdict::Denied || weighed.codes() == told);
@@ -271,10 +271,11 @@ fn by_draft(
     if let Some(why) = draft.cannot_judge(intent, in_force) {
         return Err(why);
     }
-    if let Some(why) = draft.cannot_tell(&replay.ledger, intent, in_force, now) {
+    let asked = (intent, known.change.as_slice());
+    if let Some(why) = draft.cannot_tell(&replay.ledger, asked, in_force, now) {
         return Err(why);
     }
-    let weighed = draft.weigh(&replay.ledger, intent, in_force, now);
+    let weighed = draft.weigh(&replay.ledger, asked, in_force, now);
     let reason = |finding: &policy::Finding| (finding.rule.code().to_owned(), finding.text.clone());
     let reasons = weighed.findings.iter().map(reason).collect();
     Ok((weighed.verdict, reasons))

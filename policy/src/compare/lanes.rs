@@ -99,6 +99,15 @@ fn kind(what: &str, before: &LaneKind, after: &LaneKind, said: &mut Comparison) 
             }
             windows(&format!("{what}, limits"), limits, limits_after, said);
         }
+        (
+            LaneKind::Bump { max_package, max_package_feerate },
+            LaneKind::Bump { max_package: package_after, max_package_feerate: feerate_after },
+        ) => {
+            let (was, is) = (max_package, package_after);
+            said.value(&format!("{what}, most for a package"), was, is, is < was);
+            let (was, is) = (max_package_feerate, feerate_after);
+            said.value(&format!("{what}, largest fee rate of a package"), was, is, is < was);
+        }
         _ => said.may_loosen(format!("{what} is of another kind")),
     }
 }

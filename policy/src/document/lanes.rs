@@ -10,7 +10,7 @@ use super::{Defined, people};
 use crate::names::{ClientName, KeyName, LaneName, WalletName};
 use crate::people::People;
 use crate::raw::{
-    RawConsolidate, RawEvacuate, RawFee, RawPolicy, RawSweep, RawWindow, RawWithdraw,
+    RawBump, RawConsolidate, RawEvacuate, RawFee, RawPolicy, RawSweep, RawWindow, RawWithdraw,
 };
 use crate::reader::{MAX_WINDOWS, Reader};
 use crate::rules::{FeeCaps, Lane, LaneKind, WindowCap};
@@ -21,6 +21,7 @@ enum RawLane<'a> {
     Withdraw(&'a RawWithdraw),
     Consolidate(&'a RawConsolidate),
     Evacuate(&'a RawEvacuate),
+    Bump(&'a RawBump),
 }
 
 pub(super) fn read(
@@ -32,16 +33,19 @@ pub(super) fn read(
     let names = raw.sweep.iter().map(|l| &l.name).chain(raw.withdraw.iter().map(|l| &l.name));
     let names = names.chain(raw.consolidate.iter().map(|l| &l.name));
     let names = names.chain(raw.evacuate.iter().map(|l| &l.name));
+    let names = names.chain(raw.bump.iter().map(|l| &l.name));
     let names = reader.definitions(names, LaneName::parse)?;
     let kinds =
         raw.sweep.iter().map(RawLane::Sweep).chain(raw.withdraw.iter().map(RawLane::Withdraw));
     let kinds = kinds.chain(raw.consolidate.iter().map(RawLane::Consolidate));
     let kinds = kinds.chain(raw.evacuate.iter().map(RawLane::Evacuate));
+    let kinds = kinds.chain(raw.bump.iter().map(RawLane::Bump));
     let lane = |(name, raw)| match raw {
         RawLane::Sweep(raw) => sweep(reader, name, raw, defined),
         RawLane::Withdraw(raw) => withdraw(reader, name, raw, defined),
         RawLane::Consolidate(raw) => consolidate(reader, name, raw, defined),
         RawLane::Evacuate(raw) => evacuate(reader, name, raw, defined, people),
+        RawLane::Bump(raw) => bump(reader, name, raw, defined),
     };
     names.into_iter().zip(kinds).map(lane).collect()
 }
@@ -125,6 +129,26 @@ fn evacuate(
         fee_budget: windows(reader, &raw.fee_budget)?,
         expires_unix: raw.expires_unix,
         kind: LaneKind::Evacuate { cold, approvals },
+    })
+}
+
+fn bump(
+    reader: &Reader<'_>,
+    name: LaneName,
+    raw: &RawBump,
+    defined: &Defined,
+) -> Result<Lane, PolicyError> {
+    Ok(Lane {
+        name,
+        clients: reader.some(&raw.clients, ClientName::parse, &defined.clients)?,
+        wallets: reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?,
+        fee: fee(reader, &raw.fee)?,
+        fee_budget: windows(reader, &raw.fee_budget)?,
+        expires_unix: raw.expires_unix,
+        kind: LaneKind::Bump {
+            max_package: reader.amount(&raw.package.max_total)?,
+            max_package_feerate: reader.value(&raw.package.max_feerate, FeeRate::parse)?,
+        },
     })
 }
 

@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use order::{AddressText, Order};
 use policy::evidence::{
     Answer, Approval, Booked, Books, EarlierUse, Freeze, IndexUse, Listing, Measure, Objection,
-    OrderHistory, Question, Screening,
+    OrderHistory, Parent, Question, Screening,
 };
 use policy::intent::{Destination, Fee, RequestId, Slot, SlotId, Transfer};
 use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
@@ -190,6 +190,7 @@ pub fn rules(knobs: &Knobs) -> Rules {
 pub struct Facts {
     pub answers: Vec<Answer>,
     pub uses: Vec<EarlierUse>,
+    pub parents: Vec<Parent>,
     pub orders: Vec<OrderHistory>,
     pub indexes: Vec<IndexUse>,
     pub repriced: Vec<SlotId>,
@@ -250,6 +251,7 @@ impl Facts {
         let mut evidence = Evidence::from_ledger()
             .answers(facts.answers)
             .uses(facts.uses)
+            .parents(facts.parents)
             .orders(facts.orders)
             .indexes(facts.indexes)
             .repriced(facts.repriced)
@@ -466,8 +468,25 @@ pub fn order_by(
 pub fn used_before(slot: u8, lane: &str, orders: &[&str]) -> EarlierUse {
     EarlierUse {
         void: false,
+        fee: Amount::from_units(4_000),
+        covers: true,
         slot: slot_id(slot),
         lane: LaneName::parse(lane).unwrap(),
         orders: orders.iter().map(|id| by_shop(id)).collect(),
     }
+}
+
+pub const BUMP: &str = r#"
+[[bump]]
+name = "boost"
+clients = ["payout-desk"]
+wallets = ["hot"]
+package = { max_total = "12000 sat", max_feerate = "20 sat/vB" }
+fee = { max_total = "10000 sat", max_feerate = "20 sat/vB", max_percent = "2%" }
+fee_budget = [{ sum = "50000 sat", window = "1h" }]
+"#;
+
+/// Change of ours that is out: three thousand for 200 vB.
+pub fn parent(slot: u8, id: u8) -> Parent {
+    Parent { slot: slot_id(slot), id: [id; 32], fee: Amount::from_units(3_000), vsize: 200 }
 }

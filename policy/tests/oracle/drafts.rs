@@ -157,6 +157,12 @@ impl Draft {
                 .to_owned(),
             lane("consolidate", "tidy", "", &self.knobs),
             lane(
+                "bump",
+                "boost",
+                "package = { max_total = \"12000 sat\", max_feerate = \"20 sat/vB\" }\n",
+                &self.knobs,
+            ),
+            lane(
                 "evacuate",
                 "escape",
                 &format!("cold = \"cold\"\n{}", self.escape.text()),
@@ -256,7 +262,7 @@ fn when(lists: usize, dice: &mut Dice) -> When {
 }
 
 fn lanes(dice: &mut Dice) -> Vec<&'static str> {
-    let mut lanes = vec!["sweep", "withdraw", "tidy", "escape"];
+    let mut lanes = vec!["sweep", "withdraw", "tidy", "escape", "boost"];
     dice.shuffle(&mut lanes);
     let most = [0, 0, 1, 2, 4];
     lanes.truncate(dice.pick(&most));

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::Intent;
-use policy::evidence::{Measure, Question, Total};
+use policy::evidence::{IndexUse, Measure, OrderHistory, Question, Total};
 use policy::intent::{Destination, SlotId, Transfer};
-use policy::order::VerifiedOrder;
+use policy::order::{OrderRef, VerifiedOrder};
 
 use crate::common::Facts;
 use crate::drafts::{Draft, Hours, When, World};
@@ -198,4 +198,76 @@ pub fn is_about(when: &When, intent: &Intent) -> bool {
 /// Whether a coin is among those that are spent.
 pub fn spends(intent: &Intent, coin: &SlotId) -> bool {
     intent.slots.iter().any(|slot| slot.id == *coin)
+}
+
+/// Whom the policy grants the lane, and which wallet.
+pub fn granted(lane: &str) -> Option<(&'static str, &'static str)> {
+    match lane {
+        "sweep" => Some(("watcher-1", "deposits")),
+        "withdraw" | "tidy" | "escape" | "boost" => Some(("payout-desk", "hot")),
+        _ => None,
+    }
+}
+
+pub fn is_shops(order: &VerifiedOrder) -> bool {
+    order.signer().as_str() == "shop"
+}
+
+pub fn pays_for(transfer: &Transfer, id: &OrderRef) -> bool {
+    matches!(&transfer.to, Destination::External { order: Some(order), .. } if order == id)
+}
+
+/// What a fee is held against, where it can be computed.
+pub fn moved(intent: &Intent) -> u128 {
+    let moves = match intent.lane.as_str() {
+        "withdraw" => outputs(intent, is_external),
+        "boost" if !intent.orders.is_empty() => outputs(intent, is_external),
+        "tidy" | "boost" => outputs(intent, |_| true),
+        _ => outputs(intent, is_cold),
+    };
+    sum(moves).unwrap()
+}
+
+/// The highest index that the window lets an own output have.
+pub fn furthest(known: &IndexUse, window: u32) -> i64 {
+    let room = |used: Option<u32>| used.map_or(-1, i64::from) + i64::from(window);
+    room(known.last_used).min(room(known.used_a_day_ago))
+}
+
+/// Officers of the policy whose approval has not ended, but for who holds a key that ordered.
+pub fn approved(world: &World) -> Vec<&str> {
+    let (draft, intent) = (&world.draft, &world.case.intent);
+    let ordered = intent.orders.iter().any(|order| order.signer().as_str() == "shop");
+    let holder = draft.holder.filter(|_| ordered && draft.knobs.shop_seed == 7);
+    let valid = world.case.facts.approvals.iter().filter(|a| a.expires_unix >= world.case.now);
+    let by: BTreeSet<&str> = valid.map(|a| a.officer.as_str()).collect();
+    let counts = |o: &&str| Some(*o) != holder && draft.domain(o).is_some();
+    by.into_iter().filter(counts).collect()
+}
+
+/// Whether it is outside of all these hours, or nobody is sure what time it is.
+pub fn is_shut(hours: &[Hours], world: &World) -> bool {
+    let open = || hours.iter().any(|hours| is_open(hours, world.case.now));
+    !hours.is_empty() && (world.case.facts.clock != Some(None) || !open())
+}
+
+/// Whether the log has one answer about an order, that if anything was signed for it, and whether this stands for all of it.
+pub fn history(world: &World, wanted: &VerifiedOrder) -> (bool, Vec<OrderHistory>, bool) {
+    let mut known = world.case.facts.orders.clone();
+    known.retain(|history| history.order == wanted.reference());
+    let told = known.len() == 1;
+    known.retain(|history| history.versions > 0);
+    let again = known.iter().any(|h| h.released && h.conflicts_with_all && h.same_content);
+    (told, known, again)
+}
+
+/// Whether a coin is change of nothing that is out; fee and size of the transaction with its parents, each once.
+pub fn package(world: &World) -> (bool, Option<u128>, u128) {
+    let (intent, parents) = (&world.case.intent, &world.case.facts.parents);
+    let strange = intent.slots.iter().any(|slot| !parents.iter().any(|p| p.slot == slot.id));
+    let spent = parents.iter().filter(|p| spends(intent, &p.slot));
+    let once: BTreeMap<_, _> = spent.map(|parent| (parent.id, parent)).collect();
+    let fee = sum(once.values().map(|p| p.fee.units()).chain([intent.fee.amount.units()]));
+    let vsize = once.values().fold(intent.fee.vsize, |all, p| all.saturating_add(p.vsize));
+    (strange, fee, u128::from(vsize))
 }

@@ -20,13 +20,9 @@ pub fn oracle(world: &World) -> BTreeSet<&'static str> {
         let hit = waited(world) <= deny.ends && holds(&deny.when, world, &mut said);
         said.push(("deny-rule", hit));
     }
-    let (client, wallet) = match intent.lane.as_str() {
-        "sweep" => ("watcher-1", "deposits"),
-        "withdraw" | "tidy" | "escape" => ("payout-desk", "hot"),
-        _ => ("", ""),
-    };
-    said.push(("unknown-lane", client.is_empty()));
-    if !client.is_empty() {
+    let known = granted(intent.lane.as_str());
+    said.push(("unknown-lane", known.is_none()));
+    if let Some((client, wallet)) = known {
         let (knobs, desk) = (&world.draft.knobs, intent.caller.as_str() == "payout-desk");
         said.extend([
             ("lane-caller", intent.caller.as_str() != client),
@@ -65,7 +61,7 @@ fn everywhere(world: &World) -> Said {
         said.push(("wrong-asset", transfer.asset.as_str() != regtest));
         index(world, transfer, &mut said);
     }
-    let wanted: BTreeSet<OrderRef> = intent.orders.iter().map(VerifiedOrder::reference).collect();
+    let wanted: BTreeSet<_> = intent.orders.iter().map(VerifiedOrder::reference).collect();
     for earlier in facts.uses.iter().filter(|earlier| !earlier.void) {
         let paid: BTreeSet<OrderRef> = earlier.orders.iter().cloned().collect();
         let leaves = intent.transfers.iter().any(is_external);
@@ -83,14 +79,10 @@ fn index(world: &World, transfer: &Transfer, said: &mut Said) {
     let mut known = world.case.facts.indexes.clone();
     known.retain(|i| i.wallet.as_str() == wallet && i.change == change);
     let [known] = known.as_slice() else { return said.push(("missing-evidence", true)) };
-    let window = i64::from(world.draft.knobs.index_window);
-    let room = |used: Option<u32>| used.map_or(-1, i64::from) + window;
-    let unproven = match known.proven_below {
-        Some(below) => index >= below,
-        None => wallet == "deposits" || wallet == "hot",
-    };
-    let furthest = room(known.last_used).min(room(known.used_a_day_ago));
-    said.extend([("index-window", i64::from(index) > furthest), ("index-unproven", unproven)]);
+    let own = wallet == "deposits" || wallet == "hot";
+    let unproven = known.proven_below.map_or(own, |below| index >= below);
+    let too_far = i64::from(index) > furthest(known, world.draft.knobs.index_window);
+    said.extend([("index-window", too_far), ("index-unproven", unproven)]);
 }
 
 fn frozen(world: &World, said: &mut Said) {
@@ -116,6 +108,8 @@ fn on_lane(world: &World, said: &mut Said) {
     let ordered = !intent.orders.is_empty();
     match intent.lane.as_str() {
         "withdraw" => on_withdraw(world, said),
+        "boost" if ordered => on_replacement(world, said),
+        "boost" => on_child(world, said),
         "tidy" => said.extend([
             ("consolidate-only", others(&is_change) || ordered),
             ("consolidate-fewer", intent.transfers.len() >= intent.slots.len()),
@@ -134,45 +128,69 @@ fn on_lane(world: &World, said: &mut Said) {
     }
 }
 
-fn on_withdraw(world: &World, said: &mut Said) {
-    let (knobs, intent, facts) = (&world.draft.knobs, &world.case.intent, &world.case.facts);
+/// Each order is paid once, as it says, by whom the policy has; nobody else is.
+fn as_ordered(world: &World, said: &mut Said) {
+    let (knobs, intent) = (&world.draft.knobs, &world.case.intent);
     said.push(("no-order", intent.orders.is_empty()));
-    for transfer in &intent.transfers {
-        said.push(("withdraw-cold", is_cold(transfer)));
-        if let Destination::External { order, .. } = &transfer.to {
-            let came = |paid: &OrderRef| intent.orders.iter().any(|o| o.reference() == *paid);
-            said.push(("output-unordered", !order.as_ref().is_some_and(came)));
-        }
-    }
+    said.push(("withdraw-cold", intent.transfers.iter().any(is_cold)));
+    let came = |t: &Transfer| intent.orders.iter().any(|o| pays_for(t, &o.reference()));
+    let unordered = intent.transfers.iter().any(|t| is_external(t) && !came(t));
+    said.push(("output-unordered", unordered));
     for wanted in &intent.orders {
-        let (order, id) = (wanted.order(), wanted.reference());
-        let shop = wanted.signer().as_str() == "shop";
-        let by = |t: &&Transfer| matches!(&t.to, Destination::External { order: Some(o), .. } if *o == id);
-        let payments: Vec<&Transfer> = intent.transfers.iter().filter(by).collect();
+        let (order, id, shop) = (wanted.order(), wanted.reference(), is_shops(wanted));
+        let payments: Vec<_> = intent.transfers.iter().filter(|t| pays_for(t, &id)).collect();
         let twins = intent.orders.iter().filter(|o| o.reference() == id).count() > 1;
         let exact = |p: &&Transfer| (p.amount, &p.asset) == (order.amount, &order.asset);
-        let mut known = facts.orders.clone();
-        known.retain(|history| history.order == id);
-        let told = known.len() == 1;
-        known.retain(|history| history.versions > 0);
-        let again = known.iter().any(|h| h.released && h.conflicts_with_all && h.same_content);
         said.extend([
             ("order-unpaid", payments.is_empty()),
             ("order-twice", payments.len() > 1 || twins),
             ("order-mismatch", !payments.iter().all(exact)),
-            ("order-signer", !shop || knobs.shop_seed != 7),
+            ("order-signer", shop && knobs.shop_seed != 7),
             ("order-key-expired", shop && is_over(world, knobs.key_ends)),
+        ]);
+    }
+}
+
+fn on_withdraw(world: &World, said: &mut Said) {
+    let (knobs, intent) = (&world.draft.knobs, &world.case.intent);
+    as_ordered(world, said);
+    for wanted in &intent.orders {
+        let (told, known, again) = history(world, wanted);
+        let ended = wanted.order().expires_unix < world.case.now;
+        said.extend([
+            ("order-signer", !is_shops(wanted)),
             ("missing-evidence", !told),
-            ("order-expired", order.expires_unix < world.case.now && !(told && again)),
+            ("order-expired", ended && !(told && again)),
             ("order-changed", known.iter().any(|history| !history.same_content)),
             ("order-paid", known.iter().any(|history| !history.conflicts_with_all)),
         ]);
     }
     let above = |sum: Option<u128>, cap: u128| sum.is_none_or(|sum| sum > cap);
     said.push(("per-transaction", above(sum(outputs(intent, is_external)), knobs.per_transaction)));
-    for one in by_script(intent).into_values() {
-        said.push(("per-destination", knobs.per_destination.is_some_and(|cap| above(one, cap))));
+    let each = |cap| by_script(intent).into_values().any(|one| above(one, cap));
+    said.push(("per-destination", knobs.per_destination.is_some_and(each)));
+}
+
+fn on_replacement(world: &World, said: &mut Said) {
+    as_ordered(world, said);
+    for wanted in &world.case.intent.orders {
+        let (told, _, out) = history(world, wanted);
+        said.push(("bump-nothing", !told || !out));
     }
+    let mut earlier = world.case.facts.uses.clone();
+    earlier.retain(|earlier| !earlier.void);
+    let least = earlier.iter().map(|earlier| earlier.fee).max();
+    said.push(("bump-coins", !earlier.iter().any(|earlier| earlier.covers)));
+    said.push(("bump-fee", least.is_none_or(|least| world.case.intent.fee.amount <= least)));
+}
+
+fn on_child(world: &World, said: &mut Said) {
+    let (to, (strange, fee, vsize)) = (&world.case.intent.transfers, package(world));
+    said.extend([
+        ("bump-nothing", strange || world.case.intent.slots.is_empty()),
+        ("bump-own", to.len() != 1 || !to.iter().all(is_change)),
+        ("bump-package", fee.is_none_or(|fee| fee > 12_000 || fee > 20 * vsize)),
+    ]);
 }
 
 fn of_money(world: &World, said: &mut Said) {
@@ -187,17 +205,12 @@ fn of_money(world: &World, said: &mut Said) {
     if sum(inputs(intent)).is_none() || sum(outputs(intent, |_| true)).is_none() {
         return;
     }
-    let leaves = sum(outputs(intent, is_external)).unwrap();
+    let leaves = sum(outputs(intent, is_external));
     for (cap, window) in knobs.limits.iter().filter(|_| lane == "withdraw") {
         let asked = (&of, &[][..], Measure::External, *window);
-        said.push(within(world, "external-limit", asked, Some(leaves), *cap));
+        said.push(within(world, "external-limit", asked, leaves, *cap));
     }
-    let moved = match lane {
-        "withdraw" => leaves,
-        "tidy" => sum(outputs(intent, |_| true)).unwrap(),
-        _ => sum(outputs(intent, is_cold)).unwrap(),
-    };
-    said.push(("fee-percent", !share(fee, moved, knobs.fee_millionths, false)));
+    said.push(("fee-percent", !share(fee, moved(intent), knobs.fee_millionths, false)));
 }
 
 fn limits(world: &World, said: &mut Said) {
@@ -230,16 +243,13 @@ fn requirements(world: &World, said: &mut Said) -> Vec<&'static str> {
         }
         let asked = facts.asked_unix.unwrap_or(u64::MAX);
         let over = |delay: u64| waited >= asked.saturating_add(delay);
-        let sure = facts.clock == Some(None) || require.hours.is_empty();
-        let open =
-            require.hours.is_empty() || require.hours.iter().any(|h| is_open(h, world.case.now));
-        let (list, books) = (facts.screening.as_ref(), facts.books.as_ref());
-        let (listed, balanced) = (list.map(|list| list.listed_unix), books.map(|b| b.at_unix));
+        let listed = facts.screening.as_ref().map(|list| list.listed_unix);
+        let balanced = facts.books.as_ref().map(|books| books.at_unix);
         waits.extend(require.delay.is_some_and(|delay| !over(delay)).then_some("delay"));
-        waits.extend((!sure || !open).then_some("hours"));
+        waits.extend(is_shut(&require.hours, world).then_some("hours"));
         waits.extend(is_old(world, listed, require.screened).then_some("screening"));
         waits.extend(is_old(world, balanced, require.books).then_some("books"));
-        let hits = list.is_some_and(|list| list.hits > 0);
+        let hits = facts.screening.as_ref().is_some_and(|list| list.hits > 0);
         said.push(("screening-hit", require.screened.is_some() && hits));
     }
     if world.case.intent.lane.as_str() == "escape" {
@@ -254,12 +264,7 @@ fn approvals(quorum: &Quorum, world: &World, said: &mut Said) -> Option<&'static
     let asked = |officer: &str| groups().any(|group| draft.is_in(officer, group));
     let rejected = facts.rejections.iter().flatten().any(|no| asked(no.officer.as_str()));
     said.extend([("missing-evidence", facts.rejections.is_none()), ("rejected", rejected)]);
-    let ordered = world.case.intent.orders.iter().any(|order| order.signer().as_str() == "shop");
-    let holder = draft.holder.filter(|_| ordered && draft.knobs.shop_seed == 7);
-    let valid = facts.approvals.iter().filter(|a| a.expires_unix >= world.case.now);
-    let by: BTreeSet<&str> = valid.map(|a| a.officer.as_str()).collect();
-    let counts = |o: &&str| Some(*o) != holder && draft.domain(o).is_some();
-    let by: Vec<&str> = by.into_iter().filter(counts).collect();
+    let by = approved(world);
     let met = quorum.ways.iter().any(|way| {
         let seats = way.iter().flat_map(|(count, groups)| vec![groups.as_slice(); *count]);
         seated(&seats.collect::<Vec<_>>(), &by, &[], quorum.per_domain, draft)

@@ -1,11 +1,12 @@
 //! Random requests under a random policy: sound ones with what a log might say, then up to three things done to them.
 
 use asset::{Amount, AssetId};
+use policy::evidence::Parent;
 use policy::evidence::{
     Answer, Approval, Booked, Books, EarlierUse, Freeze, FreezeScope, Listed, Listing, Measure,
     Objection, Screening,
 };
-use policy::intent::{Destination, Transfer};
+use policy::intent::{Destination, SlotId, Transfer};
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
 use policy::{Intent, Rules, VerifiedOrder};
 
@@ -86,14 +87,15 @@ impl Setting {
         self.facts(case, dice);
         if dice.maybe(2) {
             for _ in 0..=dice.below(3) {
-                let what = dice.below(40);
+                let what = dice.below(42);
                 self.turn(case, what, dice);
             }
         }
     }
 
     fn sound(&self, dice: &mut Dice) -> (Intent, Facts) {
-        let lane = dice.pick(&["sweep", "withdraw", "withdraw", "tidy", "escape"]);
+        let lane = dice.pick(&["sweep", "withdraw", "withdraw", "tidy", "escape", "boost"]);
+        let carries = lane == "boost" && dice.maybe(2);
         let last = dice.pick(&[None, Some(0), Some(7), Some(40)]);
         let index = last.map_or(0, |last| last + u32::try_from(dice.below(4)).unwrap());
         let (mut transfers, mut orders): (Vec<Transfer>, Vec<_>) = (vec![], vec![]);
@@ -102,7 +104,9 @@ impl Setting {
             let worth = dice.below(AMOUNTS.len());
             let units = AMOUNTS[worth];
             match lane {
-                "withdraw" => {
+                "boost" if carries && number > 0 => {}
+                "boost" if carries => transfers.push(change(index, units)),
+                "withdraw" | "boost" => {
                     let script = u8::try_from(dice.below(3)).unwrap();
                     transfers.push(pays(id, script, units));
                     orders.push(self.orders[worth][number].clone());
@@ -111,7 +115,7 @@ impl Setting {
                 _ => transfers.push(cold("cold", index, units)),
             }
         }
-        if lane != "escape" && dice.maybe(3) {
+        if lane != "escape" && !carries && dice.maybe(3) {
             transfers.push(change(index, 1 + dice.between(0, 50_000)));
         }
         let fee = dice.pick(&[0, 4_999, 5_000, 5_000, 5_000, 20_001]);
@@ -130,6 +134,17 @@ impl Setting {
             index.last_used = last;
             index.used_a_day_ago =
                 if dice.maybe(3) { last.and_then(|last| last.checked_sub(today)) } else { last };
+        }
+        if carries {
+            facts.parents = intent.slots.iter().map(|slot| parent_of(slot.id, dice)).collect();
+        } else if lane == "boost" {
+            let ids = &IDS[..intent.orders.len()];
+            let fee = Amount::from_units(dice.pick(&[4_998, 4_999, 5_000]));
+            let covers = !dice.maybe(12);
+            facts.uses = vec![EarlierUse { fee, covers, ..used_before(0, "withdraw", ids) }];
+            for history in &mut facts.orders {
+                (history.versions, history.released) = (1, !dice.maybe(12));
+            }
         }
         (intent, facts)
     }
@@ -206,7 +221,7 @@ impl Setting {
         match what {
             0 => intent.caller = ClientName::parse("watcher-1").unwrap(),
             1 => {
-                let lane = dice.pick(&["sweep", "withdraw", "tidy", "escape", "other"]);
+                let lane = dice.pick(&["sweep", "withdraw", "tidy", "escape", "boost", "other"]);
                 intent.lane = LaneName::parse(lane).unwrap();
             }
             2 => intent.wallet = wallet(dice.pick(&["deposits", "hot", "cold"])),
@@ -261,10 +276,17 @@ impl Setting {
                 facts.vetoes = dice.maybe(2).then(Vec::new);
             }
             37 => facts.clock = None,
+            40 => facts.parents.truncate(few),
+            41 => facts.parents.iter_mut().for_each(|p| (p.fee, p.vsize) = (amount, small.into())),
             38 => listings(&mut facts.listings, few),
             _ => facts.answers.iter_mut().for_each(|answer: &mut Answer| answer.others = amount),
         }
     }
+}
+
+fn parent_of(slot: SlotId, dice: &mut Dice) -> Parent {
+    let fee = Amount::from_units(dice.pick(&[1_000, 2_000, 3_000, 7_001]));
+    Parent { slot, id: [dice.pick(&[1, 2]); 32], fee, vsize: dice.pick(&[100, 150, 400]) }
 }
 
 fn wallet(name: &str) -> WalletName {

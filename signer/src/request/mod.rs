@@ -238,6 +238,12 @@ impl SigningRequest {
         &self.wallet
     }
 
+    /// Coins that came back to the wallet as change.
+    pub fn change_coins(&self) -> impl Iterator<Item = SlotId> {
+        let both = self.intent.slots.iter().zip(&self.inputs);
+        both.filter(|(_, input)| input.change).map(|(slot, _)| slot.id)
+    }
+
     /// The caller's name for it.
     #[must_use]
     pub fn key(&self) -> &IdempotencyKey {

@@ -119,7 +119,10 @@ fn uses(list: &[Signed], ask: &Ask, own: Option<usize>, now: u64) -> Vec<Earlier
                     signed.ask.orders.iter().map(|o| verified(*o).reference()).collect();
                 orders.sort();
                 let (slot, lane) = (slot(*coin), lane(signed.ask.lane));
-                uses.push(EarlierUse { slot, lane, orders, void: void(list, signed, now) });
+                let fee = Amount::from_units(signed.ask.fee.into());
+                let all = ask.coins.iter().all(|coin| signed.ask.coins.contains(coin));
+                let (covers, void) = (signed.released && all, void(list, signed, now));
+                uses.push(EarlierUse { slot, lane, orders, fee, covers, void });
             }
         }
     }

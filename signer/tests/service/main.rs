@@ -32,6 +32,7 @@ mod paying;
 mod orders;
 mod attesting;
 mod refusing;
+mod bumping;
 mod crowding;
 mod restarting;
 mod facts;

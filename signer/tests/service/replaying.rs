@@ -35,7 +35,7 @@ struct Closed {
 }
 
 /// What `officer` prints, and how it ends.
-fn officer(arguments: &[&str]) -> (String, Option<Differs>) {
+pub(crate) fn officer(arguments: &[&str]) -> (String, Option<Differs>) {
     let arguments = std::iter::once("officer").chain(arguments.iter().copied());
     let parsed = officer::cli::Officer::try_parse_from(arguments).unwrap();
     let mut out = Vec::new();

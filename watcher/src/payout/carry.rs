@@ -1,7 +1,9 @@
 //! Carries one payout forward from the state its row is in: plans a version, asks the signer, keeps the answer, sends it.
 //! It never asks for two versions at once, and never asks for anything else under the key of one.
 
-use bitcoin::{Psbt, Transaction};
+use std::collections::BTreeSet;
+
+use bitcoin::{OutPoint, Psbt, Transaction};
 use proto::SignHeader;
 use sha2::{Digest as _, Sha256};
 
@@ -73,9 +75,10 @@ async fn ask(
         Error::Broken(format!("the stored PSBT of payout {}: {error}", payout.id))
     })?;
     let parents = StoredParents::of(app.store.reader().clone(), &psbt.unsigned_tx);
+    let lane = lane(app, &psbt, others);
     let header = SignHeader {
-        idempotency_key: key(&app.config.withdraw_lane, &payout, &psbt.unsigned_tx),
-        lane: app.config.withdraw_lane.clone(),
+        idempotency_key: key(lane, &payout, &psbt.unsigned_tx),
+        lane: lane.clone(),
         wallet: payout.wallet.clone(),
         psbt: version.psbt.clone(),
         orders: vec![payout.signed.clone()],
@@ -93,6 +96,22 @@ async fn ask(
             Ok(Next::Failed)
         }
     }
+}
+
+/// The lane of bumps, if there is one, for what takes the place of one that is out and spends no other coins; what needs
+/// more coins is asked for like the first.
+fn lane<'a>(app: &'a Spender, psbt: &Psbt, others: &[&Version]) -> &'a String {
+    let coins = |psbt: &Psbt| -> BTreeSet<OutPoint> {
+        psbt.unsigned_tx.input.iter().map(|input| input.previous_output).collect()
+    };
+    let spent = coins(psbt);
+    let covers = |other: &&&Version| {
+        let known = Psbt::deserialize(&other.psbt);
+        other.state == VersionState::Signed && known.is_ok_and(|p| spent.is_subset(&coins(&p)))
+    };
+    let bump = app.config.bump_lane.as_ref();
+    let bump = bump.filter(|_| others.iter().any(|other| covers(&other)));
+    bump.unwrap_or(&app.config.withdraw_lane)
 }
 
 async fn keep(

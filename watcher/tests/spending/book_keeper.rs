@@ -58,6 +58,8 @@ pub struct Ledger {
     /// Why nothing of that is given out.
     withheld: Option<&'static str>,
     pub signed: Vec<Transaction>,
+    /// On which lanes.
+    pub lanes: Vec<String>,
     /// Keys from this index on are not proven yet, and since when `status` says so.
     pub proven: Option<u32>,
     pub proven_in_status: Option<u32>,
@@ -212,7 +214,7 @@ impl BookKeeper {
                 }
                 ledger.next_cold = ledger.next_cold.max(index + 1);
             }
-            "withdraw" => {
+            "withdraw" | "bump" => {
                 let [order] = &orders[..] else { return deny("no-order", "one order") };
                 let paid = psbt.unsigned_tx.output.iter().filter(|o| {
                     u128::from(o.value.to_sat()) == order.amount.units()
@@ -227,6 +229,7 @@ impl BookKeeper {
             }
             other => return deny("unknown-lane", other),
         }
+        ledger.lanes.push(header.lane.clone());
         for coin in &inputs {
             ledger.uses.entry(*coin).or_default().push(ids.clone());
         }

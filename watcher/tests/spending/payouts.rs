@@ -397,6 +397,7 @@ async fn a_payout_that_the_node_dropped_is_made_again_at_a_higher_fee() {
     world.fund(3, &[200_000]).await;
     let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
     let first = world.payout_in("o", "broadcast").await;
+    world.config.spend.bump_lane = Some("bump".into());
     world.relay_fee_rises("0.0001").await;
     world.estimates_rise().await;
     let second = world
@@ -408,6 +409,7 @@ async fn a_payout_that_the_node_dropped_is_made_again_at_a_higher_fee() {
     world.mine(DEPTH).await;
     assert_eq!(world.payout_in("o", "final").await.txid, second.txid);
     assert_eq!(world.balance(STRANGER).await, 120_000);
+    assert_eq!(world.signer.ledger.lock().unwrap().lanes, ["withdraw", "bump"]);
 }
 
 #[tokio::test]

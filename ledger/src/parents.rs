@@ -1,0 +1,55 @@
+//! Transactions that were given out not long ago, by their ids: what a child would have to pay for. It forgets those
+//! that no node keeps waiting any more.
+
+use std::collections::{HashMap, VecDeque};
+
+use asset::Amount;
+use bitcoin::Transaction;
+use bitcoin::hashes::Hash as _;
+use policy::evidence::Parent;
+use policy::intent::SlotId;
+
+/// Nodes forget what did not confirm after two weeks.
+const KEPT_SECONDS: u64 = 30 * 86_400;
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Parents {
+    given: HashMap<[u8; 32], Given>,
+    by_time: VecDeque<(u64, [u8; 32])>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    fee: Amount,
+    vsize: u64,
+    unix_s: u64,
+}
+
+impl Parents {
+    /// A transaction was given out, with all its signatures.
+    pub(super) fn add(&mut self, transaction: &Transaction, fee: Amount, unix_s: u64) {
+        let id = transaction.compute_txid().to_byte_array();
+        let vsize = u64::try_from(transaction.vsize()).unwrap_or(u64::MAX);
+        self.given.insert(id, Given { fee, vsize, unix_s });
+        self.by_time.push_back((unix_s, id));
+        while let Some((at, oldest)) = self.by_time.front().copied() {
+            if at.saturating_add(KEPT_SECONDS) >= unix_s {
+                break;
+            }
+            self.by_time.pop_front();
+            // Given out again since, it stays.
+            if self.given.get(&oldest).is_some_and(|given| given.unix_s == at) {
+                self.given.remove(&oldest);
+            }
+        }
+    }
+
+    /// The transaction whose output this coin is.
+    pub(super) fn of(&self, slot: SlotId, now_unix: u64) -> Option<Parent> {
+        let id: [u8; 32] = slot.0.get(..32)?.try_into().ok()?;
+        let given = self.given.get(&id)?;
+        let kept = given.unix_s.saturating_add(KEPT_SECONDS) >= now_unix;
+        kept.then_some(Parent { slot, id, fee: given.fee, vsize: given.vsize })
+    }
+}

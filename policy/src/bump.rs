@@ -1,0 +1,108 @@
+//! The bump lane: a payout that is out already is made again at a higher fee, or change of ours pays for a transaction of
+//! ours. It never pays anybody anew: what leaves was let out before, to the same people, to the unit.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+
+use asset::Amount;
+
+use crate::evidence::{Evidence, OrderHistory, Parent};
+use crate::intent::{Destination, Intent, SlotId};
+use crate::order::VerifiedOrder;
+use crate::reason::{RuleId, Trace};
+use crate::rules::{Lane, LaneKind, Rules};
+use crate::withdraw;
+
+/// Checks an intent on a bump lane; says nothing on any other.
+pub(crate) fn check(
+    intent: &Intent,
+    evidence: &Evidence,
+    rules: &Rules,
+    lane: &Lane,
+    now_unix: u64,
+    trace: &mut Trace,
+) {
+    let LaneKind::Bump { max_package, max_package_feerate } = &lane.kind else { return };
+    if !intent.orders.is_empty() {
+        return replacement(intent, evidence, rules, now_unix, trace);
+    }
+    child(intent, evidence, trace);
+    let (fee, vsize) = package(intent, evidence);
+    let within =
+        |fee: Amount| fee <= *max_package && max_package_feerate.allows(fee, vsize) == Some(true);
+    let text = match fee {
+        Some(fee) => format!(
+            "with its parents it pays {fee} for {vsize} vB, at most {max_package} and {max_package_feerate}"
+        ),
+        None => "with its parents it pays more than can be computed".into(),
+    };
+    trace.check(RuleId::BumpPackage, fee.is_some_and(within), text);
+}
+
+/// The same payouts once more: each is out already, every earlier version is made impossible by this one, and only our
+/// change gets less.
+fn replacement(
+    intent: &Intent,
+    evidence: &Evidence,
+    rules: &Rules,
+    now_unix: u64,
+    trace: &mut Trace,
+) {
+    withdraw::outputs(intent, trace);
+    withdraw::payments(intent, trace);
+    // Whichever lane let them out.
+    withdraw::signers(intent, rules, |_| true, now_unix, trace);
+    trace.each(RuleId::BumpNothing, "orders", &intent.orders, |order: &VerifiedOrder| {
+        let reference = order.reference();
+        let mut known = evidence.orders.iter().filter(|history| history.order == reference);
+        let is_out = |history: &OrderHistory| {
+            history.versions > 0
+                && history.released
+                && history.conflicts_with_all
+                && history.same_content
+        };
+        let out = matches!((known.next(), known.next()), (Some(one), None) if is_out(one));
+        let text = || {
+            let id = &order.order().id;
+            format!("no transaction for order \"{id}\" is out that this one stands for")
+        };
+        (!out).then(text)
+    });
+    let earlier = || evidence.uses.iter().filter(|earlier| !earlier.void);
+    // The same payments out of no other coins, at a higher fee: what is left for us is less, and nobody else gets any.
+    let covered = earlier().any(|earlier| earlier.covers);
+    let said = if covered { "spends" } else { "does not spend" };
+    let text = format!("a transaction that is out {said} every coin of this one");
+    trace.check(RuleId::BumpCoins, covered, text);
+    let (fee, most) = (intent.fee.amount, earlier().map(|earlier| earlier.fee).max());
+    let text = match most {
+        Some(most) => format!("the fee is {fee}, and {most} at most so far"),
+        None => format!("the fee is {fee}, and nothing was signed with these coins so far"),
+    };
+    trace.check(RuleId::BumpFee, most.is_some_and(|most| fee > most), text);
+}
+
+/// Change of ours that is out, and nowhere to go but back.
+fn child(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
+    let known: BTreeSet<&SlotId> = evidence.parents.iter().map(|parent| &parent.slot).collect();
+    let strange = intent.slots.iter().filter(|slot| !known.contains(&slot.id)).count();
+    let text = format!("{strange} coins are not change of a transaction that was given out lately");
+    trace.check(RuleId::BumpNothing, strange == 0 && !intent.slots.is_empty(), text);
+    let is_change = |to: &Destination| matches!(to, Destination::Change { .. });
+    let others = intent.transfers.iter().filter(|transfer| !is_change(&transfer.to)).count();
+    let text =
+        format!("{others} of {} outputs go elsewhere than to change", intent.transfers.len());
+    trace.check(RuleId::BumpOwn, others == 0 && intent.transfers.len() == 1, text);
+}
+
+/// What child and parents pay together, each parent once, and their size.
+fn package(intent: &Intent, evidence: &Evidence) -> (Option<Amount>, u64) {
+    let spent: BTreeSet<&SlotId> = intent.slots.iter().map(|slot| &slot.id).collect();
+    let parents = evidence.parents.iter().filter(|parent| spent.contains(&parent.slot));
+    let parents: BTreeMap<&[u8; 32], &Parent> =
+        parents.map(|parent| (&parent.id, parent)).collect();
+    let fees = parents.values().map(|parent| parent.fee);
+    let fee = Amount::sum(fees.chain([intent.fee.amount]));
+    let sizes = parents.values().map(|parent| parent.vsize);
+    (fee, sizes.fold(intent.fee.vsize, u64::saturating_add))
+}

@@ -103,7 +103,7 @@ pub(crate) struct Exit {
     /// Where to write the private descriptor (0600); never overwritten. Whoever reads it has the coins.
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
-    /// Where to write the signed transcript; never overwritten.
+    /// Where to write the signed transcript; never overwritten. Required on bitcoin.
     #[arg(long, value_name = "FILE")]
     pub(crate) transcript: Option<PathBuf>,
 }
@@ -229,7 +229,7 @@ pub(crate) struct Output {
     /// Where to write the watch-only descriptor; never overwritten.
     #[arg(long, value_name = "FILE")]
     pub(crate) descriptor_out: Option<PathBuf>,
-    /// Where to write the signed transcript of this run; never overwritten.
+    /// Where to write the signed transcript of this run; never overwritten. Required on bitcoin.
     #[arg(long, value_name = "FILE")]
     pub(crate) transcript: Option<PathBuf>,
     /// Working threads; all cores when not given.

@@ -56,8 +56,9 @@ impl HandedOver {
         Ok(Self(files))
     }
 
-    pub(crate) fn keep(self) -> Result<(), Error> {
-        self.0.into_iter().try_for_each(NewFile::keep)
+    /// The files, none of them kept yet.
+    pub(crate) fn files(self) -> Vec<NewFile> {
+        self.0
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Plan {
     pub out: PathBuf,
     /// Where the descriptor goes, if anywhere; must not exist.
     pub descriptor_out: Option<PathBuf>,
+    /// Where the signed transcript goes, if anywhere; must not exist.
+    pub transcript_out: Option<PathBuf>,
     /// Threads that derive and wrap.
     pub threads: usize,
 }
@@ -108,6 +110,7 @@ pub(crate) fn make(
     let out = NewFile::create(&plan.out)?;
     let descriptor_out = plan.descriptor_out.as_deref().map(NewFile::create).transpose()?;
     let kek_out = plan.kek_out.as_deref().map(NewFile::create_private).transpose()?;
+    let transcript_out = plan.transcript_out.as_deref().map(NewFile::create).transpose()?;
 
     let (account, shares) = account()?;
     let under_a_key = plan.kind.scheme == Scheme::AesKwp;
@@ -154,11 +157,13 @@ pub(crate) fn make(
         file.file().write_all(text.as_bytes()).map_err(|error| file.error(error))?;
         read_back_kek(file, &text)?;
     }
-    // Shares first: a bundle never stays without them.
-    shares.map_or(Ok(()), HandedOver::keep)?;
-    out.keep()?;
-    kek_out.map_or(Ok(()), NewFile::keep)?;
-    descriptor_out.map_or(Ok(()), NewFile::keep)?;
+    if let Some(file) = &transcript_out {
+        file.file().write_all(transcript.as_bytes()).map_err(|error| file.error(error))?;
+    }
+    // A bundle never stays without its shares, nor either without the transcript that says so.
+    let mut files = shares.map_or_else(Vec::new, HandedOver::files);
+    files.extend([Some(out), kek_out, descriptor_out, transcript_out].into_iter().flatten());
+    NewFile::keep_all(files)?;
     Ok(Made { header, digest, transcript })
 }
 

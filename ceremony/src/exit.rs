@@ -18,14 +18,20 @@ use crate::restore::drill;
 use crate::transcript::Transcript;
 
 /// Proves that the account is that of `descriptor`, and writes the descriptor to `out` with the account's private key
-/// in place of its public one. Gives the transcript.
+/// in place of its public one; what was done goes to `transcript_out`, if anywhere.
 ///
 /// # Errors
 /// [`Error::OtherAccount`], [`Error::Exists`], [`Error::File`]; then no file is left behind.
-pub fn exit(account: &Account, descriptor: &str, out: &Path) -> Result<String, Error> {
+pub fn exit(
+    account: &Account,
+    descriptor: &str,
+    out: &Path,
+    transcript_out: Option<&Path>,
+) -> Result<(), Error> {
     let proven = drill(account, descriptor)?;
     let private = private(account, &proven.descriptor)?;
     let file = NewFile::create_private(out)?;
+    let transcript_out = transcript_out.map(NewFile::create).transpose()?;
     let written = file.file().write_all(private.as_bytes());
     written.and_then(|()| file.file().write_all(b"\n")).map_err(|error| file.error(error))?;
     let mut transcript = Transcript::of("exit");
@@ -33,8 +39,10 @@ pub fn exit(account: &Account, descriptor: &str, out: &Path) -> Result<String, E
     transcript.note("descriptor", &proven.descriptor);
     transcript.note("written", "the account's private descriptor: whoever reads it has the coins");
     let transcript = transcript.sign(account)?;
-    file.keep()?;
-    Ok(transcript)
+    if let Some(file) = &transcript_out {
+        file.file().write_all(transcript.as_bytes()).map_err(|error| file.error(error))?;
+    }
+    NewFile::keep_all([Some(file), transcript_out].into_iter().flatten().collect())
 }
 
 /// Whatever the descriptor's script is: the same text with the other key. A cosigner's key expression has no checksum.

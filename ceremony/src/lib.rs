@@ -112,6 +112,11 @@ pub enum Error {
     /// Not what resealing is.
     #[error("this is no resealing: {0}")]
     NotAReseal(&'static str),
+    /// Real money without a word on where it came from.
+    #[error(
+        "refused: on bitcoin mainnet what is made leaves a signed transcript; say with --transcript where it goes"
+    )]
+    NoTranscript,
     /// A transcript that says what nobody signed.
     #[error(
         "this is no transcript of a ceremony as its account signed it: it was altered, or is another file"

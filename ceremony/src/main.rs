@@ -55,14 +55,13 @@ fn main() -> ExitCode {
 }
 
 fn run_create(arguments: &Create) -> anyhow::Result<()> {
-    let transcript = arguments.output.transcript.as_deref();
     if arguments.shares.is_empty() {
         if arguments.place.network == Network::Bitcoin {
             bail!(ceremony::Error::Mainnet);
         }
         let plan =
             plan(arguments.tier.scheme()?, &arguments.place, &arguments.range, &arguments.output)?;
-        wrap(&plan, transcript, |each| create(&plan, each))?;
+        wrap(&plan, |each| create(&plan, each))?;
         writeln!(
             io::stdout(),
             "\nThe seed is gone, on purpose: no --shares of it were asked for. The children live in this bundle and can\n\
@@ -86,7 +85,7 @@ fn run_create(arguments: &Create) -> anyhow::Result<()> {
         }
         HandedOver::to_files(shares, &arguments.share_out)
     };
-    wrap(&plan, transcript, |each| create_with_shares(&plan, backup, hand_over, each))?;
+    wrap(&plan, |each| create_with_shares(&plan, backup, hand_over, each))?;
     let out = &mut io::stdout().lock();
     for file in &arguments.share_out {
         writeln!(out, "share         {}", file.display())?;
@@ -146,17 +145,15 @@ fn run_drill(arguments: &Drill) -> anyhow::Result<()> {
 }
 
 fn run_restore(arguments: &Restore) -> anyhow::Result<()> {
-    let transcript = arguments.output.transcript.as_deref();
     let expected = read_text(&arguments.descriptor)?;
     let plan =
         plan(arguments.tier.scheme()?, &arguments.place, &arguments.range, &arguments.output)?;
     let account = restored(&arguments.shares, &arguments.place)?;
     drill(&account, &expected)?;
-    wrap(&plan, transcript, |each| rebuild(&plan, account, each))
+    wrap(&plan, |each| rebuild(&plan, account, each))
 }
 
 fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
-    let transcript = arguments.output.transcript.as_deref();
     let before = verified(&arguments.bundle)?;
     if !other_token {
         require_extendable(before.header())?;
@@ -175,7 +172,7 @@ fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
     let fits = if other_token { require_reseal } else { require_extension };
     fits(&plan, before.header())?;
     let account = restored(&arguments.shares, &place)?;
-    wrap(&plan, transcript, |each| {
+    wrap(&plan, |each| {
         if other_token {
             reseal(&plan, &before, account, each)
         } else {
@@ -196,6 +193,7 @@ fn restored(shares: &Shares, place: &Place) -> anyhow::Result<Account> {
 
 fn plan(scheme: Keeping, place: &Place, range: &Range, output: &Output) -> anyhow::Result<Plan> {
     let (external, change) = counts(scheme, range)?;
+    require_transcript(place.network, output.transcript.as_deref())?;
     let wrapping = compared(&output.wrapping_key, output.fingerprint.as_deref(), scheme)?;
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(Plan {
@@ -208,6 +206,7 @@ fn plan(scheme: Keeping, place: &Place, range: &Range, output: &Output) -> anyho
         kek_out: output.kek_out.clone(),
         out: output.out.clone(),
         descriptor_out: output.descriptor_out.clone(),
+        transcript_out: output.transcript.clone(),
         threads: output.threads.unwrap_or_else(cores),
     })
 }
@@ -229,12 +228,10 @@ fn counts(scheme: Keeping, range: &Range) -> Result<(u32, u32), ceremony::Error>
 /// Makes a bundle behind a bar and says what it holds.
 fn wrap(
     plan: &Plan,
-    transcript: Option<&Path>,
     make: impl FnOnce(&mut dyn FnMut()) -> Result<Made, ceremony::Error>,
 ) -> anyhow::Result<()> {
     let total = u64::from(plan.external).saturating_add(u64::from(plan.change));
     let (bar, began) = (bar(total, "wrapping"), Instant::now());
-    absent(transcript)?;
     let made = make(&mut || bar.inc(1))?;
     bar.finish_and_clear();
 
@@ -251,7 +248,15 @@ fn wrap(
         }
         writeln!(out, "              (`signer kek import` asks for it)")?;
     }
-    keep(transcript, &made.transcript)
+    written(plan.transcript_out.as_deref())
+}
+
+/// Who makes something for real money says how, and signs it.
+fn require_transcript(network: Network, transcript: Option<&Path>) -> Result<(), ceremony::Error> {
+    match transcript {
+        None if network == Network::Bitcoin => Err(ceremony::Error::NoTranscript),
+        _ => Ok(()),
+    }
 }
 
 /// Stops before the work when the transcript's place is taken.
@@ -265,6 +270,12 @@ fn absent(transcript: Option<&Path>) -> anyhow::Result<()> {
 fn keep(transcript: Option<&Path>, text: &str) -> anyhow::Result<()> {
     if let Some(path) = transcript {
         transcript::write(path, text)?;
+    }
+    written(transcript)
+}
+
+fn written(transcript: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(path) = transcript {
         writeln!(io::stdout(), "transcript    {}", path.display())?;
     }
     Ok(())
@@ -327,14 +338,15 @@ fn run_inspect(arguments: &Inspect) -> anyhow::Result<()> {
 
 fn run_exit(arguments: &Exit) -> anyhow::Result<()> {
     let transcript = arguments.transcript.as_deref();
+    require_transcript(arguments.place.network, transcript)?;
     absent(transcript)?;
     let expected = read_text(&arguments.descriptor)?;
     let account = restored(&arguments.shares, &arguments.place)?;
-    let text = exit(&account, &expected, &arguments.out)?;
+    exit(&account, &expected, &arguments.out, transcript)?;
     writeln!(
         io::stdout(),
         "written       {}\n\nWhoever reads that file has the coins. Import it (docs/exit.md), move them, destroy it.",
         arguments.out.display()
     )?;
-    keep(transcript, &text)
+    written(transcript)
 }

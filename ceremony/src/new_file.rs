@@ -43,16 +43,25 @@ impl NewFile {
     }
 
     /// Makes the file and its name durable.
-    pub(crate) fn keep(mut self) -> Result<(), Error> {
+    pub(crate) fn keep(self) -> Result<(), Error> {
+        Self::keep_all(vec![self])
+    }
+
+    /// The same for all files of a run, or for none.
+    pub(crate) fn keep_all(mut files: Vec<Self>) -> Result<(), Error> {
+        files.iter().try_for_each(Self::sync)?;
+        files.iter_mut().for_each(|file| file.kept = true);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), Error> {
         self.file.sync_all().map_err(|error| self.error(error))?;
         let parent = match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
         let synced = File::open(parent).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| file_error(parent, error))?;
-        self.kept = true;
-        Ok(())
+        synced.map_err(|error| file_error(parent, error))
     }
 }
 

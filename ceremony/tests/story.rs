@@ -60,6 +60,7 @@ fn plan(out: &Path, external: u32, change: u32, threads: usize) -> Plan {
         kek_out: None,
         out,
         descriptor_out,
+        transcript_out: None,
         threads,
     }
 }

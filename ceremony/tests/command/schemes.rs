@@ -83,7 +83,8 @@ fn rsa_aes_is_refused_on_the_main_network() {
     let account = "--network bitcoin --wallet-account 0 --external 3 --change 2";
     let shares = "--shares 2of2 --share-out s1 --share-out s2";
     for scheme in ["rsa-aes-sha1", "rsa-aes-sha256"] {
-        let said = room.refused(&format!("create {account} --scheme {scheme} --out b {shares} @0"));
+        let make = format!("create {account} --scheme {scheme} --out b --transcript t {shares} @0");
+        let said = room.refused(&make);
         assert!(said.contains("no signer reads") && said.contains(scheme), "{said}");
         assert!(!room.path("b").exists() && !room.path("s1").exists());
     }

@@ -148,9 +148,22 @@ fn every_run_leaves_a_signed_transcript() {
         fs::write(room.path("altered"), text.replacen("what", "When", 1)).unwrap();
         assert!(room.refused("transcript altered").contains("altered"));
     }
-    let taken = format!("reseal --bundle w.bundle --out x @1 {pair} --transcript t4");
-    assert!(room.refused(&taken).contains("never overwritten"));
-    assert!(!room.path("x").exists());
+    // One that cannot be written leaves nothing of its run.
+    let shares = "--shares 2of2 --share-out n1 --share-out n2";
+    for line in [
+        format!("create {PLACE} --external 2 --change 1 --out x --descriptor-out d @0 {shares}"),
+        format!("extend --bundle w.bundle --external 3 --out x @0 {pair}"),
+        format!("reseal --bundle w.bundle --out x @1 {pair}"),
+        format!(
+            "restore {PLACE} --external 4 --change 1 --descriptor w.descriptor --out x @0 {pair}"
+        ),
+        format!("exit {PLACE} --descriptor w.descriptor --out x {pair}"),
+    ] {
+        let taken = room.refused(&format!("{line} --transcript t4"));
+        assert!(taken.contains("never overwritten"), "{line}: {taken}");
+        let missing = room.refused(&format!("{line} --transcript missing/t"));
+        assert!(missing.contains("missing/t: No such file"), "{line}: {missing}");
+    }
 }
 
 #[test]
@@ -225,7 +238,8 @@ fn groups_a_passphrase_and_dice_on_mainnet() {
          --shares 1of1 --shares 2of2 --group-threshold 2 --passphrase-file pass \
          --share-out a1 --share-out b1 --share-out b2 --dice dice --entropy bytes"
     );
-    room.ok(&make);
+    assert!(room.refused(&make).contains("--transcript"));
+    room.ok(&format!("{make} --transcript t1"));
     let drill = format!("drill {place} --descriptor w.descriptor --share b2 --share a1 --share b1");
     let shown = room.ok(&format!("{drill} --passphrase-file pass"));
     assert!(shown.contains("bc1q") && shown.contains("84'/0'/0'") | shown.contains("84h/0h/0h"));
@@ -234,10 +248,21 @@ fn groups_a_passphrase_and_dice_on_mainnet() {
     let restore = format!(
         "restore {place} --external 3 --change 1 --descriptor w.descriptor --out r.bundle @1"
     );
-    let groups = "--share a1 --share b1 --share b2";
-    room.ok(&format!("{restore} {groups} --passphrase-file pass"));
+    let groups = "--share a1 --share b1 --share b2 --passphrase-file pass";
+    for line in [
+        restore.clone(),
+        format!("exit {place} --descriptor w.descriptor --out p"),
+        "extend --bundle w.bundle --external 4 --out e @0".to_owned(),
+        "reseal --bundle w.bundle --out e @1".to_owned(),
+    ] {
+        let said = room.refused(&format!("{line} {groups}"));
+        assert!(said.contains("say with --transcript"), "{line}: {said}");
+    }
+    room.ok(&format!("{restore} {groups} --transcript t2"));
     opens(&room, "r.bundle", &tokens()[1]);
     assert_eq!(room.header("r.bundle").descriptor(), room.header("w.bundle").descriptor());
+    let restore = restore.replace("r.bundle", "x");
+    let groups = groups.replace("--passphrase-file pass", "--transcript t3");
     assert!(room.refused(&format!("{restore} {groups}")).contains("do not give this account"));
 
     // Without the passphrase the shares give another account, and the drill tells.

@@ -39,6 +39,7 @@ fn made(folder: &Path, pem: &str, script: Script) -> (PathBuf, String) {
         kek_out: None,
         out: out.clone(),
         descriptor_out: None,
+        transcript_out: None,
         threads: 1,
     };
     let made = create(&plan, || ()).unwrap();

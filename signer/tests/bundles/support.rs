@@ -143,6 +143,7 @@ fn plan(
         wrapping,
         out,
         descriptor_out,
+        transcript_out: None,
         threads,
         kek_out: None,
     }

@@ -75,6 +75,7 @@ impl Foundation {
                 kek_out: None,
                 out: out.clone(),
                 descriptor_out: None,
+                transcript_out: None,
                 threads: 2,
             };
             let backup = Backup {

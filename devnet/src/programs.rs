@@ -38,11 +38,22 @@ impl Programs {
     /// Has cargo build these examples too, beside the programs in `examples`; without cargo they must be there.
     pub fn with_examples(self, names: &[&str]) -> Result<Self> {
         if let Some(cargo) = env::var_os("CARGO") {
-            let examples: Vec<String> =
-                names.iter().map(|name| format!("--example={name}")).collect();
-            build(Path::new(&cargo), &self.dir, &examples).map_err(anyhow::Error::msg)?;
+            let mut wanted = vec!["--workspace".to_owned()];
+            wanted.extend(names.iter().map(|name| format!("--example={name}")));
+            build(Path::new(&cargo), &self.dir, &wanted).map_err(anyhow::Error::msg)?;
         }
         Ok(self)
+    }
+
+    /// The module that passes every call on to SoftHSM and fails as told; built first under cargo.
+    pub fn faulty_module(&self) -> Result<PathBuf> {
+        if let Some(cargo) = env::var_os("CARGO") {
+            let wanted = ["--package=faulty-hsm".to_owned()];
+            build(Path::new(&cargo), &self.dir, &wanted).map_err(anyhow::Error::msg)?;
+        }
+        let module = self.dir.join("libfaulty_hsm.so");
+        ensure!(module.is_file(), "{} is missing: build the package faulty-hsm", module.display());
+        Ok(module)
     }
 
     /// A command that runs one of them.
@@ -70,16 +81,17 @@ impl Programs {
 /// Builds all programs, once in this process; what is fresh costs a second.
 fn built_by(cargo: &Path, dir: &Path) -> Result<()> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build(cargo, dir, &["--bins".to_owned()]));
+    let built =
+        BUILT.get_or_init(|| build(cargo, dir, &["--workspace", "--bins"].map(str::to_owned)));
     built.clone().map_err(anyhow::Error::msg)
 }
 
-/// Builds these targets of the workspace, into the same place.
-fn build(cargo: &Path, dir: &Path, targets: &[String]) -> Result<(), String> {
+/// Builds what is wanted of the workspace, into the same place.
+fn build(cargo: &Path, dir: &Path, wanted: &[String]) -> Result<(), String> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--workspace", "--manifest-path"]).arg(manifest);
-    command.args(targets);
+    command.args(["build", "--quiet", "--manifest-path"]).arg(manifest);
+    command.args(wanted);
     if dir.file_name().is_some_and(|name| name == "release") {
         command.arg("--release");
     }

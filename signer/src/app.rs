@@ -182,7 +182,7 @@ impl From<LogError> for Refusal {
 impl From<TokenError> for Refusal {
     fn from(error: TokenError) -> Self {
         let reason = match &error {
-            TokenError::PinLatched(_) => Reason::PinLatched,
+            TokenError::PinLatched(_) | TokenError::PinWrong(_) => Reason::PinLatched,
             TokenError::Distrusted(_) => Reason::TokenDistrusted,
             TokenError::Busy { .. } => Reason::Busy,
             TokenError::PermitMismatch

@@ -10,8 +10,9 @@
 //! 5. the log says so;
 //! 6. `PIN_FILE.new` replaces `PIN_FILE`, and the latch is cleared.
 //!
-//! Cut off after 3, `signer set-pin --finish` tries `PIN_FILE.new` once: taken, it goes on with 6 and then 5; refused, the
-//! change had not happened and `PIN_FILE` is right. It never says that a PIN was changed where no change was begun.
+//! Cut off after 3, `signer set-pin --finish` tries `PIN_FILE.new` once, with the latch set all the while: taken, it goes on
+//! with 6 and then 5; called wrong by the token, the change had not happened and `PIN_FILE` is right. Where the token says
+//! anything else, both files stay. It never says that a PIN was changed where no change was begun.
 
 use std::fs;
 use std::io::Write;
@@ -27,6 +28,7 @@ use crate::ledger::Ledger;
 use crate::log::{Clock, Log, Step};
 use crate::start;
 use crate::token::{Latch, Line, NewPin, TokenConfig, TokenError, sync_dir};
+use crate::told;
 
 /// Which token, and where the new PIN comes from.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,8 @@ pub struct Asked {
     pub new_pin_file: Option<PathBuf>,
     /// Finish a change that was interrupted.
     pub finish: bool,
+    /// Also when the token says that one more wrong PIN locks it.
+    pub last_try: bool,
     /// Files with officers' statements, where the policy in force asks for them.
     pub statements: Vec<PathBuf>,
 }
@@ -116,7 +120,11 @@ pub async fn set_pin(
     let latch = Latch::in_dir(&own_dir);
     if asked.finish {
         let file = pin_file.context("no PIN file")?;
-        let Some(serial) = finish_change(&latch, &changing, &file)? else {
+        if asked.last_try {
+            let said = "signer set-pin --finish --last-try";
+            told::Told::in_dir(&config.state_dir).add("PIN latch", said)?;
+        }
+        let Some(serial) = finish_change(&latch, &changing, &file, asked.last_try)? else {
             writeln!(out, "the change had not happened: {} is as it was", file.display())?;
             return Ok(());
         };
@@ -230,31 +238,49 @@ async fn write(log: &Log<Ledger>, event: Event) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The serial number of the token if that has the new PIN; then the files say so as well.
+/// The serial number of the token if that has the new PIN; then the files say so as well. Nothing but the token's own word
+/// on the new PIN says that it has the old one: a token that is locked, or that nobody asked, may have either.
 fn finish_change(
     latch: &Latch,
     changing: &TokenConfig,
     file: &Path,
+    last_try: bool,
 ) -> anyhow::Result<Option<String>> {
-    latch.clear(false)?;
-    match Line::open(changing, latch, false) {
+    // Also where somebody cleared it: a start would try the other PIN.
+    latch.hold(UNDER_WAY)?;
+    match Line::open_latched(changing, last_try) {
         Ok(line) => {
             replace(latch, Some(file))?;
             let serial = line.info().serial.clone();
             line.close();
             Ok(Some(serial))
         }
-        Err(TokenError::PinLatched(_)) => {
+        Err(TokenError::PinWrong(_)) => {
             fs::remove_file(beside(file))?;
             sync_dir(file)?;
             latch.clear(false)?;
             Ok(None)
         }
-        Err(error) => {
-            latch.hold(UNDER_WAY)?;
-            Err(error.into())
-        }
+        Err(TokenError::PinLatched(said)) => bail!(untold(&said, file)),
+        Err(error) => Err(anyhow::Error::new(error).context(format!(
+            "it is not known whether the token has the new PIN, which is still in {}: run `signer set-pin --finish` again",
+            beside(file).display()
+        ))),
     }
+}
+
+/// What to do where the token does not say whether it has the new PIN.
+fn untold(said: &str, file: &Path) -> String {
+    // What comes after that is advice for a start, which would try the old PIN.
+    let said = said.split(';').next().unwrap_or(said);
+    let (old, new) = (file.display(), beside(file));
+    format!(
+        "{said}. It is not known which PIN the token has: the new one is still in {}, the other one in {old}, and no start \
+         tries either. Where one try is left, `signer set-pin --finish --last-try` spends it on the new one (`signer pin \
+         clear --last-try` would let a start spend it on the other). Where the PIN is locked, have the token's security \
+         officer set it with the vendor's tool; to what is in {old}, and remove the other file, then `signer pin clear`",
+        new.display()
+    )
 }
 
 fn replace(latch: &Latch, pin_file: Option<&Path>) -> anyhow::Result<()> {

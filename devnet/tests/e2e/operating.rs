@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use devnet::Stack;
 use devnet::programs::Programs;
@@ -50,7 +51,8 @@ async fn the_doctor_sees_what_is_wrong_and_a_change_of_the_pin_survives_being_cu
     stack.start_signer().await.unwrap();
     stack.signer.stop().unwrap();
     let log = dump(&stack);
-    assert!(log.contains("PIN changed"), "{log}");
+    assert!(log.matches("PIN changed").count() >= 3, "{log}");
+    assert!(log.contains("PIN latch, by signer set-pin --finish --last-try"), "{log}");
     let root = confine::process::is_root();
     assert_eq!(log.contains("root, by allow_root = true"), root, "{log}");
     assert!(!log.contains(NEW_PIN));
@@ -122,28 +124,183 @@ fn change_the_pin(stack: &Stack) {
     assert!(!new.exists());
 }
 
-/// As a power cut would leave it: before and after the token changed its PIN.
+/// A configuration of the stack's signer whose token fails as the rules in a folder say.
+struct Failing<'a> {
+    stack: &'a Stack,
+    config: PathBuf,
+    folder: PathBuf,
+}
+
+impl<'a> Failing<'a> {
+    fn new(stack: &'a Stack) -> Self {
+        let (config, folder) = (stack.dir().join("failing.toml"), stack.dir().join("failing"));
+        fs::create_dir(&folder).unwrap();
+        let module = Programs::find().unwrap().faulty_module().unwrap();
+        let (mut text, mut real) = (String::new(), String::new());
+        for line in fs::read_to_string(stack.signer.config()).unwrap().lines() {
+            if let Some(softhsm) = line.strip_prefix("module = ") {
+                softhsm.clone_into(&mut real);
+                text += &format!("module = {module:?}\n");
+            } else if let Some(env) = line.strip_prefix("env = {") {
+                text +=
+                    &format!("env = {{ FAULTY_MODULE = {real}, FAULTY_DIR = {folder:?}, {env}\n");
+            } else {
+                text += &format!("{line}\n");
+            }
+        }
+        fs::write(&config, text).unwrap();
+        Self { stack, config, folder }
+    }
+
+    fn rule(&self, text: &str) {
+        let aside = self.folder.join("rules-next");
+        fs::write(&aside, text).unwrap();
+        fs::rename(aside, self.folder.join("rules")).unwrap();
+    }
+
+    fn noted(&self, file: &str, line: &str) -> usize {
+        let noted = fs::read_to_string(self.folder.join(file)).unwrap_or_default();
+        noted.lines().filter(|noted| *noted == line).count()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Programs::find().unwrap().command("signer");
+        command.arg("--config").arg(&self.config).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (i32, String) {
+        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
+        let said = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (status.code().unwrap(), said)
+    }
+
+    /// Begins a command, lets it come to where the module writes that a rule was followed, and goes on once it did.
+    fn begin(&self, arguments: &[&str], call: &str, rule: &str) -> Child {
+        let fault = format!("{call} {rule}");
+        let before = self.noted("faults", &fault);
+        self.rule(&format!("{call} always {rule}\n"));
+        let said = self.folder.join("said");
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap());
+        let mut child = command.spawn().unwrap();
+        self.until(&format!("{fault}: {said:?}"), || {
+            assert!(child.try_wait().unwrap().is_none(), "{}", fs::read_to_string(&said).unwrap());
+            self.noted("faults", &fault) > before
+        });
+        child
+    }
+
+    /// The power fails: first the signer goes, and then its workers, or those go on and end by themselves.
+    fn cut(&self, mut signer: Child, workers_too: bool) {
+        signer.kill().unwrap();
+        signer.wait().unwrap();
+        if workers_too {
+            for pid in self.workers() {
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+            }
+        }
+        self.until("the workers to be gone", || self.workers().is_empty());
+        self.rule("");
+    }
+
+    /// Starters and workers of this stack.
+    fn workers(&self) -> Vec<i32> {
+        let whose = self.stack.dir().to_str().unwrap();
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let ours = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            let program = line.split('\0').next().unwrap_or_default();
+            program.ends_with("/token-worker") && line.contains(whose)
+        };
+        ids.filter(ours).collect()
+    }
+
+    fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < Duration::from_secs(120), "waited for {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The signer and its workers are killed while the token changes its PIN, and after it did; then the change is finished,
+/// in spite of a token that says nothing of the new PIN at first.
 fn cut_off(stack: &Stack) {
+    let failing = Failing::new(stack);
     let (file, new) = (pin_file(stack), stack.dir().join("token/user.pin.new"));
     let latch = stack.dir().join("signer/state/pin-refused");
-    for (in_file, beside, happened) in
-        [("the old one", NEW_PIN, true), (NEW_PIN, "never set", false)]
-    {
-        write_pin(&file, in_file);
-        write_pin(&new, beside);
-        fs::write(&latch, "a change of the PIN was not finished: run `signer set-pin --finish`")
-            .unwrap();
-        let (code, said) = signer(stack, &["doctor"]);
-        assert!(code == 2 && said.contains("set-pin --finish"), "{code}: {said}");
-        let given = stack.dir().join("given");
-        let (code, said) = signer(stack, &["set-pin", "--new-pin-file", given.to_str().unwrap()]);
-        assert!(code != 0 && said.contains("--finish"), "{said}");
-        let (code, said) = signer(stack, &["set-pin", "--finish"]);
-        assert_eq!(code, 0, "{said}");
-        assert_eq!(said.contains("had not happened"), !happened, "{said}");
-        assert_eq!(fs::read_to_string(&file).unwrap(), NEW_PIN);
+    let given = stack.dir().join("given");
+    let (set, finish) =
+        (["set-pin", "--new-pin-file", given.to_str().unwrap()], ["set-pin", "--finish"]);
+    let begin = |pin: &str, millis: u32| {
+        write_pin(&given, pin);
+        failing.begin(&set, "C_SetPIN", &format!("delay={millis}"))
+    };
+    let left = |old: &str, next: &str| {
+        assert_eq!(fs::read_to_string(&file).unwrap(), old);
+        assert_eq!(fs::read_to_string(&new).unwrap(), next);
+        assert!(fs::read_to_string(&latch).unwrap().contains("set-pin --finish"));
+    };
+    let whole = |pin: &str| {
+        assert_eq!(fs::read_to_string(&file).unwrap(), pin);
         assert!(!new.exists() && !latch.exists());
+    };
+
+    // Before the token did anything.
+    failing.cut(begin("never set", 120_000), true);
+    left(NEW_PIN, "never set");
+    let (code, said) = signer(stack, &["doctor"]);
+    assert!(code == 2 && said.contains("set-pin --finish"), "{code}: {said}");
+    let (code, said) = signer(stack, &set);
+    assert!(code != 0 && said.contains("--finish"), "{said}");
+    let (code, said) = failing.run(&finish);
+    assert!(code == 0 && said.contains("had not happened"), "{code}: {said}");
+    whole(NEW_PIN);
+
+    // The signer is gone, and the token goes on. A token that says nothing of the new PIN lets nobody delete it.
+    failing.cut(begin("the third", 4_000), false);
+    left(NEW_PIN, "the third");
+    let logins = failing.noted("calls", "C_Login");
+    for (rule, tried) in [
+        ("C_GetTokenInfo always flags=count-low,final-try", 0),
+        ("C_GetTokenInfo always flags=locked", 0),
+        ("C_Login always CKR_PIN_LOCKED", 1),
+        ("C_Login always CKR_PIN_EXPIRED", 2),
+        ("C_Login always CKR_PIN_LEN_RANGE", 3),
+        ("C_Login always CKR_DEVICE_ERROR", 4),
+    ] {
+        failing.rule(rule);
+        let (code, said) = failing.run(&finish);
+        assert!(code == 1 && said.contains("user.pin.new"), "{rule}: {code}: {said}");
+        assert!(said.contains("not known"), "{rule}: {said}");
+        assert_eq!(failing.noted("calls", "C_Login") - logins, tried, "{rule}");
+        left(NEW_PIN, "the third");
     }
+    // Killed while it tries, also when somebody cleared the latch before: no start tries the other one.
+    let (code, said) = signer(stack, &["pin", "clear"]);
+    assert_eq!(code, 0, "{said}");
+    failing.cut(failing.begin(&finish, "C_Login", "delay=120000"), true);
+    left(NEW_PIN, "the third");
+    // The right PIN takes the flags away.
+    failing.rule("C_GetTokenInfo once flags=count-low,final-try until=C_Login");
+    let (code, said) = failing.run(&["set-pin", "--finish", "--last-try"]);
+    assert!(code == 0 && said.contains("the token has the new PIN"), "{code}: {said}");
+    whole("the third");
+
+    // The token did it, and the log was about to say so.
+    let child = begin(NEW_PIN, 4_000);
+    failing.rule("C_Sign always delay=120000\n");
+    let signing = || failing.noted("faults", "C_Sign delay=120000") > 0;
+    failing.until("the log's checkpoint", signing);
+    failing.cut(child, true);
+    left("the third", NEW_PIN);
+    let (code, said) = failing.run(&finish);
+    assert!(code == 0 && said.contains("the token has the new PIN"), "{code}: {said}");
+    whole(NEW_PIN);
     let (code, said) = signer(stack, &["doctor"]);
     assert_eq!(code, 1, "{said}");
 }

@@ -14,6 +14,11 @@ pub enum TokenError {
         "the token's PIN is not tried again: {0}; put the right PIN into the PIN file, then run `signer pin clear`"
     )]
     PinLatched(String),
+    /// The same, and it was the token's own word on a PIN that it was sent: it has another.
+    #[error(
+        "the token's PIN is not tried again: {0}; put the right PIN into the PIN file, then run `signer pin clear`"
+    )]
+    PinWrong(String),
     /// The token signed wrongly once and is asked for nothing more.
     #[error(
         "the token is not trusted any more: {0}; find out why before anything else, then run `signer token clear` and restart the signer"
@@ -83,7 +88,8 @@ impl TokenError {
 impl From<Fault> for TokenError {
     fn from(fault: Fault) -> Self {
         match fault.code {
-            FaultCode::PinIncorrect | FaultCode::PinLocked => Self::PinLatched(fault.text),
+            FaultCode::PinIncorrect => Self::PinWrong(fault.text),
+            FaultCode::PinLocked | FaultCode::PinUnfit => Self::PinLatched(fault.text),
             FaultCode::KeyMissing | FaultCode::KeyAmbiguous | FaultCode::KeyUnsafe => {
                 Self::Keys(fault.text)
             }

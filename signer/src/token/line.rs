@@ -10,7 +10,7 @@ use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
 use token_wire::{
     Answered, Binding, BindingProofs, Examination, FaultCode, FrameError, ImportOpening, Kek,
-    KekImport, Keys, RawSignature, Reply, Request, Schemes, TokenInfo, WrappedBy,
+    KekImport, Keys, PinState, RawSignature, Reply, Request, Schemes, TokenInfo, WrappedBy,
 };
 
 use super::config::{Source, TokenConfig};
@@ -44,6 +44,18 @@ impl Line {
         let mut line = Self::connect(config, write)?;
         line.log_in_now(config, latch)?;
         Ok(line)
+    }
+
+    /// Starts a worker and tries its PIN once while the latch stays shut, so that nobody tries another whatever cuts
+    /// this off. For a person's command alone; even where the token would lock the PIN only with `last_try`.
+    pub(crate) fn open_latched(config: &TokenConfig, last_try: bool) -> Result<Self, TokenError> {
+        let mut line = Self::connect(config, false)?;
+        line.pin_state(last_try)?;
+        line.announce_pin()?;
+        match line.receive(line.start_time)? {
+            Reply::LoggedIn => Ok(line),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Starts a worker that is not logged in: good for looking at the token, and for nothing else.
@@ -297,30 +309,17 @@ impl Line {
         latch: &Latch,
         pin_file: Option<&std::path::Path>,
     ) -> Result<(), TokenError> {
-        let question = Request::Pin { last_try: latch.last_try_allowed()? };
-        let state = match self.ask(&question, self.start_time)? {
-            Reply::Pin(state) => state,
-            other => return Err(unexpected(&other)),
-        };
+        let state = self.pin_state(latch.last_try_allowed()?)?;
         let attempt = latch.begin(pin_file, state.wrong_before)?;
-        let said = self
-            .send(&Request::Login, self.start_time)
-            .and_then(|()| self.receive(self.start_time));
-        match said {
-            Ok(Reply::SendingPin) => {}
-            // Whatever happened, the token has not seen the PIN.
-            Ok(Reply::Fault(fault)) if fault.code.refuses_pin() => {
-                attempt.refused(&fault.text)?;
-                return Err(fault.into());
+        // Whatever happens here, the token has not seen the PIN.
+        if let Err(error) = self.announce_pin() {
+            match &error {
+                TokenError::PinLatched(text) | TokenError::PinWrong(text) => {
+                    attempt.refused(text)?;
+                }
+                _ => attempt.not_sent()?,
             }
-            Ok(other) => {
-                attempt.not_sent()?;
-                return Err(unexpected(&other));
-            }
-            Err(error) => {
-                attempt.not_sent()?;
-                return Err(error);
-            }
+            return Err(error);
         }
         // From here on a broken line leaves the attempt's note on disk: nobody knows whether the token counted it.
         match self.receive(self.start_time)? {
@@ -330,6 +329,22 @@ impl Line {
                 Err(fault.into())
             }
             // The PIN was sent, and may have been counted: the note stays.
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What the token says about its PIN.
+    fn pin_state(&mut self, last_try: bool) -> Result<PinState, TokenError> {
+        match self.ask(&Request::Pin { last_try }, self.start_time)? {
+            Reply::Pin(state) => Ok(state),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the worker log in, and comes back the moment before it sends the PIN.
+    fn announce_pin(&mut self) -> Result<(), TokenError> {
+        match self.ask(&Request::Login, self.start_time)? {
+            Reply::SendingPin => Ok(()),
             other => Err(unexpected(&other)),
         }
     }

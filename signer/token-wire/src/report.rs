@@ -125,9 +125,9 @@ pub enum FaultCode {
     TokenAmbiguous,
     /// The PIN file is missing, unreadable by us, readable by others, or empty. The token was not asked.
     PinFile,
-    /// The token said the PIN is wrong.
+    /// The token was sent the PIN and said that it is not the right one.
     PinIncorrect,
-    /// The token says the PIN is locked, or one more wrong try would lock it (then it was not asked).
+    /// The token says the PIN is locked or expired, or one more wrong try would lock it (then it was not asked).
     PinLocked,
     /// A key is not there.
     KeyMissing,
@@ -139,12 +139,14 @@ pub enum FaultCode {
     Token,
     /// The token does not take the new PIN; the old one holds.
     NewPin,
+    /// The token says that what it was sent cannot be a PIN, which does not tell whether it is another's.
+    PinUnfit,
 }
 
 impl FaultCode {
     /// Whether the PIN itself was refused, so that no other login may be tried with it.
     #[must_use]
     pub fn refuses_pin(self) -> bool {
-        matches!(self, Self::PinIncorrect | Self::PinLocked)
+        matches!(self, Self::PinIncorrect | Self::PinLocked | Self::PinUnfit)
     }
 }

@@ -73,10 +73,13 @@ impl Token {
         self.used = keep.then_some(pin);
         match login {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
-            Err(Error::Pkcs11(
-                RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
-                _,
-            )) => Err(Fault::new(FaultCode::PinIncorrect, "the token says that the PIN is wrong")),
+            Err(Error::Pkcs11(RvError::PinIncorrect, _)) => {
+                Err(Fault::new(FaultCode::PinIncorrect, "the token says that the PIN is wrong"))
+            }
+            Err(Error::Pkcs11(error @ (RvError::PinInvalid | RvError::PinLenRange), _)) => {
+                let text = format!("the token says that this cannot be its PIN ({error:?})");
+                Err(Fault::new(FaultCode::PinUnfit, text))
+            }
             Err(Error::Pkcs11(RvError::PinLocked | RvError::PinExpired, _)) => Err(Fault::new(
                 FaultCode::PinLocked,
                 "the token says that the PIN is locked or expired",

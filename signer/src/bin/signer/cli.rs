@@ -121,6 +121,9 @@ pub(crate) enum Command {
         /// Finish a change that was interrupted: find out whether the token has the new PIN (this may cost one try).
         #[arg(long)]
         finish: bool,
+        /// Also when the token says that one more wrong PIN locks it: the last try is for the new PIN.
+        #[arg(long, requires = "finish")]
+        last_try: bool,
         /// A file with an officer's statement, where the policy in force asks for them; once for each.
         #[arg(long = "statement", value_name = "FILE")]
         statements: Vec<PathBuf>,

@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     // What starts workers comes first: once this process is confined it starts nothing any more.
     let mut changing = None;
-    if let Command::SetPin { token, old_pin_file, new_pin_file, finish, statements } =
+    if let Command::SetPin { token, old_pin_file, new_pin_file, finish, last_try, statements } =
         &arguments.command
     {
         let asked = set_pin::Asked {
@@ -58,6 +58,7 @@ fn main() -> anyhow::Result<ExitCode> {
             old_pin_file: old_pin_file.clone(),
             new_pin_file: new_pin_file.clone(),
             finish: *finish,
+            last_try: *last_try,
             statements: statements.clone(),
         };
         let told = set_pin::prepare(&config, &asked)?;

@@ -214,7 +214,7 @@ async fn nothing_at_the_login_but_the_tokens_word_on_the_pin_trips_the_latch() {
         let logins = test.calls("C_Login");
         test.fault(&format!("C_Login always {word}\n"));
         for _ in 0..3 {
-            assert!(matches!(test.refusal().await, TokenError::PinLatched(_)), "{word}");
+            assert!(super::pin::is_latched(&test.refusal().await), "{word}");
         }
         assert_eq!(test.calls("C_Login") - logins, 1, "{word}");
         crate::init::clear_pin(&test.state(), false, &mut Vec::new()).unwrap();

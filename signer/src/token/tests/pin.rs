@@ -8,8 +8,9 @@ fn cleared(test: &TestToken) -> String {
     String::from_utf8(said).unwrap()
 }
 
-fn is_latched(error: &TokenError) -> bool {
-    matches!(error, TokenError::PinLatched(_)) && error.to_string().contains("signer pin clear")
+pub(super) fn is_latched(error: &TokenError) -> bool {
+    matches!(error, TokenError::PinLatched(_) | TokenError::PinWrong(_))
+        && error.to_string().contains("signer pin clear")
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Every kind of script through the real signer on a real token: a sweep and a payout of each are mined, and random
-//! transactions over all kinds are what the node's mempool would take, one by one. `COFFERDAM_RANDOM_TRANSACTIONS` says how many.
+//! transactions over all kinds are what the node's mempool would take, one by one, and their PSBTs say to the node what they
+//! say to the signer. `COFFERDAM_RANDOM_TRANSACTIONS` says how many.
 
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
@@ -19,6 +20,7 @@ use rand::seq::SliceRandom as _;
 use rand::{Rng, SeedableRng as _};
 use signer::request::psbt::Version;
 
+use crate::cross::Reader;
 use crate::world::{Ask, CHILDREN, Held, World};
 
 /// Random transactions in a normal run.
@@ -31,13 +33,10 @@ const LEAST_OUTPUT: u64 = 600;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_takes_sweeps_payouts_and_random_transactions_of_every_kind() {
-    let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(rand::random);
-    let count = std::env::var("COFFERDAM_RANDOM_TRANSACTIONS").ok();
-    let count = count.map_or(FEW, |count| count.parse().unwrap());
-    println!("random transactions: seed {seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
+    let count = counted();
+    let mut rng = seeded("random transactions");
     let mut world = World::open().await;
+    let mut reader = Reader::new(&world.policy());
     world.fund(&mut rng).await;
     one_of_each(&world, &mut rng).await;
 
@@ -46,14 +45,31 @@ async fn the_node_takes_sweeps_payouts_and_random_transactions_of_every_kind() {
     while number < count {
         world.fund(&mut rng).await;
         let upto = count.min(number + ROUND);
-        random(&world, &mut rng, number..upto, &mut made).await;
+        random(&world, &mut rng, number..upto, &mut made, &mut reader).await;
         number = upto;
     }
     let seconds = begun.elapsed().as_secs_f64();
     println!("random transactions: {count} in {seconds:.1} s, {made:?}");
     assert_eq!(made.values().sum::<usize>(), count);
+    let [compared, fees] = reader.compared;
+    println!("random transactions: {compared} PSBTs as bitcoind reads them, {fees} fees");
+    assert!(compared >= 2 * count && fees >= count, "{compared}, {fees}");
     assert!(count < FEW || made.len() == 2 * world.wallets.len(), "{made:?}");
     world.close();
+}
+
+/// How many random transactions are asked for.
+pub(crate) fn counted() -> usize {
+    let count = std::env::var("COFFERDAM_RANDOM_TRANSACTIONS").ok();
+    count.map_or(FEW, |count| count.parse().unwrap())
+}
+
+/// By the seed that is asked for, or one of its own, which it says.
+pub(crate) fn seeded(what: &str) -> StdRng {
+    let seed = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(rand::random);
+    println!("{what}: seed {seed}");
+    StdRng::seed_from_u64(seed)
 }
 
 /// A sweep and a payout of every kind, mined, with inputs of the form that their kind has.
@@ -64,7 +80,7 @@ async fn one_of_each(world: &World, rng: &mut StdRng) {
         let sweep = maker.sweep(format!("one.{}", held.name), &held.coins[..3]);
         let payout = maker.payout(format!("pay.{}", held.name), &held.coins[3..5], None);
         for ask in [sweep, payout] {
-            let transaction = world.sign(held.name, &ask).await.unwrap();
+            let (transaction, _) = world.sign(held.name, &ask).await.unwrap();
             accepted(world, held, &ask, &transaction).await;
             for input in &transaction.input {
                 let (script, items) = (input.script_sig.len(), input.witness.len());
@@ -90,6 +106,7 @@ async fn random(
     rng: &mut StdRng,
     numbers: std::ops::Range<usize>,
     made: &mut BTreeMap<String, usize>,
+    reader: &mut Reader,
 ) {
     let tip = world.node.height().await.unwrap();
     let mut fresh: Vec<Vec<Coin>> =
@@ -117,10 +134,15 @@ async fn random(
                 maker.sweep(key, &coins)
             }
         };
-        let transaction = world.sign(held.name, &ask).await.unwrap_or_else(|refusal| {
+        let fee = reader.asked(&world.node, held.name, &ask).await;
+        let (transaction, shared) = world.sign(held.name, &ask).await.unwrap_or_else(|refusal| {
             panic!("{number}, {}: {refusal}\n{:?}", held.name, ask.psbt.unsigned_tx)
         });
         accepted(world, held, &ask, &transaction).await;
+        if let Some(shared) = shared {
+            reader.read(&world.node, &shared, fee).await;
+        }
+        reader.finished(&world.node, &ask, &transaction).await;
         *made.entry(format!("{} {}", held.name, ask.lane)).or_default() += 1;
         if ask.lane == "withdraw" && rng.gen_bool(0.4) {
             again = Some((at, ask));

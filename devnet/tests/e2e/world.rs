@@ -128,13 +128,24 @@ impl World {
         }
     }
 
-    /// Has one host sign, or both where both must. The error is a refusal's message.
-    pub(crate) async fn sign(&self, wallet: &str, ask: &Ask) -> Result<Transaction, String> {
+    /// The policy of the first host, which has every wallet.
+    pub(crate) fn policy(&self) -> String {
+        std::fs::read_to_string(self.hosts[0].dir().join("signer").join("policy.toml")).unwrap()
+    }
+
+    /// Has one host sign, or both where both must; with the transaction comes what one gave for the other. The error is a
+    /// refusal's message.
+    pub(crate) async fn sign(
+        &self,
+        wallet: &str,
+        ask: &Ask,
+    ) -> Result<(Transaction, Option<Vec<u8>>), String> {
         let mut psbt = psbt::write(&ask.psbt, ask.version)?;
         let mut turns = [0, 1];
         if ask.turned && wallet == "p2wsh" {
             turns.reverse();
         }
+        let mut shared = None;
         for turn in turns {
             let header = SignHeader {
                 idempotency_key: ask.key.clone(),
@@ -146,8 +157,11 @@ impl World {
             let request = forge::stream(header, &ask.coins);
             let reply = self.hosts[turn].sign(&mut self.clients[turn].clone(), request).await;
             match reply.map_err(|status| status.message().to_owned())? {
-                Reply::Complete(transaction) => return Ok(transaction),
-                Reply::Shared(partly) => psbt = partly,
+                Reply::Complete(transaction) => return Ok((transaction, shared)),
+                Reply::Shared(partly) => {
+                    psbt.clone_from(&partly);
+                    shared = Some(partly);
+                }
             }
         }
         Err("two of two did not complete it".to_owned())

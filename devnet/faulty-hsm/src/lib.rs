@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `rules` | what goes wrong (see `rules`); read again whenever it changed |
 //! | `calls` | written here: a line for each call |
-//! | `keys` | private keys in hex, one a line, that the test knows: for the rule `one-nonce` |
+//! | `keys` | private keys in hex, one a line, that the test knows: for the rules `one-nonce` and `bias` |
 //! | `operations` | written here: a line for each use of a key that the real module did, `C_Sign 1 LABEL` |
 //! | `faults` | written here: a line for each fault, `C_Sign CKR_DEVICE_ERROR` |
 //!

@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::nonce;
+use crate::nonce::{self, Rig};
 use crate::rules::{Fault, Rule, Rules, When};
 
 /// What is left to do for the function itself.
@@ -57,7 +57,7 @@ pub(crate) fn next(call: &str) -> Step {
         Fault::CrashAfter
         | Fault::Flip
         | Fault::Replay
-        | Fault::OneNonce
+        | Fault::Nonce(_)
         | Fault::Flags(_)
         | Fault::Lie(_) => return Step::Damage(fault),
     }
@@ -96,10 +96,10 @@ pub(crate) fn replay(signature: &mut [u8]) {
     }
 }
 
-/// Signs the digest again with the one nonce.
-pub(crate) fn repeat_nonce(digest: &[u8], signature: &mut [u8]) {
+/// Signs the digest again with a bad nonce.
+pub(crate) fn spoil_nonce(digest: &[u8], signature: &mut [u8], rig: Rig) {
     let dir = with(|plan| plan.dir.clone());
-    nonce::repeat(&dir, digest, signature);
+    nonce::spoil(&dir, digest, signature, rig);
 }
 
 unsafe extern "C" {

@@ -14,9 +14,11 @@
 //!
 //! More of what can go wrong: `delay=MS`, `hang`, `stop` (SIGSTOP, then go on), `crash` (SIGSEGV), `abort`, `exit`,
 //! `crash-after` (the token did it, nobody hears of it), `replay` (the last signature once more),
-//! `one-nonce` (by the keys of the file `keys`, the same nonce each time), a number (`0x32`) for any other code.
+//! `one-nonce` (by the keys of the file `keys`, the same nonce each time), `bias` (by those keys, nonces whose first byte
+//! is zero), a number (`0x32`) for any other code.
 
 use crate::codes;
+use crate::nonce::Rig;
 
 /// Everything a file says.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -74,8 +76,8 @@ pub(crate) enum Fault {
     Flip,
     /// The signature of the call before.
     Replay,
-    /// A right signature with the nonce of all others.
-    OneNonce,
+    /// A right signature with a bad nonce.
+    Nonce(Rig),
     /// These flags of the token are set as well.
     Flags(u64),
     /// This attribute's first byte is turned around.
@@ -150,7 +152,8 @@ fn parse_what(word: &str) -> Option<Fault> {
         "exit" => Fault::Exit,
         "flip" => Fault::Flip,
         "replay" => Fault::Replay,
-        "one-nonce" => Fault::OneNonce,
+        "one-nonce" => Fault::Nonce(Rig::One),
+        "bias" => Fault::Nonce(Rig::Bias),
         _ => return parse_number(word),
     };
     Some(plain)

@@ -177,10 +177,11 @@ unsafe extern "C" fn sign(
                 signature.iter_mut().skip(40).take(1).for_each(|byte| *byte ^= 1)
             }
             Step::Damage(Fault::Replay) => plan::replay(signature),
-            Step::Damage(Fault::OneNonce) => {
+            Step::Damage(Fault::Nonce(rig)) => {
                 let length = usize::try_from(data_len).unwrap_or(0);
                 // SAFETY: the caller gave so many bytes to sign, and the real module has just read them.
-                plan::repeat_nonce(unsafe { std::slice::from_raw_parts(data, length) }, signature);
+                let digest = unsafe { std::slice::from_raw_parts(data, length) };
+                plan::spoil_nonce(digest, signature, rig);
             }
             _ => plan::keep(signature),
         }

@@ -1,5 +1,5 @@
 //! Nonces of SoftHSM's signatures, recovered with children that the test knows, look uniform; those of rigged signers,
-//! through the same detector and at the same number, do not.
+//! through the same detector and at the same number, do not. One of them is a whole module, asked by a worker.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,13 +15,14 @@ mod support;
 #[path = "support/bias.rs"]
 mod bias;
 
+use std::fs;
 use std::thread;
 
 use bias::{Nonces, nonce, sign_with};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use secp256k1::SecretKey;
-use support::{TestToken, Worker, verifies, wrap};
+use support::{TestToken, Worker, faulty_module, verifies, wrap};
 use token_wire::{
     Batch, Binding, Job, JobOutcome, Keys, RawSignature, Reply, Request, Schemes, WrappedBy,
 };
@@ -47,23 +48,65 @@ fn the_tokens_nonces_are_uniform() {
     let half = signatures().div_ceil(2);
     let signed: Vec<Signed> = thread::scope(|scope| {
         // One login after the other: SoftHSM empties a file of the token's while it logs in.
-        let both = [0, 1].map(|_| bound(&token, &keys));
-        let both = both.map(|worker| scope.spawn(|| sign(worker, &keys, half)));
+        let both = [0, 1].map(|_| bound(token.worker(), &keys));
+        let both = both.map(|worker| scope.spawn(|| sign(worker, &keys, &children(32), half)));
         both.into_iter().flat_map(|one| one.join().unwrap()).collect()
     });
-    for Signed { secret, digest, raw } in &signed {
-        assert!(verifies(*raw, *digest, &secret.public_key(secp256k1::SECP256K1)));
-    }
-    let recovered = |one: &Signed| nonce(one.raw, one.digest, &one.secret);
-    let nonces = Nonces::of(signed.iter().map(recovered));
+    let nonces = recovered(&signed);
     // Raw: a token that normalised would hide the sign of its nonces.
     let high = signed.iter().filter(|one| one.raw.s[0] >= 0x80).count() * 100 / signed.len();
     println!("SoftHSM, {}; {high}% high S", nonces.summary());
     assert_eq!(nonces.findings(), Vec::<String>::new());
 }
 
-fn bound(token: &TestToken, keys: &Keys) -> Worker {
-    let mut worker = token.worker();
+/// Of signatures that all verify.
+fn recovered(signed: &[Signed]) -> Nonces {
+    for Signed { secret, digest, raw } in signed {
+        assert!(verifies(*raw, *digest, &secret.public_key(secp256k1::SECP256K1)));
+    }
+    Nonces::of(signed.iter().map(|one| nonce(one.raw, one.digest, &one.secret)))
+}
+
+/// Of a module that is rigged, a fifth of the number shows it many times over.
+#[test]
+fn a_rigged_module_is_found_out_through_its_worker() {
+    let token = TestToken::new();
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    let (children, count) = (children(4), signatures().div_ceil(5));
+    let folder = token.dir.path().join("faulty");
+    fs::create_dir(&folder).unwrap();
+    let line = |child: &SecretKey| format!("{}\n", child.display_secret());
+    fs::write(folder.join("keys"), children.iter().map(line).collect::<String>()).unwrap();
+    let env = [("FAULTY_MODULE", token.module.as_str()), ("FAULTY_DIR", folder.to_str().unwrap())];
+    let module = faulty_module();
+    let start = || {
+        let (module, pin) = (module.to_str().unwrap(), token.pin_file());
+        let worker = Worker::start(module, &token.config(), "cofferdam-dev", &pin, &env);
+        sign(bound(worker, &keys), &keys, &children, count)
+    };
+    // The same module with nothing to do wrong passes every signature on.
+    let honest = recovered(&start());
+    println!("module without a rule, {}", honest.summary());
+    assert_eq!(honest.findings(), Vec::<String>::new());
+    fs::write(folder.join("rules"), "C_Sign always bias\n").unwrap();
+    let rigged = recovered(&start());
+    println!("rigged module, {}", rigged.summary());
+    let (found, faults) = (rigged.findings(), fs::read_to_string(folder.join("faults")).unwrap());
+    assert!(found.iter().any(|text| text.starts_with("top 8 bits")), "{found:?}");
+    for bit in 0..8 {
+        assert!(found.iter().any(|text| text.starts_with(&format!("bit {bit}:"))), "{found:?}");
+    }
+    assert_eq!(found.len(), 9, "and of nothing else: {found:?}");
+    assert!(faults.lines().filter(|line| *line == "C_Sign bias").count() >= count);
+}
+
+fn children(count: usize) -> Vec<SecretKey> {
+    let mut random = rand::thread_rng();
+    (0..count).map(|_| SecretKey::new(&mut random)).collect()
+}
+
+fn bound(mut worker: Worker, keys: &Keys) -> Worker {
     worker.open(false);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
     let binding = Binding { keys: keys.clone(), schemes: Schemes::default(), challenge: [8; 32] };
@@ -71,12 +114,9 @@ fn bound(token: &TestToken, keys: &Keys) -> Worker {
     worker
 }
 
-fn sign(mut worker: Worker, keys: &Keys, count: usize) -> Vec<Signed> {
+fn sign(mut worker: Worker, keys: &Keys, children: &[SecretKey], count: usize) -> Vec<Signed> {
     let mut random = rand::thread_rng();
-    let children: Vec<_> = (0..32)
-        .map(|_| SecretKey::new(&mut random))
-        .map(|secret| (secret, wrap(keys, &secret)))
-        .collect();
+    let children: Vec<_> = children.iter().map(|secret| (*secret, wrap(keys, secret))).collect();
     let mut signed = Vec::new();
     for id in 0.. {
         let missing = count - signed.len();

@@ -409,7 +409,7 @@ const DENIED: &[Vector] = &[
         },
         &[R::OrderSigner],
     ),
-    ("a child of a stranger's", || carry(|c| drop(c.facts.parents.pop())), &[R::BumpNothing]),
+    ("a child of a stranger's", || carry(|c| c.facts.parents.truncate(1)), &[R::BumpNothing]),
     (
         "a child that pays somebody",
         || carry(|c| c.intent.transfers[0] = foreign(9, 995_000)),

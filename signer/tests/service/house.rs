@@ -299,13 +299,13 @@ impl House {
     pub(crate) async fn denied(&self, status: &Status, rules: &[&str]) {
         assert_eq!(said(status), (Code::PermissionDenied, vec!["policy-denied".to_owned()]));
         let refusal = proto::Refusal::decode(status.details()).unwrap();
-        let denials = self.entries(0).await.into_iter().filter_map(|entry| match entry.event {
+        let mut denials = self.entries(0).await.into_iter().filter_map(|entry| match entry.event {
             Event::Denied { request, reasons, .. } if request[..] == refusal.request_id[..] => {
                 Some(reasons)
             }
             _ => None,
         });
-        let reasons = denials.last().unwrap();
+        let reasons = denials.next_back().unwrap();
         let codes: Vec<&str> = reasons.iter().map(|reason| reason.code.as_str()).collect();
         assert_eq!(codes, rules);
         for reason in &reasons {

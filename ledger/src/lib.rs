@@ -143,6 +143,14 @@ impl Ledger {
         self.spends.prepare(questions);
     }
 
+    /// How much of a rolling limit is used now, whoever asks next.
+    #[must_use]
+    pub fn used(&self, question: &Question, now_unix: u64) -> Amount {
+        let answers = self.spends.answers(std::slice::from_ref(question), None, now_unix);
+        // What nobody can tell is as good as used up.
+        answers.first().map_or(Amount::MAX, |answer| answer.others)
+    }
+
     /// What was given out so far, as the question asks, whenever it was.
     #[must_use]
     pub fn paid(&self, question: &Question) -> Amount {

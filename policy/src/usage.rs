@@ -1,6 +1,7 @@
 //! How much of every limit is used, and what is left of it: for people who ask why. It never decides, and knows only what
 //! the evidence says.
 
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -8,7 +9,8 @@ use alloc::vec::Vec;
 use asset::Amount;
 
 use crate::asked::Asked;
-use crate::evidence::{Evidence, Measure};
+use crate::conditions::{By, Limit};
+use crate::evidence::{Evidence, Measure, Question, Total};
 use crate::intent::Intent;
 use crate::matching::{Case, Known};
 use crate::reason::{RuleId, Trace};
@@ -75,6 +77,72 @@ pub fn usage(intent: &Intent, evidence: &Evidence, rules: &Rules, now_unix: u64)
         }
     }
     all
+}
+
+/// One rolling limit or budget in force, whoever asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// Which rule holds it.
+    pub rule: RuleId,
+    /// The policy's name for it: a limit's own, a lane's otherwise.
+    pub name: String,
+    /// How far back, in seconds.
+    pub window_seconds: u64,
+    /// The most.
+    pub most: Amount,
+    /// The totals that it holds for: one for each lane, client, wallet or order key that the policy names. None for a limit by
+    /// destination: nobody can list those.
+    pub totals: Vec<Question>,
+}
+
+/// Every rolling limit and budget in force, for people who watch how full each is.
+#[must_use]
+pub fn windows(rules: &Rules, now_unix: u64) -> Vec<Window> {
+    let mut all = Vec::new();
+    for lane in rules.lanes() {
+        let budgets = lane.fee_budget.iter().map(|cap| (RuleId::FeeBudget, Measure::Fees, cap));
+        let limits =
+            lane.limits().iter().map(|cap| (RuleId::ExternalLimit, Measure::External, cap));
+        for (rule, measure, cap) in budgets.chain(limits) {
+            let (name, totals) =
+                (format!("lane {}", lane.name), [lane.asked(measure, cap).question()].into());
+            let (window_seconds, most) = (cap.window_seconds, cap.sum);
+            all.push(Window { rule, name, window_seconds, most, totals });
+        }
+    }
+    let ended = |limit: &&Limit| limit.expires_unix.is_some_and(|end| end < now_unix);
+    for limit in rules.limits().iter().filter(|limit| !ended(limit)) {
+        let sum = limit.sum.map(|sum| (RuleId::LimitSum, Measure::Leaving, sum));
+        let count = limit.count.map(|count| Amount::from_units(count.into()));
+        let count = count.map(|count| (RuleId::LimitCount, Measure::Count, count));
+        for (rule, measure, most) in sum.into_iter().chain(count) {
+            let (name, window_seconds) = (limit.name.to_string(), limit.window.seconds);
+            let totals = totals(limit, measure, rules);
+            all.push(Window { rule, name, window_seconds, most, totals });
+        }
+    }
+    all
+}
+
+fn totals(limit: &Limit, measure: Measure, rules: &Rules) -> Vec<Question> {
+    let about = |lane: &&Lane| limit.lanes.is_empty() || limit.lanes.contains(&lane.name);
+    let lanes = || rules.lanes().iter().filter(about);
+    let of: BTreeSet<Total> = match limit.window.by {
+        By::Orderer => {
+            rules.order_keys().iter().map(|key| Total::Orderer(key.public_key)).collect()
+        }
+        By::Client => lanes().flat_map(|lane| &lane.clients).cloned().map(Total::Client).collect(),
+        By::Wallet => lanes().flat_map(|lane| &lane.wallets).cloned().map(Total::Wallet).collect(),
+        By::Lane => lanes().map(|lane| Total::Lane(lane.name.clone())).collect(),
+        By::Destination => BTreeSet::new(),
+        By::Asset => [Total::Asset(rules.network().asset_id())].into(),
+        By::Global => [Total::Everything].into(),
+    };
+    let lanes = &limit.lanes;
+    let window_seconds = limit.window.seconds;
+    of.into_iter()
+        .map(|of| Question { of, lanes: lanes.clone(), measure, window_seconds })
+        .collect()
 }
 
 fn of_lane(lane: &Lane, case: &Case<'_>, all: &mut Vec<Usage>) {

@@ -30,6 +30,8 @@ pub struct App {
     pub rules: Rules,
     /// When a proposed policy may take the place of `rules`, Unix seconds.
     pub next_policy_unix: Option<u64>,
+    /// Whether that one is a recovery: proposed by those who are there for when keys are lost.
+    pub recovery: bool,
     /// The policy's wallets, with their records.
     pub wallets: Arc<Wallets>,
     /// Which wallets share a key.

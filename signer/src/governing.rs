@@ -21,6 +21,15 @@ pub struct InForce {
     pub rules: Rules,
     /// When a proposed one may take its place, Unix seconds.
     pub next_unix: Option<u64>,
+    /// Whether that one is proposed by those who are there for when keys are lost.
+    pub recovery: bool,
+}
+
+impl InForce {
+    /// With nothing to wait for.
+    fn alone(rules: Rules) -> Self {
+        Self { rules, next_unix: None, recovery: false }
+    }
 }
 
 /// Finds it: writes down what the policy file proposes, and puts into force what may be.
@@ -35,13 +44,13 @@ pub async fn in_force(
     let Some(now) = governed_by(log, config).await? else {
         let rules = first(log, config)?;
         activate(log, &config.state_dir, &rules).await?;
-        return Ok(InForce { rules, next_unix: None });
+        return Ok(InForce::alone(rules));
     };
     let (text, signatures) = config.policy_files()?;
     let found: [u8; 32] = Sha256::digest(&text).into();
     withdraw(log, &found).await?;
     if found == *now.digest() {
-        return Ok(InForce { rules: now, next_unix: None });
+        return Ok(InForce::alone(now));
     }
     let signed = SignedPolicy { text: &text, signatures: &signatures };
     let next = now.next(&signed).map_err(|source| wrong(config, source))?;
@@ -49,11 +58,11 @@ pub async fn in_force(
     match next {
         Next::AtOnce(rules) if vetoed(log, rules.digest()) => {
             tracing::warn!("the policy file was vetoed: the one in force stays");
-            Ok(InForce { rules: now, next_unix: None })
+            Ok(InForce::alone(now))
         }
         Next::AtOnce(rules) => {
             activate(log, &config.state_dir, &rules).await?;
-            Ok(InForce { rules, next_unix: None })
+            Ok(InForce::alone(rules))
         }
         Next::After(next, delay_seconds) | Next::Recovery(next, delay_seconds) => {
             if recovery {
@@ -66,13 +75,17 @@ pub async fn in_force(
             let proposal = propose(log, &next, delay_seconds, clock).await?;
             let vetoes = Vetoes { now: &now, signed: &signed, recovery };
             match veto(log, config, &vetoes, proposal).await? {
-                Ok(proposal) => follow(log, config, now, next, proposal, clock).await,
+                Ok(proposal) => {
+                    let followed = follow(log, config, now, next, proposal, clock).await?;
+                    let recovery = recovery && followed.next_unix.is_some();
+                    Ok(InForce { recovery, ..followed })
+                }
                 Err(unclear) => {
                     // It may have been meant for this text: nothing changes until somebody has looked.
                     tracing::error!(
                         "{unclear}: the policy in force stays, and the proposed one does not take its place, until that file holds vetoes over it alone, or is gone"
                     );
-                    Ok(InForce { rules: now, next_unix: None })
+                    Ok(InForce::alone(now))
                 }
             }
         }
@@ -219,15 +232,15 @@ async fn follow(
             version = next.version(),
             "the policy file was vetoed: the one in force stays"
         );
-        return Ok(InForce { rules: now, next_unix: None });
+        return Ok(InForce::alone(now));
     }
     // A clock in doubt holds the delay.
     let time = log.read(|ledger| ledger.waited_until(clock.unix_seconds()));
     if time < proposal.due_unix {
-        return Ok(InForce { rules: now, next_unix: Some(proposal.due_unix) });
+        return Ok(InForce { next_unix: Some(proposal.due_unix), ..InForce::alone(now) });
     }
     activate(log, &config.state_dir, &next).await?;
-    Ok(InForce { rules: next, next_unix: None })
+    Ok(InForce::alone(next))
 }
 
 fn wrong(config: &Config, source: PolicyError) -> StartError {

@@ -195,6 +195,13 @@ impl Witnesses {
         }
     }
 
+    /// How many entries each has seen, as far as is known, none where it is not connected; in the policy's order.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Option<u64>> {
+        let inner = self.lock();
+        inner.seats.iter().map(|seat| seat.visit.as_ref().map(|visit| visit.size)).collect()
+    }
+
     /// Who is connected.
     pub(super) fn present(&self) -> Vec<Present> {
         let inner = self.lock();

@@ -1,6 +1,7 @@
 //! What this service says of itself to those who watch it: numbers for Prometheus and three yes-or-no answers, over plain
 //! HTTP on an address of this machine that the configuration names. It never says whose coins, and never takes an order.
 
+mod limits;
 mod page;
 mod tally;
 

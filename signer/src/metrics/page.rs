@@ -1,11 +1,12 @@
-//! The page of numbers, as Prometheus reads it (text format 0.0.4). It never holds a name that a caller chose.
+//! The page of numbers, as Prometheus reads it (text format 0.0.4). It never holds a name that a caller chose, nor whose coins
+//! they are: of names it has those of limits and lanes alone.
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
 
 use mtls::{Facts, Turned};
 
-use super::Watched;
+use super::{Watched, limits};
 use crate::app::App;
 
 /// All numbers.
@@ -35,25 +36,28 @@ pub(super) fn write(watched: &Watched) -> String {
     connections(&watched.tls, &mut page);
     if let Some(app) = watched.about.app() {
         decisions(app, &mut page);
+        people(app, &mut page);
+        limits::write(app, &mut page);
         log(app, &mut page);
+        witnesses(app, &mut page);
     }
     page.0
 }
 
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn head(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+    pub(super) fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
         self.head(name, kind, help);
         let _ = writeln!(self.0, "{name} {value}");
     }
 
     /// With labels, whose values are ours: codes and numbers.
-    fn labelled(&mut self, name: &str, labels: impl Display, value: impl Display) {
+    pub(super) fn labelled(&mut self, name: &str, labels: impl Display, value: impl Display) {
         let _ = writeln!(self.0, "{name}{{{labels}}} {value}");
     }
 }
@@ -136,6 +140,45 @@ fn decisions(app: &App, page: &mut Page) {
     let help = "the clock is in doubt, and delays are held";
     page.one("cofferdam_clock_in_doubt", "gauge", help, u8::from(doubted));
     page.one("cofferdam_policy_version", "gauge", "the policy in force", app.rules.version());
+    let due = app.next_policy_unix.unwrap_or_default();
+    let help = "when a proposed policy comes into force, if nobody vetoes it; 0: none is proposed";
+    page.one("cofferdam_policy_due_unix_seconds", "gauge", help, due);
+    let help = "that policy is by those who are there for when keys are lost";
+    page.one("cofferdam_recovery_proposed", "gauge", help, u8::from(app.recovery));
+}
+
+/// What waits for people.
+fn people(app: &App, page: &mut Page) {
+    let (waits, oldest, freezes) = app.log.read(|ledger| {
+        let (people, now) = (ledger.people(), ledger.not_before_latest(app.clock.unix_seconds()));
+        let asked = || people.waits().filter(|(_, wait)| now <= wait.expires_unix);
+        let oldest = asked().map(|(_, wait)| wait.asked_unix).min();
+        let age = oldest.map_or(0, |asked| now.saturating_sub(asked));
+        (asked().count(), age, people.freezes().count())
+    });
+    page.one("cofferdam_pending_requests", "gauge", "requests that wait for people or time", waits);
+    let help = "how long the oldest of them has waited";
+    page.one("cofferdam_pending_oldest_seconds", "gauge", help, oldest);
+    page.one("cofferdam_freezes", "gauge", "freezes in force", freezes);
+}
+
+/// By their place in the policy: names are not for everybody.
+fn witnesses(app: &App, page: &mut Page) {
+    let (seen, size) = (app.witnesses.seen(), app.log.status().head.size);
+    let required = app.witnesses.required();
+    page.one("cofferdam_witnesses_required", "gauge", "witnesses the policy requires", required);
+    let name = "cofferdam_witness_connected";
+    page.head(name, "gauge", "the witness is here to be asked");
+    for (number, seen) in seen.iter().enumerate() {
+        page.labelled(name, format_args!("number=\"{number}\""), u8::from(seen.is_some()));
+    }
+    let name = "cofferdam_witness_lag_entries";
+    page.head(name, "gauge", "durable entries that a connected witness has not seen yet");
+    for (number, seen) in seen.iter().enumerate() {
+        if let Some(seen) = seen {
+            page.labelled(name, format_args!("number=\"{number}\""), size.saturating_sub(*seen));
+        }
+    }
 }
 
 fn log(app: &App, page: &mut Page) {

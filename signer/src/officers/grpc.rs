@@ -25,7 +25,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::hear::hear;
-use super::notices::{Notice, missed};
+use super::notices::{Notice, missed, standing as standing_alarm};
 use super::testify;
 use crate::app::App;
 use crate::facts;
@@ -144,8 +144,10 @@ impl Officers for OfficersService {
     ) -> Result<Response<Self::NotificationsStream>, Status> {
         let (_client, _place) = self.admit(&request, "notifications").await?;
         let place = Arc::clone(&self.listeners).try_acquire_owned().map_err(|_| busy())?;
-        let notices = stream(self.app.notices.listen(), place);
-        Ok(Response::new(Box::pin(notices)))
+        let heard = self.app.notices.listen();
+        // Whoever was not there when it began is told of it as well.
+        let standing = tokio_stream::iter(alarms(&self.app)).map(|notice| Ok(notification(notice)));
+        Ok(Response::new(Box::pin(standing.chain(stream(heard, place)))))
     }
 }
 
@@ -339,14 +341,27 @@ fn stream(
             Ok(notice) => notice,
             Err(BroadcastStreamRecvError::Lagged(count)) => missed(count),
         };
-        let reason = |(code, text)| proto::Reason { code, text };
-        Ok(Notification {
-            unix_ms: notice.unix_ms,
-            kind: notice.kind.to_owned(),
-            request_id: notice.request.map(|request| request.0.to_vec()).unwrap_or_default(),
-            reasons: notice.reasons.into_iter().map(reason).collect(),
-        })
+        Ok(notification(notice))
     })
+}
+
+fn notification(notice: Notice) -> Notification {
+    let reason = |(code, text)| proto::Reason { code, text };
+    Notification {
+        unix_ms: notice.unix_ms,
+        kind: notice.kind.to_owned(),
+        request_id: notice.request.map(|request| request.0.to_vec()).unwrap_or_default(),
+        reasons: notice.reasons.into_iter().map(reason).collect(),
+    }
+}
+
+/// What is alarming for as long as this signer runs.
+fn alarms(app: &App) -> Option<Notice> {
+    let due = app.next_policy_unix.filter(|_| app.recovery)?;
+    let text = format!(
+        "a policy is to come in at {due} (Unix seconds) by those who are there for when keys are lost: veto it if that is not so"
+    );
+    Some(standing_alarm("recovery", text))
 }
 
 fn busy() -> Status {

@@ -74,6 +74,17 @@ pub fn missed(count: u64) -> Notice {
     Notice { unix_ms: now_ms(), kind: "missed", request: None, reasons }
 }
 
+/// An alarm that stands since before somebody listens.
+#[must_use]
+pub fn standing(code: &str, text: String) -> Notice {
+    Notice {
+        unix_ms: now_ms(),
+        kind: "alarm",
+        request: None,
+        reasons: vec![(code.to_owned(), text)],
+    }
+}
+
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -10,12 +10,15 @@ use policy::governance::veto_message;
 use policy::names::KeyName;
 use policy::sign_message;
 use policy::signed::signature_line;
+use proto::NotificationsRequest;
+use proto::officers_client::OfficersClient;
 use signer::begin;
 use signer::log::Clock;
 use statement::{Says, Signed, Statement, TimeIs};
 
 use crate::common::{Knobs, policy_signatures, policy_text};
 use crate::house::{House, until};
+use crate::watching::{ask, free, number};
 
 const HOUR: u64 = 3_600;
 const OFFICERS: [(&str, u8, &str); 3] =
@@ -334,15 +337,37 @@ async fn anybody_else_who_may_stops_a_recovery() {
     let mut house = House::new().await;
     house.close().await;
     let text = |version, fee_budget| {
-        governed(&house, version, fee_budget) + "recover = \"1 of board\"\nrecover_delay = \"7d\"\n"
+        governed(&house, version, fee_budget)
+            + "recover = \"1 of board\"\nrecover_delay = \"7d\"\n"
+            + "[[client]]\nname = \"officers-desk\"\nattest = []\nstatus = false\nofficers = true\n"
     };
     let (first, looser) = (text(2, 50_000), text(3, 60_000));
     write(&house, &first, &policy_signatures(&first));
     assert_eq!(version(&mut house, 0).await, 2);
     write(&house, &looser, &by(&sign_message(&looser), &["cyd"]));
-    assert_eq!(version(&mut house, 0).await, 2);
+    alarmed(&mut house).await;
     let veto = house.config.policy.with_extension("toml.veto");
     fs::write(veto, by(&veto_message(&looser), &["ada"])).unwrap();
     assert_eq!(version(&mut house, 100).await, 2);
     assert_eq!(version(&mut house, 200).await, 2);
+}
+
+/// As long as a recovery is proposed, whoever watches or begins to listen hears of it.
+async fn alarmed(house: &mut House) {
+    let address = free().await;
+    house.config.metrics = Some(address);
+    house.open().await;
+    assert_eq!(house.app().rules.version(), 2);
+    let page = ask(address, "GET /metrics HTTP/1.1").await;
+    assert_eq!(number(&page, "cofferdam_recovery_proposed"), 1);
+    let due = house.app().next_policy_unix.unwrap();
+    assert_eq!(number(&page, "cofferdam_policy_due_unix_seconds"), due);
+    let mut client = OfficersClient::new(house.channel("officers-desk").await);
+    let mut heard = client.notifications(NotificationsRequest {}).await.unwrap().into_inner();
+    let notice = heard.message().await.unwrap().unwrap();
+    assert_eq!((notice.kind.as_str(), notice.reasons[0].code.as_str()), ("alarm", "recovery"));
+    assert!(notice.reasons[0].text.contains(&due.to_string()), "{notice:?}");
+    drop((heard, client));
+    house.config.metrics = None;
+    house.close().await;
 }

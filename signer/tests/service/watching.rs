@@ -18,7 +18,7 @@ pub(crate) async fn ask(address: SocketAddr, line: &str) -> String {
 }
 
 /// An address that is free; somebody else may take it before it is used, which the test would say.
-async fn free() -> SocketAddr {
+pub(crate) async fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
@@ -32,9 +32,28 @@ pub(crate) fn number(page: &str, name: &str) -> u64 {
         .unwrap()
 }
 
+fn limits_are_as_full_as_they_are(page: &str) {
+    let ratio = |rule: &str, limit: &str| {
+        let start =
+            format!("cofferdam_limit_used_ratio{{rule=\"{rule}\",limit=\"{limit}\",seconds=\"");
+        let line = page.lines().find(|line| line.starts_with(&start)).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("no {limit} in {page}"))
+            .split(' ')
+            .next_back()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(ratio("fee-budget", "lane sweep"), "1.0000", "1,000 sat of 1,000");
+    assert_eq!(ratio("fee-budget", "lane withdraw"), "0.0000");
+    assert_eq!(ratio("external-limit", "lane withdraw"), "0.0000");
+    assert_eq!(ratio("limit-sum", "each-client"), "0.1000", "1,000 sat of 10,000");
+    assert_eq!(ratio("limit-count", "each-client"), "0.2500", "one of four");
+}
+
 #[tokio::test]
 async fn numbers_move_and_name_nobody() {
-    let knobs = Knobs { fee_budget: 1_000, ..Knobs::default() };
+    let more = "[[limit]]\nname = \"each-client\"\nwindow = \"1d\"\nby = \"client\"\nsum = \"10000 sat\"\ncount = 4\n";
+    let knobs = Knobs { fee_budget: 1_000, more: more.into(), ..Knobs::default() };
     let mut house = House::closed(&knobs, Limits::default()).await;
     let address = free().await;
     house.config.metrics = Some(address);
@@ -61,12 +80,20 @@ async fn numbers_move_and_name_nobody() {
         ("cofferdam_clients_locked", 0),
         ("cofferdam_policy_version", 2),
         ("cofferdam_log_entries", house.log_size()),
+        ("cofferdam_recovery_proposed", 0),
+        ("cofferdam_policy_due_unix_seconds", 0),
+        ("cofferdam_pending_requests", 0),
+        ("cofferdam_freezes", 0),
+        ("cofferdam_witnesses_required", 0),
+        ("cofferdam_limits_not_shown", 0),
     ] {
         assert_eq!(number(&page, name), expected, "{name}");
     }
+    limits_are_as_full_as_they_are(&page);
     assert!(number(&page, "cofferdam_certificate_expires_unix_seconds") > 1_700_000_000);
     assert!(number(&page, "cofferdam_connections_taken_total") >= 3);
-    for name in ["watcher-1", "deposits", "bcrt1", "alice"] {
+    // Names of limits and lanes, and nobody's.
+    for name in ["watcher-1", "deposits", "bcrt1", "alice", "shop", "payout"] {
         assert!(!page.contains(name), "{name}");
     }
     // The heart goes on beating.

@@ -27,6 +27,7 @@ use tonic::{Code, Status};
 use crate::common::{Coin, Knobs, coin, header, own, psbt};
 use crate::house::{House, parts, said};
 use crate::postgres::move_to_postgres;
+use crate::watching::{ask, free, number};
 
 /// A signer that is served as in production, and its witnesses' folders.
 struct Scene {
@@ -167,6 +168,8 @@ fn hashes(path: &[Vec<u8>]) -> Vec<Hash> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_let_out_before_the_witnesses_saw_it_and_readers_can_prove_it() {
     let mut scene = Box::pin(Scene::new(2)).await;
+    let watched = free().await;
+    scene.house.config.metrics = Some(watched);
     scene.serve();
     let waits = |answer: &Result<(), Status>| refused_for(answer, "witness-unavailable");
     scene.sweeps_until(1, "refused without witnesses", waits).await;
@@ -174,6 +177,14 @@ async fn nothing_is_let_out_before_the_witnesses_saw_it_and_readers_can_prove_it
     scene.sweeps_until(1, "refused with one", waits).await;
     let second = scene.witness("w2");
     scene.sweeps_until(1, "signed with both", Result::is_ok).await;
+    let page = ask(watched, "GET /metrics HTTP/1.1").await;
+    assert_eq!(number(&page, "cofferdam_witnesses_required"), 2);
+    for seat in ["0", "1"] {
+        let of = |name: &str| number(&page, &format!("{name}{{number=\"{seat}\"}}"));
+        assert_eq!(of("cofferdam_witness_connected"), 1, "{seat}");
+        assert!(of("cofferdam_witness_lag_entries") < 3, "{seat}: all but what is being written");
+    }
+    assert!(!page.contains("w1") && !page.contains("w2"), "{page}");
 
     let mut reader = scene.reader("auditor-1").await;
     let note = reader.newest(NewestRequest {}).await.unwrap().into_inner().note;
@@ -191,6 +202,9 @@ async fn nothing_is_let_out_before_the_witnesses_saw_it_and_readers_can_prove_it
     second.abort();
     let _ = second.await;
     scene.sweeps_until(2, "refused when one went", waits).await;
+    let page = ask(watched, "GET /metrics HTTP/1.1").await;
+    assert_eq!(number(&page, "cofferdam_witness_connected{number=\"1\"}"), 0);
+    assert!(!page.contains("cofferdam_witness_lag_entries{number=\"1\"}"), "nobody knows");
     let second = scene.witness("w2");
     scene.sweeps_until(2, "signed when it was back", Result::is_ok).await;
     scene.end().await;

@@ -417,9 +417,10 @@ pub enum Event {
     /// Something was done at the signer's machine that has no entry of its own.
     Administered {
         /// `init`: the token makes keys that it lacked; `activate`: the site may serve; `set-pin`: a change of the token's PIN is
-        /// begun; `set-pin failed`: the token did not take it.
+        /// begun; `set-pin failed`: the token did not take it; `revocations`: a revocation list that officers handed in takes its
+        /// place.
         what: String,
-        /// Serial number of the token.
+        /// Serial number of the token; for `revocations`, the list's SHA-256 in hex.
         serial: String,
         /// The site's number; zeros where none is meant.
         site: [u8; 16],

@@ -189,6 +189,11 @@ impl People {
                 self.tasks.remove(&Task { deed: Deed::SetPin, token: serial.to_owned() });
                 self.pin_changes.insert(serial.to_owned());
             }
+            // By the SHA-256 of the list: it has to do with no token.
+            "revocations" => match Deed::parse(&format!("revocations {serial}")) {
+                Ok(deed) => self.done(&deed),
+                Err(reason) => return Err(wrong(reason)),
+            },
             "set-pin failed" if self.pin_changes.remove(serial) => {}
             _ => return Err(wrong("this program does not know what was done there")),
         }

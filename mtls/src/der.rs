@@ -12,6 +12,9 @@ const EXTENSIONS: u8 = 0xa3;
 const EXPLICIT_VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
+/// The number of a revocation list, 2.5.29.20.
+const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
+const LIST_EXTENSIONS: u8 = 0xa0;
 /// `dNSName` among general names.
 const DNS_NAME: u8 = 0x82;
 
@@ -40,6 +43,8 @@ pub struct List<'a> {
     pub issuer: &'a [u8],
     /// When it was made and when the next is due.
     pub validity: Validity,
+    /// Its number, without zeros before it; `None` where it has none.
+    pub number: Option<&'a [u8]>,
     /// What the signature covers.
     pub signed: &'a [u8],
     /// The signature.
@@ -94,7 +99,36 @@ pub fn list(bytes: &[u8]) -> Option<List<'_>> {
     let _algorithm = fields.expect(SEQUENCE)?;
     let issuer = fields.expect(SEQUENCE)?;
     let validity = Validity { from: fields.time()?, until: fields.time()? };
-    Some(List { issuer, validity, signed, signature })
+    let number = list_number(fields)?;
+    Some(List { issuer, validity, number, signed, signature })
+}
+
+/// The number among the extensions of a list, of which these fields are the end.
+fn list_number(mut fields: Reader<'_>) -> Option<Option<&[u8]>> {
+    let mut number = None;
+    while !fields.0.is_empty() {
+        let (tag, content, _) = fields.next()?;
+        if tag != LIST_EXTENSIONS {
+            // Who is revoked.
+            continue;
+        }
+        let mut extensions = Reader(Reader(content).expect(SEQUENCE)?);
+        while !extensions.0.is_empty() {
+            let mut extension = Reader(extensions.expect(SEQUENCE)?);
+            if extension.expect(OBJECT_IDENTIFIER)? != CRL_NUMBER {
+                continue;
+            }
+            let (mut tag, mut content, _) = extension.next()?;
+            if tag != OCTET_STRING {
+                // "critical" came first.
+                (tag, content, _) = extension.next()?;
+            }
+            let bytes = Reader((tag == OCTET_STRING).then_some(content)?).expect(INTEGER)?;
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            number = Some(bytes.get(zeros..)?);
+        }
+    }
+    Some(number)
 }
 
 /// What follows version, serial number and algorithm.

@@ -3,7 +3,7 @@
 //! certificate in, and never decides what a caller may do.
 //!
 //! Reading order: [`files`] (which PEM files), [`server`] (they are read, watched and put into force), `judge` (what a
-//! certificate is worth), [`incoming`] (handshakes, each with a place), `peers` (who is connected), [`caller`].
+//! certificate is worth), [`pushed`] (lists that were handed in), [`incoming`] (handshakes, each with a place), `peers` (who is connected), [`caller`].
 
 pub mod caller;
 pub mod der;
@@ -13,6 +13,7 @@ pub mod server;
 mod connection;
 mod judge;
 mod peers;
+pub mod pushed;
 mod turned;
 
 pub use caller::Caller;

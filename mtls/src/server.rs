@@ -2,7 +2,7 @@
 //! good. It never puts files into force that do not work: then the ones before stay, and that is said loudly.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::files::{TlsError, TlsFiles, read};
 use crate::incoming::{Incoming, Places};
 use crate::judge::Judge;
 use crate::peers::Peers;
+use crate::pushed::{self, Offer, OfferError};
 use crate::turned::Counts;
 
 /// How often the files are looked at.
@@ -33,6 +34,8 @@ const LOOKS_BETWEEN: u32 = 10;
 #[derive(Debug)]
 pub struct Server {
     files: TlsFiles,
+    /// Where lists lie that were handed in.
+    handed_in: Option<PathBuf>,
     current: watch::Sender<Arc<Terms>>,
     seen: Mutex<Vec<Stamp>>,
     peers: Arc<Peers>,
@@ -44,7 +47,8 @@ pub struct Server {
 pub(crate) struct Terms {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) judge: Arc<Judge>,
-    facts: Facts,
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
+    pub(crate) facts: Facts,
 }
 
 /// How old everything is, for those who watch it.
@@ -65,6 +69,8 @@ pub struct ListFacts {
     pub issuer: Vec<u8>,
     /// When it was made, and when the next is due.
     pub validity: Validity,
+    /// Its number, without zeros before it; `None` where it has none.
+    pub number: Option<Vec<u8>>,
 }
 
 /// What the file system says about a file without reading it.
@@ -77,11 +83,24 @@ impl Server {
     /// # Errors
     /// [`TlsError`] when the others cannot be used.
     pub fn load(files: &TlsFiles) -> Result<Arc<Self>, TlsError> {
-        let seen = stamps(files);
-        let terms = match Terms::load(files) {
-            Err(error) if is_about_lists(files, &error) => {
-                tracing::error!("nobody's revocation is known, so nobody is served: {error}");
-                Terms::with_lists(files, Some(Vec::new()))?
+        Self::load_with(files, None)
+    }
+
+    /// The same, with the file in which lists lie that were handed in while it ran. Where both have a list of one authority,
+    /// the newer one counts. That file is looked at only where lists are used.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(files: &TlsFiles, handed_in: Option<&Path>) -> Result<Arc<Self>, TlsError> {
+        let handed_in = handed_in.filter(|_| files.crl.is_some());
+        let seen = stamps(files, handed_in);
+        let terms = match Terms::load(files, handed_in) {
+            Err(error) if is_about_lists(files, handed_in, &error) => {
+                tracing::error!("revocation lists cannot be used: {error}");
+                // Those that were handed in may do; without any nobody's revocation is known, and nobody is served.
+                let kept = handed_in.and_then(|path| pushed::kept(path).ok()).unwrap_or_default();
+                Terms::with_lists(files, Some(Vec::new()), kept)
+                    .or_else(|_| Terms::with_lists(files, Some(Vec::new()), Vec::new()))?
             }
             loaded => loaded?,
         };
@@ -96,6 +115,7 @@ impl Server {
         }
         Ok(Arc::new(Self {
             files: files.clone(),
+            handed_in: handed_in.map(Path::to_owned),
             current: watch::Sender::new(Arc::new(terms)),
             seen: Mutex::new(seen),
             peers: Arc::default(),
@@ -134,17 +154,19 @@ impl Server {
 
     /// Puts changed files into force, if they work. Returns whether it did.
     pub fn look(&self) -> bool {
-        let now = stamps(&self.files);
-        {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if *seen == now {
-                return false;
-            }
-            // Files that change while they are read have another stamp at the next look.
-            *seen = now;
+        // Whoever looks waits for whoever looks already: what was there before this call is in force after it.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamps(&self.files, self.handed_in.as_deref());
+        if *seen == now {
+            return false;
         }
+        // Files that change while they are read have another stamp at the next look.
+        *seen = now;
         let before = Arc::clone(&self.current.borrow());
-        match Terms::load(&self.files).and_then(|terms| terms.follows(&before, &self.files)) {
+        let handed_in = self.handed_in.as_deref();
+        match Terms::load(&self.files, handed_in)
+            .and_then(|terms| terms.follows(&before, &self.files))
+        {
             Ok(terms) => {
                 tracing::info!("certificates, authorities and revocation lists were read again");
                 self.current.send_replace(Arc::new(terms));
@@ -158,6 +180,21 @@ impl Server {
                 false
             }
         }
+    }
+
+    /// Where lists lie that were handed in, if lists are used.
+    #[must_use]
+    pub fn handed_in(&self) -> Option<&Path> {
+        self.handed_in.as_deref()
+    }
+
+    /// A list that somebody hands in, held against the authorities and lists in force. It is not in force yet.
+    ///
+    /// # Errors
+    /// [`OfferError`] saying why it will not be.
+    pub fn offered(&self, bytes: &[u8]) -> Result<Offer, OfferError> {
+        let terms = Arc::clone(&self.current.borrow());
+        pushed::offer(bytes, &terms, self.handed_in.as_deref())
     }
 
     /// Ends connections whose certificate is not worth anything any more.
@@ -192,18 +229,21 @@ impl Server {
 }
 
 impl Terms {
-    fn load(files: &TlsFiles) -> Result<Self, TlsError> {
+    fn load(files: &TlsFiles, handed_in: Option<&Path>) -> Result<Self, TlsError> {
         let lists = files.crl.as_deref().map(lists).transpose()?;
-        Self::with_lists(files, lists)
+        let kept = handed_in.map(pushed::kept).transpose()?.unwrap_or_default();
+        Self::with_lists(files, lists, kept)
     }
 
     fn with_lists(
         files: &TlsFiles,
         lists: Option<Vec<CertificateRevocationListDer<'static>>>,
+        handed_in: Vec<CertificateRevocationListDer<'static>>,
     ) -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = certificates(&files.certificate)?;
         let authorities = certificates(&files.ca)?;
+        let lists = lists.map(|lists| pushed::newest(lists, handed_in, &authorities));
         let list_facts = match (&files.crl, &lists) {
             (Some(path), Some(lists)) => Some(list_facts(path, lists, &authorities, &provider)?),
             _ => None,
@@ -219,8 +259,8 @@ impl Terms {
             lists: list_facts,
         };
         let mut roots = RootCertStore::empty();
-        for authority in authorities {
-            roots.add(authority).map_err(|error| content(&files.ca, error.to_string()))?;
+        for authority in &authorities {
+            roots.add(authority.clone()).map_err(|error| content(&files.ca, error.to_string()))?;
         }
         let judge = Judge::new(roots, lists.as_deref(), &provider);
         let judge = Arc::new(
@@ -231,7 +271,7 @@ impl Terms {
             .map_err(|error| content(&files.key, error.to_string()))?;
         let config = settings(chain, key, &judge, provider)
             .map_err(|error| content(&files.certificate, error.to_string()))?;
-        Ok(Self { config: Arc::new(config), judge, facts })
+        Ok(Self { config: Arc::new(config), judge, authorities, facts })
     }
 
     /// Whether these may take the place of those before: our certificate is not expired, every authority that had a
@@ -278,7 +318,7 @@ fn settings(
     Ok(config)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(path)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match found {
@@ -288,7 +328,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     }
 }
 
-fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+pub(crate) fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
     let pem = read(path)?;
     let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&pem).collect();
     match found {
@@ -312,21 +352,36 @@ fn list_facts(
         let list = der::list(list).ok_or_else(|| {
             content(path, "a list cannot be read, or does not say when the next is due")
         })?;
-        let parsed = authorities.iter().filter_map(|one| EndEntityCert::try_from(one).ok());
-        let mut issuers = parsed.filter(|one| one.subject() == list.issuer).peekable();
-        let algorithms = provider.signature_verification_algorithms.all;
-        let ours = issuers.peek().is_some();
-        let signed = issuers.any(|issuer| {
-            algorithms.iter().any(|algorithm| {
-                issuer.verify_signature(*algorithm, list.signed, list.signature).is_ok()
-            })
-        });
-        if ours && !signed {
+        if is_signed(&list, authorities, provider) == Some(false) {
             return Err(content(path, "a list is not signed by the authority that it names"));
         }
-        facts.push(ListFacts { issuer: list.issuer.to_vec(), validity: list.validity });
+        facts.push(ListFacts::of(&list));
     }
     Ok(facts)
+}
+
+impl ListFacts {
+    pub(crate) fn of(list: &der::List<'_>) -> Self {
+        let (issuer, number) = (list.issuer.to_vec(), list.number.map(<[u8]>::to_vec));
+        Self { issuer, validity: list.validity, number }
+    }
+}
+
+/// Whether the authority that a list names signed it; `None` when it is none of these.
+pub(crate) fn is_signed(
+    list: &der::List<'_>,
+    authorities: &[CertificateDer<'static>],
+    provider: &CryptoProvider,
+) -> Option<bool> {
+    let parsed = authorities.iter().filter_map(|one| EndEntityCert::try_from(one).ok());
+    let mut issuers = parsed.filter(|one| one.subject() == list.issuer).peekable();
+    issuers.peek()?;
+    let algorithms = provider.signature_verification_algorithms.all;
+    Some(issuers.any(|issuer| {
+        algorithms.iter().any(|algorithm| {
+            issuer.verify_signature(*algorithm, list.signed, list.signature).is_ok()
+        })
+    }))
 }
 
 fn first_validity(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Validity, TlsError> {
@@ -334,28 +389,31 @@ fn first_validity(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Validity,
     leaf.ok_or_else(|| content(path, "not a certificate"))
 }
 
-fn is_about_lists(files: &TlsFiles, error: &TlsError) -> bool {
+fn is_about_lists(files: &TlsFiles, handed_in: Option<&Path>, error: &TlsError) -> bool {
     let about = match error {
         TlsError::Read { path, .. } | TlsError::Content { path, .. } => Some(path),
         _ => None,
     };
-    about.is_some() && about == files.crl.as_ref()
+    about.is_some_and(|about| {
+        Some(about) == files.crl.as_ref() || Some(about.as_path()) == handed_in
+    })
 }
 
-fn stamps(files: &TlsFiles) -> Vec<Stamp> {
+fn stamps(files: &TlsFiles, handed_in: Option<&Path>) -> Vec<Stamp> {
     let all = [Some(&files.certificate), Some(&files.key), Some(&files.ca), files.crl.as_ref()];
-    let stamp = |path: Option<&std::path::PathBuf>| {
+    let all = all.map(|path| path.map(PathBuf::as_path)).into_iter().chain([handed_in]);
+    let stamp = |path: Option<&Path>| {
         let found = std::fs::metadata(path?).ok()?;
         let changed = (found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec());
         Some((found.dev(), found.ino(), found.size(), changed.0, changed.1, changed.2, changed.3))
     };
-    all.into_iter().map(stamp).collect()
+    all.map(stamp).collect()
 }
 
-fn content(path: &Path, reason: impl Into<String>) -> TlsError {
+pub(crate) fn content(path: &Path, reason: impl Into<String>) -> TlsError {
     TlsError::Content { path: path.to_owned(), reason: reason.into() }
 }
 
-fn unix_now() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     UnixTime::now().as_secs()
 }

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 
 use statement::Says;
 
-use crate::approvals::commands;
 use crate::approvals::desk::Desk;
+use crate::approvals::{commands, lists};
 use crate::audit::live::Live;
 use crate::audit::{self, source::Source};
 use crate::key::{self, Key, Kind};
@@ -63,6 +63,9 @@ enum Command {
     Unfreeze(commands::OnStatement),
     /// Say that something may be done at the signer's machine, where the policy asks officers.
     Administer(commands::OnTask),
+    /// Hand a new revocation list to a signer.
+    #[command(subcommand)]
+    Crl(Crl),
     /// Say what time it is, when the signer's clock is in doubt. One of those whom `unfreeze` names is enough.
     Time(commands::OnClock),
     /// Check and sign policies.
@@ -92,6 +95,13 @@ enum Command {
     /// Be a witness: remember how long a signer's log was, and cosign only what grew from that.
     #[command(subcommand)]
     Witness(Witness),
+}
+
+#[derive(Debug, Subcommand)]
+enum Crl {
+    /// Hand in the authority's newest list: it counts once as many officers as the policy has under `administer` did, or one where
+    /// it has nobody there.
+    Push(lists::OnList),
 }
 
 #[derive(Debug, Subcommand)]
@@ -385,44 +395,11 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Veto(args) => block_on(commands::on_request(&args, Says::Veto, out)),
         Command::Revoke(args) => block_on(commands::on_statement(&args, Says::Revoke, out)),
         Command::Freeze(args) => block_on(commands::freeze(&args, out)),
+        Command::Crl(Crl::Push(args)) => block_on(lists::push(&args, out)),
         Command::Administer(args) => block_on(commands::administer(&args, out)),
         Command::Unfreeze(args) => block_on(commands::on_statement(&args, Says::Unfreeze, out)),
         Command::Time(args) => block_on(commands::tell_time(&args, out)),
-        Command::Policy(Policy::Check { file, network, within }) => {
-            policies::check(&file, network.as_deref(), within, out)
-        }
-        Command::Policy(Policy::Officers { file }) => policies::officers(&file, out),
-        Command::Policy(Policy::Test { file, cases, network }) => {
-            policies::test(&file, &cases, network.as_deref(), out)
-        }
-        Command::Policy(Policy::Diff { before, after, network, must_tighten, json }) => {
-            let form = diff::Form { json, must_tighten };
-            diff::diff(&before, &after, network.as_deref(), form, out)
-        }
-        Command::Policy(Policy::Explain { request, log, key, checkpoint, json }) => {
-            let (key, kept) = (key::public_key(&key)?, kept(&checkpoint)?);
-            block_on(async {
-                let mut source = open(log).await?;
-                explain::explain(&mut source, &request, key, &kept, json, out).await
-            })
-        }
-        Command::Policy(Policy::Simulate { draft, log, key, checkpoint, since, json }) => {
-            let (key, kept) = (key::public_key(&key)?, kept(&checkpoint)?);
-            block_on(async {
-                let mut source = open(log).await?;
-                let asked = simulate::Asked { key, kept: &kept, since, json };
-                simulate::simulate(&mut source, &draft, asked, out).await
-            })
-        }
-        Command::Policy(Policy::Veto { file, key, name }) => {
-            let key = Key::load(&key)?;
-            policies::veto(&file, &policies::Signer { key: &key, name: name.as_deref() }, out)
-        }
-        Command::Policy(Policy::Sign { file, key, name, network, yes }) => {
-            let key = Key::load(&key)?;
-            let signer = policies::Signer { key: &key, name: name.as_deref() };
-            policies::sign(&file, network.as_deref(), &signer, yes, out)
-        }
+        Command::Policy(policy) => check_policy(policy, out),
         Command::Book(book) => block_on(book::run(book, out)),
         Command::Fact(stating) => block_on(facts::run(stating, out)),
         Command::Order(Order::Sign(args)) => orders::sign(&args, out),
@@ -438,6 +415,46 @@ fn show_key(key: &Key, out: &mut impl Write) -> Result<()> {
     let key = key.public();
     writeln!(out, "public key  {0}\nin a policy {1} = \"{0}\"", key.to_hex(), key.kind())?;
     Ok(())
+}
+
+fn check_policy(policy: Policy, out: &mut impl Write) -> Result<()> {
+    match policy {
+        Policy::Check { file, network, within } => {
+            policies::check(&file, network.as_deref(), within, out)
+        }
+        Policy::Officers { file } => policies::officers(&file, out),
+        Policy::Test { file, cases, network } => {
+            policies::test(&file, &cases, network.as_deref(), out)
+        }
+        Policy::Diff { before, after, network, must_tighten, json } => {
+            let form = diff::Form { json, must_tighten };
+            diff::diff(&before, &after, network.as_deref(), form, out)
+        }
+        Policy::Explain { request, log, key, checkpoint, json } => {
+            let (key, kept) = (key::public_key(&key)?, kept(&checkpoint)?);
+            block_on(async {
+                let mut source = open(log).await?;
+                explain::explain(&mut source, &request, key, &kept, json, out).await
+            })
+        }
+        Policy::Simulate { draft, log, key, checkpoint, since, json } => {
+            let (key, kept) = (key::public_key(&key)?, kept(&checkpoint)?);
+            block_on(async {
+                let mut source = open(log).await?;
+                let asked = simulate::Asked { key, kept: &kept, since, json };
+                simulate::simulate(&mut source, &draft, asked, out).await
+            })
+        }
+        Policy::Veto { file, key, name } => {
+            let key = Key::load(&key)?;
+            policies::veto(&file, &policies::Signer { key: &key, name: name.as_deref() }, out)
+        }
+        Policy::Sign { file, key, name, network, yes } => {
+            let key = Key::load(&key)?;
+            let signer = policies::Signer { key: &key, name: name.as_deref() };
+            policies::sign(&file, network.as_deref(), &signer, yes, out)
+        }
+    }
 }
 
 fn check_log(command: Log, out: &mut impl Write) -> Result<()> {

@@ -46,6 +46,12 @@ pub const CALLS: &[Call] = &[
     client("/cofferdam.v1.Officers/Show"),
     // A freeze must come through when nobody can tell what is revoked; what officers say is signed by themselves.
     Call { despite_unknown_revocation: true, ..client("/cofferdam.v1.Officers/Submit") },
+    // An expired list must not keep the next one out; what comes in is signed by officers and by the authority.
+    Call {
+        despite_unknown_revocation: true,
+        reads_all: true,
+        ..client("/cofferdam.v1.Officers/PushRevocations")
+    },
     client("/cofferdam.v1.Officers/Notifications"),
     client("/grpc.health.v1.Health/Check"),
     client("/grpc.health.v1.Health/Watch"),

@@ -177,6 +177,8 @@ reasons! {
     StatementUsed = "statement-used", Exists;
     /// A statement about a request names the intent and the policy under which it waits.
     StatementOther = "statement-other", Precondition;
+    /// A revocation list that is handed in is signed by an authority of ours, newer by its number, and not expired.
+    StatementList = "statement-list", Invalid;
     /// What a statement is about is there.
     StatementNothing = "statement-nothing", NotFound;
     /// Only so many requests wait at once.

@@ -32,7 +32,7 @@ use crate::log::{Clock, LogError, Step, Witnesses, stand_by};
 use crate::log_service::LogService;
 use crate::metrics::{self, About, NotServing};
 use crate::officers::grpc::OfficersService;
-use crate::officers::{doubt, inbox};
+use crate::officers::{doubt, inbox, revocations};
 use crate::prove;
 use crate::refusal::{Reason, Refusal};
 use crate::split::Split;
@@ -399,7 +399,10 @@ async fn listening<S: Signer>(
     let app = watched.app().cloned();
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, app.as_deref()).await;
-    let officers = app.as_ref().map(|app| OfficersService::server(Arc::clone(app)));
+    let handed_in = revocations::file(&config.state_dir);
+    let tls = mtls::Server::load_with(&config.tls, Some(&handed_in))?;
+    let officers =
+        app.as_ref().map(|app| OfficersService::server(Arc::clone(app), Arc::clone(&tls)));
     if let Some(app) = &app {
         helpers.push(tokio::spawn(watch_health(reporter, Arc::clone(app))));
     }
@@ -420,7 +423,6 @@ async fn listening<S: Signer>(
         .add_optional_service(officers)
         .add_optional_service(reflection(config.development)?);
     let (stop, stopped) = oneshot::channel::<()>();
-    let tls = mtls::Server::load(&config.tls)?;
     let incoming = tls.incoming(listener, PLACES);
     if let Some(address) = config.metrics {
         let listen = |source| StartError::Listen { address, source };

@@ -15,6 +15,6 @@ mod lines;
 pub use intent::Paper;
 pub use lines::LineError;
 pub use said::{
-    About, Deed, PolicyRef, Says, Signed, Statement, StatementError, Task, TimeIs, parse_coin,
-    parse_scope, scope_text,
+    About, Deed, NO_TOKEN, PolicyRef, Says, Signed, Statement, StatementError, Task, TimeIs,
+    parse_coin, parse_scope, scope_text,
 };

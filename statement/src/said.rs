@@ -104,7 +104,12 @@ pub enum Deed {
     SetPin,
     /// The site with this number may serve.
     Activate([u8; 16]),
+    /// The revocation list with this SHA-256 takes the place of its authority's. It has to do with no token.
+    Revocations([u8; 32]),
 }
+
+/// What stands for the token of a task that has to do with none.
+pub const NO_TOKEN: &str = "-";
 
 /// What time it is, against one doubt about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -273,7 +278,7 @@ impl Says {
 }
 
 impl Deed {
-    /// Reads `init`, `import SHA256`, `set-pin` or `activate SITE`.
+    /// Reads `init`, `import SHA256`, `set-pin`, `activate SITE` or `revocations SHA256`.
     ///
     /// # Errors
     /// A sentence for people.
@@ -283,7 +288,11 @@ impl Deed {
             None if text == "set-pin" => Ok(Self::SetPin),
             Some(("import", bundle)) => hex(bundle).map(Self::Import),
             Some(("activate", site)) => hex(site).map(Self::Activate),
-            _ => Err("a task is init, import SHA256, set-pin or activate SITE".to_string()),
+            Some(("revocations", list)) => hex(list).map(Self::Revocations),
+            _ => {
+                let known = "init, import SHA256, set-pin, activate SITE, revocations SHA256";
+                Err(format!("a task is one of: {known}"))
+            }
         }
     }
 }
@@ -295,6 +304,7 @@ impl fmt::Display for Deed {
             Self::Import(bundle) => write!(f, "import {}", hex::encode(bundle)),
             Self::SetPin => f.write_str("set-pin"),
             Self::Activate(site) => write!(f, "activate {}", hex::encode(site)),
+            Self::Revocations(list) => write!(f, "revocations {}", hex::encode(list)),
         }
     }
 }

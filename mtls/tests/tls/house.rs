@@ -1,6 +1,7 @@
 //! A service behind the acceptor, which writes down who called, and clients of every kind.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -67,9 +68,18 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open(files: &TlsFiles, places: Places) -> Self {
+        Self::open_with(files, None, places).await
+    }
+
+    /// With a file of lists that were handed in.
+    pub(crate) async fn open_with(
+        files: &TlsFiles,
+        handed_in: Option<&Path>,
+        places: Places,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::load(files).unwrap();
+        let server = Server::load_with(files, handed_in).unwrap();
         let seen = Door::default();
         let router =
             tonic::transport::Server::builder().add_service(HealthServer::new(seen.clone()));

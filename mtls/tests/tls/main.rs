@@ -11,4 +11,5 @@ mod pki;
 mod house;
 mod matrix;
 mod places;
+mod pushed;
 mod rotation;

@@ -82,6 +82,17 @@ impl Authority {
 
     /// A list made so many days ago, that revokes these and is due in so many days.
     pub(crate) fn list(&self, revoked: &[u64], made: i64, due: i64) -> String {
+        self.numbered_list(1, revoked, made, due)
+    }
+
+    /// The same, with a number.
+    pub(crate) fn numbered_list(
+        &self,
+        number: u64,
+        revoked: &[u64],
+        made: i64,
+        due: i64,
+    ) -> String {
         let now = OffsetDateTime::now_utc();
         let revoked = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
@@ -92,7 +103,7 @@ impl Authority {
         let params = CertificateRevocationListParams {
             this_update: now + Duration::days(made),
             next_update: now + Duration::days(due),
-            crl_number: SerialNumber::from(1),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,

@@ -15,6 +15,7 @@ use proto::{
     NotificationsRequest, PendingReply, PendingRequest, ShowReply, ShowRequest, SubmitRequest,
 };
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use statement::{About, Deed, Says, Signed, Statement, Task, TimeIs, parse_scope};
 
 use super::decode::{Decoded, decode};
@@ -112,7 +113,7 @@ pub struct OnScope {
 /// A statement about what may be done at the signer's machine.
 #[derive(Debug, Args)]
 pub struct OnTask {
-    /// init, set-pin, `import SHA256` (of the bundle) or `activate SITE`, as the signer's command says it.
+    /// The task as the signer's command says it: init, set-pin, `import SHA256` (of the bundle), `activate SITE`, ...
     #[arg(required = true, num_args = 1..=2)]
     pub task: Vec<String>,
     /// Serial number of the token.
@@ -331,16 +332,12 @@ async fn say(
     ends_unix: u64,
     out: &mut impl Write,
 ) -> Result<()> {
-    let key = desk.key()?;
-    let statement = statement(desk, &key, says, saying.valid_for, ends_unix)?;
-    ask(&statement, saying, out)?;
-    let bytes = statement.encode();
-    let signed = Signed { signature: key.sign(&bytes)?, statement: bytes };
-    let digest = hex::encode(statement.digest());
-    let for_what = match statement.says {
+    let for_what = match says {
         Says::Administer(_) => "for the command that it is about (--statement FILE)",
         _ => "for the inbox in its state folder",
     };
+    let signed = sign(desk, saying, says, ends_unix, out)?;
+    let digest = hex::encode(Sha256::digest(&signed.statement));
     let said = match &saying.offline {
         Some(file) => {
             write(file, &signed)?;
@@ -353,12 +350,31 @@ async fn say(
             words(&reply.map_err(|status| refusal(&status))?.into_inner().said)
         }
     };
+    tell(saying, &digest, &said, out)
+}
+
+pub(super) fn tell(saying: &Saying, digest: &str, said: &str, out: &mut impl Write) -> Result<()> {
     if saying.common.json {
         writeln!(out, "{}", json!({ "statement": digest, "said": said }))?;
         return Ok(());
     }
     writeln!(out, "statement   {digest}\n{said}")?;
     Ok(())
+}
+
+/// Asks, and signs.
+pub(super) fn sign(
+    desk: &Desk,
+    saying: &Saying,
+    says: Says,
+    ends_unix: u64,
+    out: &mut impl Write,
+) -> Result<Signed> {
+    let key = desk.key()?;
+    let statement = statement(desk, &key, says, saying.valid_for, ends_unix)?;
+    ask(&statement, saying, out)?;
+    let bytes = statement.encode();
+    Ok(Signed { signature: key.sign(&bytes)?, statement: bytes })
 }
 
 fn statement(
@@ -410,12 +426,12 @@ fn ask(statement: &Statement, saying: &Saying, out: &mut impl Write) -> Result<(
 }
 
 /// With `--json`, words go elsewhere.
-fn to_people<'a>(saying: &Saying, out: &'a mut impl Write) -> Box<dyn Write + 'a> {
+pub(super) fn to_people<'a>(saying: &Saying, out: &'a mut impl Write) -> Box<dyn Write + 'a> {
     if saying.common.json { Box::new(std::io::stderr()) } else { Box::new(out) }
 }
 
 /// Whole or not at all: a signer may look into the folder at any time.
-fn write(file: &Path, signed: &Signed) -> Result<()> {
+pub(super) fn write(file: &Path, signed: &Signed) -> Result<()> {
     let mut fresh = file.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);

@@ -10,4 +10,5 @@ mod exhibit;
 pub mod decode;
 pub(crate) mod booked;
 pub mod commands;
+pub mod lists;
 mod show;

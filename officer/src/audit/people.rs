@@ -112,6 +112,9 @@ impl People {
                 used.push(task.clone());
             }
         }
+        if matches!(deed, Deed::Revocations(_)) && used.is_empty() {
+            return Err(format!("`{deed}` was done without any officer"));
+        }
         // The first site under a policy that asks is the one that was there.
         let first = matches!(deed, Deed::Activate(_)) && !self.active;
         let asks = |rules: &Rules| !rules.may_administer(&BTreeSet::new());

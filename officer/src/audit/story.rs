@@ -10,7 +10,7 @@ use bitcoin::Txid;
 use policy::p256::Point;
 use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
-use statement::Deed;
+use statement::{Deed, NO_TOKEN};
 
 use super::coins::{self, SlotBytes};
 use super::governed;
@@ -307,6 +307,10 @@ impl Story {
                 let deed = match what.as_str() {
                     "init" => Deed::Init,
                     "activate" => Deed::Activate(*site),
+                    "revocations" => {
+                        let deed = Deed::parse(&format!("revocations {serial}"))?;
+                        return self.people.done(deed, Some(NO_TOKEN), unix_s);
+                    }
                     "set-pin" => return self.people.begin_pin(serial, unix_s),
                     "set-pin failed" => return self.people.fail_pin(serial),
                     _ => return Err("this program does not know what was done there".to_owned()),

@@ -84,7 +84,8 @@ fn settings(config: &Config, checked: &mut Checked) {
         }
         Err(error) => checked.broken("policy", &error.to_string()),
     }
-    match mtls::Server::load(&config.tls) {
+    let handed_in = crate::officers::revocations::file(&config.state_dir);
+    match mtls::Server::load_with(&config.tls, Some(&handed_in)) {
         Ok(server) => tls(&server.facts(), checked),
         Err(error) => checked.broken("tls", &error.to_string()),
     }

@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use audit::entry::{Awaiting, Event};
 use mtls::Caller;
+use mtls::pushed::LIST_BYTES_MAX;
 use policy::evidence::{Measure, Question, Total};
 use policy::intent::RequestId;
 use policy::names::ClientName;
 use proto::officers_server::{Officers, OfficersServer};
 use proto::{
     ClockDoubt, FreezeInForce, Notification, NotificationsRequest, PaidBefore, PendingReply,
-    PendingRequest, ShowReply, ShowRequest, SubmitReply, SubmitRequest, WaitingRequest,
+    PendingRequest, PushRevocationsRequest, ShowReply, ShowRequest, SubmitReply, SubmitRequest,
+    WaitingRequest,
 };
 use sha2::{Digest as _, Sha256};
 use statement::said::STATEMENT_BYTES_MAX;
 use statement::{Paper, Signed, scope_text};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_stream::{Stream, StreamExt as _};
@@ -26,15 +28,15 @@ use tonic::{Request, Response, Status};
 
 use super::hear::hear;
 use super::notices::{Notice, missed, standing as standing_alarm};
-use super::testify;
+use super::{revocations, testify};
 use crate::app::App;
 use crate::facts;
 use crate::grpc::status_of;
 use crate::ledger::{Wait, Word};
 use crate::refusal::{Reason, Refusal};
 
-/// A statement with its signature, and nothing else, is that small.
-const MESSAGE_BYTES_MAX: usize = STATEMENT_BYTES_MAX + 256;
+/// A statement with its signature is small; a revocation list may come with it.
+const MESSAGE_BYTES_MAX: usize = STATEMENT_BYTES_MAX + 256 + LIST_BYTES_MAX;
 /// One waiting request with its parents.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 /// Calls under way at once, and listeners beside them.
@@ -46,6 +48,9 @@ const NAMES_MAX: usize = 2;
 /// The service.
 pub struct OfficersService {
     app: Arc<App>,
+    tls: Arc<mtls::Server>,
+    /// Held by whoever hands a list in.
+    pushing: Mutex<()>,
     calls: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
 }
@@ -53,10 +58,15 @@ pub struct OfficersService {
 impl OfficersService {
     /// Serves with these parts, with every bound set.
     #[must_use]
-    pub fn server(app: Arc<App>) -> OfficersServer<Self> {
+    pub fn server(app: Arc<App>, tls: Arc<mtls::Server>) -> OfficersServer<Self> {
         let semaphore = |most| Arc::new(Semaphore::new(most));
-        let service =
-            Self { app, calls: semaphore(CALLS_MAX), listeners: semaphore(LISTENERS_MAX) };
+        let service = Self {
+            app,
+            tls,
+            pushing: Mutex::default(),
+            calls: semaphore(CALLS_MAX),
+            listeners: semaphore(LISTENERS_MAX),
+        };
         OfficersServer::new(service)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX)
@@ -70,7 +80,7 @@ impl OfficersService {
     ) -> Result<(ClientName, OwnedSemaphorePermit), Status> {
         // What officers say is signed by themselves, and a freeze must come through.
         let caller = match call {
-            "submit" => Caller::despite_unknown_revocation(request)?,
+            "submit" | "push-revocations" => Caller::despite_unknown_revocation(request)?,
             _ => Caller::from_request(request)?,
         };
         let place = Arc::clone(&self.calls).try_acquire_owned().map_err(|_| busy())?;
@@ -124,6 +134,34 @@ impl Officers for OfficersService {
             Err(_) => Err(Refusal::new(Reason::StatementSignature, "a signature has 64 bytes")),
         };
         match heard {
+            Ok(heard) => Ok(Response::new(SubmitReply {
+                statement: heard.statement.to_vec(),
+                said: heard.said,
+            })),
+            Err(refusal) => {
+                self.app.note_refusal(client.as_str(), None, digest, &refusal).await;
+                Err(status_of(&refusal))
+            }
+        }
+    }
+
+    async fn push_revocations(
+        &self,
+        request: Request<PushRevocationsRequest>,
+    ) -> Result<Response<SubmitReply>, Status> {
+        let (client, _place) = self.admit(&request, "push-revocations").await?;
+        let PushRevocationsRequest { list, statement, signature } = request.into_inner();
+        let digest = Sha256::digest(&statement).into();
+        let pushed = match <[u8; 64]>::try_from(signature.as_slice()) {
+            Ok(signature) => {
+                // One after the other: each is held against what the one before put into force.
+                let _turn = self.pushing.lock().await;
+                let signed = Signed { statement, signature };
+                revocations::push(&self.app, &self.tls, &list, signed, client.as_str()).await
+            }
+            Err(_) => Err(Refusal::new(Reason::StatementSignature, "a signature has 64 bytes")),
+        };
+        match pushed {
             Ok(heard) => Ok(Response::new(SubmitReply {
                 statement: heard.statement.to_vec(),
                 said: heard.said,

@@ -10,7 +10,7 @@ use policy::names::{KeyName, ListName, RuleName};
 use policy::order::OrderRef;
 use policy::people::OfficerKey;
 use statement::fact::Fact;
-use statement::{About, Says, Signed, Statement, scope_text};
+use statement::{About, Deed, Says, Signed, Statement, Task, scope_text};
 
 use super::paper::policy_ref;
 use super::{doubt, testify, wait};
@@ -74,7 +74,7 @@ pub(crate) fn entry(signed: &Signed, key: &OfficerKey, way: &str) -> Event {
 }
 
 /// Whose it is, whether they signed it, and whether it is for this signer, now.
-fn verify(app: &App, signed: &Signed) -> Result<(Statement, OfficerKey), Refusal> {
+pub(super) fn verify(app: &App, signed: &Signed) -> Result<(Statement, OfficerKey), Refusal> {
     let wrong = |text: String| Refusal::new(Reason::StatementFormat, text);
     let claimed = Statement::parse(&signed.statement).map_err(|error| wrong(error.to_string()))?;
     let officer = app.rules.officer(&claimed.officer).ok_or_else(|| {
@@ -123,14 +123,9 @@ async fn asked(app: &App, about: &About) -> Result<Vec<RuleName>, Refusal> {
     }
 }
 
-/// What is to be written beside the statement, and what came of it.
-fn take(
-    app: &App,
-    ledger: &Ledger,
-    said: &Statement,
-    asked: &[RuleName],
-) -> Result<(Vec<Event>, String), Refusal> {
-    let (people, officer) = (ledger.people(), &said.officer);
+/// Whether it is in time, counts for the first time, and is by somebody whose word of that kind counts.
+pub(super) fn countable(app: &App, ledger: &Ledger, said: &Statement) -> Result<(), Refusal> {
+    let officer = &said.officer;
     let now = ledger.not_before_latest(app.clock.unix_seconds());
     // A start with a clock ahead leaves the log's time ahead for as long: nobody's no may end by that.
     let at = if said.says.is_yes() { now } else { app.clock.unix_seconds() };
@@ -142,7 +137,7 @@ fn take(
         let text = "a statement is valid for at most 31 days: sign one that ends earlier";
         return Err(Refusal::new(Reason::StatementFormat, text));
     }
-    if people.is_used(officer, said.nonce) {
+    if ledger.people().is_used(officer, said.nonce) {
         let text = "this statement was counted before, and counts once: sign another one";
         return Err(Refusal::new(Reason::StatementUsed, text));
     }
@@ -150,6 +145,19 @@ fn take(
         let text = format!("\"{officer}\" is revoked: only their no counts");
         return Err(Refusal::new(Reason::StatementOfficer, text));
     }
+    Ok(())
+}
+
+/// What is to be written beside the statement, and what came of it.
+fn take(
+    app: &App,
+    ledger: &Ledger,
+    said: &Statement,
+    asked: &[RuleName],
+) -> Result<(Vec<Event>, String), Refusal> {
+    countable(app, ledger, said)?;
+    let (people, officer) = (ledger.people(), &said.officer);
+    let now = ledger.not_before_latest(app.clock.unix_seconds());
     let objects = |about: &About,
                    rule: fn(&policy::Rules, &RuleName, &KeyName) -> bool,
                    what: &str| {
@@ -194,6 +202,10 @@ fn take(
         }
         Says::Unfreeze(statement) => unfreeze(app, ledger, said, statement, now),
         // Heard by the command that does it, which alone knows the token: nothing is held ready here.
+        Says::Administer(Task { deed: Deed::Revocations(_), .. }) => {
+            let text = "this statement comes with its list: officer crl push LIST";
+            Err(Refusal::new(Reason::StatementNothing, text))
+        }
         Says::Administer(_) => {
             let text = "give this statement to the command at the signer's machine that it is for (--statement FILE)";
             Err(Refusal::new(Reason::StatementNothing, text))

@@ -108,7 +108,13 @@ impl Desk {
     }
 
     pub(crate) async fn open(knobs: &Knobs) -> Self {
+        Self::open_with(knobs, |_| ()).await
+    }
+
+    /// With a change of its configuration.
+    pub(crate) async fn open_with(knobs: &Knobs, change: impl FnOnce(&mut House)) -> Self {
         let mut house = House::closed(knobs, Limits::default()).await;
+        change(&mut house);
         let now = Arc::new(AtomicU64::new(now_ms()));
         house.open_at(clock(&now)).await;
         Self { house, now }

@@ -20,6 +20,11 @@ const RULES: &str = "[[require]]\nname = \"large\"\nwhen = { lanes = [\"withdraw
     max_per_domain = 1\n[[require]]\nname = \"busy\"\n\
     when = { lanes = [\"withdraw\"], above = \"0.0015 BTC\", window = \"24h\", by = \"lane\" }\ndelay = \"1h\"\nveto = \"risk\"\n";
 
+/// List 1 of the authority, as in production.
+fn with_list(house: &mut crate::house::House) {
+    crate::revocations::with_list_due(house, 86_400);
+}
+
 /// Officers at their machines.
 struct Officers {
     desk: Desk,
@@ -64,7 +69,7 @@ impl Officers {
             OfficerKey::parse(made.unwrap().split_whitespace().last().unwrap()).unwrap()
         };
         let knobs: Knobs = people_with(RULES, make);
-        let desk = Desk::open(&knobs).await;
+        let desk = Desk::open_with(&knobs, with_list).await;
         let officers = Self { desk, folder, softhsm };
         for (name, key) in [
             ("alice", "key = \"alice.key\"\npassphrase_file = \"passphrase\"\n".to_owned()),
@@ -212,6 +217,23 @@ fn run(softhsm: &str, args: &[&str]) -> Result<String, String> {
     if ran.status.success() { Ok(text(ran.stdout)) } else { Err(text(ran.stderr)) }
 }
 
+async fn push_a_list(officers: &Officers) {
+    let desk = &officers.desk;
+    // A new revocation list, by one whom a file brought and another with a connection.
+    let list = officers.path("crl.pem");
+    fs::write(&list, desk.house.authority().list(2, &[77], 10, 3_600)).unwrap();
+    let offline = officers.path("list.statement");
+    let push = ["crl", "push", path(&list)];
+    let args = [&push[..], &["--yes", "--offline", path(&offline)]].concat();
+    officers.officer("alice-alone", &args).await.unwrap();
+    let args = [&push[..], &["--statement", path(&offline)]].concat();
+    let pushed = officers.officer("dan", &args).await.unwrap();
+    assert!(pushed.contains("number      02") && pushed.contains("it is in force"), "{pushed}");
+    let again = officers.officer("bob", &[&push[..], &["--yes"]].concat()).await.unwrap_err();
+    assert!(again.contains("statement-list"), "{again}");
+    assert!(desk.house.channel_numbered("watcher-1", 78).await.is_ok());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn officers_see_and_say_everything_by_their_program() {
     let mut officers = Officers::new().await;
@@ -275,6 +297,7 @@ async fn officers_see_and_say_everything_by_their_program() {
     desk.waits(&desk.payout(4), &["delay", "approvals"]).await;
     watch.hears(&["pending", "said", "denied", "frozen", "lifted"]).await;
 
+    push_a_list(&officers).await;
     // The log alone shows that every one of them was who they said, by either kind of key.
     drop(watch);
     let key = hex::encode(desk.house.app().token.keys().checkpoint);

@@ -209,6 +209,24 @@ impl House {
         authority.issue(folder, name, false, authority)
     }
 
+    /// The authority of everybody here.
+    pub(crate) fn authority(&self) -> &'static Authority {
+        &FOUNDATION.get().unwrap().authority
+    }
+
+    /// A connection with a certificate of this name and serial number.
+    pub(crate) async fn channel_numbered(
+        &self,
+        name: &str,
+        serial: u64,
+    ) -> Result<Channel, tonic::transport::Error> {
+        let ours = self.authority();
+        let folder = self.folder().join("numbered").join(serial.to_string());
+        let files = ours.issue_numbered(&folder, name, false, ours, Some(serial));
+        let url = format!("https://localhost:{}", self.running().address().port());
+        files.endpoint(&url, Some("signer")).unwrap().connect().await
+    }
+
     /// A connection to another port.
     pub(crate) async fn channel_at(
         &self,

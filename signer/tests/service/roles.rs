@@ -35,6 +35,7 @@ fn row(path: &str) -> Option<[&'static str; 3]> {
         "/cofferdam.v1.Officers/Pending"
         | "/cofferdam.v1.Officers/Show"
         | "/cofferdam.v1.Officers/Submit"
+        | "/cofferdam.v1.Officers/PushRevocations"
         | "/cofferdam.v1.Officers/Notifications" => {
             ["officers-not-granted", "officers-not-granted", "unknown-client"]
         }

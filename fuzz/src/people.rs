@@ -7,7 +7,7 @@ use policy::names::{ClientName, KeyName, LaneName, ListName, OrderId, WalletName
 use statement::fact::{Entry, Fact, States};
 use statement::intent::{Input, Ordered, Output, To};
 use statement::sanctions::{self, listed};
-use statement::{About, Deed, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs};
+use statement::{About, Deed, NO_TOKEN, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs};
 
 pub(crate) fn statement(data: &[u8]) {
     // The first line is the same in all of them, and so is that of facts.
@@ -71,6 +71,12 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
         Says::Freeze(Scope::Everything),
         Says::Administer(Task { deed: Deed::Import([5; 32]), token: "41fc".to_owned() }),
         Says::Administer(Task { deed: Deed::SetPin, token: "41fc".to_owned() }),
+        Says::Administer(Task {
+            deed: Deed::ActivateKeys(WalletName::parse("hot").unwrap()),
+            token: "41fc".to_owned(),
+        }),
+        Says::Administer(Task { deed: Deed::OpenKek, token: "41fc".to_owned() }),
+        Says::Administer(Task { deed: Deed::Revocations([6; 32]), token: NO_TOKEN.to_owned() }),
         Says::Freeze(Scope::Wallet(WalletName::parse("hot").unwrap())),
     ];
     let mut seeds: Vec<Vec<u8>> = kinds.map(|kind| says(kind).encode()).into();

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, payouts), `sums`, `windows` and `payees` (what they come to, ready when asked for), `parents` (what is out, for change that pays for it),
 //! `indexes` (how far own outputs have gone),
-//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `facts` (what others stated), `book` (whom they put into the address book, as `scripts`), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
+//! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `deeds` (what uses that up), `facts` (what others stated), `book` (whom they put into the address book, as `scripts`), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod fold;
 mod clock;
@@ -22,6 +22,7 @@ mod policies;
 mod listed;
 mod parents;
 mod people;
+mod deeds;
 mod facts;
 mod book;
 mod scripts;
@@ -490,6 +491,9 @@ impl Fold for Ledger {
         let unix_s = entry.unix_ms.checked_div(1000).unwrap_or_default();
         self.latest_unix = self.latest_unix.max(unix_s);
         self.clock.take(seq, &entry.event, unix_s)?;
+        if let Some(deed) = deeds::of(&entry.event)? {
+            self.people.done(&deed);
+        }
         match &entry.event {
             Event::Opened { .. } | Event::OpenedUnder { .. } => {
                 self.beginning = entry.event.begun().map(|begun| Beginning {

@@ -47,7 +47,7 @@ fn show_governance(governance: &Governance, out: &mut impl Write) -> Result<()> 
     }
     match &governance.administer {
         Some(quorum) => {
-            writeln!(out, "  at the machine import, set-pin, init, activate: {quorum}")?
+            writeln!(out, "  at the machine import, keys, set-pin, init, activate: {quorum}")?
         }
         None => {
             writeln!(out, "  at the machine whoever is there: no officer is asked (administer)")?

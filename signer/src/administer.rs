@@ -65,6 +65,38 @@ pub async fn by_quorum(
     )
 }
 
+/// The same for several tasks at once: each file goes to the one that its statement names. Nothing is to be done without tasks.
+///
+/// # Errors
+/// As [`by_quorum`], and when a file is for none of them.
+pub async fn each_by_quorum(
+    log: &Log<Ledger>,
+    config: &Config,
+    clock: &Clock,
+    tasks: &[Task],
+    files: &[PathBuf],
+) -> anyhow::Result<()> {
+    let mut sorted: Vec<Vec<PathBuf>> = vec![Vec::new(); tasks.len()];
+    for file in files {
+        let place = {
+            let signed = Signed::from_file(&fs::read(file)?)?;
+            let said = Statement::parse(&signed.statement)?.says;
+            tasks.iter().position(|task| matches!(&said, Says::Administer(about) if about == task))
+        };
+        let of_task = place.and_then(|place| sorted.get_mut(place));
+        of_task
+            .with_context(|| format!("{} is for nothing that is to be done here", file.display()))?
+            .push(file.clone());
+    }
+    // All are heard, also where one of them is not enough yet.
+    let mut lacking = Ok(());
+    for (task, files) in tasks.iter().zip(sorted) {
+        let asked = by_quorum(log, config, clock, task, &files).await;
+        lacking = lacking.and(asked);
+    }
+    lacking
+}
+
 /// One officer's statement, written down once.
 async fn hear(
     log: &Log<Ledger>,

@@ -8,7 +8,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
@@ -16,7 +16,9 @@ use audit::entry::Event;
 use bundle::{KekFile, Scheme};
 use policy::names::WalletName;
 use sha2::{Digest as _, Sha256};
+use statement::{Deed, Task};
 
+use crate::administer::by_quorum;
 use crate::config::Config;
 use crate::init::fingerprint_lines;
 use crate::ledger::{KekStep, Ledger};
@@ -65,10 +67,15 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
 ///
 /// # Errors
 /// When a signer runs, an import is open already, or the token makes no such key.
-pub async fn open(config: &Config, out_file: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+pub async fn open(
+    config: &Config,
+    out_file: &Path,
+    statements: &[PathBuf],
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     ensure!(!out_file.exists(), "{} exists already: choose another name", out_file.display());
     let (number, known) = (kwp_mechanism(config)?, known(config)?);
-    let desk = Desk::open(config).await?;
+    let desk = Desk::open_by(config, Deed::OpenKek, statements).await?;
     let opened = desk
         .at_the_token(
             [KekStep::Opening, KekStep::Opened],
@@ -100,6 +107,7 @@ pub async fn import(
     config: &Config,
     file: &Path,
     compared: Option<&str>,
+    statements: &[PathBuf],
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let text =
@@ -111,7 +119,7 @@ pub async fn import(
     let compared = compared.map_or_else(|| typed(out), |given| Ok(given.to_owned()))?;
     compare(&fingerprint, &compared)?;
     let (number, mut keys) = (kwp_mechanism(config)?, known(config)?);
-    let desk = Desk::open(config).await?;
+    let desk = Desk::open_by(config, Deed::ImportKek(fingerprint), statements).await?;
     let (imported, known) = (kek.clone(), keys.clone());
     let work = move |line: &mut Line| line.import_kek(&imported, &known, number);
     // Written down before the log says that it was imported: a start without that entry asks for this command again.
@@ -152,14 +160,19 @@ pub async fn close(config: &Config, out: &mut impl Write) -> anyhow::Result<()> 
 ///
 /// # Errors
 /// When it is not written down, or a bundle is under it.
-pub async fn forget(config: &Config, kek: &str, out: &mut impl Write) -> anyhow::Result<()> {
+pub async fn forget(
+    config: &Config,
+    kek: &str,
+    statements: &[PathBuf],
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let mut keys = known(config)?;
     let named = |canary: &Vec<u8>| compare(&bundle::kek::fingerprint(canary), kek);
     let at = keys.keks.iter().position(|canary| named(canary).is_ok());
     let canary = at.map(|at| keys.keks.remove(at)).context("no such key is written down")?;
     let key = bundle::kek::fingerprint(&canary);
     keys.forgotten_keks.push(canary);
-    let desk = Desk::open(config).await?;
+    let desk = Desk::open_by(config, Deed::ForgetKek(key), statements).await?;
     let done = match desk.user_of(&key) {
         Ok(None) => {
             let written = KeyFile::in_dir(&config.state_dir).write(&keys);
@@ -191,6 +204,22 @@ impl<'a> Desk<'a> {
         let token = start::open_token(config, config.token.clone()).await?;
         let log = start::open_log(config, &token, Clock::system()).await?;
         Ok(Self { config, token, log })
+    }
+
+    /// The same, once officers let this be done, where the policy in force asks them.
+    async fn open_by(
+        config: &'a Config,
+        deed: Deed,
+        statements: &[PathBuf],
+    ) -> anyhow::Result<Self> {
+        let desk = Self::open(config).await?;
+        let task = Task { deed, token: desk.token.info().serial };
+        let asked = by_quorum(&desk.log, config, &Clock::system(), &task, statements).await;
+        if let Err(error) = asked {
+            desk.close().await?;
+            return Err(error);
+        }
+        Ok(desk)
     }
 
     async fn close(self) -> anyhow::Result<()> {

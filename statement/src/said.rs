@@ -94,7 +94,7 @@ pub struct Task {
 }
 
 /// Something done at the signer's machine.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Deed {
     /// The token makes keys that it lacks.
     Init,
@@ -104,6 +104,18 @@ pub enum Deed {
     SetPin,
     /// The site with this number may serve.
     Activate([u8; 16]),
+    /// The keys of this wallet are used again.
+    ActivateKeys(WalletName),
+    /// The token makes a key for coins, of this name.
+    MakeTokenKey(KeyName),
+    /// That key is used again.
+    ActivateTokenKey(KeyName),
+    /// The token makes the one-time key of an import.
+    OpenKek,
+    /// The key-encryption key with this fingerprint comes into the token.
+    ImportKek([u8; 32]),
+    /// No signer asks for the key-encryption key with this fingerprint any more.
+    ForgetKek([u8; 32]),
     /// The revocation list with this SHA-256 takes the place of its authority's. It has to do with no token.
     Revocations([u8; 32]),
 }
@@ -278,7 +290,7 @@ impl Says {
 }
 
 impl Deed {
-    /// Reads `init`, `import SHA256`, `set-pin`, `activate SITE` or `revocations SHA256`.
+    /// Reads a task as [`fmt::Display`] writes it: `init`, `import SHA256`, `set-pin`, `activate SITE`, ...
     ///
     /// # Errors
     /// A sentence for people.
@@ -286,11 +298,24 @@ impl Deed {
         match text.split_once(' ') {
             None if text == "init" => Ok(Self::Init),
             None if text == "set-pin" => Ok(Self::SetPin),
+            None if text == "kek-open" => Ok(Self::OpenKek),
             Some(("import", bundle)) => hex(bundle).map(Self::Import),
             Some(("activate", site)) => hex(site).map(Self::Activate),
+            Some(("key-activate", wallet)) => {
+                WalletName::parse(wallet).map(Self::ActivateKeys).map_err(|e| e.to_string())
+            }
+            Some(("token-key-generate", key)) => {
+                KeyName::parse(key).map(Self::MakeTokenKey).map_err(|e| e.to_string())
+            }
+            Some(("token-key-activate", key)) => {
+                KeyName::parse(key).map(Self::ActivateTokenKey).map_err(|e| e.to_string())
+            }
+            Some(("kek-import", key)) => hex(key).map(Self::ImportKek),
+            Some(("kek-forget", key)) => hex(key).map(Self::ForgetKek),
             Some(("revocations", list)) => hex(list).map(Self::Revocations),
             _ => {
-                let known = "init, import SHA256, set-pin, activate SITE, revocations SHA256";
+                let known = "init, import SHA256, set-pin, activate SITE, key-activate WALLET, token-key-generate NAME, \
+                             token-key-activate NAME, kek-open, kek-import SHA256, kek-forget SHA256, revocations SHA256";
                 Err(format!("a task is one of: {known}"))
             }
         }
@@ -304,6 +329,12 @@ impl fmt::Display for Deed {
             Self::Import(bundle) => write!(f, "import {}", hex::encode(bundle)),
             Self::SetPin => f.write_str("set-pin"),
             Self::Activate(site) => write!(f, "activate {}", hex::encode(site)),
+            Self::ActivateKeys(wallet) => write!(f, "key-activate {wallet}"),
+            Self::MakeTokenKey(key) => write!(f, "token-key-generate {key}"),
+            Self::ActivateTokenKey(key) => write!(f, "token-key-activate {key}"),
+            Self::OpenKek => f.write_str("kek-open"),
+            Self::ImportKek(key) => write!(f, "kek-import {}", hex::encode(key)),
+            Self::ForgetKek(key) => write!(f, "kek-forget {}", hex::encode(key)),
             Self::Revocations(list) => write!(f, "revocations {}", hex::encode(list)),
         }
     }

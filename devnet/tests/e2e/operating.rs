@@ -40,6 +40,7 @@ async fn the_doctor_sees_what_is_wrong_and_a_change_of_the_pin_survives_being_cu
         "landlock and seccomp are on",
         "SoftHSM protects nothing",
         "no login was refused",
+        "the log began under",
         "witnesses",
     ] {
         assert!(said.contains(wanted), "{wanted}: {said}");

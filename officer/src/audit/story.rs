@@ -17,6 +17,9 @@ use super::governed;
 use super::people::People;
 use super::pool::{Check, SignedBytes};
 
+/// The state of keys that are used.
+const ACTIVE: &str = "active";
+
 /// What the entries so far said, as far as later ones must agree with it.
 #[derive(Clone, Debug, Default)]
 pub struct Story {
@@ -154,9 +157,12 @@ impl Story {
             Event::Refused { .. }
             | Event::Service { .. }
             | Event::TailSetAside { .. }
-            | Event::KeyState { .. }
             | Event::Waived { .. }
             | Event::TokenOperations { .. } => Ok(()),
+            Event::KeyState { wallet, state, .. } if state == ACTIVE => {
+                self.done(&format!("key-activate {wallet}"), None)
+            }
+            Event::KeyState { .. } => Ok(()),
             Event::PinChanged { serial } => self.people.end_pin(serial, self.last_ms / 1000),
             event => self.lock(seq, event),
         }
@@ -248,14 +254,33 @@ impl Story {
         }
     }
 
+    /// Something was done at the signer's machine; with any token where the entry names none.
+    fn done(&mut self, task: &str, token: Option<&str>) -> Result<(), String> {
+        self.people.done(Deed::parse(task)?, token, self.last_ms / 1000)
+    }
+
     /// Keys that were born in the token or brought into it; no other kind of entry is known here.
     fn key_in_token(&mut self, seq: u64, event: &Event) -> Result<(), String> {
         match event {
-            Event::TokenKeyMade { public_key, .. } if self.born.insert(public_key.clone()) => {
-                Ok(())
+            Event::TokenKeyMade { name, serial, public_key, .. }
+                if self.born.insert(public_key.clone()) =>
+            {
+                self.done(&format!("token-key-generate {name}"), Some(serial))
             }
             Event::TokenKeyMade { .. } => Err("this key was made before".to_owned()),
-            Event::TokenKeyState { .. } | Event::KekImport { .. } => Ok(()),
+            Event::TokenKeyState { name, state, .. } if state == ACTIVE => {
+                self.done(&format!("token-key-activate {name}"), None)
+            }
+            Event::TokenKeyState { .. } => Ok(()),
+            Event::KekImport { what, key, serial } => {
+                let key = key.map(hex::encode).unwrap_or_default();
+                match what.as_str() {
+                    "opening" => self.done("kek-open", Some(serial)),
+                    "imported" => self.done(&format!("kek-import {key}"), Some(serial)),
+                    "forgotten" => self.done(&format!("kek-forget {key}"), Some(serial)),
+                    _ => Ok(()),
+                }
+            }
             Event::TokenWalletBound { wallet, keys, indexes, .. } => {
                 self.bind(wallet, keys, *indexes)
             }
@@ -308,8 +333,7 @@ impl Story {
                     "init" => Deed::Init,
                     "activate" => Deed::Activate(*site),
                     "revocations" => {
-                        let deed = Deed::parse(&format!("revocations {serial}"))?;
-                        return self.people.done(deed, Some(NO_TOKEN), unix_s);
+                        return self.done(&format!("revocations {serial}"), Some(NO_TOKEN));
                     }
                     "set-pin" => return self.people.begin_pin(serial, unix_s),
                     "set-pin failed" => return self.people.fail_pin(serial),

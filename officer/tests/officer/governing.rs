@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use officer::audit::{At, Auditor, Report};
 use policy::first::FirstOfficers;
-use policy::names::KeyName;
+use policy::names::{KeyName, WalletName};
 use sha2::{Digest as _, Sha256};
 use statement::{Deed, Says, Statement, Task};
 use tempfile::TempDir;
@@ -229,6 +229,25 @@ fn said_for(token_serial: &str, officer: &str, nonce: u8, deed: Deed, hours: u64
     (hours, Event::OfficerSaid { statement: bytes, signature, key, way })
 }
 
+fn key_state(wallet: &str, state: &str) -> Event {
+    let (wallet, state) = (wallet.to_owned(), state.to_owned());
+    Event::KeyState { wallet, tier: "token-hd".to_owned(), state, reason: "why".to_owned() }
+}
+
+fn token_key(name: &str, serial: &str) -> Event {
+    let (name, tier, serial) = (name.to_owned(), "token".to_owned(), serial.to_owned());
+    Event::TokenKeyMade { name, tier, public_key: vec![2; 33], serial, attributes: vec![] }
+}
+
+fn token_key_state(name: &str, state: &str) -> Event {
+    let (name, state) = (name.to_owned(), state.to_owned());
+    Event::TokenKeyState { name, tier: "token".to_owned(), state, reason: "why".to_owned() }
+}
+
+fn kek(what: &str, key: Option<[u8; 32]>) -> Event {
+    Event::KekImport { what: what.to_owned(), key, serial: "41fc".to_owned() }
+}
+
 #[test]
 fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     let asks = text(2, 50_000) + "administer = \"2 of board\"\n";
@@ -250,8 +269,9 @@ fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
         let (what, serial, site) = ("activate".to_owned(), "41fc".to_owned(), [site; 16]);
         (hours, Event::Administered { what, serial, site })
     };
-    let both =
-        |nonce, deed, hours| [said("ada", nonce, deed, hours), said("eve", nonce + 1, deed, hours)];
+    let both = |nonce, deed: Deed, hours| {
+        [said("ada", nonce, deed.clone(), hours), said("eve", nonce + 1, deed, hours)]
+    };
     let with = |deed, last: At0| after(&[both(1, deed, 1).as_slice(), &[last]].concat());
     let why = "without the officers";
     audit(&with(Deed::SetPin, pin(1))).unwrap();
@@ -295,6 +315,33 @@ fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     refused(&after(&[site(1, 1), site(1, 2)]), why);
     let by = both(1, Deed::Activate([2; 16]), 1);
     audit(&after(&[[site(1, 1)].as_slice(), &by, &[site(1, 2)]].concat())).unwrap();
+    // What lets keys be used: by their names, each once; what stops them asks nobody.
+    let (wallet, key) = (WalletName::parse("hot").unwrap(), KeyName::parse("co-1").unwrap());
+    for (deed, event) in [
+        (Deed::ActivateKeys(wallet), key_state("hot", "active")),
+        (Deed::MakeTokenKey(key.clone()), token_key("co-1", "41fc")),
+        (Deed::ActivateTokenKey(key), token_key_state("co-1", "active")),
+        (Deed::OpenKek, kek("opening", None)),
+        (Deed::ImportKek([8; 32]), kek("imported", Some([8; 32]))),
+        (Deed::ForgetKek([8; 32]), kek("forgotten", Some([8; 32]))),
+    ] {
+        audit(&with(deed.clone(), (1, event.clone()))).unwrap();
+        refused(&after(&[(1, event.clone())]), why);
+        refused(&after(&[said("ada", 1, deed.clone(), 1), (1, event.clone())]), why);
+        refused(&with(Deed::SetPin, (1, event.clone())), why);
+        let again = [both(1, deed, 1).as_slice(), &[(1, event.clone()), (1, event)]].concat();
+        assert!(audit(&after(&again)).is_err());
+    }
+    refused(&with(Deed::ImportKek([7; 32]), (1, kek("imported", Some([8; 32])))), why);
+    for event in [
+        key_state("hot", "suspended"),
+        key_state("hot", "compromised"),
+        token_key_state("co-1", "retired"),
+        kek("closing", None),
+        kek("closed", None),
+    ] {
+        audit(&after(&[(1, event)])).unwrap();
+    }
     // Where nobody is asked, whoever is there does it.
     let quiet = text(2, 50_000);
     audit(&[(0, opened()), (0, active(2, &quiet, &["zoe"])), pin(1), import(1, 7)]).unwrap();

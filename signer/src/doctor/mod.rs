@@ -13,7 +13,7 @@ use token_wire::Examination;
 pub use report::{Checked, Finding, Level};
 
 use crate::config::{Config, ConfigError};
-use crate::log::{LogError, Store, StoreError, examine as examine_log};
+use crate::log::{LogError, Store, StoreError, begun, examine as examine_log};
 use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenError};
 
 /// systemd's time service makes this file once the clock was set from the network.
@@ -200,11 +200,33 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<Store> {
                 checked.warn("log", "no checkpoint in the state folder");
             }
             clock(last_ms, checked);
+            officers(&mut store, checked).await;
         }
         Err(LogError::Store(error)) => checked.broken("database", &error.to_string()),
         Err(error) => checked.broken("log", &error.to_string()),
     }
     Some(store)
+}
+
+/// The digest that every checkpoint carries, to compare with what officers have.
+async fn officers(store: &mut Store, checked: &mut Checked) {
+    let digest = match begun(store).await {
+        Ok(entry) => entry.and_then(|entry| entry.event.begun()?.officers_digest()),
+        Err(error) => return checked.broken("officers", &error.to_string()),
+    };
+    match digest {
+        Some(digest) => {
+            let text = format!(
+                "the log began under {}: compare with `officer policy officers`",
+                hex::encode(digest)
+            );
+            checked.well("officers", &text);
+        }
+        None => checked.well(
+            "officers",
+            "the log began under none (`signer init` without --officers): the configuration's bring the first policy in",
+        ),
+    }
 }
 
 /// The machine's clock against the log's last entry.

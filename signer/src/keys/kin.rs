@@ -47,6 +47,14 @@ impl Kin {
         self.state(ledger, wallet).strictest(ledger.standing(wallet))
     }
 
+    /// Every name of a wallet's keys, its own among them, under which something else was said of them than that they are
+    /// active.
+    #[must_use]
+    pub fn not_active(&self, ledger: &Ledger, wallet: &WalletName) -> Vec<WalletName> {
+        let is_active = |name: &WalletName| ledger.key_state(name) == KeyState::Active;
+        self.of(wallet).filter(|name| !is_active(name)).cloned().collect()
+    }
+
     /// What was said of a wallet's keys: the least that was said under any of their names.
     #[must_use]
     pub fn state(&self, ledger: &Ledger, wallet: &WalletName) -> KeyState {

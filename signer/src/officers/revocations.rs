@@ -43,7 +43,7 @@ pub async fn push(
     let deed = Deed::Revocations(Sha256::digest(&offer.list).into());
     let task = Task { deed, token: NO_TOKEN.to_owned() };
     if said.says != Says::Administer(task.clone()) {
-        let text = format!("it does not say `{deed}`, which is this list");
+        let text = format!("it does not say `{}`, which is this list", task.deed);
         return Err(Refusal::new(Reason::StatementOther, text));
     }
     let step = |ledger: &Ledger| {

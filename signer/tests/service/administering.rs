@@ -10,8 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use audit::entry::Event;
 use ed25519_dalek::{Signer as _, SigningKey};
-use policy::names::KeyName;
-use signer::ledger::Ledger;
+use policy::names::{KeyName, WalletName};
+use signer::keys::{self, Kin};
+use signer::ledger::{KeyState, Ledger};
 use signer::log::{Clock, Log, Step};
 use signer::start::{open_log, open_token};
 use signer::token::Token;
@@ -303,5 +304,60 @@ async fn officers_let_a_pin_be_changed_once_and_no_change_is_written_down_that_w
     }
     let each = ["set-pin", "set-pin failed", "set-pin", "changed", "set-pin", "changed"];
     assert_eq!(told, each);
+    leave(token, log).await;
+}
+
+#[tokio::test]
+async fn keys_are_made_and_used_again_only_by_their_officers_and_stopped_by_anybody() {
+    let mut house = house().await;
+    house.open().await;
+    house.close().await;
+    let (token, log) = at_the_machine(&house).await;
+    let serial = token.info().serial;
+    let (folder, origin) = (house.folder().to_owned(), log.opening().origin.clone());
+    let mut desk = Desk { folder, log: origin, nonce: 0 };
+    let (clock, rules) = (Clock::system(), house.config.rules().unwrap());
+    let kin = log.read(|ledger| Kin::read(ledger, &house.config.state_dir));
+    let task = |deed| Task { deed, token: serial.clone() };
+    let asked = async |tasks: &[Task], files: &[PathBuf]| {
+        let done = administer::each_by_quorum(&log, &house.config, &clock, tasks, files).await;
+        done.map_err(|error| format!("{error:#}"))
+    };
+    let hot = WalletName::parse("hot").unwrap();
+    let set = async |state| {
+        keys::set_state(&log, &rules, &kin, &hot, state, "a test").await.unwrap();
+    };
+    // Stopping asks nobody; and what is active needs nobody to be so.
+    assert!(log.read(|ledger| kin.not_active(ledger, &hot)).is_empty());
+    asked(&[], &[]).await.unwrap();
+    set(KeyState::Suspended).await;
+    assert_eq!(log.read(|ledger| kin.not_active(ledger, &hot)), std::slice::from_ref(&hot));
+    let again = task(Deed::ActivateKeys(hot.clone()));
+    let none = asked(std::slice::from_ref(&again), &[]).await.unwrap_err();
+    assert!(none.contains("2 of board") && none.contains("key-activate hot"), "{none}");
+    // For another wallet it is for nothing here; for another token it does not count.
+    let deposits = task(Deed::ActivateKeys(WalletName::parse("deposits").unwrap()));
+    let other = desk.file("ada", &deposits, |_| {});
+    let wrong = asked(std::slice::from_ref(&again), &[other]).await.unwrap_err();
+    assert!(wrong.contains("for nothing that is to be done here"), "{wrong}");
+    let born = task(Deed::MakeTokenKey(KeyName::parse("co-1").unwrap()));
+    let both = [again.clone(), born.clone()];
+    let files: Vec<PathBuf> = ["ada", "eve"]
+        .iter()
+        .flat_map(|name| [desk.file(name, &again, |_| {}), desk.file(name, &born, |_| {})])
+        .collect();
+    let one = asked(&both, &files[..2]).await.unwrap_err();
+    assert!(one.contains("[ada]"), "{one}");
+    asked(&both, &files[2..]).await.unwrap();
+    set(KeyState::Active).await;
+    assert_eq!(log.read(|ledger| ledger.people().task(&again).len()), 0, "used up");
+    assert_eq!(log.read(|ledger| ledger.people().task(&born).len()), 2, "not by another");
+    set(KeyState::Suspended).await;
+    let used = asked(std::slice::from_ref(&again), &files[..1]).await.unwrap_err();
+    assert!(used.contains("counts once"), "{used}");
+    let (settings, name) = (house.config.token.alone(), KeyName::parse("co-1").unwrap());
+    let state = &house.config.state_dir;
+    signer::born::generate(&log, &settings, state, &name, &mut Vec::new()).await.unwrap();
+    assert_eq!(log.read(|ledger| ledger.people().task(&born).len()), 0, "used up");
     leave(token, log).await;
 }

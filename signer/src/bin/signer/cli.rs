@@ -197,11 +197,24 @@ pub(crate) enum KeyCommand {
     /// Nothing is signed or attested with them until they are activated again.
     Suspend(KeyOf),
     /// Suspended ones are used again.
-    Activate(KeyOf),
+    Activate {
+        #[command(flatten)]
+        of: KeyOf,
+        #[command(flatten)]
+        by: By,
+    },
     /// They are only swept out from now on. For ever.
     Retire(KeyOf),
     /// Somebody else may have them: nothing is signed or attested any more. For ever.
     Compromised(KeyOf),
+}
+
+/// Who let it be done.
+#[derive(clap::Args)]
+pub(crate) struct By {
+    /// A file with an officer's statement, where the policy in force asks for them; once for each.
+    #[arg(long = "statement", value_name = "FILE")]
+    pub(crate) statements: Vec<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -219,6 +232,8 @@ pub(crate) enum TokenKeyCommand {
     Generate {
         /// What people call it.
         name: String,
+        #[command(flatten)]
+        by: By,
     },
     /// Shows every key: name, tier, state, public key, and the wallets that it signs for.
     List,
@@ -233,7 +248,12 @@ pub(crate) enum TokenKeyCommand {
     /// Nothing is signed or attested by wallets with this key until it is activated again.
     Suspend(TokenKeyOf),
     /// A suspended one is used again.
-    Activate(TokenKeyOf),
+    Activate {
+        #[command(flatten)]
+        of: TokenKeyOf,
+        #[command(flatten)]
+        by: By,
+    },
     /// Its wallets are only swept out from now on. For ever.
     Retire(TokenKeyOf),
     /// Somebody else may use it: nothing is signed or attested by its wallets any more. For ever.
@@ -256,6 +276,8 @@ pub(crate) enum KekCommand {
         /// Where to write its public half, for a ceremony.
         #[arg(long, value_name = "FILE")]
         pem: PathBuf,
+        #[command(flatten)]
+        by: By,
     },
     /// Takes the key in that a ceremony handed over, and destroys the one-time key.
     Import {
@@ -264,6 +286,8 @@ pub(crate) enum KekCommand {
         /// The key's fingerprint as the ceremony's screen shows it; asked for when not given.
         #[arg(long, value_name = "FINGERPRINT")]
         kek: Option<String>,
+        #[command(flatten)]
+        by: By,
     },
     /// Destroys the one-time key without an import.
     Close,
@@ -272,6 +296,8 @@ pub(crate) enum KekCommand {
     Forget {
         /// Its fingerprint.
         kek: String,
+        #[command(flatten)]
+        by: By,
     },
 }
 

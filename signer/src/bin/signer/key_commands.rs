@@ -2,6 +2,7 @@
 //! transaction.
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use policy::names::{KeyName, WalletName};
@@ -11,7 +12,8 @@ use signer::governing::in_force;
 use signer::ledger::{KeyState, Ledger};
 use signer::log::{Clock, Log};
 use signer::token::Token;
-use signer::{born, keys, start};
+use signer::{administer, born, keys, start};
+use statement::{Deed, Task};
 
 use crate::cli::{KeyCommand, KeyOf, TokenKeyCommand, TokenKeyOf};
 
@@ -25,7 +27,15 @@ pub(crate) async fn run_key(config: &Config, command: KeyCommand) -> anyhow::Res
     let change = match command {
         KeyCommand::List => None,
         KeyCommand::Suspend(of) => Some((of, KeyState::Suspended)),
-        KeyCommand::Activate(of) => Some((of, KeyState::Active)),
+        KeyCommand::Activate { of, by } => {
+            let serial = token.info().serial;
+            let asked = activate(&log, config, &clock, &kin, &of, (&serial, &by.statements));
+            if let Err(error) = asked.await {
+                log.close().await?;
+                return Err(error);
+            }
+            Some((of, KeyState::Active))
+        }
         KeyCommand::Retire(of) => Some((of, KeyState::Retired)),
         KeyCommand::Compromised(of) => Some((of, KeyState::Compromised)),
     };
@@ -47,6 +57,21 @@ pub(crate) async fn run_key(config: &Config, command: KeyCommand) -> anyhow::Res
     done
 }
 
+/// Whether officers let these keys be used again, and every other wallet's that they are.
+async fn activate(
+    log: &Log<Ledger>,
+    config: &Config,
+    clock: &Clock,
+    kin: &keys::Kin,
+    of: &KeyOf,
+    (serial, statements): (&str, &[PathBuf]),
+) -> anyhow::Result<()> {
+    let wallet = WalletName::parse(&of.wallet)?;
+    let tasks = log.read(|ledger| kin.not_active(ledger, &wallet)).into_iter();
+    let tasks = tasks.map(|name| Task { deed: Deed::ActivateKeys(name), token: serial.to_owned() });
+    administer::each_by_quorum(log, config, clock, &tasks.collect::<Vec<_>>(), statements).await
+}
+
 /// Needs no policy: a key is made before officers can sign for a descriptor that names it.
 pub(crate) async fn run_token_key(config: &Config, command: TokenKeyCommand) -> anyhow::Result<()> {
     let token = start::open_token(config, config.token.alone()).await?;
@@ -65,8 +90,14 @@ async fn token_key(
     let (settings, state_dir) = (config.token.alone(), &config.state_dir);
     let mut stdout = std::io::stdout();
     let (TokenKeyOf { name, reason }, state) = match command {
-        TokenKeyCommand::Generate { name } => {
+        TokenKeyCommand::Generate { name, by } => {
             let name = KeyName::parse(&name)?;
+            let made = log.read(|ledger| ledger.born().named(&name).is_some());
+            let deed = Deed::MakeTokenKey(name.clone());
+            let tasks =
+                if made { Vec::new() } else { vec![Task { deed, token: token.info().serial }] };
+            administer::each_by_quorum(log, config, &Clock::system(), &tasks, &by.statements)
+                .await?;
             born::generate(log, &settings, state_dir, &name, &mut stdout).await?;
             return Ok(());
         }
@@ -81,7 +112,12 @@ async fn token_key(
             };
         }
         TokenKeyCommand::Suspend(of) => (of, KeyState::Suspended),
-        TokenKeyCommand::Activate(of) => (of, KeyState::Active),
+        TokenKeyCommand::Activate { of, by } => {
+            let deed = Deed::ActivateTokenKey(KeyName::parse(&of.name)?);
+            let task = Task { deed, token: token.info().serial };
+            administer::by_quorum(log, config, &Clock::system(), &task, &by.statements).await?;
+            (of, KeyState::Active)
+        }
         TokenKeyCommand::Retire(of) => (of, KeyState::Retired),
         TokenKeyCommand::Compromised(of) => (of, KeyState::Compromised),
     };

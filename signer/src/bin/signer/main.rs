@@ -157,11 +157,15 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
         Command::Key { command } => run_key(&config, command).await,
         Command::TokenKey { command } => run_token_key(&config, command).await,
         Command::Kek { command, .. } => match command {
-            KekCommand::Open { pem } => kek::open(&config, &pem, &mut out).await,
-            KekCommand::Import { file, kek } => {
-                kek::import(&config, &file, kek.as_deref(), &mut out).await
+            KekCommand::Open { pem, by } => {
+                kek::open(&config, &pem, &by.statements, &mut out).await
             }
-            KekCommand::Forget { kek } => kek::forget(&config, &kek, &mut out).await,
+            KekCommand::Import { file, kek, by } => {
+                kek::import(&config, &file, kek.as_deref(), &by.statements, &mut out).await
+            }
+            KekCommand::Forget { kek, by } => {
+                kek::forget(&config, &kek, &by.statements, &mut out).await
+            }
             KekCommand::Close => kek::close(&config, &mut out).await,
         },
         // These have been seen to.

@@ -6,7 +6,7 @@ use signer::config::Config;
 use signer::doctor;
 use signer::sandbox::Needs;
 
-use crate::cli::{Command, KekCommand, TokenKeyCommand};
+use crate::cli::{Command, KekCommand, KeyCommand, TokenKeyCommand};
 
 /// What a command was told to read or write, beside what the configuration names.
 pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
@@ -23,12 +23,19 @@ pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
         Command::WrappingKey { pem, .. } => {
             Needs { write: pem.iter().map(|file| folder(file)).collect(), ..Needs::default() }
         }
-        Command::Kek { command: KekCommand::Open { pem }, .. } => {
-            Needs { write: vec![folder(pem)], ..Needs::default() }
+        Command::Kek { command: KekCommand::Open { pem, by }, .. } => {
+            let (read, write) = (by.statements.clone(), vec![folder(pem)]);
+            Needs { read, write, ..Needs::default() }
         }
-        Command::Kek { command: KekCommand::Import { file, .. }, .. } => {
-            Needs { read: vec![file.clone()], ..Needs::default() }
+        Command::Kek { command: KekCommand::Import { file, by, .. }, .. } => {
+            let read = std::iter::once(file).chain(&by.statements).cloned().collect();
+            Needs { read, ..Needs::default() }
         }
+        Command::Kek { command: KekCommand::Forget { by, .. }, .. }
+        | Command::Key { command: KeyCommand::Activate { by, .. } }
+        | Command::TokenKey {
+            command: TokenKeyCommand::Generate { by, .. } | TokenKeyCommand::Activate { by, .. },
+        } => Needs { read: by.statements.clone(), ..Needs::default() },
         Command::Import { bundle, statements, .. } => {
             let read = std::iter::once(bundle).chain(statements).cloned().collect();
             Needs { read, ..Needs::default() }

@@ -2,6 +2,7 @@
 //! too many come from, so that nobody keeps others out by waiting; who has shown a certificate has a place among the
 //! connected, so many for each client. It never lets a stranger take one of those.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
@@ -114,8 +115,13 @@ impl Incoming {
         if self.strangers.len() < self.places.strangers {
             return None;
         }
-        let crowd = self.strangers.iter().map(|one| one.0).max_by_key(|from| of(*from));
-        crowd.and_then(oldest)
+        let mut crowds: HashMap<IpAddr, usize> = HashMap::new();
+        for (from, _) in &self.strangers {
+            let crowd = crowds.entry(*from).or_default();
+            *crowd = crowd.saturating_add(1);
+        }
+        let most = crowds.values().max();
+        self.strangers.iter().position(|one| crowds.get(&one.0) == most)
     }
 
     /// A handshake that ended, one way or the other.

@@ -9,6 +9,7 @@
 
 mod pki;
 mod house;
+mod crowd;
 mod matrix;
 mod places;
 mod pushed;

@@ -123,7 +123,8 @@ fn summed(body: &str) -> String {
 }
 
 pub(crate) fn policy_seeds() -> Vec<Vec<u8>> {
-    let ours = policy_text(&Descriptors::fixed(), &Knobs::default());
+    let log = Some("cofferdam/0123456789abcdef".to_owned());
+    let ours = policy_text(&Descriptors { log, ..Descriptors::fixed() }, &Knobs::default());
     let example = include_str!("../../policy/examples/policy.toml");
     vec![ours.into(), example.replace("testnet4", "regtest").into()]
 }

@@ -115,6 +115,10 @@ pub fn sign(
     let rules = view(&text, network)?;
     show(&rules, out)?;
     governance::review(&rules, out)?;
+    ensure!(
+        rules.log().is_some() || rules.governance().is_none(),
+        "it names no log, and no signer would take it: write log = \"…\" beside its network, the origin that `signer init` showed"
+    );
     if !yes && std::io::stdin().is_terminal() {
         write!(out, "\nSign this as {name}? Type yes: ")?;
         out.flush()?;
@@ -136,6 +140,9 @@ pub fn sign(
 pub fn veto(file: &Path, signer: &Signer<'_>, out: &mut impl Write) -> Result<()> {
     let name = signer.key.named(signer.name)?;
     let text = read(file)?;
+    // A policy that this program cannot read may be vetoed all the same.
+    let log = view(&text, None).ok().and_then(|rules| rules.log().map(str::to_owned));
+    writeln!(out, "log         {}", log.as_deref().unwrap_or("none named"))?;
     let line = signature_line(&name, &signer.key.sign(&veto_message(&text))?);
     let kept = add_signature(file, ".veto", &name, &line)?;
     writeln!(out, "vetoed by   {name}, key {}", signer.key.public().to_hex())?;
@@ -203,6 +210,10 @@ fn add_signature(file: &Path, kind: &str, name: &KeyName, line: &str) -> Result<
 fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
     writeln!(out, "policy      version {} for {}", rules.version(), rules.network())?;
     writeln!(out, "sha256      {}", hex::encode(rules.digest()))?;
+    match rules.log() {
+        Some(log) => writeln!(out, "log         {log}: for this one signer alone")?,
+        None => writeln!(out, "log         NONE NAMED: it counts wherever these are the officers")?,
+    }
     for wallet in rules.wallets() {
         show_wallet(wallet, rules.network(), out)?;
     }

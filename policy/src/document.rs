@@ -30,6 +30,8 @@ use crate::witnesses;
 
 /// No descriptor of ours is longer.
 const MAX_DESCRIPTOR: usize = 1024;
+/// No log's origin is longer, nor can statements name one that is.
+const MAX_ORIGIN: usize = 128;
 /// A wider index window would let coins be stranded far away.
 const MAX_INDEX_WINDOW: u32 = 10_000;
 
@@ -55,6 +57,7 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         let reason = format!("this policy is for {found}, and this signer is for {network}");
         return Err(reader.fail(&raw.network, reason));
     }
+    let log = raw.log.as_ref().map(|log| reader.value(log, origin)).transpose()?;
     let wallets = wallets(&reader, &raw.wallet)?;
     let officers = people::officers(&reader, &raw.officer)?;
     let groups = people::groups(&reader, &raw.group, &officers)?;
@@ -92,6 +95,7 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
     Ok(Document {
         version,
         network,
+        log,
         wallets: defined.wallets,
         order_keys,
         clients,
@@ -108,6 +112,15 @@ pub(crate) fn read(text: &str, network: Network) -> Result<Document, PolicyError
         unfreeze,
         facts,
     })
+}
+
+/// A log's origin, as checkpoints have it.
+fn origin(text: &str) -> Result<String, String> {
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if visible && !text.is_empty() && text.len() <= MAX_ORIGIN {
+        return Ok(text.to_string());
+    }
+    Err(format!("a log's origin has 1 to {MAX_ORIGIN} visible characters and no spaces"))
 }
 
 /// The people of a policy, and what they may do to it.

@@ -56,6 +56,16 @@ pub enum Next {
     Recovery(Rules, u64),
 }
 
+impl Next {
+    /// The policy that it is about.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        match self {
+            Self::AtOnce(rules) | Self::After(rules, _) | Self::Recovery(rules, _) => rules,
+        }
+    }
+}
+
 impl Governance {
     /// What it says, a line each.
     pub(crate) fn lines(&self) -> Vec<String> {
@@ -136,6 +146,11 @@ impl Rules {
                 "it would be governed by nobody: keep a [governance] section".to_string(),
             );
         }
+        if self.log().is_some() && next.log() != self.log() {
+            let found = next.log().unwrap_or("none");
+            let own = self.log().unwrap_or("none");
+            return refuse(format!("it is for the log {found}, and the one in force for {own}"));
+        }
         let people: BTreeSet<&KeyName> = next.officers().iter().collect();
         let met = |quorum: &Quorum| quorum.is_met(&self.everybody(), &people);
         let (enough, tightens) = (met(&governance.change), compare(self, &next).only_tightens());
@@ -160,6 +175,24 @@ impl Rules {
         };
         let signed: Vec<&str> = next.officers().iter().map(KeyName::as_str).collect();
         refuse(format!("it must be signed by {wanted}, and is by [{}]", signed.join(", ")))
+    }
+
+    /// Whether it may be brought in at the signer with this log. A policy that says who may change it says whose it is: the same
+    /// officers' signatures would else bring it in wherever they are the officers.
+    ///
+    /// # Errors
+    /// [`PolicyError::Elsewhere`] when it names another log, or none and must.
+    pub fn is_for(&self, log: &str) -> Result<(), PolicyError> {
+        match self.log() {
+            Some(named) if named == log => Ok(()),
+            None if self.governance().is_none() => Ok(()),
+            Some(named) => Err(PolicyError::Elsewhere(format!(
+                "it is for the one with log {named}, and this is {log}"
+            ))),
+            None => Err(PolicyError::Elsewhere(format!(
+                "it names no log, as policies from before did, so that its signatures would count wherever these are the officers: write log = \"{log}\" beside its network, and have it signed again"
+            ))),
+        }
     }
 
     /// Who must sign for what is done at the signer's machine; `None`: whoever is there does it.

@@ -13,6 +13,7 @@ use crate::reader::{Text, Texts};
 pub(crate) struct RawPolicy {
     pub(crate) version: Spanned<u64>,
     pub(crate) network: Text,
+    pub(crate) log: Option<Text>,
     pub(crate) unfreeze: Option<Text>,
     pub(crate) wallet: Vec<RawWallet>,
     #[serde(default)]

@@ -31,6 +31,7 @@ pub struct Rules {
 pub(crate) struct Document {
     pub(crate) version: u64,
     pub(crate) network: Network,
+    pub(crate) log: Option<String>,
     pub(crate) wallets: Vec<Wallet>,
     pub(crate) order_keys: Vec<OrderKey>,
     pub(crate) clients: Vec<Client>,
@@ -210,6 +211,12 @@ impl Rules {
     #[must_use]
     pub fn network(&self) -> Network {
         self.document.network
+    }
+
+    /// Origin of the log of the one signer that it is for, where it names one.
+    #[must_use]
+    pub fn log(&self) -> Option<&str> {
+        self.document.log.as_deref()
     }
 
     /// The whole text as signed.

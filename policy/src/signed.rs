@@ -68,6 +68,9 @@ pub enum PolicyError {
     /// A signer's first policy is not by, or not of, the officers that it began with.
     #[error("this policy cannot be the signer's first: {0}")]
     First(String),
+    /// It is another signer's, or does not say whose.
+    #[error("this policy is not for this signer: {0}")]
+    Elsewhere(String),
     /// Fewer officers signed than must.
     #[error("{signed} officers signed this policy, {quorum} must")]
     Quorum {

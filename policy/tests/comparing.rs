@@ -114,6 +114,7 @@ const CHANGES: &[(&str, &str, Effect)] = &[
         ("expires_unix = 1900000004\n", "", MayLoosen),
         (RECONCILER, "", Tightens),
         (", unscreened = \"24h\"", "", Governs),
+        ("network = \"regtest\"\n", "network = \"regtest\"\nlog = \"cofferdam/a\"\n", Tightens),
         ("network = \"regtest\"\n", "network = \"regtest\"\nunfreeze = \"1 of treasury\"\n", Governs),
         ("members = [\"dan\", \"eve\"]", "members = [\"dan\"]", Governs),
         ("domain = \"lima\"", "domain = \"oslo\"", Governs),

@@ -370,3 +370,41 @@ fn when_too_many_keys_are_lost_the_recovering_quorum_has_its_own_longer_way() {
         policy::signed::check(&wrong, now.network()).unwrap_err();
     }
 }
+
+#[test]
+fn a_governed_policy_is_for_the_one_signer_whose_log_it_names() {
+    let (here, there) = ("cofferdam/0123456789abcdef", "cofferdam/fedcba9876543210");
+    let named = |text: String, log: &str| {
+        let head = format!("network = \"regtest\"\nlog = \"{log}\"\n");
+        text.replacen("network = \"regtest\"\n", &head, 1)
+    };
+    let (own, others) = (named(text(3, 10_000), here), named(text(3, 10_000), there));
+    let elsewhere = |text: &str| match load(text).is_for(here) {
+        Err(PolicyError::Elsewhere(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    load(&own).is_for(here).unwrap();
+    assert!(elsewhere(&others).contains(there));
+    // As they were before: refused, and it says what to do.
+    let why = elsewhere(&text(3, 10_000));
+    assert!(why.contains("names no log") && why.contains(&format!("log = \"{here}\"")), "{why}");
+    // Nobody's to govern, nobody's to bring in by anybody else's word: but if it names one, it is meant.
+    let quiet = policy_text(&Knobs::default());
+    load(&quiet).is_for(here).unwrap();
+    assert!(elsewhere(&named(quiet, there)).contains(there));
+    // The signature is over the name as well: nobody makes one signer's policy another's.
+    let signed = signatures(&sign_message(&others), &["ada", "cyd", "eve"]);
+    let moved = others.replacen(there, here, 1);
+    let now = load(&text(2, 20_000));
+    now.next(&SignedPolicy { text: &moved, signatures: &signed }).unwrap_err();
+    // From a policy of before the next may say whose it is; once said, it stays.
+    assert!(matches!(next(&now, &own, &["ada"]).unwrap(), Next::AtOnce(_)));
+    let now = load(&own);
+    for changed in [text(4, 9_000), named(text(4, 9_000), there)] {
+        assert!(refused(next(&now, &changed, &["ada", "cyd", "eve"])).contains("for the log"));
+    }
+    next(&now, &named(text(4, 9_000), here), &["ada"]).unwrap();
+    for bad in ["", "two words", &"x".repeat(129)] {
+        policy::signed::check(&named(text(3, 10_000), bad), load(&own).network()).unwrap_err();
+    }
+}

@@ -54,6 +54,7 @@ pub async fn in_force(
     }
     let signed = SignedPolicy { text: &text, signatures: &signatures };
     let next = now.next(&signed).map_err(|source| wrong(config, source))?;
+    next.rules().is_for(&log.opening().origin).map_err(|source| wrong(config, source))?;
     let recovery = matches!(next, Next::Recovery(..));
     match next {
         Next::AtOnce(rules) if vetoed(log, rules.digest()) => {
@@ -95,10 +96,17 @@ pub async fn in_force(
 /// The first policy: of the officers that the log began with and by them, or by the configuration's where it began with none.
 fn first(log: &Log<Ledger>, config: &Config) -> Result<Rules, StartError> {
     let began = log.read(|ledger| ledger.beginning().and_then(|beginning| beginning.officers));
-    let Some(officers) = began else { return Ok(config.rules()?) };
-    let (text, signatures) = config.policy_files()?;
-    let signed = SignedPolicy { text: &text, signatures: &signatures };
-    Rules::first(&signed, config.network, &officers).map_err(|source| wrong(config, source))
+    let rules = match began {
+        None => config.rules()?,
+        Some(officers) => {
+            let (text, signatures) = config.policy_files()?;
+            let signed = SignedPolicy { text: &text, signatures: &signatures };
+            let first = Rules::first(&signed, config.network, &officers);
+            first.map_err(|source| wrong(config, source))?
+        }
+    };
+    rules.is_for(&log.opening().origin).map_err(|source| wrong(config, source))?;
+    Ok(rules)
 }
 
 /// What was proposed and is not in the policy file any more comes into force no more, unless it is proposed anew.

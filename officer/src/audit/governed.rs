@@ -12,6 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Governed {
+    /// Of this log.
+    origin: String,
     /// The officers that the log began with: the first policy has them, and is signed by them.
     first: Option<[u8; 32]>,
     /// The policy in force, if something governs it.
@@ -30,7 +32,8 @@ struct Proposed {
 }
 
 impl Governed {
-    pub(super) fn begin(&mut self, officers: Option<[u8; 32]>) {
+    pub(super) fn begin(&mut self, origin: &str, officers: Option<[u8; 32]>) {
+        origin.clone_into(&mut self.origin);
         self.first = officers;
     }
 
@@ -47,7 +50,7 @@ impl Governed {
         if !governed && self.active.is_none() && self.first.is_none() {
             return Ok(());
         }
-        let mut next = rules(network, text, officers)?;
+        let mut next = self.rules(network, text, officers)?;
         if let (None, Some(first)) = (&self.active, &self.first) {
             next = next.begins_with(first).map_err(|error| error.to_string())?;
         }
@@ -76,6 +79,12 @@ impl Governed {
         Ok(())
     }
 
+    fn rules(&self, network: &str, text: &str, officers: &[String]) -> Result<Rules, String> {
+        let rules = rules(network, text, officers)?;
+        for_log(&self.origin, &rules)?;
+        Ok(rules)
+    }
+
     /// A proposal, a veto or a withdrawal.
     pub(super) fn follow(
         &mut self,
@@ -83,11 +92,13 @@ impl Governed {
         now_unix: u64,
         event: &Event,
     ) -> Result<(), String> {
+        let origin = self.origin.clone();
         let active = self.active.as_ref();
         let active = active.ok_or("nothing governs the policy in force")?;
         match event {
             Event::PolicyProposed { version, digest, text, officers, due_unix } => {
                 let next = rules(network, text, officers)?;
+                for_log(&origin, &next)?;
                 let same = next.version() == *version && next.digest() == digest;
                 let digest_holds = <[u8; 32]>::from(Sha256::digest(text)) == *digest;
                 if !same || !digest_holds {
@@ -138,6 +149,14 @@ impl Governed {
             },
             _ => Err("this entry is about no policy".to_owned()),
         }
+    }
+}
+
+/// One that names no log is from before policies did.
+fn for_log(origin: &str, rules: &Rules) -> Result<(), String> {
+    match rules.log() {
+        Some(named) if named != origin => Err(format!("this policy is for the log {named}")),
+        _ => Ok(()),
     }
 }
 

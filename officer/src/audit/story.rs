@@ -182,7 +182,7 @@ impl Story {
         self.people.begin(begun.origin, begun.network);
         begun.network.clone_into(&mut self.network);
         self.attestation_key = *begun.attestation_key;
-        self.governed.begin(begun.officers_digest());
+        self.governed.begin(begun.origin, begun.officers_digest());
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use statement::{Deed, Says, Statement, Task};
 use tempfile::TempDir;
 
-use crate::common::{Descriptors, Knobs, descriptor, policy_text};
+use crate::common::{Descriptors, Knobs, policy_text};
 use crate::support::{NETWORK, key_hex, officer, opened, public, token};
 
 const BEGUN: u64 = 1_767_225_600;
@@ -24,7 +24,7 @@ const OFFICERS: [(&str, u8); 3] = [("ada", 31), ("cyd", 32), ("eve", 33)];
 type At0 = (u64, Event);
 
 fn text(version: u64, fee_budget: u64) -> String {
-    let wallets = Descriptors { deposits: descriptor(0), hot: descriptor(1), cold: descriptor(2) };
+    let wallets = Descriptors::fixed();
     let mut text = policy_text(&wallets, &Knobs { version, fee_budget, ..Knobs::default() });
     for (name, seed) in OFFICERS {
         let key = hex::encode(public(&SigningKey::from_bytes(&[seed; 32])));
@@ -115,6 +115,17 @@ fn policies_follow_one_another_as_the_one_before_says() {
     audit(&after(&[waits.clone(), goes(49)])).unwrap();
     refused(&after(&[waits.clone(), goes(48)]), "before it was due");
     refused(&after(&[(1, proposed(4, &looser, 48))]), "sooner than its delay");
+    // It is this log's, or from before policies named one.
+    let named = |text: &str, log: &str| {
+        let head = format!("network = \"regtest\"\nlog = \"{log}\"\n");
+        text.replacen("network = \"regtest\"\n", &head, 1)
+    };
+    let own = named(&tighter, &origin(&public(&token())));
+    audit(&after(&[(1, active(3, &own, &["ada"]))])).unwrap();
+    let foreign = named(&tighter, "cofferdam/0123456789abcdef");
+    refused(&after(&[(1, active(3, &foreign, &["ada"]))]), "is for the log cofferdam/0123");
+    let foreign = named(&looser, "cofferdam/0123456789abcdef");
+    refused(&after(&[(1, proposed(4, &foreign, 49))]), "is for the log cofferdam/0123");
     // A clock in doubt holds the delay.
     let held = |hours| {
         let held_unix = BEGUN + hours * HOUR;
@@ -248,6 +259,47 @@ fn kek(what: &str, key: Option<[u8; 32]>) -> Event {
     Event::KekImport { what: what.to_owned(), key, serial: "41fc".to_owned() }
 }
 
+/// Two of those who govern said that it may be done.
+fn both(nonce: u8, deed: Deed, hours: u64) -> [At0; 2] {
+    [said("ada", nonce, deed.clone(), hours), said("eve", nonce + 1, deed, hours)]
+}
+
+#[test]
+fn keys_are_made_and_used_again_by_the_officers_that_the_policy_asks_and_stopped_by_anybody() {
+    let asks = text(2, 50_000) + "administer = \"2 of board\"\n";
+    let begun = [(0, opened()), (0, active(2, &asks, &["zoe"]))];
+    let after = |more: &[At0]| [begun.as_slice(), more].concat();
+    let with = |deed, last: At0| after(&[both(1, deed, 1).as_slice(), &[last]].concat());
+    let why = "without the officers";
+    // What lets keys be used: by their names, each once; what stops them asks nobody.
+    let (wallet, key) = (WalletName::parse("hot").unwrap(), KeyName::parse("co-1").unwrap());
+    for (deed, event) in [
+        (Deed::ActivateKeys(wallet), key_state("hot", "active")),
+        (Deed::MakeTokenKey(key.clone()), token_key("co-1", "41fc")),
+        (Deed::ActivateTokenKey(key), token_key_state("co-1", "active")),
+        (Deed::OpenKek, kek("opening", None)),
+        (Deed::ImportKek([8; 32]), kek("imported", Some([8; 32]))),
+        (Deed::ForgetKek([8; 32]), kek("forgotten", Some([8; 32]))),
+    ] {
+        audit(&with(deed.clone(), (1, event.clone()))).unwrap();
+        refused(&after(&[(1, event.clone())]), why);
+        refused(&after(&[said("ada", 1, deed.clone(), 1), (1, event.clone())]), why);
+        refused(&with(Deed::SetPin, (1, event.clone())), why);
+        let again = [both(1, deed, 1).as_slice(), &[(1, event.clone()), (1, event)]].concat();
+        assert!(audit(&after(&again)).is_err());
+    }
+    refused(&with(Deed::ImportKek([7; 32]), (1, kek("imported", Some([8; 32])))), why);
+    for event in [
+        key_state("hot", "suspended"),
+        key_state("hot", "compromised"),
+        token_key_state("co-1", "retired"),
+        kek("closing", None),
+        kek("closed", None),
+    ] {
+        audit(&after(&[(1, event)])).unwrap();
+    }
+}
+
 #[test]
 fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     let asks = text(2, 50_000) + "administer = \"2 of board\"\n";
@@ -268,9 +320,6 @@ fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     let site = |hours, site| {
         let (what, serial, site) = ("activate".to_owned(), "41fc".to_owned(), [site; 16]);
         (hours, Event::Administered { what, serial, site })
-    };
-    let both = |nonce, deed: Deed, hours| {
-        [said("ada", nonce, deed.clone(), hours), said("eve", nonce + 1, deed, hours)]
     };
     let with = |deed, last: At0| after(&[both(1, deed, 1).as_slice(), &[last]].concat());
     let why = "without the officers";
@@ -315,33 +364,6 @@ fn nothing_is_done_at_the_machine_without_the_officers_that_the_policy_asks() {
     refused(&after(&[site(1, 1), site(1, 2)]), why);
     let by = both(1, Deed::Activate([2; 16]), 1);
     audit(&after(&[[site(1, 1)].as_slice(), &by, &[site(1, 2)]].concat())).unwrap();
-    // What lets keys be used: by their names, each once; what stops them asks nobody.
-    let (wallet, key) = (WalletName::parse("hot").unwrap(), KeyName::parse("co-1").unwrap());
-    for (deed, event) in [
-        (Deed::ActivateKeys(wallet), key_state("hot", "active")),
-        (Deed::MakeTokenKey(key.clone()), token_key("co-1", "41fc")),
-        (Deed::ActivateTokenKey(key), token_key_state("co-1", "active")),
-        (Deed::OpenKek, kek("opening", None)),
-        (Deed::ImportKek([8; 32]), kek("imported", Some([8; 32]))),
-        (Deed::ForgetKek([8; 32]), kek("forgotten", Some([8; 32]))),
-    ] {
-        audit(&with(deed.clone(), (1, event.clone()))).unwrap();
-        refused(&after(&[(1, event.clone())]), why);
-        refused(&after(&[said("ada", 1, deed.clone(), 1), (1, event.clone())]), why);
-        refused(&with(Deed::SetPin, (1, event.clone())), why);
-        let again = [both(1, deed, 1).as_slice(), &[(1, event.clone()), (1, event)]].concat();
-        assert!(audit(&after(&again)).is_err());
-    }
-    refused(&with(Deed::ImportKek([7; 32]), (1, kek("imported", Some([8; 32])))), why);
-    for event in [
-        key_state("hot", "suspended"),
-        key_state("hot", "compromised"),
-        token_key_state("co-1", "retired"),
-        kek("closing", None),
-        kek("closed", None),
-    ] {
-        audit(&after(&[(1, event)])).unwrap();
-    }
     // Where nobody is asked, whoever is there does it.
     let quiet = text(2, 50_000);
     audit(&[(0, opened()), (0, active(2, &quiet, &["zoe"])), pin(1), import(1, 7)]).unwrap();

@@ -101,6 +101,15 @@ pub fn compare(before: &Rules, after: &Rules) -> Comparison {
     if before.network() != after.network() {
         said.governs(format!("network: {} becomes {}", before.network(), after.network()));
     }
+    match (before.log(), after.log()) {
+        (before, after) if before == after => {}
+        // Signed for one signer alone: it brings nothing in anywhere else.
+        (None, Some(log)) => said.tightens(format!("for the signer with log {log} alone")),
+        (before, after) => {
+            let name = |log: Option<&str>| log.unwrap_or("none").to_string();
+            said.governs(format!("log: {} becomes {}", name(before), name(after)));
+        }
+    }
     people(before, after, &mut said);
     if before.governance() != after.governance() {
         said.governs("who may change the policy, and how long that takes");
@@ -175,6 +184,7 @@ fn every_part_is_compared(document: &Document) {
     let Document {
         version: _,
         network: _,
+        log: _,
         wallets: _,
         order_keys: _,
         clients: _,

@@ -60,12 +60,14 @@ pub struct Descriptors {
     pub deposits: String,
     pub hot: String,
     pub cold: String,
+    /// Origin of the signer's log, which its policies name.
+    pub log: Option<String>,
 }
 
 impl Descriptors {
     /// Accounts of a test seed, for tests without a token.
     pub fn fixed() -> Self {
-        Self { deposits: descriptor(0), hot: descriptor(1), cold: descriptor(2) }
+        Self { deposits: descriptor(0), hot: descriptor(1), cold: descriptor(2), log: None }
     }
 }
 
@@ -97,9 +99,10 @@ pub fn policy_text(wallets: &Descriptors, knobs: &Knobs) -> String {
     // No token signs for taproot.
     let tier = if wallets.deposits.starts_with("tr(") { "sealed-hd" } else { "token-hd" };
     let (required, witnesses) = witnesses_text(witnesses);
+    let log = wallets.log.as_ref().map_or(String::new(), |log| format!("log = {log:?}\n"));
     let shop = hex::encode(shop().verifying_key().to_bytes());
     [
-        format!("version = {version}\nnetwork = \"regtest\"\n{required}{head}"),
+        format!("version = {version}\nnetwork = \"regtest\"\n{log}{required}{head}"),
         wallet("deposits", tier, &wallets.deposits),
         wallet("hot", "token-hd", &wallets.hot),
         wallet("cold", "cold", &wallets.cold),

@@ -141,6 +141,41 @@ async fn a_governed_policy_gives_way_to_what_its_officers_signed_alone() {
 }
 
 #[tokio::test]
+async fn a_policy_signed_for_another_signer_with_the_same_officers_is_not_taken() {
+    let mut house = House::new().await;
+    house.close().await;
+    let own = house.descriptors.log.clone().unwrap();
+    let line = format!("log = {own:?}\n");
+    let replayed = |text: &str| text.replacen(&line, "log = \"cofferdam/0123456789abcdef\"\n", 1);
+    let unnamed = |text: &str| text.replacen(&line, "", 1);
+    // The first one, by the configuration's officers, and every later one by those of the policy in force.
+    let first = governed(&house, 2, 50_000);
+    let later = governed(&house, 3, 40_000);
+    let refuses = async |house: &House, text: &str, sign: &dyn Fn(&str) -> String| {
+        write(house, &replayed(text), &sign(&replayed(text)));
+        let why = refusal(house, 0).await;
+        assert!(why.contains("is for the one with log cofferdam/0123456789abcdef"), "{why}");
+        write(house, &unnamed(text), &sign(&unnamed(text)));
+        let why = refusal(house, 0).await;
+        assert!(why.contains("names no log") && why.contains(&own), "{why}");
+        // A signature over another's text is none over this one's.
+        write(house, text, &sign(&replayed(text)));
+        assert!(refusal(house, 0).await.contains("policy signatures line 1"));
+    };
+    refuses(&house, &first, &|text| policy_signatures(text)).await;
+    write(&house, &first, &policy_signatures(&first));
+    assert_eq!(version(&mut house, 0).await, 2);
+    let board = |text: &str| by(&sign_message(text), &["ada", "cyd", "eve"]);
+    write(&house, &replayed(&later), &board(&replayed(&later)));
+    let why = refusal(&house, 0).await;
+    assert!(why.contains("for the log cofferdam/0123456789abcdef"), "{why}");
+    write(&house, &unnamed(&later), &board(&unnamed(&later)));
+    assert!(refusal(&house, 0).await.contains("for the log none"));
+    write(&house, &later, &board(&later));
+    assert_eq!(version(&mut house, 0).await, 3);
+}
+
+#[tokio::test]
 async fn a_vetoed_policy_never_comes_into_force() {
     let mut house = House::new().await;
     house.close().await;

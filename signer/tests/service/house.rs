@@ -97,6 +97,7 @@ impl Foundation {
             deposits: deposits.1.clone(),
             hot: hot.1.clone(),
             cold: crate::common::descriptor(2),
+            log: Some(audit::checkpoint::origin(&keys.checkpoint)),
         };
         let (share, authority) = (deposits.2, Authority::new());
         let foundation = Self { folder, token, descriptors, share, authority };

@@ -1,22 +1,27 @@
 //! Keys that were born in the token, from `signer token-key generate` to a finished transaction: in a multisig that
-//! another cosigner completes, and alone where the token was cloned. A restart finds them by their public halves.
+//! another cosigner completes, in one that two keys of the same token complete, and alone where the token was cloned. A restart finds them by their public halves.
 
+use std::collections::HashSet;
 use std::str::FromStr as _;
 
 use audit::entry::Event;
 use audit::token_key::TokenKey;
 use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
+use bitcoin::hashes::Hash as _;
 use bitcoin::psbt::Psbt;
-use bitcoin::{NetworkKind, Transaction};
+use bitcoin::sighash::{Prevouts, SighashCache};
+use bitcoin::{NetworkKind, Transaction, TxOut};
 use miniscript::psbt::{PsbtExt as _, PsbtInputExt as _, PsbtOutputExt as _};
 use miniscript::{Descriptor, DescriptorPublicKey};
 use policy::names::KeyName;
 use proto::{AddressClaim, AttestRequest, SignReply, StatusRequest, WalletStatus};
-use secp256k1::{PublicKey, SECP256K1};
+use secp256k1::ecdsa::Signature;
+use secp256k1::{Message, PublicKey, SECP256K1};
 use sha2::{Digest as _, Sha256};
 use signer::born;
 use signer::keys::{KeyError, set_born_state};
 use signer::ledger::KeyState;
+use signer::ledger::nonces::Points;
 use signer::log::Clock;
 use signer::start::{self, StartError};
 use tonic::Status;
@@ -203,6 +208,104 @@ async fn a_token_key_signs_its_part_of_a_multisig_and_is_found_again() {
         }
     }
     assert_eq!(kinds, [1, 1], "made once, and bound once");
+}
+
+/// Each input's signatures: of two own keys of three, in the order of the keys in the script.
+fn both(transaction: &Transaction, coins: &[Coin], ours: &[PublicKey; 2]) -> Vec<Signature> {
+    let spent: Vec<TxOut> = coins.iter().map(Coin::output).collect();
+    let mut cache = SighashCache::new(transaction);
+    let mut all = Vec::new();
+    for (position, input) in transaction.input.iter().enumerate() {
+        let items = input.witness.to_vec();
+        let [empty, first, second, script] = &items[..] else { panic!("{items:?}") };
+        let script = bitcoin::Script::from_bytes(script);
+        assert!(empty.is_empty() && script.to_p2wsh() == spent[position].script_pubkey);
+        let value = spent[position].value;
+        let all_of_it = bitcoin::EcdsaSighashType::All;
+        let digest = cache.p2wsh_signature_hash(position, script, value, all_of_it).unwrap();
+        let digest = Message::from_digest(digest.to_byte_array());
+        // BIP-67: the script has the keys in the order of their bytes, and OP_CHECKMULTISIG wants signatures in that order.
+        let mut keys = ours.map(|key| key.serialize());
+        keys.sort_unstable();
+        for (key, made) in keys.iter().zip([first, second]) {
+            let made = bitcoin::ecdsa::Signature::from_slice(made).unwrap();
+            assert_eq!(made.sighash_type, all_of_it);
+            let key = PublicKey::from_slice(key).unwrap();
+            SECP256K1.verify_ecdsa(&digest, &made.signature, &key).unwrap();
+            all.push(made.signature);
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn two_keys_of_one_token_complete_a_multisig_of_three_at_once() {
+    let mut house = House::closed(&Knobs::default(), signer::config::Limits::default()).await;
+    let ours = [generated(&house, "vault-1").await.0, generated(&house, "vault-2").await.0];
+    let (master, theirs) = other();
+    let descriptor = shared(&ours, &[theirs]);
+    pinned(&house, 2, &descriptor, None);
+    house.open().await;
+    assert_eq!(status(&house).await.script_type, "p2wsh-sortedmulti-2-of-3");
+
+    let coins = vault_coins(&descriptor);
+    let outs = [own(&house.descriptors.cold, false, 0, 120_000), own(&descriptor, true, 1, 28_000)];
+    let asked = with_origins(&descriptor, &coins, &outs);
+    let counters = house.app().token.counters().await.unwrap();
+    let answer = sweep(&house, "two", &asked, &coins).await.unwrap();
+    assert_eq!(
+        (answer.tier.as_str(), answer.psbt.is_empty()),
+        ("token", true),
+        "nobody else signs"
+    );
+    let after = house.app().token.counters().await.unwrap();
+    assert_eq!(after.signs - counters.signs, 6, "three inputs by two keys");
+    let signed: Transaction = bitcoin::consensus::deserialize(&answer.transaction).unwrap();
+    assert_eq!(signed.compute_txid(), asked.unsigned_tx.compute_txid());
+    verify_scripts(&signed, &coins);
+    let made = both(&signed, &coins, &ours);
+
+    // A nonce of its own each, and every one is remembered, whichever key made it.
+    let r = |made: &Signature| made.serialize_compact()[..32].to_vec();
+    assert_eq!(made.iter().map(r).collect::<HashSet<_>>().len(), 6);
+    let elsewhere = |made: &Signature| {
+        let mut other = asked.unsigned_tx.clone();
+        other.lock_time = bitcoin::absolute::LockTime::from_consensus(1);
+        let made = bitcoin::ecdsa::Signature::sighash_all(*made);
+        other.input[0].witness.push_ecdsa_signature(&made);
+        house.app().log.read(|ledger| ledger.nonces().reuses(&Points::of(&other)))
+    };
+    assert!(made.iter().all(elsewhere), "a second use of any of them is stopped");
+    let mut theirs = asked.clone();
+    theirs.sign(&master, SECP256K1).unwrap();
+    let unseen = theirs.inputs[0].partial_sigs.values().next().unwrap().signature;
+    assert!(!elsewhere(&unseen));
+
+    // One of the two is enough to stop it.
+    let name = KeyName::parse("vault-2").unwrap();
+    set_born_state(&house.app().log, &name, KeyState::Suspended, "a test").await.unwrap();
+    let later = [coin(&descriptor, false, 3, 60_000, 600, 1)];
+    let outs = [own(&house.descriptors.cold, false, 1, 58_000)];
+    let refused = sweep(&house, "later", &with_origins(&descriptor, &later, &outs), &later).await;
+    assert_eq!(said(&refused.unwrap_err()).1, ["key-suspended"]);
+}
+
+/// What miniscript's interpreter says of every input.
+fn verify_scripts(transaction: &Transaction, coins: &[Coin]) {
+    let spent: Vec<TxOut> = coins.iter().map(Coin::output).collect();
+    for (position, input) in transaction.input.iter().enumerate() {
+        let (script, time) = (&spent[position].script_pubkey, transaction.lock_time);
+        let judge = miniscript::interpreter::Interpreter::from_txdata(
+            script,
+            &input.script_sig,
+            &input.witness,
+            input.sequence,
+            time,
+        );
+        let (judge, prevouts) = (judge.unwrap(), Prevouts::All(&spent));
+        let met: Vec<_> = judge.iter(SECP256K1, transaction, position, &prevouts).collect();
+        assert!(met.len() == 2 && met.iter().all(Result::is_ok), "input {position}: {met:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! What is proven is held against the parents as this file reads them. The first byte's bits repair what a mutation
 //! cannot: outpoints that name the parents, and the orders' signatures.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
 use bitcoin::consensus::{deserialize, serialize};
@@ -16,6 +16,8 @@ use policy::names::ClientName;
 use prost::Message as _;
 use proto::sign_request::Part;
 use proto::{ParentBatch, SignHeader, SignRequest};
+use secp256k1::{PublicKey, XOnlyPublicKey};
+use signer::request::psbt::{self, Named, TaprootKey};
 use signer::request::{Draft, SigningRequest, asked};
 use signer::wallets::Wallets;
 
@@ -67,9 +69,51 @@ pub(crate) fn run(data: &[u8]) {
             order.signature = common::shop().sign(&order.order).to_vec();
         }
     }
+    read_alike(&header.psbt);
     if let Some(request) = proven(&header, &parents) {
         holds(&request, &header, &parents);
     }
+}
+
+/// What requests are read by gives what the library alone gives, but for keys that are no points, or one in two spellings:
+/// the library takes neither, and here they are no keys of ours.
+fn read_alike(bytes: &[u8]) {
+    let point = |key: &[u8]| PublicKey::from_slice(key).ok();
+    let (psbt, apart) = match (psbt::read(bytes), psbt::read_apart(bytes)) {
+        (Ok((psbt, version)), Ok(apart)) => {
+            assert_eq!(version, apart.2, "two versions");
+            (psbt, apart)
+        }
+        (Err(_), Err(_)) => return,
+        (Ok(_), Err(why)) => panic!("what the library reads is not read apart: {why}"),
+        (Err(why), Ok((_, named, _))) => {
+            let is_x = |key: &[u8; 32]| XOnlyPublicKey::from_slice(key).is_ok();
+            let good = |named: &Named| {
+                let keys: Option<HashSet<_>> = named.origins.iter().map(|o| point(&o.0)).collect();
+                keys.is_some_and(|keys| keys.len() == named.origins.len())
+                    && named.taproot.iter().all(|taproot| is_x(&taproot.key))
+                    && named.internal.iter().all(is_x)
+            };
+            return assert!(!named.iter().all(good), "only read apart: {why}");
+        }
+    };
+    let (mut psbt, (rest, named, _)) = (psbt, apart);
+    assert_eq!(psbt.inputs.len(), named.len());
+    for (input, named) in psbt.inputs.iter_mut().zip(named) {
+        let origins = std::mem::take(&mut input.bip32_derivation);
+        let apart = named.origins.into_iter().map(|(key, source)| (point(&key).unwrap(), source));
+        assert_eq!(origins, apart.collect());
+        let taproot = std::mem::take(&mut input.tap_key_origins).into_iter();
+        let taproot = taproot.map(|(key, (leaves, source))| TaprootKey {
+            key: key.serialize(),
+            leaves: leaves.len() as u64,
+            source,
+        });
+        let sorted: BTreeMap<_, _> = named.taproot.into_iter().map(|key| (key.key, key)).collect();
+        assert!(taproot.eq(sorted.into_values()), "other keys of taproot");
+        assert_eq!(input.tap_internal_key.take().map(|key| key.serialize()), named.internal);
+    }
+    assert_eq!(psbt, rest, "another PSBT");
 }
 
 fn proven(header: &SignHeader, parents: &[Vec<u8>]) -> Option<SigningRequest> {
@@ -167,7 +211,17 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         input.witness_utxo = None;
     }
     let inside = common::header("key-3", "sweep", "deposits", &inside);
-    let seeds = [(sweep, &two[..]), (payout, &one[..]), (inside, &[])];
+    // Taproot's fields, which are read and then refused.
+    let mut taproot = common::psbt(&two, &[own(&all.cold, false, 1, 100_000)]);
+    for input in &mut taproot.inputs {
+        let (key, source) = input.bip32_derivation.pop_first().expect("each names its key");
+        let key = key.x_only_public_key().0;
+        let leaf = bitcoin::taproot::TapLeafHash::from_byte_array([7; 32]);
+        input.tap_internal_key = Some(key);
+        input.tap_key_origins.insert(key, (vec![leaf], source));
+    }
+    let taproot = common::header("key-4", "sweep", "deposits", &taproot);
+    let seeds = [(sweep, &two[..]), (payout, &one[..]), (inside, &[]), (taproot, &two[..])];
     seeds
         .into_iter()
         .flat_map(|(header, coins)| [0, 3].map(|mode| message(mode, &header, coins)))

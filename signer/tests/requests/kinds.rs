@@ -85,7 +85,7 @@ impl Holder {
 }
 
 /// A wallet, who signs for it here, and who elsewhere.
-struct Scene {
+pub(crate) struct Scene {
     wallets: Descriptors,
     ours: Holder,
     other: Option<Holder>,
@@ -93,13 +93,13 @@ struct Scene {
 }
 
 impl Scene {
-    fn single(script: Script) -> Self {
+    pub(crate) fn single(script: Script) -> Self {
         let ours = holder(21, script);
         let deposits = ours.header.descriptor().to_owned();
         Self::of(deposits, ours, None)
     }
 
-    fn shared(needed: usize) -> Self {
+    pub(crate) fn shared(needed: usize) -> Self {
         let [ours, other, third] = [21, 22, 23].map(|seed| holder(seed, Script::WshCosigner));
         let keys = [&ours, &other, &third].map(|holder| holder.header.descriptor()).join(",");
         let text = format!("wsh(sortedmulti({needed},{keys}))");
@@ -118,7 +118,7 @@ impl Scene {
     }
 
     /// A sweep with some change, and with every origin, as the watcher writes it.
-    fn psbt(&self) -> Psbt {
+    pub(crate) fn psbt(&self) -> Psbt {
         let deposits = &self.wallets.deposits;
         let outs = [own(&self.wallets.cold, false, 0, 70_000), own(deposits, true, 1, 38_000)];
         let mut psbt = psbt(&self.coins(), &outs);
@@ -151,7 +151,13 @@ impl Scene {
     }
 
     fn parse(&self, psbt: &Psbt) -> Result<SigningRequest, Refusal> {
-        let (case, wallets) = (self.case(psbt), self.wallets());
+        self.parse_bytes(psbt.serialize())
+    }
+
+    /// The same for what the library would not write.
+    pub(crate) fn parse_bytes(&self, psbt: Vec<u8>) -> Result<SigningRequest, Refusal> {
+        let (mut case, wallets) = (self.case(&self.psbt()), self.wallets());
+        case.header.psbt = psbt;
         let rules = case.rules();
         let asked = asked(ClientName::parse("watcher-1").unwrap(), "key-1")?;
         let mut draft = Draft::read(asked, &case.header, &rules, &wallets)?;

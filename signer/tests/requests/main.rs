@@ -18,6 +18,7 @@ mod good;
 mod bad;
 mod kinds;
 mod lists;
+mod named;
 mod psbts;
 
 use common::{Coin, Descriptors, Knobs, Out, coin, own, psbt};

@@ -151,7 +151,7 @@ fn bip32_nodes_are_the_same_in_every_program() {
         public += 1;
     }
     println!(
-        "BIP-32: {} nodes, {below} children below them, {public} of them derived publicly",
+        "vectors: BIP-32 {} nodes, {below} children below them, {public} of them derived publicly",
         nodes.len()
     );
     assert_eq!((nodes.len(), below, public), (17, 51, 6));
@@ -192,7 +192,7 @@ fn bip32_invalid_keys_are_refused_wherever_keys_are_read() {
         assert!(signer(&descriptor, "cold", asset::Network::Bitcoin).is_err());
         assert!(watcher(&descriptor, bitcoin::Network::Bitcoin).is_err());
     }
-    println!("BIP-32: {} invalid keys refused by signer, watcher and bundle", cases.len());
+    println!("vectors: BIP-32 {} invalid keys refused by signer, watcher and bundle", cases.len());
     assert_eq!(cases.len(), 16);
 }
 
@@ -246,7 +246,7 @@ fn bip84_from_seed_to_addresses() {
         assert_eq!(found, expected);
         assert_eq!(header.branch(change).unwrap().public_key(index).unwrap().to_string(), key);
     }
-    println!("BIP-84: account key, {} keys and addresses", published.len());
+    println!("vectors: BIP-84 account key, {} keys and addresses", published.len());
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn bip49_and_bip86_addresses() {
     for (place, expected) in published {
         assert_eq!(address(&taproot, "cold", asset::Network::Bitcoin, place), expected);
     }
-    println!("BIP-49: 1 address; BIP-86: {} addresses", published.len());
+    println!("vectors: BIP-49 1 address, BIP-86 {} addresses", published.len());
 }
 
 fn hex(text: &str) -> Vec<u8> {

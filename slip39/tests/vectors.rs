@@ -28,7 +28,7 @@ fn official_vectors() {
             }
         }
     }
-    println!("SLIP-39: {joined} sets joined, {refused} refused");
+    println!("vectors: SLIP-39 {joined} sets joined, {refused} refused");
     assert_eq!((joined, refused), (JOINED, 45 - JOINED));
 }
 

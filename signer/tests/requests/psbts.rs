@@ -68,7 +68,7 @@ fn the_published_vectors_behave() {
         }
     }
     println!(
-        "PSBT vectors of BIP-174, 370, 371: {refused:?} refused, {good:?} read, {timed} lock times"
+        "vectors: PSBTs of BIP-174, 370, 371 {refused:?} refused, {good:?} read, {timed} lock times"
     );
     assert_eq!((refused, good, timed), ([20, 25, 11], [24, 23, 6], 9));
 }

@@ -58,7 +58,7 @@ fn signatures_as_a_token_gives_them() {
             refused += 1;
         }
     }
-    println!("Wycheproof secp256k1, r||s: {taken} valid, {refused} invalid");
+    println!("vectors: Wycheproof secp256k1, r||s: {taken} valid, {refused} invalid");
     assert_eq!((taken, refused), (167, 85));
 }
 
@@ -84,7 +84,7 @@ fn signatures_as_a_transaction_holds_them() {
         }
     }
     println!(
-        "Wycheproof secp256k1, DER: {same} valid, {unreadable} unreadable, {wrong} wrong, {respelt} in another spelling"
+        "vectors: Wycheproof secp256k1, DER: {same} valid, {unreadable} unreadable, {wrong} wrong, {respelt} in another spelling"
     );
     assert_eq!((same, unreadable + wrong + respelt), (162, 301));
     assert!(unreadable > 0 && wrong > 0 && respelt > 0);

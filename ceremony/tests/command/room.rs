@@ -1,6 +1,8 @@
 //! A folder to hold a ceremony in, and two tokens that it can be for.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -72,12 +74,12 @@ impl Room {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs it, sees it fail and leave nothing, and gives why.
+    /// Runs it, sees it fail and leave everything as it was, and gives why.
     pub(crate) fn refused(&self, line: &str) -> String {
-        let before = self.names();
+        let before = self.contents();
         let output = self.run(line, "");
         assert!(!output.status.success(), "{line}");
-        assert_eq!(self.names(), before, "{line}");
+        assert!(self.contents() == before, "{line}");
         String::from_utf8(output.stderr).unwrap()
     }
 
@@ -89,12 +91,14 @@ impl Room {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// What is there, but for what was typed.
-    pub(crate) fn names(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(self.0.path()).unwrap();
-        let mut names: Vec<_> = files.map(|file| file.unwrap().path()).collect();
-        names.retain(|path| !path.ends_with("typed"));
-        names.sort();
-        names
+    /// Every file there with its bytes and mode, but for what was typed.
+    pub(crate) fn contents(&self) -> BTreeMap<PathBuf, (Vec<u8>, u32)> {
+        let files = fs::read_dir(self.0.path()).unwrap().map(|file| file.unwrap().path());
+        let files = files.filter(|path| !path.ends_with("typed"));
+        let read = |path: PathBuf| {
+            let mode = fs::metadata(&path).unwrap().permissions().mode();
+            (path.clone(), (fs::read(path).unwrap(), mode))
+        };
+        files.map(read).collect()
     }
 }

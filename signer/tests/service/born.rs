@@ -1,5 +1,6 @@
 //! Keys that were born in the token, from `signer token-key generate` to a finished transaction: in a multisig that
-//! another cosigner completes, in one that two keys of the same token complete, and alone where the token was cloned. A restart finds them by their public halves.
+//! another cosigner completes, in one that two keys of the same token complete, and alone where the token was cloned. A
+//! restart finds them by their public halves.
 
 use std::collections::HashSet;
 use std::str::FromStr as _;

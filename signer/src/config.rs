@@ -237,8 +237,13 @@ pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Settings that say no more than they must.
+    pub(crate) fn minimal() -> Config {
+        toml::from_str(MINIMAL).unwrap()
+    }
 
     const MINIMAL: &str = r#"
         network = "regtest"

@@ -395,14 +395,30 @@ pub fn beginning(config: &Config, keys: &TokenKeys, officers: Option<&FirstOffic
 /// Which safeguards somebody waived, in so many words, for a signer that starts like this.
 #[must_use]
 pub fn waived(config: &Config, token: &Token, clock: &Clock) -> Vec<Event> {
+    let here = Here {
+        root: confine::process::is_root(),
+        softhsm: token.info().is_softhsm(),
+        clock_is_right: clock.is_confirmed(),
+    };
+    waived_by(config, &here)
+}
+
+/// What a safeguard depends on beside the settings.
+struct Here {
+    root: bool,
+    softhsm: bool,
+    clock_is_right: bool,
+}
+
+fn waived_by(config: &Config, here: &Here) -> Vec<Event> {
     let softhsm = config.i_understand_that_softhsm_is_not_an_hsm
         && config.network == asset::Network::Bitcoin
-        && token.info().is_softhsm();
+        && here.softhsm;
     let said = [
-        (config.allow_root && confine::process::is_root(), "root", "allow_root = true"),
+        (config.allow_root && here.root, "root", "allow_root = true"),
         (config.sandbox == confine::Mode::Off, "sandbox", "sandbox = \"off\""),
         (softhsm, "softhsm", "i_understand_that_softhsm_is_not_an_hsm = true"),
-        (clock.is_confirmed(), "clock", "--clock-is-right"),
+        (here.clock_is_right, "clock", "--clock-is-right"),
     ];
     let waived = said.into_iter().filter(|(waived, _, _)| *waived);
     waived
@@ -573,4 +589,56 @@ fn attach(
         tracing::info!(wallet = %name, tier = imported.tier, "wallet ready");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use confine::Mode;
+
+    use super::*;
+    use crate::config::tests::minimal;
+
+    #[test]
+    fn every_safeguard_that_is_waived_is_told_and_no_other() {
+        let nowhere = || Here { root: false, softhsm: false, clock_is_right: false };
+        let everywhere = || Here { root: true, softhsm: true, clock_is_right: true };
+        let told = |config: &Config, here: &Here| -> Vec<String> {
+            let said = waived_by(config, here).into_iter().map(|event| match event {
+                Event::Waived { safeguard, said } => format!("{safeguard} by {said}"),
+                other => panic!("{other:?}"),
+            });
+            said.collect()
+        };
+        let (root, sandbox) = ("root by allow_root = true", "sandbox by sandbox = \"off\"");
+        let softhsm = "softhsm by i_understand_that_softhsm_is_not_an_hsm = true";
+        let clock = "clock by --clock-is-right";
+        let plain = minimal();
+        assert_eq!(told(&plain, &nowhere()), [""; 0]);
+        // Nobody said a word about root or SoftHSM: those do not even start.
+        assert_eq!(told(&plain, &everywhere()), [clock]);
+        let real = Config { network: asset::Network::Bitcoin, ..minimal() };
+        let mut waiving: Vec<(Config, Here, Vec<&str>)> = vec![
+            (Config { allow_root: true, ..minimal() }, everywhere(), vec![root, clock]),
+            (Config { allow_root: true, ..minimal() }, nowhere(), vec![]),
+            (Config { sandbox: Mode::Off, ..minimal() }, nowhere(), vec![sandbox]),
+            (Config { sandbox: Mode::Required, ..minimal() }, nowhere(), vec![]),
+        ];
+        let words = |config| Config { i_understand_that_softhsm_is_not_an_hsm: true, ..config };
+        waiving.extend([
+            (words(real.clone()), Here { softhsm: true, ..nowhere() }, vec![softhsm]),
+            (words(real), nowhere(), vec![]),
+            // On a test network it needs nobody's word.
+            (words(minimal()), Here { softhsm: true, ..nowhere() }, vec![]),
+        ]);
+        let all = Config {
+            network: asset::Network::Bitcoin,
+            allow_root: true,
+            sandbox: Mode::Off,
+            ..words(minimal())
+        };
+        waiving.push((all, everywhere(), vec![root, sandbox, softhsm, clock]));
+        for (config, here, wanted) in waiving {
+            assert_eq!(told(&config, &here), wanted);
+        }
+    }
 }

@@ -107,6 +107,16 @@ async fn a_wrong_pin_is_told_to_callers_and_not_tried_again() {
     assert_eq!(house.entries(0).await.iter().filter(|entry| entry.event == waived).count(), 1);
 }
 
+#[tokio::test]
+async fn a_signer_without_a_sandbox_says_so_in_its_log() {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    house.config.sandbox = confine::Mode::Off;
+    house.open().await;
+    let waived = Event::Waived { safeguard: "sandbox".into(), said: "sandbox = \"off\"".into() };
+    assert_eq!(house.entries(0).await.iter().filter(|entry| entry.event == waived).count(), 1);
+    house.close().await;
+}
+
 async fn edit(database: &Path, statement: &'static str) {
     let url = format!("sqlite:{}", database.display());
     let mut connection = SqliteConnection::connect(&url).await.unwrap();

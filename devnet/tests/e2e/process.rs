@@ -235,6 +235,48 @@ fn nothing_leads_out_of_the_signers_sandbox() {
     victim.wait().unwrap();
 }
 
+/// As whoever runs this test: root is refused unless the settings or an argument say otherwise, and nobody else is.
+#[test]
+fn root_is_refused_unless_somebody_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    write_config(folder.path(), "module = \"m\"\nlabel = \"l\"\npin_file = \"p\"");
+    let config = folder.path().join("signer.toml");
+    let programs = Programs::find().unwrap();
+    let root = confine::process::is_root();
+    let run = |mut command: Command, how: &str, refused: bool| {
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Everything else that is missing here comes later.
+        assert!(!output.status.success(), "{command:?}");
+        assert_eq!(said.contains("this runs as root"), refused, "{command:?}: {said}");
+        assert_eq!(said.contains(how), refused, "{command:?}: {said}");
+    };
+    for allowed in [false, true] {
+        if allowed {
+            let text = fs::read_to_string(&config).unwrap();
+            fs::write(&config, format!("allow_root = true\n{text}")).unwrap();
+        }
+        for what in ["doctor", "serve"] {
+            let mut command = programs.command("signer");
+            command.arg("--config").arg(&config).arg(what);
+            run(command, "allow_root = true", root && !allowed);
+        }
+        for starter in [&[][..], &["--starter"]] {
+            let mut command = programs.command("token-worker");
+            command.args([
+                "--module",
+                "/nowhere.so",
+                "--token-label",
+                "l",
+                "--pin-file",
+                "/nowhere",
+            ]);
+            command.args(starter).args(allowed.then_some("--allow-root"));
+            run(command, "--allow-root", root && !allowed);
+        }
+    }
+}
+
 #[test]
 fn a_process_of_the_same_user_cannot_look_into_signer_starter_or_worker() {
     // A place that another user can reach, as which everything runs when the test is root's.

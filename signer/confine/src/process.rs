@@ -2,7 +2,7 @@
 //! It never touches another process.
 
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit,
+    DumpableBehavior, Resource, Rlimit, Uid, geteuid, set_dumpable_behavior, setrlimit,
 };
 use rustix::thread::set_no_new_privs;
 
@@ -29,7 +29,11 @@ pub fn harden() -> Result<(), ConfineError> {
 /// # Errors
 /// [`ConfineError::Root`].
 pub fn refuse_root(allowed: bool, how: &'static str) -> Result<(), ConfineError> {
-    if is_root() && !allowed {
+    refuse(geteuid(), allowed, how)
+}
+
+fn refuse(user: Uid, allowed: bool, how: &'static str) -> Result<(), ConfineError> {
+    if user.is_root() && !allowed {
         return Err(ConfineError::Root(how));
     }
     Ok(())
@@ -39,4 +43,25 @@ pub fn refuse_root(allowed: bool, how: &'static str) -> Result<(), ConfineError>
 #[must_use]
 pub fn is_root() -> bool {
     geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_alone_is_refused_and_only_unless_it_was_said() {
+        let (root, another) = (Uid::ROOT, Uid::from_raw(1000));
+        for (user, allowed, refused) in [
+            (root, false, true),
+            (root, true, false),
+            (another, false, false),
+            (another, true, false),
+        ] {
+            let said = refuse(user, allowed, "--so").err().map(|error| error.to_string());
+            assert_eq!(said.is_some(), refused, "{user:?} {allowed}");
+            assert!(said.is_none_or(|text| text.contains("root") && text.contains("--so")));
+        }
+        assert_eq!(refuse_root(false, "--so").is_err(), is_root());
+    }
 }

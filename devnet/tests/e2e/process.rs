@@ -184,7 +184,13 @@ fn probe() {
     }
     assert_eq!(fs::write(folder.join("elsewhere"), b"x").unwrap_err().kind(), denied);
     assert_eq!(fs::write(&file, b"x").unwrap_err().kind(), denied);
-    assert_eq!(TcpStream::connect(("127.0.0.1", port)).unwrap_err().kind(), denied);
+    let refused = TcpStream::connect(("127.0.0.1", port)).unwrap_err();
+    assert_eq!(refused.kind(), denied);
+    // A PostgreSQL over TCP is reached at its own port; landlock refuses any other (EACCES).
+    if let Ok(open) = std::env::var("COFFERDAM_PROBE_OPEN") {
+        TcpStream::connect(("127.0.0.1", open.parse::<u16>().unwrap())).unwrap();
+        assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EACCES as i32));
+    }
     let socket = folder.join("socket");
     let unix = UnixStream::connect(&socket);
     // A PostgreSQL of this machine is reached by such a socket; with SQLite there is none to reach.
@@ -218,14 +224,22 @@ fn nothing_leads_out_of_the_signers_sandbox() {
     write_config(folder.path(), "module = \"m\"\nlabel = \"l\"\npin_file = \"p\"");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let _socket = UnixListener::bind(folder.path().join("socket")).unwrap();
+    let database = TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = database.local_addr().unwrap().port();
+    let by_port = format!("postgres://cofferdam@127.0.0.1:{open}/cofferdam");
     let mut victim = Command::new("sleep").arg("600").spawn().unwrap();
-    for database in [None, Some("postgres://cofferdam@/cofferdam?host=/run/postgresql")] {
+    for (database, open) in [
+        (None, None),
+        (Some("postgres://cofferdam@/cofferdam?host=/run/postgresql"), None),
+        (Some(&*by_port), Some(open)),
+    ] {
         let mut probe = Command::new(std::env::current_exe().unwrap());
         probe.args(["process::probe", "--exact", "--nocapture"]);
         probe.env("COFFERDAM_PROBE", folder.path());
         probe.env("COFFERDAM_PROBE_PORT", listener.local_addr().unwrap().port().to_string());
         probe.env("COFFERDAM_PROBE_VICTIM", victim.id().to_string());
         probe.envs(database.map(|database| ("COFFERDAM_PROBE_DATABASE", database)));
+        probe.envs(open.map(|port| ("COFFERDAM_PROBE_OPEN", port.to_string())));
         let output = probe.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let error = String::from_utf8_lossy(&output.stderr);

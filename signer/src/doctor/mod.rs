@@ -401,3 +401,31 @@ fn tiers(seen: &Examination, held: Option<bool>, checked: &mut Checked) {
         checked.well("tiers", &said);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::minimal;
+
+    fn said(look: impl FnOnce(&mut Checked)) -> Vec<(Level, String)> {
+        let mut checked = Checked::default();
+        look(&mut checked);
+        checked.findings.into_iter().map(|finding| (finding.level, finding.text)).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_lacks_of_the_sandbox_is_said_line_by_line() {
+        let lines = |config: &Config| said(|checked| sandbox(config, checked));
+        let first = |config: &Config| lines(config).into_iter().next().unwrap();
+        let (level, text) = first(&minimal());
+        assert!(level == Level::Well && text.contains("landlock and seccomp are on"), "{text}");
+        let lacking = ["landlock (files)", "landlock for TCP"].map(str::to_owned).to_vec();
+        let config = Config { lacking, ..minimal() };
+        for (line, what) in lines(&config).iter().zip(&config.lacking) {
+            assert_eq!(*line, (Level::Warning, format!("the kernel lacks {what}")));
+        }
+        assert!(!lines(&config).iter().any(|(_, text)| text.contains("are on")));
+        let off = Config { sandbox: Mode::Off, ..config };
+        assert_eq!(lines(&off), [(Level::Warning, "off by the settings".to_owned())]);
+    }
+}

@@ -85,6 +85,17 @@ impl History {
         Some(block)
     }
 
+    /// Appends a full block by its root, where no leaves are known; false, and nothing, after a leaf.
+    pub fn append_block(&mut self, root: Hash) -> bool {
+        let block = self.size() / BLOCK;
+        let fits = self.recent.is_empty() && self.frontier.append_subtree(root, BLOCK_HEIGHT);
+        if fits {
+            self.complete(block, root);
+            self.first = block.saturating_add(1);
+        }
+        fits
+    }
+
     /// The leaves of a block that is still in memory; the last one's as far as there are any.
     #[must_use]
     pub fn leaves(&self, block: u64) -> Option<&[Hash]> {
@@ -174,4 +185,40 @@ impl History {
 /// The root of these leaves alone.
 fn root_of(leaves: &[Hash]) -> Hash {
     Tree::build(leaves.to_vec()).root()
+}
+
+#[cfg(test)]
+#[allow(clippy::as_conversions, reason = "small numbers")]
+mod tests {
+    use super::*;
+    use crate::tree::leaf_hash;
+
+    /// A tree that begins with the roots of blocks is the tree that begins with their leaves, at every size it had.
+    #[test]
+    fn blocks_stand_for_their_leaves() {
+        for blocks in [0, 1, 2, 3, 5, 8] {
+            let leaves: Vec<Hash> =
+                (0..blocks * BLOCK + 70).map(|n| leaf_hash(&n.to_be_bytes())).collect();
+            let mut by_leaves = History::new();
+            leaves.iter().for_each(|leaf| _ = by_leaves.append(*leaf));
+            let (whole, rest) = leaves.split_at((blocks * BLOCK) as usize);
+            let mut by_blocks = History::new();
+            for block in whole.chunks(BLOCK as usize) {
+                assert!(by_blocks.append_block(root_of(block)));
+            }
+            rest.iter().for_each(|leaf| _ = by_blocks.append(*leaf));
+            assert!(!by_blocks.append_block([0; 32]), "after a leaf");
+            let given: Blocks =
+                (0_u64..).zip(whole.chunks(BLOCK as usize).map(<[Hash]>::to_vec)).collect();
+            for size in 0..=leaves.len() as u64 {
+                assert_eq!(
+                    by_blocks.root_at(size, &given),
+                    by_leaves.root_at(size, &given),
+                    "{size}"
+                );
+            }
+            assert_eq!(by_blocks.root(), by_leaves.root());
+            assert_eq!(by_blocks.leaves(blocks).map(<[Hash]>::len), Some(64));
+        }
+    }
 }

@@ -56,6 +56,23 @@ impl Frontier {
         self.size = self.size.saturating_add(1);
     }
 
+    /// Appends a full subtree of 2^`height` leaves by its root; false, and nothing, where none can stand.
+    pub fn append_subtree(&mut self, root: Hash, height: u32) -> bool {
+        let Some(leaves) = 1_u64.checked_shl(height) else { return false };
+        if !self.size.is_multiple_of(leaves) {
+            return false;
+        }
+        let mut hash = root;
+        for _ in 0..self.size.checked_shr(height).unwrap_or_default().trailing_ones() {
+            if let Some(left) = self.peaks.pop() {
+                hash = node_hash(&left, &hash);
+            }
+        }
+        self.peaks.push(hash);
+        self.size = self.size.saturating_add(leaves);
+        true
+    }
+
     /// The root over everything appended.
     #[must_use]
     pub fn root(&self) -> Hash {

@@ -1,11 +1,12 @@
 //! The log folded into memory: everything a decision may ask about the past. It is changed by entries alone,
 //! never decides, and never reads a clock.
 //!
-//! Reading order: [`Ledger`] (which entry changes what), `spends` (coins, conflict sets, payouts), `sums`, `windows` and `payees` (what they come to, ready when asked for), `parents` (what is out, for change that pays for it),
+//! Reading order: [`Ledger`] (which entry changes what), `condensed` (what of an entry it looks at), `spends` (coins, conflict sets, payouts), `sums`, `windows` and `payees` (what they come to, ready when asked for), `parents` (what is out, for change that pays for it),
 //! `indexes` (how far own outputs have gone),
 //! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `deeds` (what uses that up), `facts` (what others stated), `book` (whom they put into the address book, as `scripts`), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod fold;
+pub mod condensed;
 mod clock;
 mod spends;
 mod windows;
@@ -42,6 +43,7 @@ use sha2::{Digest as _, Sha256};
 use statement::{Deed, Says, Signed};
 
 pub use clock::Doubt;
+pub use condensed::Condensed;
 pub use fold::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
@@ -60,6 +62,7 @@ pub use policies::{ActivePolicy, Proposal};
 
 use listed::Listings;
 use nonces::{Nonces, Points};
+use parents::Out;
 use spends::Spends;
 use wallets::Replaced;
 
@@ -359,8 +362,8 @@ impl Ledger {
         &mut self,
         seq: u64,
         id: [u8; 16],
-        answer: &[u8],
-        points: Option<Points>,
+        digest: [u8; 32],
+        points: Points,
     ) -> Result<(), FoldError> {
         let id = RequestId(id);
         self.spends.release(id)?;
@@ -368,16 +371,16 @@ impl Ledger {
         if request.answer.is_some() {
             return Err(wrong("a request was answered twice"));
         }
-        request.answer = Some(Answer { seq, digest: Sha256::digest(answer).into() });
+        request.answer = Some(Answer { seq, digest });
         self.people.end(id);
-        self.nonces.learn(points.unwrap_or_default());
+        self.nonces.learn(points);
         Ok(())
     }
 
     /// A transaction is out with all its signatures: its change may pay for it.
-    fn give(&mut self, id: RequestId, transaction: Option<&Transaction>, unix_s: u64) {
-        if let (Some(transaction), Some(fee)) = (transaction, self.spends.fee(id)) {
-            self.parents.add(transaction, fee, unix_s);
+    fn give(&mut self, id: RequestId, out: Option<Out>, unix_s: u64) {
+        if let (Some(out), Some(fee)) = (out, self.spends.fee(id)) {
+            self.parents.add(out, fee, unix_s);
         }
     }
 
@@ -532,15 +535,14 @@ impl Fold for Ledger {
             Event::SpendAgain { request, .. } => self.spends.again(RequestId(*request), unix_s),
             Event::Signed { request, transaction } => {
                 let read: Option<Transaction> = bitcoin::consensus::deserialize(transaction).ok();
-                let points = read.as_ref().map(Points::of);
-                self.answer(seq, *request, transaction, points)?;
-                self.give(RequestId(*request), read.as_ref(), unix_s);
+                let points = read.as_ref().map(Points::of).unwrap_or_default();
+                self.answer(seq, *request, Sha256::digest(transaction).into(), points)?;
+                self.give(RequestId(*request), read.as_ref().map(Out::of), unix_s);
                 Ok(())
             }
             Event::PartlySigned { request, psbt } => {
-                let points = bitcoin::Psbt::deserialize(psbt).ok();
-                let points = points.map(|psbt| Points::of_psbt(&psbt));
-                self.answer(seq, *request, psbt, points)
+                let points = Points::of_psbt_bytes(psbt).unwrap_or_default();
+                self.answer(seq, *request, Sha256::digest(psbt).into(), points)
             }
             Event::Attested(attested) => {
                 self.attested.add(network(self.beginning.as_ref()), attested)
@@ -559,6 +561,21 @@ impl Fold for Ledger {
             | Event::ClockBelieved { .. } => Ok(()),
             Event::KekImport { what, key, serial } => self.keks.step(what, *key, serial),
             event => self.of_people(seq, event, unix_s),
+        }
+    }
+
+    fn restore(&mut self, seq: u64, condensed: Condensed) -> Result<(), FoldError> {
+        match condensed {
+            Condensed::Entry(entry) => self.apply(seq, &entry),
+            Condensed::Answered { unix_ms, request, digest, points, out } => {
+                let unix_s = unix_ms.checked_div(1000).unwrap_or_default();
+                self.latest_unix = self.latest_unix.max(unix_s);
+                let event = Event::Signed { request, transaction: Vec::new() };
+                self.clock.take(seq, &event, unix_s)?;
+                self.answer(seq, request, digest, points)?;
+                self.give(RequestId(request), out, unix_s);
+                Ok(())
+            }
         }
     }
 

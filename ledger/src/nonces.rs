@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use bitcoin::hashes::Hash as _;
 use bitcoin::script::Instruction;
 use bitcoin::{Psbt, Transaction, TxIn};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// The first 96 bits of an r: ten million of them share one by chance once in 2^50 logs.
@@ -25,10 +26,11 @@ pub struct Nonces {
 }
 
 /// The points of one transaction, in its inputs' order.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Points {
     all: Vec<(Point, Place)>,
     /// Those that keys of ours made just now.
+    #[serde(skip)]
     ours: HashSet<Point>,
 }
 
@@ -86,6 +88,12 @@ impl Points {
         };
         let all = transaction.input.iter().enumerate().flat_map(of_input).collect();
         Self { all, ours: HashSet::new() }
+    }
+
+    /// Of every signature in a PSBT's bytes; none when they are none.
+    #[must_use]
+    pub fn of_psbt_bytes(bytes: &[u8]) -> Option<Self> {
+        Psbt::deserialize(bytes).ok().map(|psbt| Self::of_psbt(&psbt))
     }
 
     /// Of every signature that a PSBT carries so far.

@@ -8,6 +8,7 @@ use bitcoin::Transaction;
 use bitcoin::hashes::Hash as _;
 use policy::evidence::Parent;
 use policy::intent::SlotId;
+use serde::{Deserialize, Serialize};
 
 /// Nodes forget what did not confirm after two weeks.
 const KEPT_SECONDS: u64 = 30 * 86_400;
@@ -26,11 +27,25 @@ struct Given {
     unix_s: u64,
 }
 
+/// What is remembered of a transaction that was given out, beside its fee.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Out {
+    id: [u8; 32],
+    vsize: u64,
+}
+
+impl Out {
+    /// Of a transaction with all its signatures.
+    pub(super) fn of(transaction: &Transaction) -> Self {
+        let id = transaction.compute_txid().to_byte_array();
+        Self { id, vsize: u64::try_from(transaction.vsize()).unwrap_or(u64::MAX) }
+    }
+}
+
 impl Parents {
     /// A transaction was given out, with all its signatures.
-    pub(super) fn add(&mut self, transaction: &Transaction, fee: Amount, unix_s: u64) {
-        let id = transaction.compute_txid().to_byte_array();
-        let vsize = u64::try_from(transaction.vsize()).unwrap_or(u64::MAX);
+    pub(super) fn add(&mut self, out: Out, fee: Amount, unix_s: u64) {
+        let Out { id, vsize } = out;
         self.given.insert(id, Given { fee, vsize, unix_s });
         self.by_time.push_back((unix_s, id));
         while let Some((at, oldest)) = self.by_time.front().copied() {

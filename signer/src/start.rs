@@ -39,6 +39,8 @@ use crate::wallets::{WalletError, Wallets};
 const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
 /// A block of 64 rows is read again this often: a million entries in a quarter of an hour.
 const AUDIT_EVERY: Duration = Duration::from_millis(50);
+/// So many entries more make another snapshot: as many as a start reads in a second.
+const SNAPSHOT_EVERY: u64 = 1 << 16;
 
 /// Why the signer does not start.
 #[derive(Debug, thiserror::Error)]
@@ -346,6 +348,7 @@ async fn open_witnessed_log(
         clock,
         checkpoint_retry: CHECKPOINT_RETRY,
         audit_every: AUDIT_EVERY,
+        snapshot_every: SNAPSHOT_EVERY,
         witnesses,
     };
     let log = Box::pin(Log::open(store, Ledger::new(), settings)).await?;

@@ -16,6 +16,7 @@ use crate::cluster;
 use crate::support::{key_hex, officer, public, story, token};
 
 /// A state that remembers nothing.
+#[derive(Default)]
 struct Blind;
 
 impl Fold for Blind {
@@ -52,6 +53,7 @@ fn settings(folder: &Path) -> Settings {
         clock: Clock::system(),
         checkpoint_retry: Duration::from_millis(1),
         audit_every: Duration::from_secs(3_600),
+        snapshot_every: u64::MAX,
         witnesses: Arc::default(),
     }
 }

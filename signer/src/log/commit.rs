@@ -10,7 +10,7 @@ use std::time::Duration;
 use audit::Hash;
 use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
-use audit::history::HistoryError;
+use audit::history::{BLOCK, HistoryError};
 use policy::Authorization;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -20,10 +20,11 @@ use super::checkpoints::{CheckpointSigner, Checkpoints, Coverage, Problem};
 use super::clock::Clock;
 use super::error::{LogError, Whose};
 use super::high_water;
+use super::keeper::Keeper;
 use super::lease::Lease;
 use super::permit::DurablePermit;
 use super::proofs::Proofs;
-use super::replay::{self, Opening};
+use super::replay::{self, Opening, Replayed};
 use super::round;
 use super::store::Store;
 use super::witnesses::Witnesses;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub checkpoint_retry: Duration,
     /// How often a block of rows is read again and held against what was written.
     pub audit_every: Duration,
+    /// How many entries more make another snapshot; a log with fewer has none.
+    pub snapshot_every: u64,
     /// Who must have seen what is let out.
     pub witnesses: Arc<Witnesses>,
 }
@@ -102,6 +105,8 @@ pub struct Log<S> {
     opening: Opening,
     key: [u8; 32],
     proofs: Proofs,
+    /// Rows that the start did not read.
+    unread: u64,
     tasks: Mutex<Option<Tasks>>,
 }
 
@@ -117,6 +122,8 @@ struct Tasks {
     checkpoints: JoinHandle<()>,
     writer: JoinHandle<()>,
     round: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    stop_keeper: oneshot::Sender<()>,
 }
 
 /// Writes entry 0 of a new log. It holds nothing that is not held against token and configuration at each start, so
@@ -165,12 +172,24 @@ impl<S: Fold> Log<S> {
         mut state: S,
         settings: Settings,
     ) -> Result<Self, LogError> {
-        let Settings { checkpoint_key: key, state_dir, signer, clock, checkpoint_retry, .. } =
-            settings;
-        let (every, witnesses) = (settings.audit_every, settings.witnesses);
+        let Settings { checkpoint_key: key, state_dir, clock, witnesses, .. } = &settings;
         let replayed =
-            replay::replay(&mut store, &mut state, &key, &state_dir, &clock, &witnesses).await?;
-        let replay::Replayed { opening, tree, last_ms, newest } = replayed;
+            replay::replay(&mut store, &mut state, key, state_dir, clock, witnesses).await?;
+        let log = Self::start(store, state, settings, replayed);
+        if let Err(error) = log.commit(|_| Step::nothing(())).await {
+            // Gives the database back, so that whoever tries again finds it free.
+            let _ = log.close().await;
+            return Err(error);
+        }
+        Ok(log)
+    }
+
+    /// Starts the tasks of a log that was read.
+    fn start(store: Store, state: S, settings: Settings, replayed: Replayed) -> Self {
+        let Settings { checkpoint_key: key, state_dir, signer, clock, witnesses, .. } = settings;
+        let (every, retry) = (settings.snapshot_every, settings.checkpoint_retry);
+        let Replayed { opening, tree, last_ms, newest, kept } = replayed;
+        let unread = kept.as_ref().map_or(0, |kept| kept.size);
         let next = tree.size();
         let (head_sender, head) = watch::channel(Head { size: next, root: tree.root() });
         let (queue, receiver) = mpsc::channel(QUEUE_COMMITS_MAX);
@@ -181,13 +200,26 @@ impl<S: Fold> Log<S> {
         let (rows, proofs) = (Arc::clone(&tree), Proofs::new(Arc::clone(&tree), queue.clone()));
         let (coverage_sender, coverage) = watch::channel(covered);
         let (stop, stopped) = oneshot::channel();
+        let keeper = Keeper {
+            history: Arc::clone(&rows),
+            queue: queue.downgrade(),
+            coverage: coverage.clone(),
+            health: Arc::clone(&health),
+            signer: Arc::clone(&signer),
+            lease: lease.clone(),
+            key,
+            state_dir: state_dir.clone(),
+            every,
+            position: kept,
+        };
+        let (stop_keeper, keeper_stopped) = oneshot::channel();
         let checkpoints = Checkpoints {
             origin: opening.origin.clone(),
             officers: opening.officers,
             key,
             signer,
             state_dir,
-            retry: checkpoint_retry,
+            retry,
             head: head.clone(),
             queue: queue.clone(),
             coverage: coverage_sender,
@@ -198,15 +230,19 @@ impl<S: Fold> Log<S> {
         };
         let inbox = Inbox { queue: receiver, coverage: coverage.clone() };
         let writer = writer::run(store, tree, inbox, head_sender, Arc::clone(&health));
+        let (weak, every) = (queue.downgrade(), settings.audit_every);
+        let round = round::run(rows, weak, Arc::clone(&health), every, unread);
         let tasks = Tasks {
             stop,
             checkpoints: tokio::spawn(checkpoints.run(stopped)),
             writer: tokio::spawn(writer),
-            round: tokio::spawn(round::run(rows, queue.downgrade(), Arc::clone(&health), every)),
+            round: tokio::spawn(round),
+            keeper: tokio::spawn(keeper.run(keeper_stopped)),
+            stop_keeper,
         };
         let (folded, tasks) =
             (Mutex::new(Folded { state, next, last_ms }), Mutex::new(Some(tasks)));
-        let log = Self {
+        Self {
             folded,
             queue,
             head,
@@ -217,14 +253,9 @@ impl<S: Fold> Log<S> {
             opening,
             key,
             proofs,
+            unread,
             tasks,
-        };
-        if let Err(error) = log.commit(|_| Step::nothing(())).await {
-            // Gives the database back, so that whoever tries again finds it free.
-            let _ = log.close().await;
-            return Err(error);
         }
-        Ok(log)
     }
 
     /// What was found at start.
@@ -314,11 +345,19 @@ impl<S: Fold> Log<S> {
     }
 
     /// Reads one entry back from the database. Whoever asks must know a digest of what it should say: the tree
-    /// is checked at start, not here.
+    /// is checked at start, and here only for what a start from a snapshot did not read.
     ///
     /// # Errors
     /// [`LogError`], [`LogError::Missing`] when there is no such entry.
     pub async fn entry(&self, seq: u64) -> Result<Entry, LogError> {
+        if seq < self.unread {
+            let block = seq / BLOCK;
+            let rows = self.proofs.page(block.saturating_mul(BLOCK), BLOCK).await?;
+            if let Err(error) = round::is_written(&self.proofs, block, &rows) {
+                self.health.stop(error.to_string());
+                return Err(error);
+            }
+        }
         let (found, read) = oneshot::channel();
         let asked = self.queue.send(Message::Read { seq, found }).await;
         asked.map_err(|_| self.stopped())?;
@@ -420,6 +459,8 @@ impl<S: Fold> Log<S> {
         }
         let _ = tasks.stop.send(());
         let _ = tasks.checkpoints.await;
+        let _ = tasks.stop_keeper.send(());
+        let _ = tasks.keeper.await;
         let (closed, done) = oneshot::channel();
         if self.queue.send(Message::Close { closed }).await.is_ok() {
             let _ = done.await;

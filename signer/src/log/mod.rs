@@ -3,7 +3,7 @@
 //! before its spend does.
 //!
 //! Reading order: [`Log`] (open, read, commit), `permit` (the proof that an entry counts), `replay`
-//! (what is checked at start, what does not count is set aside), `writer` (group commit), `checkpoints` and
+//! (what is checked at start, what does not count is set aside), `snapshot` and `keeper` (what spares a start the reading), `writer` (group commit), `checkpoints` and
 //! `high_water` (what the token signs about it, and the copy outside the database), `witnesses` (who elsewhere must have
 //! seen it), `proofs`, `round` (rows read again while it runs), `store` (the few SQL statements), `lease` and
 //! `standby` (for how long it is ours, and how another signer takes it over).
@@ -16,6 +16,8 @@ mod checkpoints;
 mod high_water;
 mod proofs;
 mod round;
+mod snapshot;
+mod keeper;
 mod witnesses;
 mod store;
 mod lease;

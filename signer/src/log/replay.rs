@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
-use audit::history::History;
+use audit::history::{BLOCK, Blocks, History, HistoryError};
 use audit::tree::{self, Frontier};
 
 use super::Fold;
@@ -15,6 +15,7 @@ use super::clock::Clock;
 use super::error::{LogError, Whose};
 use super::high_water;
 use super::lease::BEAT_EVERY;
+use super::snapshot::{self, Position, Restored};
 use super::store::Store;
 use super::witnesses::Witnesses;
 
@@ -42,6 +43,8 @@ pub(super) struct Replayed {
     pub(super) last_ms: u64,
     /// The newest checkpoint, as it was kept.
     pub(super) newest: String,
+    /// The snapshot that the log was opened from: rows under it were not read.
+    pub(super) kept: Option<Position>,
 }
 
 /// Reads and checks everything, and folds what counts.
@@ -53,8 +56,8 @@ pub(super) async fn replay<S: Fold>(
     clock: &Clock,
     witnesses: &Witnesses,
 ) -> Result<Replayed, LogError> {
-    let Read { origin, officers, signed, newest, mut tree, tail, mut last_ms } =
-        read(store, state, key, state_dir, witnesses).await?;
+    let Read { origin, officers, signed, newest, mut tree, tail, mut last_ms, kept } =
+        read(store, state, key, state_dir, witnesses, true).await?;
     let checkpointed = covered(&signed);
     clock.follows(last_ms)?;
     let set_aside = tail.size();
@@ -66,7 +69,7 @@ pub(super) async fn replay<S: Fold>(
     let state_folder = signed.iter().any(|(whose, _)| *whose == Whose::StateFolder);
     let size = tree.size();
     let opening = Opening { origin, officers, size, checkpointed, set_aside, state_folder };
-    Ok(Replayed { opening, tree, last_ms, newest })
+    Ok(Replayed { opening, tree, last_ms, newest, kept })
 }
 
 /// Everything read and checked, nothing changed.
@@ -78,6 +81,7 @@ struct Read {
     tree: History,
     tail: Frontier,
     last_ms: u64,
+    kept: Option<Position>,
 }
 
 fn covered(signed: &[(Whose, Checkpoint)]) -> u64 {
@@ -94,9 +98,15 @@ pub async fn examine(
     key: &[u8; 32],
     state_dir: &Path,
 ) -> Result<(Opening, u64), LogError> {
-    let found =
-        read(store, &mut crate::ledger::Ledger::new(), key, state_dir, &Witnesses::default())
-            .await?;
+    let found = read(
+        store,
+        &mut crate::ledger::Ledger::new(),
+        key,
+        state_dir,
+        &Witnesses::default(),
+        false,
+    )
+    .await?;
     let opening = Opening {
         checkpointed: covered(&found.signed),
         size: found.tree.size(),
@@ -114,9 +124,10 @@ async fn read<S: Fold>(
     key: &[u8; 32],
     state_dir: &Path,
     witnesses: &Witnesses,
+    by_snapshot: bool,
 ) -> Result<Read, LogError> {
-    let mut page = store.entries_from(i64::MIN).await?;
-    let Some((_, first)) = page.first() else {
+    let first = store.entries_from(i64::MIN).await?;
+    let Some((number, first)) = first.first() else {
         return Err(if high_water::read(state_dir)?.is_some() {
             LogError::Lost
         } else {
@@ -130,9 +141,96 @@ async fn read<S: Fold>(
         let under = checkpoint.clone().under(officers);
         under.map_err(|source| LogError::Checkpoint { whose: whose.clone(), source })?;
     }
+    let read = |(tree, tail, last_ms), kept| Read {
+        origin: origin.clone(),
+        officers,
+        signed: signed.clone(),
+        newest: newest.clone(),
+        tree,
+        tail,
+        last_ms,
+        kept,
+    };
+    if by_snapshot
+        && *number == 0
+        && let Some(Restored { state: mut restored, tree, last_ms, position }) =
+            restore(store, state_dir, &origin, key).await?
+    {
+        if tree.size() > covered(&signed) {
+            doubt(&"it has more entries than the newest checkpoint");
+        } else {
+            match rest(store, &mut restored, &signed, tree, last_ms).await {
+                Ok(done) => {
+                    *state = restored;
+                    return Ok(read(done, Some(position)));
+                }
+                Err(error) => doubt(&error),
+            }
+        }
+    }
+    Ok(read(rest(store, state, &signed, History::new(), 0).await?, None))
+}
+
+/// The snapshot in the state folder, if it is one of this log; whatever does not fit is said, and the whole log is read.
+async fn restore<S: Fold>(
+    store: &mut Store,
+    state_dir: &Path,
+    origin: &str,
+    key: &[u8; 32],
+) -> Result<Option<Restored<S>>, LogError> {
+    let head = match snapshot::head(state_dir, origin, key) {
+        Ok(None) => return Ok(None),
+        Ok(Some(head)) => head,
+        Err(error) => {
+            doubt(&error);
+            return Ok(None);
+        }
+    };
+    let (begun, entries, folder) = (Instant::now(), head.size, state_dir.to_owned());
+    let mut work = tokio::task::spawn_blocking(move || snapshot::restore(&folder, &head));
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done,
+            () = tokio::time::sleep(BEAT_EVERY) => store.beat().await?,
+        }
+    };
+    match done.map_err(|error| error.to_string()).and_then(|done| done) {
+        Ok(restored) => {
+            let seconds = begun.elapsed().as_secs();
+            tracing::info!(
+                entries,
+                seconds,
+                "the snapshot was read: rows under it are read while the signer runs"
+            );
+            Ok(Some(restored))
+        }
+        Err(error) => {
+            doubt(&error);
+            Ok(None)
+        }
+    }
+}
+
+fn doubt(error: &dyn std::fmt::Display) {
+    tracing::warn!(%error, "the snapshot is not used: the whole log is read");
+}
+
+/// Reads and checks what comes after the tree, and folds what counts; with what does not, and the time of the last entry.
+async fn rest<S: Fold>(
+    store: &mut Store,
+    state: &mut S,
+    signed: &[(Whose, Checkpoint)],
+    mut tree: History,
+    mut last_ms: u64,
+) -> Result<(History, Frontier, u64), LogError> {
     // Entry 0 alone may lack one: it is held against token and configuration instead.
-    let counted = covered(&signed).max(1);
-    let (mut tree, mut tail, mut last_ms) = (History::new(), Frontier::new(), 0);
+    let counted = covered(signed).max(1);
+    earlier(store, signed, &tree).await?;
+    let mut page = match tree.size() {
+        0 => store.entries_from(i64::MIN).await?,
+        size => store.entries_from(number(size)?).await?,
+    };
+    let mut tail = Frontier::new();
     let mut beaten = Instant::now();
     while !page.is_empty() {
         for (seq, bytes) in &page {
@@ -146,20 +244,47 @@ async fn read<S: Fold>(
             }
             last_ms = last_ms.max(fold(state, expected, bytes)?);
             tree.append(tree::leaf_hash(bytes));
-            compare(&signed, &tree)?;
+            compare(signed, &tree)?;
         }
-        let next = tree.size().saturating_add(tail.size());
-        let next = i64::try_from(next).map_err(|_| super::error::StoreError::Number)?;
         if beaten.elapsed() >= BEAT_EVERY {
             // A long log takes a while, and standbys watch.
             store.beat().await?;
             beaten = Instant::now();
         }
-        page = store.entries_from(next).await?;
+        page = store.entries_from(number(tree.size().saturating_add(tail.size()))?).await?;
     }
     let found = tree.size().saturating_add(tail.size());
-    check_end(store, &signed, found)?;
-    Ok(Read { origin, officers, signed, newest, tree, tail, last_ms })
+    check_end(store, signed, found)?;
+    Ok((tree, tail, last_ms))
+}
+
+/// What was signed of no more entries than the tree has must fit it, too: also what a witness saw long ago.
+async fn earlier(
+    store: &mut Store,
+    signed: &[(Whose, Checkpoint)],
+    tree: &History,
+) -> Result<(), LogError> {
+    for (whose, checkpoint) in signed.iter().filter(|(_, signed)| signed.size <= tree.size()) {
+        let mut given = Blocks::new();
+        let root = loop {
+            match tree.root_at(checkpoint.size, &given) {
+                Err(HistoryError::Needs(block)) => {
+                    let rows = store.page(block.saturating_mul(BLOCK), BLOCK).await?;
+                    let leaves = rows.iter().map(|(_, bytes)| tree::leaf_hash(bytes)).collect();
+                    given.insert(block, leaves);
+                }
+                root => break root.map_err(LogError::History)?,
+            }
+        };
+        if root != checkpoint.root {
+            return Err(LogError::Edited { whose: whose.clone(), size: checkpoint.size });
+        }
+    }
+    Ok(())
+}
+
+fn number(size: u64) -> Result<i64, LogError> {
+    i64::try_from(size).map_err(|_| super::error::StoreError::Number.into())
 }
 
 /// As many entries must be there as were written and as were signed, and more than the first only with a checkpoint.

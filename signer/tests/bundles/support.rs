@@ -275,6 +275,7 @@ pub(crate) async fn open_in(folder: &Path) -> Log<Ledger> {
         clock: Clock::system(),
         checkpoint_retry: Duration::from_secs(1),
         audit_every: Duration::from_secs(3_600),
+        snapshot_every: u64::MAX,
         witnesses: Arc::default(),
     };
     Log::open(store, Ledger::new(), settings).await.unwrap()

@@ -23,6 +23,7 @@ mod lost_writes;
 mod nonces;
 mod points;
 mod script;
+mod snapshots;
 mod rollback;
 mod standby;
 mod support;
@@ -91,6 +92,12 @@ on_both! {
     grants::no_spend_no_permit,
     grants::no_checkpoint_no_permit,
     nonces::a_nonce_used_before_a_restart_is_refused_after_it,
+    snapshots::a_start_from_a_snapshot_is_a_start_by_reading,
+    snapshots::a_short_log_has_no_snapshot,
+    snapshots::one_is_kept_while_it_runs,
+    snapshots::what_is_not_its_snapshot_is_not_believed,
+    snapshots::a_torn_snapshot_is_the_one_before,
+    snapshots::a_row_edited_under_a_snapshot_stops_the_log,
     crash::killed_writers_lose_nothing_they_acknowledged,
     standby::a_standby_goes_on_where_a_killed_one_ended,
     points::killed_at_any_call_it_keeps_what_it_said,

@@ -169,6 +169,7 @@ impl Database {
             clock: Clock::from_fn(move || hands.0.load(Ordering::SeqCst)),
             checkpoint_retry: Duration::from_millis(5),
             audit_every: Duration::from_secs(3_600),
+            snapshot_every: u64::MAX,
             witnesses: Arc::default(),
         }
     }

@@ -1,0 +1,124 @@
+//! What the fold takes in of an entry, and no more, so that a long log is folded again without reading its large parts. It
+//! never leaves out what the fold looks at.
+
+use audit::entry::{Admitted, Entry, Event, Spend};
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::{Transaction, Version};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::nonces::Points;
+use super::parents::Out;
+use super::{FoldError, wrong};
+
+/// Rises whenever the fold begins to look at something that was left out so far.
+pub const CONDENSED_VERSION: u32 = 1;
+
+/// One entry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Condensed {
+    /// As it is, but for parts that nothing is folded from.
+    Entry(Box<Entry>),
+    /// A request was answered: the answer's bytes stay in the log.
+    Answered {
+        /// When.
+        unix_ms: u64,
+        /// Request id.
+        request: [u8; 16],
+        /// SHA-256 of the answer.
+        digest: [u8; 32],
+        /// Nonce points of its signatures.
+        points: Points,
+        /// Of a transaction with all its signatures, what its change must know to pay for it.
+        out: Option<Out>,
+    },
+}
+
+impl Condensed {
+    /// Of an entry.
+    #[must_use]
+    pub fn of(entry: Entry) -> Self {
+        let unix_ms = entry.unix_ms;
+        let answered = |request, answer: &[u8], points: Option<Points>, out| Self::Answered {
+            unix_ms,
+            request,
+            digest: Sha256::digest(answer).into(),
+            points: points.unwrap_or_default(),
+            out,
+        };
+        let event = match entry.event {
+            Event::Signed { request, transaction } => {
+                let read: Option<Transaction> = bitcoin::consensus::deserialize(&transaction).ok();
+                let (points, out) = (read.as_ref().map(Points::of), read.as_ref().map(Out::of));
+                return answered(request, &transaction, points, out);
+            }
+            Event::PartlySigned { request, psbt } => {
+                return answered(request, &psbt, Points::of_psbt_bytes(&psbt), None);
+            }
+            Event::Admitted(Admitted { request, digest, .. }) => {
+                let none = String::new;
+                let (caller, key, lane, wallet) = (none(), none(), none(), none());
+                Event::Admitted(Admitted { request, caller, key, lane, wallet, digest })
+            }
+            Event::Denied { request, policy, .. } => {
+                Event::Denied { request, policy, reasons: Vec::new(), trace: Vec::new() }
+            }
+            Event::Refused { request, digest, .. } => {
+                Event::Refused { request, caller: String::new(), digest, reasons: Vec::new() }
+            }
+            Event::Spend(spend) => Event::Spend(Spend {
+                transaction: outputs(spend.external, spend.transaction),
+                trace: Vec::new(),
+                ..spend
+            }),
+            event => event,
+        };
+        Self::Entry(Box::new(Entry { unix_ms, event }))
+    }
+
+    /// When it was written.
+    #[must_use]
+    pub fn unix_ms(&self) -> u64 {
+        match self {
+            Self::Entry(entry) => entry.unix_ms,
+            Self::Answered { unix_ms, .. } => *unix_ms,
+        }
+    }
+}
+
+/// A transaction of the same outputs, without inputs; nothing where nothing leaves, and what cannot be read as it is.
+fn outputs(external: u128, transaction: Vec<u8>) -> Vec<u8> {
+    if external == 0 {
+        return Vec::new();
+    }
+    let Ok(read) = bitcoin::consensus::deserialize::<Transaction>(&transaction) else {
+        return transaction;
+    };
+    let (input, output) = (Vec::new(), read.output);
+    bitcoin::consensus::serialize(&Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::ZERO,
+        input,
+        output,
+    })
+}
+
+/// Several, as bytes.
+///
+/// # Errors
+/// [`FoldError`] when there is no memory for them.
+pub fn encode(entries: &[Condensed]) -> Result<Vec<u8>, FoldError> {
+    postcard::to_allocvec(entries).map_err(|error| wrong(error.to_string()))
+}
+
+/// Reads what [`encode`] wrote.
+///
+/// # Errors
+/// [`FoldError`] when it is anything else.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Condensed>, FoldError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((entries, [])) => Ok(entries),
+        Ok(_) => Err(wrong("bytes follow what was kept of entries")),
+        Err(error) => Err(wrong(error.to_string())),
+    }
+}

@@ -1,0 +1,257 @@
+//! A start from a snapshot is a start by reading the whole log; what is not the snapshot of this log is not believed; and
+//! rows edited under it are found.
+
+use std::path::{Path, PathBuf};
+
+use audit::note;
+use ed25519_dalek::Signer as _;
+use signer::log::{Log, LogError, Step, Store};
+use tempfile::TempDir;
+
+use crate::support::{Database, Token, Toy, commit, say, token_key, until};
+
+/// A head for each block.
+const EVERY: u64 = 64;
+const FILES: [&str; 2] = ["snapshot", "snapshot.data"];
+
+impl Database {
+    async fn open_with_snapshots(&self) -> Result<Log<Toy>, LogError> {
+        let store = Store::open(&self.url).await?;
+        let mut settings = self.settings(1, Token::Honest);
+        (settings.snapshot_every, settings.audit_every) =
+            (EVERY, std::time::Duration::from_millis(1));
+        Log::open(store, Toy::default(), settings).await
+    }
+
+    /// Another run, which adds so many sentences and keeps a snapshot at its end.
+    async fn run(&self, count: u64) {
+        let log = self.open_with_snapshots().await.unwrap();
+        let events = (0..count).map(|number| say(number.to_string())).collect();
+        log.commit(|_| Step::write(events, ())).await.unwrap();
+        log.close().await.unwrap();
+    }
+
+    fn snapshot(&self) -> Vec<Vec<u8>> {
+        FILES.iter().map(|file| std::fs::read(self.state_dir.join(file)).unwrap()).collect()
+    }
+
+    fn put(&self, snapshot: &[Vec<u8>]) {
+        for (file, bytes) in FILES.iter().zip(snapshot) {
+            std::fs::write(self.state_dir.join(file), bytes).unwrap();
+        }
+    }
+
+    /// What a start that knows no snapshot finds; nothing is changed for the next one.
+    async fn by_reading(&self) -> Toy {
+        let kept: Vec<PathBuf> = FILES.iter().map(|file| self.state_dir.join(file)).collect();
+        let aside = |path: &Path| PathBuf::from(format!("{}.aside", path.display()));
+        for path in kept.iter().filter(|path| path.exists()) {
+            std::fs::rename(path, aside(path)).unwrap();
+        }
+        let log = self.open().await.unwrap();
+        let state = log.read(Clone::clone);
+        log.close().await.unwrap();
+        for path in kept.iter().filter(|path| aside(path).exists()) {
+            std::fs::rename(aside(path), path).unwrap();
+        }
+        state
+    }
+
+    /// An edited row under a snapshot that is believed keeps no log from being opened; whether that was so.
+    async fn is_used(&self) -> bool {
+        self.tamper("CREATE TABLE aside AS SELECT * FROM entries WHERE seq = 5; UPDATE entries SET bytes = (SELECT bytes FROM entries WHERE seq = 4) WHERE seq = 5").await;
+        let opened = self.open_with_snapshots().await;
+        if let Ok(log) = &opened {
+            let _ = log.close().await;
+        }
+        self.tamper(
+            "UPDATE entries SET bytes = (SELECT bytes FROM aside) WHERE seq = 5; DROP TABLE aside",
+        )
+        .await;
+        match opened {
+            // The round may have come by at once.
+            Ok(_) | Err(LogError::Stopped(_)) => true,
+            Err(LogError::Edited { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+pub(crate) async fn a_start_from_a_snapshot_is_a_start_by_reading(db: Database) {
+    db.begin().await.unwrap();
+    // Whole blocks and parts of one; with entries beyond the snapshot, and with none.
+    for count in [EVERY - 1, EVERY + 9, 1, 3 * EVERY, 2] {
+        db.run(count).await;
+        let read = db.by_reading().await;
+        let log = db.open_with_snapshots().await.unwrap();
+        assert_eq!(log.read(Clone::clone), read, "after {count} more");
+        log.close().await.unwrap();
+    }
+    assert!(db.is_used().await);
+    // And it can say what it was at any time.
+    let log = db.open_with_snapshots().await.unwrap();
+    commit(&log, "and more").await.unwrap();
+    for size in [1, 63, 64, 65, 128, 200] {
+        log.consistency(size, log.counts()).await.unwrap();
+        log.inclusion(size - 1, log.counts()).await.unwrap();
+        log.entry(size).await.unwrap();
+    }
+    log.close().await.unwrap();
+}
+
+pub(crate) async fn a_short_log_has_no_snapshot(db: Database) {
+    db.begin().await.unwrap();
+    db.run(EVERY - 3).await;
+    assert!(FILES.iter().all(|file| !db.state_dir.join(file).exists()));
+}
+
+pub(crate) async fn one_is_kept_while_it_runs(db: Database) {
+    db.begin().await.unwrap();
+    let log = db.open_with_snapshots().await.unwrap();
+    for number in 0..EVERY {
+        commit(&log, number.to_string()).await.unwrap();
+    }
+    until("a snapshot", || db.state_dir.join(FILES[0]).exists()).await;
+    log.close().await.unwrap();
+}
+
+pub(crate) async fn what_is_not_its_snapshot_is_not_believed(db: Database) {
+    db.begin().await.unwrap();
+    db.run(3 * EVERY).await;
+    let good = db.snapshot();
+    let read = db.by_reading().await;
+    assert!(db.is_used().await);
+    db.put(&good);
+
+    let head = String::from_utf8(good[0].clone()).unwrap();
+    let (text, _) = head.split_once("\n\n").unwrap();
+    let text = format!("{text}\n");
+    let sealed = |text: &str, seed: u8| {
+        let key = token_key(1).verifying_key().to_bytes();
+        let origin = audit::checkpoint::origin(&key);
+        let signature = token_key(seed).sign(text.as_bytes()).to_bytes();
+        note::assemble(text, &origin, &key, &signature).into_bytes()
+    };
+    assert_eq!(sealed(&text, 1), good[0], "this is how a head is made");
+    let edited = |from: &str, to: &str| {
+        assert!(text.contains(from), "{text}");
+        sealed(&text.replace(from, to), 1)
+    };
+    let forged_data = |from: &[u8], to: &[u8]| {
+        let at = good[1].windows(from.len()).position(|bytes| bytes == from).unwrap();
+        let mut data = good[1].clone();
+        data[at..at + to.len()].copy_from_slice(to);
+        data
+    };
+    // Another sentence, and the right digest over it, signed by whoever has not the token's key.
+    let forged = forged_data(b"\x03100", b"\x03666");
+    let digest = |data: &[u8]| {
+        use sha2::Digest as _;
+        hex::encode(sha2::Sha256::digest(data))
+    };
+    let forged_text = text.replace(&digest(&good[1]), &digest(&forged));
+    assert_ne!(forged_text, text);
+    let mut torn = good[1].clone();
+    torn.truncate(torn.len() - 1);
+    let mut flipped = good[1].clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let other = another_logs().await;
+    let wrong: [(&str, [Vec<u8>; 2]); 11] = [
+        ("the data damaged", [good[0].clone(), flipped]),
+        ("the data cut off", [good[0].clone(), torn]),
+        ("no data", [good[0].clone(), Vec::new()]),
+        ("no head", [Vec::new(), good[1].clone()]),
+        ("the head damaged", [good[0][..40].to_vec(), good[1].clone()]),
+        ("by another version", [edited("version 1.", "version 9."), good[1].clone()]),
+        ("of fewer entries", [edited("entries 192", "entries 128"), good[1].clone()]),
+        ("of more entries", [edited("entries 192", "entries 256"), good[1].clone()]),
+        ("forged", [sealed(&forged_text, 2), forged.clone()]),
+        ("forged under the old head", [good[0].clone(), forged]),
+        ("of another log of this token", [other[0].clone(), other[1].clone()]),
+    ];
+    for (what, files) in wrong {
+        db.put(&files);
+        let log = db.open_with_snapshots().await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(log.read(Clone::clone), read, "{what}");
+        log.close().await.unwrap();
+        db.put(&files);
+        assert!(!db.is_used().await, "{what}");
+    }
+}
+
+/// A crash while more is kept leaves what was signed, and it is gone on from.
+pub(crate) async fn a_torn_snapshot_is_the_one_before(db: Database) {
+    db.begin().await.unwrap();
+    db.run(3 * EVERY).await;
+    let good = db.snapshot();
+    db.put(&[good[0].clone(), [good[1].as_slice(), b"half a blo"].concat()]);
+    assert!(db.is_used().await);
+    db.put(&[good[0].clone(), [good[1].as_slice(), b"half a blo"].concat()]);
+    std::fs::write(db.state_dir.join("snapshot.new"), "half a he").unwrap();
+    db.run(2 * EVERY).await;
+    assert_ne!(db.snapshot()[0], good[0]);
+    let read = db.by_reading().await;
+    let log = db.open_with_snapshots().await.unwrap();
+    assert_eq!(log.read(Clone::clone), read);
+    log.close().await.unwrap();
+    assert!(db.is_used().await);
+    // An older one is this token's word, too, and goes on from where it ends.
+    db.put(&good);
+    let log = db.open_with_snapshots().await.unwrap();
+    assert_eq!(log.read(Clone::clone), read);
+    log.close().await.unwrap();
+}
+
+/// Of the same token, with another story.
+async fn another_logs() -> Vec<Vec<u8>> {
+    let folder = TempDir::new().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("log.db").display());
+    let db = Database::at(url, folder.path().to_owned(), Some(folder));
+    db.begin().await.unwrap();
+    let log = db.open_with_snapshots().await.unwrap();
+    let events = (0..3 * EVERY).map(|number| say(format!("other {number}"))).collect();
+    log.commit(|_| Step::write(events, ())).await.unwrap();
+    log.close().await.unwrap();
+    db.snapshot()
+}
+
+/// The signer serves from the snapshot, which is true, until the rows are found out; and nothing false is read from them.
+pub(crate) async fn a_row_edited_under_a_snapshot_stops_the_log(db: Database) {
+    db.begin().await.unwrap();
+    db.run(3 * EVERY).await;
+    let good = db.snapshot();
+    let read = db.by_reading().await;
+    for (seq, edit) in [
+        (
+            70,
+            "UPDATE entries SET bytes = (SELECT bytes FROM entries WHERE seq = 69) WHERE seq = 70",
+        ),
+        (100, "DELETE FROM entries WHERE seq = 100"),
+    ] {
+        db.put(&good);
+        db.tamper(edit).await;
+        let log = match db.open_with_snapshots().await {
+            Ok(log) => log,
+            // The round was quicker.
+            Err(LogError::Stopped(_)) => continue,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(log.read(Clone::clone), read);
+        assert!(log.entry(seq).await.is_err());
+        until("the log stops", || log.status().stopped.is_some()).await;
+        assert!(matches!(commit(&log, "more").await, Err(LogError::Stopped(_))));
+        let _ = log.close().await;
+    }
+    // Nobody asks for it: the round comes by.
+    db.put(&good);
+    if let Ok(log) = db.open_with_snapshots().await {
+        until("the log stops", || log.status().stopped.is_some()).await;
+        let _ = log.close().await;
+    }
+    // And what reads everything says so at once.
+    for file in FILES {
+        std::fs::remove_file(db.state_dir.join(file)).unwrap();
+    }
+    assert!(db.open().await.is_err());
+}

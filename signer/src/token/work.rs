@@ -15,7 +15,8 @@ use super::{Job, KeySource, TokenError};
 fn jobs_at_once(key: &KeySource) -> usize {
     match key {
         KeySource::Wrapped(WrappedBy::OaepSha1 | WrappedBy::OaepSha256, _) => 8,
-        KeySource::Wrapped(WrappedBy::Kek(_), _) | KeySource::Born => 32,
+        KeySource::Wrapped(WrappedBy::Kek(_), _) => 32,
+        KeySource::Born => 16,
         KeySource::Sealed { .. } => 64,
     }
 }

@@ -65,7 +65,11 @@ async fn after_a_thousand_inputs_no_key_pin_or_seed_is_in_the_signers_memory() {
     // after the login, and neither seed nor account were ever there.
     let workers = stack.signer.workers().unwrap();
     assert!(!workers.is_empty());
+    // What every worker was told in clear: the module's path.
+    let mut told = Needles::default();
+    told.add("module", module(&stack).as_bytes());
     for worker in workers {
+        assert!(!told.scan(worker).is_empty(), "the scan of a worker is blind");
         let hits = secrets.scan(worker);
         assert!(hits.iter().all(|hit| hit.name == "child"), "{hits:?}");
         confined(worker);
@@ -74,6 +78,13 @@ async fn after_a_thousand_inputs_no_key_pin_or_seed_is_in_the_signers_memory() {
     let log = fs::read_to_string(stack.signer.log()).unwrap();
     assert!(!log.contains(pin), "the PIN is in the signer's log");
     assert!(!log.contains("not confined"), "{log}");
+}
+
+/// The PKCS#11 module that the signer's settings name.
+fn module(stack: &Stack) -> String {
+    let text = fs::read_to_string(stack.signer.config()).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("module = ")).unwrap();
+    line.trim_matches('"').to_owned()
 }
 
 /// The kernel's own word on a process.

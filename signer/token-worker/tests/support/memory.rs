@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Mappings of the kernel's, which hold nothing of the process.
+const KERNELS: [&str; 3] = ["[vvar", "[vdso", "[vsyscall"];
+const PAGE: usize = 4096;
 /// Read at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -42,19 +45,19 @@ impl Needles {
         }
     }
 
-    /// Every place in the process's memory where one of them lies.
+    /// Every place in the process's memory where one of them lies. Fails where some of it could not be read.
     pub(crate) fn scan(&self, pid: u32) -> Vec<Hit> {
         let (maps, memory) = Memory::of(pid);
-        let (mut hits, mut seen) = (Vec::new(), 0);
+        let (mut hits, mut seen, mut unread) = (Vec::new(), 0, Vec::new());
         for (from, to, mapping) in maps.lines().filter_map(readable) {
             let mut buffer = vec![0_u8; CHUNK + self.longest];
             for at in (from..to).step_by(CHUNK) {
                 let wanted = usize::try_from(to - at).unwrap().min(buffer.len());
-                // A mapping may have gone meanwhile, and the kernel's own pages cannot be read.
-                let Some(count) = memory.read_at(&mut buffer[..wanted], at) else { break };
-                seen += count;
+                let missing = memory.read_pages(&mut buffer[..wanted], at);
+                seen += wanted.saturating_sub(missing.len() * PAGE);
+                unread.extend(missing.into_iter().map(|page| (page, mapping.clone())));
                 // Pieces overlap, so that nothing is cut in two; what begins in the overlap is the next one's.
-                for (offset, number) in self.find(&buffer[..count]) {
+                for (offset, number) in self.find(&buffer[..wanted]) {
                     let address = at + u64::try_from(offset).unwrap();
                     let name = self.named[number].0.clone();
                     hits.push(Hit { name, address, mapping: mapping.clone() });
@@ -62,6 +65,11 @@ impl Needles {
             }
         }
         assert!(seen > 1 << 20, "only {seen} bytes of process {pid} could be read");
+        // The kernel's own pages cannot be read; a page that is neither in memory nor swapped out holds nothing, be it that
+        // its mapping has gone meanwhile or that it guards a stack.
+        unread.retain(|(_, mapping)| !KERNELS.iter().any(|kernels| mapping.starts_with(kernels)));
+        unread.retain(|(page, _)| memory.holds(*page));
+        assert_eq!(unread, [], "memory of process {pid} that could not be read");
         hits
     }
 
@@ -84,19 +92,21 @@ impl Needles {
     }
 }
 
-/// A process's memory. The kernel shows that of a process which hides it to root alone; others ask sudo, piece by piece.
+/// A process's memory and what is known of its pages. The kernel shows that of a process which hides it to root alone; others ask sudo, piece by piece.
 enum Memory {
-    Opened(File),
-    BySudo(PathBuf),
+    Opened { memory: File, pages: File },
+    BySudo { memory: PathBuf, pages: PathBuf },
 }
 
 impl Memory {
     /// With the list of what is mapped where.
     fn of(pid: u32) -> (String, Self) {
         let folder = PathBuf::from(format!("/proc/{pid}"));
-        let (maps, memory) = (folder.join("maps"), folder.join("mem"));
-        match fs::read_to_string(&maps).and_then(|maps| Ok((maps, File::open(&memory)?))) {
-            Ok((maps, memory)) => (maps, Self::Opened(memory)),
+        let [maps, memory, pages] = ["maps", "mem", "pagemap"].map(|name| folder.join(name));
+        let opened = fs::read_to_string(&maps)
+            .and_then(|maps| Ok((maps, File::open(&memory)?, File::open(&pages)?)));
+        match opened {
+            Ok((maps, memory, pages)) => (maps, Self::Opened { memory, pages }),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 let maps = sudo(Command::new("cat").arg(maps));
                 let Some(maps) = maps else {
@@ -104,25 +114,57 @@ impl Memory {
                         "only root may read another process's memory: run this test as root, or run `sudo -v` first"
                     )
                 };
-                (String::from_utf8(maps).unwrap(), Self::BySudo(memory))
+                (String::from_utf8(maps).unwrap(), Self::BySudo { memory, pages })
             }
             Err(error) => panic!("process {pid}: {error}"),
         }
     }
 
-    fn read_at(&self, buffer: &mut [u8], at: u64) -> Option<usize> {
-        match self {
-            Self::Opened(file) => file.read_at(buffer, at).ok(),
-            Self::BySudo(path) => {
-                let mut dd = Command::new("dd");
-                dd.arg(format!("if={}", path.display())).arg(format!("bs={}", buffer.len()));
-                dd.arg(format!("skip={at}")).args(["count=1", "iflag=skip_bytes", "status=none"]);
-                let bytes = sudo(&dd)?;
-                buffer.get_mut(..bytes.len())?.copy_from_slice(&bytes);
-                Some(bytes.len())
+    /// Reads all of it, and says which pages could not be; those are zero.
+    fn read_pages(&self, buffer: &mut [u8], at: u64) -> Vec<u64> {
+        let (mut done, mut missing) = (0, Vec::new());
+        while done < buffer.len() {
+            let here = at + u64::try_from(done).unwrap();
+            match self.read_at(&mut buffer[done..], here) {
+                Some(count) if count > 0 => done += count,
+                _ => {
+                    missing.push(here);
+                    let next = (done + PAGE).min(buffer.len());
+                    buffer[done..next].fill(0);
+                    done = next;
+                }
             }
         }
+        missing
     }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> Option<usize> {
+        match self {
+            Self::Opened { memory, .. } => memory.read_at(buffer, at).ok(),
+            Self::BySudo { memory, .. } => by_sudo(memory, buffer, at),
+        }
+    }
+
+    /// Whether there is anything in a page: it is in memory, or swapped out.
+    fn holds(&self, page: u64) -> bool {
+        let mut entry = [0; 8];
+        let at = page / u64::try_from(PAGE).unwrap() * 8;
+        let read = match self {
+            Self::Opened { pages, .. } => pages.read_at(&mut entry, at).ok(),
+            Self::BySudo { pages, .. } => by_sudo(pages, &mut entry, at),
+        };
+        // Behind the last mapping there are no entries.
+        read == Some(entry.len()) && u64::from_le_bytes(entry) >> 62 != 0
+    }
+}
+
+fn by_sudo(path: &Path, buffer: &mut [u8], at: u64) -> Option<usize> {
+    let mut dd = Command::new("dd");
+    dd.arg(format!("if={}", path.display())).arg(format!("bs={}", buffer.len()));
+    dd.arg(format!("skip={at}")).args(["count=1", "iflag=skip_bytes", "status=none"]);
+    let bytes = sudo(&dd)?;
+    buffer.get_mut(..bytes.len())?.copy_from_slice(&bytes);
+    Some(bytes.len())
 }
 
 /// What a command writes when root runs it. It never asks for a password.

@@ -200,7 +200,8 @@ fn probe() {
     // A PostgreSQL over TCP is reached at its own port; landlock refuses any other (EACCES).
     if let Ok(open) = std::env::var("COFFERDAM_PROBE_OPEN") {
         TcpStream::connect(("127.0.0.1", open.parse::<u16>().unwrap())).unwrap();
-        assert_eq!(refused.raw_os_error(), Some(nix::errno::Errno::EACCES as i32));
+        let errno = nix::errno::Errno::from_raw(refused.raw_os_error().unwrap());
+        assert_eq!(errno, nix::errno::Errno::EACCES);
     }
     let socket = folder.join("socket");
     let unix = UnixStream::connect(&socket);

@@ -39,6 +39,14 @@ async fn the_doctor_sees_what_is_wrong_and_a_change_of_the_pin_survives_being_cu
         "token-hd: yes; nothing got the canary out",
         "landlock and seccomp are on",
         "SoftHSM protects nothing",
+        "sealed-hd: yes; nothing got the sealing canary out",
+        "\"area\":\"module\",\"text\":\"Implementation of PKCS11",
+        "by SoftHSM, PKCS#11 2.40",
+        ", firmware ",
+        "for the signer's own keys the token has CKM_EDDSA, CKM_EC_EDWARDS_KEY_PAIR_GEN",
+        "rsa-oaep-sha1: yes; tried with every key",
+        "\"area\":\"clock\",\"text\":\"goes with the log's last entry\"",
+        "set from the network",
         "no login was refused",
         "the log began under",
         "witnesses",
@@ -235,6 +243,11 @@ fn cut_off(stack: &Stack) {
     let (file, new) = (pin_file(stack), stack.dir().join("token/user.pin.new"));
     let latch = stack.dir().join("signer/state/pin-refused");
     let given = stack.dir().join("given");
+    // Of a token that opens no sealed account the doctor says that, and nothing else, of the tiers.
+    failing.rule("C_DecryptInit always CKR_MECHANISM_INVALID");
+    let (code, said) = failing.run(&["doctor"]);
+    assert!(code == 2 && said.contains("sealed-hd: no, see keys"), "{code}: {said}");
+    assert!(said.contains("token-hd: yes; nothing got the canary out"), "{said}");
     let (set, finish) =
         (["set-pin", "--new-pin-file", given.to_str().unwrap()], ["set-pin", "--finish"]);
     let begin = |pin: &str, millis: u32| {

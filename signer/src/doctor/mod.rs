@@ -2,15 +2,16 @@
 //! tries a PIN that may be wrong, never changes the log, and touches nothing that a running signer holds.
 
 mod report;
+mod tiers;
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use confine::Mode;
 use policy::Rules;
-use token_wire::Examination;
 
 pub use report::{Checked, Finding, Level};
+use tiers::{Held, mechanisms, schemes, tiers};
 
 use crate::config::{Config, ConfigError};
 use crate::log::{LogError, Store, StoreError, begun, examine as examine_log};
@@ -291,115 +292,53 @@ fn look(config: &TokenConfig, dirs: (&Path, &Path), may_log_in: bool, checked: &
     seen.lacking
         .iter()
         .for_each(|what| checked.warn("sandbox", &format!("workers: the kernel lacks {what}")));
-    let mut held = None;
+    let mut held = Held::default();
     if may_log_in {
-        held = Some(keys(config, dirs, &mut line, checked));
+        held = keys(config, dirs, &mut line, checked);
     } else {
         checked.well("keys", "not looked at, since a signer runs or the PIN is not to be tried");
     }
-    tiers(&seen, held, checked);
-    schemes(config, &seen, held, checked);
     line.close();
+    mechanisms(&seen, checked);
+    match config.wrapping() {
+        Ok(named) => {
+            tiers(&seen, &named, &held, checked);
+            schemes(&seen, &named, &held, checked);
+        }
+        Err(error) => checked.broken("schemes", &error.to_string()),
+    }
 }
 
-/// Logs in and has the worker check every attribute, and all it can do to the canary; whether all held.
+/// Logs in and has the worker check every attribute, and all it can do to the canaries; what was held back.
 fn keys(
     config: &TokenConfig,
     (state_dir, own_dir): (&Path, &Path),
     line: &mut Line,
     checked: &mut Checked,
-) -> bool {
+) -> Held {
     // A standby that was never used has no folder for its latch yet.
     let made = std::fs::create_dir_all(own_dir);
-    let bound = KeyFile::in_dir(state_dir).require().and_then(|keys| {
+    let logged_in = KeyFile::in_dir(state_dir).require().and_then(|keys| {
         made.map_err(|error| TokenError::state("make", own_dir, &error))?;
         line.log_in_now(config, &Latch::in_dir(own_dir))?;
-        line.bind(&keys)
+        Ok(keys)
     });
-    match bound {
-        Ok(()) => {
-            checked.well(
-                "keys",
-                "wrapping, attestation and checkpoint key are there, each attribute as it must be",
-            );
-            true
-        }
+    let keys = match logged_in {
+        Ok(keys) => keys,
         Err(error) => {
             checked.broken("keys", &error.to_string());
-            false
+            return Held::default();
         }
-    }
-}
-
-/// Which wrapping schemes this token can carry, and why not. Those of the settings were tried with the keys.
-fn schemes(config: &TokenConfig, seen: &Examination, held: Option<bool>, checked: &mut Checked) {
-    let named = match config.wrapping() {
-        Ok(named) => named,
-        Err(error) => return checked.broken("schemes", &error.to_string()),
     };
-    let there = |name: &str| seen.mechanisms.iter().any(|(has, yes)| has == name && *yes);
-    let kwp = match named.kwp_mechanism {
-        // Another number than the one that was looked for: the start tells.
-        Some(number) if number != 0x210a => true,
-        _ => there("CKM_AES_KEY_WRAP_PAD"),
-    };
-    for (scheme, used, mechanism) in [
-        ("rsa-oaep-sha1", named.oaep_sha1, there("CKM_RSA_PKCS_OAEP")),
-        ("rsa-oaep-sha256", named.oaep_sha256, there("CKM_RSA_PKCS_OAEP")),
-        ("aes-kwp", named.kwp_mechanism.is_some(), kwp),
-    ] {
-        let said = match (mechanism, used, held) {
-            (false, true, _) => {
-                checked.broken(
-                    "schemes",
-                    &format!("{scheme}: named by the settings, but the token lacks the mechanism"),
-                );
-                continue;
-            }
-            (false, false, _) => "no, the token lacks the mechanism",
-            (true, true, Some(true)) => "yes; tried with every key for it that is written down",
-            (true, true, Some(false)) => "no, see keys",
-            (true, true, None) => "named by the settings; not tried now",
-            (true, false, _) => {
-                "mechanism is there; not named by the settings, so not tried (`signer conformance`)"
-            }
-        };
-        checked.well("schemes", &format!("{scheme}: {said}"));
+    let bound = line.bind(&keys);
+    match &bound {
+        Ok(()) => checked.well(
+            "keys",
+            "wrapping, attestation and checkpoint key are there, each attribute as it must be",
+        ),
+        Err(error) => checked.broken("keys", &error.to_string()),
     }
-    checked.well("schemes", "rsa-aes: no, workers cannot ask for CKM_RSA_AES_KEY_WRAP (0x1054)");
-}
-
-/// Which tiers this token can carry, and why not.
-fn tiers(seen: &Examination, held: Option<bool>, checked: &mut Checked) {
-    let missing = |needed: &[&str]| -> Vec<String> {
-        let lacks = |name: &&&str| !seen.mechanisms.iter().any(|(has, yes)| has == **name && *yes);
-        needed.iter().filter(lacks).map(|name| (*name).to_owned()).collect()
-    };
-    let own = missing(&["CKM_EDDSA", "CKM_EC_EDWARDS_KEY_PAIR_GEN"]);
-    if !own.is_empty() {
-        checked.broken(
-            "mechanisms",
-            &format!("for the signer's own keys the token lacks {}", own.join(", ")),
-        );
-    }
-    let tiers: [(&str, &[&str]); 3] = [
-        ("token", &["CKM_EC_KEY_PAIR_GEN", "CKM_ECDSA"]),
-        ("token-hd", &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_ECDSA"]),
-        ("sealed-hd", &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_RSA_PKCS_OAEP", "CKM_AES_GCM"]),
-    ];
-    for (tier, needed) in tiers {
-        let missing = missing(needed);
-        let said = match (missing.is_empty(), tier, held) {
-            (false, ..) => format!("{tier}: no, the token lacks {}", missing.join(", ")),
-            (true, "token-hd", Some(true)) => format!("{tier}: yes; nothing got the canary out"),
-            (true, "token-hd", Some(false)) => format!("{tier}: no, see keys"),
-            (true, "token-hd", None) => {
-                format!("{tier}: mechanisms are there; the canary was not tried now")
-            }
-            (true, ..) => format!("{tier}: mechanisms are there"),
-        };
-        checked.well("tiers", &said);
-    }
+    Held::found(config, own_dir, &keys, bound.is_ok())
 }
 
 #[cfg(test)]

@@ -139,6 +139,7 @@ mod tests {
     fn programs_read_what_people_see() {
         let mut checked = Checked::default();
         checked.well("log", "3 \"entries\"");
+        assert_eq!(checked.exit_code(), ExitCode::SUCCESS);
         checked.warn("clock", "a\\b\nc");
         let json = checked.json();
         let wanted = r#"{"level":"warning","findings":[{"level":"ok","area":"log","text":"3 \"entries\""},{"level":"warning","area":"clock","text":"a\\b\u000ac"}]}"#;

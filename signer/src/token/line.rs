@@ -150,9 +150,13 @@ impl Line {
 
     /// Lets the worker find exactly these keys, and checks that it did.
     pub(crate) fn bind(&mut self, keys: &TokenKeys) -> Result<(), TokenError> {
+        self.bind_by(keys, self.schemes)
+    }
+
+    /// The same by other schemes than those of the settings, to see which the token can carry.
+    pub(crate) fn bind_by(&mut self, keys: &TokenKeys, schemes: Schemes) -> Result<(), TokenError> {
         let challenge = challenge()?;
         let wanted = keys.to_wire();
-        let schemes = self.schemes;
         let binding = Binding { keys: wanted.clone(), schemes, challenge };
         let question =
             if self.attending { Request::Attend(binding) } else { Request::Bind(binding) };

@@ -44,6 +44,17 @@ pub(crate) fn wrap_by(
     mechanism: &Mechanism,
     canary: &[u8],
 ) -> Result<Vec<u8>, Fault> {
+    try_wrapping_by(session, spki, mechanism, canary)?
+        .map_err(|error| fault::token("wrap the canary", &error))
+}
+
+/// The same, with the token's own word on the mechanism.
+pub(crate) fn try_wrapping_by(
+    session: &Session,
+    spki: &[u8],
+    mechanism: &Mechanism,
+    canary: &[u8],
+) -> Result<Result<Vec<u8>, Error>, Fault> {
     let modulus = der::rsa_modulus(spki).ok_or_else(|| {
         Fault::new(FaultCode::KeyUnsafe, "a key that unwraps is not RSA with exponent 65537")
     })?;
@@ -60,7 +71,7 @@ pub(crate) fn wrap_by(
     let key = session.create_object(&public).map_err(|error| failed(&error))?;
     let wrapped = session.encrypt(mechanism, key, canary);
     session.destroy_object(key).map_err(|error| failed(&error))?;
-    wrapped.map_err(|error| failed(&error))
+    Ok(wrapped)
 }
 
 /// Tries everything on the canary child; the first thing that works is the fault.

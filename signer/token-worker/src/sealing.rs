@@ -2,14 +2,14 @@
 //! (AES-256-GCM, so that nothing altered opens) and is destroyed. It never sees that AES key, and what it gives
 //! out goes into locked memory alone.
 
-use cryptoki::error::Error;
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use token_wire::{Counters, Fault, FaultCode, SealedAccount};
 use zeroize::Zeroizing;
 
-use crate::canary::{Trial, wrap};
+use crate::canary::{Trial, try_wrapping_by, wrap};
 use crate::expect::check_opener;
 use crate::fault;
 use crate::scheme::{Unwrapper, oaep};
@@ -78,6 +78,18 @@ impl<'a> Sealing<'a> {
         self.session.destroy_object(unwrapped)?;
         let opened = opened?;
         if opened.len() == PLAIN_BYTES { Ok(opened) } else { Err(Error::InvalidValue) }
+    }
+
+    /// Whether the token takes RSA-OAEP with SHA-1, by which alone accounts are sealed.
+    pub(crate) fn is_there(&self, spki: &[u8]) -> Result<bool, Fault> {
+        let wrapped = try_wrapping_by(self.session, spki, &oaep(), &CANARY_KEY)?;
+        Ok(!matches!(
+            wrapped,
+            Err(Error::Pkcs11(
+                RvError::MechanismInvalid | RvError::MechanismParamInvalid | RvError::ArgumentsBad,
+                _
+            ))
+        ))
     }
 
     /// Seals the canary for this key, tries everything on it, and shows that it opens and that no altered one does.

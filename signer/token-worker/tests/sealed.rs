@@ -193,6 +193,43 @@ fn a_token_without_a_sealing_key_still_binds_and_says_what_is_missing() {
     assert!(fault.text.contains("sealing key: CKA_UNWRAP_TEMPLATE"), "{}", fault.text);
 }
 
+/// By settings without SHA-1 it binds all the same, and says why it opens no sealed account; by others it does not bind.
+#[test]
+fn a_token_without_sha1_binds_by_settings_without_it() {
+    let token = TestToken::new();
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rules"), "C_EncryptInit always CKR_MECHANISM_PARAM_INVALID")
+        .unwrap();
+    let bind = |schemes| {
+        let env =
+            [("FAULTY_MODULE", &*token.module), ("FAULTY_DIR", folder.path().to_str().unwrap())];
+        let module = faulty_module();
+        let (config, pin) = (token.config(), token.pin_file());
+        let mut worker =
+            Worker::start(module.to_str().unwrap(), &config, "cofferdam-dev", &pin, &env);
+        worker.open(false);
+        assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
+        let binding = Binding { keys: keys.clone(), schemes, challenge: [8; 32] };
+        let bound = worker.ask(&Request::Bind(binding));
+        (worker, bound)
+    };
+    let (_, refused) = bind(Schemes::default());
+    assert!(
+        matches!(&refused, Reply::Fault(fault) if fault.text.contains("wrap the canary")),
+        "{refused:?}"
+    );
+    let without = Schemes { oaep_sha1: false, oaep_sha256: false, kwp_mechanism: Some(0x210a) };
+    let (mut worker, bound) = bind(without);
+    assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
+    let jobs = vec![job(false, 0, SigningWay::Ecdsa)];
+    let batch = SealedBatch { id: 1, permit: [1; 16], account: seal(&keys, &plain()), jobs };
+    let fault = worker.fault(&Request::Sealed(batch));
+    assert_eq!(fault.code, FaultCode::KeyMissing);
+    assert!(fault.text.contains("SHA-1"), "{fault}");
+}
+
 /// Children that sign in the test below, on each branch.
 const CHILDREN: u32 = 8;
 

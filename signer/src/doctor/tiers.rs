@@ -1,0 +1,244 @@
+//! Which tiers and wrapping schemes a token can carry, and why not: by its mechanisms, and by what became of each tier's
+//! own canary. It never takes one tier's canary for another's.
+
+use std::path::Path;
+
+use token_wire::{Examination, Schemes};
+
+use super::Checked;
+use crate::token::{Latch, Line, TokenConfig, TokenKeys};
+
+/// No scheme: the sealing key alone is tried.
+const NONE: Schemes = Schemes { oaep_sha1: false, oaep_sha256: false, kwp_mechanism: None };
+
+/// What the token did not let out of a canary; none where it was not tried.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Held {
+    pub(super) children: Option<Children>,
+    /// A sealed account's key.
+    pub(super) sealing: Option<bool>,
+}
+
+/// What became of the children's canary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Children {
+    /// Nothing got it out, by each scheme of the settings.
+    Held,
+    /// Nothing does by RSA-OAEP with SHA-256, which the settings do not name; those that they name do not work.
+    ByOaepSha256,
+    /// It got out, or was not even unwrapped.
+    NotHeld,
+}
+
+impl Held {
+    /// After all was tried at once, which tells little where it failed: then each for itself.
+    pub(super) fn found(
+        config: &TokenConfig,
+        own_dir: &Path,
+        keys: &TokenKeys,
+        all_held: bool,
+    ) -> Self {
+        let Ok(named) = config.wrapping() else { return Self::default() };
+        let with_sha1 = Schemes { oaep_sha1: true, ..NONE };
+        let with_sha256 = Schemes { oaep_sha256: true, ..NONE };
+        let unsealed = TokenKeys { sealing_spki: None, ..keys.clone() };
+        let holds = |keys: &TokenKeys, schemes| {
+            let tried = Line::open(config, &Latch::in_dir(own_dir), false).and_then(|mut line| {
+                let tried = line.bind_by(keys, schemes);
+                line.close();
+                tried
+            });
+            tried.is_ok()
+        };
+        let children = if all_held || holds(&unsealed, named) {
+            Children::Held
+        } else if named.oaep_sha1 && !named.oaep_sha256 && holds(&unsealed, with_sha256) {
+            Children::ByOaepSha256
+        } else {
+            Children::NotHeld
+        };
+        let sealing = keys.sealing_spki.is_some().then(|| match (all_held, named.oaep_sha1) {
+            (true, true) => true,
+            // Workers leave it out where neither settings nor token have SHA-1.
+            (true, false) => holds(&unsealed, with_sha1),
+            (false, _) => children != Children::ByOaepSha256 && holds(keys, NONE),
+        });
+        Self { children: Some(children), sealing }
+    }
+}
+
+/// Those that the signer's own keys need, in every tier.
+pub(super) fn mechanisms(seen: &Examination, checked: &mut Checked) {
+    let own = ["CKM_EDDSA", "CKM_EC_EDWARDS_KEY_PAIR_GEN"];
+    let missing = lacks(seen, &own);
+    if missing.is_empty() {
+        let text = format!("for the signer's own keys the token has {}", own.join(", "));
+        return checked.well("mechanisms", &text);
+    }
+    let text = format!("for the signer's own keys the token lacks {}", missing.join(", "));
+    checked.broken("mechanisms", &text);
+}
+
+/// Which tiers this token can carry, and why not.
+pub(super) fn tiers(seen: &Examination, named: &Schemes, held: &Held, checked: &mut Checked) {
+    let tiers: [(&str, &[&str]); 3] = [
+        ("token", &["CKM_EC_KEY_PAIR_GEN", "CKM_ECDSA"]),
+        ("token-hd", &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_ECDSA"]),
+        ("sealed-hd", &["CKM_RSA_PKCS_KEY_PAIR_GEN", "CKM_RSA_PKCS_OAEP", "CKM_AES_GCM"]),
+    ];
+    for (tier, needed) in tiers {
+        let mut missing = lacks(seen, needed);
+        if tier == "token-hd" && !there(seen, "CKM_RSA_PKCS_OAEP") && !has_kwp(seen, named) {
+            missing.push(
+                "CKM_RSA_PKCS_OAEP and CKM_AES_KEY_WRAP_PAD, one of which must unwrap".into(),
+            );
+        }
+        let said = if missing.is_empty() {
+            verdict(tier, held).to_owned()
+        } else {
+            format!("no, the token lacks {}", missing.join(", "))
+        };
+        checked.well("tiers", &format!("{tier}: {said}"));
+    }
+}
+
+/// Of a token that has the mechanisms.
+fn verdict(tier: &str, held: &Held) -> &'static str {
+    match (tier, held.children, held.sealing) {
+        ("token-hd", Some(Children::Held), _) => "yes; nothing got the canary out",
+        ("token-hd", Some(Children::ByOaepSha256), _) => {
+            "by RSA-OAEP with SHA-256 alone, which the settings do not name: say `schemes = [\"rsa-oaep-sha256\"]` under \
+             [token], and hold ceremonies with `--scheme rsa-oaep-sha256`, since bundles are for SHA-1 otherwise"
+        }
+        ("sealed-hd", Some(Children::ByOaepSha256), _) => {
+            "no, accounts are sealed by RSA-OAEP with SHA-1, which the token refuses"
+        }
+        ("sealed-hd", _, Some(true)) => "yes; nothing got the sealing canary out",
+        ("token-hd", Some(Children::NotHeld), _) | ("sealed-hd", _, Some(false)) => "no, see keys",
+        ("token-hd" | "sealed-hd", ..) => "mechanisms are there; the canary was not tried now",
+        _ => "mechanisms are there",
+    }
+}
+
+/// Which wrapping schemes this token can carry, and why not. Those of the settings were tried with the keys.
+pub(super) fn schemes(seen: &Examination, named: &Schemes, held: &Held, checked: &mut Checked) {
+    let oaep = there(seen, "CKM_RSA_PKCS_OAEP");
+    for (scheme, used, mechanism) in [
+        ("rsa-oaep-sha1", named.oaep_sha1, oaep),
+        ("rsa-oaep-sha256", named.oaep_sha256, oaep),
+        ("aes-kwp", named.kwp_mechanism.is_some(), has_kwp(seen, named)),
+    ] {
+        let said = match (mechanism, used, held.children) {
+            (false, true, _) => {
+                let text = "named by the settings, but the token lacks the mechanism";
+                checked.broken("schemes", &format!("{scheme}: {text}"));
+                continue;
+            }
+            (false, false, _) => "no, the token lacks the mechanism",
+            (true, true, Some(Children::Held)) => {
+                "yes; tried with every key for it that is written down"
+            }
+            (true, true, Some(_)) => "no, see keys",
+            (true, true, None) => "named by the settings; not tried now",
+            (true, false, Some(Children::ByOaepSha256)) if scheme == "rsa-oaep-sha256" => {
+                "yes; tried although the settings do not name it"
+            }
+            (true, false, _) => {
+                "mechanism is there; not named by the settings, so not tried (`signer conformance`)"
+            }
+        };
+        checked.well("schemes", &format!("{scheme}: {said}"));
+    }
+    checked.well("schemes", "rsa-aes: no, workers cannot ask for CKM_RSA_AES_KEY_WRAP (0x1054)");
+}
+
+fn has_kwp(seen: &Examination, named: &Schemes) -> bool {
+    match named.kwp_mechanism {
+        // Another number than the one that was looked for: the start tells.
+        Some(number) if number != 0x210a => true,
+        _ => there(seen, "CKM_AES_KEY_WRAP_PAD"),
+    }
+}
+
+fn there(seen: &Examination, name: &str) -> bool {
+    seen.mechanisms.iter().any(|(has, yes)| has == name && *yes)
+}
+
+fn lacks(seen: &Examination, needed: &[&str]) -> Vec<String> {
+    needed.iter().filter(|name| !there(seen, name)).map(|name| (*name).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [&str; 8] = [
+        "CKM_RSA_PKCS_KEY_PAIR_GEN",
+        "CKM_RSA_PKCS_OAEP",
+        "CKM_ECDSA",
+        "CKM_EC_KEY_PAIR_GEN",
+        "CKM_EDDSA",
+        "CKM_EC_EDWARDS_KEY_PAIR_GEN",
+        "CKM_AES_GCM",
+        "CKM_AES_KEY_WRAP_PAD",
+    ];
+
+    /// What is said of a token without some mechanisms, of which the canaries say that.
+    fn said(without: &[&str], held: Held) -> Vec<String> {
+        let mechanisms = ALL.map(|name| (name.to_owned(), !without.contains(&name))).to_vec();
+        let (module, firmware) = (String::new(), String::new());
+        let seen =
+            Examination { module, firmware, mechanisms, pin: Vec::new(), lacking: Vec::new() };
+        let (mut checked, named) = (Checked::default(), Schemes::default());
+        tiers(&seen, &named, &held, &mut checked);
+        schemes(&seen, &named, &held, &mut checked);
+        checked.findings.into_iter().map(|finding| finding.text).collect()
+    }
+
+    fn says(said: &[String], line: &str) -> bool {
+        said.iter().any(|said| said.starts_with(line))
+    }
+
+    #[test]
+    fn each_tier_is_judged_by_its_own_canary() {
+        let held = |children, sealing| Held { children: Some(children), sealing: Some(sealing) };
+        let unsealed = said(&[], held(Children::Held, false));
+        assert!(says(&unsealed, "token-hd: yes;") && says(&unsealed, "sealed-hd: no, see keys"));
+        assert!(says(&unsealed, "rsa-oaep-sha1: yes;"), "{unsealed:?}");
+        let only_sealed = said(&[], held(Children::NotHeld, true));
+        assert!(says(&only_sealed, "token-hd: no, see keys"), "{only_sealed:?}");
+        assert!(says(&only_sealed, "sealed-hd: yes;"), "{only_sealed:?}");
+        let sha256 = said(&[], held(Children::ByOaepSha256, false));
+        assert!(says(&sha256, "token-hd: by RSA-OAEP with SHA-256 alone"), "{sha256:?}");
+        let word =
+            "`schemes = [\"rsa-oaep-sha256\"]` under [token], and hold ceremonies with `--scheme";
+        assert!(sha256.iter().any(|said| said.contains(word)), "{sha256:?}");
+        assert!(says(&sha256, "sealed-hd: no, accounts are sealed by RSA-OAEP with SHA-1"));
+        assert!(says(&sha256, "rsa-oaep-sha1: no") && says(&sha256, "rsa-oaep-sha256: yes;"));
+        let untried = said(&[], Held::default());
+        for tier in ["token-hd", "sealed-hd"] {
+            let line = format!("{tier}: mechanisms are there; the canary was not tried now");
+            assert!(says(&untried, &line), "{untried:?}");
+        }
+    }
+
+    #[test]
+    fn a_tier_lacks_what_it_is_unwrapped_by() {
+        let oaep = "CKM_RSA_PKCS_OAEP";
+        let lacking = said(&[oaep, "CKM_AES_KEY_WRAP_PAD"], Held::default());
+        assert!(
+            says(&lacking, "token-hd: no, the token lacks CKM_RSA_PKCS_OAEP and"),
+            "{lacking:?}"
+        );
+        assert!(says(&lacking, "sealed-hd: no, the token lacks CKM_RSA_PKCS_OAEP"), "{lacking:?}");
+        assert!(says(&lacking, "token: mechanisms are there"));
+        for one in [oaep, "CKM_AES_KEY_WRAP_PAD"] {
+            assert!(
+                says(&said(&[one], Held::default()), "token-hd: mechanisms are there"),
+                "{one}"
+            );
+        }
+        let gcm = said(&["CKM_AES_GCM"], Held::default());
+        assert!(says(&gcm, "sealed-hd: no, the token lacks CKM_AES_GCM"), "{gcm:?}");
+    }
+}

@@ -276,7 +276,7 @@ fn cut_off(stack: &Stack) {
     whole(NEW_PIN);
 
     // The signer is gone, and the token goes on. A token that says nothing of the new PIN lets nobody delete it.
-    failing.cut(begin("the third", 4_000), false);
+    failing.cut(begin("the third", 8_000), false);
     left(NEW_PIN, "the third");
     let logins = failing.noted("calls", "C_Login");
     for (rule, tried) in [
@@ -306,7 +306,7 @@ fn cut_off(stack: &Stack) {
     whole("the third");
 
     // The token did it, and the log was about to say so.
-    let child = begin(NEW_PIN, 4_000);
+    let child = begin(NEW_PIN, 8_000);
     failing.rule("C_Sign always delay=120000\n");
     let signing = || failing.noted("faults", "C_Sign delay=120000") > 0;
     failing.until("the log's checkpoint", signing);

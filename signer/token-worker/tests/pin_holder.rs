@@ -15,6 +15,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 
+use base64::Engine as _;
+use ceremony::wrapping::WrappingKey;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -24,7 +26,7 @@ use support::attacker::{
     self, as_bytes, as_pin_holder, as_secret, attack, attacker, find, honest, honest_but, make_rsa,
     oaep, plant_template, without_login, wrapped_by_pkcs1, wrapping_key,
 };
-use support::{TestToken, Worker, wrap};
+use support::{TestToken, Worker, hex, to_hex, wrap};
 use token_wire::{
     Batch, Binding, FaultCode, Job, Operation, Reply, Request, Schemes, StatementKey, WrappedBy,
 };
@@ -363,7 +365,7 @@ fn labels_are_not_swapped_and_would_not_matter() {
 }
 
 /// Nobody makes room for another wrapping key, and one beside it is another by its fingerprint, which two people
-/// compare before a ceremony (`ceremony/tests/story.rs`).
+/// compare before a ceremony (`ceremony/tests/story.rs`): the ceremony does not take it for the right one.
 #[test]
 fn a_wrapping_key_put_in_its_place_has_another_fingerprint() {
     if attacker().is_some() {
@@ -373,6 +375,7 @@ fn a_wrapping_key_put_in_its_place_has_another_fingerprint() {
     let (worker, keys) = token.initialised();
     drop(worker);
     as_pin_holder(&token, "plant_in_place_of_the_wrapping_key", &[]);
+    the_ceremony_takes_only_the_right_one(&token, &keys.wrapping_spki);
     let mut worker = token.worker();
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
@@ -406,25 +409,61 @@ fn plant_in_place_of_the_wrapping_key() {
     make_rsa(&session, b"cofferdam wrapping 1", |_| {});
 }
 
+/// Every key as a file for the ceremony, against the fingerprint of the right one.
+fn the_ceremony_takes_only_the_right_one(token: &TestToken, right: &[u8]) {
+    let fingerprint = to_hex(&Sha256::digest(right));
+    let mut outcomes = [0; 2];
+    for spki in spkis_of_wrapping_keys(token) {
+        let text = base64::engine::general_purpose::STANDARD.encode(&spki);
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
+        let key = WrappingKey::from_pem(&pem).unwrap();
+        match key.confirm(&fingerprint) {
+            Ok(taken) => {
+                assert_eq!(spki, right);
+                assert_eq!(to_hex(&taken.fingerprint()), fingerprint);
+                outcomes[0] += 1;
+            }
+            Err(ceremony::Error::Fingerprint { actual }) => {
+                assert_ne!(spki, right);
+                let planted = to_hex(&Sha256::digest(&spki));
+                assert_eq!(actual.replace(' ', "").to_lowercase(), planted, "it says whose it is");
+                outcomes[1] += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    // The planted one and, which is of the token as well, the one for sealed accounts.
+    assert_eq!(outcomes, [1, 2], "taken and refused");
+}
+
 /// What a worker would read of the one RSA key there, without trusting it.
 fn spki_of_the_only_wrapping_key(token: &TestToken) -> Vec<u8> {
-    let file = token.dir.path().join("modulus");
-    as_pin_holder(token, "write_down_the_modulus", file.as_os_str().as_encoded_bytes());
-    let modulus = rsa::BigUint::from_bytes_be(&std::fs::read(file).unwrap());
-    let key = rsa::RsaPublicKey::new(modulus, rsa::BigUint::from(65537_u32)).unwrap();
-    rsa::pkcs8::EncodePublicKey::to_public_key_der(&key).unwrap().into_vec()
+    let [spki] = <[Vec<u8>; 1]>::try_from(spkis_of_wrapping_keys(token)).unwrap();
+    spki
+}
+
+fn spkis_of_wrapping_keys(token: &TestToken) -> Vec<Vec<u8>> {
+    let file = token.dir.path().join("moduli");
+    as_pin_holder(token, "write_down_the_moduli", file.as_os_str().as_encoded_bytes());
+    let spki = |line: &str| {
+        let modulus = rsa::BigUint::from_bytes_be(&hex(line));
+        let key = rsa::RsaPublicKey::new(modulus, rsa::BigUint::from(65537_u32)).unwrap();
+        rsa::pkcs8::EncodePublicKey::to_public_key_der(&key).unwrap().into_vec()
+    };
+    fs::read_to_string(file).unwrap().lines().map(spki).collect()
 }
 
 #[test]
-fn write_down_the_modulus() {
+fn write_down_the_moduli() {
     let Some((session, path)) = attacker() else { return };
-    let key = find(&session, ObjectClass::PUBLIC_KEY, KeyType::RSA)[0];
-    match session.get_attributes(key, &[AttributeType::Modulus]).unwrap().as_slice() {
-        [Attribute::Modulus(modulus)] => {
-            std::fs::write(String::from_utf8(path).unwrap(), modulus).unwrap();
-        }
-        other => panic!("{other:?}"),
-    }
+    let line =
+        |key| match session.get_attributes(key, &[AttributeType::Modulus]).unwrap().as_slice() {
+            [Attribute::Modulus(modulus)] => to_hex(modulus) + "\n",
+            other => panic!("{other:?}"),
+        };
+    let keys = find(&session, ObjectClass::PUBLIC_KEY, KeyType::RSA);
+    let lines: String = keys.into_iter().map(line).collect();
+    fs::write(String::from_utf8(path).unwrap(), lines).unwrap();
 }
 
 /// Not one that must fail: nothing stops the PIN's holder from signing. It must be told from what the worker did.

@@ -307,6 +307,9 @@ enum Log {
         /// How many; all when not given.
         #[arg(long)]
         most: Option<u64>,
+        /// Print an object a line, and one for the log at the end: without that line, nothing before it counts.
+        #[arg(long)]
+        json: bool,
     },
     /// Verify the log and show what is in the address book at its end.
     Book {
@@ -468,12 +471,15 @@ fn check_log(command: Log, out: &mut impl Write) -> Result<()> {
                 audit::verify(&mut source, key, &kept, shown, out).await
             })
         }
-        Log::Show { log, key, from, most } => {
+        Log::Show { log, key, from, most, json } => {
             let key = key::public_key(&key)?;
             let shown = from..most.map_or(u64::MAX, |most| from.saturating_add(most));
             block_on(async {
                 let mut source = open(log).await?;
-                audit::verify(&mut source, key, &[], shown, out).await
+                match json {
+                    true => audit::objects(&mut source, key, shown, out).await,
+                    false => audit::verify(&mut source, key, &[], shown, out).await,
+                }
             })
         }
         Log::Book { log, key, checkpoint, json } => {

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Auditor`] (tree and checkpoints), [`story`] (rules between entries), `coins` (transactions), `pool`
 //! (their signatures, on every core), [`blame`] (which entry was edited),
-//! [`source`] (where the log is read from), [`kept`] (checkpoints in files), [`prove`] (files about one entry), [`reconcile`] (a [`vendor`]'s log beside this one), `show` (entries in words).
+//! [`source`] (where the log is read from), [`kept`] (checkpoints in files), [`prove`] (files about one entry), [`reconcile`] (a [`vendor`]'s log beside this one), `show` (entries in words) with `tiers` of their wallets.
 
 pub mod blame;
 pub mod kept;
@@ -19,6 +19,7 @@ mod governed;
 mod signatures;
 mod facts;
 mod people;
+mod tiers;
 mod show;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use blame::{Bad, Blame};
 use pool::Pool;
 use source::{Record, Source};
 use story::Story;
+use tiers::{Of, Tiers};
 
 /// Where the log stops being true, and why.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -324,22 +326,11 @@ pub async fn verify(
     shown: Range<u64>,
     out: &mut impl Write,
 ) -> Result<()> {
-    let mut show = |seq: u64, entry: &Entry| {
-        if shown.contains(&seq) {
-            writeln!(out, "{}", show::line(seq, entry))?;
-        }
+    let (report, beyond) = entries(source, key, kept, shown, &mut |seq, entry, of| {
+        writeln!(out, "{}", show::line_of(seq, entry, of))?;
         Ok(())
-    };
-    let (report, beyond) = match read(source, key, kept, &mut show).await {
-        Err(error) if error.is::<Fault>() => {
-            // Which entry it is takes another look at all of them.
-            return Err(match blame_in(source, key).await? {
-                Some(bad) => error.context(bad),
-                None => error,
-            });
-        }
-        done => done?,
-    };
+    })
+    .await?;
     for (kind, count) in &report.kinds {
         writeln!(out, "{count:>10}  {kind}")?;
     }
@@ -377,6 +368,59 @@ pub async fn verify(
     }
     writeln!(out, "The log holds.")?;
     Ok(())
+}
+
+/// `officer log show --json`: an object a line for each entry, and one for the log at the end. Without that last line nothing
+/// before it counts.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn objects(
+    source: &mut Source,
+    key: [u8; 32],
+    shown: Range<u64>,
+    out: &mut impl Write,
+) -> Result<()> {
+    let (Report { origin, size, root, .. }, beyond) =
+        entries(source, key, &[], shown, &mut |seq, entry, of| {
+            writeln!(out, "{}", show::object(seq, entry, of))?;
+            Ok(())
+        })
+        .await?;
+    let root = hex::encode(root);
+    let end = serde_json::json!({ "log": origin, "entries": size, "root": root, "beyond": beyond, "holds": true });
+    writeln!(out, "{end}")?;
+    Ok(())
+}
+
+/// Audits the log, and shows entries of it with what those before say of their wallets. A fault is told with the entry that was
+/// edited, where that can be found out.
+async fn entries(
+    source: &mut Source,
+    key: [u8; 32],
+    kept: &[String],
+    shown: Range<u64>,
+    show: &mut impl FnMut(u64, &Entry, Option<&Of>) -> Result<()>,
+) -> Result<(Report, u64)> {
+    let mut tiers = Tiers::default();
+    let mut look = |seq: u64, entry: &Entry| {
+        // Where nothing is shown, nothing has to be known of it.
+        if seq >= shown.end {
+            return Ok(());
+        }
+        let of = tiers.follow(entry);
+        if shown.contains(&seq) { show(seq, entry, of.as_ref()) } else { Ok(()) }
+    };
+    match read(source, key, kept, &mut look).await {
+        Err(error) if error.is::<Fault>() => {
+            // Which entry it is takes another look at all of them.
+            Err(match blame_in(source, key).await? {
+                Some(bad) => error.context(bad),
+                None => error,
+            })
+        }
+        done => done,
+    }
 }
 
 /// Audits every record, and shows each entry that is part of the log to `look`; the report, and how many rows lie beyond

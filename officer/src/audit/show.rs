@@ -1,8 +1,10 @@
 //! Entries in words, one line each. It never prints what could move a terminal's cursor.
 
 use audit::entry::{Entry, Event, KeyUse, Reason};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::tiers::Of;
 use crate::text::{btc, time, words};
 
 /// The kind's name in summaries.
@@ -57,6 +59,30 @@ pub(super) fn kind(event: &Event) -> &'static str {
 pub(super) fn line(seq: u64, entry: &Entry) -> String {
     let when = time(entry.unix_ms / 1000);
     format!("{seq:>8}  {when}  {:<18}  {}", kind(&entry.event), details(&entry.event))
+}
+
+/// The same, and at its end the tier of the wallet that it is about. Some entries say it themselves.
+pub(super) fn line_of(seq: u64, entry: &Entry, of: Option<&Of>) -> String {
+    let line = line(seq, entry);
+    match (&entry.event, of) {
+        (
+            Event::WalletImported { .. } | Event::TokenWalletBound { .. } | Event::KeyState { .. },
+            _,
+        )
+        | (_, None) => line,
+        (_, Some(of)) => format!("{line}  [{} ({})]", words(&of.wallet), words(of.tier())),
+    }
+}
+
+/// The same for programs.
+pub(super) fn object(seq: u64, entry: &Entry, of: Option<&Of>) -> Value {
+    let (kind, said) = (kind(&entry.event), details(&entry.event));
+    let mut object = json!({ "entry": seq, "unix_ms": entry.unix_ms, "kind": kind, "said": said });
+    if let (Value::Object(fields), Some(of)) = (&mut object, of) {
+        fields.insert("wallet".to_owned(), of.wallet.as_str().into());
+        fields.insert("tier".to_owned(), of.tier().into());
+    }
+    object
 }
 
 fn details(event: &Event) -> String {

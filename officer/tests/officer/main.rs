@@ -24,5 +24,6 @@ mod governing;
 mod lies;
 mod mutations;
 mod statements;
+mod tiers;
 mod tokens;
 mod support;

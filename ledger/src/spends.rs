@@ -448,6 +448,7 @@ impl Spends {
                         lane: LaneName::clone(&spend.lane),
                         orders: spend.orders.to_vec(),
                         fee: spend.fee,
+                        released: spend.released,
                         covers: spend.released && shared.get(&number) == Some(&slots.len()),
                         void: self.is_void(spend, now_unix),
                     });

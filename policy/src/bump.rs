@@ -7,7 +7,7 @@ use alloc::format;
 use asset::Amount;
 
 use crate::evidence::{Evidence, OrderHistory, Parent};
-use crate::intent::{Destination, Intent, SlotId};
+use crate::intent::{Destination, Fee, Intent, SlotId};
 use crate::order::VerifiedOrder;
 use crate::reason::{RuleId, Trace};
 use crate::rules::{Lane, LaneKind, Rules};
@@ -27,6 +27,7 @@ pub(crate) fn check(
         return replacement(intent, evidence, rules, now_unix, trace);
     }
     child(intent, evidence, trace);
+    outbids(intent, evidence, lane, trace);
     let (fee, vsize) = package(intent, evidence);
     let within =
         |fee: Amount| fee <= *max_package && max_package_feerate.allows(fee, vsize) == Some(true);
@@ -68,16 +69,15 @@ fn replacement(
         };
         (!out).then(text)
     });
-    let earlier = || evidence.uses.iter().filter(|earlier| !earlier.void);
     // The same payments out of no other coins, at a higher fee: what is left for us is less, and nobody else gets any.
-    let covered = earlier().any(|earlier| earlier.covers);
+    let covered = evidence.uses.iter().any(|earlier| earlier.covers && !earlier.void);
     let said = if covered { "spends" } else { "does not spend" };
     let text = format!("a transaction that is out {said} every coin of this one");
     trace.check(RuleId::BumpCoins, covered, text);
-    let (fee, most) = (intent.fee.amount, earlier().map(|earlier| earlier.fee).max());
+    let (fee, most) = (intent.fee.amount, most_paid(evidence));
     let text = match most {
         Some(most) => format!("the fee is {fee}, and {most} at most so far"),
-        None => format!("the fee is {fee}, and nothing was signed with these coins so far"),
+        None => format!("the fee is {fee}, and nothing with these coins is out"),
     };
     trace.check(RuleId::BumpFee, most.is_some_and(|most| fee > most), text);
 }
@@ -95,12 +95,60 @@ fn child(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
     trace.check(RuleId::BumpOwn, others == 0 && intent.transfers.len() == 1, text);
 }
 
+/// A child makes nothing impossible but an earlier child, and only for more; and it pays better than each parent, as it
+/// would carry nothing otherwise, and only keep its coins from others.
+fn outbids(intent: &Intent, evidence: &Evidence, lane: &Lane, trace: &mut Trace) {
+    let mut earlier = evidence.uses.iter().filter(|earlier| !earlier.void);
+    let elsewhere = earlier.find(|earlier| earlier.lane != lane.name);
+    let text = match elsewhere {
+        None => "no coin was signed for before on another lane".into(),
+        Some(earlier) => {
+            format!(
+                "a coin was signed for before on lane \"{}\", which this one does not undo",
+                earlier.lane
+            )
+        }
+    };
+    trace.check(RuleId::BumpCoins, elsewhere.is_none(), text);
+    let (Fee { amount: fee, vsize, .. }, most) = (&intent.fee, most_paid(evidence));
+    let text = match most {
+        Some(most) => format!("the fee is {fee}, and {most} at most so far"),
+        None => format!("the fee is {fee}, and no other child is out"),
+    };
+    trace.check(RuleId::BumpFee, most.is_none_or(|most| *fee > most), text);
+    let carries = |parent: &Parent| {
+        let ours = fee.checked_mul(parent.vsize.into());
+        let theirs = parent.fee.checked_mul((*vsize).into());
+        matches!((ours, theirs), (Some(ours), Some(theirs)) if ours > theirs)
+    };
+    let short = parents(intent, evidence).find(|parent| !carries(parent));
+    let text = match short {
+        None => format!("{fee} for {vsize} vB is a higher rate than that of each parent"),
+        Some(Parent { fee: paid, vsize: size, .. }) => {
+            format!(
+                "{fee} for {vsize} vB is no higher a rate than {paid} for {size} vB of a parent"
+            )
+        }
+    };
+    trace.check(RuleId::BumpFee, short.is_none(), text);
+}
+
+/// The highest fee of what is out with coins of the intent. What was only reserved is nowhere, and outbids nobody.
+fn most_paid(evidence: &Evidence) -> Option<Amount> {
+    let out = evidence.uses.iter().filter(|earlier| earlier.released && !earlier.void);
+    out.map(|earlier| earlier.fee).max()
+}
+
+/// Of the coins that the intent spends, one each.
+fn parents<'a>(intent: &Intent, evidence: &'a Evidence) -> impl Iterator<Item = &'a Parent> {
+    let spent: BTreeSet<SlotId> = intent.slots.iter().map(|slot| slot.id).collect();
+    evidence.parents.iter().filter(move |parent| spent.contains(&parent.slot))
+}
+
 /// What child and parents pay together, each parent once, and their size.
 fn package(intent: &Intent, evidence: &Evidence) -> (Option<Amount>, u64) {
-    let spent: BTreeSet<&SlotId> = intent.slots.iter().map(|slot| &slot.id).collect();
-    let parents = evidence.parents.iter().filter(|parent| spent.contains(&parent.slot));
     let parents: BTreeMap<&[u8; 32], &Parent> =
-        parents.map(|parent| (&parent.id, parent)).collect();
+        parents(intent, evidence).map(|parent| (&parent.id, parent)).collect();
     let fees = parents.values().map(|parent| parent.fee);
     let fee = Amount::sum(fees.chain([intent.fee.amount]));
     let sizes = parents.values().map(|parent| parent.vsize);

@@ -101,6 +101,8 @@ pub struct EarlierUse {
     pub orders: Vec<OrderRef>,
     /// What it paid to be included.
     pub fee: Amount,
+    /// It was given out, signed.
+    pub released: bool,
     /// It was given out, signed, and spends every coin that the intent spends.
     pub covers: bool,
     /// It was only reserved, and never can be given out any more: an order of it ended before any transaction

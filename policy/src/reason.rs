@@ -116,9 +116,9 @@ rules! {
     EvacuateOnly = "evacuate-only",
     /// A bump pays again what is out already, or spends change of ours that is.
     BumpNothing = "bump-nothing",
-    /// A bump that replaces spends no coin that what it replaces does not.
+    /// A bump that replaces spends no coin that what it replaces does not; a child none that another lane signed for.
     BumpCoins = "bump-coins",
-    /// A bump pays more than what it replaces.
+    /// A bump pays more than what it replaces that is out; a child also a higher rate than each parent.
     BumpFee = "bump-fee",
     /// A child that pays for its parents goes to change of its own wallet, and nowhere else.
     BumpOwn = "bump-own",

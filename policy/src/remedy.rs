@@ -77,9 +77,11 @@ impl RuleId {
                 "there must be something to bump: a payout of which a transaction is out and none can confirm beside this one, or change of a transaction that was given out within 30 days"
             }
             Self::BumpCoins => {
-                "it must spend coins of the transaction that it replaces alone; with others it is asked for over the lane that pays"
+                "with orders it must spend coins of the transaction that it replaces alone, and is asked for over the lane that pays otherwise; without, no coin that was signed for on another lane"
             }
-            Self::BumpFee => "the fee must be higher than that of each transaction it replaces",
+            Self::BumpFee => {
+                "the fee must be higher than that of each transaction it replaces, and without orders its rate than that of each parent"
+            }
             Self::BumpOwn => {
                 "a bump without orders must pay one output of change, and nothing else"
             }

@@ -191,8 +191,8 @@ impl Scene {
         let orders: Vec<OrderRef> =
             self.intent.orders.iter().map(VerifiedOrder::reference).collect();
         let lane = self.intent.lane.clone();
-        let used =
-            EarlierUse { slot: SlotId([1; 36]), lane, orders, fee, covers: true, void: false };
+        let (slot, released, covers, void) = (SlotId([1; 36]), true, true, false);
+        let used = EarlierUse { slot, lane, orders, fee, released, covers, void };
         let mut known = histories(&self.intent);
         for history in &mut known {
             (history.versions, history.released) = (1, true);

@@ -103,8 +103,8 @@ const CHANGES: &[(&str, &str, Effect)] = &[
         ("max_total = \"12000 sat\"", "max_total = \"11999 sat\"", Tightens),
         ("max_total = \"12000 sat\"", "max_total = \"12001 sat\"", MayLoosen),
         (
-            "max_total = \"12000 sat\", max_feerate = \"20 sat/vB\"",
-            "max_total = \"12000 sat\", max_feerate = \"21 sat/vB\"",
+            "max_total = \"12000 sat\", max_feerate = \"16 sat/vB\"",
+            "max_total = \"12000 sat\", max_feerate = \"17 sat/vB\"",
             MayLoosen,
         ),
         (BUMP, "", Tightens),

@@ -15,7 +15,7 @@ use common::{
     order_by, parent, pays, rules, slot_id, used_before,
 };
 use policy::evidence::{
-    Booked, Books, EarlierUse, Freeze, FreezeScope, Listed, Measure, Screening,
+    Booked, Books, EarlierUse, Freeze, FreezeScope, Listed, Measure, Parent, Screening,
 };
 use policy::intent::Transfer;
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
@@ -389,6 +389,21 @@ const DENIED: &[Vector] = &[
     ),
     ("no higher a fee", || bump(|c| c.facts.uses[0].fee = units(5_000)), &[R::BumpFee]),
     (
+        "a higher fee than one of two that are out, and not than the other",
+        || {
+            bump(|c| {
+                let dearer = used_before(0, "boost", &["a", "b"]);
+                c.facts.uses.push(EarlierUse { fee: units(5_000), ..dearer });
+            })
+        },
+        &[R::BumpFee],
+    ),
+    (
+        "nothing that was given out to outbid",
+        || bump(|c| (c.facts.uses[0].released, c.facts.uses[0].covers) = (false, false)),
+        &[R::BumpCoins, R::BumpFee],
+    ),
+    (
         "other payouts than those of the transaction before",
         || bump(|c| c.facts.uses[0] = used_before(0, "withdraw", &["a"])),
         &[R::SlotSigned],
@@ -422,22 +437,75 @@ const DENIED: &[Vector] = &[
     ),
     (
         "too much for parents and child together",
-        || carry(|c| c.facts.parents[0].fee = units(4_001)),
+        || carry(|c| (c.facts.parents[0].fee, c.facts.parents[0].vsize) = (units(4_001), 300)),
         &[R::BumpPackage],
     ),
     (
         "too high a rate for parents and child together",
-        || carry(|c| c.facts.parents.iter_mut().for_each(|p| p.vsize = 124)),
+        || carry(|c| c.facts.parents.iter_mut().for_each(|p| p.vsize = 193)),
         &[R::BumpPackage],
     ),
     (
         "two coins of one parent, which pays once, and too much",
         || {
             carry(|c| {
-                c.facts.parents.iter_mut().for_each(|p| (p.id, p.fee) = ([1; 32], units(7_001)));
+                let one = |p: &mut Parent| (p.id, p.fee, p.vsize) = ([1; 32], units(7_001), 500);
+                c.facts.parents.iter_mut().for_each(one);
             })
         },
         &[R::BumpPackage],
+    ),
+    (
+        "a child in the place of what another lane signed",
+        || carry(|c| c.facts.uses.push(used_before(0, "escape", &[]))),
+        &[R::BumpCoins],
+    ),
+    (
+        "a child in the place of what another lane would sign when officers approve",
+        || {
+            carry(|c| {
+                let (released, covers) = (false, false);
+                let waits = used_before(1, "sweep", &[]);
+                c.facts.uses.push(EarlierUse { released, covers, ..waits });
+            })
+        },
+        &[R::BumpCoins],
+    ),
+    (
+        "a child in the place of another at the same fee",
+        || {
+            carry(|c| {
+                let child = || used_before(0, "boost", &[]);
+                c.facts.uses.push(EarlierUse { fee: units(5_000), ..child() });
+                c.facts.uses.push(EarlierUse { fee: units(4_999), ..child() });
+            })
+        },
+        &[R::BumpFee],
+    ),
+    (
+        "a child for nothing",
+        || {
+            carry(|c| {
+                c.intent.transfers = vec![change(0, 1_000_000)];
+                c.intent.fee.amount = units(0);
+            })
+        },
+        &[R::BumpFee],
+    ),
+    (
+        "a child of no higher a rate than its second parent",
+        || {
+            carry(|c| {
+                c.facts.parents[0].vsize = 300;
+                (c.facts.parents[1].fee, c.facts.parents[1].vsize) = (units(2_500), 150);
+            })
+        },
+        &[R::BumpFee],
+    ),
+    (
+        "a child whose rate cannot be told from a parent's",
+        || carry(|c| c.facts.parents[0].fee = units(u128::MAX)),
+        &[R::BumpFee, R::BumpPackage],
     ),
     (
         "a quarantined coin",
@@ -1042,10 +1110,34 @@ const ALLOWED: &[Sound] = &[
     ("a payout again at a higher fee", || bump(|_| ())),
     ("a payout again by a single unit more", || bump(|c| c.facts.uses[0].fee = units(4_999))),
     ("a child that pays for two parents, by all it may", || {
-        carry(|c| c.facts.parents[0].fee = units(4_000))
+        carry(|c| (c.facts.parents[0].fee, c.facts.parents[0].vsize) = (units(4_000), 300))
     }),
     ("two coins of one parent, which pays once", || {
-        carry(|c| c.facts.parents.iter_mut().for_each(|p| (p.id, p.fee) = ([1; 32], units(5_000))))
+        let one = |p: &mut Parent| (p.id, p.fee, p.vsize) = ([1; 32], units(5_000), 400);
+        carry(|c| c.facts.parents.iter_mut().for_each(one))
+    }),
+    ("a child just within the rate of the package", || {
+        carry(|c| c.facts.parents.iter_mut().for_each(|p| p.vsize = 194))
+    }),
+    ("a child in the place of a cheaper one", || {
+        carry(|c| {
+            let child = used_before(0, "boost", &[]);
+            c.facts.uses.push(EarlierUse { fee: units(4_999), ..child });
+        })
+    }),
+    ("a payout again, and one at a higher fee never was given out", || {
+        bump(|c| {
+            let (released, covers) = (false, false);
+            let dearer = used_before(0, "boost", &["a", "b"]);
+            c.facts.uses.push(EarlierUse { fee: units(9_000), released, covers, ..dearer });
+        })
+    }),
+    ("a child, and one at a higher fee never was given out", || {
+        carry(|c| {
+            let (released, covers) = (false, false);
+            let dearer = used_before(0, "boost", &[]);
+            c.facts.uses.push(EarlierUse { fee: units(9_000), released, covers, ..dearer });
+        })
     }),
     ("everybody is in the address book, and mature in this second", || {
         under(BOOK, |c| booked(c, "desk", NOW - DAY, NOW, Some(NOW)))

@@ -469,6 +469,7 @@ pub fn used_before(slot: u8, lane: &str, orders: &[&str]) -> EarlierUse {
     EarlierUse {
         void: false,
         fee: Amount::from_units(4_000),
+        released: true,
         covers: true,
         slot: slot_id(slot),
         lane: LaneName::parse(lane).unwrap(),
@@ -481,7 +482,7 @@ pub const BUMP: &str = r#"
 name = "boost"
 clients = ["payout-desk"]
 wallets = ["hot"]
-package = { max_total = "12000 sat", max_feerate = "20 sat/vB" }
+package = { max_total = "12000 sat", max_feerate = "16 sat/vB" }
 fee = { max_total = "10000 sat", max_feerate = "20 sat/vB", max_percent = "2%" }
 fee_budget = [{ sum = "50000 sat", window = "1h" }]
 "#;

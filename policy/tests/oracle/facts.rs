@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use asset::Amount;
 use policy::Intent;
-use policy::evidence::{IndexUse, Measure, OrderHistory, Question, Total};
+use policy::evidence::{EarlierUse, IndexUse, Measure, OrderHistory, Question, Total};
 use policy::intent::{Destination, SlotId, Transfer};
 use policy::order::{OrderRef, VerifiedOrder};
 
@@ -259,6 +260,31 @@ pub fn history(world: &World, wanted: &VerifiedOrder) -> (bool, Vec<OrderHistory
     known.retain(|history| history.versions > 0);
     let again = known.iter().any(|h| h.released && h.conflicts_with_all && h.same_content);
     (told, known, again)
+}
+
+/// Earlier uses that may still come to something.
+pub fn live(world: &World) -> Vec<EarlierUse> {
+    let mut uses = world.case.facts.uses.clone();
+    uses.retain(|earlier| !earlier.void);
+    uses
+}
+
+/// The highest fee of them that was given out.
+pub fn dearest(world: &World) -> Option<Amount> {
+    live(world).iter().filter(|earlier| earlier.released).map(|earlier| earlier.fee).max()
+}
+
+/// Whether a child pays more than every other that is out, and a higher rate than each parent.
+pub fn carries(world: &World) -> bool {
+    let intent = &world.case.intent;
+    let times = |fee: Amount, size: u64| fee.units().checked_mul(size.into());
+    let mut parents = world.case.facts.parents.iter().filter(|p| spends(intent, &p.slot));
+    let above = parents.all(|parent| {
+        let ours = times(intent.fee.amount, parent.vsize);
+        let theirs = times(parent.fee, intent.fee.vsize);
+        ours.is_some() && theirs.is_some() && ours > theirs
+    });
+    above && dearest(world).is_none_or(|out| intent.fee.amount > out)
 }
 
 /// Whether a coin is change of nothing that is out; fee and size of the transaction with its parents, each once.

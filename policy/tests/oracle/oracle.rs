@@ -177,17 +177,17 @@ fn on_replacement(world: &World, said: &mut Said) {
         let (told, _, out) = history(world, wanted);
         said.push(("bump-nothing", !told || !out));
     }
-    let mut earlier = world.case.facts.uses.clone();
-    earlier.retain(|earlier| !earlier.void);
-    let least = earlier.iter().map(|earlier| earlier.fee).max();
-    said.push(("bump-coins", !earlier.iter().any(|earlier| earlier.covers)));
-    said.push(("bump-fee", least.is_none_or(|least| world.case.intent.fee.amount <= least)));
+    let (fee, out) = (world.case.intent.fee.amount, dearest(world));
+    said.push(("bump-coins", !live(world).iter().any(|earlier| earlier.covers)));
+    said.push(("bump-fee", out.is_none_or(|out| fee <= out)));
 }
 
 fn on_child(world: &World, said: &mut Said) {
     let (to, (strange, fee, vsize)) = (&world.case.intent.transfers, package(world));
     said.extend([
         ("bump-nothing", strange || world.case.intent.slots.is_empty()),
+        ("bump-coins", live(world).iter().any(|e| e.lane != world.case.intent.lane)),
+        ("bump-fee", !carries(world)),
         ("bump-own", to.len() != 1 || !to.iter().all(is_change)),
         ("bump-package", fee.is_none_or(|fee| fee > 12_000 || fee > 20 * vsize)),
     ]);

@@ -137,11 +137,17 @@ impl Setting {
         }
         if carries {
             facts.parents = intent.slots.iter().map(|slot| parent_of(slot.id, dice)).collect();
+            if dice.maybe(3) {
+                facts.uses.push(maybe_out(dice, &[]));
+            }
         } else if lane == "boost" {
             let ids = &IDS[..intent.orders.len()];
             let fee = Amount::from_units(dice.pick(&[4_998, 4_999, 5_000]));
             let covers = !dice.maybe(12);
             facts.uses = vec![EarlierUse { fee, covers, ..used_before(0, "withdraw", ids) }];
+            if dice.maybe(3) {
+                facts.uses.push(maybe_out(dice, ids));
+            }
             for history in &mut facts.orders {
                 (history.versions, history.released) = (1, !dice.maybe(12));
             }
@@ -282,6 +288,13 @@ impl Setting {
             _ => facts.answers.iter_mut().for_each(|answer: &mut Answer| answer.others = amount),
         }
     }
+}
+
+/// Signed before on the lane of bumps, given out or not.
+fn maybe_out(dice: &mut Dice, ids: &[&str]) -> EarlierUse {
+    let fee = Amount::from_units(dice.pick(&[4_998, 4_999, 5_000, 20_000]));
+    let (released, lane) = (dice.maybe(2), if dice.maybe(6) { "escape" } else { "boost" });
+    EarlierUse { fee, released, covers: false, ..used_before(0, lane, ids) }
 }
 
 fn parent_of(slot: SlotId, dice: &mut Dice) -> Parent {

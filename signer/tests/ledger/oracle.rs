@@ -121,8 +121,9 @@ fn uses(list: &[Signed], ask: &Ask, own: Option<usize>, now: u64) -> Vec<Earlier
                 let (slot, lane) = (slot(*coin), lane(signed.ask.lane));
                 let fee = Amount::from_units(signed.ask.fee.into());
                 let all = ask.coins.iter().all(|coin| signed.ask.coins.contains(coin));
-                let (covers, void) = (signed.released && all, void(list, signed, now));
-                uses.push(EarlierUse { slot, lane, orders, fee, covers, void });
+                let (released, void) = (signed.released, void(list, signed, now));
+                let covers = released && all;
+                uses.push(EarlierUse { slot, lane, orders, fee, released, covers, void });
             }
         }
     }

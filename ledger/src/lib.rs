@@ -379,8 +379,8 @@ impl Ledger {
 
     /// A transaction is out with all its signatures: its change may pay for it.
     fn give(&mut self, id: RequestId, out: Option<Out>, unix_s: u64) {
-        if let (Some(out), Some(fee)) = (out, self.spends.fee(id)) {
-            self.parents.add(out, fee, unix_s);
+        if let (Some(out), Some((fee, unordered))) = (out, self.spends.fee(id)) {
+            self.parents.add(out, fee, unordered, unix_s);
         }
     }
 

@@ -2,12 +2,14 @@
 //! that no node keeps waiting any more.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use asset::Amount;
 use bitcoin::Transaction;
 use bitcoin::hashes::Hash as _;
 use policy::evidence::Parent;
 use policy::intent::SlotId;
+use policy::names::LaneName;
 use serde::{Deserialize, Serialize};
 
 /// Nodes forget what did not confirm after two weeks.
@@ -20,9 +22,10 @@ pub(super) struct Parents {
     by_time: VecDeque<(u64, [u8; 32])>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Given {
     fee: Amount,
+    unordered: Option<Arc<LaneName>>,
     vsize: u64,
     unix_s: u64,
 }
@@ -43,10 +46,16 @@ impl Out {
 }
 
 impl Parents {
-    /// A transaction was given out, with all its signatures.
-    pub(super) fn add(&mut self, out: Out, fee: Amount, unix_s: u64) {
+    /// A transaction was given out, with all its signatures; on this lane, if it paid no orders.
+    pub(super) fn add(
+        &mut self,
+        out: Out,
+        fee: Amount,
+        unordered: Option<Arc<LaneName>>,
+        unix_s: u64,
+    ) {
         let Out { id, vsize } = out;
-        self.given.insert(id, Given { fee, vsize, unix_s });
+        self.given.insert(id, Given { fee, unordered, vsize, unix_s });
         self.by_time.push_back((unix_s, id));
         while let Some((at, oldest)) = self.by_time.front().copied() {
             if at.saturating_add(KEPT_SECONDS) >= unix_s {
@@ -65,6 +74,7 @@ impl Parents {
         let id: [u8; 32] = slot.0.get(..32)?.try_into().ok()?;
         let given = self.given.get(&id)?;
         let kept = given.unix_s.saturating_add(KEPT_SECONDS) >= now_unix;
-        kept.then_some(Parent { slot, id, fee: given.fee, vsize: given.vsize })
+        let unordered = given.unordered.as_deref().cloned();
+        kept.then_some(Parent { slot, id, fee: given.fee, vsize: given.vsize, unordered })
     }
 }

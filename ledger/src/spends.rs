@@ -130,9 +130,10 @@ impl Spends {
         self.number(request).is_some_and(|(_, spend)| spend.waiting.is_none())
     }
 
-    /// The fee of what was reserved for a request.
-    pub(super) fn fee(&self, request: RequestId) -> Option<Amount> {
-        self.number(request).map(|(_, spend)| spend.fee)
+    /// The fee of what was reserved for a request, and its lane if it pays no orders.
+    pub(super) fn fee(&self, request: RequestId) -> Option<(Amount, Option<Arc<LaneName>>)> {
+        let (_, spend) = self.number(request)?;
+        Some((spend.fee, spend.orders.is_empty().then(|| Arc::clone(&spend.lane))))
     }
 
     pub(super) fn last_used(&self, wallet: &WalletName, change: bool) -> Option<u32> {

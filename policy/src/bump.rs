@@ -8,6 +8,7 @@ use asset::Amount;
 
 use crate::evidence::{Evidence, OrderHistory, Parent};
 use crate::intent::{Destination, Fee, Intent, SlotId};
+use crate::names::LaneName;
 use crate::order::VerifiedOrder;
 use crate::reason::{RuleId, Trace};
 use crate::rules::{Lane, LaneKind, Rules};
@@ -26,7 +27,7 @@ pub(crate) fn check(
     if !intent.orders.is_empty() {
         return replacement(intent, evidence, rules, now_unix, trace);
     }
-    child(intent, evidence, trace);
+    child(intent, evidence, rules, trace);
     outbids(intent, evidence, lane, trace);
     let (fee, vsize) = package(intent, evidence);
     let within =
@@ -83,11 +84,21 @@ fn replacement(
 }
 
 /// Change of ours that is out, and nowhere to go but back.
-fn child(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
+fn child(intent: &Intent, evidence: &Evidence, rules: &Rules, trace: &mut Trace) {
     let known: BTreeSet<&SlotId> = evidence.parents.iter().map(|parent| &parent.slot).collect();
     let strange = intent.slots.iter().filter(|slot| !known.contains(&slot.id)).count();
     let text = format!("{strange} coins are not change of a transaction that was given out lately");
     trace.check(RuleId::BumpNothing, strange == 0 && !intent.slots.is_empty(), text);
+    // One after the other, each within the cap, they would pay any sum for the first parent. What lane that is gone
+    // was of which kind nobody can tell.
+    let carries = |name: &LaneName| {
+        rules.lane(name).is_none_or(|lane| matches!(lane.kind, LaneKind::Bump { .. }))
+    };
+    let chained = parents(intent, evidence)
+        .filter(|parent| parent.unordered.as_ref().is_some_and(carries))
+        .count();
+    let text = format!("{chained} coins are change of a transaction that itself carries others");
+    trace.check(RuleId::BumpNothing, chained == 0, text);
     let is_change = |to: &Destination| matches!(to, Destination::Change { .. });
     let others = intent.transfers.iter().filter(|transfer| !is_change(&transfer.to)).count();
     let text =

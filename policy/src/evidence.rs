@@ -121,6 +121,8 @@ pub struct Parent {
     pub fee: Amount,
     /// Its virtual size, in vbytes.
     pub vsize: u64,
+    /// The lane it was signed on, if it paid no orders: it may itself be there to carry others.
+    pub unordered: Option<LaneName>,
 }
 
 /// What the log knows about one order of the intent.

@@ -74,7 +74,7 @@ impl RuleId {
             }
             Self::EvacuateOnly => "an evacuation must pay the lane's own cold wallet alone",
             Self::BumpNothing => {
-                "there must be something to bump: a payout of which a transaction is out and none can confirm beside this one, or change of a transaction that was given out within 30 days"
+                "there must be something to bump: a payout of which a transaction is out and none can confirm beside this one, or change of a transaction that was given out within 30 days and does not carry others itself"
             }
             Self::BumpCoins => {
                 "with orders it must spend coins of the transaction that it replaces alone, and is asked for over the lane that pays otherwise; without, no coin that was signed for on another lane"

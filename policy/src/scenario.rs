@@ -186,7 +186,7 @@ impl Scene {
     /// What the request replaces, or whose change it spends, paid this.
     fn went_out(&mut self, fee: Amount) {
         let slots = self.intent.slots.iter().map(|slot| slot.id);
-        let parent = |slot| Parent { slot, id: [1; 32], fee, vsize: 200 };
+        let parent = |slot| Parent { slot, id: [1; 32], fee, vsize: 200, unordered: None };
         let parents = slots.map(parent).collect();
         let orders: Vec<OrderRef> =
             self.intent.orders.iter().map(VerifiedOrder::reference).collect();

@@ -426,6 +426,16 @@ const DENIED: &[Vector] = &[
     ),
     ("a child of a stranger's", || carry(|c| c.facts.parents.truncate(1)), &[R::BumpNothing]),
     (
+        "a child of a child",
+        || carry(|c| c.facts.parents[1].unordered = Some(LaneName::parse("boost").unwrap())),
+        &[R::BumpNothing],
+    ),
+    (
+        "a child of what paid no orders on a lane that is gone",
+        || carry(|c| c.facts.parents[0].unordered = Some(LaneName::parse("gone").unwrap())),
+        &[R::BumpNothing],
+    ),
+    (
         "a child that pays somebody",
         || carry(|c| c.intent.transfers[0] = foreign(9, 995_000)),
         &[R::BumpOwn],
@@ -1115,6 +1125,9 @@ const ALLOWED: &[Sound] = &[
     ("two coins of one parent, which pays once", || {
         let one = |p: &mut Parent| (p.id, p.fee, p.vsize) = ([1; 32], units(5_000), 400);
         carry(|c| c.facts.parents.iter_mut().for_each(one))
+    }),
+    ("a child of change that a sweep made", || {
+        carry(|c| c.facts.parents[0].unordered = Some(LaneName::parse("sweep").unwrap()))
     }),
     ("a child just within the rate of the package", || {
         carry(|c| c.facts.parents.iter_mut().for_each(|p| p.vsize = 194))

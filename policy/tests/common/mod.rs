@@ -489,5 +489,6 @@ fee_budget = [{ sum = "50000 sat", window = "1h" }]
 
 /// Change of ours that is out: three thousand for 200 vB.
 pub fn parent(slot: u8, id: u8) -> Parent {
-    Parent { slot: slot_id(slot), id: [id; 32], fee: Amount::from_units(3_000), vsize: 200 }
+    let (slot, fee) = (slot_id(slot), Amount::from_units(3_000));
+    Parent { slot, id: [id; 32], fee, vsize: 200, unordered: None }
 }

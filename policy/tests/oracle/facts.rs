@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use asset::Amount;
 use policy::Intent;
-use policy::evidence::{EarlierUse, IndexUse, Measure, OrderHistory, Question, Total};
+use policy::evidence::{EarlierUse, IndexUse, Measure, OrderHistory, Parent, Question, Total};
 use policy::intent::{Destination, SlotId, Transfer};
+use policy::names::LaneName;
 use policy::order::{OrderRef, VerifiedOrder};
 
 use crate::common::Facts;
@@ -287,11 +288,16 @@ pub fn carries(world: &World) -> bool {
     above && dearest(world).is_none_or(|out| intent.fee.amount > out)
 }
 
-/// Whether a coin is change of nothing that is out; fee and size of the transaction with its parents, each once.
+/// Whether a coin is change of nothing that is out, or of what carries others; fee and size of the transaction with its parents, each once.
 pub fn package(world: &World) -> (bool, Option<u128>, u128) {
     let (intent, parents) = (&world.case.intent, &world.case.facts.parents);
     let strange = intent.slots.iter().any(|slot| !parents.iter().any(|p| p.slot == slot.id));
     let spent = parents.iter().filter(|p| spends(intent, &p.slot));
+    let chained = |p: &Parent| {
+        let lane = p.unordered.as_ref().map(LaneName::as_str);
+        lane.is_some_and(|lane| lane == "boost" || granted(lane).is_none())
+    };
+    let strange = strange || spent.clone().any(chained);
     let once: BTreeMap<_, _> = spent.map(|parent| (parent.id, parent)).collect();
     let fee = sum(once.values().map(|p| p.fee.units()).chain([intent.fee.amount.units()]));
     let vsize = once.values().fold(intent.fee.vsize, |all, p| all.saturating_add(p.vsize));

@@ -299,7 +299,11 @@ fn maybe_out(dice: &mut Dice, ids: &[&str]) -> EarlierUse {
 
 fn parent_of(slot: SlotId, dice: &mut Dice) -> Parent {
     let fee = Amount::from_units(dice.pick(&[1_000, 2_000, 3_000, 7_001]));
-    Parent { slot, id: [dice.pick(&[1, 2]); 32], fee, vsize: dice.pick(&[100, 150, 400]) }
+    let (id, vsize) = ([dice.pick(&[1, 2]); 32], dice.pick(&[100, 150, 400]));
+    let lane =
+        dice.pick(&[None, None, None, None, None, Some("tidy"), Some("boost"), Some("gone")]);
+    let unordered = lane.map(|lane| LaneName::parse(lane).unwrap());
+    Parent { slot, id, fee, vsize, unordered }
 }
 
 fn wallet(name: &str) -> WalletName {

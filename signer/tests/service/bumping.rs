@@ -56,10 +56,14 @@ impl Desk {
     }
 
     fn change_of(&self, transaction: &[u8]) -> Coin {
+        self.change_at(transaction, 0)
+    }
+
+    fn change_at(&self, transaction: &[u8], index: u32) -> Coin {
         let parent: Transaction = bitcoin::consensus::deserialize(transaction).unwrap();
-        let (key, script) = child(&self.0.descriptors.hot, true, 0);
+        let (key, script) = child(&self.0.descriptors.hot, true, index);
         let vout = parent.output.iter().position(|output| output.script_pubkey == script).unwrap();
-        Coin { parent, vout: u32::try_from(vout).unwrap(), key, change: true, index: 0 }
+        Coin { parent, vout: u32::try_from(vout).unwrap(), key, change: true, index }
     }
 
     /// The codes of a no; none if it was signed.
@@ -154,7 +158,13 @@ async fn what_is_out_is_bumped_and_nothing_else_is() {
         let both = [change.clone(), stranger];
         assert_eq!(desk.bump(desk.carry(&both, back, fee), &both).await, ["bump-nothing"]);
     }
-    assert_eq!(desk.bump(desk.carry(&alone, back, 9_000), &alone).await, [""; 0]);
+    let carry = desk.carry(&alone, back, 9_000);
+    let carried = desk.0.sign_as("payout-desk", carry, &alone).await.unwrap();
+
+    // Its own change carries nothing: one after the other they would pay any sum.
+    let chained = [desk.change_at(&carried.transaction, 1)];
+    let on = |sat| vec![desk.hot(true, 2, sat)];
+    assert_eq!(desk.bump(desk.carry(&chained, on, 9_499), &chained).await, ["bump-nothing"]);
 
     // Of what can never confirm twice the largest counts, in budgets of fees as in limits; beside it what else is asked for.
     desk.denied(bump(6_001), &coins, &["fee-budget"]).await;

@@ -92,7 +92,8 @@ pub fn is_structural(reason: Reason) -> bool {
     }
 }
 
-/// The first of a denial's findings that is no limit, no fee and no matter of time or of what happened before.
+/// The first of a denial's findings that is no limit, no fee and no matter of time or of what happened before. Each is told
+/// to the caller: nobody is locked out for what they were bidden to ask again.
 #[must_use]
 pub fn structural(findings: &[Finding]) -> Option<&'static str> {
     let never_right = |rule: RuleId| {
@@ -116,8 +117,10 @@ pub fn structural(findings: &[Finding]) -> Option<&'static str> {
                 | RuleId::OrderMismatch
                 | RuleId::OrderUnpaid
                 | RuleId::OrderTwice
-                | RuleId::OrderSigner
                 | RuleId::OrderChanged
+                | RuleId::ConsolidateOnly
+                | RuleId::EvacuateOnly
+                | RuleId::BumpOwn
         )
     };
     findings.iter().map(|finding| finding.rule).find(|rule| never_right(*rule)).map(RuleId::code)
@@ -154,6 +157,18 @@ mod tests {
             abuse.count(&format!("client-{number}"), "bad-psbt");
         }
         assert!(abuse.clients.lock().unwrap().len() <= NAMES_MAX);
+    }
+
+    #[test]
+    fn what_locks_a_caller_out_is_told() {
+        let mut counted = 0;
+        for rule in RuleId::ALL {
+            let (verdict, text) = (policy::reason::Verdict::Deny, String::new());
+            let code = structural(&[Finding { rule: *rule, verdict, text }]);
+            assert!(code.is_none() || crate::hidden::is_told(*rule), "{rule}");
+            counted += usize::from(code.is_some());
+        }
+        assert!(counted > 0);
     }
 
     #[test]

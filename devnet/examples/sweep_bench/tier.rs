@@ -35,6 +35,9 @@ pub(crate) enum Scheme {
     AesKwp,
 }
 
+/// A bare loop, and another beside it for the reader.
+pub(crate) type Loops = (Box<dyn Bare>, Option<Box<dyn Bare>>);
+
 /// The wallet that is swept, and where its coins lie.
 pub(crate) struct Swept {
     /// Its name in the policy.
@@ -86,12 +89,7 @@ impl Tier {
     }
 
     /// The loop that it is held against, and others beside it for the reader.
-    pub(crate) fn bare(
-        self,
-        stack: &Stack,
-        swept: &Swept,
-        sessions: u32,
-    ) -> Result<(Box<dyn Bare>, Option<Box<dyn Bare>>)> {
+    pub(crate) fn bare(self, stack: &Stack, swept: &Swept, sessions: u32) -> Result<Loops> {
         let dir = stack.dir();
         let software = |derive| Software::new(stack, derive, sessions, swept.addresses);
         Ok(match self {

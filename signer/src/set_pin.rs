@@ -65,6 +65,7 @@ pub fn prepare(config: &Config, asked: &Asked) -> anyhow::Result<TokenConfig> {
         let new = new.context("only a change with a PIN file can be finished by a program: put the right PIN in its place, then `signer pin clear`")?;
         ensure!(new.is_file(), "there is no {}: nothing to finish", new.display());
         token.pin_file = Some(new);
+        token.new_pin = Some(NewPin::Tried);
         return Ok(token);
     }
     Latch::in_dir(&own_dir).check()?;

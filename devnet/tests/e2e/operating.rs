@@ -286,6 +286,7 @@ fn cut_off(stack: &Stack) {
         ("C_Login always CKR_PIN_EXPIRED", 2),
         ("C_Login always CKR_PIN_LEN_RANGE", 3),
         ("C_Login always CKR_DEVICE_ERROR", 4),
+        ("C_Login always CKR_USER_ALREADY_LOGGED_IN", 5),
     ] {
         failing.rule(rule);
         let (code, said) = failing.run(&finish);

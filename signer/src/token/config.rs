@@ -93,6 +93,8 @@ pub enum NewPin {
     File(PathBuf),
     /// Typed on the terminal, twice.
     Prompt,
+    /// In the PIN file: the token may have it or not, and only its own word on it counts.
+    Tried,
 }
 
 /// Whom a module may reach.

@@ -109,6 +109,7 @@ pub(super) fn arguments(source: &Source, config: &TokenConfig) -> Vec<OsString> 
             match &config.new_pin {
                 Some(NewPin::File(file)) => say("--new-pin-file", file.as_os_str()),
                 Some(NewPin::Prompt) => arguments.push("--new-pin-prompt".into()),
+                Some(NewPin::Tried) => arguments.push("--new-pin-tried".into()),
                 None => {}
             }
             if let Some(file) = &config.new_pin_for {

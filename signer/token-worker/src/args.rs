@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// The file whose place the new PIN takes; the one with the old PIN when not given.
     #[arg(long, hide = true)]
     pub(crate) new_pin_for: Option<PathBuf>,
+    /// The PIN is a new one, which the token may not have: only its own word on it counts.
+    #[arg(long, hide = true)]
+    pub(crate) new_pin_tried: bool,
     /// The new PIN.
     #[arg(skip)]
     pub(crate) new_pin: Option<Pin>,

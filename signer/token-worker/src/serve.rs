@@ -190,7 +190,8 @@ impl Worker<'_> {
     fn log_in(&mut self, socket: &mut UnixStream) -> Result<Reply, Fault> {
         let token = self.token.as_mut().ok_or_else(out_of_order)?;
         self.counters.logins = self.counters.logins.saturating_add(1);
-        token.token.log_in(self.args.new_pin.is_some(), || {
+        let keep = self.args.new_pin.is_some();
+        token.token.log_in(keep, keep || self.args.new_pin_tried, || {
             token_wire::write(socket, &Answered::from(Reply::SendingPin))
                 .map_err(|error| Fault::new(FaultCode::BadRequest, error.to_string()))
         })?;

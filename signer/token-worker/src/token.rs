@@ -56,10 +56,11 @@ impl Token {
     }
 
     /// Sends the PIN to the token, right after `announce` said so. Works once; the PIN is wiped then unless it is to
-    /// be kept for a change.
+    /// be kept for a change. With `prove`, a token that was logged in to before has said nothing of this PIN.
     pub(crate) fn log_in(
         &mut self,
         keep: bool,
+        prove: bool,
         announce: impl FnOnce() -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let pin = self
@@ -72,7 +73,8 @@ impl Token {
         let login = self.session.login(UserType::User, Some(&sent));
         self.used = keep.then_some(pin);
         match login {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) if !prove => Ok(()),
             Err(Error::Pkcs11(RvError::PinIncorrect, _)) => {
                 Err(Fault::new(FaultCode::PinIncorrect, "the token says that the PIN is wrong"))
             }

@@ -47,7 +47,7 @@ fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
         token: info,
     }))?;
     mechanisms::try_all(&token, args.kwp_mechanism, table)?;
-    token.log_in(false, || Ok(()))?;
+    token.log_in(false, false, || Ok(()))?;
     let session = token.session();
     refuse_signers_token(session)?;
     let wrapping = keys::try_wrapping(session, table)?;

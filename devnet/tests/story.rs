@@ -15,7 +15,7 @@ fn the_story_is_told_to_its_end() {
         "in cold storage",
         "the same order sent again pays nothing more",
         "stopped by  sweep-external: ",
-        "stopped by  fee-percent: ",
+        "stopped by  policy-denied: ",
         "stopped by  no-order: ",
         "stopped by  mutual TLS: CertificateRequired",
         "The log holds.",

@@ -147,12 +147,16 @@ impl Ledger {
         self.spends.prepare(questions);
     }
 
-    /// How much of a rolling limit is used now, whoever asks next.
+    /// How much of a rolling limit is used now, whoever asks next; `None` where no decision has asked for that total, which
+    /// would have to be added up.
     #[must_use]
-    pub fn used(&self, question: &Question, now_unix: u64) -> Amount {
+    pub fn used(&self, question: &Question, now_unix: u64) -> Option<Amount> {
+        if !self.spends.keeps(question) {
+            return None;
+        }
         let answers = self.spends.answers(std::slice::from_ref(question), None, now_unix);
         // What nobody can tell is as good as used up.
-        answers.first().map_or(Amount::MAX, |answer| answer.others)
+        Some(answers.first().map_or(Amount::MAX, |answer| answer.others))
     }
 
     /// What was given out so far, as the question asks, whenever it was.

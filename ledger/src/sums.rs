@@ -81,6 +81,12 @@ impl Spends {
         self.payees.get_or_init(|| self.find_payees());
     }
 
+    /// Whether its total is there, so that the answer takes a look-up.
+    pub(super) fn keeps(&self, question: &Question) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.totals.contains_key(&kind(question))
+    }
+
     /// One question from its totals; without them, or where they are not exact, from all spends.
     fn by_totals(
         &self,
@@ -208,10 +214,15 @@ impl Spends {
         if missing.is_empty() {
             return;
         }
-        if kept.len().saturating_add(missing.len()) > KINDS_MAX {
-            kept.clear();
-            missing = kinds.into_iter().take(KINDS_MAX).collect();
-        }
+        missing.truncate(KINDS_MAX);
+        // Only as many make room as must, and none that is asked for now.
+        let mut over = kept.len().saturating_add(missing.len()).saturating_sub(KINDS_MAX);
+        kept.retain(|known, _| {
+            let stays = over == 0 || kinds.contains(known);
+            over = over.saturating_sub(usize::from(!stays));
+            stays
+        });
+        missing.truncate(KINDS_MAX.saturating_sub(kept.len()));
         let totals = self.totals_of(&missing, 0..self.moments.len());
         kept.extend(totals.into_iter().map(|totals| (totals.question().clone(), totals)));
     }

@@ -31,6 +31,9 @@ pub struct Config {
     pub database: Option<String>,
     /// The policy; its signatures lie beside it with `.sig` added to the name.
     pub policy: PathBuf,
+    /// Start from a snapshot of the log that the token signed, instead of reading all of it (docs/log.md); not when not given.
+    #[serde(default)]
+    pub snapshot: bool,
     /// The sanctions list, which is read again whenever it changes; none when not given.
     pub sanctions: Option<PathBuf>,
     /// Who signs policies, where neither the log's beginning nor the policy in force says so.

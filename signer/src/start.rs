@@ -348,7 +348,7 @@ async fn open_witnessed_log(
         clock,
         checkpoint_retry: CHECKPOINT_RETRY,
         audit_every: AUDIT_EVERY,
-        snapshot_every: SNAPSHOT_EVERY,
+        snapshot_every: if config.snapshot { SNAPSHOT_EVERY } else { u64::MAX },
         witnesses,
     };
     let log = Box::pin(Log::open(store, Ledger::new(), settings)).await?;

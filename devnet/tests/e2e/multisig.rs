@@ -153,7 +153,7 @@ async fn two_signers_on_two_hosts_complete_each_others_sweeps() {
     let dear = vault.sweep(&coins[3..], 1, FEE * 4).serialize();
     let by_one = vault.ask(0, "dear", &dear, &coins[3..]).await.unwrap().shared().unwrap();
     let refused = vault.ask(1, "dear", &by_one, &coins[3..]).await.unwrap_err();
-    assert!(refused.starts_with("fee-rate: "), "{refused}");
+    assert!(refused.starts_with("policy-denied: "), "{refused}");
     let sweep = vault.sweep(&coins[3..], 1, FEE);
     let second = psbt::write(&sweep, Version::Two).unwrap();
     let first = vault.ask(1, "s2", &second, &coins[3..]).await.unwrap().shared().unwrap();

@@ -68,7 +68,7 @@ pub struct Settings {
     pub checkpoint_retry: Duration,
     /// How often a block of rows is read again and held against what was written.
     pub audit_every: Duration,
-    /// How many entries more make another snapshot; a log with fewer has none.
+    /// How many entries more make another snapshot; a log with fewer has none. The largest number: none is made or read.
     pub snapshot_every: u64,
     /// Who must have seen what is let out.
     pub witnesses: Arc<Witnesses>,
@@ -173,8 +173,10 @@ impl<S: Fold> Log<S> {
         settings: Settings,
     ) -> Result<Self, LogError> {
         let Settings { checkpoint_key: key, state_dir, clock, witnesses, .. } = &settings;
+        let by_snapshot = settings.snapshot_every < u64::MAX;
+        let (store_, state_) = (&mut store, &mut state);
         let replayed =
-            replay::replay(&mut store, &mut state, key, state_dir, clock, witnesses).await?;
+            replay::replay(store_, state_, key, state_dir, clock, witnesses, by_snapshot).await?;
         let log = Self::start(store, state, settings, replayed);
         if let Err(error) = log.commit(|_| Step::nothing(())).await {
             // Gives the database back, so that whoever tries again finds it free.

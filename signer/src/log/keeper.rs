@@ -183,6 +183,8 @@ fn begin(folder: &Path, position: Option<Position>) -> std::io::Result<Data> {
     }
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(false).mode(0o600);
+    // What lies there is ours or nothing: a link could have any file of ours cut off.
+    let options = options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
     let mut file = options.open(folder.join(DATA))?;
     file.set_len(position.bytes)?;
     file.seek(SeekFrom::End(0))?;

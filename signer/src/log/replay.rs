@@ -55,9 +55,10 @@ pub(super) async fn replay<S: Fold>(
     state_dir: &Path,
     clock: &Clock,
     witnesses: &Witnesses,
+    by_snapshot: bool,
 ) -> Result<Replayed, LogError> {
     let Read { origin, officers, signed, newest, mut tree, tail, mut last_ms, kept } =
-        read(store, state, key, state_dir, witnesses, true).await?;
+        read(store, state, key, state_dir, witnesses, by_snapshot).await?;
     let checkpointed = covered(&signed);
     clock.follows(last_ms)?;
     let set_aside = tail.size();

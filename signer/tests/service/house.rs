@@ -399,6 +399,7 @@ fn config(folder: &Path, token: TokenConfig, authority: &Authority, limits: &Lim
         token: TokenConfig { workers: Some(2.try_into().unwrap()), ..token },
         limits: *limits,
         metrics: None,
+        snapshot: false,
         sanctions: None,
         development: true,
         sandbox: confine::Mode::On,

@@ -10,11 +10,18 @@
 //! 5. the log says so;
 //! 6. `PIN_FILE.new` replaces `PIN_FILE`, and the latch is cleared.
 //!
-//! Cut off after 3, `signer set-pin --finish` tries `PIN_FILE.new` once, with the latch set all the while: taken, it goes on
-//! with 6 and then 5; called wrong by the token, the change had not happened and `PIN_FILE` is right. Where the token says
-//! anything else, both files stay. It never says that a PIN was changed where no change was begun.
+//! Cut off after 3, `signer set-pin --finish` goes on. The latch says how far the change came and on which token. Where the
+//! token is known to have the new PIN, it goes on with 6 and then 5. Where it is not, it tries `PIN_FILE.new` once, on that
+//! token alone, with the latch set all the while: called wrong, `PIN_FILE` is right, and the other file is kept as
+//! `PIN_FILE.refused` until a later change succeeds. Where the token says anything else, both files stay. A try that got
+//! no answer is not repeated without a person's word. Whoever changes the PIN holds a lock on `PIN_FILE.new`, a worker also
+//! after its signer is gone; nothing is finished while it is held. It never says that a PIN was changed where no change
+//! was begun.
 
-use std::fs;
+mod finish;
+mod stage;
+
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -27,8 +34,10 @@ use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, Step};
 use crate::start;
-use crate::token::{Latch, Line, NewPin, TokenConfig, TokenError, sync_dir};
+use crate::token::{Latch, Line, NewPin, TokenConfig, remove_file, sync_dir};
 use crate::told;
+use finish::{Ended, aside};
+use stage::Stage;
 
 /// Which token, and where the new PIN comes from.
 #[derive(Clone, Debug, Default)]
@@ -41,14 +50,13 @@ pub struct Asked {
     pub new_pin_file: Option<PathBuf>,
     /// Finish a change that was interrupted.
     pub finish: bool,
+    /// Although the last try got no answer, or the token has seen a wrong PIN.
+    pub again: bool,
     /// Also when the token says that one more wrong PIN locks it.
     pub last_try: bool,
     /// Files with officers' statements, where the policy in force asks for them.
     pub statements: Vec<PathBuf>,
 }
-
-/// What the latch says while a change is under way.
-const UNDER_WAY: &str = "a change of the PIN was not finished: run `signer set-pin --finish`";
 
 /// Settings for the one worker that changes the PIN, or that tries the new one.
 ///
@@ -63,8 +71,9 @@ pub fn prepare(config: &Config, asked: &Asked) -> anyhow::Result<TokenConfig> {
     let new = token.pin_file.as_deref().map(beside);
     if asked.finish {
         let new = new.context("only a change with a PIN file can be finished by a program: put the right PIN in its place, then `signer pin clear`")?;
-        ensure!(new.is_file(), "there is no {}: nothing to finish", new.display());
-        token.pin_file = Some(new);
+        if finish::is_tried(&Latch::in_dir(&own_dir), &new)? {
+            token.pin_file = Some(new);
+        }
         token.new_pin = Some(NewPin::Tried);
         return Ok(token);
     }
@@ -94,6 +103,24 @@ pub fn meanwhile(config: &Config, asked: &Asked) -> TokenConfig {
     token
 }
 
+/// For whoever is about to let a start try the PIN in the file again: that may be the wrong one while a change is open.
+///
+/// # Errors
+/// When a token's change is not finished.
+pub fn none_unfinished(config: &Config) -> anyhow::Result<()> {
+    for (name, token, _) in config.token.each(&config.state_dir) {
+        let Some(new) = token.pin_file.as_deref().map(beside).filter(|new| new.exists()) else {
+            continue;
+        };
+        let of = name.map(|name| format!(" --token {name}")).unwrap_or_default();
+        bail!(
+            "{} is there: a change of the PIN was not finished, and nothing was cleared; run `signer set-pin --finish{of}`, or move that file to another place where you know that the token has the other PIN",
+            new.display()
+        );
+    }
+    Ok(())
+}
+
 /// The token that was named, and the folder of its latch.
 fn token(config: &Config, asked: &Asked) -> anyhow::Result<(TokenConfig, PathBuf)> {
     let all = config.token.each(&config.state_dir);
@@ -121,13 +148,28 @@ pub async fn set_pin(
     let latch = Latch::in_dir(&own_dir);
     if asked.finish {
         let file = pin_file.context("no PIN file")?;
-        if asked.last_try {
-            let said = "signer set-pin --finish --last-try";
+        let word = match (asked.last_try, asked.again) {
+            (true, _) => Some("signer set-pin --finish --last-try"),
+            (_, true) => Some("signer set-pin --finish --again"),
+            _ => None,
+        };
+        if let Some(said) = word {
             told::Told::in_dir(&config.state_dir).add("PIN latch", said)?;
         }
-        let Some(serial) = finish_change(&latch, &changing, &file, asked.last_try)? else {
-            writeln!(out, "the change had not happened: {} is as it was", file.display())?;
-            return Ok(());
+        let serial = match finish::finish(&latch, &changing, &file, asked)? {
+            Ended::Changed(serial) => serial,
+            Ended::NotChanged => {
+                writeln!(out, "the change had not happened: {} is as it was", file.display())?;
+                if aside(&file).exists() {
+                    let aside = aside(&file);
+                    writeln!(
+                        out,
+                        "the other PIN is kept in {} until the PIN is changed",
+                        aside.display()
+                    )?;
+                }
+                return Ok(());
+            }
         };
         // Only now is there a PIN to open the log with.
         return note(config, serial, out).await;
@@ -168,6 +210,15 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
+    /// Tells `signer set-pin --finish` that somebody is at work.
+    fn at_work(&self) -> anyhow::Result<Option<File>> {
+        let Some(new) = self.pin_file.map(beside) else { return Ok(None) };
+        let failed = || format!("cannot lock {}", new.display());
+        let file = OpenOptions::new().write(true).open(&new).with_context(failed)?;
+        file.try_lock_shared().with_context(failed)?;
+        Ok(Some(file))
+    }
+
     /// What was never sent to the token is worth nothing.
     fn give_up(&self) {
         if let Some(file) = self.pin_file {
@@ -186,8 +237,13 @@ async fn change(
 ) -> anyhow::Result<()> {
     let (clock, task) = (Clock::system(), Task { deed: Deed::SetPin, token: serial.clone() });
     administer::by_quorum(log, config, &clock, &task, statements).await?;
+    // The log is ours now, so nobody else makes one.
+    if let Some(new) = told.pin_file.map(beside).filter(|new| new.exists()) {
+        bail!("{} is there: an earlier change was not finished", new.display());
+    }
     // A PIN that was mistyped uses nothing up.
     let line = Line::open(told.changing, told.latch, true).inspect_err(|_| told.give_up())?;
+    let _at_work = told.at_work()?;
     if line.info().serial != serial {
         told.give_up();
         bail!("another token is there now: nothing was changed");
@@ -214,10 +270,12 @@ async fn change(
 
 /// Steps 3 and 4.
 fn ask(mut line: Line, told: &Told<'_>) -> anyhow::Result<()> {
-    told.latch.hold(UNDER_WAY)?;
+    let serial = line.info().serial.clone();
+    Stage::UnderWay.hold(told.latch, Some(&serial))?;
     match line.set_pin() {
-        Some(Ok(())) => {}
+        Some(Ok(())) => Stage::Taken.hold(told.latch, Some(&serial))?,
         Some(Err(error)) => {
+            Stage::Refused.hold(told.latch, Some(&serial))?;
             told.give_up();
             told.latch.clear(false)?;
             return Err(anyhow::Error::new(error).context("the PIN was not changed"));
@@ -239,51 +297,6 @@ async fn write(log: &Log<Ledger>, event: Event) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The serial number of the token if that has the new PIN; then the files say so as well. Nothing but the token's own word
-/// on the new PIN says that it has the old one: a token that is locked, or that nobody asked, may have either.
-fn finish_change(
-    latch: &Latch,
-    changing: &TokenConfig,
-    file: &Path,
-    last_try: bool,
-) -> anyhow::Result<Option<String>> {
-    // Also where somebody cleared it: a start would try the other PIN.
-    latch.hold(UNDER_WAY)?;
-    match Line::open_latched(changing, last_try) {
-        Ok(line) => {
-            replace(latch, Some(file))?;
-            let serial = line.info().serial.clone();
-            line.close();
-            Ok(Some(serial))
-        }
-        Err(TokenError::PinWrong(_)) => {
-            fs::remove_file(beside(file))?;
-            sync_dir(file)?;
-            latch.clear(false)?;
-            Ok(None)
-        }
-        Err(TokenError::PinLatched(said)) => bail!(untold(&said, file)),
-        Err(error) => Err(anyhow::Error::new(error).context(format!(
-            "it is not known whether the token has the new PIN, which is still in {}: run `signer set-pin --finish` again",
-            beside(file).display()
-        ))),
-    }
-}
-
-/// What to do where the token does not say whether it has the new PIN.
-fn untold(said: &str, file: &Path) -> String {
-    // What comes after that is advice for a start, which would try the old PIN.
-    let said = said.split(';').next().unwrap_or(said);
-    let (old, new) = (file.display(), beside(file));
-    format!(
-        "{said}. It is not known which PIN the token has: the new one is still in {}, the other one in {old}, and no start \
-         tries either. Where one try is left, `signer set-pin --finish --last-try` spends it on the new one (`signer pin \
-         clear --last-try` would let a start spend it on the other). Where the PIN is locked, have the token's security \
-         officer set it with the vendor's tool; to what is in {old}, and remove the other file, then `signer pin clear`",
-        new.display()
-    )
-}
-
 fn replace(latch: &Latch, pin_file: Option<&Path>) -> anyhow::Result<()> {
     if let Some(file) = pin_file {
         fs::rename(beside(file), file)
@@ -291,6 +304,9 @@ fn replace(latch: &Latch, pin_file: Option<&Path>) -> anyhow::Result<()> {
             .with_context(|| format!("the token has the new PIN, which is in {}, but {} could not be replaced: do it by hand, then `signer pin clear`", beside(file).display(), file.display()))?;
     }
     latch.clear(false)?;
+    if let Some(file) = pin_file {
+        remove_file(&aside(file))?;
+    }
     Ok(())
 }
 

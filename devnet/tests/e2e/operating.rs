@@ -61,7 +61,9 @@ async fn the_doctor_sees_what_is_wrong_and_a_change_of_the_pin_survives_being_cu
     stack.signer.stop().unwrap();
     let log = dump(&stack);
     assert!(log.matches("PIN changed").count() >= 3, "{log}");
-    assert!(log.contains("PIN latch, by signer set-pin --finish --last-try"), "{log}");
+    for said in ["--last-try", "--again"] {
+        assert!(log.contains(&format!("PIN latch, by signer set-pin --finish {said}")), "{log}");
+    }
     let root = confine::process::is_root();
     assert_eq!(log.contains("root, by allow_root = true"), root, "{log}");
     assert!(!log.contains(NEW_PIN));
@@ -241,6 +243,7 @@ impl<'a> Failing<'a> {
 fn cut_off(stack: &Stack) {
     let failing = Failing::new(stack);
     let (file, new) = (pin_file(stack), stack.dir().join("token/user.pin.new"));
+    let refused = stack.dir().join("token/user.pin.refused");
     let latch = stack.dir().join("signer/state/pin-refused");
     let given = stack.dir().join("given");
     // Of a token that opens no sealed account the doctor says that, and nothing else, of the tiers.
@@ -267,6 +270,9 @@ fn cut_off(stack: &Stack) {
     // Before the token did anything.
     failing.cut(begin("never set", 120_000), true);
     left(NEW_PIN, "never set");
+    let (code, said) = signer(stack, &["pin", "clear"]);
+    assert!(code == 1 && said.contains("user.pin.new is there"), "{code}: {said}");
+    left(NEW_PIN, "never set");
     let (code, said) = signer(stack, &["doctor"]);
     assert!(code == 2 && said.contains("set-pin --finish"), "{code}: {said}");
     let (code, said) = signer(stack, &set);
@@ -274,19 +280,43 @@ fn cut_off(stack: &Stack) {
     let (code, said) = failing.run(&finish);
     assert!(code == 0 && said.contains("had not happened"), "{code}: {said}");
     whole(NEW_PIN);
+    assert_eq!(fs::read_to_string(&refused).unwrap(), "never set");
 
-    // The signer is gone, and the token goes on. A token that says nothing of the new PIN lets nobody delete it.
-    failing.cut(begin("the third", 8_000), false);
-    left(NEW_PIN, "the third");
+    // The signer is gone, and the token goes on: nobody judges what it has before its worker is gone too.
+    write_pin(&given, "the third");
+    let mut child = failing.begin(&set, "C_SetPIN", "stop");
+    child.kill().unwrap();
+    child.wait().unwrap();
     let logins = failing.noted("calls", "C_Login");
+    let (code, said) = failing.run(&finish);
+    assert!(code == 1 && said.contains("still at work"), "{code}: {said}");
+    assert_eq!(failing.noted("calls", "C_Login"), logins);
+    left(NEW_PIN, "the third");
+    failing.rule("");
+    for pid in failing.workers() {
+        let _ = Command::new("kill").args(["-CONT", &pid.to_string()]).status();
+    }
+    failing.until("the workers to be gone", || failing.workers().is_empty());
+    left(NEW_PIN, "the third");
+    // Another token of that name is shown no PIN.
+    let text = fs::read_to_string(&latch).unwrap();
+    write_pin(&latch, &text.replace("of token ", "of token 0"));
+    let (code, said) = failing.run(&finish);
+    assert!(code == 1 && said.contains("no PIN was tried"), "{code}: {said}");
+    assert_eq!(failing.noted("calls", "C_Login"), logins);
+    left(NEW_PIN, "the third");
+    write_pin(&latch, &text);
+    // A token that says nothing of the new PIN lets nobody delete it.
     for (rule, tried) in [
+        ("C_GetTokenInfo always flags=count-low", 0),
         ("C_GetTokenInfo always flags=count-low,final-try", 0),
         ("C_GetTokenInfo always flags=locked", 0),
         ("C_Login always CKR_PIN_LOCKED", 1),
         ("C_Login always CKR_PIN_EXPIRED", 2),
         ("C_Login always CKR_PIN_LEN_RANGE", 3),
+        ("C_Login always CKR_USER_ALREADY_LOGGED_IN", 4),
+        // That was no answer, so nothing is tried again unless somebody says so.
         ("C_Login always CKR_DEVICE_ERROR", 4),
-        ("C_Login always CKR_USER_ALREADY_LOGGED_IN", 5),
     ] {
         failing.rule(rule);
         let (code, said) = failing.run(&finish);
@@ -295,16 +325,22 @@ fn cut_off(stack: &Stack) {
         assert_eq!(failing.noted("calls", "C_Login") - logins, tried, "{rule}");
         left(NEW_PIN, "the third");
     }
-    // Killed while it tries, also when somebody cleared the latch before: no start tries the other one.
-    let (code, said) = signer(stack, &["pin", "clear"]);
-    assert_eq!(code, 0, "{said}");
-    failing.cut(failing.begin(&finish, "C_Login", "delay=120000"), true);
+    // Killed while it tries, also where the latch was taken away before: no start tries the other one.
+    fs::remove_file(&latch).unwrap();
+    let again = ["set-pin", "--finish", "--again"];
+    failing.cut(failing.begin(&again, "C_Login", "delay=120000"), true);
+    left(NEW_PIN, "the third");
+    let logins = failing.noted("calls", "C_Login");
+    let (code, said) = failing.run(&finish);
+    assert!(code == 1 && said.contains("--again"), "{code}: {said}");
+    assert_eq!(failing.noted("calls", "C_Login"), logins);
     left(NEW_PIN, "the third");
     // The right PIN takes the flags away.
     failing.rule("C_GetTokenInfo once flags=count-low,final-try until=C_Login");
     let (code, said) = failing.run(&["set-pin", "--finish", "--last-try"]);
     assert!(code == 0 && said.contains("the token has the new PIN"), "{code}: {said}");
     whole("the third");
+    assert!(!refused.exists(), "a PIN that was put aside is kept for no longer than this");
 
     // The token did it, and the log was about to say so.
     let child = begin(NEW_PIN, 8_000);
@@ -318,4 +354,26 @@ fn cut_off(stack: &Stack) {
     whole(NEW_PIN);
     let (code, said) = signer(stack, &["doctor"]);
     assert_eq!(code, 1, "{said}");
+    ended_but_for_the_latch(stack, &text, &latch);
+}
+
+/// A crash came after the files were as they should be, and before the latch was.
+fn ended_but_for_the_latch(stack: &Stack, under_way: &str, latch: &std::path::Path) {
+    let token = under_way.split("of token ").nth(1).unwrap().split(' ').next().unwrap();
+    let finish = ["set-pin", "--finish"];
+    write_pin(latch, under_way);
+    let (code, said) = signer(stack, &finish);
+    assert!(code == 1 && said.contains("signer pin clear") && latch.exists(), "{code}: {said}");
+    for (how, wanted) in [
+        ("was not taken, and is to be put aside", "had not happened"),
+        ("was taken, and the PIN file may not have it yet", "has the PIN of the file"),
+    ] {
+        write_pin(
+            latch,
+            &format!("a new PIN of token {token} {how}: run `signer set-pin --finish`"),
+        );
+        let (code, said) = signer(stack, &finish);
+        assert!(code == 0 && said.contains(wanted) && !latch.exists(), "{how}: {code}: {said}");
+    }
+    assert_eq!(fs::read_to_string(pin_file(stack)).unwrap(), NEW_PIN);
 }

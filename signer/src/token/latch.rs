@@ -6,6 +6,8 @@
 //! have counted. One such try is enough to refuse the next, unless this same PIN file, unchanged, was accepted
 //! before (`pin-accepted`): then two are forgiven. Where the signer cannot see the PIN file (workers
 //! behind a socket), it may have been changed at any time, and nothing is forgiven.
+//!
+//! While a change of the PIN is finished this stays shut, and a note of its own (`pin-tried`) says that the new PIN was sent.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -31,6 +33,8 @@ pub(crate) struct Latch {
     accepted: PathBuf,
     /// A person's word that the PIN is right, good for one try.
     word: PathBuf,
+    /// A try while the latch was shut that the token has not answered.
+    tried: PathBuf,
 }
 
 /// A login that has begun. Dropped without an answer, its note stays.
@@ -50,6 +54,7 @@ impl Latch {
             attempt: state_dir.join("pin-attempt"),
             accepted: state_dir.join("pin-accepted"),
             word: state_dir.join("pin-word"),
+            tried: state_dir.join("pin-tried"),
         }
     }
 
@@ -104,6 +109,26 @@ impl Latch {
         self.latch(why)
     }
 
+    /// Why no login happens, if none does.
+    pub(crate) fn held(&self) -> Result<Option<String>, TokenError> {
+        Ok(read(&self.refused)?.map(|text| text.trim_end().to_owned()))
+    }
+
+    /// Whether a try while this was shut got no answer.
+    pub(crate) fn is_tried(&self) -> Result<bool, TokenError> {
+        Ok(read(&self.tried)?.is_some())
+    }
+
+    /// Notes, durably, that a PIN is about to be tried while this stays shut.
+    pub(crate) fn begin_try(&self) -> Result<(), TokenError> {
+        write_durably(&self.tried, b"once")
+    }
+
+    /// The token said what it makes of that PIN, or never saw it.
+    pub(crate) fn end_try(&self) -> Result<(), TokenError> {
+        remove(&self.tried).map(|_| ())
+    }
+
     /// What stands in the way of the next login; nothing most of the time.
     pub(crate) fn state(&self) -> Result<Option<String>, TokenError> {
         if let Some(text) = read(&self.refused)? {
@@ -116,6 +141,8 @@ impl Latch {
     /// Forgets a refusal. For a person who has put the right PIN in place, and who may allow even the last try.
     pub(crate) fn clear(&self, last_try: bool) -> Result<bool, TokenError> {
         write_durably(&self.word, if last_try { LAST_TRY } else { "once" }.as_bytes())?;
+        // First: with the latch gone nobody would look at it before the next change.
+        remove(&self.tried)?;
         let was_refused = remove(&self.refused)?;
         let was_left = remove(&self.attempt)?;
         remove(&self.accepted)?;

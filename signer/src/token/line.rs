@@ -46,14 +46,47 @@ impl Line {
         Ok(line)
     }
 
-    /// Starts a worker and tries its PIN once while the latch stays shut, so that nobody tries another whatever cuts
-    /// this off. For a person's command alone; even where the token would lock the PIN only with `last_try`.
-    pub(crate) fn open_latched(config: &TokenConfig, last_try: bool) -> Result<Self, TokenError> {
-        let mut line = Self::connect(config, false)?;
-        line.pin_state(last_try)?;
-        line.announce_pin()?;
-        match line.receive(line.start_time)? {
-            Reply::LoggedIn => Ok(line),
+    /// Tries the worker's PIN once while the latch stays shut, so that nobody tries another whatever cuts this off. For a
+    /// person's command alone, and only with a person's word (`again`) where this may be one wrong try of several: the last
+    /// one got no answer, or the token says that its count is low; where it would lock the PIN, only with `last_try`. The
+    /// note of the try stays where the token took the PIN or called it wrong: clearing the latch removes it.
+    pub(crate) fn try_latched(
+        &mut self,
+        latch: &Latch,
+        again: bool,
+        last_try: bool,
+    ) -> Result<(), TokenError> {
+        let tried = latch.is_tried()?;
+        let state = self.pin_state(last_try)?;
+        let doubt = match (tried, state.wrong_before) {
+            (true, _) => Some(
+                "the last try of this PIN ended without the token's answer, so it may have counted as a wrong one",
+            ),
+            (_, true) => Some("the token has seen a wrong PIN since the last login"),
+            _ => None,
+        };
+        if let Some(doubt) = doubt.filter(|_| !again) {
+            let text = format!(
+                "{doubt}: it was not tried again. See with the vendor's tool how many tries are left, then say so with \
+                 `signer set-pin --finish --again`"
+            );
+            return Err(TokenError::PinLatched(text));
+        }
+        latch.begin_try()?;
+        if let Err(error) = self.announce_pin() {
+            // The token has not seen it this time.
+            if !tried {
+                latch.end_try()?;
+            }
+            return Err(error);
+        }
+        match self.receive(self.start_time)? {
+            Reply::LoggedIn => Ok(()),
+            Reply::Fault(fault) if fault.code == FaultCode::PinIncorrect => Err(fault.into()),
+            Reply::Fault(fault) if fault.code.refuses_pin() => {
+                latch.end_try()?;
+                Err(fault.into())
+            }
             other => Err(unexpected(&other)),
         }
     }

@@ -1,6 +1,7 @@
 //! The command line: which module and token, where the PIN comes from, how far the process may reach. It never holds
 //! a PIN.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     /// The new PIN.
     #[arg(skip)]
     pub(crate) new_pin: Option<Pin>,
+    /// Its file, locked for as long as this process may change the token's PIN.
+    #[arg(skip)]
+    pub(crate) new_pin_held: Option<File>,
     /// What the kernel lacks to confine this process.
     #[arg(skip)]
     pub(crate) lacking: Vec<String>,

@@ -67,7 +67,9 @@ fn main() -> anyhow::Result<()> {
     if args.starter {
         return starter::run(&socket, &args);
     }
-    args.new_pin = pin::new_one(&args)?;
+    if let Some((pin, held)) = pin::new_one(&args)? {
+        (args.new_pin, args.new_pin_held) = (Some(pin), held);
+    }
     // Before the second thread, and before the module is loaded.
     let report = harden::confine(&args)?;
     for missing in &report.lacking {

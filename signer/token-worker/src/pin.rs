@@ -73,8 +73,9 @@ pub(crate) fn read(source: &PinArgs) -> Result<Pin, Fault> {
 }
 
 /// The new PIN that this worker was started to set, if it was. With a PIN file it is written beside it first, as
-/// `FILE.new`, durably: whatever happens afterwards, one of the two files holds the token's PIN.
-pub(crate) fn new_one(args: &Args) -> anyhow::Result<Option<Pin>> {
+/// `FILE.new`, durably: whatever happens afterwards, one of the two files holds the token's PIN. That file comes back
+/// locked: nobody judges what the token has before this process is gone, whoever started it.
+pub(crate) fn new_one(args: &Args) -> anyhow::Result<Option<(Pin, Option<File>)>> {
     let pin = if args.new_pin_prompt {
         let pin = prompt::ask("New user PIN")?;
         let again = prompt::ask("The same again")?;
@@ -85,6 +86,7 @@ pub(crate) fn new_one(args: &Args) -> anyhow::Result<Option<Pin>> {
     } else {
         return Ok(None);
     };
+    let mut held = None;
     if let Some(file) = args.new_pin_for.as_ref().or(args.pin.pin_file.as_ref()) {
         let mut name = file.clone().into_os_string();
         name.push(".new");
@@ -93,12 +95,15 @@ pub(crate) fn new_one(args: &Args) -> anyhow::Result<Option<Pin>> {
         let mut new = OpenOptions::new();
         let mut new =
             new.write(true).create_new(true).mode(0o600).open(&name).with_context(failed)?;
+        // Shared with the signer, which holds it for as long as it is at work.
+        new.try_lock_shared().with_context(|| format!("cannot lock {}", name.display()))?;
         new.write_all(pin.bytes())?;
         new.sync_all()?;
         let folder = name.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        held = Some(new);
     }
-    Ok(Some(pin))
+    Ok(Some((pin, held)))
 }
 
 fn credential(name: &str) -> Option<PathBuf> {

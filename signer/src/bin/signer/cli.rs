@@ -118,9 +118,14 @@ pub(crate) enum Command {
         /// A file with the new PIN, mode 0600; asked for on the terminal when not given.
         #[arg(long, value_name = "FILE", conflicts_with = "finish")]
         new_pin_file: Option<PathBuf>,
-        /// Finish a change that was interrupted: find out whether the token has the new PIN (this may cost one try).
+        /// Finish a change that was interrupted: find out whether the token has the new PIN (this may cost one try). A PIN that
+        /// it calls wrong is kept in `PIN_FILE.refused`.
         #[arg(long)]
         finish: bool,
+        /// Try the new PIN although the last try got no answer, or the token has seen a wrong PIN: see with the vendor's tool
+        /// first how many tries are left.
+        #[arg(long, requires = "finish")]
+        again: bool,
         /// Also when the token says that one more wrong PIN locks it: the last try is for the new PIN.
         #[arg(long, requires = "finish")]
         last_try: bool,

@@ -39,6 +39,7 @@ fn main() -> anyhow::Result<ExitCode> {
     confine::refuse_root(config.allow_root, "`allow_root = true` in the configuration")?;
     match arguments.command {
         Command::Pin { command: PinCommand::Clear { last_try } } => {
+            set_pin::none_unfinished(&config)?;
             init::clear_pin(&config.state_dir, last_try, &mut out)?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -50,14 +51,22 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     // What starts workers comes first: once this process is confined it starts nothing any more.
     let mut changing = None;
-    if let Command::SetPin { token, old_pin_file, new_pin_file, finish, last_try, statements } =
-        &arguments.command
+    if let Command::SetPin {
+        token,
+        old_pin_file,
+        new_pin_file,
+        finish,
+        again,
+        last_try,
+        statements,
+    } = &arguments.command
     {
         let asked = set_pin::Asked {
             token: token.clone(),
             old_pin_file: old_pin_file.clone(),
             new_pin_file: new_pin_file.clone(),
             finish: *finish,
+            again: *again,
             last_try: *last_try,
             statements: statements.clone(),
         };

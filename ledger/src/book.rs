@@ -6,12 +6,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use policy::conditions::Target;
 use policy::evidence::{Booked, ListQuestion};
 use policy::names::{KeyName, ListName};
-use statement::fact::Entry;
+use statement::fact::{AHEAD_SECONDS, ENTRY_SECONDS_MAX, Entry};
 
 use super::{FoldError, scripts, wrong};
 
 /// No list has more.
 const ENTRIES_MAX: usize = 4096;
+
+/// An entry of the log is written up to so many seconds after it was decided.
+const LEAVE_SECONDS: u64 = 1;
+
+/// What was taken back is looked through for what is forgotten once there is as much of it, and at twice what stays.
+const GONE_MIN: usize = 64;
 
 /// A list and a label.
 type Place = (ListName, String);
@@ -22,8 +28,11 @@ pub struct Book {
     entries: BTreeMap<Place, BookEntry>,
     /// Labels by list and script.
     labels: HashMap<ListQuestion, Vec<String>>,
-    /// When what was gone was taken back: nothing that was signed by then brings it again.
+    /// When labels were taken back, whether they stood for something or not: nothing that was signed by then brings them
+    /// again.
     gone: HashMap<Place, u64>,
+    /// How many there may be before those are forgotten that are so old that nothing signed by then is taken any more.
+    gone_max: usize,
 }
 
 /// One of them.
@@ -94,14 +103,21 @@ impl Book {
         self.of(question).filter(|(_, entry)| counts(&entry.by, entry.key)).map(booked).collect()
     }
 
-    /// Why this entry cannot be taken in, if so. `made_unix`: when it was signed.
+    /// Why this entry cannot be taken in now, if so. `made_unix`: when it was signed.
     #[must_use]
-    pub fn objection(&self, entry: &Entry, by: &KeyName, made_unix: u64) -> Option<&'static str> {
+    pub fn objection(
+        &self,
+        entry: &Entry,
+        by: &KeyName,
+        made_unix: u64,
+        now_unix: u64,
+    ) -> Option<&'static str> {
+        if made_unix.saturating_add(ENTRY_SECONDS_MAX) < now_unix {
+            return Some("it was signed more than 31 days ago: sign it anew");
+        }
         let place = (entry.list.clone(), entry.label.clone());
         if self.gone.get(&place).is_some_and(|gone| made_unix <= *gone) {
-            return Some(
-                "an entry of this label was taken back since this was signed: sign it anew",
-            );
+            return Some("this label was taken back since this was signed: sign it anew");
         }
         let Some(known) = self.entries.get(&place) else {
             let of_list = self.entries.range((entry.list.clone(), String::new())..);
@@ -120,7 +136,7 @@ impl Book {
         older.then_some("it is no newer than what was attested before: sign it anew")
     }
 
-    /// Why this key cannot take an entry back, if so.
+    /// Why this key cannot take a label back, if so. One that stands for nothing can be: an entry for it may be under way.
     #[must_use]
     pub fn holds_on(
         &self,
@@ -133,8 +149,10 @@ impl Book {
             Some(known) if known.by == *by && made_unix < known.made_unix => {
                 Some("it is older than what it takes back: sign it anew")
             }
-            Some(known) if known.by == *by => None,
-            _ => Some("this key attested no entry of this label"),
+            Some(known) if known.by != *by => Some(
+                "another book key attested the entry of this label: that key or an officer can",
+            ),
+            _ => None,
         }
     }
 
@@ -146,7 +164,9 @@ impl Book {
         network: &str,
     ) -> Result<(), FoldError> {
         let Stated { by, key, made_unix, seq, unix_s } = stated;
-        if let Some(objection) = self.objection(&entry, &by, made_unix) {
+        if let Some(objection) =
+            self.objection(&entry, &by, made_unix, unix_s.saturating_sub(LEAVE_SECONDS))
+        {
             return Err(wrong(objection));
         }
         let Entry { list, label, target, from_unix, expires_unix } = entry;
@@ -167,7 +187,7 @@ impl Book {
         Ok(())
     }
 
-    /// The key takes one of its own back.
+    /// The key takes one of its own back, or a label that stands for nothing.
     pub(super) fn revoke(
         &mut self,
         place: Place,
@@ -177,22 +197,13 @@ impl Book {
         if let Some(why) = self.holds_on(&place.0, &place.1, &stated.by, stated.made_unix) {
             return Err(wrong(why));
         }
-        self.remove(place, network, stated.made_unix);
+        self.remove(place, network, stated.made_unix, stated.unix_s);
         Ok(())
     }
 
-    /// An officer takes one back.
-    pub(super) fn unlist(
-        &mut self,
-        place: Place,
-        network: &str,
-        unix_s: u64,
-    ) -> Result<(), FoldError> {
-        if !self.entries.contains_key(&place) {
-            return Err(wrong("an entry was taken back that the address book does not have"));
-        }
-        self.remove(place, network, unix_s);
-        Ok(())
+    /// An officer takes a label back, whether it stands for something or not.
+    pub(super) fn unlist(&mut self, place: Place, network: &str, unix_s: u64) {
+        self.remove(place, network, unix_s, unix_s);
     }
 
     /// Takes in a policy that came into force: what its keys did not attest is gone, for good.
@@ -207,12 +218,27 @@ impl Book {
         let dropped = self.entries.iter().filter(|((list, _), entry)| !adds(list, entry));
         let dropped: Vec<Place> = dropped.map(|(place, _)| place.clone()).collect();
         for place in dropped {
-            self.remove(place, network, unix_s);
+            self.remove(place, network, unix_s, unix_s);
         }
     }
 
-    fn remove(&mut self, place: Place, network: &str, gone_unix: u64) {
-        let Some(entry) = self.entries.remove(&place) else { return };
+    /// Nothing of this label that was signed by `gone_unix` comes in from now on.
+    fn remove(&mut self, place: Place, network: &str, gone_unix: u64, now_unix: u64) {
+        let made_unix = self.drop_entry(&place, network).unwrap_or_default();
+        if self.gone.len() >= self.gone_max {
+            let counts = |gone: u64| {
+                gone.saturating_add(ENTRY_SECONDS_MAX).saturating_add(AHEAD_SECONDS) >= now_unix
+            };
+            self.gone.retain(|_, gone| counts(*gone));
+            self.gone_max = self.gone.len().saturating_mul(2).max(GONE_MIN);
+        }
+        let gone = self.gone.entry(place).or_default();
+        *gone = gone_unix.max(made_unix).max(*gone);
+    }
+
+    /// Drops what a label stands for; when that was signed last.
+    fn drop_entry(&mut self, place: &Place, network: &str) -> Option<u64> {
+        let entry = self.entries.remove(place)?;
         for script in scripts(&entry.target, network).unwrap_or_default() {
             let question = ListQuestion { list: place.0.clone(), script };
             if let Some(labels) = self.labels.get_mut(&question) {
@@ -222,7 +248,6 @@ impl Book {
                 }
             }
         }
-        let gone = self.gone.entry(place).or_default();
-        *gone = gone_unix.max(entry.made_unix).max(*gone);
+        Some(entry.made_unix)
     }
 }

@@ -106,15 +106,9 @@ impl Facts {
         }
     }
 
-    /// An officer took an entry of the address book back.
-    pub(super) fn unlist(
-        &mut self,
-        list: ListName,
-        label: String,
-        network: &str,
-        unix_s: u64,
-    ) -> Result<(), FoldError> {
-        self.book.unlist((list, label), network, unix_s)
+    /// An officer took a label of the address book back.
+    pub(super) fn unlist(&mut self, list: ListName, label: String, network: &str, unix_s: u64) {
+        self.book.unlist((list, label), network, unix_s);
     }
 
     /// Another policy came into force: what keys attested that it does not have is gone.

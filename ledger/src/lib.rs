@@ -411,13 +411,13 @@ impl Ledger {
                 let signed = Signed { statement: statement.clone(), signature };
                 let spends = &self.spends;
                 let paid = |order: &OrderRef| spends.order(order) == Given::Signed;
-                match self.people.hear(signed, unix_s, paid)? {
-                    Some(Says::Unlist { list, label }) => {
-                        let network = network(self.beginning.as_ref());
-                        self.facts.unlist(list, label, network, unix_s)
-                    }
-                    _ => Ok(()),
+                if let Some(Says::Unlist { list, label }) =
+                    self.people.hear(signed, unix_s, paid)?
+                {
+                    let network = network(self.beginning.as_ref());
+                    self.facts.unlist(list, label, network, unix_s);
                 }
+                Ok(())
             }
             Event::FreezeLifted { freeze, .. } => self.people.lift(freeze),
             Event::Administered { what, serial, site } => {

@@ -31,6 +31,13 @@ use crate::said::{STATEMENT_BYTES_MAX, Signed, StatementError};
 /// First line: no other signed message can be taken for a fact.
 const FIRST_LINE: &str = "cofferdam-fact-v1";
 
+/// A clock elsewhere may go before the signer's by so many seconds.
+pub const AHEAD_SECONDS: u64 = 600;
+
+/// An entry of an address book is taken in no later than so many seconds after it was made: what was never delivered does
+/// not wait for ever.
+pub const ENTRY_SECONDS_MAX: u64 = 31 * 86_400;
+
 /// What somebody stated.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fact {

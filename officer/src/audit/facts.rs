@@ -9,7 +9,7 @@ use policy::conditions::Target;
 use policy::facts::Stated;
 use policy::names::{KeyName, ListName};
 use statement::Signed;
-use statement::fact::{Entry, Fact, States};
+use statement::fact::{ENTRY_SECONDS_MAX, Entry, Fact, States};
 
 /// Everything that was stated.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Facts {
     sanctions_unix: Option<u64>,
     books_unix: HashMap<KeyName, u64>,
     book: HashMap<(ListName, String), Booked>,
-    /// When entries were taken back.
+    /// When labels were taken back, also those that stood for nothing.
     gone: HashMap<(ListName, String), u64>,
     taken: HashSet<[u8; 32]>,
 }
@@ -85,20 +85,23 @@ impl Facts {
             }
             States::Listed(entry) => {
                 may(rules, Stated::Book, &fact.by, key, unix_s)?;
-                let list = rules.list(&entry.list).filter(|l| l.book_keys.contains(&fact.by));
-                list.ok_or("an entry was attested for a list that its key does not add to")?;
+                adds(rules, &entry.list, &fact.by)?;
+                if fact.made_unix.saturating_add(ENTRY_SECONDS_MAX) < decided(unix_s) {
+                    return Err("an entry was taken that was signed 31 days before".to_owned());
+                }
                 self.attest(entry, fact, key)
             }
             States::Unlisted { list, label } => {
                 may(rules, Stated::Book, &fact.by, key, unix_s)?;
+                adds(rules, list, &fact.by)?;
                 let place = (list.clone(), label.clone());
-                match self.book.get(&place) {
-                    Some(known) if known.by == fact.by && fact.made_unix >= known.made_unix => {
-                        self.forget(place, fact.made_unix);
-                        Ok(())
-                    }
-                    _ => Err("somebody took back what they had not attested".to_owned()),
+                let holds =
+                    |known: &Booked| known.by == fact.by && fact.made_unix >= known.made_unix;
+                if !self.book.get(&place).is_none_or(holds) {
+                    return Err("somebody took back what they had not attested".to_owned());
                 }
+                self.forget(place, fact.made_unix);
+                Ok(())
             }
         }
     }
@@ -122,17 +125,9 @@ impl Facts {
         Ok(())
     }
 
-    /// An officer took an entry of the address book back.
-    pub(super) fn unlist(
-        &mut self,
-        list: ListName,
-        label: String,
-        unix_s: u64,
-    ) -> Result<(), String> {
-        match self.forget((list, label), unix_s) {
-            true => Ok(()),
-            false => Err("an entry was taken back that the book does not have".to_owned()),
-        }
+    /// An officer took a label of the address book back.
+    pub(super) fn unlist(&mut self, list: ListName, label: String, unix_s: u64) {
+        self.forget((list, label), unix_s);
     }
 
     /// Another policy came into force: what keys attested that it does not have is gone.
@@ -150,12 +145,23 @@ impl Facts {
         }
     }
 
-    fn forget(&mut self, place: (ListName, String), gone_unix: u64) -> bool {
-        let Some(entry) = self.book.remove(&place) else { return false };
+    fn forget(&mut self, place: (ListName, String), gone_unix: u64) {
+        let made_unix = self.book.remove(&place).map_or(0, |entry| entry.made_unix);
         let gone = self.gone.entry(place).or_default();
-        *gone = gone_unix.max(entry.made_unix).max(*gone);
-        true
+        *gone = gone_unix.max(made_unix).max(*gone);
     }
+}
+
+fn adds(rules: &Rules, list: &ListName, by: &KeyName) -> Result<(), String> {
+    match rules.list(list).is_some_and(|list| list.book_keys.contains(by)) {
+        true => Ok(()),
+        false => Err("the book was told something for a list that the key does not add to".into()),
+    }
+}
+
+/// An entry is written up to a second after it was decided.
+fn decided(unix_s: u64) -> u64 {
+    unix_s.saturating_sub(1)
 }
 
 fn may(
@@ -165,8 +171,7 @@ fn may(
     key: &[u8; 32],
     unix_s: u64,
 ) -> Result<(), String> {
-    // An entry is written up to a second after it was decided.
-    match rules.fact_key(stated, by, unix_s.saturating_sub(1)) == Some(*key) {
+    match rules.fact_key(stated, by, decided(unix_s)) == Some(*key) {
         true => Ok(()),
         false => Err(format!("\"{by}\" has no such key for that in the policy in force")),
     }

@@ -230,7 +230,7 @@ impl People {
                 let frozen = frozen.ok_or("a freeze is to be lifted that is not there")?;
                 frozen.lifting.insert(officer, word);
             }
-            Says::Unlist { list, label } => self.facts.unlist(list, label, unix_s)?,
+            Says::Unlist { list, label } => self.facts.unlist(list, label, unix_s),
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use officer::audit::{At, Auditor, Report};
 use policy::conditions::Target;
 use policy::names::{KeyName, ListName};
 use sha2::{Digest as _, Sha256};
-use statement::Signed;
 use statement::fact::{Entry, Fact, States};
+use statement::{Says, Signed, Statement};
 use tempfile::TempDir;
 
 use crate::common::{self, Descriptors, Knobs};
@@ -27,8 +27,11 @@ fn policy() -> String {
         named("reconciler", "auditor", 62, ""),
         named("book_key", "desk", 64, ""),
         named("book_key", "other", 65, ""),
-        "[[list]]\nname = \"customers\"\nbook_keys = [\"desk\"]\nentries = []\n".to_owned(),
+        named("book_key", "second", 66, ""),
+        "[[list]]\nname = \"customers\"\nbook_keys = [\"desk\", \"second\"]\nentries = []\n"
+            .to_owned(),
         named("reconciler", "past", 63, "expires_unix = 1767225601\n"),
+        named("officer", "alice", 67, "domain = \"zurich\"\n"),
     ];
     common::policy_text(&Descriptors::fixed(), &Knobs { more: more.concat(), ..Knobs::default() })
 }
@@ -54,6 +57,9 @@ fn stated(by: &str, seed: u8, made_unix: u64, states: States) -> Event {
     Event::FactStated { statement, signature, key: public(&key(seed)), way: "file".to_owned() }
 }
 
+/// When the first entry of a story's book is decided at the earliest: the third of the log.
+const DECIDED: u64 = 1_767_225_601;
+
 fn customers() -> ListName {
     ListName::parse("customers").unwrap()
 }
@@ -61,12 +67,27 @@ fn customers() -> ListName {
 fn listed(by: &str, seed: u8, made_unix: u64, script: u8) -> Event {
     let (list, label, target) = (customers(), "acme".to_owned(), Target::Script(vec![script]));
     let entry = Entry { list, label, target, from_unix: 0, expires_unix: None };
-    stated(by, seed, made_unix, States::Listed(entry))
+    stated(by, seed, DECIDED - 100 + made_unix, States::Listed(entry))
 }
 
 fn unlisted(by: &str, seed: u8, made_unix: u64) -> Event {
     let (list, label) = (customers(), "acme".to_owned());
-    stated(by, seed, made_unix, States::Unlisted { list, label })
+    stated(by, seed, DECIDED - 100 + made_unix, States::Unlisted { list, label })
+}
+
+/// Alice takes acme's label back.
+fn officer_unlists() -> Event {
+    let said = Statement {
+        says: Says::Unlist { list: customers(), label: "acme".to_owned() },
+        log: log(),
+        network: NETWORK.to_owned(),
+        officer: KeyName::parse("alice").unwrap(),
+        expires_unix: DECIDED + 600,
+        nonce: [1; 16],
+    };
+    let (statement, key) = (said.encode(), key(67));
+    let signature = key.sign(&statement).to_bytes().to_vec();
+    Event::OfficerSaid { statement, signature, key: public(&key), way: "file".to_owned() }
 }
 
 #[test]
@@ -76,9 +97,26 @@ fn entries_of_the_book_in_a_log_are_by_keys_that_add_to_their_list() {
         listed("desk", 64, 2, 1),
         unlisted("desk", 64, 3),
         listed("desk", 64, 4, 2),
+        unlisted("desk", 64, 5),
+        // What it takes back may be under way.
+        unlisted("second", 66, 6),
+        listed("second", 66, 7, 2),
     ];
-    assert_eq!(audit(&good).unwrap().statements, 4);
-    let lies: [(Vec<Event>, u64, &str); 9] = [
+    assert_eq!(audit(&good).unwrap().statements, 7);
+    let aged = |made_unix| {
+        let (list, label, target) = (customers(), "acme".to_owned(), Target::Script(vec![1]));
+        let entry = Entry { list, label, target, from_unix: 0, expires_unix: None };
+        stated("desk", 64, made_unix, States::Listed(entry))
+    };
+    let oldest = DECIDED - 31 * 86_400;
+    assert_eq!(audit(&[aged(oldest)]).unwrap().statements, 1);
+    // So may what an officer takes back.
+    assert_eq!(audit(&[officer_unlists(), listed("desk", 64, 102, 1)]).unwrap().statements, 2);
+    let lies: [(Vec<Event>, u64, &str); 13] = [
+        (vec![officer_unlists(), listed("desk", 64, 101, 1)], 3, "taken back since"),
+        (vec![aged(oldest - 1)], 2, "signed 31 days before"),
+        (vec![unlisted("desk", 64, 2), listed("desk", 64, 1, 1)], 3, "taken back since"),
+        (vec![unlisted("desk", 64, 2), listed("second", 66, 2, 1)], 3, "taken back since"),
         (vec![listed("desk", 64, 2, 1), listed("desk", 64, 1, 1)], 3, "followed a newer"),
         (
             vec![listed("desk", 64, 2, 1), unlisted("desk", 64, 3), listed("desk", 64, 1, 1)],
@@ -90,8 +128,8 @@ fn entries_of_the_book_in_a_log_are_by_keys_that_add_to_their_list() {
         (vec![listed("auditor", 62, 1, 1)], 2, "no such key"),
         (vec![listed("other", 65, 1, 1)], 2, "does not add to"),
         (vec![listed("desk", 64, 1, 1), listed("desk", 64, 2, 2)], 3, "another's label"),
-        (vec![listed("desk", 64, 1, 1), unlisted("other", 65, 2)], 3, "had not attested"),
-        (vec![unlisted("desk", 64, 1)], 2, "had not attested"),
+        (vec![listed("desk", 64, 1, 1), unlisted("other", 65, 2)], 3, "does not add to"),
+        (vec![listed("desk", 64, 1, 1), unlisted("second", 66, 2)], 3, "had not attested"),
     ];
     for (story, at, why) in lies {
         let (found, said) = audit(&story).expect_err(why);

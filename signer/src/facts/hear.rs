@@ -4,9 +4,9 @@
 use audit::entry::Event;
 use policy::conditions::List;
 use policy::facts::Stated;
-use policy::names::KeyName;
+use policy::names::{KeyName, ListName};
 use statement::Signed;
-use statement::fact::{Entry, Fact, States};
+use statement::fact::{AHEAD_SECONDS, Entry, Fact, States};
 
 use crate::app::App;
 use crate::ledger::Ledger;
@@ -14,9 +14,6 @@ use crate::ledger::scripts;
 use crate::log::Step;
 use crate::officers::hear::Heard;
 use crate::refusal::{Reason, Refusal};
-
-/// A clock elsewhere may go before ours by so many seconds.
-pub(super) const AHEAD_SECONDS: u64 = 600;
 
 /// Takes a fact in. `way` is a client's name, or `file`.
 ///
@@ -40,8 +37,13 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
         .verify_fact(&key)
         .map_err(|error| Refusal::new(Reason::StatementSignature, error.to_string()))?;
     elsewhere(app, &fact)?;
-    if let States::Listed(entry) = &fact.states {
-        listable(app, entry, &fact.by)?;
+    match &fact.states {
+        States::Balanced { .. } => {}
+        States::Listed(entry) => {
+            adds(app, &entry.list, &fact.by)?;
+            listable(app, entry)?;
+        }
+        States::Unlisted { list, .. } => adds(app, list, &fact.by)?,
     }
     let step = |ledger: &Ledger| match take(ledger, &fact, app.clock.unix_seconds()) {
         Ok(sentence) => {
@@ -74,16 +76,22 @@ fn elsewhere(app: &App, fact: &Fact) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// An entry is for a list that its key may add to, and stands for something on this network.
-fn listable(app: &App, entry: &Entry, by: &KeyName) -> Result<(), Refusal> {
-    let Entry { list, target, .. } = entry;
+/// What an entry says is said for a list that its key may add to.
+fn adds(app: &App, list: &ListName, by: &KeyName) -> Result<(), Refusal> {
     let adds = |known: &List| known.name == *list && known.book_keys.contains(by);
-    if !app.rules.lists().iter().any(adds) {
-        let text = format!("the policy in force has no list \"{list}\" that \"{by}\" adds to");
-        return Err(Refusal::new(Reason::StatementOfficer, text));
+    match app.rules.lists().iter().any(adds) {
+        true => Ok(()),
+        false => {
+            let text = format!("the policy in force has no list \"{list}\" that \"{by}\" adds to");
+            Err(Refusal::new(Reason::StatementOfficer, text))
+        }
     }
+}
+
+/// An entry stands for something on this network.
+fn listable(app: &App, entry: &Entry) -> Result<(), Refusal> {
     let network = app.rules.network().chain_id().to_string();
-    match scripts(target, &network) {
+    match scripts(&entry.target, &network) {
         Ok(_) => Ok(()),
         Err(reason) => Err(Refusal::new(Reason::StatementFormat, reason)),
     }
@@ -112,7 +120,7 @@ fn take(ledger: &Ledger, fact: &Fact, clock_unix: u64) -> Result<String, Refusal
             Ok(format!("the books balance up to block {height}, as of {made}"))
         }
         States::Listed(entry) => {
-            if let Some(objection) = facts.book().objection(entry, &fact.by, made) {
+            if let Some(objection) = facts.book().objection(entry, &fact.by, made, now) {
                 return Err(Refusal::new(Reason::StatementOther, objection));
             }
             Ok(format!("\"{}\" is in the book of list \"{}\"", entry.label, entry.list))
@@ -120,8 +128,18 @@ fn take(ledger: &Ledger, fact: &Fact, clock_unix: u64) -> Result<String, Refusal
         States::Unlisted { list, label } => {
             match facts.book().holds_on(list, label, &fact.by, made) {
                 Some(objection) => Err(Refusal::new(Reason::StatementNothing, objection)),
-                None => Ok(format!("\"{label}\" is no longer in the book of list \"{list}\"")),
+                None => Ok(taken_back(ledger, list, label)),
             }
         }
+    }
+}
+
+/// What it comes to that a label is taken back.
+pub(crate) fn taken_back(ledger: &Ledger, list: &ListName, label: &str) -> String {
+    match ledger.facts().book().entry(list, label) {
+        Some(_) => format!("\"{label}\" is no longer in the book of list \"{list}\""),
+        None => format!(
+            "the book of list \"{list}\" has no \"{label}\": nothing of that label that was signed by now counts"
+        ),
     }
 }

@@ -13,9 +13,9 @@ use audit::entry::Event;
 use policy::facts::Stated;
 use policy::intent::{Destination, Intent, SlotId};
 use statement::StatementError;
+use statement::fact::AHEAD_SECONDS;
 use statement::sanctions::{self, Listed, SANCTIONS_BYTES_MAX};
 
-use super::hear::AHEAD_SECONDS;
 use crate::app::{App, blocking};
 use crate::ledger::Ledger;
 use crate::log::Step;

@@ -211,21 +211,24 @@ fn take(
             Err(Refusal::new(Reason::StatementNothing, text))
         }
         Says::Time(time) => doubt::settle(app, ledger, officer, *time),
-        Says::Unlist { list, label } => unlist(ledger, list, label),
+        Says::Unlist { list, label } => unlist(app, ledger, list, label),
     }
 }
 
-/// An entry of the address book is taken back. It can only let less through: no rule asks who is in the book.
-fn unlist(ledger: &Ledger, list: &ListName, label: &str) -> Result<(Vec<Event>, String), Refusal> {
-    match ledger.facts().book().entry(list, label) {
-        Some(_) => {
-            Ok((Vec::new(), format!("\"{label}\" is no longer in the book of list \"{list}\"")))
-        }
-        None => {
-            let text = format!("the book of list \"{list}\" has no \"{label}\"");
-            Err(Refusal::new(Reason::StatementNothing, text))
-        }
+/// A label of the address book is taken back, also one that has no entry yet. It can only let less through: no rule asks who
+/// is in the book.
+fn unlist(
+    app: &App,
+    ledger: &Ledger,
+    list: &ListName,
+    label: &str,
+) -> Result<(Vec<Event>, String), Refusal> {
+    let has_book = app.rules.list(list).is_some_and(|list| !list.book_keys.is_empty());
+    if !has_book {
+        let text = format!("the policy in force has no list \"{list}\" with an address book");
+        return Err(Refusal::new(Reason::StatementNothing, text));
     }
+    Ok((Vec::new(), facts::hear::taken_back(ledger, list, label)))
 }
 
 /// Other requests that wait to pay an order that a no to this one calls off.

@@ -378,7 +378,7 @@ async fn only_who_is_in_the_address_book_long_enough_is_paid() {
     let unused = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
     desk.pass(1);
     assert_eq!(desk.submit(&desk.unlist(1)).await, [""; 0]);
-    assert_eq!(desk.submit(&desk.unlist(2)).await, ["statement-nothing"]);
+    assert_eq!(desk.submit(&desk.unlist(2)).await, [""; 0], "one may be under way");
     assert_eq!(desk.pay(5, 4).await, ["deny-rule"]);
     assert_eq!(desk.submit(&unused).await, ["statement-other"]);
     // It would have ended by itself as well.
@@ -392,6 +392,45 @@ async fn only_who_is_in_the_address_book_long_enough_is_paid() {
     desk.house.close().await;
     desk.open().await;
     assert_eq!(desk.pay(6, 4).await, ["deny-rule"]);
+}
+
+#[tokio::test]
+async fn what_was_never_delivered_is_taken_back_and_grows_old() {
+    let mut desk = Desk::new(&booking(), |text, _| text.to_owned()).await;
+    desk.open().await;
+    // Signed, taken back before it was delivered, and delivered.
+    let early = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    let others = desk.fact(64, "other", 0, desk.listed("acme", 5));
+    desk.pass(1);
+    let gone = desk.fact(61, "onboarding", 0, Desk::unlisted("acme"));
+    assert_eq!(desk.submit(&gone).await, [""; 0]);
+    assert_eq!(desk.submit(&gone).await, ["statement-used"]);
+    desk.pass(1);
+    for late in [&early, &others] {
+        assert_eq!(desk.submit(late).await, ["statement-other"]);
+    }
+    // The same by an officer.
+    let early = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    desk.pass(1);
+    assert_eq!(desk.submit(&desk.unlist(1)).await, [""; 0]);
+    assert_eq!(desk.submit(&early).await, ["statement-other"]);
+    desk.house.close().await;
+    desk.open().await;
+    assert_eq!(desk.submit(&early).await, ["statement-other"], "nor after a start");
+
+    // What is delivered on the last day counts, and a second later nothing.
+    let [first, second] =
+        ["first", "second"].map(|label| desk.fact(61, "onboarding", 0, desk.listed(label, 4)));
+    desk.pass(31 * DAY);
+    assert_eq!(desk.submit(&first).await, [""; 0]);
+    desk.pass(1);
+    assert_eq!(desk.submit(&second).await, ["statement-other"]);
+    desk.house.close().await;
+    desk.open().await;
+    let app = desk.house.app();
+    let has =
+        |label: &str| app.log.read(|l| l.facts().book().entry(&list("customers"), label).is_some());
+    assert_eq!((has("first"), has("second"), has("acme")), (true, false, false));
 }
 
 #[tokio::test]

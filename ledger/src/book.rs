@@ -8,10 +8,13 @@ use policy::evidence::{Booked, ListQuestion};
 use policy::names::{KeyName, ListName};
 use statement::fact::{AHEAD_SECONDS, ENTRY_SECONDS_MAX, Entry};
 
-use super::{FoldError, scripts, wrong};
+use super::{FoldError, booked_scripts, count_scripts, wrong};
 
 /// No list has more.
 const ENTRIES_MAX: usize = 4096;
+
+/// What all entries of a list stand for together is derived whenever the log is read.
+const LIST_SCRIPTS_MAX: u32 = 20_000;
 
 /// An entry of the log is written up to so many seconds after it was decided.
 const LEAVE_SECONDS: u64 = 1;
@@ -40,6 +43,8 @@ pub struct Book {
 pub struct BookEntry {
     /// What it stands for.
     pub target: Target,
+    /// How many scripts that are.
+    pub scripts: u32,
     /// Since when the log has had it.
     pub since_unix: u64,
     /// Not before this.
@@ -120,11 +125,9 @@ impl Book {
             return Some("this label was taken back since this was signed: sign it anew");
         }
         let Some(known) = self.entries.get(&place) else {
-            let of_list = self.entries.range((entry.list.clone(), String::new())..);
-            let of_list = of_list.take_while(|((list, _), _)| *list == entry.list);
-            let is_full = of_list.count() >= ENTRIES_MAX;
-            return is_full
-                .then_some("the list has as many entries as it can: take one back first");
+            return self.is_full(entry).then_some(
+                "the list has as many entries or scripts as it can: take one back first",
+            );
         };
         if known.by != *by {
             return Some("another book key attested an entry of this label: take that back first");
@@ -134,6 +137,17 @@ impl Book {
         }
         let older = made_unix <= known.made_unix;
         older.then_some("it is no newer than what was attested before: sign it anew")
+    }
+
+    /// Whether its list has no place for one more such entry.
+    fn is_full(&self, entry: &Entry) -> bool {
+        let of_list = self.entries.range((entry.list.clone(), String::new())..);
+        let of_list = of_list.take_while(|((list, _), _)| *list == entry.list);
+        let (entries, scripts) = of_list
+            .fold((1_usize, scripts_of(&entry.target)), |sum, (_, known)| {
+                (sum.0.saturating_add(1), sum.1.saturating_add(known.scripts))
+            });
+        entries > ENTRIES_MAX || scripts > LIST_SCRIPTS_MAX
     }
 
     /// Why this key cannot take a label back, if so. One that stands for nothing can be: an entry for it may be under way.
@@ -175,14 +189,24 @@ impl Book {
         let lasts = |known: &&BookEntry| known.expires_unix.is_none_or(|end| unix_s <= end);
         let since_unix = known.filter(lasts).map_or(unix_s, |known| known.since_unix);
         if known.is_none() {
-            // What this program cannot derive stands for nothing: another one wrote it.
-            for script in scripts(&target, network).unwrap_or_default() {
+            // What this program does not derive stands for nothing: another one wrote it.
+            for script in booked_scripts(&target, network).unwrap_or_default() {
                 let question = ListQuestion { list: place.0.clone(), script };
                 self.labels.entry(question).or_default().push(place.1.clone());
             }
         }
-        let entry =
-            BookEntry { target, since_unix, from_unix, expires_unix, by, key, made_unix, seq };
+        let scripts = scripts_of(&target);
+        let entry = BookEntry {
+            target,
+            scripts,
+            since_unix,
+            from_unix,
+            expires_unix,
+            by,
+            key,
+            made_unix,
+            seq,
+        };
         self.entries.insert(place, entry);
         Ok(())
     }
@@ -239,7 +263,7 @@ impl Book {
     /// Drops what a label stands for; when that was signed last.
     fn drop_entry(&mut self, place: &Place, network: &str) -> Option<u64> {
         let entry = self.entries.remove(place)?;
-        for script in scripts(&entry.target, network).unwrap_or_default() {
+        for script in booked_scripts(&entry.target, network).unwrap_or_default() {
             let question = ListQuestion { list: place.0.clone(), script };
             if let Some(labels) = self.labels.get_mut(&question) {
                 labels.retain(|known| *known != place.1);
@@ -249,5 +273,70 @@ impl Book {
             }
         }
         Some(entry.made_unix)
+    }
+}
+
+/// How many scripts it stands for; none where it is not derived.
+fn scripts_of(target: &Target) -> u32 {
+    count_scripts(target).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    const NETWORK: &str = "bip122:0f9188f13cb7b2c71f2a335e3a4fc328";
+
+    fn entry(label: u32) -> Entry {
+        let (list, target) = (ListName::parse("customers").unwrap(), Target::Script(vec![1]));
+        Entry { list, label: label.to_string(), target, from_unix: 0, expires_unix: None }
+    }
+
+    fn by() -> KeyName {
+        KeyName::parse("desk").unwrap()
+    }
+
+    fn attested(book: &mut Book, entry: Entry, made_unix: u64, unix_s: u64) -> bool {
+        let stated = Stated { by: by(), key: [1; 32], made_unix, seq: 1, unix_s };
+        book.attest(entry, stated, NETWORK).is_ok()
+    }
+
+    #[test]
+    fn a_list_at_its_bound_takes_no_more() {
+        let mut book = Book::default();
+        for label in 0..3 {
+            assert!(attested(&mut book, entry(label), 1, 1));
+        }
+        // As if they had been large.
+        for known in book.entries.values_mut() {
+            known.scripts = 6_666;
+        }
+        assert!(attested(&mut book, entry(3), 1, 1) && attested(&mut book, entry(4), 1, 1));
+        assert_eq!(book.entries.values().map(|known| known.scripts).sum::<u32>(), LIST_SCRIPTS_MAX);
+        assert!(
+            book.objection(&entry(5), &by(), 1, 1).is_some()
+                && !attested(&mut book, entry(5), 1, 1)
+        );
+        let elsewhere = Entry { list: ListName::parse("banks").unwrap(), ..entry(5) };
+        assert!(attested(&mut book, elsewhere, 1, 1));
+        book.unlist((entry(4).list, entry(4).label), NETWORK, 2);
+        assert!(attested(&mut book, entry(5), 2, 2));
+    }
+
+    #[test]
+    fn what_is_too_old_to_come_in_is_not_kept_as_gone() {
+        let mut book = Book::default();
+        for label in 0..1_000_u32 {
+            let now = u64::from(label) * 86_400;
+            book.unlist((entry(label).list, label.to_string()), NETWORK, now);
+            assert!(!attested(&mut book, entry(label), now, now), "{label}");
+            assert!(book.gone.len() <= 2 * GONE_MIN);
+        }
+        let last = 999 * 86_400;
+        for label in 968..1_000 {
+            assert!(!attested(&mut book, entry(label), u64::from(label) * 86_400, last), "{label}");
+        }
+        assert!(attested(&mut book, entry(968), last, last), "signed since");
     }
 }

@@ -53,7 +53,7 @@ pub use facts::{Balanced, Facts, SanctionsRead};
 pub use keks::{KekStep, Keks};
 pub use locks::Locks;
 pub use people::{Frozen, Objection, People, Wait, Word};
-pub use scripts::scripts;
+pub use scripts::{booked_scripts, count as count_scripts, scripts};
 pub use spends::{Given, Released};
 pub use states::KeyState;
 pub use wallets::{Imported, Imports};

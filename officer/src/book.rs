@@ -82,6 +82,7 @@ pub async fn run(book: Book, out: &mut impl Write) -> Result<()> {
     match book {
         Book::Sign(args) => {
             let target = fact::target(&args.target).map_err(anyhow::Error::msg)?;
+            ledger::count_scripts(&target).map_err(anyhow::Error::msg)?;
             if let Target::Address(address) = &target {
                 is_of(Listed::Address(address.clone()), Network::parse(&args.signing.network)?)?;
             }

@@ -184,6 +184,9 @@ pub enum Target {
 /// Most indexes of a descriptor that is an address book's: they are derived whenever the log is read.
 pub const BOOK_INDEXES_MAX: u32 = 100;
 
+/// Most scripts that an entry of an address book stands for, all branches of its descriptor at all its indexes.
+pub const BOOK_SCRIPTS_MAX: u32 = 200;
+
 /// Whether a text can be a label: 1 to 64 visible characters.
 #[must_use]
 pub fn is_label(text: &str) -> bool {

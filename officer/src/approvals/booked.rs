@@ -62,6 +62,7 @@ fn one(booked: &proto::Booked, log: &str, rules: &Rules) -> Result<Named> {
             address.script_pubkey().into_bytes()
         }
     };
+    ledger::count_scripts(&entry.target).map_err(anyhow::Error::msg)?;
     let scripts = scripts(&entry.target, network).map_err(anyhow::Error::msg)?;
     ensure!(scripts.contains(&wanted), "it stands for another destination");
     let counts_unix = counts(booked.since_unix, entry.from_unix, list);

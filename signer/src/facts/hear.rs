@@ -8,9 +8,9 @@ use policy::names::{KeyName, ListName};
 use statement::Signed;
 use statement::fact::{AHEAD_SECONDS, Entry, Fact, States};
 
-use crate::app::App;
+use crate::app::{App, blocking};
 use crate::ledger::Ledger;
-use crate::ledger::scripts;
+use crate::ledger::booked_scripts;
 use crate::log::Step;
 use crate::officers::hear::Heard;
 use crate::refusal::{Reason, Refusal};
@@ -41,7 +41,7 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
         States::Balanced { .. } => {}
         States::Listed(entry) => {
             adds(app, &entry.list, &fact.by)?;
-            listable(app, entry)?;
+            listable(app, entry).await?;
         }
         States::Unlisted { list, .. } => adds(app, list, &fact.by)?,
     }
@@ -89,12 +89,13 @@ fn adds(app: &App, list: &ListName, by: &KeyName) -> Result<(), Refusal> {
 }
 
 /// An entry stands for something on this network.
-fn listable(app: &App, entry: &Entry) -> Result<(), Refusal> {
-    let network = app.rules.network().chain_id().to_string();
-    match scripts(&entry.target, &network) {
+async fn listable(app: &App, entry: &Entry) -> Result<(), Refusal> {
+    let (network, target) = (app.rules.network().chain_id().to_string(), entry.target.clone());
+    let derive = move || match booked_scripts(&target, &network) {
         Ok(_) => Ok(()),
         Err(reason) => Err(Refusal::new(Reason::StatementFormat, reason)),
-    }
+    };
+    blocking(derive).await
 }
 
 /// Whether it may be taken in now, and what comes of it.

@@ -27,12 +27,13 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
         States::Listed(_) | States::Unlisted { .. } => Stated::Book,
     };
     let now = app.log.read(|ledger| ledger.not_before_latest(app.clock.unix_seconds()));
-    let key = app.rules.fact_key(stated, &claimed.by, now).ok_or_else(|| {
+    let nobody = || {
         let (by, version) = (&claimed.by, app.rules.version());
         let text =
             format!("policy version {version} lets nobody \"{by}\" state this, or no longer");
         Refusal::new(Reason::StatementOfficer, text)
-    })?;
+    };
+    let key = app.rules.fact_key(stated, &claimed.by, now).ok_or_else(nobody)?;
     let fact = signed
         .verify_fact(&key)
         .map_err(|error| Refusal::new(Reason::StatementSignature, error.to_string()))?;
@@ -45,7 +46,15 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
         }
         States::Unlisted { list, .. } => adds(app, list, &fact.by)?,
     }
-    let step = |ledger: &Ledger| match take(ledger, &fact, app.clock.unix_seconds()) {
+    // The key may have ended while this waited for its turn.
+    let taken = |ledger: &Ledger| {
+        let now = ledger.not_before_latest(app.clock.unix_seconds());
+        match app.rules.fact_key(stated, &fact.by, now) == Some(key) {
+            true => take(ledger, &fact, now),
+            false => Err(nobody()),
+        }
+    };
+    let step = |ledger: &Ledger| match taken(ledger) {
         Ok(sentence) => {
             let event = Event::FactStated {
                 statement: signed.statement.clone(),
@@ -99,8 +108,8 @@ async fn listable(app: &App, entry: &Entry) -> Result<(), Refusal> {
 }
 
 /// Whether it may be taken in now, and what comes of it.
-fn take(ledger: &Ledger, fact: &Fact, clock_unix: u64) -> Result<String, Refusal> {
-    let (facts, now) = (ledger.facts(), ledger.not_before_latest(clock_unix));
+fn take(ledger: &Ledger, fact: &Fact, now: u64) -> Result<String, Refusal> {
+    let facts = ledger.facts();
     let made = fact.made_unix;
     if made > now.saturating_add(AHEAD_SECONDS) {
         let text = format!("it was made at {made}, and it is {now}: a clock is wrong");

@@ -164,7 +164,8 @@ async fn take(app: &App, path: &Path) -> Result<(), SanctionsError> {
     let by = sanctions::claimed(&text)?;
     let now = app.log.read(|ledger| ledger.not_before_latest(app.clock.unix_seconds()));
     let key = app.rules.fact_key(Stated::Sanctions, &by, now);
-    let key = key.ok_or_else(|| SanctionsError::Screener(by.to_string()))?;
+    let nobody = || SanctionsError::Screener(by.to_string());
+    let key = key.ok_or_else(nobody)?;
     let list = blocking(move || Ok(sanctions::verify(&text, &key))).await;
     let list = list.map_err(SanctionsError::Log)??;
     let ours = app.rules.network().chain_id().to_string();
@@ -195,7 +196,13 @@ async fn take(app: &App, path: &Path) -> Result<(), SanctionsError> {
         by: by.to_string(),
         key,
     };
+    // Its key may have ended while the list was read.
+    let has_key = |ledger: &Ledger| {
+        let now = ledger.not_before_latest(app.clock.unix_seconds());
+        app.rules.fact_key(Stated::Sanctions, &by, now) == Some(key)
+    };
     let step = |ledger: &Ledger| match ledger.facts().sanctions() {
+        _ if !has_key(ledger) => Step::nothing(Err(nobody())),
         // The same file after a start.
         Some(last) if last.digest == digest && last.key == key => Step::nothing(Ok(())),
         Some(last) if made <= last.made_unix => {

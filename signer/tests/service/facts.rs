@@ -434,6 +434,30 @@ async fn what_was_never_delivered_is_taken_back_and_grows_old() {
 }
 
 #[tokio::test]
+async fn a_key_that_ends_while_its_statement_waits_states_nothing() {
+    let ends = |text: &str, now: u64| {
+        let ends = format!("name = \"onboarding\"\nexpires_unix = {}\n", now + 50);
+        text.replacen("name = \"onboarding\"\n", &ends, 1)
+    };
+    let mut desk = Desk::new(&booking(), ends).await;
+    let (now, left) = (Arc::clone(&desk.now), Arc::new(AtomicU64::new(u64::MAX)));
+    let looks = Arc::clone(&left);
+    // After so many looks at it the clock has gone on.
+    let clock = move || {
+        let one = |left: u64| left.checked_sub(1);
+        let passed = looks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one).is_err();
+        now.load(Ordering::Relaxed) + if passed { 100_000 } else { 0 }
+    };
+    desk.house.open_at(Clock::from_fn(clock)).await;
+    let acme = desk.fact(61, "onboarding", 0, desk.listed("acme", 4));
+    let app = desk.house.app();
+    left.store(1, Ordering::Relaxed);
+    let refused = signer::facts::hear::hear(&app, acme, "file").await.unwrap_err();
+    assert_eq!(refused.reason.code(), "statement-officer");
+    assert!(app.log.read(|ledger| ledger.facts().book().entries().next().is_none()));
+}
+
+#[tokio::test]
 async fn an_entry_goes_with_its_key_and_is_shown_to_who_approves() {
     let mut desk = Desk::new(&booking(), |text, _| text.to_owned()).await;
     desk.open().await;

@@ -196,11 +196,11 @@ impl Signed {
     }
 }
 
-/// Reads a label as the policy's lists have them.
+/// Reads a label as the policy's lists have them, but without `"`: one key makes it, and it is shown between two of these.
 pub(crate) fn label(text: &str) -> Result<String, String> {
-    match is_label(text) {
+    match is_label(text) && !text.contains('"') {
         true => Ok(text.to_string()),
-        false => Err("must be 1 to 64 visible characters".to_string()),
+        false => Err("must be 1 to 64 visible characters, none of them \"".to_string()),
     }
 }
 

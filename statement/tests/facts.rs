@@ -69,6 +69,7 @@ fn entries_of_a_book_have_one_form() {
         assert_eq!(Fact::parse(bytes.as_bytes()).unwrap(), fact);
         for (from, to) in [
             ("label: the one", "label:  the one"),
+            ("label: the one", "label: the \"one"),
             ("target: ", "target: other "),
             ("9 wpkh", "0 wpkh"),
             ("9 wpkh", "101 wpkh"),

@@ -11,7 +11,7 @@ use statement::Signed;
 use statement::fact::{Entry, Fact, States};
 
 use crate::policies::{bitcoin_network, scripts};
-use crate::text::time;
+use crate::text::{time, words};
 
 /// An entry of the address book that stands for an address.
 #[derive(Clone, Debug)]
@@ -69,6 +69,14 @@ fn one(booked: &proto::Booked, log: &str, rules: &Rules) -> Result<Named> {
     Ok(Named { address: booked.address.clone(), entry, by: fact.by.to_string(), counts_unix })
 }
 
+/// An entry in a line. Its label is one key's word: it comes last, between quotes, which it has none of, so that it passes
+/// for nothing else of the line.
+pub(super) fn line(named: &Named, now_unix: u64) -> String {
+    let Named { entry: Entry { list, label, expires_unix, .. }, by, .. } = named;
+    let state = state(named.counts_unix, *expires_unix, now_unix, now_unix);
+    format!("for list {list}, attested by {by}; {state}, by the log's word: \"{}\"", words(label))
+}
+
 /// From when an entry counts that the log has since then.
 pub(crate) fn counts(since_unix: u64, from_unix: u64, list: &List) -> u64 {
     since_unix.saturating_add(list.matures_seconds).max(from_unix)
@@ -86,5 +94,32 @@ pub(crate) fn state(
         _ if waited_unix < counts_unix => format!("DOES NOT COUNT before {}", time(counts_unix)),
         Some(end) => format!("counts since {}, until {}", time(counts_unix), time(end)),
         None => format!("counts since {}", time(counts_unix)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use policy::conditions::Target;
+    use policy::names::ListName;
+
+    use super::*;
+
+    #[test]
+    fn a_label_passes_for_nothing_but_a_label() {
+        let label = "Acme, for list banks, attested by treasury; counts since ever";
+        let entry = Entry {
+            list: ListName::parse("customers").unwrap(),
+            label: label.to_owned(),
+            target: Target::Script(vec![1]),
+            from_unix: 0,
+            expires_unix: None,
+        };
+        let named = Named { address: String::new(), entry, by: "desk".to_owned(), counts_unix: 0 };
+        let line = line(&named, 1);
+        let (ours, theirs) = line.split_once('"').unwrap();
+        assert_eq!(ours.matches("attested by").count(), 1, "{line}");
+        assert!(ours.starts_with("for list customers, attested by desk; counts since "), "{line}");
+        assert_eq!(theirs.strip_suffix('"'), Some(label));
     }
 }

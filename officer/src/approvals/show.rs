@@ -132,13 +132,7 @@ pub(super) fn request(
 fn names(address: &str, booked: &[Named], out: &mut impl Write) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     for named in booked.iter().filter(|named| named.address == address) {
-        let (label, list) = (words(&named.entry.label), &named.entry.list);
-        let state = booked::state(named.counts_unix, named.entry.expires_unix, now, now);
-        let by = &named.by;
-        writeln!(
-            out,
-            "  in the book {label}, for list {list}, attested by {by}; {state}, by the log's word"
-        )?;
+        writeln!(out, "  in the book {}", booked::line(named, now))?;
     }
     Ok(())
 }

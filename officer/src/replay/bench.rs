@@ -267,7 +267,7 @@ impl Bench {
                     false => "by a key that counts no longer".to_owned(),
                 };
                 names.push(format!(
-                    "\"{label}\" in the address book for list \"{}\", attested by {}: {state}",
+                    "in the address book for list \"{}\", attested by {}: {state}: \"{label}\"",
                     list.name, entry.by
                 ));
             }

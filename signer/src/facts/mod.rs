@@ -40,7 +40,8 @@ pub fn testify(
     evidence.screening(screening).books(books).booked(booked.collect())
 }
 
-/// Where the log has the entries of the address book that stand for a script, by keys that count, and since when.
+/// Where the log has the entries of the address book that stand for a script, by keys that count, and since when: first what
+/// counts now, then what does not yet, last what ended, so that who shows a few leaves out the least.
 #[must_use]
 pub fn booked(
     app: &App,
@@ -48,8 +49,9 @@ pub fn booked(
     script: Option<Vec<u8>>,
     now_unix: u64,
 ) -> Vec<(u64, u64)> {
+    let Some(script) = script else { return Vec::new() };
+    let waited = ledger.waited_until(now_unix);
     let mut all = Vec::new();
-    let Some(script) = script else { return all };
     for list in app.rules.lists().iter().filter(|list| !list.book_keys.is_empty()) {
         let question = ListQuestion { list: list.name.clone(), script: script.clone() };
         let counts = |by: &KeyName, key| {
@@ -58,7 +60,13 @@ pub fn booked(
         };
         let entries = ledger.facts().book().of(&question);
         let counting = entries.filter(|(_, entry)| counts(&entry.by, entry.key));
-        all.extend(counting.map(|(_, entry)| (entry.seq, entry.since_unix)));
+        all.extend(counting.map(|(_, entry)| {
+            let ended = entry.expires_unix.is_some_and(|end| now_unix > end);
+            let matures = entry.since_unix.saturating_add(list.matures_seconds);
+            let early = waited < matures.max(entry.from_unix);
+            ((ended, early), (entry.seq, entry.since_unix))
+        }));
     }
-    all
+    all.sort_by_key(|(rank, _)| *rank);
+    all.into_iter().map(|(_, place)| place).collect()
 }

@@ -461,9 +461,17 @@ async fn a_key_that_ends_while_its_statement_waits_states_nothing() {
 async fn an_entry_goes_with_its_key_and_is_shown_to_who_approves() {
     let mut desk = Desk::new(&booking(), |text, _| text.to_owned()).await;
     desk.open().await;
-    let mut entry = desk.listed("acme", 4);
-    let States::Listed(inner) = &mut entry else { panic!() };
-    (inner.from_unix, inner.expires_unix) = (desk.now() + 2 * DAY, None);
+    let starting = |label: &str, days: u64| {
+        let mut entry = desk.listed(label, 4);
+        let States::Listed(inner) = &mut entry else { panic!() };
+        (inner.from_unix, inner.expires_unix) = (desk.now() + days * DAY, None);
+        entry
+    };
+    for early in ["early", "earlier"] {
+        let early = desk.fact(61, "onboarding", 0, starting(early, 90));
+        assert_eq!(desk.submit(&early).await, [""; 0]);
+    }
+    let entry = starting("acme", 2);
     let acme = desk.fact(61, "onboarding", 0, entry);
     assert_eq!(desk.submit(&acme).await, [""; 0]);
     let others = desk.fact(64, "other", 0, desk.listed("bank", 5));
@@ -480,7 +488,7 @@ async fn an_entry_goes_with_its_key_and_is_shown_to_who_approves() {
     let pending = client.pending(PendingRequest {}).await.unwrap().into_inner();
     let request_id = pending.waiting[0].request_id.clone();
     let shown = client.show(ShowRequest { request_id }).await.unwrap().into_inner();
-    let [booked] = shown.booked.as_slice() else { panic!("{:?}", shown.booked) };
+    let [booked, _] = shown.booked.as_slice() else { panic!("{:?}", shown.booked) };
     assert_eq!(booked.address, address(&stranger(4)));
     assert_eq!((&booked.statement, &booked.signature[..]), (&acme.statement, &acme.signature[..]));
     assert_eq!(booked.since_unix, fact(&acme).made_unix);

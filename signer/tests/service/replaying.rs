@@ -262,9 +262,10 @@ fn explained(closed: &Closed) {
     let paid = address(&stranger(4));
     assert!(book.contains(&format!("customers   Acme Ltd\n  address {paid}\n")), "{book}");
     assert!(book.contains("attested by onboarding, entry "), "{book}");
-    let name = "who is      \"Acme Ltd\" in the address book for list \"customers\", attested by onboarding: counts since ";
+    let name = "who is      in the address book for list \"customers\", attested by onboarding: counts since ";
     let approved = explain("p1", &[]);
-    assert!(approved.contains(name), "{approved}");
+    let line = approved.lines().find(|line| line.contains(name));
+    assert!(line.is_some_and(|line| line.ends_with(": \"Acme Ltd\"")), "{approved}");
     let waits: Value = serde_json::from_str(&explain("p2", &["--json"])).unwrap();
     assert_eq!(waits["now"]["verdict"], "waits");
     assert_eq!(waits["now"]["needs"][0]["quorum"], "2 of treasury, at most 1 of one domain");

@@ -53,15 +53,21 @@ pub fn is_told(rule: RuleId) -> bool {
     )
 }
 
+/// What callers are told by its code alone: the sentence names rules, windows and totals, and is for the operators.
+const MISSING: &str = "the log has no one answer to what the rules ask: this is a fault, not a limit; tell the operators";
+
 /// Codes and sentences for the caller. While something is wrong that it can mend, it hears of nothing else: a request that
 /// could never be signed is no way to feel for a limit.
 #[must_use]
 pub fn for_caller(request: RequestId, reasons: &[Finding]) -> Vec<(&'static str, String)> {
-    let told: Vec<_> = reasons
+    let mut told: Vec<_> = reasons
         .iter()
         .filter(|finding| is_told(finding.rule))
-        .map(|finding| (finding.rule.code(), finding.text.clone()))
+        .map(|finding| (finding.rule.code(), sentence(finding)))
         .collect();
+    // Once, however many rules asked.
+    let mut missing = false;
+    told.retain(|(_, text)| text != MISSING || !std::mem::replace(&mut missing, true));
     if !told.is_empty() {
         return told;
     }
@@ -71,6 +77,13 @@ pub fn for_caller(request: RequestId, reasons: &[Finding]) -> Vec<(&'static str,
          later, and is decided anew"
     );
     vec![(HIDDEN, text)]
+}
+
+fn sentence(finding: &Finding) -> String {
+    match finding.rule {
+        RuleId::MissingEvidence => MISSING.to_owned(),
+        _ => finding.text.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +107,16 @@ mod tests {
         }
         let all: Vec<_> = hidden.into_iter().map(|rule| finding(*rule)).collect();
         assert_eq!(for_caller(request, &all), one);
+    }
+
+    #[test]
+    fn what_the_log_does_not_answer_is_told_in_the_same_words_whatever_was_asked() {
+        let request = RequestId([7; 16]);
+        for text in ["", "limit \"night\" in 24 hours", "rule \"large\"", "19.5 BTC of 20 BTC"] {
+            let missing = Finding { text: text.to_owned(), ..finding(RuleId::MissingEvidence) };
+            let told = for_caller(request, &[missing.clone(), missing]);
+            assert_eq!(told, [("missing-evidence", MISSING.to_owned())], "{text}");
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ fn state(log: &Log<Ledger>) -> Imported {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_goes_through_the_token_once() {
-    let scene = Scene::new().await;
+    let scene = Box::pin(Scene::new()).await;
     let log = Arc::new(scene.house.open().await);
     assert_eq!((state(&log).proven(false), state(&log).proven(true)), (0, 0));
     assert_eq!(scene.prove(&log).await, u64::from(EXTERNAL + CHANGE));
@@ -95,7 +95,7 @@ async fn every_record_goes_through_the_token_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_record_bounds_the_watermark_exactly() {
-    let scene = Scene::new().await;
+    let scene = Box::pin(Scene::new()).await;
     let mut bytes = fs::read(scene.bundle()).unwrap();
     let header = scene.wallets().wallet(&wallet("deposits")).unwrap().own()[0]
         .records()
@@ -128,7 +128,7 @@ async fn a_bad_record_bounds_the_watermark_exactly() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_extension_only_what_is_new_goes_through_the_token() {
-    let mut scene = Scene::new().await;
+    let mut scene = Box::pin(Scene::new()).await;
     let log = Arc::new(scene.house.open().await);
     scene.prove(&log).await;
     let more = [EXTERNAL + 20, CHANGE + 5];
@@ -149,7 +149,7 @@ async fn of_an_extension_only_what_is_new_goes_through_the_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_goes_on_from_the_log() {
-    let scene = Scene::new().await;
+    let scene = Box::pin(Scene::new()).await;
     let log = Arc::new(scene.house.open().await);
     let token = Arc::new(token::start(&scene.config, scene.state_dir()).await);
     let running = tokio::spawn(prove::run(Arc::clone(&log), Arc::clone(&token), scene.wallets()));

@@ -50,7 +50,7 @@ async fn scene(folder: &TempDir) -> (House, Made, Rules, Log<Ledger>) {
 #[tokio::test]
 async fn an_extension_keeps_what_was_proven() {
     let folder = TempDir::new().unwrap();
-    let (house, made, rules, log) = scene(&folder).await;
+    let (house, made, rules, log) = Box::pin(scene(&folder)).await;
     let more = extended(folder.path(), &made, &PEM, [9, 4]);
     let imported = house.import(&log, &rules, "deposits", &more.path).await.unwrap();
     assert!(imported.new && imported.replaced == Some(made.digest));
@@ -75,7 +75,7 @@ async fn an_extension_keeps_what_was_proven() {
 #[tokio::test]
 async fn what_was_wrapped_anew_is_proven_anew() {
     let folder = TempDir::new().unwrap();
-    let (house, made, rules, log) = scene(&folder).await;
+    let (house, made, rules, log) = Box::pin(scene(&folder)).await;
     let failed = Event::ProofFailed {
         wallet: "deposits".to_owned(),
         change: false,
@@ -95,7 +95,7 @@ async fn what_was_wrapped_anew_is_proven_anew() {
 async fn an_earlier_copy_that_is_not_whole_keeps_nothing_proven() {
     for damage in [None, Some(40), Some(2000)] {
         let folder = TempDir::new().unwrap();
-        let (house, made, rules, log) = scene(&folder).await;
+        let (house, made, rules, log) = Box::pin(scene(&folder)).await;
         let path = bundle_path(house.folder.path(), made.digest);
         match damage {
             None => fs::remove_file(&path).unwrap(),
@@ -114,7 +114,7 @@ async fn an_earlier_copy_that_is_not_whole_keeps_nothing_proven() {
 #[tokio::test]
 async fn what_may_not_take_its_place_leaves_it() {
     let folder = TempDir::new().unwrap();
-    let (house, made, rules, log) = scene(&folder).await;
+    let (house, made, rules, log) = Box::pin(scene(&folder)).await;
     let size = log.status().head.size;
     let fewer = rewrapped(folder.path(), &made, &PEM, [7, 2]);
     let error = house.import(&log, &rules, "deposits", &fewer.path).await.unwrap_err();
@@ -160,7 +160,7 @@ async fn a_cosigners_bundle_gives_way_to_one_of_the_same_key_alone() {
 #[tokio::test]
 async fn a_copy_that_cannot_be_kept_changes_nothing() {
     let folder = TempDir::new().unwrap();
-    let (house, made, rules, log) = scene(&folder).await;
+    let (house, made, rules, log) = Box::pin(scene(&folder)).await;
     let more = extended(folder.path(), &made, &PEM, [9, 4]);
     let taken = bundle_path(house.folder.path(), more.digest);
     fs::create_dir(&taken).unwrap();
@@ -182,7 +182,7 @@ const DESCRIPTOR: &str = "COFFERDAM_IMPORT_DESCRIPTOR";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_import_leaves_one_bundle_or_the_other() {
     let folder = TempDir::new().unwrap();
-    let (house, made, rules, log) = scene(&folder).await;
+    let (house, made, rules, log) = Box::pin(scene(&folder)).await;
     log.close().await.unwrap();
     let mut now = made;
     let (mut moments, mut imported) = (0, 0);

@@ -37,7 +37,7 @@ pub fn claims(rules: &Rules) -> [Claim; 5] {
             lanes.iter().find_map(|lane| unattended(lane, rules)),
         ),
         claim("every lane has a fee budget", budget.map(named)),
-        claim("every lane that pays others has a limit over time", limit.map(named)),
+        claim("every lane that pays others anew has a limit over time", limit.map(named)),
         claim("nobody approves what they ordered", unheld(rules)),
         claim("evacuation reaches cold storage only", warm(rules)),
     ]
@@ -45,12 +45,15 @@ pub fn claims(rules: &Rules) -> [Claim; 5] {
 
 /// A payout that needs no approval: the smallest, to somebody nobody knows, with nothing paid before.
 fn unattended(lane: &Lane, rules: &Rules) -> Option<String> {
-    let LaneKind::Withdraw { order_keys, .. } = &lane.kind else { return None };
+    let order_keys = payable(lane, rules);
     let paths = lane.clients.iter().flat_map(|client| {
-        lane.wallets
-            .iter()
-            .flat_map(move |wallet| order_keys.iter().map(move |k| (client, wallet, k)))
+        let wallets = lane.wallets.iter();
+        wallets.flat_map({
+            let order_keys = &order_keys;
+            move |wallet| order_keys.iter().map(move |key| (client, wallet, *key))
+        })
     });
+    let again = if matches!(lane.kind, LaneKind::Bump { .. }) { " once more" } else { "" };
     for (client, wallet, key) in paths {
         let about = |when: &When| when.is_always_about(&lane.name, client, wallet, key);
         let asked = |require: &&Require| {
@@ -59,13 +62,22 @@ fn unattended(lane: &Lane, rules: &Rules) -> Option<String> {
         let denied = rules.denies().iter().any(|d| d.expires_unix.is_none() && about(&d.when));
         if !denied && !rules.requires().iter().any(|require| asked(&require)) {
             return Some(format!(
-                "lane \"{}\": \"{client}\" has an order by \"{key}\" paid from \"{wallet}\", of the least that can be \
+                "lane \"{}\": \"{client}\" has an order by \"{key}\" paid{again} from \"{wallet}\", of the least that can be \
                  paid, to somebody on no list",
                 lane.name
             ));
         }
     }
     None
+}
+
+/// By which keys the orders are that a lane pays: a bump's by whichever.
+fn payable<'a>(lane: &'a Lane, rules: &'a Rules) -> Vec<&'a KeyName> {
+    match &lane.kind {
+        LaneKind::Withdraw { order_keys, .. } => order_keys.iter().collect(),
+        LaneKind::Bump { .. } => rules.order_keys().iter().map(|key| &key.name).collect(),
+        LaneKind::Sweep { .. } | LaneKind::Consolidate | LaneKind::Evacuate { .. } => Vec::new(),
+    }
 }
 
 impl When {
@@ -93,7 +105,7 @@ impl When {
 
 /// An officer who orders never counts, if it is said which key is whose.
 fn unheld(rules: &Rules) -> Option<String> {
-    let paid = |lane: &Lane, name: &KeyName| matches!(&lane.kind, LaneKind::Withdraw { order_keys, .. } if order_keys.contains(name));
+    let paid = |lane: &Lane, name: &KeyName| payable(lane, rules).contains(&name);
     let asks = rules.requires().iter().any(|require| require.approvals.is_some());
     let mut unheld = rules.order_keys().iter().filter(|key| key.officer.is_none());
     let key = unheld.find(|key| asks && rules.lanes().iter().any(|lane| paid(lane, &key.name)))?;

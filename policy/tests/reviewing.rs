@@ -9,7 +9,7 @@
 
 mod common;
 
-use common::{Case, Knobs, load, people, policy_text};
+use common::{BUMP, Case, Knobs, load, people, policy_text};
 use policy::Rules;
 use policy::review::{claims, ends, remarks};
 
@@ -66,6 +66,38 @@ fn a_counter_example_is_true() {
     case.facts = common::Facts::empty(&rules, &case.intent);
     case.rules = rules;
     assert_eq!(case.reasons(), []);
+}
+
+/// What is asked on the payout lane alone is asked of no bump.
+#[test]
+fn a_bump_pays_whatever_order_went_out() {
+    let bumping = |when| with(&(LIST.to_owned() + &STRANGERS.replace("WHEN", when) + BUMP));
+    for (when, holds) in [
+        ("", true),
+        ("lanes = [\"withdraw\", \"boost\"]", true),
+        ("order_keys = [\"shop\", \"other\"]", true),
+        ("lanes = [\"withdraw\"]", false),
+        ("lanes = [\"boost\"]", false),
+        ("order_keys = [\"shop\"]", false),
+    ] {
+        let rules = bumping(when);
+        assert_eq!(holding(&rules)[0], holds, "{when}: {:?}", claims(&rules)[0]);
+        // It pays nobody anew, and has a budget for what it does pay.
+        assert_eq!(holding(&rules)[1..3], [true; 2]);
+    }
+    let said = claims(&bumping("lanes = [\"withdraw\"]"))[0].counter_example.clone().unwrap();
+    assert!(said.contains("lane \"boost\""), "{said}");
+    assert!(said.contains("paid once more from \"hot\""), "{said}");
+}
+
+/// Whoever holds a key that no payout lane has might approve a bump of what it ordered.
+#[test]
+fn a_bump_of_ones_own_order_is_not_approved_by_oneself() {
+    let text = strangers("").text().to_owned();
+    let held = text.replacen("name = \"shop\"\n", "name = \"shop\"\nofficer = \"ada\"\n", 1);
+    assert!(holding(&load(&held))[3]);
+    let said = claims(&load(&(held + BUMP)))[3].counter_example.clone().unwrap();
+    assert!(said.contains("\"other\""), "{said}");
 }
 
 #[test]

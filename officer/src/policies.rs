@@ -306,8 +306,8 @@ fn show_lane(lane: &Lane, out: &mut impl Write) -> Result<()> {
         LaneKind::Bump { max_package, max_package_feerate } => {
             writeln!(
                 out,
-                "\nlane        {name}: {clients} may make payouts from {wallets} that are out again at a higher fee, or let \
-                 their change pay for them"
+                "\nlane        {name}: {clients} may make payouts from {wallets} that are out, by any order key, again at a \
+                 higher fee, or spend change that is out back to change at a higher rate than its parents"
             )?;
             let most = amount(*max_package);
             writeln!(out, "  a package      at most {most} in fees, and {max_package_feerate}")?;

@@ -50,31 +50,7 @@ fn main() -> anyhow::Result<ExitCode> {
         _ => {}
     }
     // What starts workers comes first: once this process is confined it starts nothing any more.
-    let mut changing = None;
-    if let Command::SetPin {
-        token,
-        old_pin_file,
-        new_pin_file,
-        finish,
-        again,
-        last_try,
-        statements,
-    } = &arguments.command
-    {
-        let asked = set_pin::Asked {
-            token: token.clone(),
-            old_pin_file: old_pin_file.clone(),
-            new_pin_file: new_pin_file.clone(),
-            finish: *finish,
-            again: *again,
-            last_try: *last_try,
-            statements: statements.clone(),
-        };
-        let told = set_pin::prepare(&config, &asked)?;
-        let told = TokenConfig { starter: Some(Starter::start(&told)?.0), ..told };
-        config.token = set_pin::meanwhile(&config, &asked);
-        changing = Some((told, asked));
-    }
+    let changing = begin_set_pin(&mut config, &arguments.command)?;
     if let Command::Kek { pin_file, .. } = &arguments.command {
         config.token = kek::attended(&config, pin_file.as_deref())?;
     }
@@ -101,6 +77,31 @@ fn main() -> anyhow::Result<ExitCode> {
             (command, None) => run(config, command, starters).await.map(|()| ExitCode::SUCCESS),
         }
     })
+}
+
+/// Starts what asks for the PINs, where the PIN is to be changed.
+fn begin_set_pin(
+    config: &mut Config,
+    command: &Command,
+) -> anyhow::Result<Option<(TokenConfig, set_pin::Asked)>> {
+    let Command::SetPin { token, old_pin_file, new_pin_file, finish, again, last_try, statements } =
+        command
+    else {
+        return Ok(None);
+    };
+    let asked = set_pin::Asked {
+        token: token.clone(),
+        old_pin_file: old_pin_file.clone(),
+        new_pin_file: new_pin_file.clone(),
+        finish: *finish,
+        again: *again,
+        last_try: *last_try,
+        statements: statements.clone(),
+    };
+    let told = set_pin::prepare(config, &asked)?;
+    let told = TokenConfig { starter: Some(Starter::start(&told)?.0), ..told };
+    config.token = set_pin::meanwhile(config, &asked);
+    Ok(Some((told, asked)))
 }
 
 /// Where the service's own log goes: to stderr, as `RUST_LOG` says how much.

@@ -240,6 +240,7 @@ impl<'a> Failing<'a> {
 
 /// The signer and its workers are killed while the token changes its PIN, and after it did; then the change is finished,
 /// in spite of a token that says nothing of the new PIN at first.
+#[expect(clippy::too_many_lines, reason = "one change of the PIN, cut off at each of its steps")]
 fn cut_off(stack: &Stack) {
     let failing = Failing::new(stack);
     let (file, new) = (pin_file(stack), stack.dir().join("token/user.pin.new"));

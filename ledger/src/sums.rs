@@ -223,6 +223,10 @@ impl Spends {
             stays
         });
         missing.truncate(KINDS_MAX.saturating_sub(kept.len()));
+        if missing.is_empty() {
+            // What has no room is added up when it is asked for.
+            return;
+        }
         let totals = self.totals_of(&missing, 0..self.moments.len());
         kept.extend(totals.into_iter().map(|totals| (totals.question().clone(), totals)));
     }
@@ -336,6 +340,28 @@ mod tests {
             transaction,
             trace: vec![],
         }
+    }
+
+    /// One kind too many takes the place of one, and not of all that decisions ask for.
+    #[test]
+    fn one_kind_more_than_fit_takes_the_place_of_one() {
+        let spends = Spends::default();
+        let asked = |key: usize| Question {
+            of: Total::Orderer([u8::try_from(key).unwrap(); 32]),
+            lanes: vec![],
+            measure: Measure::Count,
+            window_seconds: 10,
+        };
+        let all: Vec<Question> = (0..=KINDS_MAX).map(asked).collect();
+        let kept = || all.iter().filter(|question| spends.keeps(question)).count();
+        spends.prepare(&all[..KINDS_MAX]);
+        assert_eq!(kept(), KINDS_MAX);
+        spends.prepare(&all[KINDS_MAX..]);
+        assert!(spends.keeps(&all[KINDS_MAX]));
+        assert_eq!(kept(), KINDS_MAX);
+        // All at once do not fit: what has no room is added up.
+        spends.prepare(&all);
+        assert_eq!(kept(), KINDS_MAX);
     }
 
     fn questions() -> Vec<Question> {

@@ -174,9 +174,9 @@ impl<S: Fold> Log<S> {
     ) -> Result<Self, LogError> {
         let Settings { checkpoint_key: key, state_dir, clock, witnesses, .. } = &settings;
         let by_snapshot = settings.snapshot_every < u64::MAX;
-        let (store_, state_) = (&mut store, &mut state);
+        let (from, into) = (&mut store, &mut state);
         let replayed =
-            replay::replay(store_, state_, key, state_dir, clock, witnesses, by_snapshot).await?;
+            replay::replay(from, into, key, state_dir, clock, witnesses, by_snapshot).await?;
         let log = Self::start(store, state, settings, replayed);
         if let Err(error) = log.commit(|_| Step::nothing(())).await {
             // Gives the database back, so that whoever tries again finds it free.

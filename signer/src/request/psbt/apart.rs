@@ -48,17 +48,11 @@ pub(super) fn apart(first: &[u8]) -> Result<(Vec<u8>, Vec<Named>), String> {
     // A map takes a byte at least, so that a count that lies ends with the bytes.
     for _ in 0..inputs {
         let mut input = Named::default();
-        let mut others = maps.next()?;
-        let mut wrong = None;
-        others.retain(|entry| match input.take(entry) {
-            Ok(taken) => !taken,
-            Err(why) => {
-                wrong = Some(why);
-                true
+        let mut others = Vec::new();
+        for entry in maps.next()? {
+            if !input.take(&entry)? {
+                others.push(entry);
             }
-        });
-        if let Some(why) = wrong {
-            return Err(why);
         }
         copy(&mut rest, &others);
         named.push(input);

@@ -1,11 +1,16 @@
 //! The signatures of one input, of whatever kind its script is, verified from the bytes alone. It never asks which key
 //! it ought to have been: the coin's script would tell, and the log does not hold it.
 
+use std::sync::LazyLock;
+
 use bitcoin::ecdsa::Signature;
 use bitcoin::script::Instruction;
-use bitcoin::secp256k1::{Message, Secp256k1};
+use bitcoin::secp256k1::{Message, Secp256k1, VerifyOnly};
 use bitcoin::sighash::SighashCache;
 use bitcoin::{Amount, EcdsaSighashType, PublicKey, Script, ScriptBuf, Transaction, TxIn};
+
+/// Made once: a context of its own for each signature would take as long as verifying it.
+static CURVE: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::verification_only);
 
 /// What signs an input, and over which script.
 pub(super) struct Signatures {
@@ -70,7 +75,6 @@ impl Signatures {
         value: Amount,
     ) -> Result<u64, String> {
         let digest = self.digest(cache, number, value)?;
-        let curve = Secp256k1::verification_only();
         let mut verified = 0_u64;
         for signature in self.distinct() {
             if signature.sighash_type != EcdsaSighashType::All {
@@ -79,7 +83,7 @@ impl Signatures {
             let message = Message::from_digest(digest);
             let mut keys = self.made.iter().filter(|(_, made)| made == signature);
             if !keys.any(|(key, made)| {
-                curve.verify_ecdsa(&message, &made.signature, &key.inner).is_ok()
+                CURVE.verify_ecdsa(&message, &made.signature, &key.inner).is_ok()
             }) {
                 return Err("its signature does not verify".to_owned());
             }

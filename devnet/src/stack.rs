@@ -24,10 +24,13 @@ pub use people::{Wish, address_json};
 pub use service::Service;
 pub use stage::{Stage, TokenFacts};
 
+use crate::process::Process;
 use crate::{Credential, Node, ports, wait};
 
 /// Everybody with a certificate of ours.
-pub const CLIENTS: [&str; 5] = ["watcher-1", "shop", "payout-desk", "operator", "officer"];
+pub const CLIENTS: [&str; 6] = ["watcher-1", "shop", "payout-desk", "operator", "officer", WITNESS];
+/// The witness, where the policy requires one.
+const WITNESS: &str = "witness-ada";
 /// How long a service may take until it is ready; the token and the proofs of all children are part of it.
 pub const READY_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -42,12 +45,14 @@ pub struct Options {
     pub tier: Tier,
     /// What their addresses are.
     pub script: Script,
+    /// Whether the policy requires a witness, which runs beside.
+    pub witness: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let children = Children { external: 100, change: 50 };
-        Self { children, depth: 3, tier: Tier::TokenHd, script: Script::Wpkh }
+        Self { children, depth: 3, tier: Tier::TokenHd, script: Script::Wpkh, witness: false }
     }
 }
 
@@ -61,6 +66,7 @@ pub struct Stack {
     /// The watch-only service.
     pub watcher: Service,
     stage: Stage,
+    witness: Option<Process>,
     signer_port: u16,
     watcher_port: u16,
     _temporary: Option<TempDir>,
@@ -82,10 +88,16 @@ impl Stack {
         let signer_port = ports::free()?;
         stage.make_token(signer_port)?;
         stage.hold_ceremony(options.children)?;
+        if options.witness {
+            stage.appoint_witness()?;
+        }
         stage.sign_policy()?;
         stage.import()?;
         let mut stack = Self::assemble(stage, node, signer_port, options.depth)?;
         stack._temporary = Some(temporary);
+        if options.witness {
+            stack.witness = Some(stack.stage.start_witness(&stack.signer_url())?);
+        }
         stack.start_signer().await?;
         Ok(stack)
     }
@@ -116,7 +128,8 @@ impl Stack {
         };
         let signer = service("signer", stage.signer_config());
         let watcher = service("watcher", stage.watcher_config());
-        Ok(Self { node, signer, watcher, stage, signer_port, watcher_port, _temporary: None })
+        let (witness, _temporary) = (None, None);
+        Ok(Self { node, signer, watcher, stage, witness, signer_port, watcher_port, _temporary })
     }
 
     /// The wallets, as the policy names them.

@@ -40,6 +40,9 @@ struct Args {
     /// How often each side runs.
     #[arg(long, default_value_t = 7)]
     rounds: u32,
+    /// Without a witness, which otherwise cosigns every checkpoint before anything counts.
+    #[arg(long)]
+    unwitnessed: bool,
     /// Does not fail for what was measured.
     #[arg(long)]
     lenient: bool,
@@ -56,7 +59,7 @@ const SYNCS_PERMILLE_MAX: u128 = 2_000;
 async fn main() -> Result<()> {
     let args = Args::parse();
     let children = Children { external: ADDRESSES, change: 1 };
-    let options = Options { children, ..Options::default() };
+    let options = Options { children, witness: !args.unwitnessed, ..Options::default() };
     let mut stack = Stack::start_without_watcher(options).await?;
     make_room(&mut stack, args.callers.max(args.denied_callers)).await?;
     let signed = signatures(&stack, &args).await?;
@@ -85,8 +88,10 @@ async fn signatures(stack: &Stack, args: &Args) -> Result<u128> {
     let mut bare = TokenCalls::children(stack.dir(), "rsa-oaep-sha1", sessions)?;
     let callers = Callers::connect(stack, args.callers).await?;
     println!(
-        "token-hd, {} requests of one input by {} callers, {sessions} token workers, {sessions} bare sessions",
-        args.requests, args.callers
+        "token-hd, {} requests of one input by {} callers, {sessions} token workers, {sessions} bare sessions, {}",
+        args.requests,
+        args.callers,
+        if args.unwitnessed { "no witness" } else { "a witness cosigns" }
     );
     println!("the bare loop: {}", bare.name());
     println!("round   bare loop   service       p50       p99   rate");

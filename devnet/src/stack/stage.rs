@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::keys::{self, Account, Children, Descriptors, Script, Tier, fill, text};
-use super::{CLIENTS, people};
+use super::{CLIENTS, WITNESS, people};
+use crate::process::Process;
 use crate::programs::Programs;
 use crate::{Credential, Pki};
 
@@ -21,6 +22,8 @@ pub struct Stage {
     pub(super) token: TokenFacts,
     /// The shop's key for its orders, in hex.
     pub(super) shop: String,
+    /// The policy's section for the witness that it requires, if any.
+    witness: Option<String>,
     tier: Tier,
     script: Script,
 }
@@ -57,7 +60,8 @@ impl Stage {
         credentials.insert("stranger".to_owned(), pki.stranger("watcher-1")?);
         let (descriptors, token) = (Descriptors::default(), TokenFacts::default());
         let (dir, shop) = (dir.to_owned(), String::new());
-        Ok(Self { dir, programs, credentials, descriptors, token, shop, tier, script })
+        let witness = None;
+        Ok(Self { dir, programs, credentials, descriptors, token, shop, witness, tier, script })
     }
 
     /// Makes the token and, born in it, the wrapping, attestation and checkpoint keys.
@@ -171,9 +175,39 @@ impl Stage {
             ("tier", tier),
         ];
         let policy = self.dir.join("signer").join("policy.toml");
-        fs::write(&policy, fill(include_str!("policy.toml"), &values)?)?;
+        let mut filled = fill(include_str!("policy.toml"), &values)?;
+        if let Some(section) = &self.witness {
+            filled = format!("witnesses_required = 1\n{filled}\n{section}");
+        }
+        fs::write(&policy, filled)?;
         people::sign_policy(&self.programs, &self.dir, "alice", &policy)?;
         Ok(policy)
+    }
+
+    /// Makes a witness, which the policy will require.
+    pub fn appoint_witness(&mut self) -> Result<()> {
+        let (dir, key) = (self.witness_dir(), &self.token.checkpoint);
+        let making = ["witness", "init", "--dir", text(&dir)?, "--name", WITNESS, "--log-key", key];
+        let said = self.programs.run("officer", &making)?;
+        let at = said.find("[[witness]]").context("officer printed no [[witness]] section")?;
+        self.witness = said.get(at..).map(str::to_owned);
+        Ok(())
+    }
+
+    /// Lets the witness visit the signer.
+    pub(super) fn start_witness(&self, signer: &str) -> Result<Process> {
+        let credential = self.credentials.get(WITNESS).context("no witness was appointed")?;
+        let mut command = self.programs.command("officer");
+        command.args(["witness", "run", "--signer", signer, "--server-name", "localhost", "--dir"]);
+        command.arg(self.witness_dir());
+        command.arg("--certificate").arg(&credential.cert);
+        command.arg("--certificate-key").arg(&credential.key);
+        command.arg("--ca").arg(&credential.ca);
+        Process::spawn("witness", command, &self.dir.join("officer").join("witness.log"))
+    }
+
+    fn witness_dir(&self) -> PathBuf {
+        self.dir.join("officer").join(WITNESS)
     }
 
     /// Has the signer take in both bundles.

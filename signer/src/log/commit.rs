@@ -230,7 +230,7 @@ impl<S: Fold> Log<S> {
             witnesses,
             kept: Mutex::default(),
         };
-        let inbox = Inbox { queue: receiver, coverage: coverage.clone() };
+        let inbox = Inbox::new(receiver, coverage.clone());
         let writer = writer::run(store, tree, inbox, head_sender, Arc::clone(&health));
         let (weak, every) = (queue.downgrade(), settings.audit_every);
         let round = round::run(rows, weak, Arc::clone(&health), every, unread);

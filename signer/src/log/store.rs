@@ -20,6 +20,8 @@ const INSERT_ROWS_MAX: usize = 64;
 const PAGE_ROWS: i64 = 256;
 /// The last checkpoint in each so many entries is kept; those before it say nothing more.
 const CHECKPOINT_BLOCK: i64 = 1024;
+/// Pages of SQLite's write-ahead log, of 4 KiB, after which it is moved into the database, which takes flushes of its own.
+const WAL_PAGES: &str = "8192";
 /// Entries whose leaf hashes lie in one row.
 const BLOCK: i64 = 64;
 /// How long a predecessor that is just ending may keep the lock.
@@ -338,6 +340,7 @@ async fn open_sqlite(url: &str) -> Result<SqliteConnection, StoreError> {
         .locking_mode(SqliteLockingMode::Exclusive)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", WAL_PAGES)
         .disable_statement_logging();
     make_private(options.get_filename())?;
     let mut connection = options.connect().await.map_err(opening)?;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use audit::Hash;
 use audit::history::{BLOCK, History};
@@ -24,6 +24,13 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How long entries wait for the note of a checkpoint that is being made; a token that takes longer must not keep refusals
 /// from being written.
 const NOTE_WAIT: Duration = Duration::from_millis(50);
+/// Once a note has come from a busy token, entries may wait for others to share its transaction: no longer than this, nor than
+/// the token took, and only where as many commits came together the last time. Each group costs the token a signature and two
+/// flushes, which a queue of jobs for the token waits for; a caller alone, or a token without other work, never waits here.
+const SHARE_WAIT_MAX: Duration = Duration::from_millis(10);
+const TOKEN_BUSY: Duration = Duration::from_millis(4);
+const SHARING_COMMITS: usize = 8;
+const SHARED_COMMITS: usize = 32;
 /// How long the database may take for one group, or to read something, before the log stops.
 const WRITE_SECONDS_MAX: u64 = 30;
 
@@ -177,8 +184,9 @@ pub(super) async fn run(
                 Err(_) => break None,
             },
         }
+        let commits = messages.iter().filter(|message| message.can_wait()).count();
         match write_all(&mut store, &history, &mut cosigned, &mut messages, &head, &health).await {
-            Ok(None) => {}
+            Ok(None) => inbox.wrote(commits),
             Ok(Some(closed)) => break Some(closed),
             // Whoever waits sees its channel drop, and finds the reason in `health`.
             Err(_) => break None,
@@ -199,11 +207,23 @@ pub(super) async fn run(
 
 /// Where messages come from.
 pub(super) struct Inbox {
-    pub(super) queue: mpsc::Receiver<Message>,
-    pub(super) coverage: watch::Receiver<Coverage>,
+    queue: mpsc::Receiver<Message>,
+    coverage: watch::Receiver<Coverage>,
+    /// When commits were written last, and how many together.
+    last: Option<(Instant, usize)>,
 }
 
 impl Inbox {
+    pub(super) fn new(queue: mpsc::Receiver<Message>, coverage: watch::Receiver<Coverage>) -> Self {
+        Self { queue, coverage, last: None }
+    }
+
+    fn wrote(&mut self, commits: usize) {
+        if commits > 0 {
+            self.last = Some((Instant::now(), commits));
+        }
+    }
+
     /// Takes all that is there at once: this is what makes groups. While a checkpoint over what is written, `size`
     /// entries, is being made, new ones wait for its note and are written with it: they need the next checkpoint anyhow,
     /// which is made no sooner. False when no more will come.
@@ -223,7 +243,28 @@ impl Inbox {
                 more = self.queue.recv_many(messages, left) => if more == 0 { break },
             }
         }
+        if messages.iter().any(|message| matches!(message, Message::Checkpoint { .. })) {
+            self.share(messages).await;
+        }
         true
+    }
+
+    /// Waits a little for others to come along with a note.
+    async fn share(&mut self, messages: &mut Vec<Message>) {
+        let Some((written, commits)) = self.last else { return };
+        let took = written.elapsed();
+        if took < TOKEN_BUSY || commits < SHARING_COMMITS {
+            return;
+        }
+        let until = tokio::time::sleep(took.min(SHARE_WAIT_MAX));
+        tokio::pin!(until);
+        while messages.len() < SHARED_COMMITS && messages.iter().all(Message::can_share) {
+            let left = QUEUE_COMMITS_MAX.saturating_sub(messages.len());
+            tokio::select! {
+                () = &mut until => break,
+                more = self.queue.recv_many(messages, left) => if more == 0 { break },
+            }
+        }
     }
 }
 
@@ -236,6 +277,11 @@ impl Message {
     /// Whether it may wait for a note.
     fn can_wait(&self) -> bool {
         matches!(self, Self::Entries { .. })
+    }
+
+    /// Whether it may wait a little longer for others; not what only asks.
+    fn can_share(&self) -> bool {
+        matches!(self, Self::Entries { .. } | Self::Checkpoint { .. } | Self::Cosigned { .. })
     }
 }
 

@@ -71,7 +71,8 @@ fn kek() -> Kek {
 }
 
 pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
-    let sealed = |how| SealedJob { change: true, index: 300, how, digest: [8; 32] };
+    let sealed =
+        |how| SealedJob { permit: [1; 16], change: true, index: 300, how, digest: [8; 32] };
     let by = WrappedBy::Kek([3; 32]);
     let schemes = Schemes { kwp_mechanism: Some(0x210a), ..Schemes::default() };
     let import = KekImport {
@@ -82,17 +83,16 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
         kwp_mechanism: 0x210a,
         challenge: [6; 32],
     };
-    let job = |at| Job { by, wrapped: vec![at; 24], digest: [at; 32] };
+    let job = |at| Job { permit: [1; 16], by, wrapped: vec![at; 24], digest: [at; 32] };
     said(&[
         Request::Hello { version: token_wire::VERSION },
         Request::Open { write: true },
         Request::Login,
         Request::Init { challenge: [3; 32], schemes },
         Request::Bind(Binding { keys: keys(), schemes, challenge: [4; 32] }),
-        Request::Sign(Batch { id: 300, permit: [5; 16], jobs: vec![job(1), job(2)] }),
+        Request::Sign(Batch { id: 300, jobs: vec![job(1), job(2)] }),
         Request::Sealed(SealedBatch {
             id: 301,
-            permit: [5; 16],
             account: SealedAccount { header: [6; 32], blob: vec![7; 60] },
             jobs: vec![
                 sealed(SigningWay::Ecdsa),
@@ -105,8 +105,7 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
         Request::Describe { public_key: vec![2; 33] },
         Request::Born(BornBatch {
             id: 302,
-            permit: [5; 16],
-            jobs: vec![BornJob { public_key: vec![2; 33], digest: [8; 32] }],
+            jobs: vec![BornJob { permit: [1; 16], public_key: vec![2; 33], digest: [8; 32] }],
         }),
         Request::Shutdown,
         Request::OpenImport(ImportOpening { known: vec![kek()], kwp_mechanism: 0x210a }),

@@ -34,7 +34,7 @@ impl SigningRequest {
                 jobs.push(Job { key, what, public_key });
             }
         }
-        Ok(SigningJobs::new(self.intent.digest, jobs))
+        Ok(SigningJobs::new(self.intent.digest, jobs).of_wallet(self.wallet.name().as_str()))
     }
 
     /// Puts the signatures, in the jobs' order, into the transaction, or into the PSBT that goes on when others have to

@@ -55,6 +55,7 @@ pub enum ToSign {
 /// Every signature of one request, with the digest of the request they were made from.
 pub struct SigningJobs {
     request_digest: [u8; 32],
+    wallet: Option<Arc<str>>,
     jobs: Vec<Job>,
 }
 
@@ -62,7 +63,13 @@ impl SigningJobs {
     /// For the code that computed `jobs` from the very request whose canonical digest this is.
     #[must_use]
     pub(crate) fn new(request_digest: [u8; 32], jobs: Vec<Job>) -> Self {
-        Self { request_digest, jobs }
+        Self { request_digest, wallet: None, jobs }
+    }
+
+    /// Whose keys these are: small requests of one wallet are done together.
+    #[must_use]
+    pub(crate) fn of_wallet(self, wallet: &str) -> Self {
+        Self { wallet: Some(wallet.into()), ..self }
     }
 
     /// Canonical digest of the request.
@@ -71,8 +78,8 @@ impl SigningJobs {
         &self.request_digest
     }
 
-    pub(super) fn into_jobs(self) -> Vec<Job> {
-        self.jobs
+    pub(super) fn into_parts(self) -> (Option<Arc<str>>, Vec<Job>) {
+        (self.wallet, self.jobs)
     }
 }
 

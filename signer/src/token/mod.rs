@@ -50,7 +50,7 @@ pub(crate) use verify::{ecdsa, ed25519};
 
 use crate::log::{DurablePermit, Lease, Over};
 use pool::Pool;
-use work::Lane;
+use work::{Asking, Lane};
 
 /// A token behind a pool of single-threaded worker processes, each with a session of its own. Dropping it
 /// closes the workers.
@@ -88,9 +88,9 @@ impl Token {
             return Err(TokenError::PermitMismatch);
         }
         let (request, lease) = (permit.request().0, held(permit.lease()).await?);
-        let jobs = jobs.into_jobs();
+        let (wallet, jobs) = jobs.into_parts();
         let each = |position, outcome: verify::Outcome| outcome.signature(position);
-        self.pool.sign(Lane::Requests, request, lease, jobs, each).await
+        self.pool.sign(Lane::Requests, Asking { request, wallet, lease }, jobs, each).await
     }
 
     /// Proves that each record's wrapped key is its public key's, by a signature over a digest that can be
@@ -125,7 +125,8 @@ impl Token {
         jobs: Vec<Job>,
     ) -> Result<Vec<Result<(), String>>, TokenError> {
         let (lane, lease) = (Lane::Proofs, held(lease).await?);
-        self.pool.sign(lane, [0; 16], lease, jobs, |_, outcome| Ok(outcome.proof())).await
+        let asking = Asking { request: [0; 16], wallet: None, lease };
+        self.pool.sign(lane, asking, jobs, |_, outcome| Ok(outcome.proof())).await
     }
 
     /// Signs a statement with one of the token's own Ed25519 keys; verified before it is returned. The first

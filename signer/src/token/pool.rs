@@ -12,7 +12,7 @@ use super::config::TokenConfig;
 use super::member::Member;
 use super::queue::Queue;
 use super::verify::Outcome;
-use super::work::Lane;
+use super::work::{Asking, Lane};
 use super::worker::Worker;
 use crate::log::Lease;
 
@@ -73,13 +73,12 @@ impl Pool {
     pub(super) async fn sign<T>(
         &self,
         lane: Lane,
-        request: [u8; 16],
-        lease: Lease,
+        asking: Asking,
         jobs: Vec<Job>,
         each: impl Fn(usize, Outcome) -> Result<T, TokenError>,
     ) -> Result<Vec<T>, TokenError> {
         let mut results: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
-        let mut answers = self.shared.queue.push_under(lane, request, lease, jobs)?;
+        let mut answers = self.shared.queue.push_under(lane, asking, jobs)?;
         for _ in 0..results.len() {
             let (position, outcome) = answers.recv().await.ok_or_else(stopped)??;
             *results.get_mut(position).ok_or_else(stopped)? = Some(each(position, outcome)?);

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::log::Lease;
 
-use super::work::{Answer, Batch, Lane, Statement, Work};
+use super::work::{Answer, Asking, Batch, Lane, Statement, Work};
 use super::{Job, TokenError};
 
 /// What a worker was told when it asked for work.
@@ -78,18 +78,18 @@ impl Queue {
         request: [u8; 16],
         jobs: Vec<Job>,
     ) -> Result<mpsc::UnboundedReceiver<Answer>, TokenError> {
-        self.push_under(lane, request, Lease::forever(), jobs)
+        let asking = Asking { request, wallet: None, lease: Lease::forever() };
+        self.push_under(lane, asking, jobs)
     }
 
     /// The same, to be handed to the token only while the lease holds.
     pub(super) fn push_under(
         &self,
         lane: Lane,
-        request: [u8; 16],
-        lease: Lease,
+        asking: Asking,
         jobs: Vec<Job>,
     ) -> Result<mpsc::UnboundedReceiver<Answer>, TokenError> {
-        let (batch, answers) = Batch::all(lane, request, lease, jobs);
+        let (batch, answers) = Batch::all(lane, asking, jobs);
         let mut state = self.lock();
         state.accepts()?;
         let waiting = state.lane(lane).iter().map(|batch| batch.items.len()).sum::<usize>();
@@ -311,7 +311,8 @@ impl State {
     }
 }
 
-/// Takes a batch from the request whose turn it is, which then waits for its next turn.
+/// Takes a batch from the request whose turn it is, which then waits for its next turn. Small requests behind it that may go
+/// along with it do.
 fn take_turn(lane: &mut VecDeque<Batch>, workers: usize) -> Option<Batch> {
     loop {
         let mut batch = lane.pop_front()?;
@@ -319,6 +320,11 @@ fn take_turn(lane: &mut VecDeque<Batch>, workers: usize) -> Option<Batch> {
             continue;
         }
         lane.extend(batch.split(workers));
+        let waiting = lane.iter().map(|batch| batch.items.len()).fold(0, usize::saturating_add);
+        let room = batch.room(waiting, workers);
+        while let Some(next) = lane.pop_front_if(|next| batch.may_take(next, room)) {
+            batch.take(next);
+        }
         return Some(batch);
     }
 }

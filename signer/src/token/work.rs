@@ -1,6 +1,8 @@
 //! What waits for the token: batches of jobs and statements, each with the way back to whoever asked. Nothing
 //! here is ever answered twice.
 
+use std::sync::Arc;
+
 use token_wire::{RawSignature, StatementKey, WrappedBy};
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,10 +32,32 @@ pub(super) enum Lane {
     Proofs,
 }
 
+/// For whom jobs are done, and on what that rests.
+pub(super) struct Asking {
+    pub(super) request: [u8; 16],
+    /// Whose keys sign, where small requests of one wallet may be done together.
+    pub(super) wallet: Option<Arc<str>>,
+    pub(super) lease: Lease,
+}
+
+/// The same, and where the answers go.
+pub(super) struct Asked {
+    asking: Asking,
+    to: mpsc::UnboundedSender<Answer>,
+}
+
 /// A job and its place in what was asked.
 pub(super) struct Item {
     pub(super) position: usize,
     pub(super) job: Job,
+    asked: Arc<Asked>,
+}
+
+impl Item {
+    /// The request that it is for; zero for proofs.
+    pub(super) fn request(&self) -> [u8; 16] {
+        self.asked.asking.request
+    }
 }
 
 /// What a worker does in one go.
@@ -44,18 +68,14 @@ pub(super) enum Work {
     Statement(Statement),
 }
 
-/// Some jobs of one request.
+/// Some jobs of one request, or those of several small ones of one wallet.
 pub(super) struct Batch {
     /// Every batch handed out has a number of its own, so that no answer is taken for another's.
     pub(super) id: u64,
     pub(super) items: Vec<Item>,
-    pub(super) request: [u8; 16],
     pub(super) lane: Lane,
-    /// What it rests on.
-    pub(super) lease: Lease,
     jobs_at_once: usize,
     attempts: usize,
-    to: mpsc::UnboundedSender<Answer>,
 }
 
 /// What comes back for a request: job by job, or one error for all.
@@ -75,15 +95,15 @@ impl Batch {
     /// All jobs of a request, and where their outcomes will come.
     pub(super) fn all(
         lane: Lane,
-        request: [u8; 16],
-        lease: Lease,
+        asking: Asking,
         jobs: Vec<Job>,
     ) -> (Self, mpsc::UnboundedReceiver<Answer>) {
         let (to, from) = mpsc::unbounded_channel();
+        let asked = Arc::new(Asked { asking, to });
         let jobs_at_once = jobs.first().map_or(1, |job| jobs_at_once(&job.key));
-        let item = |(position, job)| Item { position, job };
+        let item = |(position, job)| Item { position, job, asked: Arc::clone(&asked) };
         let items = jobs.into_iter().enumerate().map(item).collect();
-        (Self { id: 0, items, request, lane, lease, jobs_at_once, attempts: 0, to }, from)
+        (Self { id: 0, items, lane, jobs_at_once, attempts: 0 }, from)
     }
 
     /// Keeps as many jobs as one of `workers` should take at a time and returns the others. Batches shrink
@@ -100,39 +120,77 @@ impl Batch {
 
     fn keep(&mut self, count: usize) -> Option<Self> {
         let items = self.items.split_off(count.min(self.items.len()));
-        let Self { request, lane, jobs_at_once, attempts, .. } = *self;
-        let lease = self.lease.clone();
-        (!items.is_empty()).then(|| Self {
-            id: 0,
-            items,
-            request,
-            lane,
-            lease,
-            jobs_at_once,
-            attempts,
-            to: self.to.clone(),
-        })
+        let Self { lane, jobs_at_once, attempts, .. } = *self;
+        (!items.is_empty()).then_some(Self { id: 0, items, lane, jobs_at_once, attempts })
+    }
+
+    /// How many jobs it may have with those that go along, where so many wait. Half of what one large request hands over at
+    /// a time: statements, which are asked for next, wait for the whole of it.
+    pub(super) fn room(&self, waiting: usize, workers: usize) -> usize {
+        let all = waiting.saturating_add(self.items.len());
+        let share = all.checked_div(workers.saturating_mul(2)).unwrap_or(1);
+        share.min(self.jobs_at_once / 2)
+    }
+
+    /// Whether another batch may go along: of another request of the same wallet, in whole, and neither was tried before, so
+    /// that what a worker dies of takes nobody else along twice.
+    pub(super) fn may_take(&self, next: &Self, room: usize) -> bool {
+        let (Some(ours), Some(theirs)) = (self.items.first(), next.items.first()) else {
+            return false;
+        };
+        let wallet = &ours.asked.asking.wallet;
+        wallet.is_some()
+            && *wallet == theirs.asked.asking.wallet
+            && self.attempts == 0
+            && next.attempts == 0
+            && goes_with(&ours.job.key, &theirs.job.key)
+            && self.items.len().saturating_add(next.items.len()) <= room
+    }
+
+    /// Takes another's jobs along.
+    pub(super) fn take(&mut self, next: Self) {
+        // What nobody waits for any more is not done.
+        self.items.extend(next.items.into_iter().filter(|item| !item.asked.to.is_closed()));
     }
 
     /// Nobody waits for it any more.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.to.is_closed()
+        self.items.iter().all(|item| item.asked.to.is_closed())
     }
 
-    /// Sends each job's outcome to whoever asked; a short answer fails the request.
+    /// Whether the log that it rests on is still this process's.
+    fn holds(&self) -> bool {
+        self.items.iter().all(|item| item.asked.asking.lease.holds())
+    }
+
+    /// Sends each job's outcome to whoever asked; a short answer fails every request in it.
     pub(super) fn answer(self, outcomes: Vec<Outcome>) {
         if outcomes.len() != self.items.len() {
             return self.fail(TokenError::Unavailable("a worker answered short".into()));
         }
         for (item, outcome) in self.items.iter().zip(outcomes) {
             // Nobody may wait any more: then the signatures are forgotten.
-            let _ = self.to.send(Ok((item.position, outcome)));
+            let _ = item.asked.to.send(Ok((item.position, outcome)));
         }
     }
 
-    /// Fails the whole request.
+    /// Fails every request in it: whoever is told more than once listens to the first.
     pub(super) fn fail(self, why: TokenError) {
-        let _ = self.to.send(Err(why));
+        for item in &self.items {
+            let _ = item.asked.to.send(Err(why.clone()));
+        }
+    }
+}
+
+/// Whether one question can ask for both.
+fn goes_with(one: &KeySource, other: &KeySource) -> bool {
+    match (one, other) {
+        (KeySource::Wrapped(by, _), KeySource::Wrapped(other, _)) => by == other,
+        (KeySource::Born, KeySource::Born) => true,
+        (KeySource::Sealed { account, .. }, KeySource::Sealed { account: other, .. }) => {
+            account == other
+        }
+        _ => false,
     }
 }
 
@@ -156,7 +214,7 @@ impl Work {
     /// Whether the log that it rests on is still its own.
     pub(super) fn holds(&self) -> bool {
         match self {
-            Self::Sign(batch) => batch.lease.holds(),
+            Self::Sign(batch) => batch.holds(),
             Self::Statement(statement) => statement.lease.holds(),
         }
     }

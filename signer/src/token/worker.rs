@@ -14,7 +14,7 @@ use super::pool::{PING_TIME, Shared, stopped};
 use super::queue::Next;
 use super::verify::{self, Outcome};
 use super::work::{Batch, Item, Lane, Work};
-use super::{Job, KeySource, Line, ToSign, TokenError, not_ours};
+use super::{KeySource, Line, ToSign, TokenError, not_ours};
 
 /// How long a worker sits idle before it is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(2);
@@ -300,38 +300,43 @@ fn in_lease(work: Work) -> Option<Work> {
     None
 }
 
-/// All jobs of a batch are of one request and so of one wallet, whose keys are all kept in the same way. Should they
-/// ever not be, the question is short of jobs, and so is the answer, which fails the request.
+/// All jobs of a batch are of one wallet, whose keys are all kept in the same way. Should they ever not be, the question
+/// is short of jobs, and so is the answer, which fails every request in it.
 fn question(batch: &Batch) -> Request {
-    let (id, permit) = (batch.id, batch.request);
-    let jobs = || batch.items.iter().map(|item| &item.job);
-    if let Some(KeySource::Sealed { account, .. }) = jobs().next().map(|job| &job.key) {
-        let jobs = jobs().filter_map(|job| sealed(job, account)).collect();
+    let (id, items) = (batch.id, &batch.items);
+    if let Some(KeySource::Sealed { account, .. }) = items.first().map(|item| &item.job.key) {
+        let jobs = items.iter().filter_map(|item| sealed(item, account)).collect();
         let account = SealedAccount::clone(account);
-        return Request::Sealed(SealedBatch { id, permit, account, jobs });
+        return Request::Sealed(SealedBatch { id, account, jobs });
     }
-    if jobs().any(|job| matches!(job.key, KeySource::Born)) {
-        return Request::Born(BornBatch { id, permit, jobs: jobs().filter_map(born).collect() });
+    if items.iter().any(|item| matches!(item.job.key, KeySource::Born)) {
+        return Request::Born(BornBatch { id, jobs: items.iter().filter_map(born).collect() });
     }
-    let wrapped = |job: &Job| match (&job.key, job.what) {
+    Request::Sign(WireBatch { id, jobs: items.iter().filter_map(wrapped).collect() })
+}
+
+fn wrapped(item: &Item) -> Option<WireJob> {
+    match (&item.job.key, item.job.what) {
         (KeySource::Wrapped(by, wrapped), ToSign::Ecdsa(digest)) => {
-            Some(WireJob { by: *by, wrapped: wrapped.to_vec(), digest })
-        }
-        _ => None,
-    };
-    Request::Sign(WireBatch { id, permit, jobs: jobs().filter_map(wrapped).collect() })
-}
-
-fn born(job: &Job) -> Option<BornJob> {
-    match (&job.key, job.what) {
-        (KeySource::Born, ToSign::Ecdsa(digest)) => {
-            Some(BornJob { public_key: job.public_key.serialize().to_vec(), digest })
+            let (by, wrapped) = (*by, wrapped.to_vec());
+            Some(WireJob { permit: item.request(), by, wrapped, digest })
         }
         _ => None,
     }
 }
 
-fn sealed(job: &Job, of: &Arc<SealedAccount>) -> Option<SealedJob> {
+fn born(item: &Item) -> Option<BornJob> {
+    match (&item.job.key, item.job.what) {
+        (KeySource::Born, ToSign::Ecdsa(digest)) => {
+            let public_key = item.job.public_key.serialize().to_vec();
+            Some(BornJob { permit: item.request(), public_key, digest })
+        }
+        _ => None,
+    }
+}
+
+fn sealed(item: &Item, of: &Arc<SealedAccount>) -> Option<SealedJob> {
+    let job = &item.job;
     let KeySource::Sealed { account, change, index } = &job.key else { return None };
     let (how, digest) = match job.what {
         ToSign::Ecdsa(digest) => (SigningWay::Ecdsa, digest),
@@ -342,5 +347,6 @@ fn sealed(job: &Job, of: &Arc<SealedAccount>) -> Option<SealedJob> {
         }
     };
     let (change, index) = (*change, *index);
-    (account == of).then_some(SealedJob { change, index, how, digest })
+    let permit = item.request();
+    (account == of).then_some(SealedJob { permit, change, index, how, digest })
 }

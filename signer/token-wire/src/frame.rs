@@ -153,9 +153,9 @@ mod tests {
         ) {
             let jobs: Vec<Job> = jobs
                 .into_iter()
-                .map(|(wrapped, digest)| Job { by: WrappedBy::OaepSha1, wrapped, digest })
+                .map(|(wrapped, digest)| Job { permit, by: WrappedBy::OaepSha1, wrapped, digest })
                 .collect();
-            let sent = Request::Sign(Batch { id, permit, jobs });
+            let sent = Request::Sign(Batch { id, jobs });
             let mut bytes = Vec::new();
             write(&mut bytes, &sent).unwrap();
             prop_assert_eq!(read::<Request>(&mut bytes.as_slice()).unwrap().unwrap(), sent);

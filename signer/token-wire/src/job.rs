@@ -6,13 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys::WrappedBy;
 
-/// Jobs of one permit, done in order.
+/// Jobs of one wallet, each with the permit it rests on, done in order.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Batch {
     /// Chosen by the signer, repeated in the answer.
     pub id: u64,
-    /// Id of the request that the permit was made for; zero for proofs.
-    pub permit: [u8; 16],
     /// At most [`crate::BATCH_JOBS_MAX`].
     pub jobs: Vec<Job>,
 }
@@ -20,6 +18,8 @@ pub struct Batch {
 /// One signature to make.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
+    /// Id of the request that the permit was made for; zero for proofs.
+    pub permit: [u8; 16],
     /// What it is wrapped by.
     pub by: WrappedBy,
     /// The child key, wrapped for the token.
@@ -34,13 +34,11 @@ impl fmt::Debug for Job {
     }
 }
 
-/// Jobs of one permit with the children of one sealed account, done in order.
+/// Jobs with the children of one sealed account, done in order.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SealedBatch {
     /// Chosen by the signer, repeated in the answer.
     pub id: u64,
-    /// As [`Batch::permit`].
-    pub permit: [u8; 16],
     /// Whose children sign.
     pub account: SealedAccount,
     /// At most [`crate::BATCH_JOBS_MAX`].
@@ -65,6 +63,8 @@ impl fmt::Debug for SealedAccount {
 /// One signature to make with a child of a sealed account.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SealedJob {
+    /// As [`Job::permit`].
+    pub permit: [u8; 16],
     /// True for the change branch.
     pub change: bool,
     /// Index on the branch.
@@ -75,13 +75,11 @@ pub struct SealedJob {
     pub digest: [u8; 32],
 }
 
-/// Jobs of one permit with keys that were born in the token, done in order.
+/// Jobs with keys that were born in the token, done in order.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BornBatch {
     /// Chosen by the signer, repeated in the answer.
     pub id: u64,
-    /// As [`Batch::permit`].
-    pub permit: [u8; 16],
     /// At most [`crate::BATCH_JOBS_MAX`].
     pub jobs: Vec<BornJob>,
 }
@@ -89,6 +87,8 @@ pub struct BornBatch {
 /// One signature to make with a key that was born in the token.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct BornJob {
+    /// As [`Job::permit`].
+    pub permit: [u8; 16],
     /// Which of the bound keys: compressed secp256k1 key.
     pub public_key: Vec<u8>,
     /// What is signed.

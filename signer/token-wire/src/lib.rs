@@ -41,7 +41,7 @@ pub use report::{Counters, Examination, Fault, FaultCode, Operation, SESSION_KEY
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.

@@ -16,7 +16,7 @@ fn plain(account: &Xpriv) -> [u8; 64] {
 }
 
 fn job(change: bool, index: u32, how: SigningWay, digest: [u8; 32]) -> SealedJob {
-    SealedJob { change, index, how, digest }
+    SealedJob { permit: [1; 16], change, index, how, digest }
 }
 
 fn child_of(account: &Xpriv, change: bool, index: u32) -> SecretKey {

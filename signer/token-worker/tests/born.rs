@@ -66,10 +66,11 @@ fn verifies(raw: RawSignature, digest: [u8; 32], key: &[u8]) -> bool {
 
 fn batch(keys: &[&Vec<u8>]) -> BornBatch {
     let job = |(at, key): (usize, &&Vec<u8>)| BornJob {
+        permit: [1; 16],
         public_key: (*key).clone(),
         digest: [u8::try_from(at % 256).unwrap(); 32],
     };
-    BornBatch { id: 7, permit: [1; 16], jobs: keys.iter().enumerate().map(job).collect() }
+    BornBatch { id: 7, jobs: keys.iter().enumerate().map(job).collect() }
 }
 
 #[test]

@@ -33,8 +33,13 @@ use token_wire::{
 const KEK: [u8; 32] = [0x3c; 32];
 
 fn sign(kek: &Kek, wrapped: &[u8], digest: [u8; 32]) -> Request {
-    let job = Job { by: WrappedBy::Kek(kek.fingerprint), wrapped: wrapped.to_vec(), digest };
-    Request::Sign(Batch { id: 1, permit: [1; 16], jobs: vec![job] })
+    let job = Job {
+        permit: [1; 16],
+        by: WrappedBy::Kek(kek.fingerprint),
+        wrapped: wrapped.to_vec(),
+        digest,
+    };
+    Request::Sign(Batch { id: 1, jobs: vec![job] })
 }
 
 #[test]
@@ -67,8 +72,8 @@ fn children_sign_under_a_key_that_was_imported() {
         other => panic!("{other:?}"),
     }
     for by in [WrappedBy::OaepSha1, WrappedBy::Kek([9; 32])] {
-        let jobs = vec![Job { by, wrapped: foreign.clone(), digest: [1; 32] }];
-        let fault = worker.fault(&Request::Sign(Batch { id: 2, permit: [1; 16], jobs }));
+        let jobs = vec![Job { permit: [1; 16], by, wrapped: foreign.clone(), digest: [1; 32] }];
+        let fault = worker.fault(&Request::Sign(Batch { id: 2, jobs }));
         assert_eq!(fault.code, FaultCode::BadRequest);
     }
     assert_eq!(worker.ask(&Request::Check), Reply::Checked);
@@ -136,12 +141,12 @@ fn while_an_import_is_open_statements_alone_are_signed() {
     assert!(matches!(stated, Reply::Stated(_)), "{stated:?}");
     assert_eq!(attending.ask(&Request::Check), Reply::Checked);
     let wrapped = support::wrap(&keys, &SecretKey::new(&mut rand::thread_rng()));
-    let jobs = vec![Job { by: WrappedBy::OaepSha1, wrapped, digest: [1; 32] }];
+    let jobs = vec![Job { permit: [1; 16], by: WrappedBy::OaepSha1, wrapped, digest: [1; 32] }];
     let account = token_wire::SealedAccount { header: [0; 32], blob: vec![0; 500] };
     for question in [
-        Request::Sign(Batch { id: 1, permit: [1; 16], jobs }),
-        Request::Sealed(token_wire::SealedBatch { id: 1, permit: [1; 16], account, jobs: vec![] }),
-        Request::Born(token_wire::BornBatch { id: 1, permit: [1; 16], jobs: vec![] }),
+        Request::Sign(Batch { id: 1, jobs }),
+        Request::Sealed(token_wire::SealedBatch { id: 1, account, jobs: vec![] }),
+        Request::Born(token_wire::BornBatch { id: 1, jobs: vec![] }),
         Request::MakeBorn { name: "coins".to_owned() },
     ] {
         assert_eq!(attending.fault(&question).code, FaultCode::BadRequest, "{question:?}");

@@ -126,12 +126,13 @@ fn sign(mut worker: Worker, keys: &Keys, children: &[SecretKey], count: usize) -
         let asked: Vec<_> = children.iter().cycle().take(missing.min(64)).collect();
         let digests: Vec<[u8; 32]> = asked.iter().map(|_| random.r#gen()).collect();
         let job = |(child, digest): (&&(SecretKey, Vec<u8>), &[u8; 32])| Job {
+            permit: [1; 16],
             by: WrappedBy::OaepSha1,
             wrapped: child.1.clone(),
             digest: *digest,
         };
         let jobs = asked.iter().zip(&digests).map(job).collect();
-        let reply = worker.ask(&Request::Sign(Batch { id, permit: [1; 16], jobs }));
+        let reply = worker.ask(&Request::Sign(Batch { id, jobs }));
         let Reply::Signed { outcomes, .. } = reply else { panic!("{reply:?}") };
         assert_eq!(outcomes.len(), asked.len());
         for ((child, digest), outcome) in asked.into_iter().zip(digests).zip(outcomes) {

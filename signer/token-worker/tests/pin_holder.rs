@@ -492,13 +492,14 @@ fn what_answers_tell_is_all_that_the_module_saw_but_for_the_pin_holders_own() {
     let Reply::Bound { keys, .. } = worker.ask(&init) else { panic!() };
     let wrapped = wrap(&keys, &SecretKey::new(&mut rand::thread_rng()));
     let job = |wrapped: &[u8]| Job {
+        permit: [1; 16],
         by: WrappedBy::OaepSha1,
         wrapped: wrapped.to_vec(),
         digest: [7; 32],
     };
     // The last one is no key: refused, once the canary was asked as well.
     let jobs = vec![job(&wrapped), job(&wrapped), job(&[0; 384])];
-    worker.ask(&Request::Sign(Batch { id: 1, permit: [1; 16], jobs }));
+    worker.ask(&Request::Sign(Batch { id: 1, jobs }));
     let (key, message) = (StatementKey::Attestation, b"a statement".to_vec());
     worker.ask(&Request::Statement { key, message });
     worker.ask(&Request::Shutdown);

@@ -61,7 +61,7 @@ fn plain() -> Vec<u8> {
 }
 
 fn ask(worker: &mut Worker, account: &SealedAccount, jobs: Vec<SealedJob>) -> Vec<JobOutcome> {
-    let batch = SealedBatch { id: 5, permit: [1; 16], account: account.clone(), jobs };
+    let batch = SealedBatch { id: 5, account: account.clone(), jobs };
     match worker.ask(&Request::Sealed(batch)) {
         Reply::Signed { id: 5, outcomes } => outcomes,
         other => panic!("{other:?}"),
@@ -76,7 +76,13 @@ fn signed(outcome: &JobOutcome) -> RawSignature {
 }
 
 fn job(change: bool, index: u32, how: SigningWay) -> SealedJob {
-    SealedJob { change, index, how, digest: [u8::try_from(index % 251).unwrap(); 32] }
+    SealedJob {
+        permit: [1; 16],
+        change,
+        index,
+        how,
+        digest: [u8::try_from(index % 251).unwrap(); 32],
+    }
 }
 
 fn taproot(change: bool, index: u32) -> SealedJob {
@@ -151,7 +157,7 @@ fn what_was_altered_or_is_no_account_is_refused_and_the_worker_goes_on() {
     let long = SealedAccount { blob: vec![0; SEALED_BYTES_MAX + 1], ..good.clone() };
     let many = vec![job(false, 0, SigningWay::Ecdsa); BATCH_JOBS_MAX + 1];
     for (account, jobs) in [(long, one()), (good, many)] {
-        let batch = SealedBatch { id: 1, permit: [1; 16], account, jobs };
+        let batch = SealedBatch { id: 1, account, jobs };
         assert_eq!(worker.fault(&Request::Sealed(batch)).code, FaultCode::BadRequest);
     }
 }
@@ -173,7 +179,7 @@ fn a_token_without_a_sealing_key_still_binds_and_says_what_is_missing() {
     }));
     assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
     let jobs = vec![job(false, 0, SigningWay::Ecdsa)];
-    let batch = SealedBatch { id: 1, permit: [1; 16], account, jobs };
+    let batch = SealedBatch { id: 1, account, jobs };
     let fault = worker.fault(&Request::Sealed(batch));
     assert_eq!(fault.code, FaultCode::KeyMissing);
     assert!(fault.text.contains("signer init"), "{}", fault.text);
@@ -224,7 +230,7 @@ fn a_token_without_sha1_binds_by_settings_without_it() {
     let (mut worker, bound) = bind(without);
     assert!(matches!(bound, Reply::Bound { .. }), "{bound:?}");
     let jobs = vec![job(false, 0, SigningWay::Ecdsa)];
-    let batch = SealedBatch { id: 1, permit: [1; 16], account: seal(&keys, &plain()), jobs };
+    let batch = SealedBatch { id: 1, account: seal(&keys, &plain()), jobs };
     let fault = worker.fault(&Request::Sealed(batch));
     assert_eq!(fault.code, FaultCode::KeyMissing);
     assert!(fault.text.contains("SHA-1"), "{fault}");

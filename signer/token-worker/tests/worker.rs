@@ -98,13 +98,14 @@ fn children_sign_and_every_call_is_counted() {
     let mut signed = 0;
     for (start, chunk) in secrets.chunks(50).enumerate() {
         let job = |(at, secret): (usize, &SecretKey)| Job {
+            permit: [1; 16],
             by: WrappedBy::OaepSha1,
             wrapped: wrap(&keys, secret),
             digest: digest(start * 50 + at),
         };
         let jobs = chunk.iter().enumerate().map(job).collect();
         let id = u64::try_from(start).unwrap();
-        match worker.ask(&Request::Sign(Batch { id, permit: [1; 16], jobs })) {
+        match worker.ask(&Request::Sign(Batch { id, jobs })) {
             Reply::Signed { id: answered, outcomes } => {
                 assert_eq!((answered, outcomes.len()), (id, chunk.len()));
                 for (at, outcome) in outcomes.into_iter().enumerate() {
@@ -164,11 +165,14 @@ fn a_damaged_wrapped_key_is_refused_alone() {
         [good.clone(), flipped, foreign, good[..383].to_vec(), Vec::new(), vec![0; 384], good];
     let jobs = blobs
         .iter()
-        .map(|wrapped| Job { by: WrappedBy::OaepSha1, wrapped: wrapped.clone(), digest: [4; 32] })
+        .map(|wrapped| Job {
+            permit: [1; 16],
+            by: WrappedBy::OaepSha1,
+            wrapped: wrapped.clone(),
+            digest: [4; 32],
+        })
         .collect();
-    let Reply::Signed { outcomes, .. } =
-        worker.ask(&Request::Sign(Batch { id: 1, permit: [0; 16], jobs }))
-    else {
+    let Reply::Signed { outcomes, .. } = worker.ask(&Request::Sign(Batch { id: 1, jobs })) else {
         panic!("not signed")
     };
     let worked: Vec<bool> =
@@ -180,7 +184,7 @@ fn a_damaged_wrapped_key_is_refused_alone() {
 fn questions_out_of_order_or_beyond_limits_are_refused() {
     let token = TestToken::new();
     let mut worker = token.worker();
-    let sign = |jobs| Request::Sign(Batch { id: 1, permit: [0; 16], jobs });
+    let sign = |jobs| Request::Sign(Batch { id: 1, jobs });
     let early = [
         Request::Login,
         Request::Init { challenge: [0; 32], schemes: Schemes::default() },
@@ -202,12 +206,14 @@ fn questions_out_of_order_or_beyond_limits_are_refused() {
         worker.ask(&Request::Init { challenge: [0; 32], schemes: Schemes::default() }),
         Reply::Bound { .. }
     ));
-    let many = vec![
-        Job { by: WrappedBy::OaepSha1, wrapped: vec![0; 10], digest: [0; 32] };
-        BATCH_JOBS_MAX + 1
-    ];
+    let many =
+        vec![
+            Job { permit: [1; 16], by: WrappedBy::OaepSha1, wrapped: vec![0; 10], digest: [0; 32] };
+            BATCH_JOBS_MAX + 1
+        ];
     assert_eq!(worker.fault(&sign(many)).code, FaultCode::BadRequest);
     let long = vec![Job {
+        permit: [1; 16],
         by: WrappedBy::OaepSha1,
         wrapped: vec![0; WRAPPED_BYTES_MAX + 1],
         digest: [0; 32],

@@ -4,8 +4,10 @@ use std::num::NonZeroUsize;
 
 use super::super::queue::{Next, Queue};
 use super::super::verify::Outcome;
-use super::super::work::{Lane, Work};
+use super::super::work::{Answer, Asking, Batch, Lane, Work};
 use super::*;
+
+type Answers = tokio::sync::mpsc::UnboundedReceiver<Answer>;
 
 const SOON: Duration = Duration::from_millis(1);
 
@@ -23,7 +25,7 @@ fn jobs(count: usize) -> Vec<Job> {
 fn do_next(queue: &Queue, worker: usize) -> Option<(usize, [u8; 16])> {
     match queue.take(worker, SOON) {
         Next::Work(Work::Sign(batch)) => {
-            let done = (batch.items.len(), batch.request);
+            let done = (batch.items.len(), batch.items[0].request());
             let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
             batch.answer(outcomes);
             Some(done)
@@ -71,6 +73,94 @@ fn requests_take_turns() {
     while let Some((_, request)) = do_next(&queue, 0) {
         assert!(request == [1; 16] || queue.waiting() == 0, "proofs come last");
     }
+}
+
+/// One small request of a wallet.
+fn small(queue: &Queue, wallet: Option<&str>, number: u8, count: usize) -> Answers {
+    let asking =
+        Asking { request: [number; 16], wallet: wallet.map(Into::into), lease: Lease::forever() };
+    queue.push_under(Lane::Requests, asking, jobs(count)).unwrap()
+}
+
+/// Whose jobs the next batch has.
+fn whose(queue: &Queue) -> (Batch, Vec<u8>) {
+    let Work::Sign(batch) = take(queue) else { panic!("no jobs") };
+    let numbers = batch.items.iter().map(|item| item.request()[0]).collect();
+    (batch, numbers)
+}
+
+#[test]
+fn small_requests_of_one_wallet_go_together_and_each_hears_of_its_own() {
+    let queue = Queue::new(1, 1_000);
+    let mut answers: Vec<Answers> =
+        (1..=20).map(|number| small(&queue, Some("hot"), number, 1)).collect();
+    drop(answers.remove(1)); // the second one's caller has gone
+    let (batch, numbers) = whose(&queue);
+    assert_eq!(numbers, [1, 3, 4, 5], "four at most, and none that nobody waits for");
+    let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
+    batch.answer(outcomes);
+    for (at, answer) in answers.iter_mut().enumerate() {
+        assert_eq!(answer.try_recv().is_ok(), at < 4, "answer {at}");
+        assert!(answer.try_recv().is_err(), "nobody hears of another's");
+    }
+    // A short answer is nobody's.
+    let (batch, numbers) = whose(&queue);
+    assert_eq!(numbers, [6, 7, 8, 9]);
+    batch.answer(vec![Outcome::Wrong]);
+    for answer in &mut answers[4..8] {
+        assert!(matches!(answer.try_recv(), Ok(Err(TokenError::Unavailable(_)))));
+    }
+}
+
+#[test]
+fn nobody_elses_jobs_go_along() {
+    let queue = Queue::new(1, 1_000);
+    let _all = [
+        small(&queue, Some("hot"), 1, 1),
+        small(&queue, Some("deposits"), 2, 1),
+        small(&queue, None, 3, 1),
+        small(&queue, None, 4, 1),
+        small(&queue, Some("hot"), 5, 1),
+        small(&queue, Some("hot"), 6, 9),
+        small(&queue, Some("hot"), 7, 1),
+    ];
+    let order: Vec<Vec<u8>> = (0..5).map(|_| whose(&queue).1).collect();
+    // Another wallet's, proofs', and what is more than fits wait for their own turn.
+    assert_eq!(order, [vec![1], vec![2], vec![3], vec![4], vec![5]]);
+}
+
+#[test]
+fn what_was_tried_goes_alone_in_halves() {
+    let queue = Queue::new(1, 1_000);
+    let mut answers: Vec<Answers> =
+        (1..=8).map(|number| small(&queue, Some("hot"), number, 1)).collect();
+    let (mut died, mut rounds) = (0, 0);
+    // The first one's job kills whoever does it.
+    while queue.waiting() > 0 {
+        rounds += 1;
+        assert!(rounds < 20, "it ends");
+        let (batch, numbers) = whose(&queue);
+        if numbers.contains(&1) {
+            died += 1;
+            queue.give_back(Work::Sign(batch), "it died");
+        } else {
+            let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
+            batch.answer(outcomes);
+        }
+    }
+    assert_eq!(died, 3, "as often as one alone may be tried with one worker");
+    assert!(matches!(answers[0].try_recv(), Ok(Err(TokenError::Unavailable(_)))));
+    for answer in &mut answers[1..] {
+        assert!(matches!(answer.try_recv(), Ok(Ok(_))));
+    }
+}
+
+#[test]
+fn small_requests_are_shared_between_workers() {
+    let queue = Queue::new(2, 1_000);
+    let _all: Vec<Answers> = (1..=6).map(|number| small(&queue, Some("hot"), number, 1)).collect();
+    let sizes: Vec<usize> = (0..6).map(|_| whose(&queue).1.len()).collect();
+    assert_eq!(sizes, [1; 6], "no worker has many while another has none");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the token is for: signatures that verify, exactly the calls they need, each in its turn.
 
+use super::super::work::Asking;
 use super::super::work::Lane;
 use super::*;
 
@@ -219,7 +220,8 @@ async fn without_a_lease_the_token_signs_neither_statements_nor_proofs() {
         ours(token.pool.statement(lapsed.clone(), key, b"x\n").await.unwrap_err());
     }
     for lane in [Lane::Proofs, Lane::Requests] {
-        let asked = token.pool.sign(lane, [0; 16], lapsed.clone(), job(), |_, _| Ok(()));
+        let asking = Asking { request: [0; 16], wallet: None, lease: lapsed.clone() };
+        let asked = token.pool.sign(lane, asking, job(), |_, _| Ok(()));
         ours(asked.await.unwrap_err());
     }
     // Asked for when the log was another's already.

@@ -163,7 +163,7 @@ fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict>
             events.push(if ledger.spend_recorded(intent.request, &intent.digest) {
                 Event::SpendAgain { request: intent.request.0, policy: granted.policy_version }
             } else {
-                Event::Spend(request.spend(granted))
+                Event::Spend(request.spend(granted, &app.token.info().serial))
             });
             Step { events, grant: Some(authorization), out: Verdict::Allowed }
         }
@@ -379,7 +379,7 @@ fn denied(app: &App, request: &SigningRequest, denial: &Denial) -> Event {
         request: request.intent().request.0,
         policy: app.rules.version(),
         reasons: denial.reasons.iter().map(reason).collect(),
-        trace: denial.trace.lines(),
+        trace: request.trace(&app.token.info().serial, &denial.trace),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Entries in words, one line each. It never prints what could move a terminal's cursor.
 
 use audit::entry::{Entry, Event, KeyUse, Reason};
+use audit::keys_line::KeysLine;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -81,8 +82,22 @@ pub(super) fn object(seq: u64, entry: &Entry, of: Option<&Of>) -> Value {
     if let (Value::Object(fields), Some(of)) = (&mut object, of) {
         fields.insert("wallet".to_owned(), of.wallet.as_str().into());
         fields.insert("tier".to_owned(), of.tier().into());
+        if let Some(keys) = keys(&entry.event) {
+            fields.insert("keys".to_owned(), words(keys).into());
+        }
     }
     object
+}
+
+/// Which keys it says that were asked for.
+fn keys(event: &Event) -> Option<&str> {
+    let trace = match event {
+        Event::Spend(spend) => &spend.trace,
+        Event::Awaiting(awaiting) => &awaiting.spend.trace,
+        Event::Denied { trace, .. } => trace,
+        _ => return None,
+    };
+    KeysLine::of(trace).ok().flatten().and(trace.first()).map(String::as_str)
 }
 
 fn details(event: &Event) -> String {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use audit::attestation::{Leaf, verify_statement};
 use audit::entry::{Attested, Entry, Event, PaidOrder, Spend};
+use audit::keys_line::KeysLine;
 use audit::tree::Tree;
 use bitcoin::Txid;
 use policy::p256::Point;
@@ -52,6 +53,7 @@ pub struct Story {
 
 #[derive(Clone, Debug)]
 struct Imported {
+    tier: String,
     /// Its transactions carry signatures that the log alone cannot verify.
     taproot: bool,
     bundle: [u8; 32],
@@ -107,8 +109,8 @@ impl Story {
             | Event::PolicyProposed { .. }
             | Event::PolicyVetoed { .. }
             | Event::PolicyWithdrawn { .. } => self.policy(&entry.event),
-            Event::WalletImported { wallet, descriptor, bundle, external, change, .. } => {
-                self.import(wallet, descriptor, *bundle, [*external, *change])
+            Event::WalletImported { wallet, descriptor, tier, bundle, external, change } => {
+                self.import(wallet, descriptor, tier, *bundle, [*external, *change])
             }
             Event::RecordsReplaced { .. } => self.replace(&entry.event),
             Event::Proven { wallet, change, below } => self.prove(wallet, *change, *below),
@@ -119,7 +121,7 @@ impl Story {
                     Some(_) => Err("this request was admitted before".to_owned()),
                 }
             }
-            Event::Denied { request, .. } => self.request(request).map(drop),
+            Event::Denied { request, trace, .. } => self.denied(request, trace),
             Event::Spend(spend) => self.spend(spend),
             Event::SpendAgain { request, policy } => {
                 if self.policy != Some(*policy) {
@@ -224,12 +226,14 @@ impl Story {
         &mut self,
         wallet: &str,
         descriptor: &str,
+        tier: &str,
         bundle: [u8; 32],
         records: [u32; 2],
     ) -> Result<(), String> {
         self.people.done(Deed::Import(bundle), None, self.last_ms / 1000)?;
         let taproot = descriptor.starts_with("tr(");
-        let imported = Imported { taproot, bundle, records, proven: [0, 0], failed: [None, None] };
+        let (tier, proven, failed) = (tier.to_owned(), [0, 0], [None, None]);
+        let imported = Imported { tier, taproot, bundle, records, proven, failed };
         match self.wallets.insert(wallet.to_owned(), imported) {
             None => Ok(()),
             Some(_) => Err(format!("another wallet was imported over \"{wallet}\"")),
@@ -281,8 +285,8 @@ impl Story {
                     _ => Ok(()),
                 }
             }
-            Event::TokenWalletBound { wallet, keys, indexes, .. } => {
-                self.bind(wallet, keys, *indexes)
+            Event::TokenWalletBound { wallet, tier, keys, indexes, .. } => {
+                self.bind(wallet, tier, keys, *indexes)
             }
             event => self.of_people(seq, event),
         }
@@ -294,6 +298,7 @@ impl Story {
         match event {
             Event::Awaiting(awaiting) => {
                 coins::check_spend(&awaiting.spend)?;
+                self.stated(Some(&awaiting.spend.wallet), &awaiting.spend.trace)?;
                 if self.policy != Some(awaiting.spend.policy) {
                     return Err("a request waits under a policy that is not in force".to_owned());
                 }
@@ -352,7 +357,13 @@ impl Story {
     }
 
     /// Only keys that the log says were born in the token sign for a wallet without a bundle.
-    fn bind(&mut self, wallet: &str, keys: &[Vec<u8>], indexes: u32) -> Result<(), String> {
+    fn bind(
+        &mut self,
+        wallet: &str,
+        tier: &str,
+        keys: &[Vec<u8>],
+        indexes: u32,
+    ) -> Result<(), String> {
         if keys.is_empty() || !keys.iter().all(|key| self.born.contains(key)) {
             return Err(format!("\"{wallet}\" was bound to a key that was never made"));
         }
@@ -360,9 +371,9 @@ impl Story {
         if self.wallets.get(wallet).is_some_and(|before| before.bundle != bundle) {
             return Err(format!("\"{wallet}\" was imported, and then bound to other keys"));
         }
-        let (records, failed) = ([indexes; 2], [None, None]);
+        let (tier, records, failed) = (tier.to_owned(), [indexes; 2], [None, None]);
         // No token signs taproot (PKCS#11 has no Schnorr signature).
-        let bound = Imported { taproot: false, bundle, records, proven: records, failed };
+        let bound = Imported { tier, taproot: false, bundle, records, proven: records, failed };
         self.wallets.insert(wallet.to_owned(), bound);
         Ok(())
     }
@@ -393,8 +404,8 @@ impl Story {
         if imported.proven.iter().zip(proven).any(|(before, now)| now > *before) {
             return Err(format!("\"{wallet}\" is proven further than it was"));
         }
-        let (taproot, bundle) = (imported.taproot, *bundle);
-        *imported = Imported { taproot, bundle, records, proven, failed: [None, None] };
+        let (taproot, tier, bundle) = (imported.taproot, imported.tier.clone(), *bundle);
+        *imported = Imported { tier, taproot, bundle, records, proven, failed: [None, None] };
         Ok(())
     }
 
@@ -425,6 +436,7 @@ impl Story {
 
     fn spend(&mut self, spend: &Spend) -> Result<(), String> {
         let coins = coins::check_spend(spend)?;
+        self.stated(Some(&spend.wallet), &spend.trace)?;
         if self.policy != Some(spend.policy) {
             return Err(format!("policy {} decided, which is not in force", spend.policy));
         }
@@ -447,6 +459,26 @@ impl Story {
             request.spent = Some(Box::new(spend.clone()));
         }
         Ok(())
+    }
+
+    fn denied(&mut self, request: &[u8; 16], trace: &[String]) -> Result<(), String> {
+        self.stated(None, trace)?;
+        self.request(request).map(drop)
+    }
+
+    /// Where a trace says which keys it asks for, they are of the tier that was imported. Older entries do not say it.
+    fn stated(&self, wallet: Option<&str>, trace: &[String]) -> Result<(), String> {
+        let Some(said) = KeysLine::of(trace)? else { return Ok(()) };
+        if wallet.is_some_and(|wallet| wallet != said.wallet) {
+            return Err(format!("it says that it asks for keys of \"{}\"", said.wallet));
+        }
+        match self.wallets.get(said.wallet).map(|wallet| wallet.tier.as_str()) {
+            Some(tier) if tier != said.tier => {
+                let (wallet, stated) = (said.wallet, said.tier);
+                Err(format!("it says that \"{wallet}\" is {stated}, which was imported as {tier}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// An order may be paid again only by a transaction that cannot confirm beside any earlier one.

@@ -72,9 +72,52 @@ fn attested_of(event: &mut Event) -> &mut audit::entry::Attested {
     }
 }
 
+/// A trace that says which keys were asked for.
+fn keys(wallet: &str, tier: &str) -> Vec<String> {
+    vec![format!("keys: {wallet} is {tier}; 2 inputs by [73c5da0a/84h/1h/0h] at 0/1-2; token 41fc")]
+}
+
 type Lie = (&'static str, fn(&mut Vec<Event>), u64, &'static str);
 
 const LIES: &[Lie] = &[
+    (
+        "spend of another tier",
+        |s| spend_of(&mut s[7]).trace = keys("deposits", "sealed-hd"),
+        7,
+        "\"deposits\" is sealed-hd, which was imported as token-hd",
+    ),
+    (
+        "spend by another wallet's keys",
+        |s| spend_of(&mut s[7]).trace = keys("hot", "token-hd"),
+        7,
+        "\"hot\"",
+    ),
+    (
+        "spend whose keys cannot be read",
+        |s| spend_of(&mut s[7]).trace = vec!["keys: deposits".to_owned()],
+        7,
+        "cannot be read",
+    ),
+    (
+        "denial of another tier",
+        |s| match &mut s[15] {
+            Event::Denied { trace, .. } => *trace = keys("deposits", "token"),
+            _ => unreachable!(),
+        },
+        15,
+        "\"deposits\" is token, which",
+    ),
+    (
+        "another tier than was bound",
+        |s| {
+            s.insert(7, bound("vault"));
+            s.insert(7, token_key());
+            let spend = spend_of(&mut s[9]);
+            (spend.wallet, spend.trace) = ("vault".to_owned(), keys("vault", "token-hd"));
+        },
+        9,
+        "which was imported as token",
+    ),
     ("no beginning", |s| drop(s.remove(0)), 0, "begin"),
     ("two beginnings", |s| s.push(opened()), 17, "entry 0"),
     (
@@ -296,6 +339,10 @@ fn the_true_story_holds() {
     assert_eq!((report.size, report.checkpoints), (17, 1));
     assert_eq!(report.signatures, 4);
     assert_eq!(report.kinds["spend"], 3);
+    // It may say of which tier its keys are, and then says it of all the same.
+    let mut told = story();
+    spend_of(&mut told[7]).trace = keys("deposits", "token-hd");
+    audit(&told).unwrap();
     // An order paid again by a transaction that conflicts with the first is true too.
     let mut again = story();
     again.insert(15, Event::Spend(spend(3, &[4, 6], &["invoice-1"])));

@@ -1,6 +1,6 @@
 //! The tier of every entry's wallet, as `officer log show` tells it from the entries before, in words and for programs.
 
-use audit::entry::{Entry, Event, Reason};
+use audit::entry::{Entry, Event, Reason, Spend};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -11,6 +11,10 @@ use crate::common::{Descriptors, Knobs, descriptor, policy_text};
 use crate::support::{
     admitted, attested, checkpoint, encoded, key_hex, officer, opened, signed, spend, unsigned,
 };
+
+/// As a signer writes it before a trace.
+const KEYS: &str =
+    "keys: deposits is sealed-hd; 2 inputs by [73c5da0a/84h/1h/0h] at 0/1-2; token 41fc";
 
 fn activated(version: u64) -> Event {
     let [deposits, hot, cold] = [0, 1, 2].map(descriptor);
@@ -72,7 +76,7 @@ fn story() -> Vec<(Event, Option<(&'static str, &'static str)>)> {
         (Event::Proven { wallet: name(), change: false, below: 3 }, known),
         (Event::Attested(attested(&[0, 1, 2])), known),
         (admitted(5, "sweep"), known),
-        (Event::Spend(spend(5, &[1, 2], &[])), known),
+        (Event::Spend(Spend { trace: vec![KEYS.to_owned()], ..spend(5, &[1, 2], &[]) }), known),
         (Event::Failed { request: [5; 16], reason }, known),
         (Event::Spend(spend(5, &[1, 2], &[])), known),
         (Event::Signed { request: [5; 16], transaction }, known),
@@ -124,6 +128,8 @@ fn every_entry_about_a_wallet_is_shown_with_its_tier() {
     assert_eq!(objects.len(), story.len() + 1);
     for (number, (object, (_, of))) in objects.iter().zip(&story).enumerate() {
         assert_eq!(object["entry"], number);
+        let keys = object.get("keys").and_then(Value::as_str);
+        assert_eq!(keys, (number == 15).then_some(KEYS), "{object}");
         let found = object.get("wallet").map(|wallet| (wallet.as_str(), object["tier"].as_str()));
         assert_eq!(found, of.map(|(wallet, tier)| (Some(wallet), Some(tier))), "{object}");
     }

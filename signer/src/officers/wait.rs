@@ -68,8 +68,9 @@ pub fn begin(
         code: requirement.code().to_owned(),
         text: requirement.to_string(),
     };
+    let trace = request.trace(&app.token.info().serial, &waiting.trace);
     Ok(Event::Awaiting(Awaiting {
-        spend: request.reservation(app.rules.version(), &waiting.trace),
+        spend: request.reservation(app.rules.version(), trace),
         intent: intent.ok_or_else(too_large)?,
         psbt: shown.psbt,
         parents: shown.parents,

@@ -3,7 +3,7 @@
 //! decides, and keeps no parent longer than it takes to read one output.
 //!
 //! Reading order: [`Draft`] (header, then parents, then the proof), `transaction` (what may be signed at all),
-//! `parents` (amounts), [`psbt`] (versions 0 and 2), `own` (inputs and outputs), `claims` (what is said of inputs), `orders`, `kinds` (what each kind of script asks for), [`signing`].
+//! `parents` (amounts), [`psbt`] (versions 0 and 2), `own` (inputs and outputs), `claims` (what is said of inputs), `orders`, `kinds` (what each kind of script asks for), [`signing`], `keys_line` (what the log says of keys).
 
 mod transaction;
 mod parents;
@@ -14,6 +14,7 @@ mod orders;
 mod kinds;
 mod shared;
 mod exhibit;
+mod keys_line;
 pub mod considered;
 pub mod signing;
 

@@ -92,15 +92,15 @@ impl SigningRequest {
         }
     }
 
-    /// The spend as the log reserves it.
+    /// The spend as the log reserves it; `token` is the serial number of the one that its keys were found in.
     #[must_use]
-    pub fn spend(&self, granted: &Granted) -> entry::Spend {
-        self.reservation(granted.policy_version, &granted.trace)
+    pub fn spend(&self, granted: &Granted, token: &str) -> entry::Spend {
+        self.reservation(granted.policy_version, self.trace(token, &granted.trace))
     }
 
     /// The same for a request that was not allowed yet.
     #[must_use]
-    pub fn reservation(&self, policy_version: u64, trace: &policy::Trace) -> entry::Spend {
+    pub fn reservation(&self, policy_version: u64, trace: Vec<String>) -> entry::Spend {
         let intent = &self.intent;
         let external = intent.transfers.iter().filter(|transfer| is_external(&transfer.to));
         let change = intent.transfers.iter().filter_map(|transfer| match transfer.to {
@@ -125,7 +125,7 @@ impl SigningRequest {
             change_index: change.max(),
             cold_index: cold.max_by_key(|(_, index)| *index),
             transaction: bitcoin::consensus::serialize(&self.transaction),
-            trace: trace.lines(),
+            trace,
         }
     }
 }

@@ -65,7 +65,7 @@ fn a_watcher_in_other_hands_moves_nothing_to_anybody_else() {
             continue;
         };
         let again = ledger.spend_recorded(intent.request, &intent.digest);
-        let spend = request.spend(authorization.granted());
+        let spend = request.spend(authorization.granted(), "1");
         let transaction: Transaction = bitcoin::consensus::deserialize(&spend.transaction).unwrap();
         let (stolen, orders) = attacker.stolen(&spend.lane, &transaction);
         assert_eq!(stolen, 0, "attempt {round}: {transaction:?}");

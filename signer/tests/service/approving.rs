@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use audit::entry::{Entry, Event};
+use audit::entry::{Awaiting, Entry, Event};
 use ed25519_dalek::{Signer as _, SigningKey};
 use policy::evidence::FreezeScope;
 use policy::intent::RequestId;
@@ -272,7 +272,12 @@ async fn two_of_three_from_two_sites_and_never_who_ordered() {
     desk.waits(&payout, &["approvals"]).await;
     desk.waits(&payout, &["approvals"]).await;
     let entries = desk.house.entries(size).await;
-    let waits = entries.iter().filter(|e| matches!(e.event, Event::Awaiting(_))).count();
+    let says_tier = |asked: &Awaiting| asked.spend.trace[0].starts_with("keys: hot is token-hd; ");
+    let is_wait = |entry: &&Entry| match &entry.event {
+        Event::Awaiting(asked) => says_tier(asked),
+        _ => false,
+    };
+    let waits = entries.iter().filter(is_wait).count();
     assert_eq!((entries.len(), waits), (2, 1), "asking again writes nothing: {entries:?}");
 
     let shown = desk.waiting().await;

@@ -191,7 +191,7 @@ async fn a_token_key_signs_its_part_of_a_multisig_and_is_found_again() {
     let answer = sweep(&house, "v3", &asked, &later).await.unwrap();
     completed(&answer, &master);
 
-    let mut kinds = [0, 0];
+    let mut kinds = [0, 0, 0];
     for entry in house.entries(0).await {
         match entry.event {
             Event::TokenKeyMade { name, tier, public_key, attributes, .. } => {
@@ -205,10 +205,16 @@ async fn a_token_key_signs_its_part_of_a_multisig_and_is_found_again() {
                 assert_eq!((keys, cloning_proof), (vec![ours.serialize().to_vec()], None));
                 kinds[1] += 1;
             }
+            Event::Spend(spend) if spend.wallet == "vault" => {
+                let by =
+                    format!("keys: vault is token; {} inputs by {ours} at 0/", spend.slots.len());
+                assert!(spend.trace[0].starts_with(&by), "{}", spend.trace[0]);
+                kinds[2] += 1;
+            }
             _ => {}
         }
     }
-    assert_eq!(kinds, [1, 1], "made once, and bound once");
+    assert_eq!(kinds, [1, 1, 3], "made once, and bound once; each spend says by which key");
 }
 
 /// Each input's signatures: of two own keys of three, in the order of the keys in the script.

@@ -153,7 +153,8 @@ async fn what_was_only_allowed_is_told_apart() {
         policy_version: 1,
         trace: Trace::default(),
     };
-    let events = vec![Event::Admitted(request.admitted()), Event::Spend(request.spend(&granted))];
+    let events =
+        vec![Event::Admitted(request.admitted()), Event::Spend(request.spend(&granted, "1"))];
     app.log.commit(|_| Step::write(events, ())).await.unwrap();
     let told = ask(&house, "watcher-1", signed(&wanted())).await.unwrap();
     assert_eq!((told.standing(), told.signed.len()), (Standing::Allowed, 0));

@@ -45,7 +45,8 @@ async fn a_reservation_without_an_answer_is_taken_up_again() {
         policy_version: 2,
         trace: Trace::default(),
     };
-    let events = vec![Event::Admitted(request.admitted()), Event::Spend(request.spend(&granted))];
+    let events =
+        vec![Event::Admitted(request.admitted()), Event::Spend(request.spend(&granted, "1"))];
     app.log.commit(|_| Step::write(events, ())).await.unwrap();
     drop((request, app));
     house.close().await;

@@ -46,6 +46,17 @@ pub(crate) fn deposits(house: &House, count: u32) -> Vec<Coin> {
     (0..count).map(|n| coin(wallet, false, n, 50_000, u64::from(n), 3)).collect()
 }
 
+/// What the log says of a sweep's keys before the trace.
+fn keys_asked(house: &House, places: &str, inputs: usize) -> String {
+    let plural = if inputs == 1 { "" } else { "s" };
+    let token = house.app().token.info().serial;
+    let account = house.descriptors.deposits.trim_start_matches("wpkh(");
+    let account = account.split(']').next().unwrap();
+    format!(
+        "keys: deposits is token-hd; {inputs} input{plural} by {account}] at {places}; token {token}"
+    )
+}
+
 #[tokio::test]
 async fn a_sweep_is_signed_and_every_step_is_written_down() {
     let house = House::new().await;
@@ -67,6 +78,8 @@ async fn a_sweep_is_signed_and_every_step_is_written_down() {
         matches!(&kinds[..], [Event::Admitted(_), Event::Spend(_), Event::Signed { .. }]),
         "{kinds:?}"
     );
+    let Event::Spend(spend) = &kinds[1] else { panic!("it is one") };
+    assert_eq!(spend.trace[0], keys_asked(&house, "0/0-19 1/2", 21));
     let after = house.app().token.counters().await.unwrap();
     assert_eq!(after.finds, counters.finds, "no search on a request's path");
     let jobs =
@@ -157,6 +170,9 @@ async fn four_rules_stop_a_greedy_sweep_at_once() {
     for rule in ["sweep-external", "cold-share", "index-window", "fee-rate", "fee-percent"] {
         assert!(reasons.contains(&rule.to_owned()), "{rule} is not among {reasons:?}");
     }
+    let denied = house.entries(house.log_size() - 1).await.pop().unwrap().event;
+    let Event::Denied { trace, .. } = denied else { panic!("{denied:?}") };
+    assert_eq!(trace[0], keys_asked(&house, "0/0-1", 2));
 }
 
 /// 1,400 coins from as many different parents of 500 outputs: 22 MB of proof for one transaction.

@@ -92,6 +92,8 @@ pub struct Report {
     pub unverified: u64,
     /// Statements of officers that were verified.
     pub statements: u64,
+    /// Deeds about keys without the officers whom the policy asks, in a log that may be from before they were asked.
+    pub unasked: u64,
     /// Entries of each kind.
     pub kinds: BTreeMap<&'static str, u64>,
 }
@@ -264,6 +266,7 @@ impl Auditor {
             signatures: self.signatures,
             unverified: self.story.unverified(),
             statements: self.story.statements(),
+            unasked: self.story.unasked(),
             kinds: self.kinds,
         })
     }
@@ -336,6 +339,7 @@ pub async fn verify(
     }
     let Report { origin, size, root, checkpoints, signatures, unverified, statements, .. } =
         &report;
+    let unasked = report.unasked;
     writeln!(out, "log         {origin}")?;
     if let Some(digest) = &report.officers {
         writeln!(
@@ -360,6 +364,12 @@ pub async fn verify(
         "checkpoints {checkpoints} stored, every one signed by the pinned key and over these entries"
     )?;
     writeln!(out, "root        {}", hex::encode(root))?;
+    if unasked > 0 {
+        writeln!(
+            out,
+            "warning     {unasked} times keys were made, brought in or used again without the officers whom the policy asks, and the log does not say that its program asked then: see that it was one from before"
+        )?;
+    }
     if beyond > 0 {
         writeln!(
             out,

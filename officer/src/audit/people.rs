@@ -44,6 +44,10 @@ pub(super) struct People {
     pin_changes: BTreeSet<String>,
     /// Whether any site was said to serve.
     active: bool,
+    /// Whether the log is by a program that asks officers for keys, as it does for imports.
+    asks_for_keys: bool,
+    /// Deeds about keys that nobody was asked for, in a log that does not say that its program asked.
+    unasked: u64,
     statements: u64,
     /// What an officer last said of the time, and whether the log's own stood still then.
     times: BTreeMap<KeyName, (TimeIs, bool)>,
@@ -80,9 +84,20 @@ impl People {
         self.statements
     }
 
-    pub(super) fn begin(&mut self, log: &str, network: &str) {
+    /// How many deeds about keys were let pass, since the log may be from before officers were asked for them.
+    pub(super) fn unasked(&self) -> u64 {
+        self.unasked
+    }
+
+    pub(super) fn begin(&mut self, log: &str, network: &str, under_officers: bool) {
         log.clone_into(&mut self.log);
         network.clone_into(&mut self.network);
+        self.asks_for_keys = under_officers;
+    }
+
+    /// The log shows that its program asks officers for deeds about keys.
+    pub(super) fn asks_for_keys(&mut self) {
+        self.asks_for_keys = true;
     }
 
     pub(super) fn activate(&mut self, text: &str, unix_s: u64) {
@@ -119,7 +134,9 @@ impl People {
         let first = matches!(deed, Deed::Activate(_)) && !self.active;
         let asks = |rules: &Rules| !rules.may_administer(&BTreeSet::new());
         let enough = said || !self.rules.as_ref().is_some_and(asks);
-        if !enough && !first {
+        if !enough && !first && is_about_keys(&deed) && !self.asks_for_keys {
+            self.unasked = self.unasked.saturating_add(1);
+        } else if !enough && !first {
             return Err(format!("`{deed}` was done without the officers whom the policy asks"));
         }
         self.active |= matches!(deed, Deed::Activate(_));
@@ -212,6 +229,7 @@ impl People {
                 self.refused.insert(about.request);
             }
             Says::Administer(task) => {
+                self.asks_for_keys |= is_about_keys(&task.deed);
                 self.tasks.entry(task).or_default().insert(officer, word);
             }
             Says::Revoke(approval) => {
@@ -399,6 +417,21 @@ impl People {
         self.rules.as_ref().ok_or_else(|| {
             "the policy in force cannot be read, and people are asked by it".to_owned()
         })
+    }
+}
+
+/// What programs did without asking that asked for everything else already. No other deed was ever done so.
+fn is_about_keys(deed: &Deed) -> bool {
+    match deed {
+        Deed::ActivateKeys(_)
+        | Deed::MakeTokenKey(_)
+        | Deed::ActivateTokenKey(_)
+        | Deed::OpenKek
+        | Deed::ImportKek(_)
+        | Deed::ForgetKek(_) => true,
+        Deed::Init | Deed::Import(_) | Deed::SetPin | Deed::Activate(_) | Deed::Revocations(_) => {
+            false
+        }
     }
 }
 

@@ -88,6 +88,12 @@ impl Story {
         self.unverified
     }
 
+    /// How many deeds about keys were done by nobody's word, in a log that may be from before officers were asked.
+    #[must_use]
+    pub fn unasked(&self) -> u64 {
+        self.people.unasked()
+    }
+
     /// How many statements of officers were verified.
     #[must_use]
     pub fn statements(&self) -> u64 {
@@ -181,7 +187,7 @@ impl Story {
 
     fn begin(&mut self, event: &Event) -> Result<(), String> {
         let begun = event.begun().ok_or("it does not begin a log")?;
-        self.people.begin(begun.origin, begun.network);
+        self.people.begin(begun.origin, begun.network, begun.officers.is_some());
         begun.network.clone_into(&mut self.network);
         self.attestation_key = *begun.attestation_key;
         self.governed.begin(begun.origin, begun.officers_digest());
@@ -467,8 +473,9 @@ impl Story {
     }
 
     /// Where a trace says which keys it asks for, they are of the tier that was imported. Older entries do not say it.
-    fn stated(&self, wallet: Option<&str>, trace: &[String]) -> Result<(), String> {
+    fn stated(&mut self, wallet: Option<&str>, trace: &[String]) -> Result<(), String> {
         let Some(said) = KeysLine::of(trace)? else { return Ok(()) };
+        self.people.asks_for_keys();
         if wallet.is_some_and(|wallet| wallet != said.wallet) {
             return Err(format!("it says that it asks for keys of \"{}\"", said.wallet));
         }

@@ -14,7 +14,7 @@ use statement::{Deed, Says, Statement, Task};
 use tempfile::TempDir;
 
 use crate::common::{Descriptors, Knobs, policy_text};
-use crate::support::{NETWORK, key_hex, officer, opened, public, token};
+use crate::support::{NETWORK, admitted, key_hex, officer, opened, public, token};
 
 const BEGUN: u64 = 1_767_225_600;
 const HOUR: u64 = 3_600;
@@ -268,7 +268,9 @@ fn both(nonce: u8, deed: Deed, hours: u64) -> [At0; 2] {
 fn keys_are_made_and_used_again_by_the_officers_that_the_policy_asks_and_stopped_by_anybody() {
     let asks = text(2, 50_000) + "administer = \"2 of board\"\n";
     let begun = [(0, opened()), (0, active(2, &asks, &["zoe"]))];
-    let after = |more: &[At0]| [begun.as_slice(), more].concat();
+    let other = said("cyd", 9, Deed::MakeTokenKey(KeyName::parse("co-0").unwrap()), 1);
+    let asked = (1, other.1);
+    let after = |more: &[At0]| [begun.as_slice(), &[asked.clone()], more].concat();
     let with = |deed, last: At0| after(&[both(1, deed, 1).as_slice(), &[last]].concat());
     let why = "without the officers";
     // What lets keys be used: by their names, each once; what stops them asks nobody.
@@ -285,9 +287,33 @@ fn keys_are_made_and_used_again_by_the_officers_that_the_policy_asks_and_stopped
         refused(&after(&[(1, event.clone())]), why);
         refused(&after(&[said("ada", 1, deed.clone(), 1), (1, event.clone())]), why);
         refused(&with(Deed::SetPin, (1, event.clone())), why);
-        let again = [both(1, deed, 1).as_slice(), &[(1, event.clone()), (1, event)]].concat();
+        let again =
+            [both(1, deed, 1).as_slice(), &[(1, event.clone()), (1, event.clone())]].concat();
         assert!(audit(&after(&again)).is_err());
+        // A log that does not say that its program asked may be from before: that is counted, and no fault.
+        let before = |more: &[At0]| [begun.as_slice(), &[(1, event.clone())], more].concat();
+        assert_eq!(audit(&before(&[])).unwrap().unasked, 1);
+        assert_eq!(audit(&before(&[asked.clone()])).unwrap().unasked, 1);
     }
+    // It says so by what officers signed, by the officers that it began under, and by decisions that say of which tier keys are.
+    let done = (1, kek("opening", None));
+    let trace = vec!["keys: hot is token-hd; 1 input by k at 0/0; token 41fc".to_owned()];
+    let request = (1, admitted(1, "withdraw"));
+    let denied = (1, Event::Denied { request: [1; 16], policy: 2, reasons: vec![], trace });
+    let decided = [begun.as_slice(), &[request, denied, done.clone()]].concat();
+    refused(&decided, why);
+    let under = [(0, self::begun(&asks)), (0, active(2, &asks, &["ada", "cyd"])), done.clone()];
+    refused(&under, why);
+    let mut silent = decided.clone();
+    let Event::Denied { trace, .. } = &mut silent[3].1 else { panic!("{silent:?}") };
+    trace.clear();
+    assert_eq!(audit(&silent).unwrap().unasked, 1);
+    // Whatever was asked for from the first is asked for in every log.
+    let site = |site| {
+        let (what, serial, site) = ("activate".to_owned(), "41fc".to_owned(), [site; 16]);
+        (1, Event::Administered { what, serial, site })
+    };
+    refused(&[begun.as_slice(), &[site(1), site(2)]].concat(), why);
     refused(&with(Deed::ImportKek([7; 32]), (1, kek("imported", Some([8; 32])))), why);
     for event in [
         key_state("hot", "suspended"),

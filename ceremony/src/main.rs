@@ -194,6 +194,9 @@ fn restored(shares: &Shares, place: &Place) -> anyhow::Result<Account> {
 fn plan(scheme: Keeping, place: &Place, range: &Range, output: &Output) -> anyhow::Result<Plan> {
     let (external, change) = counts(scheme, range)?;
     require_transcript(place.network, output.transcript.as_deref())?;
+    let Output { out, descriptor_out, kek_out, transcript, .. } = output;
+    let files = [descriptor_out, kek_out, transcript].into_iter().flatten();
+    files.chain([out]).try_for_each(|file| absent(Some(file)))?;
     let wrapping = compared(&output.wrapping_key, output.fingerprint.as_deref(), scheme)?;
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(Plan {
@@ -259,9 +262,9 @@ fn require_transcript(network: Network, transcript: Option<&Path>) -> Result<(),
     }
 }
 
-/// Stops before the work when the transcript's place is taken.
-fn absent(transcript: Option<&Path>) -> anyhow::Result<()> {
-    match transcript {
+/// Stops when a file's place is taken: before the work, and before anybody brings a share.
+fn absent(file: Option<&Path>) -> anyhow::Result<()> {
+    match file {
         Some(path) if path.exists() => bail!(ceremony::Error::Exists(path.to_path_buf())),
         _ => Ok(()),
     }
@@ -340,6 +343,7 @@ fn run_exit(arguments: &Exit) -> anyhow::Result<()> {
     let transcript = arguments.transcript.as_deref();
     require_transcript(arguments.place.network, transcript)?;
     absent(transcript)?;
+    absent(Some(&arguments.out))?;
     let expected = read_text(&arguments.descriptor)?;
     let account = restored(&arguments.shares, &arguments.place)?;
     exit(&account, &expected, &arguments.out, transcript)?;

@@ -331,3 +331,30 @@ fn nothing_stays_of_a_ceremony_that_failed() {
     }
     assert_eq!(fs::read_to_string(room.path("s2")).unwrap(), "precious");
 }
+
+/// Nobody is asked for a share, nor for a fingerprint, for what could not be written.
+#[test]
+fn a_taken_place_is_found_before_anybody_brings_a_share() {
+    let room = Room::new();
+    create_2of3(&room);
+    fs::write(room.path("taken"), "kept").unwrap();
+    let asked = room.refused(&format!("drill {PLACE} --descriptor w.descriptor"));
+    assert!(!asked.contains("exists already"), "without shares it says another thing: {asked}");
+    let restore = format!("restore {PLACE} --external 4 --change 2 --descriptor w.descriptor @0");
+    let extend = "extend --bundle w.bundle --external 5 @0".to_owned();
+    let reseal = "reseal --bundle w.bundle @1".to_owned();
+    for line in [&restore, &extend, &reseal] {
+        for output in [
+            "--out n --transcript taken",
+            "--out n --descriptor-out taken",
+            "--out n --kek-out taken",
+            "--out taken",
+        ] {
+            let said = room.refused(&format!("{line} {output}"));
+            assert!(said.contains("taken exists already"), "{line} {output}: {said}");
+        }
+    }
+    let exit = format!("exit {PLACE} --descriptor w.descriptor --out taken");
+    assert!(room.refused(&exit).contains("taken exists already"));
+    assert_eq!(room.words("taken"), "kept");
+}

@@ -18,7 +18,7 @@ use crate::officers::notices::Notices;
 use crate::refusal::{Reason, Refusal};
 use crate::request::considered::Room;
 use crate::token::{Token, TokenError};
-use crate::wallets::Wallets;
+use crate::wallets::{OwnKey, Wallet, Wallets};
 
 /// The running signer's parts.
 pub struct App {
@@ -133,6 +133,16 @@ impl App {
         });
         let stopped = stopped.or(lapsed);
         stopped.or_else(|| self.token.problem()).or_else(uncovered).or_else(unwitnessed)
+    }
+
+    /// Why this wallet is not served, although others are: the token failed the canary of its tier.
+    #[must_use]
+    pub fn barred(&self, wallet: &Wallet) -> Option<Refusal> {
+        let mut records = wallet.own().iter().filter_map(OwnKey::records);
+        let why = records.find_map(|records| self.token.bars(records.sealed().is_some()))?;
+        let (name, tier) = (wallet.name(), wallet.tier().as_str());
+        let text = format!("wallet \"{name}\" is not served, since its tier is {tier}: {why}");
+        Some(Refusal::new(Reason::TokenFault, text))
     }
 
     /// Why nothing new could be let out now: asking again and again must not fill the log with reservations.

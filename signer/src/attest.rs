@@ -75,7 +75,8 @@ fn granted(app: &App, caller: &ClientName, name: &str) -> Result<Arc<Wallet>, Re
         let text = format!("wallet \"{parsed}\" is cold: nobody here holds its keys");
         return Err(Refusal::new(Reason::WalletWithoutKeys, text));
     }
-    Ok(Arc::clone(wallet))
+    // Nobody is to pay in what could not be moved.
+    app.barred(wallet).map_or_else(|| Ok(Arc::clone(wallet)), Err)
 }
 
 fn derive(app: &App, wallet: &Wallet, claims: &[AddressClaim]) -> Result<Vec<Derived>, Refusal> {

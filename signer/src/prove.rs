@@ -36,7 +36,7 @@ pub async fn run(
     token: Arc<Token>,
     wallets: Arc<Wallets>,
 ) -> Result<(), LogError> {
-    let mut branches = unfinished(&log, &wallets);
+    let mut branches = unfinished(&log, &token, &wallets);
     let mut wait = BACK_OFF.0;
     while let Some(mut branch) = branches.pop_front() {
         match branch.step(&token, log.lease()).await {
@@ -84,7 +84,11 @@ struct Branch {
     committed: Option<Instant>,
 }
 
-fn unfinished(log: &Log<Ledger>, wallets: &Wallets) -> VecDeque<Branch> {
+fn unfinished(log: &Log<Ledger>, token: &Token, wallets: &Wallets) -> VecDeque<Branch> {
+    // What the token is not asked for stays as it is.
+    let asked = |wallet: &&Arc<Wallet>| {
+        records(wallet).is_none_or(|records| token.bars(records.sealed().is_some()).is_none())
+    };
     let start = |wallet: &Arc<Wallet>, change: bool| {
         let bundle = records(wallet)?.digest();
         log.read(|ledger| {
@@ -106,6 +110,7 @@ fn unfinished(log: &Log<Ledger>, wallets: &Wallets) -> VecDeque<Branch> {
     };
     wallets
         .iter()
+        .filter(asked)
         .flat_map(|wallet| [start(wallet, false), start(wallet, true)])
         .flatten()
         .collect()

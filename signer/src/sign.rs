@@ -90,7 +90,7 @@ pub async fn sign(
     jobs: SigningJobs,
 ) -> Result<Outcome, Refusal> {
     let _turn = app.gate.turn(Turn::Request(request.intent().request)).await;
-    if let Some(refusal) = app.away()
+    if let Some(refusal) = app.away().or_else(|| app.barred(request.wallet()))
         && !app.log.read(|ledger| answered(ledger, request))
     {
         return Err(refusal);

@@ -338,7 +338,12 @@ fn keys(
         ),
         Err(error) => checked.broken("keys", &error.to_string()),
     }
-    Held::found(config, own_dir, &keys, bound.is_ok())
+    let held = Held::found(config, own_dir, &keys, bound.is_ok());
+    let kwp = config.wrapping().map_or(true, |named| named.kwp_mechanism.is_some());
+    if let (Err(_), Some(rest)) = (&bound, held.rest(!kwp && keys.keks.is_empty())) {
+        checked.broken("keys", rest);
+    }
+    held
 }
 
 #[cfg(test)]

@@ -31,6 +31,20 @@ pub(super) enum Children {
 }
 
 impl Held {
+    /// What a signer serves although not every canary held; none where it does not start. `childless`: whether it may do
+    /// without children, as where no key-encryption keys come in.
+    pub(super) fn rest(&self, childless: bool) -> Option<&'static str> {
+        match (self.children, self.sealing) {
+            (Some(Children::Held), Some(false)) => Some(
+                "a signer serves wallets of the tiers token and token-hd, and refuses those of sealed-hd",
+            ),
+            (Some(Children::NotHeld), Some(true)) if childless => Some(
+                "a signer serves wallets of the tiers token and sealed-hd, and refuses those of token-hd",
+            ),
+            _ => None,
+        }
+    }
+
     /// After all was tried at once, which tells little where it failed: then each for itself.
     pub(super) fn found(
         config: &TokenConfig,
@@ -220,6 +234,18 @@ mod tests {
             let line = format!("{tier}: mechanisms are there; the canary was not tried now");
             assert!(says(&untried, &line), "{untried:?}");
         }
+    }
+
+    #[test]
+    fn what_is_left_is_said_where_one_canary_failed() {
+        let held = |children, sealing| Held { children: Some(children), sealing };
+        let unsealed = held(Children::Held, Some(false)).rest(false).unwrap();
+        assert!(unsealed.contains("token-hd, and refuses those of sealed-hd"));
+        let sealed = held(Children::NotHeld, Some(true));
+        assert!(sealed.rest(true).unwrap().contains("sealed-hd, and refuses those of token-hd"));
+        assert_eq!(sealed.rest(false), None);
+        assert_eq!(held(Children::NotHeld, Some(false)).rest(true), None);
+        assert_eq!(held(Children::Held, None).rest(true), None);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Line {
     operations: Operations,
     /// How much it may have had the token do since its last answer.
     unheard: u64,
+    /// Whether its last answer was a fault.
+    said_no: bool,
 }
 
 impl Line {
@@ -116,6 +118,7 @@ impl Line {
             attending,
             operations,
             unheard,
+            said_no: false,
         };
         let time = line.start_time;
         match line.ask(&Request::Hello { version: token_wire::VERSION }, time)? {
@@ -290,11 +293,20 @@ impl Line {
 
     /// Asks and waits for the answer. A fault is an error here.
     pub(crate) fn ask(&mut self, question: &Request, time: Duration) -> Result<Reply, TokenError> {
+        self.said_no = false;
         self.send(question, time)?;
         match self.receive(time)? {
-            Reply::Fault(fault) => Err(fault.into()),
+            Reply::Fault(fault) => {
+                self.said_no = true;
+                Err(fault.into())
+            }
             reply => Ok(reply),
         }
+    }
+
+    /// Whether the last question was answered, by a fault.
+    pub(super) fn said_no(&self) -> bool {
+        self.said_no
     }
 
     /// Sends without waiting for the answer.

@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::breaker::Breaker;
+use super::carried::{Carried, Opened};
 use super::config::TokenConfig;
-use super::{Distrust, Latch, Line, TokenError, TokenKeys};
+use super::{Distrust, Latch, Line, TokenError};
 
 /// One token.
 pub(super) struct Member {
@@ -63,7 +64,7 @@ impl Member {
     }
 
     /// Starts a worker, logs it in and lets it find the keys.
-    pub(super) fn open(&self, keys: &TokenKeys) -> Result<Line, TokenError> {
+    pub(super) fn open(&self, carried: &Carried) -> Result<Opened, TokenError> {
         let latch = Latch::in_dir(&self.state_dir);
         let mut line = {
             let _one_at_a_time = self.login.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,8 +73,18 @@ impl Member {
         if self.config.refuse_softhsm && self.name.is_some() && line.info().is_softhsm() {
             return Err(TokenError::Config("SoftHSM is not for the main network".into()));
         }
-        line.bind(keys)?;
-        Ok(line)
+        let bound = match carried.schemes {
+            None => line.bind(&carried.keys),
+            Some(schemes) => line.bind_by(&carried.keys, schemes),
+        };
+        match bound {
+            Ok(()) => Ok(Opened::Bound(Box::new(line))),
+            Err(why) if line.said_no() || matches!(why, TokenError::Keys(_)) => {
+                line.close();
+                Ok(Opened::Refused(why))
+            }
+            Err(why) => Err(why),
+        }
     }
 
     /// Whether it signed wrongly, now or before the last restart.

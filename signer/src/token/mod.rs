@@ -2,7 +2,7 @@
 //! loads vendor code, never holds a PIN, and never signs a transaction's digest without a permit.
 //!
 //! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `member` and `breaker`
-//! (one of several tokens with the same keys), `worker` (a thread for each process), `queue` and `work` (who gets what
+//! (one of several tokens with the same keys), `carried` (for which tiers), `worker` (a thread for each process), `queue` and `work` (who gets what
 //! next), `line`, `spawn` and `starter` (one process), `latch` (a refused PIN is
 //! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`, `schemes`, `operations` (what the
 //! token did, counted for the log).
@@ -13,6 +13,7 @@ mod jobs;
 mod keys;
 mod pool;
 mod member;
+mod carried;
 mod breaker;
 mod worker;
 mod queue;
@@ -160,6 +161,13 @@ impl Token {
     #[must_use]
     pub fn info(&self) -> TokenInfo {
         self.pool.info().clone()
+    }
+
+    /// Why this token is asked for no signature by sealed accounts, or by wrapped children, if so: their canary failed when
+    /// the signer started. Others are served.
+    #[must_use]
+    pub fn bars(&self, sealed: bool) -> Option<&str> {
+        self.pool.bars(sealed)
     }
 
     /// What people should know is wrong with the token now, if anything.

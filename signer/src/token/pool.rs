@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use token_wire::{Counters, StatementKey, TokenInfo};
 
+use super::carried::{self, Carried};
 use super::config::TokenConfig;
 use super::member::Member;
 use super::queue::Queue;
@@ -16,7 +17,7 @@ use super::work::{Asking, Lane};
 use super::worker::Worker;
 use crate::log::Lease;
 
-use super::{Job, KeyFile, Line, TokenError, TokenKeys};
+use super::{Job, KeyFile, KeySource, Line, TokenError, TokenKeys};
 
 /// How long a worker may take to say what costs it nothing.
 pub(super) const PING_TIME: Duration = Duration::from_secs(10);
@@ -31,6 +32,7 @@ pub(super) struct Pool {
 /// What the workers' threads share.
 pub(super) struct Shared {
     pub(super) keys: TokenKeys,
+    pub(super) carried: Carried,
     pub(super) queue: Queue,
     members: Vec<Arc<Member>>,
 }
@@ -41,12 +43,10 @@ impl Pool {
     pub(super) fn start(config: &TokenConfig, state_dir: &Path) -> Result<Self, TokenError> {
         let members = Member::all(config, state_dir)?.into_iter().map(Arc::new).collect::<Vec<_>>();
         let workers = members.iter().map(|member| member.config.workers()).sum();
-        let shared = Arc::new(Shared {
-            keys: KeyFile::in_dir(state_dir).require()?,
-            queue: Queue::new(workers, config.queue_jobs_max()),
-            members,
-        });
-        let mut first = shared.first_line()?;
+        let keys = KeyFile::in_dir(state_dir).require()?;
+        let (mut first, carried) = first_line(&members, &keys)?;
+        let queue = Queue::new(workers, config.queue_jobs_max());
+        let shared = Arc::new(Shared { keys, carried, queue, members });
         let info = first.1.as_ref().map(|line| line.info().clone()).ok_or_else(stopped)?;
         let mut pool = Self { info, shared, threads: Vec::new() };
         let (tried, tries) = mpsc::channel();
@@ -77,6 +77,14 @@ impl Pool {
         jobs: Vec<Job>,
         each: impl Fn(usize, Outcome) -> Result<T, TokenError>,
     ) -> Result<Vec<T>, TokenError> {
+        let bars = |job: &Job| match job.key {
+            KeySource::Sealed { .. } => self.bars(true),
+            KeySource::Wrapped(..) => self.bars(false),
+            KeySource::Born => None,
+        };
+        if let Some(why) = jobs.iter().find_map(bars) {
+            return Err(TokenError::Keys(why.to_owned()));
+        }
         let mut results: Vec<Option<T>> = jobs.iter().map(|_| None).collect();
         let mut answers = self.shared.queue.push_under(lane, asking, jobs)?;
         for _ in 0..results.len() {
@@ -127,10 +135,15 @@ impl Pool {
         self.warning()
     }
 
+    /// Why wallets of a tier are not served while others are.
+    pub(super) fn bars(&self, sealed: bool) -> Option<&str> {
+        self.shared.carried.bars(sealed)
+    }
+
     /// What is wrong with any of the tokens.
     pub(super) fn warning(&self) -> Option<String> {
-        let troubles: Vec<String> =
-            self.shared.members.iter().filter_map(|member| member.trouble()).collect();
+        let members = self.shared.members.iter().filter_map(|member| member.trouble());
+        let troubles: Vec<String> = members.chain(self.shared.carried.warnings()).collect();
         (!troubles.is_empty()).then(|| troubles.join("; "))
     }
 
@@ -170,26 +183,34 @@ impl Drop for Pool {
     }
 }
 
-impl Shared {
-    /// The first worker that can be started, token by token; or why the first token's cannot.
-    fn first_line(&self) -> Result<First, TokenError> {
-        let mut first = None;
-        for member in &self.members {
-            let opened = match member.wrong() {
-                None => member.open(&self.keys),
-                Some(wrong) => Err(wrong),
-            };
-            match opened {
-                Ok(line) => return Ok(First(Arc::clone(member), Some(line))),
-                Err(why) => {
-                    tracing::error!(token = member.name(), "{why}");
-                    first.get_or_insert(why);
+/// The first worker that can be started, token by token, and the tiers that its token carries; or why the first token's
+/// cannot. One that carries all is taken before one that does not.
+fn first_line(members: &[Arc<Member>], keys: &TokenKeys) -> Result<(First, Carried), TokenError> {
+    let (mut first, mut lesser) = (None, None);
+    for member in members {
+        let opened = match member.wrong() {
+            None => carried::first(member, keys),
+            Some(wrong) => Err(wrong),
+        };
+        match opened {
+            Ok((line, carried)) => {
+                let whole = carried.warnings().next().is_none();
+                let found = (First(Arc::clone(member), Some(line)), carried);
+                if whole {
+                    return Ok(found);
                 }
+                lesser.get_or_insert(found);
+            }
+            Err(why) => {
+                tracing::error!(token = member.name(), "{why}");
+                first.get_or_insert(why);
             }
         }
-        Err(first.unwrap_or_else(stopped))
     }
+    lesser.ok_or_else(|| first.unwrap_or_else(stopped))
+}
 
+impl Shared {
     /// Workers that can do work now.
     pub(super) fn live(&self) -> usize {
         self.members.iter().map(|member| member.live()).sum()

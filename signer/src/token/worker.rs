@@ -58,7 +58,8 @@ impl Worker {
         let mut failed = 0_u32;
         while !self.is_retired() {
             let (began, doubts) = (Instant::now(), self.member.doubts());
-            match ready.take().map_or_else(|| self.member.open(&self.shared.keys), Ok) {
+            let open = || self.member.open(&self.shared.carried)?.bound();
+            match ready.take().map_or_else(open, Ok) {
                 Ok(mut line) => {
                     failed = 0;
                     self.member.up();

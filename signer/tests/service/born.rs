@@ -30,8 +30,9 @@ use tonic::Status;
 use crate::common::{
     Coin, Knobs, Out, coin, header, own, policy_signatures, policy_text, psbt, stranger, to,
 };
+use crate::faulty::prepare_faulty;
 use crate::house::{House, said};
-use crate::sweeping::verify;
+use crate::sweeping::{deposits, verify};
 
 const EVERY: u32 = 1 << 31;
 
@@ -313,6 +314,46 @@ fn verify_scripts(transaction: &Transaction, coins: &[Coin]) {
         let met: Vec<_> = judge.iter(SECP256K1, transaction, position, &prevouts).collect();
         assert!(met.len() == 2 && met.iter().all(Result::is_ok), "input {position}: {met:?}");
     }
+}
+
+/// Children and sealed accounts are lost with it, and those who have neither do not notice.
+#[tokio::test]
+async fn a_token_that_unwraps_nothing_any_more_serves_the_wallets_of_its_own_keys() {
+    let mut house = House::closed(&Knobs::default(), signer::config::Limits::default()).await;
+    let ours = [generated(&house, "vault-1").await.0, generated(&house, "vault-2").await.0];
+    let descriptor = shared(&ours, &[other().1]);
+    pinned(&house, 2, &descriptor, None);
+    let rules = prepare_faulty(&mut house).join("rules");
+    std::fs::write(&rules, "C_UnwrapKey always CKR_MECHANISM_INVALID\n").unwrap();
+    house.open().await;
+    let coins = vault_coins(&descriptor);
+    let outs = [own(&house.descriptors.cold, false, 0, 120_000), own(&descriptor, true, 1, 28_000)];
+    let whole = sweep(&house, "v1", &with_origins(&descriptor, &coins, &outs), &coins).await;
+    assert!(whole.unwrap().psbt.is_empty(), "both keys of it are here");
+
+    let (size, theirs) = (house.log_size(), deposits(&house, 2));
+    let outs = [own(&house.descriptors.cold, false, 0, 98_000)];
+    let ask = header("d1", "sweep", "deposits", &crate::common::psbt(&theirs, &outs));
+    let claim = AddressClaim { index: 0, customer_reference: "c".into(), expires_unix: 0 };
+    let request = AttestRequest { wallet: "deposits".into(), claims: vec![claim] };
+    let attested = house.client("watcher-1").await.attest(request).await;
+    for refused in [house.sign(ask.clone(), &theirs).await.err(), attested.err()] {
+        let refused = refused.unwrap();
+        assert_eq!(said(&refused).1, ["token-fault"]);
+        for part in ["\"deposits\"", "token-hd", "C_UnwrapKey: MechanismInvalid"] {
+            assert!(refused.message().contains(part), "{refused:?}");
+        }
+    }
+    let written = house.entries(size).await;
+    assert!(
+        written.iter().all(|entry| matches!(entry.event, Event::Refused { .. })),
+        "{written:?}"
+    );
+    // Nothing of it outlives a start on which the token is well.
+    house.close().await;
+    std::fs::remove_file(&rules).unwrap();
+    house.open().await;
+    house.sign(ask, &theirs).await.unwrap();
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::token::{KeyFile, Latch, Line};
 
 impl TestToken {
     /// As `signer token-key generate` makes one.
-    fn bear(&self, name: &str) -> PublicKey {
+    pub(super) fn bear(&self, name: &str) -> PublicKey {
         let (file, latch) = (KeyFile::in_dir(&self.state()), Latch::in_dir(&self.state()));
         let mut keys = file.require().unwrap();
         let mut line = Line::open(&self.config, &latch, true).unwrap();
@@ -25,7 +25,11 @@ impl TestToken {
     }
 }
 
-async fn sign(token: &Token, keys: &[PublicKey], count: usize) -> Result<(), TokenError> {
+pub(super) async fn sign(
+    token: &Token,
+    keys: &[PublicKey],
+    count: usize,
+) -> Result<(), TokenError> {
     sign_these(token, keys, 0..count).await
 }
 

@@ -7,6 +7,7 @@ mod trouble;
 mod pin;
 mod faults;
 mod born;
+mod carried;
 mod standby;
 mod wycheproof;
 

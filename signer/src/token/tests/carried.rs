@@ -1,0 +1,76 @@
+//! A token that fails the canary of one tier carries the others, and is asked for nothing by the keys of that one.
+#![allow(clippy::arithmetic_side_effects, reason = "a test counts")]
+
+use super::*;
+use crate::token::SealedAccount;
+
+/// An account that no token could open.
+fn sealed(child: &TestChild) -> Job {
+    let blob = vec![0; token_wire::SEALED_BYTES_MAX];
+    let account = Arc::new(SealedAccount { header: [0; 32], blob });
+    let public_key = child.secret.public_key(SECP256K1);
+    let key = KeySource::Sealed { account, change: false, index: 0 };
+    Job { key, what: ToSign::Ecdsa(digest(1)), public_key }
+}
+
+#[tokio::test]
+async fn a_token_that_opens_no_sealed_account_signs_with_children_and_its_own_keys() {
+    let test = TestToken::bare_faulty();
+    let keys = test.init().await;
+    let (children, born) = (TestChild::many(&keys, 5), test.bear("one"));
+    test.fault("C_DecryptInit always CKR_MECHANISM_INVALID");
+    let token = test.start().await;
+    let why = token.bars(true).unwrap().to_owned();
+    assert!(why.contains("the sealed canary") && why.contains("C_DecryptInit"), "{why}");
+    assert_eq!((token.bars(false), token.problem()), (None, None));
+    let warning = token.warning().unwrap();
+    assert!(warning.contains("sealed-hd are not served") && warning.contains(&why), "{warning}");
+    sign_all(&token, &children).await.unwrap();
+    super::born::sign(&token, &[born], 3).await.unwrap();
+    // Asked all the same, it loses no worker over it.
+    let jobs = SigningJobs::new([9; 32], vec![sealed(&children[0])]);
+    let refused = token.sign(permit([9; 32]), jobs).await.unwrap_err();
+    assert!(
+        matches!(&refused, TokenError::Keys(why) if *why == token.bars(true).unwrap()),
+        "{refused}"
+    );
+    token.stop().await;
+    // Nobody remembers it: a start finds out anew.
+    test.no_fault();
+    let token = test.start().await;
+    assert_eq!((token.bars(true), token.warning()), (None, None));
+}
+
+#[tokio::test]
+async fn a_token_that_holds_no_children_signs_with_its_own_keys() {
+    let test = TestToken::bare_faulty();
+    let keys = test.init().await;
+    let (children, born) = (TestChild::many(&keys, 5), test.bear("one"));
+    // Of each worker's signatures the fourth, after its three other keys have proven themselves, is the canary child's.
+    test.fault("C_Sign #4 flip");
+    let mut config = test.config.clone();
+    config.workers = std::num::NonZeroU8::new(1);
+    let token = Token::start(config, &test.state()).await.unwrap();
+    test.no_fault();
+    assert!(
+        token.bars(false).unwrap().contains("wrapping key does not sign"),
+        "{:?}",
+        token.bars(false)
+    );
+    assert_eq!((token.bars(true), token.problem()), (None, None));
+    assert!(token.warning().unwrap().contains("token-hd are not served"));
+    super::born::sign(&token, &[born], 3).await.unwrap();
+    sign_all(&token, &children).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_error_that_passes_bars_nobody() {
+    let test = TestToken::bare_faulty();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 2);
+    test.fault("C_DecryptInit once CKR_MECHANISM_INVALID\nC_Sign once flip");
+    let token = test.start().await;
+    assert_eq!((token.bars(true), token.bars(false), token.warning()), (None, None, None));
+    assert!(!test.faults().is_empty());
+    sign_all(&token, &children).await.unwrap();
+}

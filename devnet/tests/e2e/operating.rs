@@ -252,6 +252,8 @@ fn cut_off(stack: &Stack) {
     let (code, said) = failing.run(&["doctor"]);
     assert!(code == 2 && said.contains("sealed-hd: no, see keys"), "{code}: {said}");
     assert!(said.contains("token-hd: yes; nothing got the canary out"), "{said}");
+    let rest = "serves wallets of the tiers token and token-hd, and refuses those of sealed-hd";
+    assert!(said.contains(rest), "{said}");
     let (set, finish) =
         (["set-pin", "--new-pin-file", given.to_str().unwrap()], ["set-pin", "--finish"]);
     let begin = |pin: &str, millis: u32| {
@@ -307,6 +309,9 @@ fn cut_off(stack: &Stack) {
     assert_eq!(failing.noted("calls", "C_Login"), logins);
     left(NEW_PIN, "the third");
     write_pin(&latch, &text);
+    another_token(&failing, &text);
+    assert_eq!(failing.noted("calls", "C_Login"), logins);
+    left(NEW_PIN, "the third");
     // A token that says nothing of the new PIN lets nobody delete it.
     for (rule, tried) in [
         ("C_GetTokenInfo always flags=count-low", 0),
@@ -356,6 +361,44 @@ fn cut_off(stack: &Stack) {
     let (code, said) = signer(stack, &["doctor"]);
     assert_eq!(code, 1, "{said}");
     ended_but_for_the_latch(stack, &text, &latch);
+}
+
+/// The change was begun on one token, and another one of the same name is in its place when it is to be finished: that is
+/// shown no PIN, whatever the person says, and however far the change came.
+fn another_token(failing: &Failing<'_>, under_way: &str) {
+    let (stack, other) = (failing.stack, failing.stack.dir().join("other-token"));
+    let latch = stack.dir().join("signer/state/pin-refused");
+    let make = || {
+        let programs = Programs::find().unwrap();
+        programs.run("softhsm-setup", &["--dir", other.to_str().unwrap()]).unwrap()
+    };
+    let settings = make();
+    let conf = |text: &str| {
+        let found = text.split("SOFTHSM2_CONF = \"").nth(1).unwrap();
+        found.split('"').next().unwrap().to_owned()
+    };
+    let text = fs::read_to_string(&failing.config).unwrap();
+    let config = stack.dir().join("other.toml");
+    fs::write(&config, text.replace(&conf(&text), &conf(&settings))).unwrap();
+    let begun_on = under_way.split("of token ").nth(1).unwrap().split(' ').next().unwrap();
+    let taken = format!(
+        "a new PIN of token {begun_on} was taken, and the PIN file may not have it yet: run `signer set-pin --finish`"
+    );
+    for held in [under_way, &taken] {
+        for more in [&[][..], &["--again"], &["--last-try"]] {
+            write_pin(&latch, held);
+            let swapped = Failing { config: config.clone(), folder: failing.folder.clone(), stack };
+            let (code, said) = swapped.run(&[&["set-pin", "--finish"], more].concat());
+            let which = format!("begun on token {begun_on}, and the token of this name is ");
+            assert!(code == 1 && said.contains(&which), "{held}: {code}: {said}");
+            assert!(said.contains("no PIN was tried and no file touched"), "{said}");
+            assert!(!said.contains(&format!("{which}{begun_on}")), "{said}");
+            assert_eq!(fs::read_to_string(&latch).unwrap(), *held);
+        }
+    }
+    write_pin(&latch, under_way);
+    // It still takes its own.
+    assert!(make().contains("found, its PIN works"));
 }
 
 /// A crash came after the files were as they should be, and before the latch was.

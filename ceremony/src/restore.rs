@@ -83,7 +83,7 @@ pub fn drill(account: &Account, descriptor: &str) -> Result<Drilled, Error> {
     let whole = account.script() == Script::WshCosigner && shares_in(expected, &header);
     if header.descriptor() != expected && !whole {
         let ours = header.descriptor().to_owned();
-        return Err(Error::OtherAccount { ours, expected: expected.to_owned() });
+        return Err(Error::OtherAccount { ours, expected: shown(expected) });
     }
     let addresses = [addresses(account, &header, false)?, addresses(account, &header, true)?];
     let mut transcript = Transcript::of("drill");
@@ -93,6 +93,17 @@ pub fn drill(account: &Account, descriptor: &str) -> Result<Drilled, Error> {
         .note("proven", &format!("the shares give it, and {TRIED} addresses of both branches"));
     let transcript = transcript.sign(account)?;
     Ok(Drilled { descriptor: expected.to_owned(), addresses, transcript })
+}
+
+/// What was to be a descriptor or a cosigner's key, if it is one. It may be a private one, or a share: the wrong file.
+fn shown(expected: &str) -> String {
+    let is_public = Descriptor::<DescriptorPublicKey>::from_str(expected).is_ok()
+        || DescriptorPublicKey::from_str(expected).is_ok();
+    match is_public {
+        true => expected.to_owned(),
+        false => "something that is no descriptor of public keys (see that it is the right file)"
+            .to_owned(),
+    }
 }
 
 /// Whether a cosigner's key is one of the keys of a whole wallet's descriptor, once.

@@ -258,7 +258,8 @@ fn show_wallet(wallet: &Wallet, network: Network, out: &mut impl Write) -> Resul
 
 /// What people can compare with the wallet they hold: the first address of its external branch.
 pub(crate) fn first_address(descriptor: &str, network: Network) -> Result<String> {
-    let parsed = Descriptor::<DescriptorPublicKey>::from_str(descriptor)?;
+    let parsed = Descriptor::<DescriptorPublicKey>::from_str(descriptor)
+        .map_err(|error| anyhow::anyhow!(asset::masked(&error.to_string())))?;
     let external = parsed.into_single_descriptors()?.into_iter().next().context("no branch")?;
     let definite = external.at_derivation_index(0)?;
     Ok(definite.address(bitcoin_network(network))?.to_string())
@@ -355,7 +356,7 @@ pub(crate) fn scripts(target: &Target, network: bitcoin::Network) -> Result<Vec<
             Ok(vec![address.script_pubkey().into_bytes()])
         }
         Target::Descriptor { descriptor, indexes } => {
-            let wrong = |error: miniscript::Error| error.to_string();
+            let wrong = |error: miniscript::Error| asset::masked(&error.to_string());
             let whole = Descriptor::<DescriptorPublicKey>::from_str(descriptor).map_err(wrong)?;
             let mut all = Vec::new();
             for branch in whole.into_single_descriptors().map_err(wrong)? {

@@ -152,6 +152,14 @@ pub enum ConfigError {
     },
 }
 
+/// Where a configuration is none, and why, without what stands there: it may be a password, or a PIN that somebody took to
+/// belong there.
+fn told(text: &str, error: &toml::de::Error) -> String {
+    let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    format!("line {line}: {}", asset::masked_setting(error.message()))
+}
+
 impl Config {
     /// Reads the file.
     ///
@@ -161,7 +169,7 @@ impl Config {
         let text = read(path)?;
         let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Text {
             path: path.to_owned(),
-            reason: error.to_string(),
+            reason: told(&text, &error),
         })?;
         if let Some(address) = config.metrics.filter(|address| !crate::metrics::is_local(*address))
         {

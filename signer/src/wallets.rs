@@ -195,7 +195,7 @@ impl Wallet {
         let wrong =
             |reason: String| WalletError::Descriptor { wallet: pinned.name.clone(), reason };
         let parsed = Descriptor::<DescriptorPublicKey>::from_str(&pinned.descriptor)
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|error| wrong(asset::masked(&error.to_string())))?;
         parsed.sanity_check().map_err(|error| wrong(error.to_string()))?;
         let kind = NetworkKind::from(network);
         // Elsewhere a key without branches would give every customer one address.

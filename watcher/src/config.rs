@@ -148,13 +148,15 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// It is not this configuration; the message has line and column.
-    #[error("{path} is not a watcher configuration: {source}")]
+    /// It is not this configuration.
+    #[error("{path} is not a watcher configuration: line {line}: {reason}")]
     Parse {
         /// Which.
         path: PathBuf,
-        /// Why.
-        source: Box<toml::de::Error>,
+        /// Where, from 1.
+        line: usize,
+        /// Why, without what stands there: it may be a password.
+        reason: String,
     },
     /// It says something that cannot be.
     #[error("{0}")]
@@ -172,9 +174,11 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
-            path: path.to_owned(),
-            source: Box::new(source),
+        let config: Self = toml::from_str(&text).map_err(|error| {
+            let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+            let line = before.matches('\n').count().saturating_add(1);
+            let reason = asset::masked_setting(error.message());
+            ConfigError::Parse { path: path.to_owned(), line, reason }
         })?;
         config.check()?;
         Ok(config)

@@ -119,11 +119,12 @@ impl Wallets {
 
 impl Wallet {
     fn parse(config: &WalletConfig, network: Network) -> Result<Self, String> {
-        let descriptor: Descriptor<DescriptorPublicKey> = config
-            .descriptor
-            .trim()
-            .parse()
-            .map_err(|e| format!("the descriptor cannot be read: {e}"))?;
+        let descriptor: Descriptor<DescriptorPublicKey> =
+            config.descriptor.trim().parse().map_err(|e: miniscript::Error| {
+                // It may be the one with the private keys.
+                let e = asset::masked(&e.to_string());
+                format!("the descriptor cannot be read: {e}")
+            })?;
         descriptor.sanity_check().map_err(|e| format!("the descriptor is not sane: {e}"))?;
         if config.purpose != Purpose::Cold && !is_planned(&descriptor) {
             let text = "this watcher spends from wpkh(...), sh(wpkh(...)), pkh(...) and tr(KEY) only; others can be cold";

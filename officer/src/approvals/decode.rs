@@ -203,6 +203,7 @@ struct Branches(Vec<Descriptor<DescriptorPublicKey>>);
 impl Branches {
     fn of(wallet: &Wallet) -> Result<Self> {
         let whole = Descriptor::<DescriptorPublicKey>::from_str(&wallet.descriptor);
+        let whole = whole.map_err(|error| anyhow::anyhow!(asset::masked(&error.to_string())));
         let whole = whole.with_context(|| format!("wallet \"{}\"", wallet.name))?;
         Ok(Self(whole.into_single_descriptors()?))
     }

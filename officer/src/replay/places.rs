@@ -26,7 +26,10 @@ struct Branch {
 impl Places {
     pub(super) fn new(rules: &Rules) -> Result<Self, String> {
         let wallets = rules.wallets().iter().map(|wallet| {
-            let wrong = |error: miniscript::Error| format!("wallet \"{}\": {error}", wallet.name);
+            let wrong = |error: miniscript::Error| {
+                let error = asset::masked(&error.to_string());
+                format!("wallet \"{}\": {error}", wallet.name)
+            };
             let whole = Descriptor::from_str(&wallet.descriptor).map_err(wrong)?;
             let branches = whole.into_single_descriptors().map_err(wrong)?;
             let branch = |descriptor| Branch { descriptor, scripts: HashMap::new(), below: 0 };

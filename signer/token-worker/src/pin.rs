@@ -208,4 +208,34 @@ mod tests {
         };
         assert!(read(&nothing).unwrap_err().text.contains("LoadCredential="));
     }
+
+    /// Whatever is in a PIN file, whole or spoilt: nothing that is said of it holds any part of it.
+    #[test]
+    fn nothing_that_is_said_of_a_pin_file_holds_any_of_it() {
+        let pin = b"4711-0815-2468";
+        let part =
+            |text: &str| pin.windows(4).any(|part| text.as_bytes().windows(4).any(|w| w == part));
+        let (mut refused, mut taken) = (0, 0);
+        for room in [0, 1, PIN_BYTES_MAX] {
+            for at in 0..=pin.len() {
+                for byte in [0, b'\n', b' ', b'9', 0x80, 0xff] {
+                    let mut spoilt = pin.to_vec();
+                    spoilt.insert(at, byte);
+                    spoilt.resize(spoilt.len() + room, byte);
+                    match take(&mut &spoilt[..], "user.pin") {
+                        Ok(read) => {
+                            taken += 1;
+                            assert!(!part(&format!("{read:?} {read:#?}")));
+                            assert!(part(std::str::from_utf8(read.bytes()).unwrap()));
+                        }
+                        Err(fault) => {
+                            refused += 1;
+                            assert!(!part(&format!("{fault} {fault:?} {fault:#?}")), "{fault}");
+                        }
+                    }
+                }
+            }
+        }
+        assert!(refused > 100 && taken > 50, "{refused} refused, {taken} taken");
+    }
 }

@@ -270,7 +270,7 @@ fn keys_are_made_and_used_again_by_the_officers_that_the_policy_asks_and_stopped
     let begun = [(0, opened()), (0, active(2, &asks, &["zoe"]))];
     let other = said("cyd", 9, Deed::MakeTokenKey(KeyName::parse("co-0").unwrap()), 1);
     let asked = (1, other.1);
-    let after = |more: &[At0]| [begun.as_slice(), &[asked.clone()], more].concat();
+    let after = |more: &[At0]| [begun.as_slice(), std::slice::from_ref(&asked), more].concat();
     let with = |deed, last: At0| after(&[both(1, deed, 1).as_slice(), &[last]].concat());
     let why = "without the officers";
     // What lets keys be used: by their names, each once; what stops them asks nobody.
@@ -293,7 +293,7 @@ fn keys_are_made_and_used_again_by_the_officers_that_the_policy_asks_and_stopped
         // A log that does not say that its program asked may be from before: that is counted, and no fault.
         let before = |more: &[At0]| [begun.as_slice(), &[(1, event.clone())], more].concat();
         assert_eq!(audit(&before(&[])).unwrap().unasked, 1);
-        assert_eq!(audit(&before(&[asked.clone()])).unwrap().unasked, 1);
+        assert_eq!(audit(&before(std::slice::from_ref(&asked))).unwrap().unasked, 1);
     }
     // It says so by what officers signed, by the officers that it began under, and by decisions that say of which tier keys are.
     let done = (1, kek("opening", None));

@@ -359,3 +359,13 @@ fn hours_open_and_close_to_the_minute() {
     assert_eq!(once.opens(NOW + 60), NOW + 7 * 24 * HOUR);
     assert!(!once.is_open(u64::MAX) && once.opens(u64::MAX) == u64::MAX);
 }
+
+#[test]
+fn a_label_is_of_a_few_visible_characters() {
+    for label in ["a", "the exchange", "~!", &"x".repeat(64)] {
+        assert!(policy::conditions::is_label(label), "{label}");
+    }
+    for label in ["", " ", " a", "a ", "a\tb", "a\nb", "café", "a\u{7f}", &"x".repeat(65)] {
+        assert!(!policy::conditions::is_label(label), "{label:?}");
+    }
+}

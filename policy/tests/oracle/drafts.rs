@@ -4,6 +4,7 @@ use policy::names::ListName;
 
 use crate::common::{Case, DAY, HOUR, Knobs, NOW, officer, people, public};
 use crate::dice::Dice;
+use crate::facts::seated;
 
 /// One policy and one request under it, with what the log says.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct Draft {
     pub knobs: Knobs,
     /// The officer who holds the shop's key.
     pub holder: Option<&'static str>,
+    /// An officer whose yes counts no more.
+    pub revoked: Option<&'static str>,
     pub lists: Vec<List>,
     pub limits: Vec<Limit>,
     pub requires: Vec<Require>,
@@ -123,6 +126,7 @@ impl Draft {
         let mut draft = Self {
             knobs,
             holder: dice.maybe(3).then(|| PEOPLE[dice.below(5)].0),
+            revoked: None,
             lists: (0..some(dice)).map(|number| list(number, dice)).collect(),
             limits: vec![],
             requires: vec![],
@@ -133,6 +137,11 @@ impl Draft {
         let lists = draft.lists.len();
         draft.requires = (0..some(dice)).map(|_| require(lists, dice)).collect();
         draft.denies = (0..usize::from(dice.maybe(4))).map(|_| deny(lists, dice)).collect();
+        draft.revoked = dice.maybe(3).then(|| PEOPLE[dice.below(5)].0);
+        if !draft.is_attainable() {
+            // Such a policy is not loaded.
+            draft.revoked = None;
+        }
         draft.knobs.extra = draft.text(dice);
         draft
     }
@@ -145,10 +154,29 @@ impl Draft {
         PEOPLE.iter().find(|(name, _, _)| *name == officer).map(|person| person.1)
     }
 
+    /// Whether enough people are left for every way of every quorum.
+    fn is_attainable(&self) -> bool {
+        let left = PEOPLE.iter().map(|person| person.0).filter(|name| Some(*name) != self.revoked);
+        let left: Vec<&str> = left.collect();
+        let quorums = self.requires.iter().filter_map(|require| require.approvals.as_ref());
+        quorums.chain([&self.escape]).all(|quorum| {
+            quorum.ways.iter().all(|way| {
+                let seats = way.iter().flat_map(|(count, groups)| vec![groups.as_slice(); *count]);
+                seated(&seats.collect::<Vec<_>>(), &left, &[], quorum.per_domain, self)
+            })
+        })
+    }
+
+    fn officers(&self) -> String {
+        let Some(revoked) = self.revoked else { return people() };
+        let name = format!("[[officer]]\nname = \"{revoked}\"\n");
+        people().replacen(&name, &format!("{name}revoked = true\n"), 1)
+    }
+
     /// The sections, in any order.
     fn text(&self, dice: &mut Dice) -> String {
         let mut sections = vec![
-            people(),
+            self.officers(),
             format!(
                 "[[book_key]]\nname = \"desk\"\ned25519 = \"{}\"\n",
                 hex::encode(public(&officer(41)))

@@ -211,6 +211,11 @@ pub fn granted(lane: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
+/// Whether the policy has such a wallet.
+pub fn is_known(wallet: &str) -> bool {
+    ["deposits", "hot", "cold", "vault"].contains(&wallet)
+}
+
 pub fn is_shops(order: &VerifiedOrder) -> bool {
     order.signer().as_str() == "shop"
 }
@@ -236,14 +241,15 @@ pub fn furthest(known: &IndexUse, window: u32) -> i64 {
     room(known.last_used).min(room(known.used_a_day_ago))
 }
 
-/// Officers of the policy whose approval has not ended, but for who holds a key that ordered.
+/// Officers of the policy whose approval has not ended, but for who holds a key that ordered and who is revoked.
 pub fn approved(world: &World) -> Vec<&str> {
     let (draft, intent) = (&world.draft, &world.case.intent);
     let ordered = intent.orders.iter().any(|order| order.signer().as_str() == "shop");
     let holder = draft.holder.filter(|_| ordered && draft.knobs.shop_seed == 7);
     let valid = world.case.facts.approvals.iter().filter(|a| a.expires_unix >= world.case.now);
     let by: BTreeSet<&str> = valid.map(|a| a.officer.as_str()).collect();
-    let counts = |o: &&str| Some(*o) != holder && draft.domain(o).is_some();
+    let barred = |o: &&str| [holder, draft.revoked].contains(&Some(*o));
+    let counts = |o: &&str| !barred(o) && draft.domain(o).is_some();
     by.into_iter().filter(counts).collect()
 }
 

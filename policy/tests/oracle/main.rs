@@ -1,5 +1,5 @@
 //! The decision against a naive oracle, on random policies, requests and histories. What was ever found is a vector in
-//! `tests/vectors.rs`.
+//! `tests/vectors`.
 #![allow(
     dead_code,
     unreachable_pub,

@@ -77,7 +77,7 @@ fn index(world: &World, transfer: &Transfer, said: &mut Said) {
         Destination::External { .. } => return,
     };
     let mut known = world.case.facts.indexes.clone();
-    known.retain(|i| i.wallet.as_str() == wallet && i.change == change);
+    known.retain(|i| i.wallet.as_str() == wallet && i.change == change && is_known(wallet));
     let [known] = known.as_slice() else { return said.push(("missing-evidence", true)) };
     let own = wallet == "deposits" || wallet == "hot";
     let unproven = known.proven_below.map_or(own, |below| index >= below);

@@ -18,7 +18,7 @@ use crate::dice::Dice;
 use crate::drafts::{Draft, ENDS, SUMS, World};
 
 const IDS: [&str; 4] = ["a", "b", "c", "d"];
-const OFFICERS: [&str; 6] = ["ada", "bob", "cyd", "dan", "eve", "mallory"];
+pub const OFFICERS: [&str; 6] = ["ada", "bob", "cyd", "dan", "eve", "mallory"];
 
 /// A policy with what is dear to make for every request: its rules, and signed orders.
 pub struct Setting {

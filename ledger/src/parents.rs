@@ -78,3 +78,51 @@ impl Parents {
         kept.then_some(Parent { slot, id, fee: given.fee, vsize: given.vsize, unordered })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 100 * 86_400;
+
+    fn add(parents: &mut Parents, id: u8, fee: u128, unix_s: u64) {
+        parents.add(Out { id: [id; 32], vsize: 200 }, Amount::from_units(fee), None, unix_s);
+    }
+
+    /// The fee of what has this output.
+    fn fee(parents: &Parents, id: u8, now_unix: u64) -> Option<u128> {
+        let mut slot = [id; 36];
+        slot[32..].copy_from_slice(&7_u32.to_le_bytes());
+        let parent = parents.of(SlotId(slot), now_unix)?;
+        assert_eq!((parent.slot, parent.id, parent.vsize), (SlotId(slot), [id; 32], 200));
+        Some(parent.fee.units())
+    }
+
+    #[test]
+    fn what_went_out_is_a_parent_for_thirty_days_to_the_second() {
+        let mut parents = Parents::default();
+        add(&mut parents, 1, 10, NOW);
+        assert_eq!(fee(&parents, 2, NOW), None);
+        assert_eq!(fee(&parents, 1, NOW), Some(10));
+        assert_eq!(fee(&parents, 1, NOW + KEPT_SECONDS), Some(10));
+        assert_eq!(fee(&parents, 1, NOW + KEPT_SECONDS + 1), None);
+        // Whether something else went out meanwhile changes neither.
+        add(&mut parents, 2, 20, NOW + KEPT_SECONDS);
+        assert_eq!(fee(&parents, 1, NOW + KEPT_SECONDS), Some(10));
+        add(&mut parents, 3, 30, NOW + KEPT_SECONDS + 1);
+        assert_eq!(fee(&parents, 1, NOW + KEPT_SECONDS), None, "forgotten");
+        assert_eq!((parents.given.len(), parents.by_time.len()), (2, 2));
+    }
+
+    #[test]
+    fn what_went_out_again_stays_from_then_on() {
+        let mut parents = Parents::default();
+        add(&mut parents, 1, 10, NOW);
+        add(&mut parents, 1, 10, NOW + 5);
+        add(&mut parents, 2, 20, NOW + KEPT_SECONDS + 1);
+        assert_eq!(fee(&parents, 1, NOW + KEPT_SECONDS + 5), Some(10));
+        assert_eq!(fee(&parents, 1, NOW + KEPT_SECONDS + 6), None);
+        add(&mut parents, 3, 30, NOW + KEPT_SECONDS + 6);
+        assert_eq!((parents.given.len(), parents.by_time.len()), (2, 2));
+    }
+}

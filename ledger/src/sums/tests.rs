@@ -1,4 +1,5 @@
 //! What is kept, against a look at every spend that shares no code with it.
+#![allow(clippy::arithmetic_side_effects, reason = "small numbers")]
 
 use asset::Network;
 use audit::entry;

@@ -3,12 +3,13 @@
 use std::sync::LazyLock;
 
 use asset::{Amount, AssetId, Network};
-use audit::entry::{Admitted, Entry, Event, PaidOrder, Spend, SpentSlot};
+use audit::entry::{Admitted, Awaiting, Entry, Event, PaidOrder, Reason, Spend, SpentSlot};
 use policy::evidence::{Measure, Question};
 use policy::intent::{Destination, Fee, Intent, RequestId, Slot, SlotId, Transfer};
 use policy::names::{ClientName, LaneName, WalletName};
 use policy::order::VerifiedOrder;
 use proptest::prelude::*;
+use statement::{Paper, PolicyRef};
 
 use crate::common::{Descriptors, FAR, Knobs, address, order, rules, shop, stranger};
 
@@ -34,8 +35,24 @@ pub(crate) struct Ask {
 pub(crate) struct Reserved {
     pub(crate) ask: Ask,
     pub(crate) after: u64,
+    pub(crate) became: Became,
+}
+
+/// What was said to a request, and what became of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Became {
+    Allowed,
     /// Answered then, if it was not before.
-    pub(crate) signed: bool,
+    Signed,
+    Waits,
+    /// It waited in vain.
+    Ended,
+}
+
+impl Became {
+    pub(crate) fn waits(self) -> bool {
+        matches!(self, Self::Waits | Self::Ended)
+    }
 }
 
 pub(crate) fn ask() -> impl Strategy<Value = Ask> {
@@ -62,11 +79,14 @@ pub(crate) fn ask() -> impl Strategy<Value = Ask> {
 pub(crate) fn history() -> impl Strategy<Value = Vec<Reserved>> {
     // Mostly within the windows; now and then about a day later.
     let after = prop_oneof![8 => 0..60_u64, 1 => 86_395..86_405_u64, 1 => 20_000..50_000_u64];
-    let step = (ask(), after, any::<bool>()).prop_map(|(ask, after, signed)| Reserved {
-        ask,
-        after,
-        signed,
-    });
+    let became = prop_oneof![
+        3 => Just(Became::Allowed),
+        3 => Just(Became::Signed),
+        2 => Just(Became::Waits),
+        1 => Just(Became::Ended),
+    ];
+    let step =
+        (ask(), after, became).prop_map(|(ask, after, became)| Reserved { ask, after, became });
     proptest::collection::vec(step, 0..12).prop_map(|mut steps| {
         for at in 0..steps.len() {
             steps[at].ask.request %= 9;
@@ -75,8 +95,21 @@ pub(crate) fn history() -> impl Strategy<Value = Vec<Reserved>> {
                 steps[at].ask = first.ask.clone();
             }
         }
+        for at in 0..steps.len() {
+            // Nobody is told to wait for what contradicts the log.
+            if !steps.iter().all(|other| is_consistent(&steps[at].ask, &other.ask)) {
+                steps[at].became = Became::Allowed;
+            }
+        }
         steps
     })
+}
+
+/// Whether they agree on what coins are worth and orders say.
+fn is_consistent(one: &Ask, other: &Ask) -> bool {
+    let differs = |(id, text): &(u8, bool)| other.orders.contains(&(*id, !text));
+    let coins = || one.coins.iter().filter(|coin| other.coins.contains(coin));
+    !one.orders.iter().any(differs) && coins().all(|coin| price(one, *coin) == price(other, *coin))
 }
 
 static ORDERS: LazyLock<Vec<[VerifiedOrder; 2]>> = LazyLock::new(|| {
@@ -156,6 +189,39 @@ impl Ask {
     }
 
     pub(crate) fn spend(&self) -> Event {
+        Event::Spend(self.spent())
+    }
+
+    /// The same, while it waits since then.
+    fn awaiting(&self, unix: u64) -> Event {
+        let paper = Paper {
+            network: Network::Regtest.chain_id().to_string(),
+            request: RequestId([self.request; 16]),
+            client: ClientName::parse("watcher-1").unwrap(),
+            lane: lane(self.lane),
+            wallet: name("deposits"),
+            tier: "token-hd".into(),
+            transaction: [0; 32],
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            fee: self.fee.into(),
+            orders: Vec::new(),
+            policy: PolicyRef { version: 1, digest: [4; 32] },
+            asked_unix: unix,
+            expires_unix: FAR,
+        };
+        Event::Awaiting(Awaiting {
+            spend: self.spent(),
+            intent: String::from_utf8(paper.encode()).unwrap(),
+            psbt: Vec::new(),
+            parents: Vec::new(),
+            orders: Vec::new(),
+            requirements: Vec::new(),
+            expires_unix: FAR,
+        })
+    }
+
+    fn spent(&self) -> Spend {
         let paid = |order: &(u8, bool)| {
             let order = verified(*order);
             PaidOrder {
@@ -169,7 +235,7 @@ impl Ask {
             slot: slot(*coin).0.to_vec(),
             amount: price(self, *coin).units(),
         };
-        Event::Spend(Spend {
+        Spend {
             request: [self.request; 16],
             policy: 1,
             lane: LANES[self.lane].into(),
@@ -183,7 +249,7 @@ impl Ask {
             cold_index: self.cold.map(|index| ("cold".into(), index)),
             transaction: Vec::new(),
             trace: Vec::new(),
-        })
+        }
     }
 }
 
@@ -205,16 +271,27 @@ pub(crate) fn entries(history: &[Reserved]) -> Vec<Entry> {
             admitted.push(step.ask.request);
             entries.push(Entry { unix_ms, event: step.ask.admitted() });
         }
-        let event = if reserved.contains(&step.ask.request) && step.signed {
-            Event::SpendAgain { request: [step.ask.request; 16], policy: 1 }
+        let request = [step.ask.request; 16];
+        if step.became.waits() {
+            let event = step.ask.awaiting(unix_ms / 1000);
+            entries.push(Entry { unix_ms, event });
+            if step.became == Became::Ended {
+                let reason = Reason { code: "over".into(), text: String::new() };
+                entries.push(Entry { unix_ms, event: Event::WaitEnded { request, reason } });
+            }
+            continue;
+        }
+        let is_signed = step.became == Became::Signed;
+        let event = if reserved.contains(&step.ask.request) && is_signed {
+            Event::SpendAgain { request, policy: 1 }
         } else {
             step.ask.spend()
         };
         reserved.push(step.ask.request);
         entries.push(Entry { unix_ms, event });
-        if step.signed && !signed.contains(&step.ask.request) {
+        if is_signed && !signed.contains(&step.ask.request) {
             signed.push(step.ask.request);
-            let (request, transaction) = ([step.ask.request; 16], vec![1]);
+            let transaction = vec![1];
             entries.push(Entry { unix_ms, event: Event::Signed { request, transaction } });
         }
     }

@@ -6,28 +6,39 @@ use asset::Amount;
 use policy::Evidence;
 use policy::evidence::{Answer, EarlierUse, IndexUse, Measure, OrderHistory, Question, Total};
 
-use crate::history::{Ask, Reserved, lane, name, price, slot, verified};
+use crate::history::{Ask, Became, Reserved, lane, name, price, slot, verified};
 
-/// One transaction of the list, with the time it counts from.
+/// One transaction of the list, with the time it counts from and its conflict set.
 #[derive(Clone)]
 struct Signed {
     ask: Ask,
     unix: u64,
     released: bool,
+    waits: bool,
+    set: usize,
 }
 
-/// The same request twice is one transaction, at its later time.
+/// The same request twice is one transaction, at its later time. What waits counts until that ends, or until it is allowed,
+/// which is as if it had come then.
 fn signed(history: &[Reserved]) -> Vec<Signed> {
     let mut list: Vec<Signed> = Vec::new();
-    let mut unix = 1_000_000;
+    let (mut unix, mut sets) = (1_000_000, 0);
     for step in history {
         unix += step.after;
-        match list.iter_mut().find(|earlier| earlier.ask.request == step.ask.request) {
-            Some(earlier) => {
+        let (request, waits) = (step.ask.request, step.became.waits());
+        let released = step.became == Became::Signed;
+        if let Some(earlier) = list.iter_mut().find(|e| e.ask.request == request && !e.waits) {
+            if !waits {
                 earlier.unix = unix;
-                earlier.released |= step.signed;
+                earlier.released |= released;
             }
-            None => list.push(Signed { ask: step.ask.clone(), unix, released: step.signed }),
+            continue;
+        }
+        list.retain(|earlier| earlier.ask.request != request);
+        let set = joins(&list, &step.ask).unwrap_or(sets);
+        sets += 1;
+        if step.became != Became::Ended {
+            list.push(Signed { ask: step.ask.clone(), unix, released, waits, set });
         }
     }
     list
@@ -37,17 +48,12 @@ fn conflict(a: &Ask, b: &Ask) -> bool {
     a.coins.iter().any(|coin| b.coins.contains(coin))
 }
 
-/// Each transaction joins the first set all of whose members it conflicts with.
-fn sets(list: &[Signed]) -> Vec<Vec<usize>> {
-    let mut sets: Vec<Vec<usize>> = Vec::new();
-    for (number, signed) in list.iter().enumerate() {
-        let fits = |set: &&mut Vec<usize>| set.iter().all(|m| conflict(&list[*m].ask, &signed.ask));
-        match sets.iter_mut().find(fits) {
-            Some(set) => set.push(number),
-            None => sets.push(vec![number]),
-        }
-    }
-    sets
+/// The first set all of whose members this conflicts with.
+fn joins(list: &[Signed], ask: &Ask) -> Option<usize> {
+    let mut sets: Vec<usize> = list.iter().map(|signed| signed.set).collect();
+    sets.sort_unstable();
+    let members = |set: usize| list.iter().filter(move |signed| signed.set == set);
+    sets.into_iter().find(|set| members(*set).all(|member| conflict(&member.ask, ask)))
 }
 
 pub(crate) fn evidence(
@@ -57,13 +63,9 @@ pub(crate) fn evidence(
     now: u64,
 ) -> Evidence {
     let list = signed(history);
-    let sets = sets(&list);
     let own = list.iter().position(|signed| signed.ask.request == ask.request);
-    let own_set = match own {
-        Some(own) => sets.iter().position(|set| set.contains(&own)),
-        None => sets.iter().position(|set| set.iter().all(|m| conflict(&list[*m].ask, ask))),
-    };
-    let answers = questions.iter().map(|q| answer(&list, &sets, own_set, q, now)).collect();
+    let own_set = own.map_or_else(|| joins(&list, ask), |own| Some(list[own].set));
+    let answers = questions.iter().map(|q| answer(&list, own_set, q, now)).collect();
     let repriced = ask.coins.iter().copied().filter(|coin| {
         let first = list.iter().find(|signed| signed.ask.coins.contains(coin));
         first.is_some_and(|first| price(&first.ask, *coin) != price(ask, *coin))
@@ -78,15 +80,9 @@ pub(crate) fn evidence(
         .time_held(None)
 }
 
-fn answer(
-    list: &[Signed],
-    sets: &[Vec<usize>],
-    own: Option<usize>,
-    question: &Question,
-    now: u64,
-) -> Answer {
-    let maximum = |set: &Vec<usize>| {
-        let members = set.iter().map(|m| &list[*m]);
+fn answer(list: &[Signed], own: Option<usize>, question: &Question, now: u64) -> Answer {
+    let maximum = |set: usize| {
+        let members = list.iter().filter(|signed| signed.set == set);
         let counted = members.filter(|m| {
             Total::Lane(lane(m.ask.lane)) == question.of && m.unix + question.window_seconds >= now
         });
@@ -98,12 +94,12 @@ fn answer(
         });
         u64::from(amounts.max().unwrap_or(0))
     };
-    let others: u64 =
-        sets.iter().enumerate().filter(|(n, _)| Some(*n) != own).map(|(_, set)| maximum(set)).sum();
+    let sets: BTreeSet<usize> = list.iter().map(|signed| signed.set).collect();
+    let others: u64 = sets.into_iter().filter(|set| Some(*set) != own).map(maximum).sum();
     Answer {
         question: question.clone(),
         others: Amount::from(others),
-        own_set: Amount::from(own.map_or(0, |own| maximum(&sets[own]))),
+        own_set: Amount::from(own.map_or(0, maximum)),
     }
 }
 
@@ -161,7 +157,10 @@ fn indexes(history: &[Reserved], ask: &Ask, now: u64) -> Vec<IndexUse> {
     let mut used = Vec::new();
     for step in history {
         unix += step.after;
-        used.push((unix, step.ask.clone()));
+        // What waits uses none yet.
+        if !step.became.waits() {
+            used.push((unix, step.ask.clone()));
+        }
     }
     let highest = |since: u64, index: fn(&Ask) -> Option<u32>| {
         used.iter().filter(|(unix, _)| *unix < since).filter_map(|(_, ask)| index(ask)).max()

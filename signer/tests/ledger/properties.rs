@@ -127,7 +127,7 @@ proptest! {
                 change: None, cold: None, repriced: false,
             },
             after: 0,
-            signed: false,
+            became: history::Became::Allowed,
         };
         let evidence =
             fold(&history).evidence(&stranger.ask.intent(), &[question], history::now(&history));

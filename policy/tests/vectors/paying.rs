@@ -139,9 +139,20 @@ pub const DENIED: &[Vector] = &[
         },
         &[R::OrderPaid],
     ),
+    (
+        "an expired order that nothing was signed for, whatever else is said of it",
+        || expired(|c| c.history("b").released = true),
+        &[R::OrderExpired],
+    ),
 ];
 
 pub const ALLOWED: &[Sound] = &[
+    ("an order that nothing was signed for, whatever else is said of it", || {
+        withdraw(|c| {
+            let history = c.history("a");
+            (history.conflicts_with_all, history.same_content) = (false, false);
+        })
+    }),
     ("a withdrawal", || withdraw(|_| {})),
     ("an order whose id another service used up", || {
         withdraw(|c| {

@@ -110,6 +110,7 @@ pub const DENIED: &[Vector] = &[
 ];
 
 pub const ALLOWED: &[Sound] = &[
+    ("rules about other lanes, wallets, clients and order keys", || under(ELSEWHERE, |_| {})),
     ("everybody is in the address book, and mature in this second", || {
         under(BOOK, |c| booked(c, "desk", NOW - DAY, NOW, Some(NOW)))
     }),

@@ -83,6 +83,28 @@ name = "huge"
 when = { wallets = ["hot"], clients = ["payout-desk"], above = "505000 sat" }
 "#;
 
+/// About whatever a payout is not.
+pub const ELSEWHERE: &str = r#"
+[[deny]]
+name = "other-lane"
+when = { lanes = ["sweep"], above = "1 sat" }
+[[deny]]
+name = "other-wallet"
+when = { wallets = ["deposits"], above = "1 sat" }
+[[deny]]
+name = "other-client"
+when = { clients = ["watcher-1"], above = "1 sat" }
+[[deny]]
+name = "other-key"
+when = { order_keys = ["other"], above = "1 sat" }
+[[limit]]
+name = "other-limit"
+lanes = ["sweep"]
+by = "global"
+window = "24h"
+sum = "1 sat"
+"#;
+
 pub const HOURS: &str = r#"
 [[require]]
 name = "office"

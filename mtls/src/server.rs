@@ -9,8 +9,9 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
-use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpListener;
@@ -48,6 +49,8 @@ pub(crate) struct Terms {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) judge: Arc<Judge>,
     pub(crate) authorities: Vec<CertificateDer<'static>>,
+    /// Those in force; `None` when none are used.
+    lists: Option<Vec<CertificateRevocationListDer<'static>>>,
     pub(crate) facts: Facts,
 }
 
@@ -177,6 +180,26 @@ impl Server {
                 tracing::error!(
                     "the TLS files changed and do not work; those before stay in force: {error}"
                 );
+                self.take_handed_in(&before)
+            }
+        }
+    }
+
+    /// Puts newer lists that were handed in beside what is in force: no file of somebody else's holds them up.
+    fn take_handed_in(&self, before: &Terms) -> bool {
+        let Some(path) = &self.handed_in else { return false };
+        match pushed::kept(path).and_then(|kept| before.with_newer(path, kept)) {
+            Ok(None) => false,
+            Ok(Some(terms)) => {
+                tracing::warn!(
+                    "revocation lists that were handed in came into force without the other files"
+                );
+                self.current.send_replace(Arc::new(terms));
+                self.look_at_peers();
+                true
+            }
+            Err(error) => {
+                tracing::error!("lists that were handed in do not work: {error}");
                 false
             }
         }
@@ -269,9 +292,42 @@ impl Terms {
         let key = files.private_key()?;
         let key = PrivateKeyDer::from_pem_slice(&key)
             .map_err(|error| content(&files.key, error.to_string()))?;
-        let config = settings(chain, key, &judge, provider)
-            .map_err(|error| content(&files.certificate, error.to_string()))?;
-        Ok(Self { config: Arc::new(config), judge, authorities, facts })
+        let unfit = |error: rustls::Error| content(&files.certificate, error.to_string());
+        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(unfit)?;
+        let certified = Arc::new(SingleCertAndKey::from(certified));
+        let config = settings(certified, &judge, provider).map_err(unfit)?;
+        Ok(Self { config: Arc::new(config), judge, authorities, lists, facts })
+    }
+
+    /// The same certificate, key and authorities, with what is newer among these lists; `None` when nothing is.
+    fn with_newer(
+        &self,
+        path: &Path,
+        handed_in: Vec<CertificateRevocationListDer<'static>>,
+    ) -> Result<Option<Self>, TlsError> {
+        let Some(in_force) = &self.lists else { return Ok(None) };
+        let lists = pushed::newest(in_force.clone(), handed_in, &self.authorities);
+        if lists == *in_force {
+            return Ok(None);
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let list_facts = list_facts(path, &lists, &self.authorities, &provider)?;
+        let is_new = |list: &&ListFacts| !self.facts.lists.iter().flatten().any(|old| old == *list);
+        if list_facts.iter().filter(is_new).any(|list| list.validity.until < unix_now()) {
+            return Err(content(path, "a list is expired"));
+        }
+        let mut roots = RootCertStore::empty();
+        for authority in &self.authorities {
+            roots.add(authority.clone()).map_err(|error| content(path, error.to_string()))?;
+        }
+        let judge = Judge::new(roots, Some(&lists), &provider);
+        let judge = Arc::new(judge.map_err(|error| content(path, error))?);
+        let certified = Arc::clone(&self.config.cert_resolver);
+        let config = settings(certified, &judge, provider)
+            .map_err(|error| content(path, error.to_string()))?;
+        let facts = Facts { lists: Some(list_facts), ..self.facts.clone() };
+        let authorities = self.authorities.clone();
+        Ok(Some(Self { config: Arc::new(config), judge, authorities, lists: Some(lists), facts }))
     }
 
     /// Whether these may take the place of those before: our certificate is not expired, every authority that had a
@@ -286,11 +342,12 @@ impl Terms {
             return Err(content(path, "there is no list in it"));
         }
         for list in lists {
-            if list.validity.until < now {
-                return Err(content(path, "a list is expired"));
-            }
             let of_same = |other: &&ListFacts| other.issuer == list.issuer;
             let older = before.facts.lists.iter().flatten().filter(of_same);
+            // One that ended while it was in force holds up nobody else's.
+            if list.validity.until < now && !older.clone().any(|other| other == list) {
+                return Err(content(path, "a list is expired"));
+            }
             if older.clone().any(|other| other.validity.from > list.validity.from) {
                 return Err(content(path, "a list is older than the one in force"));
             }
@@ -301,8 +358,7 @@ impl Terms {
 
 /// TLS 1.3 alone, HTTP/2 alone. No session is resumed: a certificate is looked at in every handshake.
 fn settings(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    certified: Arc<dyn ResolvesServerCert>,
     judge: &Arc<Judge>,
     provider: Arc<CryptoProvider>,
 ) -> Result<ServerConfig, rustls::Error> {
@@ -310,7 +366,7 @@ fn settings(
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_cert_resolver(certified);
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

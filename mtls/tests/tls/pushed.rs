@@ -74,6 +74,52 @@ async fn a_list_that_is_handed_in_counts_at_once_and_after_a_restart() {
     broken.call(&good, "").await.unwrap();
 }
 
+#[tokio::test]
+async fn no_file_of_the_operators_keeps_a_list_out_that_is_handed_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, other) = (authority("ours"), authority("other"));
+    let (files, handed_in) = server(&ours, dir.path());
+    put(&files.ca, &format!("{}{}", ours.pem, other.pem));
+    let crl = files.crl.as_ref().unwrap();
+    // The other authority's list ended long ago.
+    put(crl, &format!("{}{}", ours.numbered_list(1, &[], -10, 7), other.list(&[], -10, -1)));
+    let house = House::open_with(&files, Some(&handed_in), PLACES).await;
+    let clients: Vec<TlsFiles> =
+        (1..=5).map(|n| numbered(&ours, dir.path(), &format!("c{n}"), n)).collect();
+    for client in &clients {
+        house.call(client, "").await.unwrap();
+    }
+    let own = |house: &House| {
+        let lists = house.server.facts().lists.unwrap();
+        lists.into_iter().filter_map(|list| list.number).max().unwrap()
+    };
+    let mut revoked = Vec::new();
+    let mut next = async |house: &House, what: &str| {
+        let number = u64::try_from(revoked.len()).unwrap() + 2;
+        revoked.push(number);
+        let list = ours.numbered_list(number, &revoked, -1, 7);
+        assert!(take(&house.server, &list).unwrap(), "{what}");
+        assert_eq!(own(house), [u8::try_from(number).unwrap()], "{what}");
+        let turned = &clients[usize::try_from(number).unwrap() - 1];
+        assert!(house.call(turned, "").await.is_err(), "{what}");
+        house.call(&clients[0], "").await.unwrap();
+    };
+    next(&house, "another's list is expired").await;
+    put(crl, "nothing");
+    next(&house, "the file of lists is broken").await;
+    std::fs::remove_file(crl).unwrap();
+    next(&house, "there is no file of lists").await;
+    put(&files.certificate, "half");
+    next(&house, "the certificate is broken").await;
+    // Nothing is lost of it when the files are right again.
+    let again = numbered(&ours, dir.path(), "signer-again", 9);
+    put(crl, &ours.numbered_list(1, &[], -10, 7));
+    std::fs::copy(&again.certificate, &files.certificate).unwrap();
+    std::fs::copy(&again.key, &files.key).unwrap();
+    assert!(house.server.look());
+    assert_eq!(own(&house), [5]);
+}
+
 /// Whether it is refused for this.
 type Expected<'a> = &'a dyn Fn(&OfferError) -> bool;
 

@@ -1,6 +1,6 @@
 //! Connections as they come in. Strangers have few places of their own for a short while, and the oldest gives way where
-//! too many come from, so that nobody keeps others out by waiting; who has shown a certificate has a place among the
-//! connected, so many for each client. It never lets a stranger take one of those.
+//! too many come from, so that nobody keeps others out by waiting; from where clients came lately nobody gives way for strangers. Who
+//! has shown a certificate has a place among the connected, so many for each client. It never lets a stranger take one of those.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,8 +17,10 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::Stream;
+use tonic::transport::server::Connected as _;
 
 use crate::connection::{Connection, Quiet};
+use crate::known::Known;
 use crate::peers::{Peer, Peers};
 use crate::server::Terms;
 use crate::turned::{Counts, Turned};
@@ -28,6 +30,15 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// What came of a handshake with whoever is there.
 type Shaken = (IpAddr, Result<Connection, (Turned, String)>);
+
+/// A handshake that is under way.
+#[derive(Debug)]
+struct Stranger {
+    from: IpAddr,
+    /// A client with a good certificate came from there lately.
+    known: bool,
+    handshake: AbortHandle,
+}
 
 /// How many may be here at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,7 +83,8 @@ pub struct Incoming {
     places: Places,
     handshakes: JoinSet<Shaken>,
     /// Oldest first.
-    strangers: Vec<(IpAddr, AbortHandle)>,
+    strangers: Vec<Stranger>,
+    known: Known,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
@@ -84,8 +96,8 @@ impl Incoming {
         counts: Arc<Counts>,
         places: Places,
     ) -> Self {
-        let (handshakes, strangers) = (JoinSet::new(), Vec::new());
-        Self { listener, terms, peers, counts, places, handshakes, strangers, pause: None }
+        let (handshakes, strangers, known) = (JoinSet::new(), Vec::new(), Known::default());
+        Self { listener, terms, peers, counts, places, handshakes, strangers, known, pause: None }
     }
 
     /// Begins a handshake, and ends another if there is no place for it.
@@ -93,43 +105,25 @@ impl Incoming {
         // Only slower without.
         let _ = io.set_nodelay(true);
         let neighbourhood = neighbourhood(from);
-        if let Some(place) = self.gives_way(neighbourhood) {
-            let (_, oldest) = self.strangers.remove(place);
-            oldest.abort();
+        let known = self.known.is(neighbourhood);
+        if let Some(place) = gives_way(&self.strangers, &self.places, neighbourhood, known) {
+            self.strangers.remove(place).handshake.abort();
         }
         let terms = self.terms.clone();
         let (peers, places) = (Arc::clone(&self.peers), self.places);
         let handshake = self
             .handshakes
             .spawn(async move { (from, shake_hands(io, terms, &peers, places).await) });
-        self.strangers.push((neighbourhood, handshake));
-    }
-
-    /// Who must go for one more from there: the oldest from there, or from where most are.
-    fn gives_way(&self, from: IpAddr) -> Option<usize> {
-        let of = |from: IpAddr| self.strangers.iter().filter(|one| one.0 == from).count();
-        let oldest = |from: IpAddr| self.strangers.iter().position(|one| one.0 == from);
-        if of(from) >= self.places.strangers_of_each {
-            return oldest(from);
-        }
-        if self.strangers.len() < self.places.strangers {
-            return None;
-        }
-        let mut crowds: HashMap<IpAddr, usize> = HashMap::new();
-        for (from, _) in &self.strangers {
-            let crowd = crowds.entry(*from).or_default();
-            *crowd = crowd.saturating_add(1);
-        }
-        let most = crowds.values().max();
-        self.strangers.iter().position(|one| crowds.get(&one.0) == most)
+        self.strangers.push(Stranger { from: neighbourhood, known, handshake });
     }
 
     /// A handshake that ended, one way or the other.
     fn ended(&mut self, done: Result<Shaken, JoinError>) -> Option<Connection> {
-        self.strangers.retain(|one| !one.1.is_finished());
+        self.strangers.retain(|one| !one.handshake.is_finished());
         match done {
-            Ok((_, Ok(connection))) => {
+            Ok((from, Ok(connection))) => {
                 self.counts.take();
+                self.known.came(connection.connect_info().name(), neighbourhood(from));
                 Some(connection)
             }
             Ok((from, Err((reason, why)))) => {
@@ -235,6 +229,28 @@ fn why(error: io::Error) -> (Turned, String) {
     (reason, error.to_string())
 }
 
+/// Who must go for one more from there: the oldest from there, if those are too many; else the oldest from where most are. From where
+/// a client came lately nobody goes for strangers, but for others like it, who have three quarters of the places together.
+fn gives_way(strangers: &[Stranger], places: &Places, from: IpAddr, known: bool) -> Option<usize> {
+    let from_there = || strangers.iter().enumerate().filter(|one| one.1.from == from);
+    if from_there().count() >= places.strangers_of_each {
+        return from_there().next().map(|oldest| oldest.0);
+    }
+    let quarter = places.strangers.checked_div(4).unwrap_or_default();
+    let all_known = strangers.iter().filter(|one| one.known).count();
+    let only_known = known && all_known >= places.strangers.saturating_sub(quarter);
+    if !only_known && strangers.len() < places.strangers {
+        return None;
+    }
+    let mut crowds: HashMap<IpAddr, usize> = HashMap::new();
+    for one in strangers.iter().filter(|one| one.known == only_known) {
+        let crowd = crowds.entry(one.from).or_default();
+        *crowd = crowd.saturating_add(1);
+    }
+    let Some(most) = crowds.values().max() else { return Some(0) };
+    strangers.iter().position(|one| one.known == only_known && crowds.get(&one.from) == Some(most))
+}
+
 /// What counts as one place that strangers come from.
 fn neighbourhood(from: IpAddr) -> IpAddr {
     match from.to_canonical() {
@@ -249,6 +265,41 @@ fn neighbourhood(from: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Strangers by address, known from 100 on.
+    fn here(from: &[u8]) -> Vec<Stranger> {
+        let handshake = tokio::spawn(async {}).abort_handle();
+        let one = |last: &u8| Stranger {
+            from: IpAddr::from([10, 0, 0, *last]),
+            known: *last >= 100,
+            handshake: handshake.clone(),
+        };
+        from.iter().map(one).collect()
+    }
+
+    #[tokio::test]
+    async fn strangers_give_way_for_who_came_before_and_not_the_other_way_round() {
+        let places = Places { strangers: 8, strangers_of_each: 3, ..Places::new(1, 1) };
+        let gives_way = |here_now: &[u8], last: u8| {
+            let known = last >= 100;
+            gives_way(&here(here_now), &places, IpAddr::from([10, 0, 0, last]), known)
+        };
+        assert_eq!(gives_way(&[1, 2, 3, 4, 5, 6, 7], 8), None);
+        assert_eq!(gives_way(&[1, 2, 3, 4, 5, 6, 7, 8], 9), Some(0), "the oldest");
+        assert_eq!(gives_way(&[1, 2, 3, 2, 5, 6, 7, 8], 9), Some(1), "of the crowd");
+        assert_eq!(gives_way(&[1, 2, 3, 2, 2], 2), Some(1), "too many from there");
+        // Whoever comes, the known one stays: alone, first, and where more come from than from anywhere else.
+        assert_eq!(gives_way(&[100, 2, 3, 4, 5, 6, 7, 8], 9), Some(1));
+        assert_eq!(gives_way(&[100, 2, 3, 100, 5, 6, 7, 8], 9), Some(1));
+        assert_eq!(gives_way(&[1, 100, 3, 4, 5, 6, 7, 8], 101), Some(0));
+        assert_eq!(gives_way(&[1, 100, 100, 100, 5], 100), Some(1), "but for its own");
+        // The known have three quarters, and whoever is new the last one.
+        let crowd = [100, 101, 102, 103, 104, 105];
+        assert_eq!(gives_way(&crowd, 106), Some(0));
+        assert_eq!(gives_way(&crowd, 1), None);
+        assert_eq!(gives_way(&[100, 101, 102, 103, 104, 105, 1, 2], 3), Some(6));
+        assert_eq!(gives_way(&[100, 101, 102, 103, 104, 101, 1, 2], 106), Some(1));
+    }
 
     #[test]
     fn a_network_of_64_bits_is_one_place() {

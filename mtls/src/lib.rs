@@ -12,6 +12,7 @@ pub mod incoming;
 pub mod server;
 mod connection;
 mod judge;
+mod known;
 mod peers;
 pub mod pushed;
 mod turned;

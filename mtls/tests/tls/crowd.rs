@@ -50,8 +50,10 @@ async fn crowd(house: Arc<House>, many: u64) -> Vec<TcpStream> {
             house.until("strangers to be taken", |house| gone(house) >= taken).await;
         }
         let socket = TcpSocket::new_v4().unwrap();
-        let last = u8::try_from(2 + number % 200).unwrap();
-        socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0))).unwrap();
+        // From four times as many addresses as there are places.
+        let [third, last] =
+            [1 + number / 200 % 5, 1 + number % 200].map(|n| u8::try_from(n).unwrap());
+        socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, third, last), 0))).unwrap();
         all.push(socket.connect(to).await.unwrap());
     }
     all

@@ -13,8 +13,12 @@ use crate::pki::authority;
 
 /// A connection from an address of this machine.
 async fn from(last: u8, to: SocketAddr) -> std::io::Result<TcpStream> {
+    from_network(0, last, to).await
+}
+
+async fn from_network(third: u8, last: u8, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0))).unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, third, last), 0))).unwrap();
     socket.connect(to).await
 }
 
@@ -45,6 +49,31 @@ async fn strangers_who_say_nothing_keep_no_client_out() {
         ends(stranger).await;
     }
     house.call(&client, "").await.unwrap();
+}
+
+#[tokio::test]
+async fn strangers_from_more_places_than_there_are_push_no_client_out_that_came_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let ours = authority("ours");
+    // As many as a service has.
+    let places = Places { handshake: SOON, ..Places::new(64, 16) };
+    let house = House::open(&ours.files(dir.path(), "signer", true, &ours.pem), places).await;
+    let client = ours.files(dir.path(), "watcher-1", false, &ours.pem);
+    // Its next handshake is a slow one: it has not said a word when all the others come, each from an address of its own.
+    house.call(&client, "").await.unwrap();
+    let mut slow = from(1, house.address).await.unwrap();
+    let mut crowd = Vec::new();
+    for number in 0..600_u64 {
+        let [third, last] = [1 + number / 200, 1 + number % 200].map(|n| u8::try_from(n).unwrap());
+        crowd.push(from_network(third, last, house.address).await.unwrap());
+        let gone = number.saturating_sub(300);
+        house.until("one to give way", |h| h.turned(Turned::Crowded) >= gone).await;
+    }
+    let gone = 601 - u64::try_from(places.strangers).unwrap();
+    house.until("the others to give way", |h| h.turned(Turned::Crowded) == gone).await;
+    timeout(Duration::from_millis(50), slow.read(&mut [0; 1])).await.unwrap_err();
+    house.call(&client, "").await.unwrap();
+    drop((crowd, slow));
 }
 
 #[tokio::test]

@@ -156,6 +156,14 @@ pub(crate) fn kept(path: &Path) -> Result<Vec<CertificateRevocationListDer<'stat
     found.map_err(|error| content(path, error.to_string()))
 }
 
+/// The lists in this file of those that were handed in, each as bytes (DER).
+///
+/// # Errors
+/// [`TlsError`] when there is one and it cannot be read.
+pub fn handed_in(path: &Path) -> Result<Vec<Vec<u8>>, TlsError> {
+    Ok(kept(path)?.into_iter().map(|list| list.to_vec()).collect())
+}
+
 /// Of both: one that was handed in takes the place of its authority's in the file if it is newer, and is left away if it is not, or
 /// if its authority is none of ours any more.
 pub(crate) fn newest(

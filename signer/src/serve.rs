@@ -32,6 +32,7 @@ use crate::log::{Clock, LogError, Step, Witnesses, stand_by};
 use crate::log_service::LogService;
 use crate::metrics::{self, About, NotServing};
 use crate::officers::grpc::OfficersService;
+use crate::officers::unopened::Unopened;
 use crate::officers::{doubt, inbox, revocations};
 use crate::prove;
 use crate::refusal::{Reason, Refusal};
@@ -403,6 +404,14 @@ async fn listening<S: Signer>(
     let tls = mtls::Server::load_with(&config.tls, Some(&handed_in))?;
     let officers =
         app.as_ref().map(|app| OfficersService::server(Arc::clone(app), Arc::clone(&tls)));
+    let unopened = match &watched {
+        About::Serving(_) => None,
+        About::Nothing(down) => {
+            let (rules, clock) = (config.unsigned_rules()?, Clock::system());
+            let (refusal, tls) = (down.refusal.clone(), Arc::clone(&tls));
+            Some(Unopened::server(rules, &config.state_dir, clock, refusal, tls))
+        }
+    };
     if let Some(app) = &app {
         helpers.push(tokio::spawn(watch_health(reporter, Arc::clone(app))));
     }
@@ -421,6 +430,7 @@ async fn listening<S: Signer>(
         .add_service(service)
         .add_service(log)
         .add_optional_service(officers)
+        .add_optional_service(unopened)
         .add_optional_service(reflection(config.development)?);
     let (stop, stopped) = oneshot::channel::<()>();
     let incoming = tls.incoming(listener, PLACES);

@@ -38,6 +38,14 @@ pub fn read(folder: &Path) -> Result<Option<String>, LogError> {
     }
 }
 
+/// The origin of the log whose checkpoint is kept in `folder`. Nobody verified it here.
+///
+/// # Errors
+/// [`LogError::StateFolder`] when the file cannot be read.
+pub fn kept_origin(folder: &Path) -> Result<Option<String>, LogError> {
+    Ok(read(folder)?.and_then(|note| note.lines().next().map(str::to_owned)))
+}
+
 /// Replaces the note in `folder`: after a crash either the old one or the new one is there, whole.
 pub(super) async fn write(folder: PathBuf, note: String) -> Result<(), LogError> {
     let path = folder.join(FILE);

@@ -30,7 +30,7 @@ pub use checkpoints::CheckpointSigner;
 pub use clock::Clock;
 pub use commit::{Log, Settings, Status, Step, begin, begun};
 pub use error::{LogError, StoreError, Whose};
-pub use high_water::read as kept_checkpoint;
+pub use high_water::{kept_origin, read as kept_checkpoint};
 pub(crate) use lease::{Lease, Over};
 pub use permit::DurablePermit;
 pub use replay::{Opening, examine};

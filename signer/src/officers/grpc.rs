@@ -36,7 +36,7 @@ use crate::ledger::{Wait, Word};
 use crate::refusal::{Reason, Refusal};
 
 /// A statement with its signature is small; a revocation list may come with it.
-const MESSAGE_BYTES_MAX: usize = STATEMENT_BYTES_MAX + 256 + LIST_BYTES_MAX;
+pub(super) const MESSAGE_BYTES_MAX: usize = STATEMENT_BYTES_MAX + 256 + LIST_BYTES_MAX;
 /// One waiting request with its parents.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 /// Calls under way at once, and listeners beside them.

@@ -75,10 +75,19 @@ pub(crate) fn entry(signed: &Signed, key: &OfficerKey, way: &str) -> Event {
 
 /// Whose it is, whether they signed it, and whether it is for this signer, now.
 pub(super) fn verify(app: &App, signed: &Signed) -> Result<(Statement, OfficerKey), Refusal> {
+    verify_by(&app.rules, &app.log.opening().origin, signed)
+}
+
+/// The same by these rules, at the signer with this log.
+pub(super) fn verify_by(
+    rules: &policy::Rules,
+    log: &str,
+    signed: &Signed,
+) -> Result<(Statement, OfficerKey), Refusal> {
     let wrong = |text: String| Refusal::new(Reason::StatementFormat, text);
     let claimed = Statement::parse(&signed.statement).map_err(|error| wrong(error.to_string()))?;
-    let officer = app.rules.officer(&claimed.officer).ok_or_else(|| {
-        let (name, version) = (&claimed.officer, app.rules.version());
+    let officer = rules.officer(&claimed.officer).ok_or_else(|| {
+        let (name, version) = (&claimed.officer, rules.version());
         let text = format!("policy version {version} has no officer \"{name}\"");
         Refusal::new(Reason::StatementOfficer, text)
     })?;
@@ -87,14 +96,13 @@ pub(super) fn verify(app: &App, signed: &Signed) -> Result<(Statement, OfficerKe
         .verify(&key)
         .map_err(|error| Refusal::new(Reason::StatementSignature, error.to_string()))?;
     let elsewhere = |text: String| Refusal::new(Reason::StatementElsewhere, text);
-    let log = &app.log.opening().origin;
-    if said.log != *log {
+    if said.log != log {
         return Err(elsewhere(format!(
             "it is for the signer with log {}, and this is {log}",
             said.log
         )));
     }
-    let network = app.rules.network().chain_id().to_string();
+    let network = rules.network().chain_id().to_string();
     if said.network != network {
         return Err(elsewhere(format!(
             "it is for {}, and this signer is for {network}",
@@ -129,6 +137,16 @@ pub(super) fn countable(app: &App, ledger: &Ledger, said: &Statement) -> Result<
     let now = ledger.not_before_latest(app.clock.unix_seconds());
     // A start with a clock ahead leaves the log's time ahead for as long: nobody's no may end by that.
     let at = if said.says.is_yes() { now } else { app.clock.unix_seconds() };
+    in_time(said, at, now)?;
+    if ledger.people().is_used(officer, said.nonce) {
+        let text = "this statement was counted before, and counts once: sign another one";
+        return Err(Refusal::new(Reason::StatementUsed, text));
+    }
+    not_revoked(&app.rules, said)
+}
+
+/// Whether it has not ended, and ends in time.
+pub(super) fn in_time(said: &Statement, at: u64, now: u64) -> Result<(), Refusal> {
     if at > said.expires_unix {
         let text = format!("it ended at {}, and it is {at}", said.expires_unix);
         return Err(Refusal::new(Reason::StatementExpired, text));
@@ -137,11 +155,13 @@ pub(super) fn countable(app: &App, ledger: &Ledger, said: &Statement) -> Result<
         let text = "a statement is valid for at most 31 days: sign one that ends earlier";
         return Err(Refusal::new(Reason::StatementFormat, text));
     }
-    if ledger.people().is_used(officer, said.nonce) {
-        let text = "this statement was counted before, and counts once: sign another one";
-        return Err(Refusal::new(Reason::StatementUsed, text));
-    }
-    if said.says.is_yes() && app.rules.is_revoked(officer) {
+    Ok(())
+}
+
+/// Whether a yes is by somebody whose yes counts.
+pub(super) fn not_revoked(rules: &policy::Rules, said: &Statement) -> Result<(), Refusal> {
+    let officer = &said.officer;
+    if said.says.is_yes() && rules.is_revoked(officer) {
         let text = format!("\"{officer}\" is revoked: only their no counts");
         return Err(Refusal::new(Reason::StatementOfficer, text));
     }

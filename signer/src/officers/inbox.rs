@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use statement::Signed;
 use statement::said::SIGNED_BYTES_MAX;
+use statement::{Deed, Says, Signed, Statement, Task};
 
 use super::hear::hear;
-use super::wait;
+use super::{revocations, wait};
 use crate::app::{App, blocking};
 use crate::refusal::{Reason, Refusal};
 
@@ -33,7 +33,7 @@ pub fn folder(state_dir: &Path) -> PathBuf {
 pub async fn run(app: Arc<App>, state_dir: PathBuf) {
     let folder = folder(&state_dir);
     loop {
-        if let Err(refusal) = look(&app, &folder).await {
+        if let Err(refusal) = look(&app, &state_dir).await {
             tracing::error!("statements in {} could not be read: {refusal}", folder.display());
         }
         if let Err(error) = wait::end_expired(&app).await {
@@ -47,13 +47,16 @@ pub async fn run(app: Arc<App>, state_dir: PathBuf) {
 ///
 /// # Errors
 /// [`Refusal`] when the folder cannot be read, or a file not be taken out of it.
-pub async fn look(app: &App, folder: &Path) -> Result<(), Refusal> {
-    let place = folder.to_path_buf();
+pub async fn look(app: &App, state_dir: &Path) -> Result<(), Refusal> {
+    let place = folder(state_dir);
     let mut left = None;
     for file in blocking(move || files(&place)).await? {
         let read = file.clone();
         let signed = blocking(move || Ok(read_statement(&read))).await?;
         let heard = match signed {
+            Ok(signed) if is_for_a_list(&signed) => {
+                revocations::hear_late(app, state_dir, signed).await
+            }
             Ok(signed) => hear(app, signed, "file").await,
             Err(refusal) => Err(refusal),
         };
@@ -72,6 +75,12 @@ pub async fn look(app: &App, folder: &Path) -> Result<(), Refusal> {
         blocking(move || done(&file, why.as_ref())).await?;
     }
     left.map_or(Ok(()), Err)
+}
+
+/// Whether a revocation list may be in force by it.
+fn is_for_a_list(signed: &Signed) -> bool {
+    let said = Statement::parse(&signed.statement).map(|said| said.says);
+    matches!(said, Ok(Says::Administer(Task { deed: Deed::Revocations(_), .. })))
 }
 
 /// Whether it says nothing against the statement.
@@ -94,7 +103,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Refusal> {
     Ok(paths)
 }
 
-fn read_statement(file: &Path) -> Result<Signed, Refusal> {
+pub(super) fn read_statement(file: &Path) -> Result<Signed, Refusal> {
     let bad = |text: String| Refusal::new(Reason::StatementFormat, text);
     // Neither followed nor waited for: a link or a pipe is no statement.
     if !fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file()) {

@@ -2,7 +2,7 @@
 //! and written down, and counts as evidence when the policy is asked again. It never decides, and never signs.
 //!
 //! Reading order: [`paper`] (the canonical intent), [`wait`] (a request that waits), [`hear`] (a statement comes in),
-//! [`testify`] (what was said, as evidence), [`doubt`] (whether the clock is believed), [`inbox`] (statements as files), [`revocations`] (lists that come with statements), [`notices`], [`grpc`].
+//! [`testify`] (what was said, as evidence), [`doubt`] (whether the clock is believed), [`inbox`] (statements as files), [`revocations`] (lists that come with statements), [`unopened`] (also while no log is open), [`notices`], [`grpc`].
 
 pub mod paper;
 pub mod wait;
@@ -11,6 +11,7 @@ pub mod hear;
 pub mod testify;
 pub mod inbox;
 pub mod revocations;
+pub mod unopened;
 pub mod notices;
 pub mod grpc;
 

@@ -1,6 +1,6 @@
 //! A revocation list that officers hand in: signed by an authority of ours, newer than the one in force, and named by the
-//! statements of as many officers as the policy has for what is done at the machine, one at least. It is in the log and on
-//! the disk before it counts. It never takes a list away, and never looks at who brought it.
+//! statements of as many officers as the policy has for what is done at the machine, one at least. What they said is in the log
+//! and the list on the disk before it counts. It never takes a list away, and never looks at who brought it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use audit::entry::Event;
 use mtls::pushed::{Offer, OfferError};
+use policy::Rules;
 use policy::names::KeyName;
 use sha2::{Digest as _, Sha256};
 use statement::{Deed, NO_TOKEN, Says, Signed, Statement, Task};
@@ -29,6 +30,11 @@ pub fn file(state_dir: &Path) -> PathBuf {
 /// Takes one officer's word for a list in, with the list, and puts the list into force once enough have said so.
 /// One call at a time: the caller sees to that.
 ///
+/// The words are durable in the log first, then the list is on the disk and in force, then the log says so, which alone uses the
+/// words up, and last a checkpoint covers it all. Cut off anywhere, the list is in force after a restart, or what was said
+/// counts still: the same call again goes on from there. It waits for no checkpoint and no witness, who may be kept
+/// away by the list before.
+///
 /// # Errors
 /// [`Refusal`] saying why list or word do not count.
 pub async fn push(
@@ -40,42 +46,116 @@ pub async fn push(
 ) -> Result<Heard, Refusal> {
     let offer = tls.offered(list).map_err(refused)?;
     let (said, key) = verify(app, &signed)?;
-    let deed = Deed::Revocations(Sha256::digest(&offer.list).into());
-    let task = Task { deed, token: NO_TOKEN.to_owned() };
-    if said.says != Says::Administer(task.clone()) {
-        let text = format!("it does not say `{}`, which is this list", task.deed);
-        return Err(Refusal::new(Reason::StatementOther, text));
-    }
-    let step = |ledger: &Ledger| {
-        if let Err(refusal) = countable(app, ledger, &said) {
-            return Step::nothing(Err(refusal));
-        }
-        let mut events = vec![entry(&signed, &key, way)];
-        let enough = is_enough(app, ledger, &task, &said);
-        if enough {
-            events.push(in_force(&offer));
-        }
-        Step::write(events, Ok(enough))
-    };
-    let enough = app.log.commit(step).await?.1?;
+    let task = about(&said, Sha256::digest(&offer.list).into())?;
     let heard = |said: String| Heard { statement: digest(&signed), said };
-    if !enough {
-        let quorum = app.rules.administer().map(ToString::to_string).unwrap_or_default();
-        return Ok(heard(format!("written down; it takes effect once {quorum} said so")));
+    if !write_down(app, &said, entry(&signed, &key, way), &task).await? {
+        app.log.commit(|_| Step::nothing(())).await?;
+        return Ok(heard(lacking(&app.rules)));
     }
-    write_durably(&file_of(tls)?, offer.file.as_bytes())?;
+    put(tls, &offer).await?;
+    app.log.note(|_| vec![in_force(&task)]).await?;
+    let text = format!("{}: a new revocation list is in force", said.officer);
+    app.notices.tell("said", None, &[("revocations", &text)]);
+    tracing::warn!(officer = %said.officer, way, list = %task.deed, "a new revocation list is in force");
+    let mut text = IN_FORCE.to_owned();
+    if let Err(error) = app.log.commit(|_| Step::nothing(())).await {
+        text = format!(
+            "{text}; what you said is written down, and not under a checkpoint yet: {error}"
+        );
+    }
+    Ok(heard(text))
+}
+
+/// What an officer said for a list that came into force while no log was open: it is written down now.
+///
+/// # Errors
+/// [`Refusal`] where that list is not in force, or the word does not count.
+pub(super) async fn hear_late(
+    app: &App,
+    state_dir: &Path,
+    signed: Signed,
+) -> Result<Heard, Refusal> {
+    let (said, key) = verify(app, &signed)?;
+    let kept = mtls::pushed::handed_in(&file(state_dir));
+    let kept = kept.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
+    let mut kept = kept.iter().map(|list| Deed::Revocations(Sha256::digest(list).into()));
+    let task = match &said.says {
+        Says::Administer(task) if kept.any(|deed| deed == task.deed) => task.clone(),
+        _ => {
+            let text = "this statement comes with its list: officer crl push LIST";
+            return Err(Refusal::new(Reason::StatementNothing, text));
+        }
+    };
+    if write_down(app, &said, entry(&signed, &key, "file"), &task).await? {
+        app.log.note(|_| vec![in_force(&task)]).await?;
+    }
+    let said = "written down; the list is in force".to_owned();
+    Ok(Heard { statement: digest(&signed), said })
+}
+
+/// Writes an officer's word down, durably, and returns whether enough have said so now. One that is there and was not used up
+/// is not written again: an earlier try was cut off.
+async fn write_down(
+    app: &App,
+    said: &Statement,
+    word: Event,
+    task: &Task,
+) -> Result<bool, Refusal> {
+    let mut enough = Ok(false);
+    let step = |ledger: &Ledger| {
+        let is_enough = is_enough(app, ledger, task, said);
+        let mut words = ledger.people().task(task).iter();
+        if is_enough && words.any(|word| word.statement == said.digest()) {
+            enough = Ok(true);
+            return Vec::new();
+        }
+        match countable(app, ledger, said) {
+            Ok(()) => {
+                enough = Ok(is_enough);
+                vec![word]
+            }
+            Err(refusal) => {
+                enough = Err(refusal);
+                Vec::new()
+            }
+        }
+    };
+    app.log.note(step).await?;
+    enough
+}
+
+/// Puts a list on the disk and into force.
+pub(super) async fn put(tls: &Arc<mtls::Server>, offer: &Offer) -> Result<(), Refusal> {
+    let file = tls.handed_in().ok_or_else(|| refused(OfferError::Unused))?;
+    write_durably(file, offer.file.as_bytes())?;
     let looking = Arc::clone(tls);
     // Reading and verifying would hold up others.
     let looked = tokio::task::spawn_blocking(move || looking.look());
     looked.await.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
-    if !tls.facts().lists.iter().flatten().any(|list| *list == offer.facts) {
-        let text = "the list is written down and on the disk, and not in force: the service's log says which TLS file does not work";
-        return Err(Refusal::new(Reason::Internal, text));
+    if tls.facts().lists.iter().flatten().any(|list| *list == offer.facts) {
+        return Ok(());
     }
-    let text = format!("{}: a new revocation list is in force", said.officer);
-    app.notices.tell("said", None, &[("revocations", &text)]);
-    tracing::warn!(officer = %said.officer, way, list = hex::encode(Sha256::digest(&offer.list)), "a new revocation list is in force");
-    Ok(heard("it is in force, for connections that are open as well".to_owned()))
+    let text = "the list is on the disk and not in force: the service's log says why; hand it in again with the same statement when that is mended";
+    Err(Refusal::new(Reason::Internal, text))
+}
+
+/// What is said to officers whose list is in force.
+pub(super) const IN_FORCE: &str = "it is in force, for connections that are open as well";
+
+/// What is said while more of them must say so.
+pub(super) fn lacking(rules: &Rules) -> String {
+    let quorum = rules.administer().map(ToString::to_string).unwrap_or_default();
+    format!("written down; it takes effect once {quorum} said so")
+}
+
+/// The task that a statement is for, which must be this list.
+pub(super) fn about(said: &Statement, list: [u8; 32]) -> Result<Task, Refusal> {
+    let task = Task { deed: Deed::Revocations(list), token: NO_TOKEN.to_owned() };
+    if said.says == Says::Administer(task.clone()) {
+        return Ok(task);
+    }
+    let text = format!("it does not say `{}`, which is this list", task.deed);
+    Err(Refusal::new(Reason::StatementOther, text))
 }
 
 /// Whether enough officers have said so, with this one. Where the policy asks nobody at the machine, one is.
@@ -89,21 +169,19 @@ fn is_enough(app: &App, ledger: &Ledger, task: &Task, said: &Statement) -> bool 
     app.rules.may_administer(&by)
 }
 
-fn in_force(offer: &Offer) -> Event {
-    let serial = hex::encode(Sha256::digest(&offer.list));
+fn in_force(task: &Task) -> Event {
+    let serial = match task.deed {
+        Deed::Revocations(list) => hex::encode(list),
+        _ => String::new(),
+    };
     Event::Administered { what: "revocations".to_owned(), serial, site: [0; 16] }
 }
 
-fn file_of(tls: &mtls::Server) -> Result<PathBuf, Refusal> {
-    let file = tls.handed_in().map(Path::to_owned);
-    file.ok_or_else(|| refused(OfferError::Unused))
-}
-
-fn digest(signed: &Signed) -> [u8; 32] {
+pub(super) fn digest(signed: &Signed) -> [u8; 32] {
     Sha256::digest(&signed.statement).into()
 }
 
-fn refused(error: OfferError) -> Refusal {
+pub(super) fn refused(error: OfferError) -> Refusal {
     let reason = match error {
         OfferError::Unused => Reason::StatementNothing,
         _ => Reason::StatementList,

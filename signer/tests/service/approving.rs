@@ -255,7 +255,7 @@ pub(crate) fn clock(now: &Arc<AtomicU64>) -> Clock {
     Clock::from_fn(move || now.load(Ordering::Relaxed))
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u64::try_from(since.as_millis()).unwrap()
 }

@@ -1,20 +1,23 @@
 //! Revocation lists that officers hand in while the signer runs: by enough of them, signed by the authority, and newer; also
 //! when the one in force is expired and nobody else is served.
 
-use audit::entry::Event;
+use audit::checkpoint::Checkpoint;
+use audit::entry::{Entry, Event};
+use proto::log_client::LogClient;
 use proto::officers_client::OfficersClient;
 use proto::signer_client::SignerClient;
-use proto::{PushRevocationsRequest, StatusRequest, SubmitRequest};
+use proto::{EntriesRequest, NewestRequest, PushRevocationsRequest, StatusRequest, SubmitRequest};
 use sha2::{Digest as _, Sha256};
 use signer::ledger::Ledger;
 use statement::{Deed, NO_TOKEN, Says, Signed, Statement, Task};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::approving::{Desk, people, sign};
+use crate::approving::{Desk, now_ms, people, sign};
 use crate::common::Knobs;
 use crate::house::{House, said, until};
 use crate::pki::Authority;
+use crate::witnessing::{Scene, refused_for};
 
 const GOVERNED: &str = "[governance]\ntighten = \"1 of treasury\"\nchange = \"2 of treasury\"\ndelay = \"48h\"\n\
     administer = \"2 of treasury\"\n";
@@ -160,4 +163,123 @@ async fn when_the_list_is_expired_nobody_is_served_and_the_next_one_comes_in() {
     let list = desk.house.authority().list(2, &[2], 60, 86_400);
     desk.push(&list, &desk.word("alice", &list)).await.unwrap();
     status(&watcher).await.unwrap();
+}
+
+/// An officer's word for a list, at the signer with this log.
+fn word(log_key: &[u8; 32], officer: &str, nonce: u8, list: &str) -> Statement {
+    let der = mtls::pushed::one(list.as_bytes()).unwrap();
+    let deed = Deed::Revocations(Sha256::digest(&der).into());
+    Statement {
+        says: Says::Administer(Task { deed, token: NO_TOKEN.to_owned() }),
+        log: audit::checkpoint::origin(log_key),
+        network: asset::Network::Regtest.chain_id().to_string(),
+        officer: policy::names::KeyName::parse(officer).unwrap(),
+        expires_unix: now_ms() / 1_000 + 3_600,
+        nonce: [nonce; 16],
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_could_not_be_put_in_force_comes_in_by_the_same_words() {
+    let mut desk = Desk::listed(&people(GOVERNED), 86_400).await;
+    let list = desk.house.authority().list(2, &[2], 60, 86_400);
+    let (alices, bobs) = (desk.word("alice", &list), desk.word("bob", &list));
+    desk.push(&list, &alices).await.unwrap();
+    // The disk takes nothing: what is written durably is written beside the file first.
+    let aside = desk.house.config.state_dir.join("revocations.new");
+    std::fs::create_dir(&aside).unwrap();
+    desk.push(&list, &bobs).await.unwrap_err();
+    desk.reopen().await;
+    desk.push(&list, &bobs).await.unwrap_err();
+    let app = desk.house.app();
+    let Says::Administer(task) = bobs.says.clone() else { panic!() };
+    let words = || app.log.read(|ledger| ledger.people().task(&task).len());
+    assert_eq!(words(), 2, "both are written down once, and count");
+    std::fs::remove_dir(&aside).unwrap();
+    let answer = desk.push(&list, &alices).await.unwrap();
+    assert!(answer.contains("in force"), "{answer}");
+    assert_eq!(words(), 0);
+    let bad = desk.house.channel_numbered("watcher-1", 2).await;
+    assert!(match bad {
+        Ok(channel) => status(&channel).await.is_err(),
+        Err(_) => true,
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_comes_in_while_the_one_before_keeps_the_witnesses_away() {
+    let mut scene = Box::pin(Scene::with(1, people(GOVERNED))).await;
+    with_list_due(&mut scene.house, -60);
+    scene.serve();
+    let witness = scene.witness("w1");
+    let ours = scene.house.authority();
+    let [second, third] = [2, 3].map(|number| ours.list(number, &[77], 60, 86_400));
+    let said_by = |officer, nonce, list: &str| word(&scene.log_key, officer, nonce, list);
+    // The signer waits for its witness, whom it does not let in. Officers are heard all the same, and nobody else.
+    let desk = scene.channel("officers-desk").await;
+    let good = said_by("alice", 1, &second);
+    let codes = async |channel: Channel, signed: Signed| {
+        said(&push(channel, &second, signed).await.unwrap_err()).1
+    };
+    let elsewhere = Statement { log: "cofferdam/other".into(), ..good.clone() };
+    let ended = Statement { expires_unix: 1_700_000_000, ..good.clone() };
+    let forged = Signed { signature: [7; 64], ..sign(&good) };
+    let watcher = scene.channel("watcher-1").await;
+    assert_eq!(codes(watcher, sign(&good)).await, ["officers-not-granted"]);
+    assert_eq!(codes(desk.clone(), sign(&elsewhere)).await, ["statement-elsewhere"]);
+    assert_eq!(codes(desk.clone(), sign(&ended)).await, ["statement-expired"]);
+    assert_eq!(codes(desk.clone(), forged).await, ["statement-signature"]);
+    let other = said_by("alice", 2, &third);
+    assert_eq!(codes(desk.clone(), sign(&other)).await, ["statement-other"]);
+    for _ in 0..2 {
+        // Once is as good as twice.
+        let answer = push(desk.clone(), &second, sign(&good)).await.unwrap();
+        assert!(answer.contains("2 of treasury"), "{answer}");
+    }
+    let answer = push(desk.clone(), &second, sign(&said_by("bob", 1, &second))).await.unwrap();
+    assert!(answer.contains("in force"), "{answer}");
+    // The witness comes, the log opens, and what was said is written down.
+    scene.sweeps_until(1, "signed once the witness is let in", Result::is_ok).await;
+    let inbox = signer::officers::inbox::folder(&scene.house.config.state_dir);
+    let left =
+        || std::fs::read_dir(&inbox).unwrap().flatten().map(|e| e.path()).collect::<Vec<_>>();
+    until("the inbox to be read", || left().is_empty()).await;
+
+    // The witness goes while the signer serves: a list is in force before anybody has seen the entry.
+    witness.abort();
+    let waits = |answer: &Result<(), Status>| refused_for(answer, "witness-unavailable");
+    scene.sweeps_until(2, "refused when the witness went", waits).await;
+    let desk = scene.channel("officers-desk").await;
+    let early = push(desk.clone(), &third, sign(&said_by("alice", 3, &third))).await.unwrap_err();
+    assert_eq!(said(&early).1, ["witness-unavailable"]);
+    let answer = push(desk.clone(), &third, sign(&said_by("bob", 3, &third))).await.unwrap();
+    assert!(answer.contains("in force") && answer.contains("checkpoint"), "{answer}");
+    let again = push(desk, &third, sign(&said_by("bob", 4, &third))).await.unwrap_err();
+    assert_eq!(said(&again).1, ["statement-list"], "it is in force");
+    let witness = scene.witness("w1");
+    scene.sweeps_until(2, "signed when it was back", Result::is_ok).await;
+    // Both lists are in the log, by both officers each.
+    let mut reader = LogClient::new(scene.channel("auditor-1").await);
+    let note = reader.newest(NewestRequest {}).await.unwrap().into_inner().note;
+    let origin = audit::checkpoint::origin(&scene.log_key);
+    let size = Checkpoint::open(&note, &origin, &scene.log_key).unwrap().size;
+    let (mut from, mut lists, mut words) = (0, Vec::new(), 0);
+    while from < size {
+        let page = EntriesRequest { from, most: 256 };
+        for entry in reader.entries(page).await.unwrap().into_inner().entries {
+            from += 1;
+            match Entry::decode(&entry).unwrap().event {
+                Event::Administered { what, serial, .. } if what == "revocations" => {
+                    lists.push(serial);
+                }
+                Event::OfficerSaid { .. } | Event::OfficerSaidP256 { .. } => words += 1,
+                _ => {}
+            }
+        }
+    }
+    let digest =
+        |list: &String| hex::encode(Sha256::digest(mtls::pushed::one(list.as_bytes()).unwrap()));
+    assert_eq!((lists, words), ([second, third].iter().map(digest).collect(), 4));
+    scene.end().await;
+    witness.abort();
 }

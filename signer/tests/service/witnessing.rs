@@ -30,11 +30,11 @@ use crate::postgres::move_to_postgres;
 use crate::watching::{ask, free, number};
 
 /// A signer that is served as in production, and its witnesses' folders.
-struct Scene {
-    house: House,
+pub(crate) struct Scene {
+    pub(crate) house: House,
     knobs: Knobs,
     port: u16,
-    log_key: [u8; 32],
+    pub(crate) log_key: [u8; 32],
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<Result<(), StartError>>>,
 }
@@ -43,6 +43,11 @@ const WITNESSES: [&str; 2] = ["w1", "w2"];
 
 impl Scene {
     async fn new(witnesses: usize) -> Self {
+        Self::with(witnesses, Knobs::default()).await
+    }
+
+    /// Under this policy with so many of them.
+    pub(crate) async fn with(witnesses: usize, knobs: Knobs) -> Self {
         // Who a witness watches is known before the policy that names it.
         let probe = House::new().await;
         let log_key = probe.app().token.keys().checkpoint;
@@ -51,7 +56,7 @@ impl Scene {
             let public = Memory::make(&folders.join(name), name, log_key).unwrap();
             ((*name).to_owned(), hex::encode(public))
         });
-        let knobs = Knobs { witnesses: named.collect(), ..Knobs::default() };
+        let knobs = Knobs { witnesses: named.collect(), ..knobs };
         let house = House::closed(&knobs, Limits::default()).await;
         for name in WITNESSES.iter().take(witnesses) {
             let to = house.folder().join(name);
@@ -74,7 +79,7 @@ impl Scene {
         Self::of(house, self.knobs.clone(), self.log_key)
     }
 
-    fn serve(&mut self) {
+    pub(crate) fn serve(&mut self) {
         self.serve_in_line(false);
     }
 
@@ -89,7 +94,7 @@ impl Scene {
         self.stop = Some(stop);
     }
 
-    async fn end(&mut self) {
+    pub(crate) async fn end(&mut self) {
         let _ = self.stop.take().unwrap().send(());
         self.task.take().unwrap().await.unwrap().unwrap();
     }
@@ -99,7 +104,7 @@ impl Scene {
     }
 
     /// A witness that comes again and again, as `officer witness run` has it.
-    fn witness(&self, name: &str) -> JoinHandle<anyhow::Result<()>> {
+    pub(crate) fn witness(&self, name: &str) -> JoinHandle<anyhow::Result<()>> {
         self.witness_of(name, &[self.port])
     }
 
@@ -113,7 +118,7 @@ impl Scene {
         })
     }
 
-    async fn channel(&self, name: &str) -> Channel {
+    pub(crate) async fn channel(&self, name: &str) -> Channel {
         let begun = Instant::now();
         loop {
             match self.house.endpoint_at(self.port, name).connect().await {
@@ -135,7 +140,7 @@ impl Scene {
     }
 
     /// Asks until the answer is this one: how a signer is doing changes a moment after its witnesses.
-    async fn sweeps_until(
+    pub(crate) async fn sweeps_until(
         &self,
         number: u64,
         what: &str,
@@ -157,7 +162,7 @@ impl Scene {
     }
 }
 
-fn refused_for(answer: &Result<(), Status>, code: &str) -> bool {
+pub(crate) fn refused_for(answer: &Result<(), Status>, code: &str) -> bool {
     answer.as_ref().is_err_and(|status| !status.details().is_empty() && said(status).1 == [code])
 }
 

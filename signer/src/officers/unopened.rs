@@ -1,0 +1,189 @@
+//! What officers can do while the signer serves nothing but a reason: hand a revocation list in, since the one before may be what
+//! keeps the witnesses away that the signer waits for. What they say is kept as files in the inbox, and written down when a log is
+//! open. It never reads a log, and goes by the policy's file, as whatever is refused meanwhile does.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use mtls::Caller;
+use policy::Rules;
+use policy::names::{ClientName, KeyName};
+use proto::officers_server::{Officers, OfficersServer};
+use proto::{
+    Notification, NotificationsRequest, PendingReply, PendingRequest, PushRevocationsRequest,
+    ShowReply, ShowRequest, SubmitReply, SubmitRequest,
+};
+use sha2::{Digest as _, Sha256};
+use statement::{Signed, Statement};
+use tokio::sync::Mutex;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use super::grpc::MESSAGE_BYTES_MAX;
+use super::hear::{in_time, not_revoked, verify_by};
+use super::{inbox, revocations};
+use crate::grpc::status_of;
+use crate::log::{Clock, kept_origin};
+use crate::refusal::{Reason, Refusal};
+use crate::token::write_durably;
+
+/// How the names of their files begin.
+const PREFIX: &str = "revocations-";
+
+/// The service.
+pub struct Unopened {
+    rules: Rules,
+    state_dir: PathBuf,
+    clock: Clock,
+    refusal: Refusal,
+    tls: Arc<mtls::Server>,
+    /// Held by whoever hands a list in.
+    pushing: Mutex<()>,
+}
+
+impl Unopened {
+    /// With the reason why nothing else is served.
+    #[must_use]
+    pub fn server(
+        rules: Rules,
+        state_dir: &Path,
+        clock: Clock,
+        refusal: Refusal,
+        tls: Arc<mtls::Server>,
+    ) -> OfficersServer<Self> {
+        let (state_dir, pushing) = (state_dir.to_owned(), Mutex::default());
+        OfficersServer::new(Self { rules, state_dir, clock, refusal, tls, pushing })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn refuse<T, R>(&self, request: &Request<T>) -> Result<Response<R>, Status> {
+        let caller = Caller::from_request(request)?;
+        tracing::info!(%caller, "refused: {}", self.refusal);
+        Err(status_of(&self.refusal))
+    }
+
+    /// One officer's word for a list. See [`revocations::push`].
+    async fn push(&self, list: &[u8], signed: Signed) -> Result<String, Refusal> {
+        let offer = self.tls.offered(list).map_err(revocations::refused)?;
+        let digest = Sha256::digest(&offer.list).into();
+        let log = kept_origin(&self.state_dir)?.ok_or_else(|| self.refusal.clone())?;
+        let said = self.counts(&log, digest, &signed)?;
+        let folder = inbox::folder(&self.state_dir);
+        // First, so that it is not lost that he said so.
+        let name = format!("{PREFIX}{}.{}", said.officer, inbox::ENDING);
+        fs::create_dir_all(&folder).map_err(|error| trouble(&folder, &error))?;
+        write_durably(&folder.join(name), &signed.to_file())?;
+        let words = words(&folder)?;
+        let mut by: BTreeSet<KeyName> = BTreeSet::from([said.officer]);
+        by.extend(
+            words.iter().filter_map(|word| Some(self.counts(&log, digest, word).ok()?.officer)),
+        );
+        if !self.rules.may_administer(&by.iter().collect()) {
+            return Ok(format!(
+                "{}; say it again should this signer serve before",
+                revocations::lacking(&self.rules)
+            ));
+        }
+        revocations::put(&self.tls, &offer).await?;
+        tracing::warn!(
+            list = hex::encode(digest),
+            "a new revocation list is in force, and is written down when a log is open"
+        );
+        Ok(format!("{}; it is written down when this signer serves again", revocations::IN_FORCE))
+    }
+
+    /// What it says, if it counts for this list.
+    fn counts(&self, log: &str, list: [u8; 32], signed: &Signed) -> Result<Statement, Refusal> {
+        let (said, _) = verify_by(&self.rules, log, signed)?;
+        revocations::about(&said, list)?;
+        let now = self.clock.unix_seconds();
+        in_time(&said, now, now)?;
+        not_revoked(&self.rules, &said)?;
+        Ok(said)
+    }
+
+    fn may_serve(&self, name: &str) -> Result<(), Refusal> {
+        let client = ClientName::parse(name).ok();
+        if client.is_some_and(|client| self.rules.may_serve_officers(&client)) {
+            return Ok(());
+        }
+        let text = format!("client \"{name}\" is not granted what officers see and say");
+        Err(Refusal::new(Reason::OfficersNotGranted, text))
+    }
+}
+
+/// What was said before. A file that is none is left to the inbox.
+fn words(folder: &Path) -> Result<Vec<Signed>, Refusal> {
+    let entries = fs::read_dir(folder).map_err(|error| trouble(folder, &error))?;
+    let paths = entries.flatten().map(|entry| entry.path());
+    let ours = paths.filter(|path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(inbox::ENDING))
+    });
+    Ok(ours.filter_map(|path| inbox::read_statement(&path).ok()).collect())
+}
+
+fn trouble(path: &Path, error: &std::io::Error) -> Refusal {
+    Refusal::new(Reason::Internal, format!("{}: {error}", path.display()))
+}
+
+#[tonic::async_trait]
+impl Officers for Unopened {
+    async fn pending(
+        &self,
+        request: Request<PendingRequest>,
+    ) -> Result<Response<PendingReply>, Status> {
+        self.refuse(&request)
+    }
+
+    async fn show(&self, request: Request<ShowRequest>) -> Result<Response<ShowReply>, Status> {
+        self.refuse(&request)
+    }
+
+    async fn submit(
+        &self,
+        request: Request<SubmitRequest>,
+    ) -> Result<Response<SubmitReply>, Status> {
+        self.refuse(&request)
+    }
+
+    async fn push_revocations(
+        &self,
+        request: Request<PushRevocationsRequest>,
+    ) -> Result<Response<SubmitReply>, Status> {
+        let caller = Caller::despite_unknown_revocation(&request)?;
+        let PushRevocationsRequest { list, statement, signature } = request.into_inner();
+        let pushed = match <[u8; 64]>::try_from(signature.as_slice()) {
+            Ok(signature) => {
+                let _turn = self.pushing.lock().await;
+                let signed = Signed { statement: statement.clone(), signature };
+                match self.may_serve(caller.name()) {
+                    Ok(()) => self.push(&list, signed).await,
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Err(_) => Err(Refusal::new(Reason::StatementSignature, "a signature has 64 bytes")),
+        };
+        let statement = Sha256::digest(&statement).to_vec();
+        match pushed {
+            Ok(said) => Ok(Response::new(SubmitReply { statement, said })),
+            Err(refusal) => {
+                tracing::warn!(%caller, "a revocation list was refused: {refusal}");
+                Err(status_of(&refusal))
+            }
+        }
+    }
+
+    type NotificationsStream =
+        Pin<Box<dyn Stream<Item = Result<Notification, Status>> + Send + 'static>>;
+
+    async fn notifications(
+        &self,
+        request: Request<NotificationsRequest>,
+    ) -> Result<Response<Self::NotificationsStream>, Status> {
+        self.refuse(&request)
+    }
+}

@@ -123,7 +123,7 @@ async fn keep(
         let (txid, fee) = (transaction.compute_txid(), fee.to_sat().into());
         made::keep(&mut tx, "payout", &payout.id, transaction).await?;
         let (psbt, state) = (psbt.serialize(), VersionState::Signed);
-        let version = Version { number, psbt, txid, fee, state };
+        let version = Version { number, psbt, txid, fee, state, lane: None };
         version.insert(&mut tx, &payout.id, None, coins).await?;
         payout.version = Some(number);
         payout.in_force = Some(InForce { txid, fee });

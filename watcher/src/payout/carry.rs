@@ -13,7 +13,7 @@ use crate::follow::Next;
 use crate::made;
 use crate::node::NodeError;
 use crate::progress::{State, VersionState};
-use crate::signer_client::{SignOutcome, Signed};
+use crate::signer_client::{Given, Refusal, SignOutcome, Signed};
 use crate::spend::Spender;
 
 use super::refused::{alive, denied, fall_back, not_now};
@@ -66,25 +66,33 @@ async fn ask(
     version: &Version,
     others: &[&Version],
 ) -> Result<Next, Error> {
-    if version.state == VersionState::Planned {
-        let mut tx = app.store.begin().await?;
-        version.set(&mut tx, &payout.id, VersionState::Asked).await?;
-        tx.commit().await?;
-    }
     let psbt = Psbt::deserialize(&version.psbt).map_err(|error| {
         Error::Broken(format!("the stored PSBT of payout {}: {error}", payout.id))
     })?;
+    let lane = match &version.lane {
+        Some(lane) => lane.clone(),
+        None => {
+            let lane = lane(app, &psbt, others).clone();
+            let mut tx = app.store.begin().await?;
+            version.set_asked(&mut tx, &payout.id, &lane).await?;
+            tx.commit().await?;
+            lane
+        }
+    };
+    let version = &Version { lane: Some(lane.clone()), ..version.clone() };
     let parents = StoredParents::of(app.store.reader().clone(), &psbt.unsigned_tx);
-    let lane = lane(app, &psbt, others);
     let header = SignHeader {
-        idempotency_key: key(lane, &payout, &psbt.unsigned_tx),
-        lane: lane.clone(),
+        idempotency_key: key(&lane, &payout, &psbt.unsigned_tx),
+        lane,
         wallet: payout.wallet.clone(),
         psbt: version.psbt.clone(),
         orders: vec![payout.signed.clone()],
     };
     match app.signer.sign(header, parents).await {
         SignOutcome::Signed(signed) => keep(app, payout, version, &psbt, &signed).await,
+        SignOutcome::Refused(refusal) if is_elsewhere(app, version, &refusal) => {
+            elsewhere(app, &payout, version, &refusal).await
+        }
         SignOutcome::Refused(refusal) => denied(app, payout, version, refusal, others).await,
         SignOutcome::NotNow(refusal) => not_now(app, payout, version, refusal, others).await,
         SignOutcome::Unavailable(why) => {
@@ -98,7 +106,7 @@ async fn ask(
     }
 }
 
-/// The lane of bumps, if there is one, for what takes the place of one that is out and spends no other coins; what needs
+/// In which lane a version is asked for first: that of bumps, if there is one, for what takes the place of one that is out and spends no other coins; what needs
 /// more coins is asked for like the first.
 fn lane<'a>(app: &'a Spender, psbt: &Psbt, others: &[&Version]) -> &'a String {
     let coins = |psbt: &Psbt| -> BTreeSet<OutPoint> {
@@ -112,6 +120,28 @@ fn lane<'a>(app: &'a Spender, psbt: &Psbt, others: &[&Version]) -> &'a String {
     let bump = app.config.bump_lane.as_ref();
     let bump = bump.filter(|_| others.iter().any(|other| covers(&other)));
     bump.unwrap_or(&app.config.withdraw_lane)
+}
+
+/// Whether another lane than that of bumps may allow what was refused there. It is the same transaction, in the same set of which one
+/// at most can confirm, so that signing both is signing once; but not where something is set aside under the refused key.
+fn is_elsewhere(app: &Spender, version: &Version, refusal: &Refusal) -> bool {
+    version.lane.as_ref() != Some(&app.config.withdraw_lane)
+        && !matches!(refusal.key, Some(Given::Allowed | Given::Signed))
+}
+
+/// Asks for it in the lane of payouts from now on.
+async fn elsewhere(
+    app: &Spender,
+    payout: &PayoutRow,
+    version: &Version,
+    refusal: &Refusal,
+) -> Result<Next, Error> {
+    let lane = &app.config.withdraw_lane;
+    tracing::warn!(payout = payout.id, from = version.lane, to = lane, %refusal, "a payout is asked for in another lane");
+    let mut tx = app.store.begin().await?;
+    version.set_asked(&mut tx, &payout.id, lane).await?;
+    tx.commit().await?;
+    Ok(Next::Done)
 }
 
 async fn keep(

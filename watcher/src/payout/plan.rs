@@ -323,6 +323,7 @@ async fn store(
         psbt: psbt.serialize(),
         fee: plan.fee.to_sat().into(),
         state: VersionState::Planned,
+        lane: None,
     };
     let mut tx = app.store.begin().await?;
     version.insert(&mut tx, &payout.id, change_index, &plan.inputs).await?;

@@ -18,6 +18,18 @@ use super::{before, plan};
 
 /// How often a no is asked about again.
 const DENIED_PAUSE: Duration = Duration::from_secs(600);
+/// The longest pause between two tries of what the policy may allow later.
+const PASSING_PAUSE_MAX: Duration = Duration::from_secs(3_600);
+/// Denials that time, officers or another policy may end: the signer says no more of most rules than the first. None of them counts
+/// towards a lock.
+const MAY_PASS: [&str; 6] = [
+    "policy-denied",
+    "lane-expired",
+    "client-expired",
+    "missing-evidence",
+    "index-unproven",
+    "slot-versions",
+];
 /// How much later than here it may be at the signer, in seconds.
 const EXPIRY_MARGIN: i64 = 3_600;
 /// Versions that are planned anew because their change is too far; beyond, the window has to move on.
@@ -80,10 +92,27 @@ async fn never_signed(
         // Some of its coins are set aside for something else, which says nothing about this order: take others.
         return drop_version(app, payout, version, VersionState::Barred).await;
     }
+    let passes = refusal.reasons.iter().all(|reason| MAY_PASS.contains(&reason.code.as_str()));
+    if passes && !expired && untouched && others.is_empty() {
+        // Not for good: it waits, without coins that others need, until the signer says yes or the order ends.
+        let number = version.number;
+        let end = payout.expires_unix;
+        step_back(app, payout, version, refusal.reasons).await?;
+        return Ok(Next::After(passing_pause(number, end)));
+    }
     if expired || (untouched && others.is_empty() && !window) {
         return refuse(app, payout, Some(version), refusal.reasons).await;
     }
     note(app, payout, refusal.reasons).await
+}
+
+/// Longer from time to time, and no longer than the order is good.
+fn passing_pause(number: i64, expires_unix: u64) -> Duration {
+    let times = u32::try_from(number.saturating_sub(1).clamp(0, 7)).unwrap_or(7);
+    let pause = DENIED_PAUSE.saturating_mul(1_u32.checked_shl(times).unwrap_or(1));
+    let now = u64::try_from(now_unix()).unwrap_or_default();
+    let left = Duration::from_secs(expires_unix.saturating_sub(now).saturating_add(1));
+    pause.min(PASSING_PAUSE_MAX).min(left)
 }
 
 /// Takes up what the signer signed for the order before. If that cannot be done, the payout waits: with its coins if it

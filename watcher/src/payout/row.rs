@@ -73,6 +73,8 @@ pub(super) struct Version {
     pub(super) txid: Txid,
     pub(super) fee: Amount,
     pub(super) state: VersionState,
+    /// The lane that it is asked for in, since it was first.
+    pub(super) lane: Option<String>,
 }
 
 /// The name of a payout's row: an order's id is its key's own, and no name has a slash.
@@ -125,7 +127,7 @@ pub(super) async fn versions(
     payout: &str,
 ) -> Result<Vec<Version>, StoreError> {
     let rows = sqlx::query(
-        "SELECT version, psbt, txid, fee, state FROM payout_versions WHERE payout = $1 ORDER BY version",
+        "SELECT version, psbt, txid, fee, state, lane FROM payout_versions WHERE payout = $1 ORDER BY version",
     )
     .bind(payout)
     .fetch_all(sql)
@@ -139,6 +141,7 @@ pub(super) async fn versions(
                 txid: txid(row, 2)?,
                 fee: amount(row, 3)?,
                 state,
+                lane: row.try_get(5)?,
             })
         })
         .collect()
@@ -209,6 +212,25 @@ impl Version {
             .execute(tx.sql())
             .await?;
         self.set(tx, payout, VersionState::Signed).await
+    }
+
+    /// Notes in which lane it is asked for from now on, and that it was asked for.
+    pub(super) async fn set_asked(
+        &self,
+        tx: &mut Tx,
+        payout: &str,
+        lane: &str,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE payout_versions SET lane = $1 WHERE payout = $2 AND version = $3")
+            .bind(lane)
+            .bind(payout)
+            .bind(self.number)
+            .execute(tx.sql())
+            .await?;
+        match self.state {
+            VersionState::Planned => self.set(tx, payout, VersionState::Asked).await,
+            _ => Ok(()),
+        }
     }
 
     /// Moves this version to another state.

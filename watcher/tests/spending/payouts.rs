@@ -412,6 +412,91 @@ async fn a_payout_that_the_node_dropped_is_made_again_at_a_higher_fee() {
     assert_eq!(world.signer.ledger.lock().unwrap().lanes, ["withdraw", "bump"]);
 }
 
+/// Whatever the configuration says meanwhile, the signer is asked in the lane that was noted first.
+#[tokio::test]
+async fn a_version_that_was_asked_for_is_asked_for_in_the_same_lane_for_ever() {
+    let mut world = World::start_with(|spend| spend.bump_lane = Some("bump".into())).await;
+    world.fund(3, &[200_000]).await;
+    let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let first = world.payout_in("o", "broadcast").await;
+    for _ in 0..1_000 {
+        world.signer.expect_trouble(Trouble::Away);
+    }
+    world.estimates_rise().await;
+    world
+        .until("the signer to be asked", async || {
+            (world.versions("shop/o").await.last()?.0 == "asked").then_some(())
+        })
+        .await;
+    world.kill_watcher();
+    world.signer.ledger.lock().unwrap().trouble.clear();
+    world.config.spend.bump_lane = None;
+    world.start_watcher();
+    world
+        .until("another version", async || {
+            let payout = world.payout("o").await?;
+            (payout.state == "broadcast" && payout.txid != first.txid).then_some(())
+        })
+        .await;
+    assert_eq!(world.signer.ledger.lock().unwrap().lanes, ["withdraw", "bump"]);
+}
+
+#[tokio::test]
+async fn what_the_lane_of_bumps_denies_is_asked_for_in_that_of_payouts() {
+    let mut world = World::start_with(|spend| spend.bump_lane = Some("bump".into())).await;
+    world.fund(3, &[200_000]).await;
+    let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let first = world.payout_in("o", "broadcast").await;
+    world.signer.expect_trouble(Trouble::Deny("policy-denied"));
+    world.estimates_rise().await;
+    let second = world
+        .until("another version", async || {
+            let payout = world.payout("o").await?;
+            (payout.state == "broadcast" && payout.txid != first.txid).then_some(payout)
+        })
+        .await;
+    assert_eq!(world.signer.ledger.lock().unwrap().lanes, ["withdraw", "withdraw"]);
+    assert_eq!(world.versions("shop/o").await.len(), 2, "no other transaction was made for it");
+    world.mine(DEPTH).await;
+    assert_eq!(world.payout_in("o", "final").await.txid, second.txid);
+    assert_eq!(world.balance(STRANGER).await, 120_000);
+}
+
+/// What the policy denies today it may allow tomorrow: the payout waits, and its coins pay others meanwhile.
+#[tokio::test]
+async fn what_the_policy_may_allow_later_ends_no_payout_before_its_order_ends() {
+    let mut world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    for _ in 0..2 {
+        world.signer.expect_trouble(Trouble::Deny("policy-denied"));
+    }
+    for id in ["patient", "short"] {
+        let ordered = order(id, 50_000, &address(STRANGER, 0, 0));
+        // Long enough for a busy machine to have it denied.
+        let expires_unix = if id == "short" { now() + 25 } else { ordered.expires_unix };
+        let _ = world.submit(&order::Order { expires_unix, ..ordered }).await.unwrap();
+        let waits = world
+            .until("a reason", async || world.payout(id).await.filter(|p| !p.reasons.is_empty()))
+            .await;
+        let told = (waits.state.as_str(), waits.reasons[0].code.as_str());
+        assert_eq!(told, ("accepted", "policy-denied"));
+    }
+    assert!(world.leases().await.is_empty(), "nobody holds the coin meanwhile");
+    let _ = world.submit(&order("other", 30_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let _ = world.payout_in("other", "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.payout_in("other", "final").await;
+    // One order ends; the other is asked for again, which a restart does at once.
+    let ended = world.payout_in("short", "refused").await;
+    assert_eq!(ended.reasons.last().unwrap().code, "order-expired");
+    world.kill_watcher();
+    world.start_watcher();
+    let _ = world.payout_in("patient", "broadcast").await;
+    world.mine(DEPTH).await;
+    let _ = world.payout_in("patient", "final").await;
+    assert_eq!(world.balance(STRANGER).await, 80_000);
+}
+
 #[tokio::test]
 async fn a_payout_that_waits_too_long_is_made_again_and_pays_once() {
     let mut world = World::start().await;

@@ -13,7 +13,7 @@ use policy::names::KeyName;
 use sha2::{Digest as _, Sha256};
 use statement::{Deed, NO_TOKEN, Says, Signed, Statement, Task};
 
-use super::hear::{Heard, countable, entry, verify};
+use super::hear::{Heard, countable, entry, in_time, not_revoked, verify};
 use super::holds;
 use crate::app::App;
 use crate::ledger::Ledger;
@@ -105,14 +105,16 @@ async fn write_down(
     let step = |ledger: &Ledger| {
         let is_enough = is_enough(app, ledger, task, said);
         let mut words = ledger.people().task(task).iter();
-        if is_enough && words.any(|word| word.statement == said.digest()) {
-            enough = Ok(true);
-            return Vec::new();
-        }
-        match countable(app, ledger, said) {
+        let again = is_enough && words.any(|word| word.statement == said.digest());
+        let now = ledger.not_before_latest(app.clock.unix_seconds());
+        let counts = match again {
+            true => in_time(said, now, now).and_then(|()| not_revoked(&app.rules, said)),
+            false => countable(app, ledger, said),
+        };
+        match counts {
             Ok(()) => {
                 enough = Ok(is_enough);
-                vec![word]
+                if again { Vec::new() } else { vec![word] }
             }
             Err(refusal) => {
                 enough = Err(refusal);

@@ -289,6 +289,7 @@ impl Spends {
         for totals in kept.iter_mut() {
             totals.enter(&self.spends, number, members);
         }
+        kept.fit();
         if let (Some(payees), Some(spend)) = (self.payees.get_mut(), self.spends.get(number)) {
             payees.enter(spend, spend.moment);
         }

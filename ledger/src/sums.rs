@@ -14,10 +14,23 @@ use super::windows::{Totals, is_same_kind, kind};
 /// Kinds of questions whose totals are kept, at twelve bytes for each spend that is part of one. A policy asks a few dozen
 /// for each lane, client, wallet and key of it that a spend is part of.
 const KINDS_MAX: usize = if cfg!(test) { 64 } else { 2_048 };
+/// Spends that are part of any of them, each counted for every one, at twelve bytes: 3.3 GB at the most. Where all are more, the longest is
+/// given up, and added up from the spends whenever it is asked for.
+const VALUES_MAX: usize = 1 << 28;
 /// Payments to one destination that are added up each time it is asked about.
 const FEW: usize = if cfg!(test) { 2 } else { 128 };
 /// Kinds of questions about destinations that were paid more often than that.
 const OFTEN_MAX: usize = if cfg!(test) { 12 } else { 1_024 };
+
+#[cfg(not(test))]
+fn values_max() -> usize {
+    VALUES_MAX
+}
+
+#[cfg(test)]
+fn values_max() -> usize {
+    tests::VALUES.get()
+}
 
 /// What was asked before, kept from then on.
 #[derive(Debug, Default)]
@@ -31,6 +44,18 @@ impl Kept {
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Totals> {
         self.totals.values_mut().chain(self.often.values_mut())
     }
+
+    /// How many spends are part of them all.
+    fn len(&self) -> usize {
+        let all = self.totals.values().chain(self.often.values());
+        all.fold(0, |sum, totals| sum.saturating_add(totals.len()))
+    }
+
+    /// Makes room where they became too many.
+    pub(super) fn fit(&mut self) {
+        let length = self.len();
+        fit(self.iter_mut(), length, values_max());
+    }
 }
 
 impl Spends {
@@ -42,7 +67,7 @@ impl Spends {
         now_unix: u64,
     ) -> Vec<Answer> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        self.keep(&mut kept.totals, questions);
+        self.keep(&mut kept, questions);
         let mut windows: Vec<(u64, usize)> = Vec::new();
         let mut first = |seconds: u64| match windows.iter().find(|(known, _)| *known == seconds) {
             Some((_, first)) => *first,
@@ -58,7 +83,7 @@ impl Spends {
                 alike.iter().map(|asked| (asked, first(asked.window_seconds))).collect();
             match alike.first().map(|question| &question.of) {
                 Some(Total::Destination(script)) => {
-                    self.of_destination(script, &asked, own_set, &mut kept.often, &mut answers);
+                    self.of_destination(script, &asked, own_set, &mut kept, &mut answers);
                 }
                 Some(_) => {
                     let totals =
@@ -77,14 +102,14 @@ impl Spends {
     /// Makes the totals that questions need, but those about destinations.
     pub(super) fn prepare(&self, questions: &[Question]) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        self.keep(&mut kept.totals, questions);
+        self.keep(&mut kept, questions);
         self.payees.get_or_init(|| self.find_payees());
     }
 
     /// Whether its total is there, so that the answer takes a look-up.
     pub(super) fn keeps(&self, question: &Question) -> bool {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.totals.contains_key(&kind(question))
+        kept.totals.get(&kind(question)).is_some_and(|totals| !totals.is_given_up())
     }
 
     /// One question from its totals; without them, or where they are not exact, from all spends.
@@ -114,7 +139,7 @@ impl Spends {
         script: &[u8],
         asked: &[(&Question, usize)],
         own_set: Option<usize>,
-        often: &mut HashMap<Question, Totals>,
+        kept: &mut Kept,
         answers: &mut Vec<Answer>,
     ) {
         let payees = self.payees.get_or_init(|| self.find_payees());
@@ -129,16 +154,18 @@ impl Spends {
             return answers.extend(asked.iter().map(answer));
         }
         let Some(kind) = asked.first().map(|(question, _)| kind(question)) else { return };
-        if !often.contains_key(&kind) {
-            if often.len() >= OFTEN_MAX {
-                often.clear();
+        if !kept.often.contains_key(&kind) {
+            if kept.often.len() >= OFTEN_MAX {
+                kept.often.clear();
             }
             let mut moments: Vec<usize> = payees.since(script, 0).collect();
             moments.sort_unstable();
-            let totals = self.totals_of(std::slice::from_ref(&kind), moments.into_iter());
-            often.extend(totals.into_iter().map(|totals| (totals.question().clone(), totals)));
+            let room = values_max().saturating_sub(kept.len());
+            let totals = self.totals_of(std::slice::from_ref(&kind), moments.into_iter(), room);
+            let totals = totals.into_iter().map(|totals| (totals.question().clone(), totals));
+            kept.often.extend(totals);
         }
-        let totals = often.get(&kind);
+        let totals = kept.often.get(&kind);
         let answer = |(question, first): &(&Question, usize)| {
             self.by_totals(question, *first, own_set, totals)
         };
@@ -205,7 +232,8 @@ impl Spends {
     }
 
     /// Makes the totals that are missing, all in one walk through everything.
-    fn keep(&self, kept: &mut HashMap<Question, Totals>, questions: &[Question]) {
+    fn keep(&self, all: &mut Kept, questions: &[Question]) {
+        let kept = &mut all.totals;
         let of_totals = |question: &&Question| !matches!(question.of, Total::Destination(_));
         let alike = questions.chunk_by(is_same_kind).filter_map(|alike| alike.first());
         let kinds: HashSet<Question> = alike.filter(of_totals).map(kind).collect();
@@ -227,16 +255,19 @@ impl Spends {
             // What has no room is added up when it is asked for.
             return;
         }
-        let totals = self.totals_of(&missing, 0..self.moments.len());
-        kept.extend(totals.into_iter().map(|totals| (totals.question().clone(), totals)));
+        let room = values_max().saturating_sub(all.len());
+        let totals = self.totals_of(&missing, 0..self.moments.len(), room);
+        all.totals.extend(totals.into_iter().map(|totals| (totals.question().clone(), totals)));
     }
 
-    /// Totals of these kinds over what counts from these moments on, which are in order.
+    /// Totals of these kinds over what counts from these moments on, which are in order; no longer than there is room.
     fn totals_of(
         &self,
         kinds: &[Question],
         moments: impl DoubleEndedIterator<Item = usize>,
+        room: usize,
     ) -> Vec<Totals> {
+        let mut length = 0_usize;
         let mut made: Vec<Totals> = kinds.iter().map(Totals::new).collect();
         // From the latest back: the largest so far of each set that has several members.
         let mut largest: HashMap<(usize, usize), u64> = HashMap::new();
@@ -255,8 +286,11 @@ impl Spends {
                     }
                     amount => amount,
                 };
+                let before = totals.len();
                 totals.push_before(moment, value);
+                length = length.saturating_add(totals.len().saturating_sub(before));
             }
+            length = fit(made.iter_mut(), length, room);
         }
         made.iter_mut().for_each(Totals::turn);
         made
@@ -278,6 +312,21 @@ impl Spends {
         let members = members.filter(|spend| spend.moment() >= first);
         members.filter_map(|spend| spend.part_of(question)).max().unwrap_or(Amount::ZERO)
     }
+}
+
+/// Gives up the longest of them while they are longer than there is room; how long they are then.
+fn fit<'a>(all: impl Iterator<Item = &'a mut Totals>, mut length: usize, room: usize) -> usize {
+    if length <= room {
+        return length;
+    }
+    let mut by_length: Vec<&mut Totals> = all.collect();
+    by_length.sort_by_key(|totals| totals.len());
+    while length > room {
+        let Some(longest) = by_length.pop() else { break };
+        length = length.saturating_sub(longest.len());
+        longest.give_up();
+    }
+    length
 }
 
 #[cfg(test)]

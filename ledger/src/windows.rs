@@ -60,13 +60,30 @@ pub(super) struct Totals {
     sums: Vec<Vec<u128>>,
     /// Whether everything fitted.
     exact: bool,
+    given_up: bool,
 }
 
 impl Totals {
     /// Of nothing yet; the question's window does not matter.
     pub(super) fn new(question: &Question) -> Self {
         let (moments, heads, values, sums) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { question: kind(question), moments, heads, values, sums, exact: true }
+        let (question, exact, given_up) = (kind(question), true, false);
+        Self { question, moments, heads, values, sums, exact, given_up }
+    }
+
+    /// How many spends are part of it and kept.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Keeps nothing any more, and answers nothing: there was no room.
+    pub(super) fn give_up(&mut self) {
+        *self = Self { exact: false, given_up: true, ..Self::new(&self.question) };
+    }
+
+    /// Whether that happened.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up
     }
 
     /// What it is about.
@@ -76,6 +93,9 @@ impl Totals {
 
     /// Takes in what a spend adds from a moment on that is earlier than all that are there, until [`turn`](Self::turn).
     pub(super) fn push_before(&mut self, moment: usize, value: Option<u64>) {
+        if self.given_up {
+            return;
+        }
         match (u32::try_from(moment), value) {
             (Ok(moment), Some(value)) => {
                 self.moments.push(moment);
@@ -132,7 +152,7 @@ impl Totals {
     /// Takes in the newest spend, whose set has these members, itself among them.
     pub(super) fn enter(&mut self, spends: &[Spend], number: usize, members: &[usize]) {
         let Some(spend) = spends.get(number) else { return };
-        if spend.part_of(&self.question).is_some() {
+        if !self.given_up && spend.part_of(&self.question).is_some() {
             self.push(spend.moment());
             self.level(spends, members);
         }

@@ -13,6 +13,11 @@ use super::*;
 
 const LANES: [&str; 3] = ["a", "b", "c"];
 
+thread_local! {
+    /// How much is kept, in this test.
+    pub(super) static VALUES: std::cell::Cell<usize> = const { std::cell::Cell::new(160) };
+}
+
 fn spend(request: u8, coins: u8, random: &mut StdRng) -> entry::Spend {
     let script = |number: u8| bitcoin::ScriptBuf::from_bytes(vec![number; 22]);
     let output = |sat, to| bitcoin::TxOut {
@@ -230,10 +235,13 @@ fn adds(spend: &entry::Spend, question: &Question) -> Option<u128> {
 #[test]
 fn what_is_kept_is_what_a_walk_finds() {
     let questions = questions();
+    let (mut fitted, mut given_up) = (0, 0);
     let mut random = StdRng::seed_from_u64(11);
     for history in 0..92 {
         // Two of them are so long that sums of sums are kept.
         let (steps, coins) = if history < 90 { (24, 9) } else { (400, 200) };
+        // And only in those is room for all of them.
+        VALUES.set(if history < 90 { 160 } else { VALUES_MAX });
         let (mut spends, mut now) = (Spends::default(), 1_000_u64);
         let mut apart = Apart::default();
         let mut times: HashMap<usize, u64> = HashMap::new();
@@ -282,6 +290,13 @@ fn what_is_kept_is_what_a_walk_finds() {
             let mut asked = spends.answers(&questions, own, now);
             let one = random.gen_range(0..questions.len());
             asked.extend(spends.answers(&questions[one..=one], own, now));
+            let mut kept = spends.kept.lock().unwrap();
+            assert!(kept.len() <= VALUES.get(), "there is room for no more");
+            match kept.iter_mut().filter(|totals| totals.is_given_up()).count() {
+                0 => fitted += 1,
+                _ => given_up += 1,
+            }
+            drop(kept);
             for (question, answer) in questions.iter().chain([&questions[one]]).zip(asked) {
                 assert_eq!(answer.question, *question);
                 let found = apart.totals(question, own, now);
@@ -289,4 +304,5 @@ fn what_is_kept_is_what_a_walk_finds() {
             }
         }
     }
+    assert!(fitted > 50 && given_up > 50, "{fitted} {given_up}");
 }

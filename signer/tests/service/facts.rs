@@ -434,6 +434,35 @@ async fn what_was_never_delivered_is_taken_back_and_grows_old() {
 }
 
 #[tokio::test]
+async fn a_screener_whose_key_ends_while_its_list_is_read_makes_none_count() {
+    let ends = |text: &str, now: u64| {
+        let ends = format!("name = \"compliance\"\nexpires_unix = {}\n", now + 50);
+        text.replacen("name = \"compliance\"\n", &ends, 1)
+    };
+    let mut desk = Desk::new(&asking("screened = \"24h\""), ends).await;
+    let (now, left) = (Arc::clone(&desk.now), Arc::new(AtomicU64::new(u64::MAX)));
+    let looks = Arc::clone(&left);
+    // After so many looks at it the clock has gone on.
+    let clock = move || {
+        let one = |left: u64| left.checked_sub(1);
+        let passed = looks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one).is_err();
+        now.load(Ordering::Relaxed) + if passed { 100_000 } else { 0 }
+    };
+    desk.house.open_at(Clock::from_fn(clock)).await;
+    // Nobody looks at it by itself.
+    let path = desk.house.folder().join("sanctions");
+    desk.house.config.sanctions = Some(path.clone());
+    desk.put_list(61, 0, &[]);
+    let app = desk.house.app();
+    left.store(1, Ordering::Relaxed);
+    look(&app, &path, &mut None).await;
+    assert!(app.log.read(|ledger| ledger.facts().sanctions().is_none()));
+    left.store(u64::MAX, Ordering::Relaxed);
+    look(&app, &path, &mut None).await;
+    assert!(app.log.read(|ledger| ledger.facts().sanctions().is_some()), "in time it counts");
+}
+
+#[tokio::test]
 async fn a_key_that_ends_while_its_statement_waits_states_nothing() {
     let ends = |text: &str, now: u64| {
         let ends = format!("name = \"onboarding\"\nexpires_unix = {}\n", now + 50);

@@ -1,6 +1,7 @@
 //! How a serving signer comes to another policy: by those whom the one in force names, and by nobody who edits its files.
 
 use std::fs;
+use std::sync::Arc;
 
 use audit::checkpoint::Checkpoint;
 use audit::entry::Event;
@@ -12,8 +13,10 @@ use policy::sign_message;
 use policy::signed::signature_line;
 use proto::NotificationsRequest;
 use proto::officers_client::OfficersClient;
+use sha2::{Digest as _, Sha256};
 use signer::begin;
-use signer::log::Clock;
+use signer::log::{Clock, Step};
+use signer::start::{open_log, open_token};
 use statement::{Says, Signed, Statement, TimeIs};
 
 use crate::common::{Knobs, policy_signatures, policy_text};
@@ -173,6 +176,50 @@ async fn a_policy_signed_for_another_signer_with_the_same_officers_is_not_taken(
     assert!(refusal(&house, 0).await.contains("for the log none"));
     write(&house, &later, &board(&later));
     assert_eq!(version(&mut house, 0).await, 3);
+}
+
+/// What an older program proposed, under a policy that named no log either, goes its way; a new one like it does not.
+#[tokio::test]
+async fn a_proposal_from_before_policies_named_their_log_comes_into_force_and_no_other_does() {
+    let mut house = House::new().await;
+    house.close().await;
+    let line = format!("log = {:?}\n", house.descriptors.log.clone().unwrap());
+    let unnamed = |version, budget| governed(&house, version, budget).replacen(&line, "", 1);
+    let (first, proposed, other) = (unnamed(2, 50_000), unnamed(4, 60_000), unnamed(5, 60_000));
+    let digest = |text: &str| <[u8; 32]>::from(Sha256::digest(text));
+    let signers = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let due_unix = later(48).unix_seconds();
+    let written = vec![
+        Event::PolicyActivated {
+            version: 2,
+            digest: digest(&first),
+            text: first.clone(),
+            officers: signers(&["zoe"]),
+        },
+        Event::PolicyProposed {
+            version: 4,
+            digest: digest(&proposed),
+            text: proposed.clone(),
+            officers: signers(&["ada", "cyd"]),
+            due_unix,
+        },
+    ];
+    let token = open_token(&house.config, house.config.token.clone()).await.unwrap();
+    let log = open_log(&house.config, &token, Clock::system()).await.unwrap();
+    log.commit(|_| Step::write(written, ())).await.unwrap();
+    log.close().await.unwrap();
+    drop(log);
+    Arc::into_inner(token).unwrap().stop().await;
+    write(&house, &proposed, &by(&sign_message(&proposed), &["ada", "cyd"]));
+    assert_eq!(version(&mut house, 47).await, 2, "it waits for its delay");
+    assert_eq!(version(&mut house, 49).await, 4);
+    // Nobody proposed this one while that was done.
+    write(&house, &other, &by(&sign_message(&other), &["ada", "cyd"]));
+    let why = refusal(&house, 49).await;
+    assert!(why.contains("names no log"), "{why}");
+    let named = governed(&house, 5, 60_000);
+    write(&house, &named, &by(&sign_message(&named), &["ada", "cyd"]));
+    assert_eq!(version(&mut house, 49).await, 5, "that it names its log only tightens");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! or a fault of our own, and never forgets within its window.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,12 @@ impl Abuse {
     /// With these limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        let (refusals, seconds) = (limits.structural_refusals, limits.structural_seconds);
+        Self::within(limits.structural_refusals, limits.structural_seconds)
+    }
+
+    /// So many within so many seconds.
+    #[must_use]
+    pub(crate) fn within(refusals: NonZeroU32, seconds: NonZeroU32) -> Self {
         Self { refusals: refusals.get(), seconds: seconds.get(), clients: Mutex::default() }
     }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use audit::entry::Event;
-use policy::Rules;
 use policy::intent::RequestId;
 use policy::names::ClientName;
+use policy::{Finding, Rules};
 
 use crate::abuse::{Abuse, is_structural};
 use crate::facts::sanctions::Sanctions;
+use crate::feeling::Feeling;
 use crate::gate::Gate;
 use crate::keys::Kin;
 use crate::ledger::Ledger;
@@ -44,6 +45,8 @@ pub struct App {
     pub witnesses: Arc<Witnesses>,
     /// Who asked for what can never be right.
     pub abuse: Abuse,
+    /// Who may feel for limits.
+    pub feeling: Feeling,
     /// What came of it all.
     pub tally: Tally,
     /// The sanctions list, if there is one.
@@ -111,6 +114,18 @@ impl App {
         if let Err(error) = self.log.commit(step).await {
             tracing::error!("a lock could not be logged: {error}");
         }
+    }
+
+    /// Counts a denial that names nothing to its caller; too many of them raise an alarm, and keep nobody out.
+    pub fn count_denial(&self, caller: &str, reasons: &[Finding]) {
+        let Some(excess) = self.feeling.count(caller, reasons) else { return };
+        let (denials, seconds) = (excess.refusals, excess.seconds);
+        tracing::error!(caller, denials, seconds, codes = ?excess.codes, "denied very often: somebody may feel for a limit");
+        let text = format!(
+            "client \"{caller}\" was denied {denials} times in {seconds} seconds ({}): it hits a limit, or somebody feels for it",
+            excess.codes.join(", ")
+        );
+        self.notices.tell("alarm", None, &[("limits-felt", text)]);
     }
 
     /// Why the service cannot sign now, if so.

@@ -96,6 +96,10 @@ pub struct Limits {
     pub structural_refusals: NonZeroU32,
     /// ... when they came within so many seconds.
     pub structural_seconds: NonZeroU32,
+    /// So many denials of which a client is told no rule raise an alarm ...
+    pub hidden_denials: NonZeroU32,
+    /// ... when they came within so many seconds.
+    pub hidden_denials_seconds: NonZeroU32,
     /// Calls one connection may have open. All connections together: `concurrent` and `queue`; more are refused.
     pub streams_per_connection: NonZeroU32,
 }
@@ -110,6 +114,8 @@ impl Default for Limits {
             requests_per_second: some(500).into(),
             structural_refusals: some(100).into(),
             structural_seconds: some(600).into(),
+            hidden_denials: some(100).into(),
+            hidden_denials_seconds: some(3_600).into(),
             streams_per_connection: some(64).into(),
         }
     }

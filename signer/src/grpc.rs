@@ -117,6 +117,7 @@ impl Signer for SignerService {
                 if let Some(code) = structural(&reasons) {
                     self.app.count_structural(caller.name(), code).await;
                 }
+                self.app.count_denial(caller.name(), &reasons);
                 Err(status_of_denial(standing, &reasons))
             }
             Ok(Outcome::Waiting(standing, requirements)) => {

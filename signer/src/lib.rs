@@ -2,7 +2,7 @@
 //! only then signed in a token. It never loads vendor code, never holds a PIN or a private key, and never signs
 //! a digest that it did not compute itself.
 //!
-//! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`] (with [`calls`], [`abuse`], [`freeing`]), [`split`], [`grpc`], [`log_service`] (for those who check the log), [`request`] (bytes become facts),
+//! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`] (with [`calls`], [`abuse`], [`feeling`], [`freeing`]), [`split`], [`grpc`], [`log_service`] (for those who check the log), [`request`] (bytes become facts),
 //! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`answer`], [`standing`] and [`paid`] (what was signed before), [`attest`], [`officers`] (what waits for people and what they say),
 //! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`begin`], [`administer`], [`born`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`], [`counting`], and what those see who watch it: [`metrics`],
 //! [`json`].
@@ -21,6 +21,7 @@ pub mod calls;
 mod rates;
 pub mod split;
 pub mod abuse;
+pub mod feeling;
 pub mod freeing;
 pub mod metrics;
 pub mod json;

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::born::{self, BindError};
 use crate::config::{Config, ConfigError};
 use crate::facts::sanctions::Sanctions;
+use crate::feeling::Feeling;
 use crate::gate::Gate;
 use crate::governing::{InForce, in_force};
 use crate::keys::Kin;
@@ -264,6 +265,7 @@ pub async fn start_from(
         gate: Gate::new(&config.limits),
         witnesses: Arc::clone(witnesses),
         abuse: Abuse::new(&config.limits),
+        feeling: Feeling::new(&config.limits),
         tally: Tally::default(),
         sanctions: Sanctions::default(),
         considered: Room::default(),

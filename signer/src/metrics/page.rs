@@ -136,6 +136,8 @@ fn decisions(app: &App, page: &mut Page) {
     page.one("cofferdam_requests_waiting", "gauge", "requests that wait for their turn", waiting);
     let locked = app.log.read(|ledger| ledger.locks().iter().count());
     page.one("cofferdam_clients_locked", "gauge", "clients that an officer must free", locked);
+    let help = "how often a client was denied so often that it may feel for a limit";
+    page.one("cofferdam_denial_alarms_total", "counter", help, app.feeling.alarms());
     let doubted = app.log.read(|ledger| ledger.doubt().is_some());
     let help = "the clock is in doubt, and delays are held";
     page.one("cofferdam_clock_in_doubt", "gauge", help, u8::from(doubted));

@@ -20,9 +20,11 @@ use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 
+use crate::approving::{Desk, people};
 use crate::attacker::{Attacker, Attempt, attempts};
 use crate::common::{Knobs, coin, header, officer, own, policy_signatures, policy_text, psbt};
 use crate::house::{House, said, until};
+use crate::watching::{ask, free, number as metric};
 
 /// One more sweep of 1,000 sat in fees.
 async fn good(house: &House, name: &str, number: u32) -> Result<(), Status> {
@@ -326,4 +328,38 @@ async fn one_hostile_client_and_a_crowd_of_strangers_hardly_slow_another() {
     // Every satoshi of the budget went to the good ones, and it is used up now.
     let status = good(&house, "watcher-1", 2 * ROUNDS).await.unwrap_err();
     house.denied(&status, &["fee-budget"]).await;
+}
+
+#[tokio::test]
+async fn who_is_denied_very_often_raises_an_alarm_and_is_not_locked_out() {
+    let watched = free().await;
+    let knobs = Knobs { limit: 50_000, ..people("") };
+    let desk = Desk::open_with(&knobs, |house| {
+        house.config.metrics = Some(watched);
+        house.config.limits.hidden_denials = NonZeroU32::new(3).unwrap();
+        house.config.limits.structural_refusals = NonZeroU32::new(3).unwrap();
+    });
+    let desk = Box::pin(desk).await;
+    let listened = proto::NotificationsRequest {};
+    let mut heard = desk.client().await.notifications(listened).await.unwrap().into_inner();
+    // Each is over the limit.
+    for number in 1..=3 {
+        let page = ask(watched, "GET /metrics HTTP/1.1").await;
+        assert_eq!(metric(&page, "cofferdam_denial_alarms_total"), 0);
+        desk.denied(&desk.payout(number), &["external-limit"]).await;
+    }
+    let alarm = loop {
+        let notice = heard.message().await.unwrap().unwrap();
+        if notice.kind == "alarm" {
+            break notice;
+        }
+        assert_eq!(notice.kind, "denied");
+    };
+    assert_eq!(alarm.reasons[0].code, "limits-felt");
+    assert!(alarm.reasons[0].text.contains("watcher-1"), "{alarm:?}");
+    let page = ask(watched, "GET /metrics HTTP/1.1").await;
+    assert_eq!(metric(&page, "cofferdam_denial_alarms_total"), 1);
+    assert_eq!(metric(&page, "cofferdam_clients_locked"), 0);
+    assert!(!page.contains("watcher-1"), "{page}");
+    desk.denied(&desk.payout(4), &["external-limit"]).await;
 }

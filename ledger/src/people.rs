@@ -194,6 +194,8 @@ impl People {
                 Ok(deed) => self.done(&deed),
                 Err(reason) => return Err(wrong(reason)),
             },
+            "pin-clear" => self.done(&Deed::ClearPin(site)),
+            "token-clear" => self.done(&Deed::ClearToken(site)),
             "set-pin failed" if self.pin_changes.remove(serial) => {}
             _ => return Err(wrong("this program does not know what was done there")),
         }

@@ -213,7 +213,7 @@ fn activated(site: [u8; 16], serial: &str) -> Event {
 }
 
 /// This machine's number, drawn when it is asked for first. It is no secret.
-fn site(state_dir: &Path) -> Result<[u8; 16], StartError> {
+pub(crate) fn site(state_dir: &Path) -> Result<[u8; 16], StartError> {
     let path = state_dir.join(SITE);
     let failed = |source| StartError::SiteFile { path: path.clone(), source };
     match fs::read_to_string(&path) {

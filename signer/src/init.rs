@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use crate::clearing::{Allowed, Clearing, safeguard};
 use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenInfo, TokenKeys, state_dirs};
 use crate::told::Told;
 
@@ -100,9 +101,22 @@ async fn show_for_ceremony(
 /// # Errors
 /// When the state directory cannot be written.
 pub fn clear_pin(state_dir: &Path, last_try: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    clear_pin_by(state_dir, last_try, None, out)
+}
+
+/// The same, by officers' leave where they are asked.
+///
+/// # Errors
+/// When the state directory cannot be written.
+pub fn clear_pin_by(
+    state_dir: &Path,
+    last_try: bool,
+    by: Option<&Allowed>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     // Also when nothing was refused: from now on one login is tried that would not have been before.
     let said = if last_try { "signer pin clear --last-try" } else { "signer pin clear" };
-    Told::in_dir(state_dir).add("PIN latch", said)?;
+    tell(state_dir, by, Clearing::Pin, said)?;
     let mut cleared = last_try;
     for dir in state_dirs(state_dir) {
         cleared |= Latch::in_dir(&dir).clear(last_try)?;
@@ -121,17 +135,49 @@ pub fn clear_pin(state_dir: &Path, last_try: bool, out: &mut impl Write) -> anyh
 /// # Errors
 /// When the state directory cannot be written.
 pub fn clear_token(state_dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut cleared = false;
-    for dir in state_dirs(state_dir) {
-        if Distrust::in_dir(&dir).check().is_err() {
-            Told::in_dir(state_dir).add("distrust of a token", "signer token clear")?;
-        }
+    clear_token_by(state_dir, None, out)
+}
+
+/// The same, by officers' leave where they are asked.
+///
+/// # Errors
+/// When the state directory cannot be written.
+pub fn clear_token_by(
+    state_dir: &Path,
+    by: Option<&Allowed>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let (mut cleared, dirs) = (false, state_dirs(state_dir));
+    let distrusted = dirs.iter().filter(|dir| Distrust::in_dir(dir).check().is_err()).count();
+    // Officers say so once, of all tokens of this machine.
+    for _ in 0..if by.is_some() { distrusted.min(1) } else { distrusted } {
+        tell(state_dir, by, Clearing::Token, "signer token clear")?;
+    }
+    for dir in dirs {
         cleared |= Distrust::in_dir(&dir).clear()?;
     }
     if cleared {
         writeln!(out, "cleared: restart the signer, which then uses the token again")?;
     } else {
         writeln!(out, "nothing to clear: no wrong signature was seen")?;
+    }
+    Ok(())
+}
+
+/// Keeps for the log what is done now; officers' statements are used up first.
+fn tell(
+    state_dir: &Path,
+    by: Option<&Allowed>,
+    clearing: Clearing,
+    said: &str,
+) -> anyhow::Result<()> {
+    let told = Told::in_dir(state_dir);
+    match by {
+        Some(allowed) => {
+            allowed.use_up(state_dir)?;
+            told.add_allowed(allowed)?;
+        }
+        None => told.add(safeguard(clearing), said)?,
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub mod calls;
 mod rates;
 pub mod split;
 pub mod abuse;
+pub mod clearing;
 pub mod feeling;
 pub mod freeing;
 pub mod metrics;

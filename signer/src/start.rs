@@ -18,11 +18,12 @@ use crate::abuse::Abuse;
 use crate::administer;
 use crate::app::App;
 use crate::born::{self, BindError};
+use crate::clearing::Allowed;
 use crate::config::{Config, ConfigError};
 use crate::facts::sanctions::Sanctions;
 use crate::feeling::Feeling;
 use crate::gate::Gate;
-use crate::governing::{InForce, in_force};
+use crate::governing::{InForce, governed_by, in_force};
 use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{CheckpointSigner, Clock, Lease, Log, LogError, Settings, Step, Store, Witnesses};
@@ -33,7 +34,7 @@ use crate::records::{Records, RecordsError, bundle_path};
 use crate::refusal::{Reason, Refusal};
 use crate::request::considered::Room;
 use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys, wrapped_by};
-use crate::told::Told;
+use crate::told::{Said, Told};
 use crate::wallets::{WalletError, Wallets};
 
 /// A checkpoint that failed is tried again after this.
@@ -370,9 +371,30 @@ async fn open_witnessed_log(
     belongs(&log, config, &keys)?;
     // Said while the log was closed.
     let told = Told::in_dir(&config.state_dir);
-    note_waived(&log, told.events()?).await?;
+    for word in told.words()? {
+        match word {
+            Said::Waived(event) => note_waived(&log, vec![*event]).await?,
+            Said::Allowed(allowed) => note_allowed(&log, config, &allowed).await?,
+        }
+    }
     told.written()?;
     Ok(log)
+}
+
+/// Writes down what officers let be done while the log was closed.
+async fn note_allowed(
+    log: &Log<Ledger>,
+    config: &Config,
+    allowed: &Allowed,
+) -> Result<(), StartError> {
+    let rules = governed_by(log, config).await?;
+    let clock = Clock::system().unix_seconds();
+    let step = |ledger: &Ledger| {
+        let now = ledger.not_before_latest(clock);
+        Step::write(allowed.events(ledger, rules.as_ref(), now), ())
+    };
+    log.commit(step).await?;
+    Ok(())
 }
 
 /// Entry 0 of a new log, under these officers if there are any yet.

@@ -6,7 +6,22 @@ use std::path::{Path, PathBuf};
 
 use audit::entry::Event;
 
+use crate::clearing::Allowed;
 use crate::token::{TokenError, read_file, remove_file, write_durably};
+
+/// What stands before what officers let be done.
+const BY_OFFICERS: &str = "by officers";
+/// No more of a line that cannot be read is written down.
+const SAID_MAX: usize = 200;
+
+/// One word.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Said {
+    /// By whoever was there.
+    Waived(Box<Event>),
+    /// By officers.
+    Allowed(Allowed),
+}
 
 /// The file in one state directory: a line for each word, the safeguard and how it was waived.
 pub(crate) struct Told(PathBuf);
@@ -22,15 +37,26 @@ impl Told {
         write_durably(&self.0, format!("{before}{safeguard}\t{said}\n").as_bytes())
     }
 
-    /// Everything that is not in the log yet, as entries for it.
-    pub(crate) fn events(&self) -> Result<Vec<Event>, TokenError> {
+    /// One more, by officers' leave.
+    pub(crate) fn add_allowed(&self, allowed: &Allowed) -> Result<(), TokenError> {
+        self.add(BY_OFFICERS, &allowed.line())
+    }
+
+    /// Everything that is not in the log yet.
+    pub(crate) fn words(&self) -> Result<Vec<Said>, TokenError> {
         let text = read_file(&self.0)?.unwrap_or_default();
-        let event = |line: &str| {
+        let word = |line: &str| {
             // A line that somebody else wrote is an entry all the same.
             let (safeguard, said) = line.split_once('\t').unwrap_or((line, "unknown"));
-            Event::Waived { safeguard: safeguard.to_owned(), said: said.to_owned() }
+            let allowed = Allowed::read(said).filter(|_| safeguard == BY_OFFICERS);
+            let waived = || {
+                let said = said.chars().take(SAID_MAX).collect();
+                let safeguard = safeguard.to_owned();
+                Said::Waived(Box::new(Event::Waived { safeguard, said }))
+            };
+            allowed.map_or_else(waived, Said::Allowed)
         };
-        Ok(text.lines().map(event).collect())
+        Ok(text.lines().map(word).collect())
     }
 
     /// They are in the log now. A crash before this writes them twice, never less than once.
@@ -47,18 +73,22 @@ mod tests {
     fn what_was_told_is_kept_in_order_until_it_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let told = Told::in_dir(dir.path());
-        assert_eq!(told.events().unwrap(), []);
+        assert_eq!(told.words().unwrap(), []);
         told.add("PIN latch", "signer pin clear").unwrap();
         Told::in_dir(dir.path()).add("distrust", "signer token clear").unwrap();
-        let waived = |safeguard: &str, said: &str| Event::Waived {
-            safeguard: safeguard.into(),
-            said: said.into(),
+        let waived = |safeguard: &str, said: &str| {
+            let event = Event::Waived { safeguard: safeguard.into(), said: said.into() };
+            Said::Waived(Box::new(event))
         };
         let both =
             [waived("PIN latch", "signer pin clear"), waived("distrust", "signer token clear")];
-        assert_eq!(told.events().unwrap(), both);
+        assert_eq!(told.words().unwrap(), both);
+        // What nobody can read is no leave of anybody's.
+        told.add(BY_OFFICERS, "pin-clear 00").unwrap();
+        let unread = waived(BY_OFFICERS, "pin-clear 00");
+        assert_eq!(told.words().unwrap().last(), Some(&unread));
         told.written().unwrap();
         told.written().unwrap();
-        assert_eq!(told.events().unwrap(), []);
+        assert_eq!(told.words().unwrap(), []);
     }
 }

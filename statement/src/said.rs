@@ -118,6 +118,10 @@ pub enum Deed {
     ForgetKek([u8; 32]),
     /// The revocation list with this SHA-256 takes the place of its authority's. It has to do with no token.
     Revocations([u8; 32]),
+    /// At the site with this number one more login is tried although a PIN was refused. No token can be asked then.
+    ClearPin([u8; 16]),
+    /// At the site with this number a token is used again although it signed wrongly.
+    ClearToken([u8; 16]),
 }
 
 /// What stands for the token of a task that has to do with none.
@@ -313,9 +317,11 @@ impl Deed {
             Some(("kek-import", key)) => hex(key).map(Self::ImportKek),
             Some(("kek-forget", key)) => hex(key).map(Self::ForgetKek),
             Some(("revocations", list)) => hex(list).map(Self::Revocations),
+            Some(("pin-clear", site)) => hex(site).map(Self::ClearPin),
+            Some(("token-clear", site)) => hex(site).map(Self::ClearToken),
             _ => {
                 let known = "init, import SHA256, set-pin, activate SITE, key-activate WALLET, token-key-generate NAME, \
-                             token-key-activate NAME, kek-open, kek-import SHA256, kek-forget SHA256, revocations SHA256";
+                             token-key-activate NAME, kek-open, kek-import SHA256, kek-forget SHA256, revocations SHA256, pin-clear SITE, token-clear SITE";
                 Err(format!("a task is one of: {known}"))
             }
         }
@@ -336,6 +342,8 @@ impl fmt::Display for Deed {
             Self::ImportKek(key) => write!(f, "kek-import {}", hex::encode(key)),
             Self::ForgetKek(key) => write!(f, "kek-forget {}", hex::encode(key)),
             Self::Revocations(list) => write!(f, "revocations {}", hex::encode(list)),
+            Self::ClearPin(site) => write!(f, "pin-clear {}", hex::encode(site)),
+            Self::ClearToken(site) => write!(f, "token-clear {}", hex::encode(site)),
         }
     }
 }

@@ -113,10 +113,11 @@ pub struct OnScope {
 /// A statement about what may be done at the signer's machine.
 #[derive(Debug, Args)]
 pub struct OnTask {
-    /// The task as the signer's command says it: init, set-pin, `import SHA256` (of the bundle), `activate SITE`, ...
+    /// The task as the signer's command says it: init, set-pin, `import SHA256` (of the bundle), `activate SITE`,
+    /// `pin-clear SITE`, ...
     #[arg(required = true, num_args = 1..=2)]
     pub task: Vec<String>,
-    /// Serial number of the token.
+    /// Serial number of the token; `-` for pin-clear and token-clear, for which no token can be asked.
     #[arg(long)]
     pub token: String,
     /// How it is said. Only with --offline FILE: the command takes files.

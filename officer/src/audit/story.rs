@@ -343,6 +343,8 @@ impl Story {
                 let deed = match what.as_str() {
                     "init" => Deed::Init,
                     "activate" => Deed::Activate(*site),
+                    "pin-clear" => Deed::ClearPin(*site),
+                    "token-clear" => Deed::ClearToken(*site),
                     "revocations" => {
                         return self.done(&format!("revocations {serial}"), Some(NO_TOKEN));
                     }

@@ -79,7 +79,7 @@ pub(super) fn verify(app: &App, signed: &Signed) -> Result<(Statement, OfficerKe
 }
 
 /// The same by these rules, at the signer with this log.
-pub(super) fn verify_by(
+pub(crate) fn verify_by(
     rules: &policy::Rules,
     log: &str,
     signed: &Signed,
@@ -146,7 +146,7 @@ pub(super) fn countable(app: &App, ledger: &Ledger, said: &Statement) -> Result<
 }
 
 /// Whether it has not ended, and ends in time.
-pub(super) fn in_time(said: &Statement, at: u64, now: u64) -> Result<(), Refusal> {
+pub(crate) fn in_time(said: &Statement, at: u64, now: u64) -> Result<(), Refusal> {
     if at > said.expires_unix {
         let text = format!("it ended at {}, and it is {at}", said.expires_unix);
         return Err(Refusal::new(Reason::StatementExpired, text));
@@ -159,7 +159,7 @@ pub(super) fn in_time(said: &Statement, at: u64, now: u64) -> Result<(), Refusal
 }
 
 /// Whether a yes is by somebody whose yes counts.
-pub(super) fn not_revoked(rules: &policy::Rules, said: &Statement) -> Result<(), Refusal> {
+pub(crate) fn not_revoked(rules: &policy::Rules, said: &Statement) -> Result<(), Refusal> {
     let officer = &said.officer;
     if said.says.is_yes() && rules.is_revoked(officer) {
         let text = format!("\"{officer}\" is revoked: only their no counts");

@@ -11,13 +11,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use audit::entry::Event;
 use ed25519_dalek::{Signer as _, SigningKey};
 use policy::names::{KeyName, WalletName};
+use signer::clearing::{Clearing, by_officers};
 use signer::keys::{self, Kin};
 use signer::ledger::{KeyState, Ledger};
 use signer::log::{Clock, Log, Step};
 use signer::start::{open_log, open_token};
 use signer::token::Token;
 use signer::{administer, begin, set_pin};
-use statement::{Deed, Says, Signed, Statement, Task};
+use statement::{Deed, NO_TOKEN, Says, Signed, Statement, Task};
 
 use crate::common::{Knobs, policy_signatures, policy_text};
 use crate::house::House;
@@ -360,4 +361,73 @@ async fn keys_are_made_and_used_again_only_by_their_officers_and_stopped_by_anyb
     signer::born::generate(&log, &settings, state, &name, &mut Vec::new()).await.unwrap();
     assert_eq!(log.read(|ledger| ledger.people().task(&born).len()), 0, "used up");
     leave(token, log).await;
+}
+
+#[tokio::test]
+async fn what_no_log_can_be_opened_for_is_cleared_by_officers_all_the_same_and_once() {
+    let mut house = house().await;
+    house.open().await;
+    let origin = house.app().log.opening().origin.clone();
+    house.close().await;
+    let config = house.config.clone();
+    let mut desk = Desk { folder: house.folder().to_owned(), log: origin, nonce: 0 };
+    let asked = |clearing, files: &[PathBuf]| {
+        let allowed = by_officers(&config, clearing, files);
+        allowed.map(Option::unwrap).map_err(|error| format!("{error:#}"))
+    };
+    let none = asked(Clearing::Pin, &[]).unwrap_err();
+    assert!(none.contains("2 of board") && none.contains("administer pin-clear "), "{none}");
+    let mut site = [0; 16];
+    let text = fs::read_to_string(config.state_dir.join("site")).unwrap();
+    hex::decode_to_slice(text.trim_end(), &mut site).unwrap();
+    let of = |deed| Task { deed, token: NO_TOKEN.to_owned() };
+    let (pin, token) = (of(Deed::ClearPin(site)), of(Deed::ClearToken(site)));
+    let ada = desk.file("ada", &pin, |_| {});
+    let one = asked(Clearing::Pin, std::slice::from_ref(&ada)).unwrap_err();
+    assert!(one.contains("[ada]"), "{one}");
+    let elsewhere = of(Deed::ClearPin([9; 16]));
+    for (file, why) in [
+        (desk.file("ada", &pin, |_| {}), "[ada]"),
+        (desk.file("zoe", &pin, |_| {}), "no officer \"zoe\""),
+        (desk.file("cyd", &token, |_| {}), "not for `pin-clear"),
+        (desk.file("cyd", &elsewhere, |_| {}), "not for `pin-clear"),
+        (desk.file("cyd", &pin, |s| s.log = "cofferdam/0000".to_owned()), "with log"),
+        (desk.file("cyd", &pin, |s| s.expires_unix = 1_700_000_000), "it ended"),
+        (desk.file("cyd", &pin, |s| s.expires_unix += 40 * 86_400), "31 days"),
+        (desk.file("cyd", &pin, |s| s.officer = KeyName::parse("eve").unwrap()), "signature"),
+    ] {
+        let refused = asked(Clearing::Pin, &[ada.clone(), file]).unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
+    let both = [ada, desk.file("cyd", &pin, |_| {})];
+    let allowed = asked(Clearing::Pin, &both).unwrap();
+    signer::init::clear_pin_by(&config.state_dir, false, Some(&allowed), &mut Vec::new()).unwrap();
+    // Used up at once, before any log has it.
+    let again = asked(Clearing::Pin, &both).unwrap_err();
+    assert!(again.contains("counts once"), "{again}");
+    // Whoever opens the log next writes it down. What counted before, here of a copy that forgot, is written as what it is.
+    house.open().await;
+    let written = house.entries(0).await;
+    let done = |event: &Event| {
+        matches!(
+            event,
+            Event::Administered { what, site: at, .. } if what == "pin-clear" && *at == site
+        )
+    };
+    let at = written.iter().position(|entry| done(&entry.event)).unwrap();
+    let words = written[at - 2..at].iter();
+    assert!(words.into_iter().all(|entry| matches!(entry.event, Event::OfficerSaid { .. })));
+    assert_eq!(house.app().log.read(|ledger| ledger.people().task(&pin).len()), 0);
+    house.close().await;
+    fs::remove_file(config.state_dir.join("cleared")).unwrap();
+    let copied = asked(Clearing::Pin, &both).unwrap();
+    signer::init::clear_pin_by(&config.state_dir, false, Some(&copied), &mut Vec::new()).unwrap();
+    house.open().await;
+    let later = house.entries(u64::try_from(written.len()).unwrap()).await;
+    assert!(!later.iter().any(|entry| done(&entry.event)));
+    assert!(later.iter().any(|entry| matches!(
+        &entry.event,
+        Event::Waived { safeguard, said } if safeguard == "PIN latch" && said.contains("ada, cyd")
+    )));
+    house.close().await;
 }

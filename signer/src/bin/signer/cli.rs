@@ -313,11 +313,16 @@ pub(crate) enum PinCommand {
         /// Also when the token says that one more wrong PIN locks it.
         #[arg(long)]
         last_try: bool,
+        #[command(flatten)]
+        by: By,
     },
 }
 
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
     /// Lets the token be used again after it signed wrongly. Find out why first; restart the signer afterwards.
-    Clear,
+    Clear {
+        #[command(flatten)]
+        by: By,
+    },
 }

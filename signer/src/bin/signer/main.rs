@@ -10,6 +10,7 @@ use std::process::{Child, ExitCode};
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use signer::clearing::{Clearing, by_officers};
 use signer::config::Config;
 use signer::conformance::{self, Form};
 use signer::json::Json;
@@ -38,13 +39,15 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut config = Config::load(&arguments.config)?;
     confine::refuse_root(config.allow_root, "`allow_root = true` in the configuration")?;
     match arguments.command {
-        Command::Pin { command: PinCommand::Clear { last_try } } => {
+        Command::Pin { command: PinCommand::Clear { last_try, by } } => {
             set_pin::none_unfinished(&config)?;
-            init::clear_pin(&config.state_dir, last_try, &mut out)?;
+            let allowed = by_officers(&config, Clearing::Pin, &by.statements)?;
+            init::clear_pin_by(&config.state_dir, last_try, allowed.as_ref(), &mut out)?;
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Token { command: TokenCommand::Clear } => {
-            init::clear_token(&config.state_dir, &mut out)?;
+        Command::Token { command: TokenCommand::Clear { by } } => {
+            let allowed = by_officers(&config, Clearing::Token, &by.statements)?;
+            init::clear_token_by(&config.state_dir, allowed.as_ref(), &mut out)?;
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}

@@ -13,6 +13,7 @@ use crate::evidence::{Answer, Evidence, ListQuestion, Measure, Question};
 use crate::intent::{Destination, Intent};
 use crate::names::{KeyName, LaneName, ListName, RuleName};
 use crate::reason::{RuleId, Trace};
+use crate::review::payable;
 use crate::rules::Rules;
 use crate::structure::Totals;
 
@@ -217,7 +218,7 @@ impl Rules {
         all.into_iter().map(Asked::question).collect()
     }
 
-    /// What requests will ask that name what the policy names, but for destinations, whose number nobody knows: so that a
+    /// What requests will ask that the grants make possible, but for destinations, whose number nobody knows: so that a
     /// ledger has its answers ready.
     #[must_use]
     pub fn standing_questions(&self) -> Vec<Question> {
@@ -227,35 +228,64 @@ impl Rules {
             all.extend(lane.fee_budget.iter().map(|cap| lane.asked(Measure::Fees, cap)));
             all.extend(lane.limits().iter().map(|cap| lane.asked(Measure::External, cap)));
         }
-        let mut ask = |window: Window, lanes, measure| {
-            let mut each = |of| {
-                all.push(Asked { of, measure, lanes, window_seconds: window.seconds });
-            };
-            match window.by {
-                By::Orderer => {
-                    self.order_keys().iter().for_each(|key| each(Of::Orderer(&key.public_key)));
-                }
-                By::Client => self.clients().iter().for_each(|one| each(Of::Client(&one.name))),
-                By::Wallet => self.wallets().iter().for_each(|one| each(Of::Wallet(&one.name))),
-                By::Lane => self.lanes().iter().for_each(|one| each(Of::Lane(&one.name))),
-                By::Asset => each(Of::Asset(&asset)),
-                By::Global => each(Of::Everything),
-                By::Destination => {}
-            }
-        };
         for limit in self.limits() {
             let sum = limit.sum.map(|_| Measure::Leaving);
-            let measures = sum.into_iter().chain(limit.count.map(|_| Measure::Count));
-            measures.for_each(|measure| ask(limit.window, &limit.lanes, measure));
+            for measure in sum.into_iter().chain(limit.count.map(|_| Measure::Count)) {
+                self.ask_ahead(limit.window, &limit.lanes, None, measure, &asset, &mut all);
+            }
         }
         for when in self.conditions() {
             if let Some(window) = when.above.as_ref().and_then(|above| above.window) {
-                ask(window, &when.lanes, Measure::Leaving);
+                self.ask_ahead(window, &when.lanes, Some(when), Measure::Leaving, &asset, &mut all);
             }
         }
         all.sort_unstable();
         all.dedup();
         all.into_iter().map(Asked::question).collect()
+    }
+
+    /// One question for each total of a window that a request on one of these lanes, or on any, may add to: one by a client
+    /// of that lane, from a wallet of it, for an order by a key that it pays, as far as the condition is about such.
+    fn ask_ahead<'a>(
+        &'a self,
+        window: Window,
+        lanes: &'a [LaneName],
+        when: Option<&When>,
+        measure: Measure,
+        asset: &'a AssetId,
+        all: &mut Vec<Asked<'a>>,
+    ) {
+        let mut each = |of| all.push(Asked { of, measure, lanes, window_seconds: window.seconds });
+        for lane in self.lanes().iter().filter(|lane| about(lanes, &lane.name)) {
+            let clients = || {
+                let all = lane.clients.iter();
+                all.filter(|one| when.is_none_or(|when| about(&when.clients, one)))
+            };
+            let wallets = || {
+                let all = lane.wallets.iter();
+                all.filter(|one| when.is_none_or(|when| about(&when.wallets, one)))
+            };
+            let keys = payable(lane, self);
+            let ordered = |when: &When| {
+                when.order_keys.is_empty() || keys.iter().any(|key| when.order_keys.contains(key))
+            };
+            let never = clients().next().is_none() || wallets().next().is_none();
+            if never || !when.is_none_or(ordered) {
+                continue;
+            }
+            match window.by {
+                By::Orderer => {
+                    let keys = keys.iter().filter_map(|name| self.order_key(name));
+                    keys.for_each(|key| each(Of::Orderer(&key.public_key)));
+                }
+                By::Client => clients().for_each(|name| each(Of::Client(name))),
+                By::Wallet => wallets().for_each(|name| each(Of::Wallet(name))),
+                By::Lane => each(Of::Lane(&lane.name)),
+                By::Asset => each(Of::Asset(asset)),
+                By::Global => each(Of::Everything),
+                By::Destination => {}
+            }
+        }
     }
 
     /// Which destinations the signer must look up on which lists before this intent can be allowed.

@@ -72,7 +72,7 @@ fn unattended(lane: &Lane, rules: &Rules) -> Option<String> {
 }
 
 /// By which keys the orders are that a lane pays: a bump's by whichever.
-fn payable<'a>(lane: &'a Lane, rules: &'a Rules) -> Vec<&'a KeyName> {
+pub(crate) fn payable<'a>(lane: &'a Lane, rules: &'a Rules) -> Vec<&'a KeyName> {
     match &lane.kind {
         LaneKind::Withdraw { order_keys, .. } => order_keys.iter().collect(),
         LaneKind::Bump { .. } => rules.order_keys().iter().map(|key| &key.name).collect(),

@@ -76,7 +76,12 @@ impl Believed {
             }
             _ => {}
         }
-        self.ran_unix = self.ran_unix.max(unix_s);
+        self.ran(unix_s);
         Ok(())
+    }
+
+    /// Takes in that a signer which ran wrote something.
+    pub(super) fn ran(&mut self, unix_s: u64) {
+        self.ran_unix = self.ran_unix.max(unix_s);
     }
 }

@@ -1,18 +1,19 @@
 //! What the fold takes in of an entry, and no more, so that a long log is folded again without reading its large parts. It
 //! never leaves out what the fold looks at.
 
-use audit::entry::{Admitted, Entry, Event, Spend};
+use audit::entry::{Admitted, Awaiting, Considered, Entry, Event, Reason, Spend};
 use bitcoin::absolute::LockTime;
 use bitcoin::transaction::{Transaction, Version};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::nonces::Points;
+use super::nonces::{Nonces, Points};
 use super::parents::Out;
+use super::people::Waiting;
 use super::{FoldError, wrong};
 
-/// Rises whenever the fold begins to look at something that was left out so far.
-pub const CONDENSED_VERSION: u32 = 1;
+/// Rises whenever the same entries come to other bytes, or the fold begins to look at something that was left out so far.
+pub const CONDENSED_VERSION: u32 = 2;
 
 /// One entry.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,6 +32,15 @@ pub enum Condensed {
         points: Points,
         /// Of a transaction with all its signatures, what its change must know to pay for it.
         out: Option<Out>,
+    },
+    /// A request waits for people: what they read stays in the log.
+    Awaiting {
+        /// When.
+        unix_ms: u64,
+        /// What would be spent.
+        spend: Box<Spend>,
+        /// What else is remembered of it.
+        waiting: Waiting,
     },
 }
 
@@ -66,14 +76,52 @@ impl Condensed {
             Event::Refused { request, digest, .. } => {
                 Event::Refused { request, caller: String::new(), digest, reasons: Vec::new() }
             }
-            Event::Spend(spend) => Event::Spend(Spend {
-                transaction: outputs(spend.external, spend.transaction),
-                trace: Vec::new(),
-                ..spend
-            }),
+            Event::Spend(spend) => Event::Spend(reserved(spend)),
+            // One that says of itself what is not so is kept whole: the fold says what is wrong with it.
+            Event::Awaiting(awaiting) => match Waiting::of(&awaiting) {
+                Ok(waiting) => {
+                    let spend = Box::new(reserved(awaiting.spend));
+                    return Self::Awaiting { unix_ms, spend, waiting };
+                }
+                Err(_) => Event::Awaiting(awaiting),
+            },
+            Event::Considered(Considered { request, .. }) => considered(request),
+            Event::Failed { request, .. } => Event::Failed { request, reason: no_reason() },
+            Event::WaitEnded { request, .. } => Event::WaitEnded { request, reason: no_reason() },
+            Event::TokenOperations { lost, .. } => {
+                Event::TokenOperations { serial: String::new(), uses: Vec::new(), lost }
+            }
             event => event,
         };
         Self::Entry(Box::new(Entry { unix_ms, event }))
+    }
+
+    /// Moves its nonce points there: nothing is asked for them while entries are restored, so that another thread can
+    /// remember them.
+    pub fn move_points(&mut self, nonces: &mut Nonces) {
+        if let Self::Answered { points, .. } = self {
+            nonces.learn(std::mem::take(points));
+        }
+    }
+
+    /// An entry like the one that it is of, without what was left out: for states that do not look at it.
+    #[must_use]
+    pub fn into_entry(self) -> Entry {
+        let unix_ms = self.unix_ms();
+        let event = match self {
+            Self::Entry(entry) => return *entry,
+            Self::Answered { request, .. } => Event::Signed { request, transaction: Vec::new() },
+            Self::Awaiting { spend, .. } => Event::Awaiting(Awaiting {
+                spend: *spend,
+                intent: String::new(),
+                psbt: Vec::new(),
+                parents: Vec::new(),
+                orders: Vec::new(),
+                requirements: Vec::new(),
+                expires_unix: 0,
+            }),
+        };
+        Entry { unix_ms, event }
     }
 
     /// When it was written.
@@ -81,9 +129,31 @@ impl Condensed {
     pub fn unix_ms(&self) -> u64 {
         match self {
             Self::Entry(entry) => entry.unix_ms,
-            Self::Answered { unix_ms, .. } => *unix_ms,
+            Self::Answered { unix_ms, .. } | Self::Awaiting { unix_ms, .. } => *unix_ms,
         }
     }
+}
+
+/// Without the rules that allowed it, and its inputs, which its slots name.
+fn reserved(spend: Spend) -> Spend {
+    let transaction = outputs(spend.external, spend.transaction);
+    Spend { transaction, trace: Vec::new(), ..spend }
+}
+
+/// That something was considered, and nothing of what.
+fn considered(request: [u8; 16]) -> Event {
+    Event::Considered(Considered {
+        request,
+        transaction: Vec::new(),
+        vsize: 0,
+        amounts: Vec::new(),
+        outputs: Vec::new(),
+        orders: Vec::new(),
+    })
+}
+
+fn no_reason() -> Reason {
+    Reason { code: String::new(), text: String::new() }
 }
 
 /// A transaction of the same outputs, without inputs; nothing where nothing leaves, and what cannot be read as it is.

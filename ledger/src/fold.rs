@@ -1,9 +1,10 @@
 //! What a state is that entries are folded into. It never says where entries come from.
 
-use audit::entry::{Entry, Event};
+use audit::entry::Entry;
 use policy::intent::RequestId;
 
 use super::Condensed;
+use super::nonces::Nonces;
 
 /// A state that entries are folded into, at first none. Applying an entry is all that ever changes it.
 pub trait Fold: Default + Send + 'static {
@@ -18,14 +19,11 @@ pub trait Fold: Default + Send + 'static {
     /// # Errors
     /// As for [`apply`](Self::apply).
     fn restore(&mut self, seq: u64, condensed: Condensed) -> Result<(), FoldError> {
-        match condensed {
-            Condensed::Entry(entry) => self.apply(seq, &entry),
-            Condensed::Answered { unix_ms, request, .. } => {
-                let event = Event::Signed { request, transaction: Vec::new() };
-                self.apply(seq, &Entry { unix_ms, event })
-            }
-        }
+        self.apply(seq, &condensed.into_entry())
     }
+
+    /// Takes in the nonces of entries that were restored without theirs ([`Condensed::move_points`]).
+    fn learn(&mut self, _nonces: Nonces) {}
 
     /// Whether the spend of this request, admitted with this digest, has been applied. A permit is made only then.
     fn spend_recorded(&self, request: RequestId, digest: &[u8; 32]) -> bool;

@@ -32,7 +32,7 @@ pub mod nonces;
 use std::collections::HashMap;
 
 use asset::Amount;
-use audit::entry::{Admitted, Entry, Event};
+use audit::entry::{self, Admitted, Entry, Event};
 use bitcoin::Transaction;
 use policy::Evidence;
 use policy::evidence::{Parent, Question};
@@ -63,6 +63,7 @@ pub use policies::{ActivePolicy, Proposal};
 use listed::Listings;
 use nonces::{Nonces, Points};
 use parents::Out;
+use people::Waiting;
 use spends::Spends;
 use wallets::Replaced;
 
@@ -362,15 +363,17 @@ impl Ledger {
         }
     }
 
+    /// A request was answered; of a transaction with all its signatures, which is out then, its change may pay for it.
     fn answer(
         &mut self,
-        seq: u64,
+        (seq, unix_s): (u64, u64),
         id: [u8; 16],
         digest: [u8; 32],
         points: Points,
+        out: Option<Out>,
     ) -> Result<(), FoldError> {
         let id = RequestId(id);
-        self.spends.release(id)?;
+        let (fee, unordered) = self.spends.release(id)?;
         let request = self.admitted(id)?;
         if request.answer.is_some() {
             return Err(wrong("a request was answered twice"));
@@ -378,23 +381,17 @@ impl Ledger {
         request.answer = Some(Answer { seq, digest });
         self.people.end(id);
         self.nonces.learn(points);
-        Ok(())
-    }
-
-    /// A transaction is out with all its signatures: its change may pay for it.
-    fn give(&mut self, id: RequestId, out: Option<Out>, unix_s: u64) {
-        if let (Some(out), Some((fee, unordered))) = (out, self.spends.fee(id)) {
+        if let Some(out) = out {
             self.parents.add(out, fee, unordered, unix_s);
         }
+        Ok(())
     }
 
     /// What waits for people, and what they said.
     fn of_people(&mut self, seq: u64, event: &Event, unix_s: u64) -> Result<(), FoldError> {
         match event {
             Event::Awaiting(awaiting) => {
-                let digest = self.tell(RequestId(awaiting.spend.request))?;
-                self.people.await_people(seq, awaiting)?;
-                self.spends.wait(&awaiting.spend, digest, unix_s)
+                self.wait(seq, &awaiting.spend, Waiting::of(awaiting)?, unix_s)
             }
             Event::WaitEnded { request, .. } => {
                 let request = RequestId(*request);
@@ -428,6 +425,18 @@ impl Ledger {
             }
             event => self.born_in_token(event),
         }
+    }
+
+    fn wait(
+        &mut self,
+        seq: u64,
+        spend: &entry::Spend,
+        waiting: Waiting,
+        unix_s: u64,
+    ) -> Result<(), FoldError> {
+        let digest = self.tell(RequestId(spend.request))?;
+        self.people.await_people(seq, spend, waiting)?;
+        self.spends.wait(spend, digest, unix_s)
     }
 
     /// What became of keys that were born in the token; no other kind of entry is known here.
@@ -540,13 +549,12 @@ impl Fold for Ledger {
             Event::Signed { request, transaction } => {
                 let read: Option<Transaction> = bitcoin::consensus::deserialize(transaction).ok();
                 let points = read.as_ref().map(Points::of).unwrap_or_default();
-                self.answer(seq, *request, Sha256::digest(transaction).into(), points)?;
-                self.give(RequestId(*request), read.as_ref().map(Out::of), unix_s);
-                Ok(())
+                let (digest, out) = (Sha256::digest(transaction), read.as_ref().map(Out::of));
+                self.answer((seq, unix_s), *request, digest.into(), points, out)
             }
             Event::PartlySigned { request, psbt } => {
                 let points = Points::of_psbt_bytes(psbt).unwrap_or_default();
-                self.answer(seq, *request, Sha256::digest(psbt).into(), points)
+                self.answer((seq, unix_s), *request, Sha256::digest(psbt).into(), points, None)
             }
             Event::Attested(attested) => {
                 self.attested.add(network(self.beginning.as_ref()), attested)
@@ -569,18 +577,22 @@ impl Fold for Ledger {
     }
 
     fn restore(&mut self, seq: u64, condensed: Condensed) -> Result<(), FoldError> {
+        let unix_s = condensed.unix_ms().checked_div(1000).unwrap_or_default();
+        if !matches!(condensed, Condensed::Entry(_)) {
+            self.latest_unix = self.latest_unix.max(unix_s);
+            self.clock.ran(unix_s);
+        }
         match condensed {
             Condensed::Entry(entry) => self.apply(seq, &entry),
-            Condensed::Answered { unix_ms, request, digest, points, out } => {
-                let unix_s = unix_ms.checked_div(1000).unwrap_or_default();
-                self.latest_unix = self.latest_unix.max(unix_s);
-                let event = Event::Signed { request, transaction: Vec::new() };
-                self.clock.take(seq, &event, unix_s)?;
-                self.answer(seq, request, digest, points)?;
-                self.give(RequestId(request), out, unix_s);
-                Ok(())
+            Condensed::Awaiting { spend, waiting, .. } => self.wait(seq, &spend, waiting, unix_s),
+            Condensed::Answered { request, digest, points, out, .. } => {
+                self.answer((seq, unix_s), request, digest, points, out)
             }
         }
+    }
+
+    fn learn(&mut self, nonces: Nonces) {
+        self.nonces.join(nonces);
     }
 
     fn spend_recorded(&self, request: RequestId, digest: &[u8; 32]) -> bool {

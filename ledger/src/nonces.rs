@@ -69,6 +69,17 @@ impl Nonces {
         found
     }
 
+    /// Remembers what another has seen.
+    pub(super) fn join(&mut self, other: Self) {
+        if self.seen.is_empty() {
+            self.seen = other.seen;
+            return;
+        }
+        for (point, place) in other.seen {
+            self.seen.entry(point).or_insert(place);
+        }
+    }
+
     /// Remembers what is being released.
     pub(super) fn learn(&mut self, points: Points) {
         for (point, place) in points.all {

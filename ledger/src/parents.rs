@@ -1,6 +1,7 @@
 //! Transactions that were given out not long ago, by their ids: what a child would have to pay for. It forgets those
 //! that no node keeps waiting any more.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -63,8 +64,10 @@ impl Parents {
             }
             self.by_time.pop_front();
             // Given out again since, it stays.
-            if self.given.get(&oldest).is_some_and(|given| given.unix_s == at) {
-                self.given.remove(&oldest);
+            if let Entry::Occupied(given) = self.given.entry(oldest)
+                && given.get().unix_s == at
+            {
+                given.remove();
             }
         }
     }

@@ -8,6 +8,7 @@ use policy::evidence::FreezeScope;
 use policy::intent::{Intent, RequestId};
 use policy::names::KeyName;
 use policy::order::{OrderRef, VerifiedOrder};
+use serde::{Deserialize, Serialize};
 use statement::{About, Deed, PolicyRef, Says, Signed, Statement, Task};
 
 use super::spends::order_ref;
@@ -49,6 +50,39 @@ pub struct Wait {
     pub rules: Vec<String>,
     /// Who approved it. An officer who did twice counts once.
     pub approvals: Vec<Word>,
+}
+
+/// What is remembered of an entry about a request that waits, beside its spend.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Waiting {
+    /// SHA-256 of the canonical intent.
+    intent: [u8; 32],
+    /// SHA-256 of the policy's text; its version is the spend's.
+    policy: [u8; 32],
+    asked_unix: u64,
+    expires_unix: u64,
+    rules: Vec<String>,
+}
+
+impl Waiting {
+    /// Of such an entry, whose canonical intent must be that of its spend.
+    pub(super) fn of(awaiting: &entry::Awaiting) -> Result<Self, FoldError> {
+        let paper = statement::Paper::parse(awaiting.intent.as_bytes())
+            .map_err(|error| wrong(error.to_string()))?;
+        let same = paper.request == RequestId(awaiting.spend.request)
+            && paper.policy.version == awaiting.spend.policy
+            && paper.expires_unix == awaiting.expires_unix;
+        if !same {
+            return Err(wrong("a request waits with the canonical intent of another"));
+        }
+        Ok(Self {
+            intent: paper.digest(),
+            policy: paper.policy.digest,
+            asked_unix: paper.asked_unix,
+            expires_unix: paper.expires_unix,
+            rules: awaiting.requirements.iter().map(|asked| asked.rule.clone()).collect(),
+        })
+    }
 }
 
 /// An approval, or one officer's word that a freeze may be lifted.
@@ -212,29 +246,21 @@ impl People {
     pub(super) fn await_people(
         &mut self,
         seq: u64,
-        awaiting: &entry::Awaiting,
+        spend: &entry::Spend,
+        waiting: Waiting,
     ) -> Result<(), FoldError> {
-        let paper = statement::Paper::parse(awaiting.intent.as_bytes())
-            .map_err(|error| wrong(error.to_string()))?;
-        let request = RequestId(awaiting.spend.request);
-        let same = paper.request == request
-            && paper.policy.version == awaiting.spend.policy
-            && paper.expires_unix == awaiting.expires_unix;
-        if !same {
-            return Err(wrong("a request waits with the canonical intent of another"));
-        }
-        let orders = awaiting.spend.orders.iter().map(order_ref);
+        let orders = spend.orders.iter().map(order_ref);
         let wait = Wait {
             seq,
-            intent: paper.digest(),
-            policy: paper.policy,
-            asked_unix: paper.asked_unix,
-            expires_unix: paper.expires_unix,
+            intent: waiting.intent,
+            policy: PolicyRef { version: spend.policy, digest: waiting.policy },
+            asked_unix: waiting.asked_unix,
+            expires_unix: waiting.expires_unix,
             orders: orders.collect::<Result<_, _>>()?,
-            rules: awaiting.requirements.iter().map(|asked| asked.rule.clone()).collect(),
+            rules: waiting.rules,
             approvals: Vec::new(),
         };
-        self.waits.insert(request, wait);
+        self.waits.insert(RequestId(spend.request), wait);
         Ok(())
     }
 

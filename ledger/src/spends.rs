@@ -130,12 +130,6 @@ impl Spends {
         self.number(request).is_some_and(|(_, spend)| spend.waiting.is_none())
     }
 
-    /// The fee of what was reserved for a request, and its lane if it pays no orders.
-    pub(super) fn fee(&self, request: RequestId) -> Option<(Amount, Option<Arc<LaneName>>)> {
-        let (_, spend) = self.number(request)?;
-        Some((spend.fee, spend.orders.is_empty().then(|| Arc::clone(&spend.lane))))
-    }
-
     pub(super) fn last_used(&self, wallet: &WalletName, change: bool) -> Option<u32> {
         self.indexes.last_used(wallet, change)
     }
@@ -148,9 +142,11 @@ impl Spends {
         digest: [u8; 32],
         unix_s: u64,
     ) -> Result<(), FoldError> {
-        self.wait_no_longer(RequestId(entry.request));
-        if let Some(number) = self.by_request.get(&RequestId(entry.request)).copied() {
-            return self.refresh(number, unix_s);
+        let request = RequestId(entry.request);
+        match self.number(request) {
+            Some((_, spend)) if spend.waiting.is_some() => self.wait_no_longer(request),
+            Some((number, _)) => return self.refresh(number, unix_s),
+            None => {}
         }
         self.use_indexes(entry, unix_s)?;
         self.reserve(entry, digest, unix_s, false)
@@ -218,7 +214,7 @@ impl Spends {
         let caller = shared(&mut self.names.callers, &entry.caller, ClientName::parse)?;
         let wallet = shared(&mut self.names.wallets, &entry.wallet, WalletName::parse)?;
         let slots = entry.slots.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
-        let orders = entry.orders.iter().map(order_ref).collect::<Result<BTreeSet<_>, _>>()?;
+        let mut orders = entry.orders.iter().map(order_ref).collect::<Result<Vec<_>, _>>()?;
 
         let waiting = waits.then(|| slots.iter().map(|(id, _)| *id).collect());
         let number = self.spends.len();
@@ -235,9 +231,11 @@ impl Spends {
         for (id, amount) in slots {
             self.use_coin(id, amount, number);
         }
-        for order in &entry.orders {
-            self.pay(order_ref(order)?, order, number);
+        for (order, entry) in orders.iter().zip(&entry.orders) {
+            self.pay(order.clone(), entry, number);
         }
+        orders.sort_unstable();
+        orders.dedup();
         let (moment, unix_s) = self.moments.next(number, unix_s);
         self.by_request.insert(request, number);
         self.spends.push(Spend {
@@ -251,7 +249,7 @@ impl Spends {
             fee: Amount::from_units(entry.fee),
             external: Amount::from_units(entry.external),
             paid: paid(entry),
-            orders: orders.into_iter().collect(),
+            orders: orders.into(),
             set,
             released: false,
             waiting,
@@ -309,14 +307,17 @@ impl Spends {
         self.refresh(number.ok_or_else(|| wrong("a spend is missing"))?, unix_s)
     }
 
-    /// A reservation was signed.
-    pub(super) fn release(&mut self, request: RequestId) -> Result<(), FoldError> {
+    /// A reservation was signed; its fee, and its lane if it pays no orders.
+    pub(super) fn release(
+        &mut self,
+        request: RequestId,
+    ) -> Result<(Amount, Option<Arc<LaneName>>), FoldError> {
         let number = self.by_request.get(&request);
         let spend = number.and_then(|number| self.spends.get_mut(*number));
         let spend = spend.filter(|spend| spend.waiting.is_none());
         let spend = spend.ok_or_else(|| wrong("a transaction was signed that nobody allowed"))?;
         spend.released = true;
-        Ok(())
+        Ok((spend.fee, spend.orders.is_empty().then(|| Arc::clone(&spend.lane))))
     }
 
     /// How far an order has come.
@@ -401,9 +402,8 @@ impl Spends {
     }
 
     fn use_indexes(&mut self, entry: &entry::Spend, unix_s: u64) -> Result<(), FoldError> {
-        let wallet = name(WalletName::parse(&entry.wallet))?;
         if let Some(index) = entry.change_index {
-            self.indexes.add(wallet, true, index, unix_s);
+            self.indexes.add(name(WalletName::parse(&entry.wallet))?, true, index, unix_s);
         }
         if let Some((cold, index)) = &entry.cold_index {
             self.indexes.add(name(WalletName::parse(cold))?, false, *index, unix_s);

@@ -19,3 +19,5 @@ mod properties;
 mod nonces;
 mod totals;
 mod clock;
+mod story;
+mod condensing;

@@ -21,7 +21,7 @@ fn fold(history: &[Reserved]) -> Ledger {
 }
 
 /// All that it holds; its maps have no order.
-fn everything(ledger: &Ledger) -> Vec<String> {
+pub(crate) fn everything(ledger: &Ledger) -> Vec<String> {
     let mut lines: Vec<String> = format!("{ledger:#?}").lines().map(str::to_owned).collect();
     lines.sort();
     lines
@@ -65,7 +65,7 @@ fn told(entries: Vec<Entry>) -> Vec<Entry> {
 }
 
 /// Pays two scripts; signed with a nonce of its own.
-fn transaction(spend: &Spend, nonce: Option<u8>) -> Transaction {
+pub(crate) fn transaction(spend: &Spend, nonce: Option<u8>) -> Transaction {
     let output = |sat, to| TxOut {
         value: bitcoin::Amount::from_sat(sat),
         script_pubkey: ScriptBuf::from_bytes(vec![to; 22]),

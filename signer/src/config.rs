@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +34,9 @@ pub struct Config {
     /// Start from a snapshot of the log that the token signed, instead of reading all of it (docs/log.md); not when not given.
     #[serde(default)]
     pub snapshot: bool,
+    /// How many entries more make another snapshot; a log of fewer has none.
+    #[serde(default = "snapshot_every")]
+    pub snapshot_every: NonZeroU64,
     /// The sanctions list, which is read again whenever it changes; none when not given.
     pub sanctions: Option<PathBuf>,
     /// Who signs policies, where neither the log's beginning nor the policy in force says so.
@@ -64,6 +67,11 @@ pub struct Config {
     /// Without this, a SoftHSM token on the main network is refused.
     #[serde(default)]
     pub i_understand_that_softhsm_is_not_an_hsm: bool,
+}
+
+/// As many as a start reads in a second.
+fn snapshot_every() -> NonZeroU64 {
+    NonZeroU64::MIN.saturating_add(u64::from(u16::MAX))
 }
 
 /// The officers whose keys are pinned here, and how many of them must have signed a policy.

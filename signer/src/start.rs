@@ -41,8 +41,6 @@ use crate::wallets::{WalletError, Wallets};
 const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
 /// A block of 64 rows is read again this often: a million entries in a quarter of an hour.
 const AUDIT_EVERY: Duration = Duration::from_millis(50);
-/// So many entries more make another snapshot: as many as a start reads in a second.
-const SNAPSHOT_EVERY: u64 = 1 << 16;
 
 /// Why the signer does not start.
 #[derive(Debug, thiserror::Error)]
@@ -351,7 +349,7 @@ async fn open_witnessed_log(
         clock,
         checkpoint_retry: CHECKPOINT_RETRY,
         audit_every: AUDIT_EVERY,
-        snapshot_every: if config.snapshot { SNAPSHOT_EVERY } else { u64::MAX },
+        snapshot_every: if config.snapshot { config.snapshot_every.get() } else { u64::MAX },
         witnesses,
     };
     let log = Box::pin(Log::open(store, Ledger::new(), settings)).await?;

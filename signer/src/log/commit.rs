@@ -25,7 +25,8 @@ use super::lease::Lease;
 use super::permit::DurablePermit;
 use super::proofs::Proofs;
 use super::replay::{self, Opening, Replayed};
-use super::round;
+use super::round::{self, Round};
+use super::snapshot::Shelf;
 use super::store::Store;
 use super::witnesses::Witnesses;
 use super::writer::{self, Groups, Head, Health, Inbox, Message, QUEUE_COMMITS_MAX};
@@ -191,7 +192,8 @@ impl<S: Fold> Log<S> {
         let Settings { checkpoint_key: key, state_dir, signer, clock, witnesses, .. } = settings;
         let (every, retry) = (settings.snapshot_every, settings.checkpoint_retry);
         let Replayed { opening, tree, last_ms, newest, kept } = replayed;
-        let unread = kept.as_ref().map_or(0, |kept| kept.size);
+        let unread = kept.as_ref().map_or(0, |kept| kept.position.size);
+        let (position, blocks) = kept.map(|kept| (kept.position, kept.blocks)).unzip();
         let next = tree.size();
         let (head_sender, head) = watch::channel(Head { size: next, root: tree.root() });
         let (queue, receiver) = mpsc::channel(QUEUE_COMMITS_MAX);
@@ -199,20 +201,20 @@ impl<S: Fold> Log<S> {
         let health = Arc::new(Health::new(lease.clone()));
         let covered = Coverage { size: opening.checkpointed, newest, ..Coverage::default() };
         let tree = Arc::new(RwLock::new(tree));
-        let (rows, proofs) = (Arc::clone(&tree), Proofs::new(Arc::clone(&tree), queue.clone()));
+        let proofs = Proofs::new(Arc::clone(&tree), queue.clone());
         let (coverage_sender, coverage) = watch::channel(covered);
         let (stop, stopped) = oneshot::channel();
         let keeper = Keeper {
-            history: Arc::clone(&rows),
+            history: Arc::clone(&tree),
             queue: queue.downgrade(),
             coverage: coverage.clone(),
             health: Arc::clone(&health),
             signer: Arc::clone(&signer),
             lease: lease.clone(),
             key,
-            state_dir: state_dir.clone(),
+            shelf: Arc::new(Shelf::new(state_dir.clone())),
             every,
-            position: kept,
+            position,
         };
         let (stop_keeper, keeper_stopped) = oneshot::channel();
         let checkpoints = Checkpoints {
@@ -232,13 +234,12 @@ impl<S: Fold> Log<S> {
         };
         let inbox = Inbox::new(receiver, coverage.clone());
         let writer = writer::run(store, tree, inbox, head_sender, Arc::clone(&health));
-        let (weak, every) = (queue.downgrade(), settings.audit_every);
-        let round = round::run(rows, weak, Arc::clone(&health), every, unread);
+        let round = Round::beside(&keeper, settings.audit_every, blocks.unwrap_or_default());
         let tasks = Tasks {
             stop,
             checkpoints: tokio::spawn(checkpoints.run(stopped)),
             writer: tokio::spawn(writer),
-            round: tokio::spawn(round),
+            round: tokio::spawn(round.run()),
             keeper: tokio::spawn(keeper.run(keeper_stopped)),
             stop_keeper,
         };

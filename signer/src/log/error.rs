@@ -259,6 +259,16 @@ pub enum LogError {
         "of log entries {0} to {1} at least one was edited underneath while the signer runs: keep the database as evidence, find out who, and restore the newest untouched backup"
     )]
     EditedRow(u64, u64),
+    /// What was folded is not what the rows say.
+    #[error(
+        "of log entries {from} to {to} the snapshot that this signer started from says something else than they do: whoever left it there could use the token's checkpoint key, and what was decided since the start may rest on it; it is called snapshot.false now, and the next start reads the whole log: keep it as evidence, and find out who"
+    )]
+    Snapshot {
+        /// The first of them.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
     /// A proof about something that is not there.
     #[error("there is no such proof: {0} is beyond the tree that was asked for")]
     NoProof(u64),

@@ -1,19 +1,14 @@
 //! Keeps the snapshot beside the log: reads rows that count, as they lie in the database, condenses them, and has the token
 //! sign how far that goes. It never holds up a decision, and never touches what was signed before.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use audit::checkpoint;
-use audit::entry::Entry;
 use audit::history::{BLOCK, History};
 use audit::note;
-use ledger::Condensed;
-use sha2::Digest as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoints::{CheckpointSigner, Coverage};
@@ -21,7 +16,7 @@ use super::error::LogError;
 use super::lease::Lease;
 use super::proofs::Proofs;
 use super::round;
-use super::snapshot::{self, DATA, HEAD, Position};
+use super::snapshot::{self, Digested, Position, Shelf};
 use super::writer::{Health, Message};
 
 /// How long the token may take for its signature.
@@ -30,6 +25,8 @@ const SIGN_PATIENCE: Duration = Duration::from_secs(20);
 const MUCH: u64 = 4;
 /// A snapshot that could not be kept is begun again no sooner.
 const RETRY: Duration = Duration::from_secs(60);
+/// So many bytes are flushed at a time: the log's own flushes wait for no larger one on the same disk.
+const FLUSH_BYTES: u64 = 4 << 20;
 
 /// Everything the task needs.
 pub(super) struct Keeper {
@@ -40,7 +37,7 @@ pub(super) struct Keeper {
     pub(super) signer: Arc<dyn CheckpointSigner>,
     pub(super) lease: Lease,
     pub(super) key: [u8; 32],
-    pub(super) state_dir: PathBuf,
+    pub(super) shelf: Arc<Shelf>,
     /// How many entries more make another head.
     pub(super) every: u64,
     /// How far the snapshot goes that the log was opened from.
@@ -49,27 +46,38 @@ pub(super) struct Keeper {
 
 /// Data that is being written.
 struct Data {
-    file: File,
+    file: Arc<File>,
     position: Position,
     /// Where the newest head says that it ends.
     sealed: Position,
+    /// Bytes that were flushed.
+    flushed: u64,
+}
+
+/// How quickly it goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// The database is the writer's first: it rests as long as it worked.
+    Resting,
+    /// Nobody else wants anything any more.
+    Hurrying,
 }
 
 impl Keeper {
     /// Runs until `stop`, then seals what there is once more.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         let mut data = None;
+        // There may be much to take in before anything new counts.
+        self.coverage.mark_changed();
         loop {
             tokio::select! {
                 _ = &mut stop => break,
                 grown = self.coverage.changed() => if grown.is_err() { break },
             }
-            // Nothing is kept of a short log, which is read in no time.
-            let sealed = data.as_ref().map_or(self.kept(), |data: &Data| data.sealed.size);
-            if self.counts() < sealed.saturating_add(self.every) {
+            if self.counts() < self.next(data.as_ref()) {
                 continue;
             }
-            match self.keep(&mut data, || is_asked(&mut stop)).await {
+            match self.keep(&mut data, Pace::Resting, || is_asked(&mut stop)).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
@@ -80,19 +88,18 @@ impl Keeper {
                 }
             }
         }
-        let left = data.as_ref().map_or(self.kept(), |data| data.position.size);
-        // At the end only what does not take long.
-        let much = self.every.saturating_mul(MUCH);
-        if self.counts() >= self.every
-            && self.counts().saturating_sub(left) <= much
-            && let Err(error) = self.keep(&mut data, || false).await
-        {
+        if let Err(error) = self.end(&mut data).await {
             tracing::warn!(error, "no snapshot was kept: the next start will take longer");
         }
     }
 
-    fn kept(&self) -> u64 {
-        self.position.as_ref().map_or(0, |position| position.size)
+    /// How many entries must count before there is something to do.
+    fn next(&self, data: Option<&Data>) -> u64 {
+        match data.map(|data| &data.position).or(self.position.as_ref()) {
+            Some(position) if position.size > 0 => position.size.saturating_add(BLOCK),
+            // Nothing is kept of a short log, which is read in no time.
+            _ => self.every.max(BLOCK),
+        }
     }
 
     /// Whole blocks that count.
@@ -101,61 +108,103 @@ impl Keeper {
         counts.saturating_sub(counts % BLOCK)
     }
 
-    /// Takes in everything that counts by now, and seals it; false when it was asked to stop before.
+    /// Takes in what counts by now, and seals it every so many entries; false when it was asked to stop before.
     async fn keep(
         &self,
         data: &mut Option<Data>,
+        pace: Pace,
         mut stop: impl FnMut() -> bool,
     ) -> Result<bool, String> {
-        if data.is_none() {
-            *data = Some(begin(&self.state_dir, self.position.clone()).map_err(text)?);
-        }
-        let Some(data) = data else { return Ok(false) };
-        let end = self.counts();
+        let (end, every) = (self.counts(), self.every.checked_next_multiple_of(BLOCK));
+        let (data, every) = (self.begun(data)?, every.unwrap_or(u64::MAX));
         while data.position.size < end {
             let begun = Instant::now();
-            let bytes = self.block(data.position.size / BLOCK).await?;
-            data.file.write_all(&bytes).map_err(text)?;
-            data.position.add(&bytes);
-            data.position.size = data.position.size.saturating_add(BLOCK);
+            let head = data.sealed.size.saturating_add(every);
+            self.take(data, end.min(head)).await?;
+            if data.position.size >= head {
+                self.seal(data).await?;
+            }
             if stop() {
                 return Ok(false);
             }
-            // The database is the writer's first.
-            tokio::time::sleep(begun.elapsed()).await;
-        }
-        if data.position.size > data.sealed.size {
-            self.seal(data).await?;
+            if pace == Pace::Resting {
+                tokio::time::sleep(begun.elapsed()).await;
+            }
         }
         Ok(true)
     }
 
-    /// One block of rows, which must be those that were written.
-    async fn block(&self, number: u64) -> Result<Vec<u8>, String> {
+    /// At the end of the log: all that there is, if that takes not long, else what was taken in by now.
+    async fn end(&self, data: &mut Option<Data>) -> Result<(), String> {
+        if self.counts() < self.every {
+            return Ok(());
+        }
+        let taken = self.begun(data)?.position.size;
+        if self.counts().saturating_sub(taken) <= self.every.saturating_mul(MUCH) {
+            self.keep(data, Pace::Hurrying, || false).await?;
+        }
+        let data = self.begun(data)?;
+        if data.position.size > data.sealed.size { self.seal(data).await } else { Ok(()) }
+    }
+
+    fn begun<'a>(&self, data: &'a mut Option<Data>) -> Result<&'a mut Data, String> {
+        let begun = match data.take() {
+            Some(data) => data,
+            None => {
+                let sealed = self.position.clone().unwrap_or_default();
+                let file = Arc::new(self.shelf.begin(sealed.bytes).map_err(text)?);
+                Data { file, position: sealed.clone(), flushed: sealed.bytes, sealed }
+            }
+        };
+        Ok(data.insert(begun))
+    }
+
+    /// Takes in the next blocks of rows, no further than to `end`.
+    async fn take(&self, data: &mut Data, end: u64) -> Result<(), String> {
+        let from = data.position.size;
         let queue = self.queue.upgrade().ok_or("the log ended")?;
         let proofs = Proofs::new(Arc::clone(&self.history), queue);
-        let rows = proofs.page(number.saturating_mul(BLOCK), BLOCK).await.map_err(text)?;
-        if let Err(error) = round::is_written(&proofs, number, &rows) {
-            if !matches!(error, LogError::Stopped(_)) {
-                self.health.stop(error.to_string());
+        let blocks = match round::whole_blocks(&proofs, from, end).await {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                if !matches!(error, LogError::Stopped(_)) {
+                    self.health.stop(error.to_string());
+                }
+                return Err(error.to_string());
             }
-            return Err(error.to_string());
+        };
+        let file = Arc::clone(&data.file);
+        let write = move || {
+            let mut written = Vec::new();
+            for (root, rows) in &blocks {
+                let block = snapshot::block(root, rows)?;
+                file.as_ref().write_all(&block).map_err(text)?;
+                written.push(Digested::of(&block));
+            }
+            Ok(written)
+        };
+        blocking(write).await?.iter().for_each(|block| data.position.add(block));
+        if data.position.bytes.saturating_sub(data.flushed) >= FLUSH_BYTES {
+            Self::flush(data).await?;
         }
-        let root = proofs.history().block_root(number).ok_or("the block is not whole")?;
-        let decode = |(_, bytes): &(i64, Vec<u8>)| Entry::decode(bytes).map(Condensed::of);
-        let entries = rows.iter().map(decode).collect::<Result<Vec<_>, _>>().map_err(text)?;
-        snapshot::block(&root, &entries)
+        Ok(())
+    }
+
+    async fn flush(data: &mut Data) -> Result<(), String> {
+        let file = Arc::clone(&data.file);
+        blocking(move || file.sync_data().map_err(text)).await?;
+        data.flushed = data.position.bytes;
+        Ok(())
     }
 
     /// Has the token sign how far the data goes.
     async fn seal(&self, data: &mut Data) -> Result<(), String> {
-        let file = data.file.try_clone().map_err(text)?;
-        blocking(move || file.sync_data()).await?;
-        let Position { size, bytes, hasher } = data.position.clone();
+        Self::flush(data).await?;
+        let (size, bytes, digest) =
+            (data.position.size, data.position.bytes, data.position.digest());
         let proofs =
             Proofs::new(Arc::clone(&self.history), self.queue.upgrade().ok_or("the log ended")?);
         let root = proofs.root_at(size).await.map_err(text)?;
-        let digest = hasher.finalize().into();
         let origin = checkpoint::origin(&self.key);
         let head = snapshot::Head { origin, size, root, bytes, digest };
         self.lease.hold().await.map_err(|_| "the log stopped")?;
@@ -164,43 +213,12 @@ impl Keeper {
         let signature = signing.await.map_err(|_| "the token did not answer in time")??;
         let signed = note::assemble(&said, &head.origin, &self.key, &signature);
         note::open(&signed, &head.origin, &self.key).map_err(text)?;
-        let folder = self.state_dir.clone();
-        blocking(move || replace(&folder, &signed)).await?;
+        let shelf = Arc::clone(&self.shelf);
+        blocking(move || shelf.put(&signed).map_err(text)).await?;
         data.sealed = data.position.clone();
         tracing::info!(entries = size, bytes, "a snapshot was kept");
         Ok(())
     }
-}
-
-/// The data, cut where it goes on; without a position from its beginning, and without the head that spoke of the old one.
-fn begin(folder: &Path, position: Option<Position>) -> std::io::Result<Data> {
-    let position = position.unwrap_or_default();
-    if position.bytes == 0 {
-        match std::fs::remove_file(folder.join(HEAD)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => File::open(folder)?.sync_all()?,
-        }
-    }
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(false).mode(0o600);
-    // What lies there is ours or nothing: a link could have any file of ours cut off.
-    let options = options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-    let mut file = options.open(folder.join(DATA))?;
-    file.set_len(position.bytes)?;
-    file.seek(SeekFrom::End(0))?;
-    let sealed = position.clone();
-    Ok(Data { file, position, sealed })
-}
-
-/// A new head, whole before it has its name.
-fn replace(folder: &Path, head: &str) -> std::io::Result<()> {
-    let fresh = folder.join(format!("{HEAD}.new"));
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(head.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, folder.join(HEAD))?;
-    File::open(folder)?.sync_all()
 }
 
 /// Whether it is time to end, also because the log is gone.
@@ -208,10 +226,11 @@ fn is_asked(stop: &mut oneshot::Receiver<()>) -> bool {
     !matches!(stop.try_recv(), Err(oneshot::error::TryRecvError::Empty))
 }
 
-async fn blocking(
-    work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
-) -> Result<(), String> {
-    tokio::task::spawn_blocking(work).await.map_err(text)?.map_err(text)
+/// Where no decision waits for a place.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(text)?
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -15,7 +15,7 @@ use super::clock::Clock;
 use super::error::{LogError, Whose};
 use super::high_water;
 use super::lease::BEAT_EVERY;
-use super::snapshot::{self, Position, Restored};
+use super::snapshot::{self, Kept, Restored};
 use super::store::Store;
 use super::witnesses::Witnesses;
 
@@ -44,7 +44,7 @@ pub(super) struct Replayed {
     /// The newest checkpoint, as it was kept.
     pub(super) newest: String,
     /// The snapshot that the log was opened from: rows under it were not read.
-    pub(super) kept: Option<Position>,
+    pub(super) kept: Option<Kept>,
 }
 
 /// Reads and checks everything, and folds what counts.
@@ -82,7 +82,7 @@ struct Read {
     tree: History,
     tail: Frontier,
     last_ms: u64,
-    kept: Option<Position>,
+    kept: Option<Kept>,
 }
 
 fn covered(signed: &[(Whose, Checkpoint)]) -> u64 {
@@ -154,7 +154,7 @@ async fn read<S: Fold>(
     };
     if by_snapshot
         && *number == 0
-        && let Some(Restored { state: mut restored, tree, last_ms, position }) =
+        && let Some(Restored { state: mut restored, tree, last_ms, kept }) =
             restore(store, state_dir, &origin, key).await?
     {
         if tree.size() > covered(&signed) {
@@ -163,7 +163,7 @@ async fn read<S: Fold>(
             match rest(store, &mut restored, &signed, tree, last_ms).await {
                 Ok(done) => {
                     *state = restored;
-                    return Ok(read(done, Some(position)));
+                    return Ok(read(done, Some(kept)));
                 }
                 Err(error) => doubt(&error),
             }

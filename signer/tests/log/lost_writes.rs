@@ -13,7 +13,8 @@ use crate::disk::{Disk, Seen, parse};
 use crate::script::{holds, said, watched};
 use crate::support::Database;
 
-const CALLS: &str = "trace=openat,pwrite64,write,fdatasync,fsync,ftruncate,rename,unlink";
+pub(crate) const CALLS: &str =
+    "trace=openat,pwrite64,write,fdatasync,fsync,ftruncate,rename,unlink";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_said_survives_lost_and_torn_writes() {

@@ -24,6 +24,8 @@ mod nonces;
 mod points;
 mod script;
 mod snapshots;
+mod snapshot_attacks;
+mod snapshot_crash;
 mod rollback;
 mod standby;
 mod support;
@@ -98,6 +100,11 @@ on_both! {
     snapshots::what_is_not_its_snapshot_is_not_believed,
     snapshots::a_torn_snapshot_is_the_one_before,
     snapshots::a_row_edited_under_a_snapshot_stops_the_log,
+    snapshots::a_false_snapshot_that_the_token_signed_is_refuted_by_the_rows,
+    snapshots::one_is_sealed_every_so_many_entries,
+    snapshots::a_link_in_its_place_is_not_followed,
+    snapshot_crash::killed_at_any_step_of_a_snapshot,
+    snapshot_crash::a_standby_starts_from_its_own_snapshot_or_the_shared_one,
     crash::killed_writers_lose_nothing_they_acknowledged,
     standby::a_standby_goes_on_where_a_killed_one_ended,
     points::killed_at_any_call_it_keeps_what_it_said,

@@ -15,9 +15,9 @@ use crate::witnessed::open;
 /// Yesterday, the database as it was, and the state folder's file.
 struct Yesterday(Vec<u8>);
 
-const KEEP: &str = "CREATE TABLE y_entries AS SELECT * FROM entries; CREATE TABLE y_checkpoints AS SELECT * FROM checkpoints;
+pub(crate) const KEEP: &str = "CREATE TABLE y_entries AS SELECT * FROM entries; CREATE TABLE y_checkpoints AS SELECT * FROM checkpoints;
     CREATE TABLE y_fence AS SELECT * FROM fence; CREATE TABLE y_leaves AS SELECT * FROM leaves";
-const RESTORE: &str = "DELETE FROM entries; DELETE FROM checkpoints; DELETE FROM fence; DELETE FROM leaves;
+pub(crate) const RESTORE: &str = "DELETE FROM entries; DELETE FROM checkpoints; DELETE FROM fence; DELETE FROM leaves;
     INSERT INTO entries SELECT * FROM y_entries; INSERT INTO checkpoints SELECT * FROM y_checkpoints;
     INSERT INTO fence SELECT * FROM y_fence; INSERT INTO leaves SELECT * FROM y_leaves";
 
@@ -77,7 +77,7 @@ fn read(db: &Database) -> Vec<u8> {
     std::fs::read(db.state_dir.join("checkpoint")).unwrap()
 }
 
-fn officers(name: &str) -> Event {
+pub(crate) fn officers(name: &str) -> Event {
     Event::PolicyActivated {
         version: 1,
         digest: [1; 32],
@@ -86,7 +86,7 @@ fn officers(name: &str) -> Event {
     }
 }
 
-fn spend(external: u128) -> Event {
+pub(crate) fn spend(external: u128) -> Event {
     Event::Spend(Spend {
         request: [9; 16],
         policy: 1,

@@ -9,9 +9,11 @@ use std::process::Command;
 use audit::entry::{Admitted, Entry, Event, Spend};
 use policy::intent::RequestId;
 use rand::Rng as _;
+use sha2::{Digest as _, Sha256};
+use signer::ledger::Condensed;
 use signer::log::{Fold, FoldError, Log, LogError, Step, Store};
 
-use crate::support::{Database, Token};
+use crate::support::{Database, SNAPSHOT_EVERY, Token};
 
 const URL: &str = "COFFERDAM_SCRIPT_URL";
 const STATE: &str = "COFFERDAM_SCRIPT_STATE";
@@ -21,29 +23,35 @@ const REQUESTS: &str = "COFFERDAM_SCRIPT_REQUESTS";
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     spent: BTreeSet<u8>,
-    answers: BTreeMap<u8, Vec<u8>>,
+    /// Where each is, and the SHA-256 of what was given.
+    answers: BTreeMap<u8, (u64, [u8; 32])>,
 }
 
 enum Verdict {
     Denied,
     Allowed,
-    Stored(Vec<u8>),
+    Stored(u64),
 }
 
 impl Fold for Requests {
-    fn apply(&mut self, _: u64, entry: &Entry) -> Result<(), FoldError> {
+    fn apply(&mut self, seq: u64, entry: &Entry) -> Result<(), FoldError> {
         match &entry.event {
             Event::Spend(spend) if !self.spent.insert(spend.request[0]) => {
                 return Err(FoldError("reserved twice".to_owned()));
             }
-            Event::Signed { request, transaction }
-                if self.answers.insert(request[0], transaction.clone()).is_some() =>
-            {
-                return Err(FoldError("answered twice".to_owned()));
+            Event::Signed { request, transaction } => {
+                self.answer(seq, request[0], Sha256::digest(transaction).into())?;
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn restore(&mut self, seq: u64, condensed: Condensed) -> Result<(), FoldError> {
+        match condensed {
+            Condensed::Answered { request, digest, .. } => self.answer(seq, request[0], digest),
+            other => self.apply(seq, &other.into_entry()),
+        }
     }
 
     fn spend_recorded(&self, request: RequestId, _: &[u8; 32]) -> bool {
@@ -52,10 +60,17 @@ impl Fold for Requests {
 }
 
 impl Requests {
+    fn answer(&mut self, seq: u64, request: u8, digest: [u8; 32]) -> Result<(), FoldError> {
+        match self.answers.insert(request, (seq, digest)) {
+            None => Ok(()),
+            Some(_) => Err(FoldError("answered twice".to_owned())),
+        }
+    }
+
     fn decide(&self, request: u8, limit: usize) -> Step<Verdict> {
         let id = [request; 16];
-        if let Some(answer) = self.answers.get(&request) {
-            return Step::nothing(Verdict::Stored(answer.clone()));
+        if let Some((seq, _)) = self.answers.get(&request) {
+            return Step::nothing(Verdict::Stored(*seq));
         }
         if self.spent.contains(&request) {
             let again = Event::SpendAgain { request: id, policy: 1 };
@@ -85,7 +100,12 @@ async fn run(
         let (_, verdict) = log.commit(|state| state.decide(request, limit(requests))).await?;
         match verdict {
             Verdict::Denied => say(format!("denied {request}")),
-            Verdict::Stored(answer) => say(format!("answer {request} {}", hex::encode(answer))),
+            Verdict::Stored(seq) => {
+                let Event::Signed { transaction, .. } = log.entry(seq).await?.event else {
+                    panic!("{seq}")
+                };
+                say(format!("answer {request} {}", hex::encode(transaction)));
+            }
             Verdict::Allowed => {
                 say(format!("permit {request}"));
                 let answer: [u8; 64] = std::array::from_fn(|_| rand::thread_rng().r#gen());
@@ -104,6 +124,9 @@ pub(crate) fn child(db: &Database, requests: u8) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "script::child_that_runs_the_script", "--nocapture"]);
     command.env(URL, &db.url).env(STATE, &db.state_dir).env(REQUESTS, requests.to_string());
+    if db.snapshot_every < u64::MAX {
+        command.env(SNAPSHOT_EVERY, db.snapshot_every.to_string());
+    }
     command
 }
 
@@ -142,7 +165,10 @@ async fn child_that_runs_the_script() {
         }
         Err(error) => say(format!("failed {error}")),
     }
-    // Not closed: what was said must hold without a farewell.
+    // Not closed: what was said must hold without a farewell. A snapshot is one.
+    if db.snapshot_every < u64::MAX {
+        let _ = log.close().await;
+    }
     std::process::exit(0);
 }
 
@@ -170,7 +196,8 @@ pub(crate) async fn holds(db: &Database, said: &[String], requests: u8, finish: 
                 }
                 ["answer", request, answer] => {
                     let kept = state.answers.get(&request.parse().unwrap());
-                    assert_eq!(kept, Some(&hex::decode(answer).unwrap()), "{at}: lost {line}");
+                    let given: [u8; 32] = Sha256::digest(hex::decode(answer).unwrap()).into();
+                    assert_eq!(kept.map(|(_, kept)| *kept), Some(given), "{at}: lost {line}");
                 }
                 _ => {}
             }

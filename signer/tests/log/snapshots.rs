@@ -2,47 +2,54 @@
 //! rows edited under it are found.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use audit::note;
 use ed25519_dalek::Signer as _;
-use signer::log::{Log, LogError, Step, Store};
+use sha2::{Digest as _, Sha256};
+use signer::log::{CheckpointSigner, Log, LogError, Settings, Step, Store};
 use tempfile::TempDir;
 
 use crate::support::{Database, Token, Toy, commit, say, token_key, until};
 
 /// A head for each block.
-const EVERY: u64 = 64;
-const FILES: [&str; 2] = ["snapshot", "snapshot.data"];
+pub(crate) const EVERY: u64 = 64;
+pub(crate) const FILES: [&str; 2] = ["snapshot", "snapshot.data"];
 
 impl Database {
-    async fn open_with_snapshots(&self) -> Result<Log<Toy>, LogError> {
+    pub(crate) async fn open_with_snapshots(&self) -> Result<Log<Toy>, LogError> {
         let store = Store::open(&self.url).await?;
+        Log::open(store, Toy::default(), self.with_heads()).await
+    }
+
+    fn with_heads(&self) -> Settings {
         let mut settings = self.settings(1, Token::Honest);
         (settings.snapshot_every, settings.audit_every) =
             (EVERY, std::time::Duration::from_millis(1));
-        Log::open(store, Toy::default(), settings).await
+        settings
     }
 
     /// Another run, which adds so many sentences and keeps a snapshot at its end.
-    async fn run(&self, count: u64) {
+    pub(crate) async fn run(&self, count: u64) {
         let log = self.open_with_snapshots().await.unwrap();
         let events = (0..count).map(|number| say(number.to_string())).collect();
         log.commit(|_| Step::write(events, ())).await.unwrap();
         log.close().await.unwrap();
     }
 
-    fn snapshot(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn snapshot(&self) -> Vec<Vec<u8>> {
         FILES.iter().map(|file| std::fs::read(self.state_dir.join(file)).unwrap()).collect()
     }
 
-    fn put(&self, snapshot: &[Vec<u8>]) {
+    pub(crate) fn put(&self, snapshot: &[Vec<u8>]) {
         for (file, bytes) in FILES.iter().zip(snapshot) {
             std::fs::write(self.state_dir.join(file), bytes).unwrap();
         }
     }
 
     /// What a start that knows no snapshot finds; nothing is changed for the next one.
-    async fn by_reading(&self) -> Toy {
+    pub(crate) async fn by_reading(&self) -> Toy {
         let kept: Vec<PathBuf> = FILES.iter().map(|file| self.state_dir.join(file)).collect();
         let aside = |path: &Path| PathBuf::from(format!("{}.aside", path.display()));
         for path in kept.iter().filter(|path| path.exists()) {
@@ -58,7 +65,7 @@ impl Database {
     }
 
     /// An edited row under a snapshot that is believed keeps no log from being opened; whether that was so.
-    async fn is_used(&self) -> bool {
+    pub(crate) async fn is_used(&self) -> bool {
         self.tamper("CREATE TABLE aside AS SELECT * FROM entries WHERE seq = 5; UPDATE entries SET bytes = (SELECT bytes FROM entries WHERE seq = 4) WHERE seq = 5").await;
         let opened = self.open_with_snapshots().await;
         if let Ok(log) = &opened {
@@ -123,16 +130,9 @@ pub(crate) async fn what_is_not_its_snapshot_is_not_believed(db: Database) {
     assert!(db.is_used().await);
     db.put(&good);
 
-    let head = String::from_utf8(good[0].clone()).unwrap();
-    let (text, _) = head.split_once("\n\n").unwrap();
-    let text = format!("{text}\n");
-    let sealed = |text: &str, seed: u8| {
-        let key = token_key(1).verifying_key().to_bytes();
-        let origin = audit::checkpoint::origin(&key);
-        let signature = token_key(seed).sign(text.as_bytes()).to_bytes();
-        note::assemble(text, &origin, &key, &signature).into_bytes()
-    };
+    let text = said(&good[0]);
     assert_eq!(sealed(&text, 1), good[0], "this is how a head is made");
+    assert!(text.contains(&over(&good[1])) && !text.contains(&over(&good[1][4..])));
     let edited = |from: &str, to: &str| {
         assert!(text.contains(from), "{text}");
         sealed(&text.replace(from, to), 1)
@@ -145,11 +145,7 @@ pub(crate) async fn what_is_not_its_snapshot_is_not_believed(db: Database) {
     };
     // Another sentence, and the right digest over it, signed by whoever has not the token's key.
     let forged = forged_data(b"\x03100", b"\x03666");
-    let digest = |data: &[u8]| {
-        use sha2::Digest as _;
-        hex::encode(sha2::Sha256::digest(data))
-    };
-    let forged_text = text.replace(&digest(&good[1]), &digest(&forged));
+    let forged_text = text.replace(&over(&good[1]), &over(&forged));
     assert_ne!(forged_text, text);
     let mut torn = good[1].clone();
     torn.truncate(torn.len() - 1);
@@ -163,7 +159,7 @@ pub(crate) async fn what_is_not_its_snapshot_is_not_believed(db: Database) {
         ("no data", [good[0].clone(), Vec::new()]),
         ("no head", [Vec::new(), good[1].clone()]),
         ("the head damaged", [good[0][..40].to_vec(), good[1].clone()]),
-        ("by another version", [edited("version 1.", "version 9."), good[1].clone()]),
+        ("by another version", [edited("version 2.", "version 9."), good[1].clone()]),
         ("of fewer entries", [edited("entries 192", "entries 128"), good[1].clone()]),
         ("of more entries", [edited("entries 192", "entries 256"), good[1].clone()]),
         ("forged", [sealed(&forged_text, 2), forged.clone()]),
@@ -177,6 +173,128 @@ pub(crate) async fn what_is_not_its_snapshot_is_not_believed(db: Database) {
         log.close().await.unwrap();
         db.put(&files);
         assert!(!db.is_used().await, "{what}");
+    }
+}
+
+/// What a head says.
+fn said(head: &[u8]) -> String {
+    let head = String::from_utf8(head.to_vec()).unwrap();
+    format!("{}\n", head.split_once("\n\n").unwrap().0)
+}
+
+/// A head that says so, signed by this token.
+fn sealed(text: &str, seed: u8) -> Vec<u8> {
+    let key = token_key(1).verifying_key().to_bytes();
+    let origin = audit::checkpoint::origin(&key);
+    let signature = token_key(seed).sign(text.as_bytes()).to_bytes();
+    note::assemble(text, &origin, &key, &signature).into_bytes()
+}
+
+/// What a head says of its data: SHA-256 over that of each block, which begins with its length.
+fn over(mut data: &[u8]) -> String {
+    let mut blocks = Sha256::new();
+    while let Some(length) = data.first_chunk() {
+        let length = 4 + u32::from_le_bytes(*length) as usize;
+        let (block, rest) = data.split_at(length.min(data.len()));
+        blocks.update(Sha256::digest(block));
+        data = rest;
+    }
+    hex::encode(blocks.finalize())
+}
+
+/// Somebody had the token sign it. It is believed until the rows were read, then never again.
+pub(crate) async fn a_false_snapshot_that_the_token_signed_is_refuted_by_the_rows(db: Database) {
+    db.begin().await.unwrap();
+    db.run(3 * EVERY).await;
+    let read = db.by_reading().await;
+    let good = db.snapshot();
+    let at = good[1].windows(4).position(|bytes| bytes == b"\x03100").unwrap();
+    let mut data = good[1].clone();
+    data[at..at + 4].copy_from_slice(b"\x03666");
+    let text = said(&good[0]).replace(&over(&good[1]), &over(&data));
+    let forged = [sealed(&text, 1), data];
+    db.put(&forged);
+    // No round comes by itself, but for what was not read.
+    let settings =
+        Settings { audit_every: std::time::Duration::from_secs(3_600), ..db.with_heads() };
+    let store = Store::open(&db.url).await.unwrap();
+    match Log::open(store, Toy::default(), settings).await {
+        Ok(log) => {
+            assert!(log.read(|state| state.said.contains(&"666".to_owned())));
+            until("the log stops", || log.status().stopped.is_some()).await;
+            let why = log.status().stopped.unwrap();
+            assert!(why.contains("64 to 127") && why.contains("snapshot"), "{why}");
+            assert!(matches!(commit(&log, "more").await, Err(LogError::Stopped(_))));
+            let _ = log.close().await;
+        }
+        // The round was quicker.
+        Err(LogError::Stopped(why)) => assert!(why.contains("snapshot"), "{why}"),
+        Err(error) => panic!("{error}"),
+    }
+    // It is kept for people alone, and nothing took its place.
+    until("it is put aside", || FILES.iter().all(|file| !db.state_dir.join(file).exists())).await;
+    for (file, bytes) in FILES.iter().zip(&forged) {
+        let aside = db.state_dir.join(format!("{file}.false"));
+        assert_eq!(std::fs::read(aside).unwrap(), *bytes);
+    }
+    let log = db.open_with_snapshots().await.unwrap();
+    assert_eq!(log.read(Clone::clone), read);
+    commit(&log, "goes on").await.unwrap();
+    log.close().await.unwrap();
+    assert!(db.is_used().await);
+}
+
+/// Writes down how many entries each head is of.
+struct Counting(Arc<dyn CheckpointSigner>, Arc<Mutex<Vec<u64>>>);
+
+impl CheckpointSigner for Counting {
+    fn sign<'a>(
+        &'a self,
+        text: &'a [u8],
+    ) -> Pin<Box<dyn Future<Output = Result<[u8; 64], String>> + Send + 'a>> {
+        let said = std::str::from_utf8(text).unwrap();
+        if let Some(entries) = said.lines().find_map(|line| line.strip_prefix("entries ")) {
+            self.1.lock().unwrap().push(entries.parse().unwrap());
+        }
+        self.0.sign(text)
+    }
+}
+
+/// A long log that has none yet, or a signer that runs for months: what was taken in counts before all is.
+pub(crate) async fn one_is_sealed_every_so_many_entries(db: Database) {
+    db.begin().await.unwrap();
+    let log = db.open().await.unwrap();
+    let events = (0..5 * EVERY).map(|number| say(number.to_string())).collect();
+    log.commit(|_| Step::write(events, ())).await.unwrap();
+    log.close().await.unwrap();
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let settings = db.with_heads();
+    let signer = Arc::new(Counting(Arc::clone(&settings.signer), Arc::clone(&heads)));
+    let store = Store::open(&db.url).await.unwrap();
+    let log = Log::open(store, Toy::default(), Settings { signer, ..settings }).await.unwrap();
+    let kept = || heads.lock().unwrap().clone();
+    until("all is taken in", || kept().last() == Some(&(5 * EVERY))).await;
+    assert_eq!(kept(), [1, 2, 3, 4, 5].map(|block| block * EVERY));
+    // And while it runs, without an end.
+    for number in 0..EVERY {
+        commit(&log, number.to_string()).await.unwrap();
+    }
+    until("one more", || kept().last() == Some(&(6 * EVERY))).await;
+    log.close().await.unwrap();
+}
+
+/// Whoever can write the folder has no other file of ours cut off.
+pub(crate) async fn a_link_in_its_place_is_not_followed(db: Database) {
+    for link in ["snapshot.data", "snapshot.new"] {
+        let db = if db.is_sqlite() { Database::sqlite() } else { Database::postgres().await };
+        db.begin().await.unwrap();
+        let elsewhere = TempDir::new().unwrap();
+        let precious = elsewhere.path().join("precious");
+        std::fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, db.state_dir.join(link)).unwrap();
+        db.run(2 * EVERY).await;
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious", "{link}");
+        assert!(!db.state_dir.join(FILES[0]).exists(), "{link}");
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::support::{Database, Token, Toy, commit, until};
+use crate::support::{Database, SNAPSHOT_EVERY, Token, Toy, commit, until};
 
 const URL: &str = "COFFERDAM_HOLDER_URL";
 const STATE: &str = "COFFERDAM_HOLDER_STATE";
@@ -21,18 +21,19 @@ const STATE: &str = "COFFERDAM_HOLDER_STATE";
 const SOCKET: &str = ".s.PGSQL.5432";
 
 /// A process that holds the log and says what came of each word it is given.
-struct Holder {
+pub(crate) struct Holder {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<std::process::ChildStdout>,
 }
 
 impl Holder {
-    fn start(db: &Database) -> Self {
+    pub(crate) fn start(db: &Database) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "standby::child_that_holds_the_log", "--nocapture"])
             .env(URL, &db.url)
             .env(STATE, &db.state_dir)
+            .env(SNAPSHOT_EVERY, db.snapshot_every.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -58,12 +59,12 @@ impl Holder {
         "nothing more".to_owned()
     }
 
-    fn asks(&mut self, word: &str) -> String {
+    pub(crate) fn asks(&mut self, word: &str) -> String {
         self.tell(word);
         self.hears()
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let kill = format!("kill -{signal} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }

@@ -119,10 +119,15 @@ impl Hands {
     }
 }
 
+/// For processes of a test that make snapshots.
+pub(crate) const SNAPSHOT_EVERY: &str = "COFFERDAM_TEST_SNAPSHOT_EVERY";
+
 pub(crate) struct Database {
     pub(crate) url: String,
     pub(crate) state_dir: PathBuf,
     pub(crate) hands: Hands,
+    /// How many entries make a snapshot; none is made or read unless a test says so.
+    pub(crate) snapshot_every: u64,
     token: Arc<Mutex<Token>>,
     _folder: Option<TempDir>,
 }
@@ -146,7 +151,14 @@ impl Database {
     pub(crate) fn at(url: String, state_dir: PathBuf, folder: Option<TempDir>) -> Self {
         let hands = Hands(Arc::new(AtomicU64::new(1_000)));
         let token = Arc::new(Mutex::new(Token::Honest));
-        Self { url, state_dir, hands, token, _folder: folder }
+        let every = std::env::var(SNAPSHOT_EVERY).map(|every| every.parse().unwrap());
+        let snapshot_every = every.unwrap_or(u64::MAX);
+        Self { url, state_dir, hands, snapshot_every, token, _folder: folder }
+    }
+
+    /// The same, whose signers make and read snapshots.
+    pub(crate) fn with_snapshots(self, every: u64) -> Self {
+        Self { snapshot_every: every, ..self }
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
@@ -169,7 +181,7 @@ impl Database {
             clock: Clock::from_fn(move || hands.0.load(Ordering::SeqCst)),
             checkpoint_retry: Duration::from_millis(5),
             audit_every: Duration::from_secs(3_600),
-            snapshot_every: u64::MAX,
+            snapshot_every: self.snapshot_every,
             witnesses: Arc::default(),
         }
     }

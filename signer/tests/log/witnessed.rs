@@ -178,7 +178,6 @@ async fn a_row_that_is_touched_underneath_stops_the_log() {
         db.begin().await.unwrap();
         let settings = signer::log::Settings {
             audit_every: Duration::from_millis(5),
-            snapshot_every: u64::MAX,
             ..db.settings(1, Token::Honest)
         };
         let store = Store::open(&db.url).await.unwrap();

@@ -400,6 +400,7 @@ fn config(folder: &Path, token: TokenConfig, authority: &Authority, limits: &Lim
         limits: *limits,
         metrics: None,
         snapshot: false,
+        snapshot_every: std::num::NonZeroU64::MIN,
         sanctions: None,
         development: true,
         sandbox: confine::Mode::On,

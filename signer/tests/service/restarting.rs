@@ -1,6 +1,7 @@
 //! What a restart, or a crash between two entries, leaves behind.
 
 use std::fs;
+use std::num::NonZeroU64;
 
 use audit::entry::Event;
 use ed25519_dalek::SigningKey;
@@ -88,6 +89,45 @@ async fn budgets_and_slots_survive_a_restart() {
         let outs = [own(&house.descriptors.cold, false, 0, sat)];
         header(key, "sweep", "deposits", &psbt(&others, &outs))
     };
+    let status = house.sign(ask("k2", 48_999), &others).await.unwrap_err();
+    house.denied(&status, &["fee-budget"]).await;
+    house.sign(ask("k3", 49_000), &others).await.unwrap();
+}
+
+/// The same where the start reads a snapshot, and what was signed is given again from under it.
+#[tokio::test]
+async fn budgets_slots_and_answers_survive_a_start_from_a_snapshot() {
+    let knobs = Knobs { fee_budget: 3_000, ..Knobs::default() };
+    let mut house = House::with(&knobs, Limits::default()).await;
+    (house.config.snapshot, house.config.snapshot_every) = (true, NonZeroU64::MIN);
+    house.close().await;
+    house.open().await;
+    let coins = deposits(&house, 2);
+    let cold = house.descriptors.cold.clone();
+    let outs = [own(&cold, false, 0, 98_000)];
+    let first = || header("k1", "sweep", "deposits", &psbt(&coins, &outs));
+    let signed = house.sign(first(), &coins).await.unwrap();
+    let others = [crate::common::coin(&house.descriptors.deposits, false, 9, 50_000, 77, 1)];
+    let ask = |key: &str, sat| {
+        let outs = [own(&cold, false, 0, sat)];
+        header(key, "sweep", "deposits", &psbt(&others, &outs))
+    };
+    let end = house.log_size() + 64;
+    for number in 0.. {
+        if house.log_size() >= end {
+            break;
+        }
+        let status = house.sign(ask(&format!("no{number}"), 48_999), &others).await.unwrap_err();
+        house.denied(&status, &["fee-budget"]).await;
+    }
+    house.close().await;
+    let head = fs::read_to_string(house.config.state_dir.join("snapshot")).unwrap();
+    let entries = head.lines().find_map(|line| line.strip_prefix("entries ")).unwrap();
+    assert!(entries.parse::<u64>().unwrap() + 64 > end, "{head}");
+    house.open().await;
+    let again = house.sign(first(), &coins).await.unwrap();
+    assert!(again.stored);
+    assert_eq!(again.transaction, signed.transaction);
     let status = house.sign(ask("k2", 48_999), &others).await.unwrap_err();
     house.denied(&status, &["fee-budget"]).await;
     house.sign(ask("k3", 49_000), &others).await.unwrap();

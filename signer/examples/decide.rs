@@ -14,14 +14,12 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "past/mod.rs"]
+mod past;
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use audit::entry::{Admitted, Entry, Event, PaidOrder, Spend, SpentSlot};
-use bitcoin::absolute::LockTime;
-use bitcoin::transaction::Version;
-use bitcoin::{ScriptBuf, Transaction, TxOut};
+use audit::entry::Entry;
 use policy::Rules;
 use policy::names::ClientName;
 use rand::rngs::StdRng;
@@ -31,13 +29,9 @@ use signer::log::Fold as _;
 use signer::request::{Draft, SigningRequest, asked};
 use signer::wallets::Wallets;
 
-use common::{Descriptors, FAR, Knobs, address, coin, header, order, own, psbt, signed, to};
+use common::{Descriptors, FAR, address, coin, header, order, own, psbt, signed, to};
+use past::{DESTINATIONS, NOW, activated, opened, rules, script, spend};
 
-const NOW: u64 = 1_800_000_000;
-const LISTS: u64 = 10;
-const ENTRIES: u64 = 100;
-/// Destinations that are paid again and again.
-const DESTINATIONS: u64 = 100_000;
 const REQUESTS: usize = 5_000;
 
 fn main() {
@@ -115,97 +109,18 @@ fn decide(
     (questions.len(), [asked, known - asked, begun.elapsed() - known])
 }
 
-/// The usual lanes, and 500 rules over them: 100 limits, 200 requirements, 200 denials.
-fn rules(descriptors: &Descriptors) -> Rules {
-    let mut more = String::new();
-    for person in 0..3 {
-        let key = ed25519_dalek::SigningKey::from_bytes(&[30 + person; 32]).verifying_key();
-        let key = hex::encode(key.to_bytes());
-        writeln!(
-            more,
-            "[[officer]]\nname = \"o{person}\"\ned25519 = \"{key}\"\ndomain = \"d{person}\""
-        )
-        .unwrap();
-    }
-    more.push_str("[[group]]\nname = \"risk\"\nmembers = [\"o0\", \"o1\", \"o2\"]\n");
-    for list in 0..LISTS {
-        writeln!(more, "[[list]]\nname = \"l{list}\"\nmatures = \"1d\"\nentries = [").unwrap();
-        for entry in 0..ENTRIES {
-            let script = script(list * ENTRIES + entry).to_hex_string();
-            writeln!(more, "{{ label = \"e{entry}\", script = \"{script}\" }},").unwrap();
-        }
-        more.push_str("]\n");
-    }
-    let by = ["global", "lane", "client", "wallet", "orderer", "destination"];
-    let windows = ["60s", "1h", "1d", "7d", "30d", "90d"];
-    for at in 0..100 {
-        let (by, window) = (by[at % by.len()], windows[at / by.len() % windows.len()]);
-        let what = if at % 2 == 0 { "sum = \"20000000 BTC\"" } else { "count = 4000000000" };
-        let lanes = if at % 5 == 0 { "lanes = [\"withdraw\"]\n" } else { "" };
-        writeln!(
-            more,
-            "[[limit]]\nname = \"limit-{at}\"\n{lanes}by = \"{by}\"\nwindow = \"{window}\"\n{what}"
-        )
-        .unwrap();
-    }
-    for at in 0..200_usize {
-        let list = at as u64 % LISTS;
-        let when = match at % 4 {
-            0 => format!("unlisted = [\"l{list}\"], above = \"{} BTC\"", 100 + at),
-            1 => format!("listed = [\"l{list}\"], above = \"{} BTC\"", 100 + at),
-            2 => format!("lanes = [\"withdraw\"], above = \"{} BTC\"", 100 + at),
-            _ => {
-                let (by, window) = (by[at % by.len()], windows[at % windows.len()]);
-                format!("above = \"20000000 BTC\", window = \"{window}\", by = \"{by}\"")
-            }
-        };
-        writeln!(
-            more,
-            "[[require]]\nname = \"require-{at}\"\nwhen = {{ {when} }}\napprovals = \"1 of risk\""
-        )
-        .unwrap();
-        let when = match at % 2 {
-            0 => format!("listed = [\"l{list}\"], clients = [\"payout-desk\"]"),
-            _ => format!("lanes = [\"sweep\"], above = \"{} BTC\"", 100 + at),
-        };
-        writeln!(more, "[[deny]]\nname = \"deny-{at}\"\nwhen = {{ {when} }}").unwrap();
-    }
-    let limit = 2_000_000_000_000_000;
-    let knobs = Knobs { limit, fee_budget: limit, more, ..Knobs::default() };
-    common::rules(descriptors, &knobs)
-}
-
-fn script(number: u64) -> ScriptBuf {
-    let mut hash = [5; 20];
-    hash[..8].copy_from_slice(&number.to_le_bytes());
-    ScriptBuf::new_p2wpkh(&bitcoin::hashes::Hash::from_byte_array(hash))
-}
-
 /// Half payouts, half sweeps; one in thirty cuts an earlier one again.
 fn past(spends: u64, days: u64, rules: &Rules) -> Ledger {
     let mut random = StdRng::seed_from_u64(3);
     let mut ledger = Ledger::new();
-    let opened = Event::Opened {
-        origin: String::new(),
-        network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".to_owned(),
-        checkpoint_key: [1; 32],
-        attestation_key: [2; 32],
-        wrapping_fingerprint: [3; 32],
-    };
     let begins = NOW - days * 86_400;
-    let policy = Event::PolicyActivated {
-        version: 1,
-        digest: *rules.digest(),
-        text: rules.text().to_owned(),
-        officers: vec!["alice".to_owned()],
-    };
     let (mut seq, shop) = (0, common::shop().verifying_key().to_bytes());
     let mut apply = |ledger: &mut Ledger, event, unix_ms| {
         ledger.apply(seq, &Entry { unix_ms, event }).unwrap();
         seq += 1;
     };
-    apply(&mut ledger, opened, begins * 1000);
-    apply(&mut ledger, policy, begins * 1000);
+    apply(&mut ledger, opened([1; 32]), begins * 1000);
+    apply(&mut ledger, activated(rules), begins * 1000);
     for number in 0..spends {
         let unix = begins + number * days * 86_400 / spends.max(1);
         for event in spend(number, number % 30, shop, &mut random) {
@@ -213,49 +128,6 @@ fn past(spends: u64, days: u64, rules: &Rules) -> Ledger {
         }
     }
     ledger
-}
-
-/// One request that was allowed; with `again` 1, over the coin of the one before.
-fn spend(number: u64, again: u64, key: [u8; 32], random: &mut StdRng) -> [Event; 2] {
-    let payout = (number / 2).is_multiple_of(2);
-    let output =
-        |script, sat| TxOut { value: bitcoin::Amount::from_sat(sat), script_pubkey: script };
-    let paid = random.gen_range(1_000..1_000_000_u64);
-    let to = if payout { script(random.gen_range(0..DESTINATIONS)) } else { common::stranger(200) };
-    let output = vec![output(to, paid), output(common::stranger(201), 77)];
-    let transaction =
-        Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![], output };
-    let wide = |number: u64| {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&number.to_le_bytes());
-        bytes
-    };
-    let mut slot = vec![9; 36];
-    slot[..8].copy_from_slice(
-        &(if again == 1 { number.saturating_sub(1) } else { number }).to_le_bytes(),
-    );
-    let (lane, wallet) = if payout { ("withdraw", "hot") } else { ("sweep", "deposits") };
-    let (lane, wallet) = (lane.to_owned(), wallet.to_owned());
-    let caller = "watcher-1".to_owned();
-    let order = PaidOrder { key, id: format!("past-{number}"), digest: [4; 32], expires_unix: FAR };
-    let spend = Spend {
-        request: wide(number),
-        policy: 1,
-        lane: lane.clone(),
-        wallet: wallet.clone(),
-        caller: caller.clone(),
-        fee: 1_000,
-        external: if payout { paid.into() } else { 0 },
-        slots: vec![SpentSlot { slot, amount: 5_000_000 }],
-        orders: if payout { vec![order] } else { vec![] },
-        change_index: None,
-        cold_index: None,
-        transaction: bitcoin::consensus::serialize(&transaction),
-        trace: vec![],
-    };
-    let key = number.to_string();
-    let admitted = Admitted { request: wide(number), caller, key, lane, wallet, digest: [6; 32] };
-    [Event::Admitted(admitted), Event::Spend(spend)]
 }
 
 fn request(

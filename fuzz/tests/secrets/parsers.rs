@@ -332,9 +332,10 @@ fn kek() -> Parser {
 pub(crate) fn worker() -> Parser {
     let blob: Vec<u8> = (0..200_u8).map(|at| at.wrapping_mul(37).wrapping_add(11)).collect();
     let how = token_wire::SigningWay::Ecdsa;
-    let job = token_wire::SealedJob { change: false, index: 7, how, digest: [3; 32] };
+    let job =
+        token_wire::SealedJob { permit: [5; 16], change: false, index: 7, how, digest: [3; 32] };
     let account = token_wire::SealedAccount { header: [0; 32], blob: blob.clone() };
-    let batch = token_wire::SealedBatch { id: 1, permit: [5; 16], account, jobs: vec![job] };
+    let batch = token_wire::SealedBatch { id: 1, account, jobs: vec![job] };
     let mut framed = Vec::new();
     token_wire::write(&mut framed, &Request::Sealed(batch)).unwrap();
     let run = |_: &Room, input: &[u8]| {

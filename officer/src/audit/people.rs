@@ -429,9 +429,13 @@ fn is_about_keys(deed: &Deed) -> bool {
         | Deed::OpenKek
         | Deed::ImportKek(_)
         | Deed::ForgetKek(_) => true,
-        Deed::Init | Deed::Import(_) | Deed::SetPin | Deed::Activate(_) | Deed::Revocations(_) => {
-            false
-        }
+        Deed::Init
+        | Deed::Import(_)
+        | Deed::SetPin
+        | Deed::Activate(_)
+        | Deed::Revocations(_)
+        | Deed::ClearPin(_)
+        | Deed::ClearToken(_) => false,
     }
 }
 

@@ -12,7 +12,7 @@ mod callers;
 mod syncs;
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -32,7 +32,7 @@ struct Args {
     #[arg(long, default_value_t = 32)]
     denied_callers: u32,
     /// Requests of one round.
-    #[arg(long, default_value_t = 640)]
+    #[arg(long, default_value_t = 1_280)]
     requests: u32,
     /// Requests of one round that are denied.
     #[arg(long, default_value_t = 3_200)]
@@ -48,6 +48,10 @@ struct Args {
     lenient: bool,
 }
 
+/// Flushes are counted over so many rounds' requests, from so long after their beginning on, for so long.
+const FLUSHES_ROUNDS: u32 = 4;
+const LEAD: Duration = Duration::from_millis(500);
+const COUNTED: Duration = Duration::from_secs(2);
 /// Addresses that the coins lie at.
 const ADDRESSES: u32 = 50;
 /// What is asked: thousandths of the token's rate, of the rate of one flush each, and flushes a group.
@@ -116,20 +120,35 @@ async fn signatures(stack: &Stack, args: &Args) -> Result<u128> {
     Ok(median("rate of the service: ", "of the bare loop's", rates, SIGNED_PERMILLE))
 }
 
-/// Flushes for each group of entries that the token signed a checkpoint over, in thousandths.
+/// Flushes for each group of entries that the token signed a checkpoint over, in thousandths, while all callers are busy: the
+/// last group of a burst has nobody to come along with its note, which then costs a flush of its own.
 async fn flushes(stack: &Stack, args: &Args) -> Result<u128> {
     let callers = Callers::connect(stack, args.callers).await?;
-    let requests = callers::requests(stack, Kind::Signed, 5_000, args.requests, ADDRESSES)?;
-    let Some(counting) = syncs::Counting::start(stack.signer.id()?, stack.dir()).await? else {
+    let count = args.requests.saturating_mul(FLUSHES_ROUNDS);
+    let requests = callers::requests(stack, Kind::Signed, 5_000, count, ADDRESSES)?;
+    let counting = async {
+        tokio::time::sleep(LEAD).await;
+        let started = syncs::Counting::start(stack.signer.id()?, stack.dir()).await?;
+        tokio::time::sleep(COUNTED).await;
+        let Some(counting) = started else { return anyhow::Ok(None) };
+        counting.stop().await.map(|flushes| Some((flushes, Instant::now())))
+    };
+    let asking = async {
+        let answered = callers.ask(requests, Kind::Signed).await?;
+        anyhow::Ok((answered, Instant::now()))
+    };
+    let ((answered, ended), counted) = tokio::try_join!(asking, counting)?;
+    let Some((counted, until)) = counted else {
         println!("flushes: not counted, there is no strace here that may look into the signer");
         return Ok(0);
     };
-    let answered = callers.ask(requests, Kind::Signed).await?;
-    let counted = counting.stop().await?;
+    if until >= ended {
+        println!("flushes: not counted, {} requests end too soon", answered.count());
+        return Ok(0);
+    }
     let permille = counted.permille();
     println!(
-        "flushes while {} requests were signed: {counted}: {} a group; at most {} is asked",
-        answered.count(),
+        "flushes while requests were signed: {counted}: {} a group; at most {} is asked",
         decimal(permille),
         decimal(SYNCS_PERMILLE_MAX)
     );

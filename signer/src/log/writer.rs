@@ -3,13 +3,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use audit::Hash;
 use audit::history::{BLOCK, History};
 use audit::tree::leaf_hash;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::checkpoints::Coverage;
 use super::error::StoreError;
@@ -24,13 +24,15 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How long entries wait for the note of a checkpoint that is being made; a token that takes longer must not keep refusals
 /// from being written.
 const NOTE_WAIT: Duration = Duration::from_millis(50);
-/// Once a note has come from a busy token, entries may wait for others to share its transaction: no longer than this, nor than
-/// the token took, and only where as many commits came together the last time. Each group costs the token a signature and two
-/// flushes, which a queue of jobs for the token waits for; a caller alone, or a token without other work, never waits here.
+/// Once a note has come that took the token a while, entries may wait for others to share its transaction: no longer than this,
+/// nor than the note took, and only where so many commits came together the last time. Each group costs the token a signature
+/// and two flushes, for which its queue of other jobs waits. A caller alone never waits here; where nobody came along, the next
+/// notes do not wait.
 const SHARE_WAIT_MAX: Duration = Duration::from_millis(10);
-const TOKEN_BUSY: Duration = Duration::from_millis(4);
+const NOTE_SLOW: Duration = Duration::from_millis(4);
 const SHARING_COMMITS: usize = 8;
 const SHARED_COMMITS: usize = 32;
+const NOTES_AFTER_VAIN: u32 = 32;
 /// How long the database may take for one group, or to read something, before the log stops.
 const WRITE_SECONDS_MAX: u64 = 30;
 
@@ -211,11 +213,13 @@ pub(super) struct Inbox {
     coverage: watch::Receiver<Coverage>,
     /// When commits were written last, and how many together.
     last: Option<(Instant, usize)>,
+    /// For how many notes nobody is waited for.
+    vain: u32,
 }
 
 impl Inbox {
     pub(super) fn new(queue: mpsc::Receiver<Message>, coverage: watch::Receiver<Coverage>) -> Self {
-        Self { queue, coverage, last: None }
+        Self { queue, coverage, last: None, vain: 0 }
     }
 
     fn wrote(&mut self, commits: usize) {
@@ -252,11 +256,29 @@ impl Inbox {
     /// Waits a little for others to come along with a note.
     async fn share(&mut self, messages: &mut Vec<Message>) {
         let Some((written, commits)) = self.last else { return };
-        let took = written.elapsed();
-        if took < TOKEN_BUSY || commits < SHARING_COMMITS {
-            return;
+        let Some(patience) = self.patience(written.elapsed(), commits) else { return };
+        let before = messages.len();
+        self.gather(messages, patience).await;
+        if messages.len() == before {
+            self.vain = NOTES_AFTER_VAIN;
         }
-        let until = tokio::time::sleep(took.min(SHARE_WAIT_MAX));
+    }
+
+    /// How long a note waits that took so long, over so many commits.
+    fn patience(&mut self, took: Duration, commits: usize) -> Option<Duration> {
+        if took < NOTE_SLOW || commits < SHARING_COMMITS {
+            return None;
+        }
+        if let Some(left) = self.vain.checked_sub(1) {
+            self.vain = left;
+            return None;
+        }
+        Some(took.min(SHARE_WAIT_MAX))
+    }
+
+    /// Takes whoever comes within that time; no longer once enough came, or somebody who only asks.
+    async fn gather(&mut self, messages: &mut Vec<Message>, patience: Duration) {
+        let until = tokio::time::sleep(patience);
         tokio::pin!(until);
         while messages.len() < SHARED_COMMITS && messages.iter().all(Message::can_share) {
             let left = QUEUE_COMMITS_MAX.saturating_sub(messages.len());
@@ -450,4 +472,69 @@ async fn read_in_time<T>(
     tokio::time::timeout(Duration::from_secs(WRITE_SECONDS_MAX), read)
         .await
         .map_err(|_| health.fail(StoreError::Slow(WRITE_SECONDS_MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries() -> Message {
+        Message::Entries { entries: vec![vec![1]], durable: oneshot::channel().0 }
+    }
+
+    fn note() -> Message {
+        Message::Checkpoint { size: 1, note: String::new(), stored: oneshot::channel().0 }
+    }
+
+    fn inbox() -> (mpsc::Sender<Message>, Inbox) {
+        let (queue, receiver) = mpsc::channel(64);
+        let (_, coverage) = watch::channel(Coverage::default());
+        (queue, Inbox::new(receiver, coverage))
+    }
+
+    #[test]
+    fn a_note_waits_for_company_only_under_load() {
+        let ms = Duration::from_millis;
+        let (_queue, mut inbox) = inbox();
+        assert_eq!(inbox.patience(ms(6), 7), None, "few callers");
+        assert_eq!(inbox.patience(ms(3), 20), None, "a quick note");
+        assert_eq!(inbox.patience(ms(6), 8), Some(ms(6)), "no longer than the note took");
+        assert_eq!(inbox.patience(ms(60), 8), Some(SHARE_WAIT_MAX));
+    }
+
+    #[tokio::test]
+    async fn a_note_that_waited_in_vain_spares_the_next_ones_that() {
+        let (queue, mut inbox) = inbox();
+        let slow = || Instant::now().checked_sub(Duration::from_millis(6)).map(|at| (at, 20));
+        let mut messages = vec![note()];
+        inbox.last = slow();
+        inbox.share(&mut messages).await;
+        assert_eq!((messages.len(), inbox.vain), (1, NOTES_AFTER_VAIN));
+        queue.send(entries()).await.unwrap();
+        for left in (0..NOTES_AFTER_VAIN).rev() {
+            inbox.last = slow();
+            inbox.share(&mut messages).await;
+            assert_eq!((messages.len(), inbox.vain), (1, left), "nobody is waited for");
+        }
+        inbox.last = slow();
+        inbox.share(&mut messages).await;
+        assert_eq!((messages.len(), inbox.vain), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn whoever_only_asks_or_is_one_of_enough_ends_the_wait() {
+        const LONG: Duration = Duration::from_secs(3_600);
+        let (queue, mut inbox) = inbox();
+        let mut messages = vec![note()];
+        queue.send(entries()).await.unwrap();
+        queue.send(Message::Read { seq: 0, found: oneshot::channel().0 }).await.unwrap();
+        inbox.gather(&mut messages, LONG).await;
+        assert_eq!(messages.len(), 3);
+        let mut messages = vec![note()];
+        for _ in 1..SHARED_COMMITS {
+            queue.send(entries()).await.unwrap();
+        }
+        inbox.gather(&mut messages, LONG).await;
+        assert_eq!(messages.len(), SHARED_COMMITS);
+    }
 }

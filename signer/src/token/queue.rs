@@ -199,13 +199,26 @@ impl Queue {
         if work.missed() >= tries_max || state.down.is_some() {
             return work.fail(TokenError::Unavailable(why.to_owned()));
         }
-        // In halves, so that a fault that hits one call in a few does not hit every try.
-        if let Work::Sign(batch) = &mut work
-            && let Some(half) = batch.halve()
-        {
-            state.lane(half.lane).push_front(half);
+        match work {
+            // Requests that went together go on alone: nobody fails, or waits twice, for another's job. The first one last:
+            // it is the likeliest to be what the worker was at.
+            Work::Sign(batch) if batch.is_shared() => {
+                let mut alone = batch.apart();
+                let first = alone.len().min(1);
+                alone.rotate_left(first);
+                for batch in alone.into_iter().rev() {
+                    state.put_back(Work::Sign(batch));
+                }
+            }
+            // In halves, so that a fault that hits one call in a few does not hit every try.
+            Work::Sign(mut batch) => {
+                if let Some(half) = batch.halve() {
+                    state.lane(half.lane).push_front(half);
+                }
+                state.put_back(Work::Sign(batch));
+            }
+            statement @ Work::Statement(_) => state.put_back(statement),
         }
-        state.put_back(work);
         self.shared.changed.notify_all();
     }
 
@@ -284,7 +297,12 @@ impl State {
 
     fn put_back(&mut self, work: Work) {
         match work {
-            Work::Sign(batch) => self.lane(batch.lane).push_front(batch),
+            // Each request keeps its turn.
+            Work::Sign(batch) => {
+                for batch in batch.apart().into_iter().rev() {
+                    self.lane(batch.lane).push_front(batch);
+                }
+            }
             Work::Statement(statement) => self.statements.push_front(statement),
         }
     }
@@ -316,7 +334,8 @@ impl State {
 fn take_turn(lane: &mut VecDeque<Batch>, workers: usize) -> Option<Batch> {
     loop {
         let mut batch = lane.pop_front()?;
-        if batch.is_abandoned() {
+        batch.forget_abandoned();
+        if batch.items.is_empty() {
             continue;
         }
         lane.extend(batch.split(workers));

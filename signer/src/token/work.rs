@@ -133,7 +133,7 @@ impl Batch {
     }
 
     /// Whether another batch may go along: of another request of the same wallet, in whole, and neither was tried before, so
-    /// that what a worker dies of takes nobody else along twice.
+    /// that what a worker dies of takes nobody else along a second time.
     pub(super) fn may_take(&self, next: &Self, room: usize) -> bool {
         let (Some(ours), Some(theirs)) = (self.items.first(), next.items.first()) else {
             return false;
@@ -149,13 +149,39 @@ impl Batch {
 
     /// Takes another's jobs along.
     pub(super) fn take(&mut self, next: Self) {
-        // What nobody waits for any more is not done.
-        self.items.extend(next.items.into_iter().filter(|item| !item.asked.to.is_closed()));
+        self.items.extend(next.items);
+        self.forget_abandoned();
     }
 
-    /// Nobody waits for it any more.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.items.iter().all(|item| item.asked.to.is_closed())
+    /// Whether jobs of several requests are in it.
+    pub(super) fn is_shared(&self) -> bool {
+        self.items.windows(2).any(|pair| match pair {
+            [one, other] => !Arc::ptr_eq(&one.asked, &other.asked),
+            _ => false,
+        })
+    }
+
+    /// Each request's jobs in a batch of their own, tried as often.
+    pub(super) fn apart(self) -> Vec<Self> {
+        let Self { items, lane, jobs_at_once, attempts, .. } = self;
+        let mut batches: Vec<Self> = Vec::new();
+        for item in items {
+            let same = |batch: &&mut Self| {
+                batch.items.last().is_some_and(|last| Arc::ptr_eq(&last.asked, &item.asked))
+            };
+            match batches.last_mut().filter(same) {
+                Some(batch) => batch.items.push(item),
+                None => {
+                    batches.push(Self { id: 0, items: vec![item], lane, jobs_at_once, attempts })
+                }
+            }
+        }
+        batches
+    }
+
+    /// Drops the jobs that nobody waits for any more.
+    pub(super) fn forget_abandoned(&mut self) {
+        self.items.retain(|item| !item.asked.to.is_closed());
     }
 
     /// Whether the log that it rests on is still this process's.

@@ -55,14 +55,20 @@ fn rounds() -> usize {
 
 /// Signs many requests, a few at a time, and says how many were completed. Whatever is completed has been verified;
 /// whatever is not was refused with a word that says so.
-async fn completed(token: &Arc<Token>, children: &[TestChild], requests: usize) -> usize {
-    const AT_ONCE: usize = 6;
+async fn completed(token: &Arc<Token>, of: &Asked<'_>, requests: usize) -> usize {
+    let at_once = if of.wallet.is_some() { 32 } else { 6 };
     let mut signing = tokio::task::JoinSet::new();
     let (mut begun, mut done) = (0, 0);
     while begun < requests || !signing.is_empty() {
-        if begun < requests && signing.len() < AT_ONCE {
-            let (token, children) = (Arc::clone(token), children.to_vec());
-            signing.spawn(async move { sign_all(&token, &children).await });
+        if begun < requests && signing.len() < at_once {
+            let (token, children) = (Arc::clone(token), of.children.to_vec());
+            match of.wallet {
+                None => signing.spawn(async move { sign_all(&token, &children).await }),
+                Some(wallet) => {
+                    let child = children[begun % children.len()].clone();
+                    signing.spawn(async move { sign_small(&token, wallet, child).await })
+                }
+            };
             begun += 1;
             continue;
         }
@@ -79,7 +85,13 @@ async fn completed(token: &Arc<Token>, children: &[TestChild], requests: usize) 
 }
 
 /// Faults at this share of all calls there are, a crash and a hang for certain, and more of them now and then.
-async fn storm(hundredths_of_percent: usize, least_percent: usize) {
+/// What each request of a storm is like: all children, or one of them, and then small ones of this wallet go together.
+struct Asked<'a> {
+    children: &'a [TestChild],
+    wallet: Option<&'static str>,
+}
+
+async fn storm(hundredths_of_percent: usize, least_percent: usize, wallet: Option<&'static str>) {
     let mut test = TestToken::bare_faulty();
     test.config.batch_seconds_max = std::num::NonZeroU8::new(4);
     let keys = test.init().await;
@@ -95,20 +107,21 @@ async fn storm(hundredths_of_percent: usize, least_percent: usize) {
     rules += &format!("C_Sign 0.{crash:04}% crash\nC_UnwrapKey 0.{hang:04}% hang\n");
     let calls = test.noted("calls").len();
     test.fault(&rules);
-    let requests = 100 * rounds();
-    let done = completed(&token, &children, requests).await;
+    let each = if wallet.is_some() { 1 } else { children.len() };
+    let requests = 1_000 / each * rounds();
+    let done = completed(&token, &Asked { children: &children, wallet }, requests).await;
     let (calls, faults) = (test.noted("calls").len() - calls, test.faults());
     let of = |what: &str| faults.iter().filter(|fault| fault.ends_with(what)).count();
     let (crashes, hangs) = (of(" crash"), of(" hang"));
     println!(
-        "{done} of {requests} requests of 10 signatures completed; {} faults in {calls} calls, among them {crashes} crashes and {hangs} hangs",
+        "{done} of {requests} requests of {each} signatures completed; {} faults in {calls} calls, among them {crashes} crashes and {hangs} hangs",
         faults.len(),
     );
     assert!(crashes > 0 && hangs > 0, "{crashes} crashes, {hangs} hangs");
     assert!(done * 100 >= requests * least_percent, "{done} of {requests}: {:?}", token.problem());
     // Ten codes at `each`, a ten-thousandth each time: at least half of what is to be expected.
     assert!(faults.len() * 2 * 10_000 >= calls * hundredths_of_percent, "{}", faults.len());
-    assert!(calls > requests * 10 * 4);
+    assert!(calls > requests * each * 4);
     test.no_fault();
     // And nothing of it is left.
     until("all is well", || token.problem().is_none()).await;
@@ -118,12 +131,22 @@ async fn storm(hundredths_of_percent: usize, least_percent: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_one_percent_of_faults_99_percent_of_requests_complete() {
-    storm(100, 99).await;
+    storm(100, 99, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_ten_percent_of_faults_90_percent_of_requests_complete() {
-    storm(1000, 90).await;
+    storm(1000, 90, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_one_percent_of_faults_99_percent_of_small_requests_that_go_together_complete() {
+    storm(100, 99, Some("hot")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_ten_percent_of_faults_90_percent_of_small_requests_that_go_together_complete() {
+    storm(1000, 90, Some("hot")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

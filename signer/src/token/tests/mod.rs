@@ -219,6 +219,16 @@ async fn sign_all(token: &Token, children: &[TestChild]) -> Result<(), TokenErro
     Ok(())
 }
 
+/// Signs once for this wallet, perhaps together with others; asserts that the signature is this child's.
+async fn sign_small(token: &Token, wallet: &str, child: TestChild) -> Result<(), TokenError> {
+    let jobs = SigningJobs::new([9; 32], vec![child.job(digest(7))]).of_wallet(wallet);
+    let signatures = token.sign(permit([9; 32]), jobs).await?;
+    let [super::Signature::Ecdsa(signature)] = &signatures[..] else { panic!("{signatures:?}") };
+    let public = child.secret.public_key(SECP256K1);
+    SECP256K1.verify_ecdsa(&Message::from_digest(digest(7)), signature, &public).unwrap();
+    Ok(())
+}
+
 /// Waits until it holds; twenty seconds at most.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();

@@ -130,29 +130,51 @@ fn nobody_elses_jobs_go_along() {
 }
 
 #[test]
-fn what_was_tried_goes_alone_in_halves() {
+fn what_was_tried_goes_alone() {
+    let kek = KeySource::Wrapped(WrappedBy::Kek([3; 32]), vec![0; 4].into());
+    let oaep = KeySource::Wrapped(WrappedBy::OaepSha1, vec![0; 4].into());
+    for (workers, key) in [(1, &oaep), (1, &kek), (1, &KeySource::Born), (2, &oaep), (2, &kek)] {
+        let queue = Queue::new(workers, 1_000);
+        let one = |number| {
+            let mut jobs = jobs(1);
+            jobs[0].key = key.clone();
+            let (request, lease) = ([number; 16], Lease::forever());
+            let asking = Asking { request, wallet: Some("hot".into()), lease };
+            queue.push_under(Lane::Requests, asking, jobs).unwrap()
+        };
+        let mut answers: Vec<Answers> = (1..=64).map(one).collect();
+        let (mut died, mut with) = (0, Vec::new());
+        // The first one's job kills whoever does it.
+        while queue.waiting() > 0 {
+            let (batch, numbers) = whose(&queue);
+            if numbers.contains(&1) {
+                died += 1;
+                with.push(numbers.len());
+                queue.give_back(Work::Sign(batch), "it died");
+            } else {
+                let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
+                batch.answer(outcomes);
+            }
+        }
+        assert_eq!(died, workers + 2, "as often as one alone may be tried");
+        assert!(with[0] > 1 && with[1..].iter().all(|count| *count == 1), "{with:?}");
+        assert!(matches!(answers[0].try_recv(), Ok(Err(TokenError::Unavailable(_)))));
+        for answer in &mut answers[1..] {
+            assert!(matches!(answer.try_recv(), Ok(Ok(_))));
+        }
+    }
+}
+
+#[test]
+fn of_a_batch_that_comes_back_nothing_is_done_for_those_who_went() {
     let queue = Queue::new(1, 1_000);
     let mut answers: Vec<Answers> =
         (1..=8).map(|number| small(&queue, Some("hot"), number, 1)).collect();
-    let (mut died, mut rounds) = (0, 0);
-    // The first one's job kills whoever does it.
-    while queue.waiting() > 0 {
-        rounds += 1;
-        assert!(rounds < 20, "it ends");
-        let (batch, numbers) = whose(&queue);
-        if numbers.contains(&1) {
-            died += 1;
-            queue.give_back(Work::Sign(batch), "it died");
-        } else {
-            let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
-            batch.answer(outcomes);
-        }
-    }
-    assert_eq!(died, 3, "as often as one alone may be tried with one worker");
-    assert!(matches!(answers[0].try_recv(), Ok(Err(TokenError::Unavailable(_)))));
-    for answer in &mut answers[1..] {
-        assert!(matches!(answer.try_recv(), Ok(Ok(_))));
-    }
+    let (batch, numbers) = whose(&queue);
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    drop(answers.remove(1));
+    queue.put_back(Work::Sign(batch));
+    assert_eq!(whose(&queue).1[..3], [1, 3, 4]);
 }
 
 #[test]

@@ -290,9 +290,9 @@ impl Inbox {
     }
 }
 
-/// Whether a checkpoint is on its way; not where the token signed none the last time.
+/// Whether a checkpoint is on its way, or follows the one that witnesses are asked about; not where there was none the last time.
 fn note_is_due(coverage: &Coverage, size: u64) -> bool {
-    coverage.size < size && coverage.problem.is_none()
+    coverage.counts() < size && coverage.problem.is_none()
 }
 
 impl Message {

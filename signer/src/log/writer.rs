@@ -186,7 +186,7 @@ pub(super) async fn run(
                 Err(_) => break None,
             },
         }
-        let commits = messages.iter().filter(|message| message.can_wait()).count();
+        let commits = messages.iter().filter(|message| message.is_commit()).count();
         match write_all(&mut store, &history, &mut cosigned, &mut messages, &head, &health).await {
             Ok(None) => inbox.wrote(commits),
             Ok(Some(closed)) => break Some(closed),
@@ -296,14 +296,18 @@ fn note_is_due(coverage: &Coverage, size: u64) -> bool {
 }
 
 impl Message {
-    /// Whether it may wait for a note.
+    /// Whether it may wait for a note; for what witnesses said nobody waits anyhow.
     fn can_wait(&self) -> bool {
-        matches!(self, Self::Entries { .. })
+        matches!(self, Self::Entries { .. } | Self::Cosigned { .. })
     }
 
     /// Whether it may wait a little longer for others; not what only asks.
     fn can_share(&self) -> bool {
-        matches!(self, Self::Entries { .. } | Self::Checkpoint { .. } | Self::Cosigned { .. })
+        self.can_wait() || matches!(self, Self::Checkpoint { .. })
+    }
+
+    fn is_commit(&self) -> bool {
+        matches!(self, Self::Entries { .. })
     }
 }
 

@@ -127,12 +127,12 @@ impl Pool {
         &self.info
     }
 
-    /// Why nothing can be done now, if so.
+    /// Why nothing can be done now, if so. A tier that is barred is no reason: what is asked of others may wait for a worker.
     pub(super) fn problem(&self) -> Option<String> {
         if self.shared.members.iter().any(|member| member.live() > 0 && member.wrong().is_none()) {
             return None;
         }
-        self.warning()
+        joined(self.troubles())
     }
 
     /// Why wallets of a tier are not served while others are.
@@ -142,9 +142,11 @@ impl Pool {
 
     /// What is wrong with any of the tokens.
     pub(super) fn warning(&self) -> Option<String> {
-        let members = self.shared.members.iter().filter_map(|member| member.trouble());
-        let troubles: Vec<String> = members.chain(self.shared.carried.warnings()).collect();
-        (!troubles.is_empty()).then(|| troubles.join("; "))
+        joined(self.troubles().chain(self.shared.carried.warnings()))
+    }
+
+    fn troubles(&self) -> impl Iterator<Item = String> {
+        self.shared.members.iter().filter_map(|member| member.trouble())
     }
 
     /// Nobody can say which token did it: none is used again.
@@ -252,6 +254,11 @@ impl First {
     fn take(&mut self, member: &Arc<Member>) -> Option<Line> {
         if Arc::ptr_eq(&self.0, member) { self.1.take() } else { None }
     }
+}
+
+fn joined(sentences: impl Iterator<Item = String>) -> Option<String> {
+    let sentences: Vec<String> = sentences.collect();
+    (!sentences.is_empty()).then(|| sentences.join("; "))
 }
 
 /// What waits when the pool is stopped is told so.

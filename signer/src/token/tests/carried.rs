@@ -74,3 +74,28 @@ async fn an_error_that_passes_bars_nobody() {
     assert!(!test.faults().is_empty());
     sign_all(&token, &children).await.unwrap();
 }
+
+/// While the only worker is replaced, requests of the other tiers wait; nobody is told that the token is away.
+#[tokio::test]
+async fn a_worker_that_is_replaced_is_no_reason_to_refuse_while_a_tier_is_barred() {
+    let mut test = TestToken::bare_faulty();
+    test.config.workers = std::num::NonZeroU8::new(1);
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 2);
+    test.fault("C_DecryptInit always CKR_MECHANISM_INVALID");
+    let token = test.start().await;
+    let before = test.workers();
+    for pid in &before {
+        TestToken::signal(*pid, "-KILL");
+    }
+    let mut problems = Vec::new();
+    until("it is replaced", || {
+        problems.extend(token.problem());
+        let now = test.workers();
+        token.live() == 1 && !now.is_empty() && now.iter().all(|pid| !before.contains(pid))
+    })
+    .await;
+    assert_eq!(problems, [""; 0]);
+    assert!(token.bars(true).is_some() && token.warning().is_some());
+    sign_all(&token, &children).await.unwrap();
+}

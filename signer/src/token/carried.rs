@@ -1,7 +1,7 @@
 //! Which tiers a token carries, found out when the first worker starts: all, unless its canaries say no to one. It never
 //! binds a key for a tier that is barred, so no worker has a handle to sign for it by.
 
-use token_wire::Schemes;
+use token_wire::{Schemes, Stage};
 
 use super::member::Member;
 use super::{Line, TokenError, TokenKeys};
@@ -39,25 +39,23 @@ impl Carried {
         [("token-hd", &self.children), ("sealed-hd", &self.sealing)].into_iter().filter_map(named)
     }
 
-    /// What is left without sealed accounts, without children, without either. Where key-encryption keys come in, all that
-    /// may be wrong with children may be such a key that nobody wrote down: then nothing is left without them.
-    fn less(&self, named: &Schemes, why: &TokenError) -> Vec<Self> {
-        let less = |children: bool, sealing: bool| Self {
-            keys: TokenKeys {
-                sealing_spki: self.keys.sealing_spki.clone().filter(|_| !sealing),
-                ..self.keys.clone()
-            },
-            schemes: children.then_some(NO_CHILDREN),
-            children: children.then(|| why.to_string()),
-            sealing: sealing.then(|| why.to_string()),
-        };
-        let sealed = self.keys.sealing_spki.is_some();
-        let childless = named.kwp_mechanism.is_none() && self.keys.keks.is_empty();
-        [(false, true), (true, false), (true, true)]
-            .into_iter()
-            .filter(|(children, sealing)| (childless || !children) && (sealed || !sealing))
-            .map(|(children, sealing)| less(children, sealing))
-            .collect()
+    /// What is left without the tier whose canary failed. Where key-encryption keys come in, all that may be wrong with
+    /// children may be such a key that nobody wrote down: then nothing is left without them.
+    fn without(mut self, stage: Stage, named: &Schemes, why: &TokenError) -> Option<Self> {
+        match stage {
+            Stage::Children if self.children.is_some() || named.kwp_mechanism.is_some() => None,
+            Stage::Children if !self.keys.keks.is_empty() => None,
+            Stage::Children => {
+                self.schemes = Some(NO_CHILDREN);
+                self.children = Some(why.to_string());
+                Some(self)
+            }
+            Stage::Sealing => {
+                self.keys.sealing_spki.take()?;
+                self.sealing = Some(why.to_string());
+                Some(self)
+            }
+        }
     }
 }
 
@@ -65,36 +63,60 @@ impl Carried {
 pub(super) enum Opened {
     /// It bound the keys.
     Bound(Box<Line>),
-    /// It is logged in, and says no to the keys.
-    Refused(TokenError),
+    /// It is logged in, and says no to the keys; to those of one tier alone, where its canary failed.
+    Refused(TokenError, Option<Stage>),
 }
 
 impl Opened {
     pub(super) fn bound(self) -> Result<Line, TokenError> {
         match self {
             Self::Bound(line) => Ok(*line),
-            Self::Refused(why) => Err(why),
+            Self::Refused(why, _) => Err(why),
         }
     }
 }
 
-/// The first worker of a token, and what it carries. What it says no to twice is tried without one tier, then without the
-/// other: an error that passes bars nobody.
+/// The first worker of a token, and what it carries. A tier is barred alone by its own canary, which fails twice before the
+/// token is tried without it and once more after that worked: an error that passes bars nobody, nor does one about
+/// anything else.
 pub(super) fn first(member: &Member, keys: &TokenKeys) -> Result<(Line, Carried), TokenError> {
+    let named = member.config.wrapping()?;
+    let (mut carried, mut first_failed) = (Carried::all(keys), None);
+    let line = loop {
+        match twice(member, &carried)? {
+            Opened::Bound(line) => break *line,
+            Opened::Refused(why, stage) => {
+                let Some(stage) = stage else { return Err(why) };
+                carried = carried.without(stage, &named, &why).ok_or(why)?;
+                first_failed.get_or_insert(stage);
+            }
+        }
+    };
+    if first_failed.is_none() {
+        return Ok((line, carried));
+    }
     let all = Carried::all(keys);
-    let mut refused = None;
-    for _ in 0..2 {
-        match member.open(&all)? {
-            Opened::Bound(line) => return Ok((*line, all)),
-            Opened::Refused(why) => refused = Some(why),
+    match member.open(&all)? {
+        Opened::Bound(whole) => {
+            line.close();
+            Ok((*whole, all))
         }
-    }
-    let why = refused.unwrap_or_else(super::pool::stopped);
-    for less in all.less(&member.config.wrapping()?, &why) {
-        if let Ok(Opened::Bound(line)) = member.open(&less) {
-            less.warnings().for_each(|why| tracing::error!(token = member.name(), "{why}"));
-            return Ok((*line, less));
+        Opened::Refused(_, stage) if stage == first_failed => {
+            carried.warnings().for_each(|why| tracing::error!(token = member.name(), "{why}"));
+            Ok((line, carried))
         }
+        Opened::Refused(why, _) => Err(why),
     }
-    Err(why)
+}
+
+/// What the second try says where the first was refused; that a canary failed only where the same one did both times.
+fn twice(member: &Member, carried: &Carried) -> Result<Opened, TokenError> {
+    let before = match member.open(carried)? {
+        Opened::Refused(_, stage) => stage,
+        bound => return Ok(bound),
+    };
+    Ok(match member.open(carried)? {
+        Opened::Refused(why, stage) => Opened::Refused(why, stage.filter(|_| stage == before)),
+        bound => bound,
+    })
 }

@@ -10,7 +10,7 @@ use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
 use token_wire::{
     Answered, Binding, BindingProofs, Examination, FaultCode, FrameError, ImportOpening, Kek,
-    KekImport, Keys, PinState, RawSignature, Reply, Request, Schemes, TokenInfo, WrappedBy,
+    KekImport, Keys, PinState, RawSignature, Reply, Request, Schemes, Stage, TokenInfo, WrappedBy,
 };
 
 use super::config::{Source, TokenConfig};
@@ -32,6 +32,8 @@ pub(crate) struct Line {
     unheard: u64,
     /// Whether its last answer was a fault.
     said_no: bool,
+    /// Whose canary failed in the last binding, where nothing else did and the token was not gone.
+    failed: Option<Stage>,
 }
 
 impl Line {
@@ -119,6 +121,7 @@ impl Line {
             operations,
             unheard,
             said_no: false,
+            failed: None,
         };
         let time = line.start_time;
         match line.ask(&Request::Hello { version: token_wire::VERSION }, time)? {
@@ -177,7 +180,8 @@ impl Line {
         let schemes = self.schemes;
         match self.ask(&Request::Init { challenge, schemes }, self.start_time)? {
             Reply::Bound { keys, proofs, made } => {
-                check_proofs(&keys, &schemes, &proofs, &challenge)?;
+                check_proofs(&keys, &proofs, &challenge)?;
+                check_canaries(&keys, &schemes, &proofs, &challenge)?;
                 Ok((TokenKeys::from_wire(keys), made))
             }
             other => Err(unexpected(&other)),
@@ -198,7 +202,9 @@ impl Line {
             if self.attending { Request::Attend(binding) } else { Request::Bind(binding) };
         match self.ask(&question, self.start_time)? {
             Reply::Bound { keys, proofs, .. } if keys == wanted => {
-                check_proofs(&keys, &schemes, &proofs, &challenge)
+                check_proofs(&keys, &proofs, &challenge)?;
+                check_canaries(&keys, &schemes, &proofs, &challenge)
+                    .inspect_err(|_| self.failed = Some(Stage::Children))
             }
             Reply::Bound { .. } => {
                 Err(TokenError::Keys("the worker bound other keys than those asked for".into()))
@@ -293,11 +299,12 @@ impl Line {
 
     /// Asks and waits for the answer. A fault is an error here.
     pub(crate) fn ask(&mut self, question: &Request, time: Duration) -> Result<Reply, TokenError> {
-        self.said_no = false;
+        (self.said_no, self.failed) = (false, None);
         self.send(question, time)?;
         match self.receive(time)? {
             Reply::Fault(fault) => {
                 self.said_no = true;
+                self.failed = fault.stage.filter(|_| fault.code != FaultCode::TokenGone);
                 Err(fault.into())
             }
             reply => Ok(reply),
@@ -307,6 +314,11 @@ impl Line {
     /// Whether the last question was answered, by a fault.
     pub(super) fn said_no(&self) -> bool {
         self.said_no
+    }
+
+    /// Whose canary failed when the keys were bound, if that was all.
+    pub(super) fn failed(&self) -> Option<Stage> {
+        self.failed
     }
 
     /// Sends without waiting for the answer.
@@ -462,26 +474,45 @@ fn challenge() -> Result<[u8; 32], TokenError> {
     Ok(bytes)
 }
 
-/// The private halves are those keys': both Ed25519 keys signed the challenge, and in each way that children are wrapped
-/// what was wrapped came out as the canary.
+fn unproven(name: &str) -> Result<(), TokenError> {
+    Err(TokenError::Keys(format!(
+        "the token's {name} key does not sign for the public key that was asked for"
+    )))
+}
+
+/// The private halves are those keys': both Ed25519 keys and those for coins signed the challenge.
 fn check_proofs(
     keys: &Keys,
-    schemes: &Schemes,
     proofs: &BindingProofs,
     challenge: &[u8; 32],
 ) -> Result<(), TokenError> {
     let statement = Binding::statement(challenge);
-    let unproven = |name: &str| {
-        Err(TokenError::Keys(format!(
-            "the token's {name} key does not sign for the public key that was asked for"
-        )))
-    };
     if !verify::ed25519(proofs.attestation, &statement, &keys.attestation) {
         return unproven("attestation");
     }
     if !verify::ed25519(proofs.checkpoint, &statement, &keys.checkpoint) {
         return unproven("checkpoint");
     }
+    if proofs.born.len() != keys.born.len() {
+        return unproven("coins'");
+    }
+    for (key, proof) in keys.born.iter().zip(&proofs.born) {
+        let digest = Sha256::digest(Binding::born_statement(challenge, key)).into();
+        let public = PublicKey::from_slice(key).ok();
+        if public.and_then(|public| verify::ecdsa(*proof, digest, &public)).is_none() {
+            return unproven(&hex::encode(key));
+        }
+    }
+    Ok(())
+}
+
+/// In each way that children are wrapped, what was wrapped came out as the canary.
+fn check_canaries(
+    keys: &Keys,
+    schemes: &Schemes,
+    proofs: &BindingProofs,
+    challenge: &[u8; 32],
+) -> Result<(), TokenError> {
     let proven: Vec<WrappedBy> = proofs.canaries.iter().map(|(way, _)| *way).collect();
     if proven != schemes.ways(&keys.keks) {
         return unproven("wrapping");
@@ -492,16 +523,6 @@ fn check_proofs(
                 WrappedBy::OaepSha1 | WrappedBy::OaepSha256 => "wrapping",
                 WrappedBy::Kek(_) => "key-encryption",
             });
-        }
-    }
-    if proofs.born.len() != keys.born.len() {
-        return unproven("coins'");
-    }
-    for (key, proof) in keys.born.iter().zip(&proofs.born) {
-        let digest = Sha256::digest(Binding::born_statement(challenge, key)).into();
-        let public = PublicKey::from_slice(key).ok();
-        if public.and_then(|public| verify::ecdsa(*proof, digest, &public)).is_none() {
-            return unproven(&hex::encode(key));
         }
     }
     Ok(())

@@ -80,8 +80,9 @@ impl Member {
         match bound {
             Ok(()) => Ok(Opened::Bound(Box::new(line))),
             Err(why) if line.said_no() || matches!(why, TokenError::Keys(_)) => {
+                let stage = line.failed();
                 line.close();
-                Ok(Opened::Refused(why))
+                Ok(Opened::Refused(why, stage))
             }
             Err(why) => Err(why),
         }

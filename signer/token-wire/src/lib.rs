@@ -37,7 +37,9 @@ pub use keys::{
     WrappedBy,
 };
 pub use message::{Answered, Reply, Request};
-pub use report::{Counters, Examination, Fault, FaultCode, Operation, SESSION_KEY, TokenInfo};
+pub use report::{
+    Counters, Examination, Fault, FaultCode, Operation, SESSION_KEY, Stage, TokenInfo,
+};
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.

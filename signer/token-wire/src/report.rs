@@ -102,14 +102,31 @@ pub struct Fault {
     pub code: FaultCode,
     /// One sentence for people: what was wrong and what to do.
     pub text: String,
+    /// Whose canary failed, where it was one.
+    pub stage: Option<Stage>,
 }
 
 impl Fault {
     /// Puts code and sentence together.
     #[must_use]
     pub fn new(code: FaultCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self { code, text: text.into(), stage: None }
     }
+
+    /// The same, about the canary of one tier.
+    #[must_use]
+    pub fn at(self, stage: Stage) -> Self {
+        Self { stage: Some(stage), ..self }
+    }
+}
+
+/// What a canary stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Stage {
+    /// Children that the token unwraps.
+    Children,
+    /// Accounts that are sealed for the token.
+    Sealing,
 }
 
 /// Kinds of fault. Variants are only ever added at the end.

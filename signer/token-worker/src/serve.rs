@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Answered, Binding, BindingProofs, BornBatch, Counters, Fault, FaultCode, Keys, Reply, Request,
-    Schemes, SealedAccount, SealedBatch, StatementKey, VERSION, WrappedBy,
+    Answered, Binding, BindingProofs, BornBatch, Counters, Fault, FaultCode, Keys, RawSignature,
+    Reply, Request, Schemes, SealedAccount, SealedBatch, Stage, StatementKey, VERSION, WrappedBy,
 };
 
 use crate::args::Args;
@@ -233,32 +233,11 @@ impl Worker<'_> {
             let digest: [u8; 32] = Sha256::digest(statement).into();
             born.push(token.steadily(|session| sign::by_born(session, *key, &digest))?);
         }
-        let (mut canaries, mut signed) = (Vec::new(), Vec::new());
-        for way in schemes.ways(&keys.public.keks) {
-            let canary = token.steadily(|session| wrapped_canary(session, way, &keys.public))?;
-            let unwrapper = Unwrapper::of(way, &keys, &schemes)?;
-            if matches!(way, WrappedBy::Kek(_)) {
-                token.steadily(|session| kek_trial::try_everything(session, unwrapper.key))?;
-            }
-            token.steadily(|session| canary::try_everything(session, &unwrapper, &canary))?;
-            let proof = token.steadily(|session| {
-                Children::new(session, &unwrapper, &canary).canary(&digest, counters)
-            })?;
-            signed.push((way, proof));
-            canaries.push((way, canary));
-        }
+        let (canaries, signed) = try_children(token, &keys, &schemes, &digest, counters)
+            .map_err(|fault| fault.at(Stage::Children))?;
         let proofs = BindingProofs { attestation, checkpoint, canaries: signed, born };
-        let sealing = match (keys.sealing, &keys.public.sealing_spki) {
-            (Some(key), Some(spki)) => token.steadily(|session| {
-                let sealing = Sealing::new(session, key);
-                // Settings that leave SHA-1 out may be for a token that lacks it, which carries no sealed account.
-                if !schemes.oaep_sha1 && !sealing.is_there(spki)? {
-                    return Ok(None);
-                }
-                sealing.try_everything(spki, counters).map(Some)
-            })?,
-            _ => None,
-        };
+        let sealing =
+            try_sealing(token, &keys, &schemes, counters).map_err(|f| f.at(Stage::Sealing))?;
         let public = keys.public.clone();
         self.ready = Some(Ready { keys, schemes, import, canaries, sealing });
         Ok(Reply::Bound { keys: public, proofs: Box::new(proofs), made })
@@ -372,6 +351,54 @@ impl Worker<'_> {
             _ => Err(out_of_order()),
         }
     }
+}
+
+/// Canaries, wrapped in each way that children may be, and what they signed.
+type Canaries = (Vec<(WrappedBy, Vec<u8>)>, Vec<(WrappedBy, RawSignature)>);
+
+/// Tries everything on a canary child of each way.
+fn try_children(
+    token: &mut Token,
+    keys: &KeyRing,
+    schemes: &Schemes,
+    digest: &[u8; 32],
+    counters: &mut Counters,
+) -> Result<Canaries, Fault> {
+    let (mut canaries, mut signed) = (Vec::new(), Vec::new());
+    for way in schemes.ways(&keys.public.keks) {
+        let canary = token.steadily(|session| wrapped_canary(session, way, &keys.public))?;
+        let unwrapper = Unwrapper::of(way, keys, schemes)?;
+        if matches!(way, WrappedBy::Kek(_)) {
+            token.steadily(|session| kek_trial::try_everything(session, unwrapper.key))?;
+        }
+        token.steadily(|session| canary::try_everything(session, &unwrapper, &canary))?;
+        let proof = token.steadily(|session| {
+            Children::new(session, &unwrapper, &canary).canary(digest, counters)
+        })?;
+        signed.push((way, proof));
+        canaries.push((way, canary));
+    }
+    Ok((canaries, signed))
+}
+
+/// Tries everything on a sealed canary, where the token has a sealing key.
+fn try_sealing(
+    token: &mut Token,
+    keys: &KeyRing,
+    schemes: &Schemes,
+    counters: &mut Counters,
+) -> Result<Option<SealedAccount>, Fault> {
+    let (Some(key), Some(spki)) = (keys.sealing, &keys.public.sealing_spki) else {
+        return Ok(None);
+    };
+    token.steadily(|session| {
+        let sealing = Sealing::new(session, key);
+        // Settings that leave SHA-1 out may be for a token that lacks it, which carries no sealed account.
+        if !schemes.oaep_sha1 && !sealing.is_there(spki)? {
+            return Ok(None);
+        }
+        sealing.try_everything(spki, counters).map(Some)
+    })
 }
 
 /// The canary as a ceremony wraps a child in this way. Under a key-encryption key the ceremony did.

@@ -75,6 +75,48 @@ async fn an_error_that_passes_bars_nobody() {
     sign_all(&token, &children).await.unwrap();
 }
 
+/// In each of two starts a worker tries its canary in eight sessions; the third start, without accounts, says nothing of them.
+#[tokio::test]
+async fn a_canary_that_failed_twice_and_holds_then_bars_nobody() {
+    let test = TestToken::bare_faulty();
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 2);
+    test.fault(&"C_DecryptInit once CKR_MECHANISM_INVALID\n".repeat(2 * 8));
+    let token = test.start().await;
+    assert_eq!(test.faults().len(), 2 * 8);
+    assert_eq!((token.bars(true), token.bars(false), token.warning()), (None, None, None));
+    sign_all(&token, &children).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_tier_is_barred_by_its_own_canary() {
+    let test = TestToken::bare_faulty();
+    test.init().await;
+    let born = test.bear("one");
+    test.fault("C_Sign #4 flip\nC_DecryptInit always CKR_MECHANISM_INVALID");
+    let mut config = test.config.clone();
+    config.workers = std::num::NonZeroU8::new(1);
+    let token = Token::start(config, &test.state()).await.unwrap();
+    test.no_fault();
+    let (sealed, children) = (token.bars(true).unwrap(), token.bars(false).unwrap());
+    assert!(sealed.contains("the sealed canary"), "{sealed}");
+    assert!(children.contains("wrapping key does not sign"), "{children}");
+    super::born::sign(&token, &[born], 3).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_is_away_bars_nobody() {
+    let test = TestToken::bare_faulty();
+    test.init().await;
+    for gone in ["CKR_DEVICE_ERROR", "CKR_USER_NOT_LOGGED_IN"] {
+        test.fault(&format!("C_DecryptInit always {gone}"));
+        let why = test.refusal().await;
+        assert!(matches!(&why, TokenError::Unavailable(_)), "{why}");
+    }
+    test.no_fault();
+    assert_eq!(test.start().await.warning(), None);
+}
+
 /// While the only worker is replaced, requests of the other tiers wait; nobody is told that the token is away.
 #[tokio::test]
 async fn a_worker_that_is_replaced_is_no_reason_to_refuse_while_a_tier_is_barred() {

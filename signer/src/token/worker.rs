@@ -303,7 +303,7 @@ fn in_lease(work: Work) -> Option<Work> {
 
 /// All jobs of a batch are of one wallet, whose keys are all kept in the same way. Should they ever not be, the question
 /// is short of jobs, and so is the answer, which fails every request in it.
-fn question(batch: &Batch) -> Request {
+pub(super) fn question(batch: &Batch) -> Request {
     let (id, items) = (batch.id, &batch.items);
     if let Some(KeySource::Sealed { account, .. }) = items.first().map(|item| &item.job.key) {
         let jobs = items.iter().filter_map(|item| sealed(item, account)).collect();

@@ -8,6 +8,7 @@ mod pin;
 mod faults;
 mod born;
 mod carried;
+mod permits;
 mod standby;
 mod wycheproof;
 

@@ -35,7 +35,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::request::considered::Room;
 use crate::token::{StatementKey, Token, TokenConfig, TokenError, TokenKeys, wrapped_by};
 use crate::told::{Said, Told};
-use crate::wallets::{WalletError, Wallets};
+use crate::wallets::{Wallet, WalletError, Wallets};
 
 /// A checkpoint that failed is tried again after this.
 const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
@@ -99,6 +99,18 @@ pub enum StartError {
         "wallet \"{0}\" was imported with another descriptor than the policy has now: its addresses would be others"
     )]
     OtherDescriptor(WalletName),
+    /// The policy names another tier for an imported wallet.
+    #[error(
+        "wallet \"{wallet}\" was imported as {imported}, and the policy calls it {named}: the log would say of its keys what they are not"
+    )]
+    OtherTier {
+        /// Which wallet.
+        wallet: WalletName,
+        /// What was imported.
+        imported: String,
+        /// What the policy says.
+        named: &'static str,
+    },
     /// The settings leave a bundle's scheme out, or its key-encryption key is not here.
     #[error(
         "wallet \"{wallet}\": its children are wrapped by {scheme}, which `schemes` under [token] does not name, or under a \
@@ -565,12 +577,25 @@ pub async fn activate(
 pub(crate) fn servable(ledger: &Ledger, state_dir: &Path, rules: &Rules) -> Result<(), StartError> {
     let wallets = Wallets::new(rules)?;
     for wallet in wallets.iter() {
-        let imported = ledger.imports().wallet(wallet.name());
-        if imported.is_some_and(|imported| imported.descriptor != wallet.descriptor()) {
-            return Err(StartError::OtherDescriptor(wallet.name().clone()));
+        if let Some(imported) = ledger.imports().wallet(wallet.name()) {
+            as_imported(wallet, imported)?;
         }
     }
     Ok(born::bindable(ledger, state_dir, &wallets)?)
+}
+
+/// The policy has the wallet as it was imported: the log says which keys are asked for by what the policy says of them, and is
+/// held against the import. A cold wallet is asked for none.
+fn as_imported(wallet: &Wallet, imported: &ledger::Imported) -> Result<(), StartError> {
+    if imported.descriptor != wallet.descriptor() {
+        return Err(StartError::OtherDescriptor(wallet.name().clone()));
+    }
+    let named = wallet.tier().as_str();
+    if wallet.tier() != Tier::Cold && imported.tier != named {
+        let (wallet, imported) = (wallet.name().clone(), imported.tier.clone());
+        return Err(StartError::OtherTier { wallet, imported, named });
+    }
+    Ok(())
 }
 
 /// Whether children wrapped like this bundle's can be unwrapped with these settings and keys.
@@ -603,10 +628,8 @@ fn attach(
     for name in names {
         let imported = log.read(|ledger| ledger.imports().wallet(&name).cloned());
         let Some(imported) = imported else { continue };
-        let known = wallets.wallet(&name).is_some_and(|w| w.descriptor() == imported.descriptor);
-        if !known {
-            return Err(StartError::OtherDescriptor(name));
-        }
+        let Some(wallet) = wallets.wallet(&name) else { continue };
+        as_imported(wallet, &imported)?;
         let path = bundle_path(&config.state_dir, imported.bundle);
         let records = Records::open(&path, imported.bundle)?;
         carries(config, keys, &name, records.header())?;

@@ -315,7 +315,15 @@ async fn a_policy_that_could_not_be_served_is_not_even_proposed() {
     let looser = governed(&house, 3, 60_000);
     let no_descriptor = looser.replacen(&house.descriptors.cold, "wpkh(nothing)#xxxxxxxx", 1);
     let of_other_keys = looser.replacen(&house.descriptors.hot, &crate::common::descriptor(9), 1);
-    for (text, why) in [(no_descriptor, "\"cold\""), (of_other_keys, "another descriptor")] {
+    let hot = "name = \"hot\"\ntier = ";
+    let tiers = [format!("{hot}\"token-hd\""), format!("{hot}\"sealed-hd\"")];
+    let of_another_tier = looser.replacen(&tiers[0], &tiers[1], 1);
+    assert_ne!(of_another_tier, looser);
+    for (text, why) in [
+        (no_descriptor, "\"cold\""),
+        (of_other_keys, "another descriptor"),
+        (of_another_tier, "was imported as token-hd, and the policy calls it sealed-hd"),
+    ] {
         write(&house, &text, &by(&sign_message(&text), &["cyd", "ada"]));
         let refusal = refusal(&house, 0).await;
         assert!(refusal.contains(why), "{refusal}");

@@ -1,7 +1,9 @@
 //! What a library says about a text that may hold a key, without anything of it that can be one. It never says whether
 //! something was left out because it was secret.
 
+use alloc::format;
 use alloc::string::String;
+use core::ops::Range;
 
 /// As long as this, letters and digits that are no word may be part of a key.
 const RUN_MIN: usize = 8;
@@ -48,6 +50,15 @@ pub fn masked_setting(message: &str) -> String {
     said
 }
 
+/// Where settings are none, and why, without what stands there: it may be a password, or a PIN that somebody took to belong
+/// there.
+#[must_use]
+pub fn setting_error(text: &str, span: Option<Range<usize>>, message: &str) -> String {
+    let before = text.get(..span.map_or(0, |span| span.start)).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    format!("line {line}: {}", masked_setting(message))
+}
+
 fn flush(out: &mut String, run: &mut String) {
     let odd = |c: char| c.is_numeric() || c.is_uppercase();
     let is_long = run.chars().count() >= RUN_MIN;
@@ -84,6 +95,16 @@ mod tests {
         ] {
             assert_eq!(masked_setting(message), left);
         }
+    }
+
+    #[test]
+    fn an_error_names_its_line_and_not_what_stands_there() {
+        let text = "a = 1\nb = \"hunter2\"\n";
+        let said =
+            setting_error(text, Some(10..19), "invalid type: string \"hunter2\", expected u64");
+        assert_eq!(said, "line 2: invalid type: string, expected u64");
+        assert_eq!(setting_error(text, None, "no"), "line 1: no");
+        assert_eq!(setting_error("é", Some(1..2), "no"), "line 1: no");
     }
 
     #[test]

@@ -166,14 +166,6 @@ pub enum ConfigError {
     },
 }
 
-/// Where a configuration is none, and why, without what stands there: it may be a password, or a PIN that somebody took to
-/// belong there.
-fn told(text: &str, error: &toml::de::Error) -> String {
-    let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
-    let line = before.matches('\n').count().saturating_add(1);
-    format!("line {line}: {}", asset::masked_setting(error.message()))
-}
-
 impl Config {
     /// Reads the file.
     ///
@@ -183,7 +175,7 @@ impl Config {
         let text = read(path)?;
         let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Text {
             path: path.to_owned(),
-            reason: told(&text, &error),
+            reason: asset::setting_error(&text, error.span(), error.message()),
         })?;
         if let Some(address) = config.metrics.filter(|address| !crate::metrics::is_local(*address))
         {

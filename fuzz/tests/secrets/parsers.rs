@@ -66,7 +66,7 @@ impl Room {
 pub(crate) fn all() -> Vec<Parser> {
     vec![share(), officer_key(), policy(), watched(), exit(), signer_config(), watcher_config()]
         .into_iter()
-        .chain([sealed(), kek(), worker()])
+        .chain([desk(), sealed(), kek(), worker()])
         .collect()
 }
 
@@ -253,6 +253,26 @@ fn signer_config() -> Parser {
     };
     let secrets = vec![PASSWORD.into(), PIN.into()];
     Parser { name: "a signer's settings", seeds, secrets, length: 8, weight: 2, run }
+}
+
+/// An officer's settings, where somebody wrote a passphrase or a PIN into them.
+fn desk() -> Parser {
+    let file = "signer = \"https://signer:7400\"\nlog = \"cofferdam/0011223344556677\"\npolicy = \"policy.toml\"\n";
+    let key = "key = \"alice.key\"\n";
+    let seeds = vec![
+        format!("{file}{key}passphrase = \"{PASSWORD}\"\n").into(),
+        format!("{file}{key}passphrase_file = [\"{PASSWORD}\"]\n").into(),
+        format!("{file}key = \"pkcs11:token=t?pin-value={PIN}\n").into(),
+    ];
+    let run = |room: &Room, input: &[u8]| {
+        officer::approvals::desk::Desk::load(&room.file("officer.toml", input))
+            .err()
+            .iter()
+            .flat_map(said)
+            .collect()
+    };
+    let secrets = vec![PASSWORD.into(), PIN.into()];
+    Parser { name: "an officer's settings", seeds, secrets, length: 8, weight: 2, run }
 }
 
 fn watcher_config() -> Parser {

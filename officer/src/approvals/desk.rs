@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use mtls::TlsFiles;
 use policy::Rules;
 use prost::Message as _;
@@ -53,7 +53,11 @@ impl Desk {
     pub fn load(path: &Path) -> Result<Self> {
         let shown = path.display();
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
-        let mut desk: Self = toml::from_str(&text).with_context(|| format!("{shown}"))?;
+        // Never the line itself: somebody may have put a passphrase or a PIN there.
+        let mut desk: Self = toml::from_str(&text).map_err(|error| {
+            let said = asset::setting_error(&text, error.span(), error.message());
+            anyhow!("{shown}: {said}")
+        })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         desk.policy = folder.join(&desk.policy);
         if !token::is_place(&desk.key) {

@@ -155,7 +155,8 @@ impl KeyFile {
                 self.path.display()
             ))
         };
-        let stored: Stored = toml::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let stored: Stored = toml::from_str(&text)
+            .map_err(|error| damaged(asset::setting_error(&text, error.span(), error.message())))?;
         let raw = |text: &str| -> Result<[u8; 32], TokenError> {
             let bytes = hex::decode(text).map_err(|error| damaged(error.to_string()))?;
             bytes.try_into().map_err(|_| damaged("a key is not 32 bytes".into()))

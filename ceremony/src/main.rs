@@ -6,8 +6,9 @@ mod keys;
 mod progress;
 mod screens;
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -74,8 +75,14 @@ fn run_create(arguments: &Create) -> anyhow::Result<()> {
         bail!("nobody is here to read the shares: give --share-out once for each");
     }
     let backup = backup(arguments)?;
+    for file in &arguments.share_out {
+        absent(Some(file))?;
+    }
     let plan =
         plan(arguments.tier.scheme()?, &arguments.place, &arguments.range, &arguments.output)?;
+    let Output { descriptor_out, kek_out, transcript, .. } = &arguments.output;
+    let given = [descriptor_out, kek_out, transcript].into_iter().flatten();
+    apart(&given.chain([&plan.out]).chain(&arguments.share_out).collect::<Vec<_>>())?;
     let hand_over = |shares: &[Vec<Mnemonic>]| {
         if arguments.share_out.is_empty() {
             Keys::stdin()
@@ -123,6 +130,7 @@ fn backup(arguments: &Create) -> anyhow::Result<Backup> {
 }
 
 fn run_drill(arguments: &Drill) -> anyhow::Result<()> {
+    absent(arguments.transcript.as_deref())?;
     let expected = read_text(&arguments.descriptor)?;
     let account = restored(&arguments.shares, &arguments.place)?;
     let drilled = drill(&account, &expected)?;
@@ -195,8 +203,10 @@ fn plan(scheme: Keeping, place: &Place, range: &Range, output: &Output) -> anyho
     let (external, change) = counts(scheme, range)?;
     require_transcript(place.network, output.transcript.as_deref())?;
     let Output { out, descriptor_out, kek_out, transcript, .. } = output;
-    let files = [descriptor_out, kek_out, transcript].into_iter().flatten();
-    files.chain([out]).try_for_each(|file| absent(Some(file)))?;
+    let files: Vec<&PathBuf> =
+        [descriptor_out, kek_out, transcript].into_iter().flatten().chain([out]).collect();
+    files.iter().try_for_each(|file| absent(Some(file)))?;
+    apart(&files)?;
     let wrapping = compared(&output.wrapping_key, output.fingerprint.as_deref(), scheme)?;
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(Plan {
@@ -262,12 +272,34 @@ fn require_transcript(network: Network, transcript: Option<&Path>) -> Result<(),
     }
 }
 
-/// Stops when a file's place is taken: before the work, and before anybody brings a share.
+/// Stops when a file's place is taken, also by a link that leads nowhere, or when its folder is not there: before the work,
+/// and before anybody brings a share. Whether the folder can be written to is seen only then.
 fn absent(file: Option<&Path>) -> anyhow::Result<()> {
-    match file {
-        Some(path) if path.exists() => bail!(ceremony::Error::Exists(path.to_path_buf())),
-        _ => Ok(()),
+    let Some(path) = file else { return Ok(()) };
+    if path.symlink_metadata().is_ok() {
+        bail!(ceremony::Error::Exists(path.to_path_buf()));
     }
+    if !folder(path).is_dir() {
+        bail!("there is no folder for {}: make it first", path.display());
+    }
+    Ok(())
+}
+
+/// Stops when two of the files would be one.
+fn apart(files: &[&PathBuf]) -> anyhow::Result<()> {
+    let mut seen = BTreeSet::new();
+    for file in files {
+        let place = folder(file).canonicalize()?.join(file.file_name().unwrap_or_default());
+        if !seen.insert(place) {
+            bail!("{} is named for two files: give each its own", file.display());
+        }
+    }
+    Ok(())
+}
+
+/// Where a file will lie.
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn keep(transcript: Option<&Path>, text: &str) -> anyhow::Result<()> {
@@ -344,6 +376,7 @@ fn run_exit(arguments: &Exit) -> anyhow::Result<()> {
     require_transcript(arguments.place.network, transcript)?;
     absent(transcript)?;
     absent(Some(&arguments.out))?;
+    apart(&arguments.transcript.iter().chain([&arguments.out]).collect::<Vec<_>>())?;
     let expected = read_text(&arguments.descriptor)?;
     let account = restored(&arguments.shares, &arguments.place)?;
     exit(&account, &expected, &arguments.out, transcript)?;

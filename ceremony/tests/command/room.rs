@@ -96,8 +96,11 @@ impl Room {
         let files = fs::read_dir(self.0.path()).unwrap().map(|file| file.unwrap().path());
         let files = files.filter(|path| !path.ends_with("typed"));
         let read = |path: PathBuf| {
-            let mode = fs::metadata(&path).unwrap().permissions().mode();
-            (path.clone(), (fs::read(path).unwrap(), mode))
+            let found = fs::symlink_metadata(&path).unwrap();
+            let mode = found.permissions().mode();
+            // What a link leads to may not be there.
+            let bytes = if found.is_symlink() { Vec::new() } else { fs::read(&path).unwrap() };
+            (path, (bytes, mode))
         };
         files.map(read).collect()
     }

@@ -161,8 +161,9 @@ fn every_run_leaves_a_signed_transcript() {
     ] {
         let taken = room.refused(&format!("{line} --transcript t4"));
         assert!(taken.contains("never overwritten"), "{line}: {taken}");
-        let missing = room.refused(&format!("{line} --transcript missing/t"));
-        assert!(missing.contains("missing/t: No such file"), "{line}: {missing}");
+        let long = "t".repeat(300);
+        let unwritten = room.refused(&format!("{line} --transcript {long}"));
+        assert!(unwritten.contains("tt: File name too long"), "{line}: {unwritten}");
     }
 }
 
@@ -356,5 +357,18 @@ fn a_taken_place_is_found_before_anybody_brings_a_share() {
     }
     let exit = format!("exit {PLACE} --descriptor w.descriptor --out taken");
     assert!(room.refused(&exit).contains("taken exists already"));
+    // Neither is a link that leads nowhere, a folder that is not there, or one place for two files.
+    std::os::unix::fs::symlink("nowhere", room.path("link")).unwrap();
+    for (output, why) in [
+        ("--out n --transcript link", "link exists already"),
+        ("--out gone/n", "no folder for"),
+        ("--out n --transcript n", "named for two files"),
+        ("--out n --descriptor-out ./n", "named for two files"),
+    ] {
+        let said = room.refused(&format!("{restore} {output}"));
+        assert!(said.contains(why), "{output}: {said}");
+    }
+    let exit = format!("exit {PLACE} --descriptor w.descriptor --out n --transcript n");
+    assert!(room.refused(&exit).contains("named for two files"));
     assert_eq!(room.words("taken"), "kept");
 }

@@ -11,6 +11,12 @@ const NAMED_MAX: usize = 16;
 const IS: &str = " is ";
 const THEN: &str = "; ";
 const TOKEN: &str = "; token ";
+/// What stands after the number of inputs, before the keys, before the places, and where there are more than are named.
+const INPUT: &str = " input";
+const BY: &str = " by";
+const AT: &str = " at";
+const AND: &str = " and ";
+const MORE: &str = " more";
 
 /// What a line says. As text it has at most some 2,000 bytes, however many inputs there are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,9 +39,9 @@ impl fmt::Display for KeysLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { wallet, tier, inputs, keys, token, .. } = self;
         let plural = if *inputs == 1 { "" } else { "s" };
-        write!(f, "{KIND}{wallet}{IS}{tier}{THEN}{inputs} input{plural} by")?;
+        write!(f, "{KIND}{wallet}{IS}{tier}{THEN}{inputs}{INPUT}{plural}{BY}")?;
         few(f, keys)?;
-        f.write_str(" at")?;
+        f.write_str(AT)?;
         few(f, &self.runs())?;
         let token = token.chars().take(64).map(|c| if c.is_control() { '?' } else { c });
         write!(f, "{TOKEN}{}", token.collect::<String>().trim())
@@ -43,12 +49,16 @@ impl fmt::Display for KeysLine {
 }
 
 /// What a line says that can be held against other entries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Said<'a> {
     /// The wallet.
     pub wallet: &'a str,
     /// The tier of its keys.
     pub tier: &'a str,
+    /// How many inputs.
+    pub inputs: usize,
+    /// The keys that it names, and how many more there are.
+    pub keys: (Vec<&'a str>, usize),
     /// Serial number of the token.
     pub token: &'a str,
 }
@@ -66,7 +76,14 @@ impl KeysLine {
             let (wallet, rest) = rest.split_once(IS)?;
             let (tier, rest) = rest.split_once(THEN)?;
             let at = rest.find(TOKEN)?.checked_add(TOKEN.len())?;
-            Some(Said { wallet, tier, token: rest.get(at..)? })
+            let (inputs, by) = rest.split_once(INPUT)?;
+            let (keys, _) = by.strip_prefix('s').unwrap_or(by).strip_prefix(BY)?.split_once(AT)?;
+            let (named, more) = match keys.split_once(AND) {
+                Some((named, more)) => (named, more.strip_suffix(MORE)?.parse().ok()?),
+                None => (keys, 0),
+            };
+            let keys = (named.split_whitespace().collect(), more);
+            Some(Said { wallet, tier, inputs: inputs.parse().ok()?, keys, token: rest.get(at..)? })
         };
         read().map(Some).ok_or("the line that says which keys are asked for cannot be read")
     }
@@ -100,7 +117,7 @@ fn few(f: &mut fmt::Formatter<'_>, all: &[String]) -> fmt::Result {
     }
     match all.len().saturating_sub(NAMED_MAX) {
         0 => Ok(()),
-        more => write!(f, " and {more} more"),
+        more => write!(f, "{AND}{more}{MORE}"),
     }
 }
 
@@ -125,7 +142,9 @@ mod tests {
         let form = "keys: hot is token-hd; 4 inputs by [73c5da0a/84h/0h/0h] at 0/5 0/8-9 1/0; token 41fc0e6a; token ?9";
         assert_eq!(text, form);
         let trace = [text, "pass order".to_owned()];
-        let said = Said { wallet: "hot", tier: "token-hd", token: "41fc0e6a; token ?9" };
+        let keys = (vec!["[73c5da0a/84h/0h/0h]"], 0);
+        let token = "41fc0e6a; token ?9";
+        let said = Said { wallet: "hot", tier: "token-hd", inputs: 4, keys, token };
         assert_eq!(KeysLine::of(&trace), Ok(Some(said)));
     }
 
@@ -139,6 +158,9 @@ mod tests {
         assert!(text.len() < 2_000, "{}", text.len());
         assert!(text.contains("; 1400 inputs by ") && text.contains(" and 4 more at "), "{text}");
         assert!(text.contains(" and 1384 more; token 9"), "{text}");
+        let trace = [text];
+        let said = KeysLine::of(&trace).unwrap().unwrap();
+        assert_eq!((said.inputs, said.keys.0.len(), said.keys.1), (1_400, 16, 4));
         let one = KeysLine { inputs: 1, places: vec![(false, 7)], ..line() }.to_string();
         assert!(one.contains("; 1 input by ") && one.contains(" at 0/7;"), "{one}");
     }
@@ -147,7 +169,13 @@ mod tests {
     fn other_lines_say_nothing_and_broken_ones_are_told() {
         assert_eq!(KeysLine::of(&[]), Ok(None));
         assert_eq!(KeysLine::of(&["pass no-order: 1".to_owned()]), Ok(None));
-        for broken in ["keys: hot", "keys: hot is token-hd", "keys: hot is token-hd; 1 input"] {
+        for broken in [
+            "keys: hot",
+            "keys: hot is token-hd",
+            "keys: hot is token-hd; 1 input",
+            "keys: hot is token-hd; some inputs by k at 0/0; token 1",
+            "keys: hot is token-hd; 1 input by k and some more at 0/0; token 1",
+        ] {
             assert!(KeysLine::of(&[broken.to_owned()]).is_err(), "{broken}");
         }
     }

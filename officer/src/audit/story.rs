@@ -20,6 +20,8 @@ use super::pool::{Check, SignedBytes};
 
 /// The state of keys that are used.
 const ACTIVE: &str = "active";
+/// The tier of wallets that are only watched.
+const COLD: &str = "cold";
 
 /// What the entries so far said, as far as later ones must agree with it.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +48,8 @@ pub struct Story {
     doubt: Option<(u64, u64)>,
     /// Whether the last entry's time is that of the one before: it also stands still while the clock is behind.
     stood: bool,
+    /// An entry has said which keys it asks for: every later one must.
+    says_keys: bool,
     unverified: u64,
     /// A signed transaction that is still to be checked against what was allowed.
     check: Option<Check>,
@@ -54,6 +58,8 @@ pub struct Story {
 #[derive(Clone, Debug)]
 struct Imported {
     tier: String,
+    /// Those that were born in the token, in hex; none where there is a bundle.
+    keys: Vec<String>,
     /// Its transactions carry signatures that the log alone cannot verify.
     taproot: bool,
     bundle: [u8; 32],
@@ -239,7 +245,8 @@ impl Story {
         self.people.done(Deed::Import(bundle), None, self.last_ms / 1000)?;
         let taproot = descriptor.starts_with("tr(");
         let (tier, proven, failed) = (tier.to_owned(), [0, 0], [None, None]);
-        let imported = Imported { tier, taproot, bundle, records, proven, failed };
+        let keys = Vec::new();
+        let imported = Imported { tier, keys, taproot, bundle, records, proven, failed };
         match self.wallets.insert(wallet.to_owned(), imported) {
             None => Ok(()),
             Some(_) => Err(format!("another wallet was imported over \"{wallet}\"")),
@@ -304,7 +311,7 @@ impl Story {
         match event {
             Event::Awaiting(awaiting) => {
                 coins::check_spend(&awaiting.spend)?;
-                self.stated(Some(&awaiting.spend.wallet), &awaiting.spend.trace)?;
+                self.stated(Some(&awaiting.spend), &awaiting.spend.trace)?;
                 if self.policy != Some(awaiting.spend.policy) {
                     return Err("a request waits under a policy that is not in force".to_owned());
                 }
@@ -381,7 +388,9 @@ impl Story {
         }
         let (tier, records, failed) = (tier.to_owned(), [indexes; 2], [None, None]);
         // No token signs taproot (PKCS#11 has no Schnorr signature).
-        let bound = Imported { tier, taproot: false, bundle, records, proven: records, failed };
+        let (taproot, proven) = (false, records);
+        let keys = keys.iter().map(hex::encode).collect();
+        let bound = Imported { tier, keys, taproot, bundle, records, proven, failed };
         self.wallets.insert(wallet.to_owned(), bound);
         Ok(())
     }
@@ -413,7 +422,8 @@ impl Story {
             return Err(format!("\"{wallet}\" is proven further than it was"));
         }
         let (taproot, tier, bundle) = (imported.taproot, imported.tier.clone(), *bundle);
-        *imported = Imported { tier, taproot, bundle, records, proven, failed: [None, None] };
+        let (keys, failed) = (Vec::new(), [None, None]);
+        *imported = Imported { tier, keys, taproot, bundle, records, proven, failed };
         Ok(())
     }
 
@@ -444,7 +454,7 @@ impl Story {
 
     fn spend(&mut self, spend: &Spend) -> Result<(), String> {
         let coins = coins::check_spend(spend)?;
-        self.stated(Some(&spend.wallet), &spend.trace)?;
+        self.stated(Some(spend), &spend.trace)?;
         if self.policy != Some(spend.policy) {
             return Err(format!("policy {} decided, which is not in force", spend.policy));
         }
@@ -474,20 +484,42 @@ impl Story {
         self.request(request).map(drop)
     }
 
-    /// Where a trace says which keys it asks for, they are of the tier that was imported. Older entries do not say it.
-    fn stated(&mut self, wallet: Option<&str>, trace: &[String]) -> Result<(), String> {
-        let Some(said) = KeysLine::of(trace)? else { return Ok(()) };
+    /// A trace says which keys it asks for: of that wallet, of the tier that was imported, for as many inputs, and those that
+    /// were bound. Older entries do not say it; once one has, every later one must.
+    fn stated(&mut self, spend: Option<&Spend>, trace: &[String]) -> Result<(), String> {
+        let Some(said) = KeysLine::of(trace)? else {
+            return match self.says_keys {
+                true => {
+                    Err("it does not say which keys it asks for, as entries before it do".into())
+                }
+                false => Ok(()),
+            };
+        };
+        self.says_keys = true;
         self.people.asks_for_keys();
-        if wallet.is_some_and(|wallet| wallet != said.wallet) {
+        if spend.is_some_and(|spend| spend.wallet != said.wallet) {
             return Err(format!("it says that it asks for keys of \"{}\"", said.wallet));
         }
-        match self.wallets.get(said.wallet).map(|wallet| wallet.tier.as_str()) {
-            Some(tier) if tier != said.tier => {
-                let (wallet, stated) = (said.wallet, said.tier);
-                Err(format!("it says that \"{wallet}\" is {stated}, which was imported as {tier}"))
-            }
-            _ => Ok(()),
+        if let Some(spent) = spend.map(|spend| spend.slots.len()).filter(|n| *n != said.inputs) {
+            return Err(format!("it says that it has {} inputs, of {spent}", said.inputs));
         }
+        let Some(imported) = self.wallets.get(said.wallet) else { return Ok(()) };
+        let (wallet, tier) = (said.wallet, &imported.tier);
+        // No cold wallet is asked for keys: what says so asks for none.
+        if said.tier != tier && (spend.is_some() || said.tier != COLD) {
+            let stated = said.tier;
+            return Err(format!(
+                "it says that \"{wallet}\" is {stated}, which was imported as {tier}"
+            ));
+        }
+        let (named, more) = &said.keys;
+        let bound = imported.keys.len();
+        let all = named.len().saturating_add(*more) == bound
+            && named.iter().all(|key| imported.keys.iter().any(|bound| bound == key));
+        if bound > 0 && said.tier != COLD && !all {
+            return Err(format!("it names other keys than \"{wallet}\" was bound to"));
+        }
+        Ok(())
     }
 
     /// An order may be paid again only by a transaction that cannot confirm beside any earlier one.

@@ -118,6 +118,32 @@ const LIES: &[Lie] = &[
         9,
         "which was imported as token",
     ),
+    (
+        "no word of keys after one",
+        |s| spend_of(&mut s[7]).trace = keys("deposits", "token-hd"),
+        10,
+        "does not say which keys",
+    ),
+    (
+        "another number of inputs",
+        |s| {
+            let trace = keys("deposits", "token-hd").concat().replace("2 inputs", "3 inputs");
+            spend_of(&mut s[7]).trace = vec![trace];
+        },
+        7,
+        "3 inputs, of 2",
+    ),
+    (
+        "other keys than were bound",
+        |s| {
+            s.insert(7, bound("vault"));
+            s.insert(7, token_key());
+            let spend = spend_of(&mut s[9]);
+            (spend.wallet, spend.trace) = ("vault".to_owned(), keys("vault", "token"));
+        },
+        9,
+        "other keys than \"vault\" was bound to",
+    ),
     ("no beginning", |s| drop(s.remove(0)), 0, "begin"),
     ("two beginnings", |s| s.push(opened()), 17, "entry 0"),
     (
@@ -341,7 +367,20 @@ fn the_true_story_holds() {
     assert_eq!(report.kinds["spend"], 3);
     // It may say of which tier its keys are, and then says it of all the same.
     let mut told = story();
-    spend_of(&mut told[7]).trace = keys("deposits", "token-hd");
+    for event in &mut told {
+        if let Event::Spend(spend) = event {
+            spend.trace = keys("deposits", "token-hd");
+        } else if let Event::Denied { trace, .. } = event {
+            *trace = keys("deposits", "token-hd");
+        }
+    }
+    audit(&told).unwrap();
+    // Before the first that says it, none must.
+    for event in &mut told[..10] {
+        if let Event::Spend(spend) = event {
+            spend.trace.clear();
+        }
+    }
     audit(&told).unwrap();
     // An order paid again by a transaction that conflicts with the first is true too.
     let mut again = story();

@@ -35,6 +35,15 @@ fn denied(request: u8) -> Event {
     Event::Denied { request: [request; 16], policy: 1, reasons: vec![reason], trace: Vec::new() }
 }
 
+/// As a signer says it that has said before which keys are asked for.
+fn denied_with_keys(request: u8) -> Event {
+    let Event::Denied { request, policy, reasons, .. } = denied(request) else {
+        panic!("it is one")
+    };
+    let trace = vec![KEYS.replace("deposits is sealed-hd", "hot is token-hd")];
+    Event::Denied { request, policy, reasons, trace }
+}
+
 /// What happens, and what is to be shown of its wallet.
 fn story() -> Vec<(Event, Option<(&'static str, &'static str)>)> {
     let name = || "deposits".to_owned();
@@ -78,11 +87,11 @@ fn story() -> Vec<(Event, Option<(&'static str, &'static str)>)> {
         (admitted(5, "sweep"), known),
         (Event::Spend(Spend { trace: vec![KEYS.to_owned()], ..spend(5, &[1, 2], &[]) }), known),
         (Event::Failed { request: [5; 16], reason }, known),
-        (Event::Spend(spend(5, &[1, 2], &[])), known),
+        (Event::Spend(Spend { trace: vec![KEYS.to_owned()], ..spend(5, &[1, 2], &[]) }), known),
         (Event::Signed { request: [5; 16], transaction }, known),
         (replaced, known),
         (activated(2), None),
-        (denied(1), Some(("hot", "token-hd"))),
+        (denied_with_keys(1), Some(("hot", "token-hd"))),
         (Event::Service { state: "stopped".to_owned(), version: "1".to_owned() }, None),
     ]
 }
@@ -126,10 +135,15 @@ fn every_entry_about_a_wallet_is_shown_with_its_tier() {
     let objects: Vec<Value> =
         said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(objects.len(), story.len() + 1);
-    for (number, (object, (_, of))) in objects.iter().zip(&story).enumerate() {
+    for (number, (object, (event, of))) in objects.iter().zip(&story).enumerate() {
         assert_eq!(object["entry"], number);
         let keys = object.get("keys").and_then(Value::as_str);
-        assert_eq!(keys, (number == 15).then_some(KEYS), "{object}");
+        let trace = match event {
+            Event::Spend(spend) => &spend.trace[..],
+            Event::Denied { trace, .. } => trace,
+            _ => &[],
+        };
+        assert_eq!(keys, trace.first().map(String::as_str), "{object}");
         let found = object.get("wallet").map(|wallet| (wallet.as_str(), object["tier"].as_str()));
         assert_eq!(found, of.map(|(wallet, tier)| (Some(wallet), Some(tier))), "{object}");
     }

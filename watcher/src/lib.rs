@@ -17,6 +17,7 @@ pub mod outbox;
 pub mod list;
 pub mod error;
 pub mod signer_client;
+mod pace;
 pub mod plan;
 pub mod psbt;
 pub mod spend;

@@ -22,14 +22,17 @@ use serde_json::json;
 use crate::config::Purpose;
 use crate::error::Error;
 use crate::progress::State;
-use crate::signer_client::Given;
+use crate::signer_client::{Given, Reason};
 use crate::spend::Spender;
-use crate::store::now_unix;
+use crate::store::{Tx, now_unix};
 
 pub(crate) use self::carry::{carry, due};
 pub(crate) use self::plan::{bump, overdue, plan_waiting, waiting};
 use self::row::PayoutRow;
 pub(crate) use self::watch::watch;
+
+/// A payout that the policy denies for so many seconds after it came may end for newer ones.
+const DENIED_LONG: i64 = 3_600;
 
 /// Takes an order; coins and signature come afterwards. The same order gives the same payout.
 ///
@@ -121,7 +124,9 @@ async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout
         return Ok(known.to_proto(&app.book));
     }
     let most = app.config.waiting_max;
-    if row::waiting(tx.sql(), &payout.signed.signer).await? >= i64::from(most) {
+    if row::waiting(tx.sql(), &payout.signed.signer).await? >= i64::from(most)
+        && !make_room(app, &mut tx, &payout.signed.signer).await?
+    {
         let text = format!(
             "{most} payouts ordered by \"{}\" wait already; try again when some are paid or expired",
             payout.signed.signer
@@ -135,6 +140,20 @@ async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout
     tracing::info!(payout = payout.id, amount = %payout.amount, wallet = payout.wallet, "accepted a payout");
     app.wake.notify_one();
     Ok(payout.to_proto(&app.book))
+}
+
+/// Ends the oldest payout of a key that the policy has denied for long, if there is one: nothing of it was signed or is asked for.
+async fn make_room(app: &Spender, tx: &mut Tx, order_signer: &str) -> Result<bool, Error> {
+    let before = now_unix().saturating_sub(DENIED_LONG);
+    let denied = row::denied(tx.sql(), order_signer, before).await?;
+    let Some(mut oldest) = denied.into_iter().find(|row| refused::may_pass(&row.reasons)) else {
+        return Ok(false);
+    };
+    let text = "as many payouts as may wait came after it, and the policy had denied it for long";
+    oldest.reasons.push(Reason { code: "too-many-waiting".into(), text: text.into() });
+    oldest.state = State::Refused;
+    tracing::warn!(payout = oldest.id, "a payout that was denied for long ends for a newer one");
+    Ok(oldest.change(tx, &app.book, State::Accepted, &["refused"]).await?)
 }
 
 /// The payout of this order, if it is known; an error if its id belongs to another order. An order that the

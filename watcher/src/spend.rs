@@ -16,6 +16,7 @@ use crate::config::Purpose;
 use crate::error::Error;
 use crate::made;
 use crate::node::Node;
+use crate::pace::Pace;
 use crate::plan::{INPUTS_MAX, Limits, PARENT_BYTES_MAX, PlanError, WEIGHT_MAX, size};
 use crate::signer_client::{Reason, SignerClient};
 use crate::store::Store;
@@ -168,6 +169,7 @@ pub struct Spender {
     pub(crate) config: SpendConfig,
     /// One plan at a time: two plans never pick one coin, or one index of cold storage.
     pub(crate) planning: Mutex<()>,
+    pub(crate) pace: Pace,
     pub(crate) wake: Notify,
 }
 
@@ -183,8 +185,8 @@ impl Spender {
         wallets: Wallets,
         config: SpendConfig,
     ) -> Self {
-        let (planning, wake) = (Mutex::new(()), Notify::new());
-        Self { store, book, node, follower, signer, wallets, config, planning, wake }
+        let (planning, pace, wake) = (Mutex::new(()), Pace::default(), Notify::new());
+        Self { store, book, node, follower, signer, wallets, config, planning, pace, wake }
     }
 
     /// Sends a kept transaction once more, whatever comes of it: another is asked for in its place, and it may have to do

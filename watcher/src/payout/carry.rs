@@ -123,10 +123,13 @@ fn lane<'a>(app: &'a Spender, psbt: &Psbt, others: &[&Version]) -> &'a String {
 }
 
 /// Whether another lane than that of bumps may allow what was refused there. It is the same transaction, in the same set of which one
-/// at most can confirm, so that signing both is signing once; but not where something is set aside under the refused key.
+/// at most can confirm, so that signing both is signing once; but only where the signer says that nothing is set aside under the
+/// refused key, which it says of none that it did not look at.
 fn is_elsewhere(app: &Spender, version: &Version, refusal: &Refusal) -> bool {
-    version.lane.as_ref() != Some(&app.config.withdraw_lane)
-        && !matches!(refusal.key, Some(Given::Allowed | Given::Signed))
+    version.lane.is_some()
+        && version.lane == app.config.bump_lane
+        && version.lane.as_ref() != Some(&app.config.withdraw_lane)
+        && refusal.key == Some(Given::Nothing)
 }
 
 /// Asks for it in the lane of payouts from now on.
@@ -162,6 +165,7 @@ async fn keep(
     payout.reasons = Vec::new();
     if payout.change(&mut tx, &app.book, State::Accepted, &["signed"]).await? {
         tx.commit().await?;
+        app.pace.signed(&payout.id);
         tracing::info!(payout = payout.id, %txid, tier = signed.tier, stored = signed.stored, "signed a payout");
     }
     Ok(Next::Done)

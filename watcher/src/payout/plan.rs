@@ -29,7 +29,7 @@ use crate::sweep::{fee_at, given_up, inputs, is_worth_it};
 use crate::wallets::Wallet;
 
 use super::before;
-use super::refused::{note, refuse};
+use super::refused::{may_pass, note, refuse};
 use super::row::{self, InForce, PayoutRow, Version};
 
 /// How often a payout that waits for coins looks for them.
@@ -52,12 +52,15 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
     }
     let versions = row::versions(app.store.reader(), id).await?;
     let order = stored_order(&payout)?;
-    if !versions.iter().any(Version::may_be_signed) && super::is_expired(&order) {
+    let expired_by_now =
+        i64::try_from(payout.expires_unix).is_ok_and(|expires| expires <= now_unix());
+    if !versions.iter().any(Version::may_be_signed) && expired_by_now {
         let Some(paid) = before::paid(app, &payout.signed).await else {
             return Ok(Next::Failed);
         };
         if paid.given != Given::Signed {
-            return refuse(app, payout, None, vec![expired(order.expires_unix)]).await;
+            let reasons = vec![expired(payout.expires_unix)];
+            return refuse(app, payout, None, reasons).await;
         }
         if before::take_up(app, &payout, None, &paid).await? {
             return Ok(Next::Done);
@@ -65,9 +68,18 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         let _ = note(app, payout, before::reasons(&paid)).await?;
         return Ok(Next::After(DOUBT_PAUSE));
     }
+    let again = was_denied(&payout, &versions);
+    if again && let Some(left) = app.pace.left() {
+        return Ok(Next::After(left));
+    }
     let wish = Wish::of(app, &payout, &order, &versions).await?;
     match wish.plan(app).await {
-        Ok(planned) => store(app, payout, wish.wallet, planned, next(&versions)).await,
+        Ok(planned) => {
+            if again {
+                app.pace.tries(id);
+            }
+            store(app, payout, wish.wallet, planned, next(&versions)).await
+        }
         Err(Error::Refused { reason, text, .. }) => {
             if versions.is_empty() && payout.reasons.is_empty() {
                 // The coins may be missing because they paid it, before these tables were set back.
@@ -83,6 +95,16 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether it was denied before for what may pass, also if it has waited for coins since.
+fn was_denied(payout: &PayoutRow, versions: &[Version]) -> bool {
+    let coins = ["insufficient-coins", "no-coins"];
+    let waits = |reason: &&Reason| !coins.contains(&reason.code.as_str());
+    let others: Vec<Reason> = payout.reasons.iter().filter(waits).cloned().collect();
+    !versions.is_empty()
+        && versions.iter().all(|version| version.state == VersionState::Refused)
+        && may_pass(&others)
 }
 
 /// Why a payout ended that nothing was signed for in time.

@@ -32,8 +32,6 @@ const MAY_PASS: [&str; 6] = [
 ];
 /// How much later than here it may be at the signer, in seconds.
 const EXPIRY_MARGIN: i64 = 3_600;
-/// Versions that are planned anew because their change is too far; beyond, the window has to move on.
-const WINDOW_PLANS_MAX: i64 = 8;
 
 /// What the policy denied, or can never be right.
 pub(super) async fn denied(
@@ -83,27 +81,52 @@ async fn never_signed(
         // Coins are set aside for the order that nobody here knows of, until it ends.
         return step_back(app, payout, version, refusal.reasons).await;
     }
-    if window && untouched && version.number < WINDOW_PLANS_MAX {
-        // Change to the index used last is within every window.
-        payout.say(refusal.reasons);
-        return drop_version(app, payout, version, VersionState::Refused).await;
+    if window && untouched && !expired {
+        if is_change_new(app, &payout, version).await? {
+            // Change to the index used last is within every window.
+            payout.say(refusal.reasons);
+            return drop_version(app, payout, version, VersionState::Refused).await;
+        }
+        // It went there already: the window has to move on.
+        let pause = passing_pause(version.number, payout.expires_unix);
+        step_back(app, payout, version, refusal.reasons).await?;
+        return Ok(Next::After(pause));
     }
     if untouched && refusal.has("slot-signed") {
         // Some of its coins are set aside for something else, which says nothing about this order: take others.
         return drop_version(app, payout, version, VersionState::Barred).await;
     }
-    let passes = refusal.reasons.iter().all(|reason| MAY_PASS.contains(&reason.code.as_str()));
+    let passes = may_pass(&refusal.reasons);
+    if passes {
+        app.pace.denied();
+    }
     if passes && !expired && untouched && others.is_empty() {
         // Not for good: it waits, without coins that others need, until the signer says yes or the order ends.
-        let number = version.number;
-        let end = payout.expires_unix;
+        let pause = passing_pause(version.number, payout.expires_unix);
         step_back(app, payout, version, refusal.reasons).await?;
-        return Ok(Next::After(passing_pause(number, end)));
+        return Ok(Next::After(pause));
     }
-    if expired || (untouched && others.is_empty() && !window) {
+    if expired || (untouched && others.is_empty()) {
         return refuse(app, payout, Some(version), refusal.reasons).await;
     }
     note(app, payout, refusal.reasons).await
+}
+
+/// Whether all of it may pass.
+pub(super) fn may_pass(reasons: &[Reason]) -> bool {
+    reasons.iter().all(|reason| MAY_PASS.contains(&reason.code.as_str()))
+}
+
+/// Whether its change goes to another index than that which something was signed for last.
+async fn is_change_new(
+    app: &Spender,
+    payout: &PayoutRow,
+    version: &Version,
+) -> Result<bool, Error> {
+    let index = version.change_index(app.store.reader(), &payout.id).await?;
+    let status = app.signer.status().await?;
+    let last = status.wallets.iter().find(|known| known.name == payout.wallet);
+    Ok(index.zip(last).is_some_and(|(index, last)| index > last.last_change_index))
 }
 
 /// Longer from time to time, and no longer than the order is good.

@@ -110,6 +110,26 @@ pub(super) async fn waiting(
     Ok(count.bind(order_signer).fetch_one(sql).await?)
 }
 
+/// What this key ordered before this time and the policy denied, oldest first, a few: nothing of it is asked for or signed.
+pub(super) async fn denied(
+    sql: impl SqliteExecutor<'_>,
+    order_signer: &str,
+    before_unix: i64,
+) -> Result<Vec<PayoutRow>, StoreError> {
+    let rows = sqlx::query(concat!(
+        select_payouts!(),
+        "WHERE p.order_signer = $1 AND p.created_unix <= $2 AND p.state = 'accepted' AND p.version IS NULL
+             AND p.reasons LIKE '%\"code\":\"policy-denied\"%'
+             AND NOT EXISTS (SELECT 1 FROM payout_versions w WHERE w.payout = p.id AND w.state IN ('asked', 'signed'))
+         ORDER BY p.created_unix, p.id LIMIT 16"
+    ))
+    .bind(order_signer)
+    .bind(before_unix)
+    .fetch_all(sql)
+    .await?;
+    rows.iter().map(PayoutRow::read).collect()
+}
+
 pub(super) async fn load(
     sql: impl SqliteExecutor<'_>,
     id: &str,
@@ -196,6 +216,23 @@ impl Version {
             .await?;
         }
         Ok(())
+    }
+
+    /// The index that its change goes to, if it has change.
+    pub(super) async fn change_index(
+        &self,
+        sql: impl SqliteExecutor<'_>,
+        payout: &str,
+    ) -> Result<Option<u32>, StoreError> {
+        let index: Option<i64> = sqlx::query_scalar(
+            "SELECT change_index FROM payout_versions WHERE payout = $1 AND version = $2",
+        )
+        .bind(payout)
+        .bind(self.number)
+        .fetch_one(sql)
+        .await?;
+        let index = index.map(u32::try_from).transpose();
+        index.map_err(|_| corrupt("a change index does not fit"))
     }
 
     /// Notes that it was signed, and as what.

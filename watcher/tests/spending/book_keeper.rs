@@ -358,7 +358,8 @@ impl Ledger {
     /// The refusal with what is known of the request's key and orders.
     fn with_standing(&self, status: Status, header: &SignHeader) -> Status {
         let Ok(mut details) = proto::Refusal::decode(status.details()) else { return status };
-        if details.reasons.is_empty() {
+        // Who is locked out is turned away before anybody looks.
+        if details.reasons.iter().all(|reason| reason.code == "client-locked") {
             return status;
         }
         let key = &header.idempotency_key;

@@ -462,6 +462,29 @@ async fn what_the_lane_of_bumps_denies_is_asked_for_in_that_of_payouts() {
     assert_eq!(world.balance(STRANGER).await, 120_000);
 }
 
+/// A lost answer may be a signature: what is refused without a look says nothing about it.
+#[tokio::test]
+async fn what_may_be_signed_in_the_lane_of_bumps_is_asked_for_in_no_other() {
+    let mut world = World::start_with(|spend| spend.bump_lane = Some("bump".into())).await;
+    world.fund(3, &[200_000]).await;
+    let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let _ = world.payout_in("o", "broadcast").await;
+    world.signer.expect_trouble(Trouble::LoseAnswer);
+    world.signer.expect_trouble(Trouble::Withhold("client-locked"));
+    world.estimates_rise().await;
+    world
+        .until("the refusal", async || {
+            let story = world.story("o").await;
+            let sent = story.iter().filter(|kind| *kind == "payout.broadcast").count();
+            (sent >= 2).then_some(())
+        })
+        .await;
+    let states: Vec<_> =
+        world.versions("shop/o").await.into_iter().map(|(state, _)| state).collect();
+    assert_eq!(states, ["signed", "asked"], "it may be signed");
+    assert_eq!(world.signer.ledger.lock().unwrap().lanes, ["withdraw", "bump"]);
+}
+
 /// What the policy denies today it may allow tomorrow: the payout waits, and its coins pay others meanwhile.
 #[tokio::test]
 async fn what_the_policy_may_allow_later_ends_no_payout_before_its_order_ends() {
@@ -471,10 +494,7 @@ async fn what_the_policy_may_allow_later_ends_no_payout_before_its_order_ends() 
         world.signer.expect_trouble(Trouble::Deny("policy-denied"));
     }
     for id in ["patient", "short"] {
-        let ordered = order(id, 50_000, &address(STRANGER, 0, 0));
-        // Long enough for a busy machine to have it denied.
-        let expires_unix = if id == "short" { now() + 25 } else { ordered.expires_unix };
-        let _ = world.submit(&order::Order { expires_unix, ..ordered }).await.unwrap();
+        let _ = world.submit(&order(id, 50_000, &address(STRANGER, 0, 0))).await.unwrap();
         let waits = world
             .until("a reason", async || world.payout(id).await.filter(|p| !p.reasons.is_empty()))
             .await;
@@ -487,14 +507,61 @@ async fn what_the_policy_may_allow_later_ends_no_payout_before_its_order_ends() 
     world.mine(DEPTH).await;
     let _ = world.payout_in("other", "final").await;
     // One order ends; the other is asked for again, which a restart does at once.
+    world.kill_watcher();
+    world.expire("shop/short", now() - 1).await;
+    world.start_watcher();
     let ended = world.payout_in("short", "refused").await;
     assert_eq!(ended.reasons.last().unwrap().code, "order-expired");
-    world.kill_watcher();
-    world.start_watcher();
     let _ = world.payout_in("patient", "broadcast").await;
     world.mine(DEPTH).await;
     let _ = world.payout_in("patient", "final").await;
     assert_eq!(world.balance(STRANGER).await, 80_000);
+}
+
+/// Each try is a denial more at the signer, which raises an alarm for many of them.
+#[tokio::test]
+async fn what_was_denied_is_tried_again_one_after_the_other() {
+    let mut world = World::start().await;
+    world.fund(3, &[90_000, 90_000, 90_000]).await;
+    for id in ["a", "b"] {
+        world.signer.expect_trouble(Trouble::Deny("policy-denied"));
+        let _ = world.submit(&order(id, 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+        let reason = async || world.payout(id).await.filter(|p| !p.reasons.is_empty());
+        world.until("a reason", reason).await;
+    }
+    world.signer.expect_trouble(Trouble::Deny("policy-denied"));
+    world.kill_watcher();
+    world.start_watcher();
+    world
+        .until("one to be tried", async || {
+            world.signer.ledger.lock().unwrap().trouble.is_empty().then_some(())
+        })
+        .await;
+    // A first try waits for nobody.
+    let _ = world.submit(&order("new", 50_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let _ = world.payout_in("new", "broadcast").await;
+    let tries = [world.versions("shop/a").await.len(), world.versions("shop/b").await.len()];
+    assert_eq!(tries.iter().sum::<usize>(), 3, "{tries:?}");
+}
+
+#[tokio::test]
+async fn what_was_denied_for_long_makes_room_for_what_is_ordered_later() {
+    let world = World::start_with(|spend| spend.waiting_max = 1).await;
+    world.fund(3, &[200_000]).await;
+    world.signer.expect_trouble(Trouble::Deny("policy-denied"));
+    let _ = world.submit(&order("bad", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let reason = async || world.payout("bad").await.filter(|p| !p.reasons.is_empty());
+    world.until("a reason", reason).await;
+    let good = order("good", 50_000, &address(STRANGER, 0, 1));
+    let full = world.submit(&good).await.unwrap_err();
+    assert!(full.message().starts_with("too-many-waiting"), "{full}");
+    let long_ago = "UPDATE payouts SET created_unix = created_unix - 7200";
+    world.execute(&world.config.database, long_ago).await;
+    let _ = world.submit(&good).await.unwrap();
+    let ended = world.payout_in("bad", "refused").await;
+    let told: Vec<_> = ended.reasons.iter().map(|reason| reason.code.as_str()).collect();
+    assert_eq!(told, ["policy-denied", "too-many-waiting"]);
+    let _ = world.payout_in("good", "broadcast").await;
 }
 
 #[tokio::test]
@@ -605,6 +672,25 @@ async fn change_too_far_above_the_last_goes_to_the_last_index_again() {
     for transaction in &signed {
         assert!(transaction.output.iter().any(|output| output.script_pubkey == change));
     }
+}
+
+/// However often it was denied before.
+#[tokio::test]
+async fn change_goes_to_the_last_index_again_also_after_many_versions() {
+    let mut world = World::start().await;
+    world.fund(3, &[200_000]).await;
+    world.signer.expect_trouble(Trouble::Deny("policy-denied"));
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    world
+        .until("a reason", async || world.payout("o").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    world.kill_watcher();
+    let many = "PRAGMA foreign_keys = OFF; UPDATE payout_inputs SET version = 12; UPDATE payout_versions SET version = 12";
+    world.execute(&world.config.database, many).await;
+    world.signer.expect_trouble(Trouble::Deny("index-window"));
+    world.start_watcher();
+    let _ = world.payout_in("o", "broadcast").await;
+    assert_eq!(world.versions("shop/o").await.len(), 3);
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use super::windows::{Totals, is_same_kind, kind};
 /// Kinds of questions whose totals are kept, at twelve bytes for each spend that is part of one. A policy asks a few dozen
 /// for each lane, client, wallet and key of it that a spend is part of.
 const KINDS_MAX: usize = if cfg!(test) { 64 } else { 2_048 };
-/// Spends that are part of any of them, each counted for every one, at twelve bytes: 3.3 GB at the most. Where all are more, the longest is
+/// Spends that are part of any of them, each counted for every one, at twelve bytes: 3.3 GB, and up to twice as much where all
+/// of them grow, as vectors do. Where all are more, the longest is
 /// given up, and added up from the spends whenever it is asked for.
 const VALUES_MAX: usize = 1 << 28;
 /// Payments to one destination that are added up each time it is asked about.

@@ -109,6 +109,9 @@ impl Totals {
     pub(super) fn turn(&mut self) {
         self.moments.reverse();
         self.values.reverse();
+        // As they grew there was room for up to twice as many.
+        self.moments.shrink_to_fit();
+        self.values.shrink_to_fit();
         self.heads = self.moments.iter().step_by(FAN).copied().collect();
         self.sums.clear();
         let mut below = self.values.len();

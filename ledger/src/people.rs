@@ -229,6 +229,7 @@ impl People {
                 Err(reason) => return Err(wrong(reason)),
             },
             "pin-clear" => self.done(&Deed::ClearPin(site)),
+            "pin-clear-last-try" => self.done(&Deed::ClearPinLastTry(site)),
             "token-clear" => self.done(&Deed::ClearToken(site)),
             "set-pin failed" if self.pin_changes.remove(serial) => {}
             _ => return Err(wrong("this program does not know what was done there")),

@@ -1,5 +1,5 @@
 //! `pin clear` and `token clear` where the policy has officers say what is done at the machine. No log can be opened to ask while
-//! they are needed, so statements are held against the policy's file, kept in the state folder, and written down by whoever opens the log
+//! they are needed, so statements are held against the policy that was in force when this signer looked last, kept in the state folder, and written down by whoever opens the log
 //! next. It never opens log or token, and never takes a statement twice.
 
 use std::collections::BTreeSet;
@@ -17,6 +17,7 @@ use crate::administer::site;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::log::{Clock, kept_origin};
+use crate::officers::VALID_SECONDS_MAX;
 use crate::officers::hear::{entry, in_time, not_revoked, verify_by};
 use crate::token::{read_file, write_durably};
 
@@ -28,6 +29,8 @@ const USED: &str = "cleared";
 pub enum Clearing {
     /// That a PIN was refused.
     Pin,
+    /// The same, and one try more although it may lock the PIN.
+    PinLastTry,
     /// That a token signed wrongly.
     Token,
 }
@@ -37,6 +40,8 @@ pub enum Clearing {
 pub struct Allowed {
     clearing: Clearing,
     site: [u8; 16],
+    /// When it was cleared, Unix seconds.
+    at: u64,
     words: Vec<(Signed, OfficerKey)>,
 }
 
@@ -44,6 +49,7 @@ impl Clearing {
     fn what(self) -> &'static str {
         match self {
             Self::Pin => "pin-clear",
+            Self::PinLastTry => "pin-clear-last-try",
             Self::Token => "token-clear",
         }
     }
@@ -51,13 +57,14 @@ impl Clearing {
     fn task(self, site: [u8; 16]) -> Task {
         let deed = match self {
             Self::Pin => Deed::ClearPin(site),
+            Self::PinLastTry => Deed::ClearPinLastTry(site),
             Self::Token => Deed::ClearToken(site),
         };
         Task { deed, token: NO_TOKEN.to_owned() }
     }
 }
 
-/// By which officers this may be cleared, by the policy's file; `None` where nobody is asked, or nobody can be, as no log was begun.
+/// By which officers this may be cleared, by the policy in force as this machine knew it last, or else its file; `None` where nobody is asked, or nobody can be, as no log was begun.
 ///
 /// # Errors
 /// Saying which file does not count and why, or who must still sign what.
@@ -71,7 +78,7 @@ pub fn by_officers(
         Ok(None)
     };
     let Some(log) = kept_origin(&config.state_dir)? else { return nobody() };
-    let rules = config.unsigned_rules().context("the policy says which officers are asked")?;
+    let rules = config.kept_rules().context("the policy says which officers are asked")?;
     let Some(quorum) = rules.administer() else { return nobody() };
     let site = site(&config.state_dir)?;
     let task = clearing.task(site);
@@ -84,7 +91,7 @@ pub fn by_officers(
         let (said, key) = counts(&rules, &log, &task, &signed).with_context(shown)?;
         let before = used.lines().any(|line| line.starts_with(&hex::encode(said.digest())));
         ensure!(!before, "{}: it was counted before, and counts once", shown());
-        by.insert(said.officer);
+        ensure!(by.insert(said.officer), "{}: the same officer's word is there twice", shown());
         words.push((signed, key));
     }
     if !rules.may_administer(&by.iter().collect()) {
@@ -94,7 +101,8 @@ pub fn by_officers(
             task.deed
         );
     }
-    Ok(Some(Allowed { clearing, site, words }))
+    let at = Clock::system().unix_seconds();
+    Ok(Some(Allowed { clearing, site, at, words }))
 }
 
 fn counts(
@@ -120,22 +128,24 @@ impl Allowed {
             .iter()
             .map(|(signed, key)| format!(" {}:{}", key.to_hex(), hex::encode(signed.to_file())));
         let (what, site) = (self.clearing.what(), hex::encode(self.site));
-        format!("{what} {site}{}", words.collect::<String>())
+        format!("{what} {site} {}{}", self.at, words.collect::<String>())
     }
 
     /// Such a line.
     pub(crate) fn read(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
         let what = words.next()?;
-        let clearing =
-            [Clearing::Pin, Clearing::Token].into_iter().find(|one| one.what() == what)?;
+        let clearing = [Clearing::Pin, Clearing::PinLastTry, Clearing::Token]
+            .into_iter()
+            .find(|one| one.what() == what)?;
         let site = hex::decode(words.next()?).ok()?.try_into().ok()?;
+        let at = words.next()?.parse().ok()?;
         let word = |text: &str| {
             let (key, signed) = text.split_once(':')?;
             let signed = Signed::from_file(&hex::decode(signed).ok()?).ok()?;
             Some((signed, OfficerKey::parse(key).ok()?))
         };
-        Some(Self { clearing, site, words: words.map(word).collect::<Option<_>>()? })
+        Some(Self { clearing, site, at, words: words.map(word).collect::<Option<_>>()? })
     }
 
     /// Remembers that these statements are used up.
@@ -164,22 +174,29 @@ impl Allowed {
     pub(crate) fn events(&self, ledger: &Ledger, rules: Option<&Rules>, now: u64) -> Vec<Event> {
         let task = self.clearing.task(self.site);
         let mut by = BTreeSet::new();
+        // Whether they had ended is judged by when it was cleared; the file that says so is the machine's, and bounded.
+        let at = self.at.clamp(now.saturating_sub(VALID_SECONDS_MAX), now);
         let holds = |rules: &Rules, signed: &Signed, key: &OfficerKey| {
             let said = signed.verify(key).ok()?;
             let has = rules.officer(&said.officer).is_some_and(|known| known.key == *key);
             let holds = has
                 && said.says == Says::Administer(task.clone())
-                && now <= said.expires_unix
+                && at <= said.expires_unix
                 && !rules.is_revoked(&said.officer)
                 && !ledger.people().is_used(&said.officer, said.nonce);
             holds.then_some(said.officer)
         };
+        let mut holding = Vec::new();
         for (signed, key) in &self.words {
-            by.extend(rules.and_then(|rules| holds(rules, signed, key)));
+            // One of each officer, and those alone that hold.
+            let officer = rules.and_then(|rules| holds(rules, signed, key));
+            if officer.is_some_and(|officer| by.insert(officer)) {
+                holding.push(entry(signed, key, "file"));
+            }
         }
         let enough = rules.is_some_and(|rules| rules.may_administer(&by.iter().collect()));
-        if enough && by.len() == self.words.len() {
-            let words = self.words.iter().map(|(signed, key)| entry(signed, key, "file"));
+        if enough && !holding.is_empty() {
+            let words = holding.into_iter();
             let (what, serial) = (self.clearing.what().to_owned(), NO_TOKEN.to_owned());
             return words.chain([Event::Administered { what, serial, site: self.site }]).collect();
         }
@@ -196,7 +213,7 @@ impl Allowed {
 /// What the log calls it where nobody was asked.
 pub(crate) fn safeguard(clearing: Clearing) -> &'static str {
     match clearing {
-        Clearing::Pin => "PIN latch",
+        Clearing::Pin | Clearing::PinLastTry => "PIN latch",
         Clearing::Token => "distrust of a token",
     }
 }

@@ -13,6 +13,7 @@ use crate::config::{Config, ConfigError, read};
 use crate::ledger::{ActivePolicy, Ledger, Proposal};
 use crate::log::{Clock, Log, LogError, Step};
 use crate::start::{StartError, activate, servable};
+use crate::token::{read_file, write_durably};
 
 /// The policy to serve under, and when it is worth looking again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +42,16 @@ pub async fn in_force(
     config: &Config,
     clock: &Clock,
 ) -> Result<InForce, StartError> {
+    let found = find(log, config, clock).await?;
+    let path = config.policy_kept();
+    // For the hour in which no log can be opened; whatever the file says by then.
+    if read_file(&path)?.is_none_or(|kept| kept != found.rules.text()) {
+        write_durably(&path, found.rules.text().as_bytes())?;
+    }
+    Ok(found)
+}
+
+async fn find(log: &Log<Ledger>, config: &Config, clock: &Clock) -> Result<InForce, StartError> {
     let Some(now) = governed_by(log, config).await? else {
         let rules = first(log, config)?;
         activate(log, &config.state_dir, &rules).await?;
@@ -269,6 +280,23 @@ impl Config {
         let mut path = self.policy.clone().into_os_string();
         path.push(".veto");
         path.into()
+    }
+
+    /// Where the text of the policy in force is kept.
+    fn policy_kept(&self) -> PathBuf {
+        self.state_dir.join("policy-in-force.toml")
+    }
+
+    /// The words of the policy that was in force when this signer looked last, for what no log can be opened for; those of the policy
+    /// file where it never did.
+    pub(crate) fn kept_rules(&self) -> Result<Rules, ConfigError> {
+        let path = self.policy_kept();
+        if !path.exists() {
+            return self.unsigned_rules();
+        }
+        let text = read(&path)?;
+        Rules::reopen(&text, Vec::new(), self.network)
+            .map_err(|source| ConfigError::Policy { path, source })
     }
 
     /// The policy file's words, whoever signed them, for a signer that serves nothing but the reason why not.

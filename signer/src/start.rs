@@ -383,12 +383,33 @@ async fn open_witnessed_log(
     let told = Told::in_dir(&config.state_dir);
     for word in told.words()? {
         match word {
-            Said::Waived(event) => note_waived(&log, vec![*event]).await?,
+            Said::Waived(event) => {
+                let rules = governed_by(&log, config).await?;
+                note_waived(&log, vec![unasked(*event, rules.as_ref())]).await?;
+            }
             Said::Allowed(allowed) => note_allowed(&log, config, &allowed).await?,
         }
     }
     told.written()?;
     Ok(log)
+}
+
+/// Says it where officers were to be asked for it and nobody did.
+fn unasked(event: Event, rules: Option<&Rules>) -> Event {
+    match event {
+        Event::Waived { safeguard, said }
+            if rules.is_some_and(|rules| rules.administer().is_some()) =>
+        {
+            tracing::error!(
+                safeguard,
+                said,
+                "ALARM: this was done without the officers whom the policy in force asks"
+            );
+            let said = format!("{said}, without the officers whom the policy in force asks");
+            Event::Waived { safeguard, said }
+        }
+        event => event,
+    }
 }
 
 /// Writes down what officers let be done while the log was closed.

@@ -120,6 +120,8 @@ pub enum Deed {
     Revocations([u8; 32]),
     /// At the site with this number one more login is tried although a PIN was refused. No token can be asked then.
     ClearPin([u8; 16]),
+    /// The same, also where the token says that one more wrong PIN locks it.
+    ClearPinLastTry([u8; 16]),
     /// At the site with this number a token is used again although it signed wrongly.
     ClearToken([u8; 16]),
 }
@@ -318,10 +320,11 @@ impl Deed {
             Some(("kek-forget", key)) => hex(key).map(Self::ForgetKek),
             Some(("revocations", list)) => hex(list).map(Self::Revocations),
             Some(("pin-clear", site)) => hex(site).map(Self::ClearPin),
+            Some(("pin-clear-last-try", site)) => hex(site).map(Self::ClearPinLastTry),
             Some(("token-clear", site)) => hex(site).map(Self::ClearToken),
             _ => {
                 let known = "init, import SHA256, set-pin, activate SITE, key-activate WALLET, token-key-generate NAME, \
-                             token-key-activate NAME, kek-open, kek-import SHA256, kek-forget SHA256, revocations SHA256, pin-clear SITE, token-clear SITE";
+                             token-key-activate NAME, kek-open, kek-import SHA256, kek-forget SHA256, revocations SHA256, pin-clear SITE, pin-clear-last-try SITE, token-clear SITE";
                 Err(format!("a task is one of: {known}"))
             }
         }
@@ -343,6 +346,7 @@ impl fmt::Display for Deed {
             Self::ForgetKek(key) => write!(f, "kek-forget {}", hex::encode(key)),
             Self::Revocations(list) => write!(f, "revocations {}", hex::encode(list)),
             Self::ClearPin(site) => write!(f, "pin-clear {}", hex::encode(site)),
+            Self::ClearPinLastTry(site) => write!(f, "pin-clear-last-try {}", hex::encode(site)),
             Self::ClearToken(site) => write!(f, "token-clear {}", hex::encode(site)),
         }
     }

@@ -435,6 +435,7 @@ fn is_about_keys(deed: &Deed) -> bool {
         | Deed::Activate(_)
         | Deed::Revocations(_)
         | Deed::ClearPin(_)
+        | Deed::ClearPinLastTry(_)
         | Deed::ClearToken(_) => false,
     }
 }

@@ -351,6 +351,7 @@ impl Story {
                     "init" => Deed::Init,
                     "activate" => Deed::Activate(*site),
                     "pin-clear" => Deed::ClearPin(*site),
+                    "pin-clear-last-try" => Deed::ClearPinLastTry(*site),
                     "token-clear" => Deed::ClearToken(*site),
                     "revocations" => {
                         return self.done(&format!("revocations {serial}"), Some(NO_TOKEN));

@@ -336,9 +336,11 @@ fn nothing_is_cleared_without_the_officers_that_the_policy_asks() {
         let (what, serial, site) = (what.to_owned(), "-".to_owned(), [site; 16]);
         (1, Event::Administered { what, serial, site })
     };
-    for (deed, what) in
-        [(Deed::ClearPin([5; 16]), "pin-clear"), (Deed::ClearToken([5; 16]), "token-clear")]
-    {
+    for (deed, what) in [
+        (Deed::ClearPin([5; 16]), "pin-clear"),
+        (Deed::ClearPinLastTry([5; 16]), "pin-clear-last-try"),
+        (Deed::ClearToken([5; 16]), "token-clear"),
+    ] {
         let both = [said_for("-", "ada", 1, deed.clone(), 1), said_for("-", "eve", 2, deed, 1)];
         audit(&after(&[both.as_slice(), &[clear(what, 5)]].concat())).unwrap();
         refused(&after(&[both.as_slice(), &[clear(what, 6)]].concat()), why);

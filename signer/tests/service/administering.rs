@@ -387,7 +387,6 @@ async fn what_no_log_can_be_opened_for_is_cleared_by_officers_all_the_same_and_o
     assert!(one.contains("[ada]"), "{one}");
     let elsewhere = of(Deed::ClearPin([9; 16]));
     for (file, why) in [
-        (desk.file("ada", &pin, |_| {}), "[ada]"),
         (desk.file("zoe", &pin, |_| {}), "no officer \"zoe\""),
         (desk.file("cyd", &token, |_| {}), "not for `pin-clear"),
         (desk.file("cyd", &elsewhere, |_| {}), "not for `pin-clear"),
@@ -399,12 +398,38 @@ async fn what_no_log_can_be_opened_for_is_cleared_by_officers_all_the_same_and_o
         let refused = asked(Clearing::Pin, &[ada.clone(), file]).unwrap_err();
         assert!(refused.contains(why), "{refused}");
     }
+    // The last try is a deed of its own, and one officer counts once.
+    let last = asked(Clearing::PinLastTry, std::slice::from_ref(&ada)).unwrap_err();
+    assert!(last.contains("not for `pin-clear-last-try"), "{last}");
+    let twice = [ada.clone(), desk.file("ada", &pin, |_| {})];
+    let twice = asked(Clearing::Pin, &twice).unwrap_err();
+    assert!(twice.contains("there twice"), "{twice}");
+    // Another policy in the file asks nobody, and is not in force.
+    let asks = fs::read_to_string(&config.policy).unwrap();
+    let nobody =
+        asks.replace("administer = \"2 of board\"\n", "").replace("version = 2", "version = 3");
+    assert_ne!(nobody, asks);
+    fs::write(&config.policy, nobody).unwrap();
+    assert!(asked(Clearing::Pin, &[]).unwrap_err().contains("2 of board"));
+    fs::write(&config.policy, asks).unwrap();
     let both = [ada, desk.file("cyd", &pin, |_| {})];
     let allowed = asked(Clearing::Pin, &both).unwrap();
     signer::init::clear_pin_by(&config.state_dir, false, Some(&allowed), &mut Vec::new()).unwrap();
     // Used up at once, before any log has it.
     let again = asked(Clearing::Pin, &both).unwrap_err();
     assert!(again.contains("counts once"), "{again}");
+    // Beside it, what was cleared while statements held that have ended since, and one that never did.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let told = fs::read_to_string(config.state_dir.join("told")).unwrap();
+    let keys: Vec<&str> =
+        told.split_whitespace().filter_map(|word| Some(word.split_once(':')?.0)).collect();
+    let mut ended = |officer: &str, key: &str| {
+        let file = desk.file(officer, &pin, |s| s.expires_unix = now - 10);
+        format!(" {key}:{}", hex::encode(fs::read(file).unwrap()))
+    };
+    let words = [ended("ada", keys[0]), ended("cyd", keys[1]), ended("eve", keys[0])].concat();
+    let line = format!("by officers\tpin-clear {} {}{words}\n", text.trim_end(), now - 60);
+    fs::write(config.state_dir.join("told"), told.clone() + &line).unwrap();
     // Whoever opens the log next writes it down. What counted before, here of a copy that forgot, is written as what it is.
     house.open().await;
     let written = house.entries(0).await;
@@ -414,10 +439,13 @@ async fn what_no_log_can_be_opened_for_is_cleared_by_officers_all_the_same_and_o
             Event::Administered { what, site: at, .. } if what == "pin-clear" && *at == site
         )
     };
+    assert_eq!(written.iter().filter(|entry| done(&entry.event)).count(), 2);
     let at = written.iter().position(|entry| done(&entry.event)).unwrap();
     let words = written[at - 2..at].iter();
     assert!(words.into_iter().all(|entry| matches!(entry.event, Event::OfficerSaid { .. })));
     assert_eq!(house.app().log.read(|ledger| ledger.people().task(&pin).len()), 0);
+    let waived = |entry: &audit::entry::Entry| matches!(entry.event, Event::Waived { .. });
+    assert!(!written[at..].iter().any(waived));
     house.close().await;
     fs::remove_file(config.state_dir.join("cleared")).unwrap();
     let copied = asked(Clearing::Pin, &both).unwrap();
@@ -428,6 +456,15 @@ async fn what_no_log_can_be_opened_for_is_cleared_by_officers_all_the_same_and_o
     assert!(later.iter().any(|entry| matches!(
         &entry.event,
         Event::Waived { safeguard, said } if safeguard == "PIN latch" && said.contains("ada, cyd")
+    )));
+    // What nobody asked officers for is called so.
+    house.close().await;
+    signer::init::clear_pin(&config.state_dir, false, &mut Vec::new()).unwrap();
+    house.open().await;
+    let last = house.entries(u64::try_from(written.len() + later.len()).unwrap()).await;
+    assert!(last.iter().any(|entry| matches!(
+        &entry.event,
+        Event::Waived { said, .. } if said.contains("without the officers")
     )));
     house.close().await;
 }

@@ -41,7 +41,8 @@ fn main() -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Pin { command: PinCommand::Clear { last_try, by } } => {
             set_pin::none_unfinished(&config)?;
-            let allowed = by_officers(&config, Clearing::Pin, &by.statements)?;
+            let clearing = if last_try { Clearing::PinLastTry } else { Clearing::Pin };
+            let allowed = by_officers(&config, clearing, &by.statements)?;
             init::clear_pin_by(&config.state_dir, last_try, allowed.as_ref(), &mut out)?;
             return Ok(ExitCode::SUCCESS);
         }

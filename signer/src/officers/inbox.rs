@@ -74,6 +74,7 @@ pub async fn look(app: &App, state_dir: &Path) -> Result<(), Refusal> {
         };
         blocking(move || done(&file, why.as_ref())).await?;
     }
+    revocations::settle(app, state_dir).await?;
     left.map_or(Ok(()), Err)
 }
 

@@ -53,7 +53,7 @@ pub async fn push(
         return Ok(heard(lacking(&app.rules)));
     }
     put(tls, &offer).await?;
-    app.log.note(|_| vec![in_force(&task)]).await?;
+    app.log.note(|ledger| in_force(app, ledger, &task)).await?;
     let text = format!("{}: a new revocation list is in force", said.officer);
     app.notices.tell("said", None, &[("revocations", &text)]);
     tracing::warn!(officer = %said.officer, way, list = %task.deed, "a new revocation list is in force");
@@ -66,31 +66,59 @@ pub async fn push(
     Ok(heard(text))
 }
 
-/// What an officer said for a list that came into force while no log was open: it is written down now.
+/// What an officer said for a list that came into force while no log was open: it is written down now, under a checkpoint.
 ///
 /// # Errors
-/// [`Refusal`] where that list is not in force, or the word does not count.
+/// [`Refusal`] where that list is not in force, the word does not count, or no checkpoint covers it yet: then it is to be heard
+/// again.
 pub(super) async fn hear_late(
     app: &App,
     state_dir: &Path,
     signed: Signed,
 ) -> Result<Heard, Refusal> {
     let (said, key) = verify(app, &signed)?;
-    let kept = mtls::pushed::handed_in(&file(state_dir));
-    let kept = kept.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
-    let mut kept = kept.iter().map(|list| Deed::Revocations(Sha256::digest(list).into()));
+    let kept = kept(state_dir)?;
     let task = match &said.says {
-        Says::Administer(task) if kept.any(|deed| deed == task.deed) => task.clone(),
+        Says::Administer(task) if kept.contains(task) => task.clone(),
         _ => {
             let text = "this statement comes with its list: officer crl push LIST";
             return Err(Refusal::new(Reason::StatementNothing, text));
         }
     };
-    if write_down(app, &said, entry(&signed, &key, "file"), &task).await? {
-        app.log.note(|_| vec![in_force(&task)]).await?;
+    // Heard by an earlier try, which no checkpoint covered.
+    let known = app.log.read(|ledger| ledger.people().is_used(&said.officer, said.nonce));
+    if !known {
+        write_down(app, &said, entry(&signed, &key, "file"), &task).await?;
     }
+    app.log.note(|ledger| in_force(app, ledger, &task)).await?;
+    app.log.commit(|_| Step::nothing(())).await?;
     let said = "written down; the list is in force".to_owned();
     Ok(Heard { statement: digest(&signed), said })
+}
+
+/// Writes down that lists are in force whose words nothing used up: whoever put them there was cut off.
+///
+/// # Errors
+/// [`Refusal`] when nothing can be written.
+pub(super) async fn settle(app: &App, state_dir: &Path) -> Result<(), Refusal> {
+    // What cannot be read is said where it is looked at for use.
+    for task in kept(state_dir).unwrap_or_default() {
+        if app.log.read(|ledger| !in_force(app, ledger, &task).is_empty()) {
+            app.log.note(|ledger| in_force(app, ledger, &task)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What officers say for the lists that were handed in.
+fn kept(state_dir: &Path) -> Result<Vec<Task>, Refusal> {
+    let kept = mtls::pushed::handed_in(&file(state_dir));
+    let kept = kept.map_err(|error| Refusal::new(Reason::Internal, error.to_string()))?;
+    let task = |list| Task {
+        deed: Deed::Revocations(Sha256::digest(list).into()),
+        token: NO_TOKEN.to_owned(),
+    };
+    Ok(kept.iter().map(task).collect())
 }
 
 /// Writes an officer's word down, durably, and returns whether enough have said so now. One that is there and was not used up
@@ -103,9 +131,9 @@ async fn write_down(
 ) -> Result<bool, Refusal> {
     let mut enough = Ok(false);
     let step = |ledger: &Ledger| {
-        let is_enough = is_enough(app, ledger, task, said);
+        let is_enough = is_enough(app, ledger, task, Some(said));
         let mut words = ledger.people().task(task).iter();
-        let again = is_enough && words.any(|word| word.statement == said.digest());
+        let again = words.any(|word| word.statement == said.digest());
         let now = ledger.not_before_latest(app.clock.unix_seconds());
         let counts = match again {
             true => in_time(said, now, now).and_then(|()| not_revoked(&app.rules, said)),
@@ -160,23 +188,27 @@ pub(super) fn about(said: &Statement, list: [u8; 32]) -> Result<Task, Refusal> {
     Err(Refusal::new(Reason::StatementOther, text))
 }
 
-/// Whether enough officers have said so, with this one. Where the policy asks nobody at the machine, one is.
-fn is_enough(app: &App, ledger: &Ledger, task: &Task, said: &Statement) -> bool {
+/// Whether enough officers have said so, with this one if there is one. Where the policy asks nobody at the machine, one is.
+fn is_enough(app: &App, ledger: &Ledger, task: &Task, said: Option<&Statement>) -> bool {
     let now = ledger.not_before_latest(app.clock.unix_seconds());
     let about = |says: &Says| matches!(says, Says::Administer(about) if about == task);
     let before = ledger.people().task(task).iter();
     let before = before.filter(|word| holds(&app.rules, word, now, about));
     let mut by: BTreeSet<&KeyName> = before.map(|word| &word.officer).collect();
-    by.insert(&said.officer);
-    app.rules.may_administer(&by)
+    by.extend(said.map(|said| &said.officer));
+    !by.is_empty() && app.rules.may_administer(&by)
 }
 
-fn in_force(task: &Task) -> Event {
+/// That it is in force, once: nothing where its words are used up, as somebody else wrote it meanwhile.
+fn in_force(app: &App, ledger: &Ledger, task: &Task) -> Vec<Event> {
+    if !is_enough(app, ledger, task, None) {
+        return Vec::new();
+    }
     let serial = match task.deed {
         Deed::Revocations(list) => hex::encode(list),
         _ => String::new(),
     };
-    Event::Administered { what: "revocations".to_owned(), serial, site: [0; 16] }
+    vec![Event::Administered { what: "revocations".to_owned(), serial, site: [0; 16] }]
 }
 
 pub(super) fn digest(signed: &Signed) -> [u8; 32] {

@@ -364,6 +364,7 @@ async fn keys_are_made_and_used_again_only_by_their_officers_and_stopped_by_anyb
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one clearing's story")]
 async fn what_no_log_can_be_opened_for_is_cleared_by_officers_all_the_same_and_once() {
     let mut house = house().await;
     house.open().await;

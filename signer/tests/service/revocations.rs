@@ -132,7 +132,8 @@ async fn a_list_needs_its_officers_its_authority_and_a_higher_number() {
     // One is not enough, nor the same one twice; two are.
     let answer = desk.push(&second, &good).await.unwrap();
     assert!(answer.contains("2 of treasury"), "{answer}");
-    desk.refused_list(&second, &good, "statement-used").await;
+    let answer = desk.push(&second, &good).await.unwrap();
+    assert!(answer.contains("2 of treasury"), "the same again, as after an error: {answer}");
     let answer = desk.push(&second, &desk.word("alice", &second)).await.unwrap();
     assert!(answer.contains("2 of treasury"), "{answer}");
     let answer = desk.push(&second, &desk.word("bob", &second)).await.unwrap();
@@ -206,7 +207,34 @@ async fn a_list_that_could_not_be_put_in_force_comes_in_by_the_same_words() {
     });
 }
 
+#[tokio::test]
+async fn a_list_that_came_into_force_before_the_log_said_so_is_written_down_once() {
+    let mut desk = Desk::listed(&people(GOVERNED), 86_400).await;
+    let list = desk.house.authority().list(2, &[2], 60, 86_400);
+    let bobs = desk.word("bob", &list);
+    desk.push(&list, &desk.word("alice", &list)).await.unwrap();
+    let aside = desk.house.config.state_dir.join("revocations.new");
+    std::fs::create_dir(&aside).unwrap();
+    desk.push(&list, &bobs).await.unwrap_err();
+    std::fs::remove_dir(&aside).unwrap();
+    // As after a crash between the disk and the log.
+    std::fs::write(desk.house.config.state_dir.join("revocations.pem"), &list).unwrap();
+    desk.reopen().await;
+    let Says::Administer(task) = bobs.says.clone() else { panic!() };
+    let app = desk.house.app();
+    until("the log to say so", || app.log.read(|ledger| ledger.people().task(&task).is_empty()))
+        .await;
+    let status = desk.push(&list, &bobs).await.unwrap_err();
+    assert_eq!(said(&status).1, ["statement-list"], "it is in force");
+    let entries = desk.house.entries(0).await;
+    let written = entries.iter().filter(
+        |entry| matches!(&entry.event, Event::Administered { what, .. } if what == "revocations"),
+    );
+    assert_eq!(written.count(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::too_many_lines, reason = "two lists' story")]
 async fn a_list_comes_in_while_the_one_before_keeps_the_witnesses_away() {
     let mut scene = Box::pin(Scene::with(1, people(GOVERNED))).await;
     with_list_due(&mut scene.house, -60);
@@ -256,7 +284,19 @@ async fn a_list_comes_in_while_the_one_before_keeps_the_witnesses_away() {
     assert!(answer.contains("in force") && answer.contains("checkpoint"), "{answer}");
     let again = push(desk, &third, sign(&said_by("bob", 4, &third))).await.unwrap_err();
     assert_eq!(said(&again).1, ["statement-list"], "it is in force");
+    // A word that comes late is kept as a file for as long as no checkpoint covers it.
+    let late = inbox.join("late.statement");
+    let bytes = sign(&said_by("alice", 5, &third)).to_file();
+    std::fs::write(inbox.join("new"), bytes).unwrap();
+    std::fs::rename(inbox.join("new"), &late).unwrap();
+    // Looked at in the same look, or a later one, by its name after it.
+    let nothing = inbox.join("nothing.statement");
+    std::fs::write(&nothing, "nothing").unwrap();
+    until("the file after it to be looked at", || !nothing.exists()).await;
+    assert!(late.exists(), "no checkpoint covers it");
     let witness = scene.witness("w1");
+    until("the file to be taken", || !late.exists()).await;
+    assert!(!inbox.join("refused").join("late.statement").exists());
     scene.sweeps_until(2, "signed when it was back", Result::is_ok).await;
     // Both lists are in the log, by both officers each.
     let mut reader = LogClient::new(scene.channel("auditor-1").await);
@@ -279,7 +319,7 @@ async fn a_list_comes_in_while_the_one_before_keeps_the_witnesses_away() {
     }
     let digest =
         |list: &String| hex::encode(Sha256::digest(mtls::pushed::one(list.as_bytes()).unwrap()));
-    assert_eq!((lists, words), ([second, third].iter().map(digest).collect(), 4));
+    assert_eq!((lists, words), ([second, third].iter().map(digest).collect(), 5));
     scene.end().await;
     witness.abort();
 }

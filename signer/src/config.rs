@@ -69,6 +69,9 @@ pub struct Config {
     pub i_understand_that_softhsm_is_not_an_hsm: bool,
 }
 
+/// Fewer would have the token sign, and the disk flush, again and again for what is read in no time.
+const SNAPSHOT_EVERY_MIN: u64 = 1_024;
+
 /// As many as a start reads in a second.
 fn snapshot_every() -> NonZeroU64 {
     NonZeroU64::MIN.saturating_add(u64::from(u16::MAX))
@@ -184,6 +187,10 @@ impl Config {
             );
             return Err(ConfigError::Text { path: path.to_owned(), reason });
         }
+        if config.snapshot_every.get() < SNAPSHOT_EVERY_MIN {
+            let reason = format!("snapshot_every must be at least {SNAPSHOT_EVERY_MIN}");
+            return Err(ConfigError::Text { path: path.to_owned(), reason });
+        }
         config.token.sandbox = config.sandbox;
         for standby in config.token.standby.values_mut() {
             standby.sandbox = config.sandbox;
@@ -279,6 +286,16 @@ pub(crate) mod tests {
         label = "l"
         pin_file = "p"
     "#;
+
+    #[test]
+    fn a_snapshot_of_every_other_entry_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (every, good) in [(1, false), (1_023, false), (1_024, true)] {
+            std::fs::write(file.path(), format!("snapshot_every = {every}\n{MINIMAL}")).unwrap();
+            let loaded = Config::load(file.path());
+            assert_eq!(loaded.is_ok(), good, "{every}");
+        }
+    }
 
     #[test]
     fn defaults_are_safe_and_local() {

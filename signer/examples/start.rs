@@ -140,12 +140,22 @@ async fn make(folder: &Path, spends: u64, days: u64) {
     println!("{spends} spends in {} s; {}", begun.elapsed().as_secs(), sizes(folder));
 }
 
-/// Has the log's own task catch up, without the rests that it takes while others write: at an end, as if heads were rare.
+/// Has the log's own task catch up, which rests as long as it works; at its end the log seals the rest.
 async fn keep(folder: &Path) {
     let store = Store::open(&url(folder)).await.unwrap();
     let settings = settings(folder, Clock::from_fn(|| NOW * 1000));
-    let settings = Settings { snapshot_every: 1 << 23, ..settings };
-    Log::open(store, Unfolded, settings).await.unwrap().close().await.unwrap();
+    let every = settings.snapshot_every;
+    let log = Log::open(store, Unfolded, settings).await.unwrap();
+    let sealed = || {
+        let head = std::fs::read_to_string(folder.join("snapshot")).unwrap_or_default();
+        let entries = head.lines().find_map(|line| line.strip_prefix("entries "));
+        entries.map_or(0, |entries| entries.parse::<u64>().unwrap())
+    };
+    while log.counts() >= every && (log.status().unread > 0 || sealed() + every < log.counts()) {
+        assert_eq!(log.status().stopped, None);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    log.close().await.unwrap();
 }
 
 /// What `signer serve` does with its log before it serves.

@@ -90,6 +90,8 @@ pub struct Status {
     pub checkpoint_problem: Option<String>,
     /// Why they are covered, and too few witnesses have seen that.
     pub witness_problem: Option<String>,
+    /// So many entries were taken from a snapshot at the start, and their rows were not read yet.
+    pub unread: u64,
     /// How well commits were grouped.
     pub groups: Groups,
 }
@@ -108,6 +110,7 @@ pub struct Log<S> {
     proofs: Proofs,
     /// Rows that the start did not read.
     unread: u64,
+    shelf: Arc<Shelf>,
     tasks: Mutex<Option<Tasks>>,
 }
 
@@ -192,15 +195,14 @@ impl<S: Fold> Log<S> {
         let Settings { checkpoint_key: key, state_dir, signer, clock, witnesses, .. } = settings;
         let (every, retry) = (settings.snapshot_every, settings.checkpoint_retry);
         let Replayed { opening, tree, last_ms, newest, kept } = replayed;
-        let unread = kept.as_ref().map_or(0, |kept| kept.position.size);
+        let (next, unread) = (tree.size(), kept.as_ref().map_or(0, |kept| kept.position.size));
         let (position, blocks) = kept.map(|kept| (kept.position, kept.blocks)).unzip();
-        let next = tree.size();
         let (head_sender, head) = watch::channel(Head { size: next, root: tree.root() });
         let (queue, receiver) = mpsc::channel(QUEUE_COMMITS_MAX);
         let lease = store.lease().clone();
-        let health = Arc::new(Health::new(lease.clone()));
+        let health = Arc::new(Health::new(lease.clone(), unread));
         let covered = Coverage { size: opening.checkpointed, newest, ..Coverage::default() };
-        let tree = Arc::new(RwLock::new(tree));
+        let (tree, shelf) = (Arc::new(RwLock::new(tree)), Arc::new(Shelf::new(state_dir.clone())));
         let proofs = Proofs::new(Arc::clone(&tree), queue.clone());
         let (coverage_sender, coverage) = watch::channel(covered);
         let (stop, stopped) = oneshot::channel();
@@ -212,7 +214,7 @@ impl<S: Fold> Log<S> {
             signer: Arc::clone(&signer),
             lease: lease.clone(),
             key,
-            shelf: Arc::new(Shelf::new(state_dir.clone())),
+            shelf: Arc::clone(&shelf),
             every,
             position,
         };
@@ -257,6 +259,7 @@ impl<S: Fold> Log<S> {
             key,
             proofs,
             unread,
+            shelf,
             tasks,
         }
     }
@@ -286,6 +289,7 @@ impl<S: Fold> Log<S> {
             lapsed: self.lease.lapsed(),
             checkpoint_problem,
             witness_problem,
+            unread: self.health.unread(),
             groups: self.health.groups(),
         }
     }
@@ -356,8 +360,8 @@ impl<S: Fold> Log<S> {
         if seq < self.unread {
             let block = seq / BLOCK;
             let rows = self.proofs.page(block.saturating_mul(BLOCK), BLOCK).await?;
-            if let Err(error) = round::is_written(&self.proofs, block, &rows) {
-                self.health.stop(error.to_string());
+            if let Err(error) = round::is_written(&self.proofs, block, rows).await {
+                round::condemn(&self.shelf, &self.health, &error).await;
                 return Err(error);
             }
         }

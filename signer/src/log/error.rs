@@ -106,6 +106,8 @@ pub enum Whose {
     Database,
     /// The file in the state folder.
     StateFolder,
+    /// The head of the snapshot there.
+    Snapshot,
     /// A witness, elsewhere.
     Witness(String),
 }
@@ -115,6 +117,7 @@ impl std::fmt::Display for Whose {
         match self {
             Self::Database => f.write_str("the newest checkpoint in the database"),
             Self::StateFolder => f.write_str("the checkpoint in the state folder"),
+            Self::Snapshot => f.write_str("the snapshot in the state folder"),
             Self::Witness(name) => write!(f, "the checkpoint that witness {name} holds"),
         }
     }
@@ -261,7 +264,7 @@ pub enum LogError {
     EditedRow(u64, u64),
     /// What was folded is not what the rows say.
     #[error(
-        "of log entries {from} to {to} the snapshot that this signer started from says something else than they do: whoever left it there could use the token's checkpoint key, and what was decided since the start may rest on it; it is called snapshot.false now, and the next start reads the whole log: keep it as evidence, and find out who"
+        "of log entries {from} to {to} the snapshot that this signer started from says something else than they do: whoever left it there could use the token's checkpoint key, and what was decided since the start may rest on it: keep it as evidence, and find out who"
     )]
     Snapshot {
         /// The first of them.
@@ -269,6 +272,9 @@ pub enum LogError {
         /// The last.
         to: u64,
     },
+    /// Nothing is known of rows that were being looked at.
+    #[error("a look at the log's rows broke off, which says nothing about them: {0}")]
+    Look(String),
     /// A proof about something that is not there.
     #[error("there is no such proof: {0} is beyond the tree that was asked for")]
     NoProof(u64),

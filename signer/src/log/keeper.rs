@@ -1,8 +1,8 @@
 //! Keeps the snapshot beside the log: reads rows that count, as they lie in the database, condenses them, and has the token
-//! sign how far that goes. It never holds up a decision, and never touches what was signed before.
+//! sign how far that goes. A decision waits for it no longer than a page of rows is read, and it never touches what was signed before.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use super::checkpoints::{CheckpointSigner, Coverage};
 use super::error::LogError;
 use super::lease::Lease;
 use super::proofs::Proofs;
-use super::round;
+use super::round::{self, Reach};
 use super::snapshot::{self, Digested, Position, Shelf};
 use super::writer::{Health, Message};
 
 /// How long the token may take for its signature.
 const SIGN_PATIENCE: Duration = Duration::from_secs(20);
-/// So many times what makes another head is still taken in when the log is closed: seconds.
-const MUCH: u64 = 4;
+/// For so long more is taken in when the log is closed: a standby waits, or whoever stops the machine.
+const END: Duration = Duration::from_secs(5);
 /// A snapshot that could not be kept is begun again no sooner.
 const RETRY: Duration = Duration::from_secs(60);
 /// So many bytes are flushed at a time: the log's own flushes wait for no larger one on the same disk.
@@ -52,6 +52,7 @@ struct Data {
     sealed: Position,
     /// Bytes that were flushed.
     flushed: u64,
+    reach: Reach,
 }
 
 /// How quickly it goes on.
@@ -115,8 +116,12 @@ impl Keeper {
         pace: Pace,
         mut stop: impl FnMut() -> bool,
     ) -> Result<bool, String> {
+        // A head over what nobody read yet would have the next start leave it unread, too.
+        if self.health.unread() > 0 {
+            return Ok(true);
+        }
         let (end, every) = (self.counts(), self.every.checked_next_multiple_of(BLOCK));
-        let (data, every) = (self.begun(data)?, every.unwrap_or(u64::MAX));
+        let (data, every) = (self.begun(data).await?, every.unwrap_or(u64::MAX));
         while data.position.size < end {
             let begun = Instant::now();
             let head = data.sealed.size.saturating_add(every);
@@ -134,26 +139,35 @@ impl Keeper {
         Ok(true)
     }
 
-    /// At the end of the log: all that there is, if that takes not long, else what was taken in by now.
+    /// At the end of the log: all that there is, if that takes not long, else what was taken in by then. A log that was lost
+    /// to another signer has nothing to end: the folder may be that one's, too.
     async fn end(&self, data: &mut Option<Data>) -> Result<(), String> {
-        if self.counts() < self.every {
+        if self.is_over() || self.health.unread() > 0 {
             return Ok(());
         }
-        let taken = self.begun(data)?.position.size;
-        if self.counts().saturating_sub(taken) <= self.every.saturating_mul(MUCH) {
-            self.keep(data, Pace::Hurrying, || false).await?;
+        if self.counts() >= self.next(data.as_ref()) {
+            let begun = Instant::now();
+            self.keep(data, Pace::Hurrying, || begun.elapsed() >= END).await?;
         }
-        let data = self.begun(data)?;
-        if data.position.size > data.sealed.size { self.seal(data).await } else { Ok(()) }
+        match data {
+            Some(data) if data.position.size > data.sealed.size => self.seal(data).await,
+            _ => Ok(()),
+        }
     }
 
-    fn begun<'a>(&self, data: &'a mut Option<Data>) -> Result<&'a mut Data, String> {
+    fn is_over(&self) -> bool {
+        !self.lease.holds() || self.health.stopped().is_some()
+    }
+
+    async fn begun<'a>(&self, data: &'a mut Option<Data>) -> Result<&'a mut Data, String> {
         let begun = match data.take() {
             Some(data) => data,
             None => {
                 let sealed = self.position.clone().unwrap_or_default();
-                let file = Arc::new(self.shelf.begin(sealed.bytes).map_err(text)?);
-                Data { file, position: sealed.clone(), flushed: sealed.bytes, sealed }
+                let (shelf, bytes) = (Arc::clone(&self.shelf), sealed.bytes);
+                let file = Arc::new(blocking(move || shelf.begin(bytes).map_err(text)).await?);
+                let (position, reach) = (sealed.clone(), Reach::default());
+                Data { file, position, flushed: sealed.bytes, sealed, reach }
             }
         };
         Ok(data.insert(begun))
@@ -164,22 +178,29 @@ impl Keeper {
         let from = data.position.size;
         let queue = self.queue.upgrade().ok_or("the log ended")?;
         let proofs = Proofs::new(Arc::clone(&self.history), queue);
-        let blocks = match round::whole_blocks(&proofs, from, end).await {
+        let most = end.saturating_sub(from) / BLOCK;
+        let held = round::whole_blocks(&proofs, from, most, &mut data.reach).await;
+        let blocks = match held.and_then(|held| held.fault.map_or(Ok(held.blocks), Err)) {
             Ok(blocks) => blocks,
             Err(error) => {
-                if !matches!(error, LogError::Stopped(_)) {
-                    self.health.stop(error.to_string());
+                match error {
+                    LogError::Stopped(_) => {}
+                    LogError::Store(ref error) => self.health.stop(error.to_string()),
+                    ref error => round::condemn(&self.shelf, &self.health, error).await,
                 }
                 return Err(error.to_string());
             }
         };
         let file = Arc::clone(&data.file);
+        let mut at = data.position.bytes;
         let write = move || {
             let mut written = Vec::new();
-            for (root, rows) in &blocks {
-                let block = snapshot::block(root, rows)?;
-                file.as_ref().write_all(&block).map_err(text)?;
-                written.push(Digested::of(&block));
+            for block in blocks {
+                let block = block?;
+                file.write_all_at(&block, at).map_err(text)?;
+                let digested = Digested::of(&block);
+                at = at.saturating_add(digested.bytes);
+                written.push(digested);
             }
             Ok(written)
         };
@@ -213,8 +234,11 @@ impl Keeper {
         let signature = signing.await.map_err(|_| "the token did not answer in time")??;
         let signed = note::assemble(&said, &head.origin, &self.key, &signature);
         note::open(&signed, &head.origin, &self.key).map_err(text)?;
-        let shelf = Arc::clone(&self.shelf);
-        blocking(move || shelf.put(&signed).map_err(text)).await?;
+        if self.is_over() {
+            return Err("the log stopped".to_owned());
+        }
+        let (shelf, file) = (Arc::clone(&self.shelf), Arc::clone(&data.file));
+        blocking(move || shelf.put(&signed, &file).map_err(text)).await?;
         data.sealed = data.position.clone();
         tracing::info!(entries = size, bytes, "a snapshot was kept");
         Ok(())

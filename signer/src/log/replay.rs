@@ -138,9 +138,19 @@ async fn read<S: Fold>(
     let (origin, officers) = beginning(first, key)?;
     let (mut signed, newest) = checkpoints(store, &origin, key, state_dir).await?;
     signed.extend(told(witnesses, &origin, key)?);
+    let head = match snapshot::head(state_dir, &origin, key) {
+        Ok(head) => head,
+        Err(error) => {
+            doubt(&error);
+            None
+        }
+    };
     for (whose, checkpoint) in &signed {
         let under = checkpoint.clone().under(officers);
         under.map_err(|source| LogError::Checkpoint { whose: whose.clone(), source })?;
+    }
+    if let Some(head) = &head {
+        head_counts(head, &mut signed)?;
     }
     let read = |(tree, tail, last_ms), kept| Read {
         origin: origin.clone(),
@@ -154,39 +164,42 @@ async fn read<S: Fold>(
     };
     if by_snapshot
         && *number == 0
+        && let Some(head) = head
         && let Some(Restored { state: mut restored, tree, last_ms, kept }) =
-            restore(store, state_dir, &origin, key).await?
+            restore(store, state_dir, head).await?
     {
-        if tree.size() > covered(&signed) {
-            doubt(&"it has more entries than the newest checkpoint");
-        } else {
-            match rest(store, &mut restored, &signed, tree, last_ms).await {
-                Ok(done) => {
-                    *state = restored;
-                    return Ok(read(done, Some(kept)));
-                }
-                Err(error) => doubt(&error),
+        match rest(store, &mut restored, &signed, tree, last_ms).await {
+            Ok(done) => {
+                *state = restored;
+                return Ok(read(done, Some(kept)));
             }
+            Err(error) => doubt(&error),
         }
     }
     Ok(read(rest(store, state, &signed, History::new(), 0).await?, None))
 }
 
-/// The snapshot in the state folder, if it is one of this log; whatever does not fit is said, and the whole log is read.
+/// Whatever becomes of its data, a head is the token's word about the log, and only entries that counted have one: one of more
+/// than any checkpoint covers says that database and checkpoints were set back.
+fn head_counts(
+    head: &snapshot::Head,
+    signed: &mut Vec<(Whose, Checkpoint)>,
+) -> Result<(), LogError> {
+    let found = covered(signed);
+    if head.size > found {
+        return Err(LogError::RolledBack { whose: Whose::Snapshot, signed: head.size, found });
+    }
+    let (origin, size, root) = (head.origin.clone(), head.size, head.root);
+    signed.push((Whose::Snapshot, Checkpoint { origin, size, root, officers: None }));
+    Ok(())
+}
+
+/// The snapshot in the state folder, if its data is what was signed; whatever does not fit is said, and the whole log is read.
 async fn restore<S: Fold>(
     store: &mut Store,
     state_dir: &Path,
-    origin: &str,
-    key: &[u8; 32],
+    head: snapshot::Head,
 ) -> Result<Option<Restored<S>>, LogError> {
-    let head = match snapshot::head(state_dir, origin, key) {
-        Ok(None) => return Ok(None),
-        Ok(Some(head)) => head,
-        Err(error) => {
-            doubt(&error);
-            return Ok(None);
-        }
-    };
     let (begun, entries, folder) = (Instant::now(), head.size, state_dir.to_owned());
     let mut work = tokio::task::spawn_blocking(move || snapshot::restore(&folder, &head));
     let done = loop {

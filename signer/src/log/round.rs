@@ -20,6 +20,10 @@ use super::writer::{Health, Message, Rows};
 const REST: u32 = 50;
 /// So many blocks are read at once where there is much to read, so that a signer that writes all the time is kept up with.
 const BLOCKS_AT_ONCE: u64 = 4;
+/// After a page of more bytes one block at a time is read: the database has one connection, and decisions wait for it.
+const PAGE_BYTES: usize = 1 << 20;
+/// How long the log may go on while the snapshot is renamed.
+const ASIDE_PATIENCE: Duration = Duration::from_secs(2);
 /// Rows of a block.
 const BLOCK_ROWS: usize = 64;
 
@@ -32,6 +36,7 @@ pub(super) struct Round {
     every: Duration,
     /// Of each block that the start did not read, the SHA-256 of what it was folded from.
     unread: Vec<Hash>,
+    reach: Reach,
     shelf: Arc<Shelf>,
 }
 
@@ -41,112 +46,153 @@ impl Round {
         let Keeper { history, queue, health, shelf, .. } = keeper;
         let (history, queue) = (Arc::clone(history), queue.clone());
         let (health, shelf) = (Arc::clone(health), Arc::clone(shelf));
-        Self { history, queue, health, every, unread, shelf }
+        Self { history, queue, health, every, unread, reach: Reach::default(), shelf }
     }
 
-    /// Reads one block every so often, from the first to the last and again, until the log ends; what the start did not
-    /// read it reads half of the time, once.
+    /// Reads one block every so often, from the first to the last and again, until the log ends. What the start did not
+    /// read it reads before, half of the time and once, the newest first: limits look at those.
     pub(super) async fn run(mut self) {
-        let mut block = 0;
-        let mut pause = if self.unread.is_empty() { self.every } else { Duration::ZERO };
+        let (mut block, mut pause) = (0, Duration::ZERO);
         loop {
-            tokio::time::sleep(pause).await;
+            let whole = self.unread.is_empty();
+            tokio::time::sleep(if whole { self.every.max(pause) } else { pause }).await;
             let Some(queue) = self.queue.upgrade() else { return };
             let proofs = Proofs::new(Arc::clone(&self.history), queue);
             let begun = Instant::now();
-            let unread = usize::try_from(block).ok().and_then(|block| self.unread.get(block..));
-            let unread = unread.filter(|unread| !unread.is_empty());
-            let seen = match unread {
-                Some(folded) => are_folded(&proofs, block, folded).await,
-                None => look(&proofs, block).await.map(u64::from),
-            };
-            pause = match unread {
-                Some(_) => begun.elapsed(),
-                None => self.every.max(begun.elapsed().saturating_mul(REST)),
-            };
+            let seen = if whole { look(&proofs, block).await } else { self.hold(&proofs).await };
+            pause = begun.elapsed();
             match seen {
-                // Another round.
-                Ok(0) => block = 0,
-                Ok(read) => {
-                    block = block.saturating_add(read);
-                    self.all_read(block);
+                Ok(_) if !whole => {}
+                Ok(more) => {
+                    block = if more { u64::saturating_add(block, 1) } else { 0 };
+                    pause = pause.saturating_mul(REST);
                 }
-                Err(error) => return self.stop(error),
+                Err(error) => return self.stop(error).await,
             }
         }
     }
 
-    fn all_read(&mut self, blocks: u64) {
-        if !self.unread.is_empty() && usize::try_from(blocks) == Ok(self.unread.len()) {
-            let entries = blocks.saturating_mul(BLOCK);
-            tracing::info!(entries, "every row under the snapshot is what was written and folded");
-            self.unread = Vec::new();
+    /// Whether the newest unread blocks are the rows that were written, and those that the state was folded from by what a
+    /// snapshot had of them; whether there are more.
+    async fn hold(&mut self, proofs: &Proofs) -> Result<bool, LogError> {
+        let many = usize::try_from(self.reach.0).unwrap_or(1);
+        let first = self.unread.len().saturating_sub(many);
+        let folded = self.unread.split_off(first);
+        let from = wide(first).saturating_mul(BLOCK);
+        let held = whole_blocks(proofs, from, wide(folded.len()), &mut self.reach).await?;
+        // Before any later row's fault: a false block is told apart from an edited row.
+        for ((from, found), folded) in (from..).step_by(BLOCK_ROWS).zip(&held.blocks).zip(&folded) {
+            // What cannot be made again is not what was folded.
+            if found.as_ref().map(|block| Digested::of(block).digest).as_ref() != Ok(folded) {
+                let to = from.saturating_add(BLOCK.saturating_sub(1));
+                return Err(LogError::Snapshot { from, to });
+            }
         }
+        held.fault.map_or(Ok(()), Err)?;
+        self.health.has_unread(from);
+        if self.unread.is_empty() {
+            tracing::info!("every row under the snapshot is what was written and folded");
+        }
+        Ok(!self.unread.is_empty())
     }
 
-    fn stop(&self, error: LogError) {
+    async fn stop(&self, error: LogError) {
         match error {
             LogError::Stopped(_) => {}
             LogError::Store(error) => drop(self.health.fail(error)),
-            error => {
-                self.health.stop(error.to_string());
-                if matches!(error, LogError::Snapshot { .. })
-                    && let Err(error) = self.shelf.refute()
-                {
-                    tracing::error!(%error, "the false snapshot is still there: remove it");
-                }
-            }
+            error => condemn(&self.shelf, &self.health, &error).await,
         }
     }
 }
 
-/// Whether the next blocks are the rows that were written, and those that the state was folded from by what a snapshot had of
-/// them; how many blocks those were.
-async fn are_folded(proofs: &Proofs, block: u64, folded: &[Hash]) -> Result<u64, LogError> {
-    let from = block.saturating_mul(BLOCK);
-    let unread = u64::try_from(folded.len()).unwrap_or(u64::MAX);
-    let end = from.saturating_add(unread.saturating_mul(BLOCK));
-    let blocks = whole_blocks(proofs, from, end).await?;
-    // A block can be large: no decision waits for its place meanwhile.
-    let condense = move || {
-        let digest = |(root, rows): &(Hash, Rows)| {
-            snapshot::block(root, rows).map(|block| Digested::of(&block).digest)
-        };
-        blocks.iter().map(digest).collect::<Vec<_>>()
+fn wide(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Stops the log for what its rows are. A start from the snapshot would read none of them before it serves: the snapshot goes
+/// out of its way first, and the next start reads the whole log, however often there is one.
+pub(super) async fn condemn(shelf: &Arc<Shelf>, health: &Health, error: &LogError) {
+    if matches!(error, LogError::Look(_)) {
+        return health.stop(error.to_string());
+    }
+    let name = if matches!(error, LogError::Snapshot { .. }) { "false" } else { "aside" };
+    let shelf = Arc::clone(shelf);
+    let aside = tokio::task::spawn_blocking(move || shelf.refute(name));
+    // A folder that hangs keeps no log from being stopped.
+    let aside = tokio::time::timeout(ASIDE_PATIENCE, aside).await;
+    let then = match aside {
+        Ok(Ok(Ok(false))) => String::new(),
+        Ok(Ok(Ok(true))) => {
+            format!(
+                "; the snapshot is called snapshot.{name} now: the next start reads the whole log"
+            )
+        }
+        _ => "; the snapshot could not be renamed: remove it before the next start".to_owned(),
     };
-    // What cannot be made again is not what was folded.
-    let found = tokio::task::spawn_blocking(condense).await.unwrap_or_default();
-    let mut read = 0_u64;
-    for (found, folded) in found.iter().zip(folded) {
-        if found.as_ref() != Ok(folded) {
-            let from = from.saturating_add(read.saturating_mul(BLOCK));
-            return Err(LogError::Snapshot {
-                from,
-                to: from.saturating_add(BLOCK.saturating_sub(1)),
-            });
-        }
-        read = read.saturating_add(1);
-    }
-    if read == 0 { Err(LogError::Missing(from)) } else { Ok(read) }
+    health.stop(format!("{error}{then}"));
 }
 
-/// The next whole blocks from `from` on and before `end`, a few of them, with their roots, where they are as they were written.
+/// How many blocks are read at once.
+pub(super) struct Reach(u64);
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Reach {
+    fn after(&mut self, rows: &Rows) {
+        let bytes = rows.iter().map(|(_, bytes)| bytes.len()).fold(0, usize::saturating_add);
+        self.0 = if bytes > PAGE_BYTES { 1 } else { BLOCKS_AT_ONCE };
+    }
+}
+
+/// Blocks as they were written.
+pub(super) struct Held {
+    /// Condensed, where that can be.
+    pub(super) blocks: Vec<Result<Vec<u8>, String>>,
+    /// What is wrong with the one that follows.
+    pub(super) fault: Option<LogError>,
+}
+
+/// The next whole blocks from `from` on, a few of at most so many, held against the tree and condensed.
 pub(super) async fn whole_blocks(
     proofs: &Proofs,
     from: u64,
-    end: u64,
-) -> Result<Vec<(Hash, Rows)>, LogError> {
-    let most = end.saturating_sub(from).min(BLOCKS_AT_ONCE.saturating_mul(BLOCK));
-    let rows = proofs.page(from, most).await?;
-    let mut rows = rows.into_iter();
-    let mut blocks = Vec::new();
-    for block in from / BLOCK..from.saturating_add(most) / BLOCK {
-        let rows: Rows = rows.by_ref().take(BLOCK_ROWS).collect();
-        is_written(proofs, block, &rows)?;
-        let root = proofs.history().block_root(block);
-        blocks.push((root.ok_or(LogError::Missing(block.saturating_mul(BLOCK)))?, rows));
-    }
-    Ok(blocks)
+    most: u64,
+    reach: &mut Reach,
+) -> Result<Held, LogError> {
+    let many = most.min(reach.0);
+    let rows = proofs.page(from, many.saturating_mul(BLOCK)).await?;
+    reach.after(&rows);
+    let (proofs, first) = (proofs.clone(), from / BLOCK);
+    // A block can be large: no decision waits for its place meanwhile.
+    looked_at(move || {
+        let (mut rows, mut blocks) = (rows.into_iter(), Vec::new());
+        for block in first..first.saturating_add(many) {
+            let rows: Rows = rows.by_ref().take(BLOCK_ROWS).collect();
+            let end = block.saturating_add(1).saturating_mul(BLOCK);
+            let root = proofs.history().block_root(block);
+            match (hold(&proofs, block, end, &rows), root) {
+                (Ok(()), Some(root)) => blocks.push(snapshot::block(&root, &rows)),
+                (Ok(()), None) => {
+                    let fault = Some(LogError::Missing(block.saturating_mul(BLOCK)));
+                    return Held { blocks, fault };
+                }
+                (Err(fault), _) => return Held { blocks, fault: Some(fault) },
+            }
+        }
+        Held { blocks, fault: None }
+    })
+    .await
+}
+
+async fn looked_at<T: Send + 'static>(
+    look: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LogError> {
+    let done = tokio::task::spawn_blocking(look).await;
+    done.map_err(|error| LogError::Look(error.to_string()))
 }
 
 /// Whether there are blocks after this one.
@@ -156,14 +202,15 @@ async fn look(proofs: &Proofs, block: u64) -> Result<bool, LogError> {
     let size = proofs.history().size();
     let rows = proofs.page(from, BLOCK).await?;
     let end = from.saturating_add(BLOCK).min(size);
-    hold(proofs, block, end, &rows)?;
+    let proofs = proofs.clone();
+    looked_at(move || hold(&proofs, block, end, &rows)).await??;
     Ok(end < size)
 }
 
 /// Whether these rows are a full block as it was written.
-pub(super) fn is_written(proofs: &Proofs, block: u64, rows: &Rows) -> Result<(), LogError> {
-    let end = block.saturating_add(1).saturating_mul(BLOCK);
-    hold(proofs, block, end, rows)
+pub(super) async fn is_written(proofs: &Proofs, block: u64, rows: Rows) -> Result<(), LogError> {
+    let (end, proofs) = (block.saturating_add(1).saturating_mul(BLOCK), proofs.clone());
+    looked_at(move || hold(&proofs, block, end, &rows)).await?
 }
 
 fn hold(proofs: &Proofs, block: u64, end: u64, rows: &Rows) -> Result<(), LogError> {
@@ -174,28 +221,30 @@ fn hold(proofs: &Proofs, block: u64, end: u64, rows: &Rows) -> Result<(), LogErr
             return Err(LogError::Missing(expected));
         }
     }
-    let bytes = rows.iter().map(|(_, bytes)| bytes.as_slice());
-    compare(&proofs.history(), block, end, bytes)
+    let leaves: Vec<Hash> = rows.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
+    let root = Tree::build(leaves.clone()).root();
+    // Appending waits for whoever looks at the tree: all that is hashed was hashed before.
+    compare(&proofs.history(), block, end, &leaves, root)
 }
 
 /// Which entry differs can be said as long as its block's leaves are in memory.
-fn compare<'a>(
+fn compare(
     history: &History,
     block: u64,
     end: u64,
-    rows: impl Iterator<Item = &'a [u8]>,
+    found: &[Hash],
+    root: Hash,
 ) -> Result<(), LogError> {
     let from = block.saturating_mul(BLOCK);
-    let found: Vec<_> = (from..end).zip(rows).map(|(seq, bytes)| (seq, leaf_hash(bytes))).collect();
     if let Some(leaves) = history.leaves(block) {
-        let differs = found.iter().zip(leaves).find(|((_, found), written)| found != *written);
-        return differs.map_or(Ok(()), |((seq, _), _)| Err(LogError::EditedRow(*seq, *seq)));
+        let mut held = (from..end).zip(found).zip(leaves);
+        let differs = held.find(|((_, found), written)| *found != *written);
+        return differs.map_or(Ok(()), |((seq, _), _)| Err(LogError::EditedRow(seq, seq)));
     }
     // A block that was not whole when it was read, and is not among the newest any more: the next round reads all of it.
     if end.saturating_sub(from) < BLOCK {
         return Ok(());
     }
-    let root = Tree::build(found.iter().map(|(_, leaf)| *leaf).collect()).root();
     match history.block_root(block) {
         Some(written) if written != root => Err(LogError::EditedRow(from, end.saturating_sub(1))),
         _ => Ok(()),
@@ -219,7 +268,9 @@ mod tests {
             let mut rows: Vec<&[u8]> = rows.iter().map(<[u8; 8]>::as_slice).collect();
             edited.into_iter().for_each(|at| rows[at] = b"edited");
             let rows = rows.into_iter().skip(usize::try_from(block * BLOCK).unwrap());
-            compare(history, block, end, rows).is_ok()
+            let rows = rows.take(usize::try_from(end - block * BLOCK).unwrap());
+            let leaves: Vec<Hash> = rows.map(leaf_hash).collect();
+            compare(history, block, end, &leaves, Tree::build(leaves.clone()).root()).is_ok()
         };
         grow(&mut history, BLOCK + 2);
         assert!(held(&history, 1, BLOCK + 2, None));

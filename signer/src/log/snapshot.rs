@@ -8,7 +8,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufReader, ErrorKind, Read, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -28,16 +28,17 @@ use super::writer::Rows;
 pub(super) const DATA: &str = "snapshot.data";
 /// The head's.
 pub(super) const HEAD: &str = "snapshot";
-/// What is added to both names once the rows say something else.
-const FALSE: &str = "false";
 /// The format of both.
 const VERSION: u32 = 2;
 /// More than 64 entries of the largest kind come to.
 const BLOCK_BYTES_MAX: usize = 80 << 20;
+/// More than any head.
+const HEAD_BYTES_MAX: u64 = 8 << 10;
 /// A block begins with its length.
 const LENGTH: usize = 4;
-/// Blocks that may wait to be folded.
+/// Blocks that may wait to be folded, or so many times [`SHARE`] bytes of large ones.
 const AHEAD: usize = 512;
+const SHARE: usize = 64 << 10;
 
 /// What the token signs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,10 +92,26 @@ fn first(origin: &str) -> String {
 
 /// The head in the folder, if there is one.
 pub(super) fn head(folder: &Path, origin: &str, key: &[u8; 32]) -> Result<Option<Head>, String> {
-    match std::fs::read_to_string(folder.join(HEAD)) {
-        Ok(note) => Head::open(&note, origin, key).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.to_string()),
+    let file = match there(&folder.join(HEAD)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut note = String::new();
+    file.take(HEAD_BYTES_MAX).read_to_string(&mut note).map_err(|error| error.to_string())?;
+    Head::open(&note, origin, key).map(Some)
+}
+
+/// A file that is there, and nothing else: no link, and nothing that one could wait for.
+fn there(path: &Path) -> std::io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    if found.is_file() && found.nlink() == 1 {
+        Ok(file)
+    } else {
+        Err(std::io::Error::other("it is no file of its own"))
     }
 }
 
@@ -111,23 +128,28 @@ impl Shelf {
     }
 
     /// The data, cut where it goes on; without bytes from its beginning, and without the head that spoke of the old one.
+    /// Never while another process adds to it.
     pub(super) fn begin(&self, bytes: u64) -> std::io::Result<File> {
         let refuted = self.refuted.lock().unwrap_or_else(PoisonError::into_inner);
         must_stand(*refuted)?;
+        let file = ours(&self.folder.join(DATA))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
         if bytes == 0 {
             match std::fs::remove_file(self.folder.join(HEAD)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => File::open(&self.folder)?.sync_all()?,
             }
         }
-        let mut file = ours(&self.folder.join(DATA))?;
+        if file.metadata()?.len() < bytes {
+            return Err(std::io::Error::other("it is shorter than its head says"));
+        }
         file.set_len(bytes)?;
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
         Ok(file)
     }
 
-    /// A new head, whole before it has its name.
-    pub(super) fn put(&self, head: &str) -> std::io::Result<()> {
+    /// A new head, whole before it has its name, of data that somebody could find. Once it has its name, it is the head: a
+    /// folder that was not flushed then may have the old one after a power cut, whose data is there, too.
+    pub(super) fn put(&self, head: &str, data: &File) -> std::io::Result<()> {
         let refuted = self.refuted.lock().unwrap_or_else(PoisonError::into_inner);
         must_stand(*refuted)?;
         let fresh = self.folder.join(format!("{HEAD}.new"));
@@ -135,18 +157,32 @@ impl Shelf {
         file.set_len(0)?;
         file.write_all(head.as_bytes())?;
         file.sync_all()?;
+        if data.metadata()?.nlink() == 0 {
+            return Err(std::io::Error::other("its data was removed"));
+        }
+        let folder = File::open(&self.folder)?;
         std::fs::rename(&fresh, self.folder.join(HEAD))?;
-        File::open(&self.folder)?.sync_all()
+        if let Err(error) = folder.sync_all() {
+            tracing::warn!(%error, "the snapshot's folder was not flushed");
+        }
+        Ok(())
     }
 
-    /// The rows say something else than this snapshot: no start finds it again, and people find it under another name.
-    pub(super) fn refute(&self) -> std::io::Result<()> {
+    /// The rows are not what they were, or this snapshot says something else: no start finds it again, and people find it
+    /// under another name. Whether there was a head.
+    pub(super) fn refute(&self, name: &str) -> std::io::Result<bool> {
         *self.refuted.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        for name in [HEAD, DATA] {
-            let aside = self.folder.join(format!("{name}.{FALSE}"));
-            std::fs::rename(self.folder.join(name), aside)?;
-        }
-        File::open(&self.folder)?.sync_all()
+        let aside = |file: &str| {
+            let aside = self.folder.join(format!("{file}.{name}"));
+            match std::fs::rename(self.folder.join(file), aside) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+                renamed => renamed.map(|()| true),
+            }
+        };
+        let there = aside(HEAD)?;
+        aside(DATA)?;
+        File::open(&self.folder)?.sync_all()?;
+        Ok(there)
     }
 }
 
@@ -194,7 +230,7 @@ impl Position {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Digested {
     /// How long it is.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// Its SHA-256.
     pub(super) digest: Hash,
 }
@@ -225,7 +261,10 @@ pub(super) struct Restored<S> {
 /// Folds the data that a head speaks of: read, hashed and decoded on one thread, which also remembers nonces, folded on this one. The digest is looked at
 /// last, of the very bytes that were folded; nothing is returned before.
 pub(super) fn restore<S: Fold>(folder: &Path, head: &Head) -> Result<Restored<S>, String> {
-    let data = File::open(folder.join(DATA)).map_err(|error| error.to_string())?;
+    let data = there(&folder.join(DATA)).map_err(|error| error.to_string())?;
+    if data.metadata().map_err(|error| error.to_string())?.len() < head.bytes {
+        return Err("its data is not whole".to_owned());
+    }
     let data = BufReader::with_capacity(1 << 20, data.take(head.bytes));
     std::thread::scope(|scope| {
         let (blocks, decoded) = sync_channel(AHEAD);
@@ -247,8 +286,8 @@ pub(super) fn restore<S: Fold>(folder: &Path, head: &Head) -> Result<Restored<S>
     })
 }
 
-/// A block's root, and its entries.
-type Block = (Hash, Vec<Condensed>);
+/// A block's root, and its entries; or nothing, so that a large block takes the room of several.
+type Block = Option<(Hash, Vec<Condensed>)>;
 
 fn read(mut data: impl Read, blocks: &SyncSender<Block>) -> Result<(Kept, Nonces), String> {
     let mut nonces = Nonces::default();
@@ -276,7 +315,9 @@ fn read(mut data: impl Read, blocks: &SyncSender<Block>) -> Result<(Kept, Nonces
         let (root, entries) = rest.split_first_chunk::<32>().ok_or("its data is not whole")?;
         let mut entries = condensed::decode(entries).map_err(|error| error.to_string())?;
         entries.iter_mut().for_each(|entry| entry.move_points(&mut nonces));
-        if blocks.send((*root, entries)).is_err() {
+        let shares = after.checked_div(SHARE).unwrap_or(0).min(AHEAD);
+        let sent = (0..shares).try_for_each(|_| blocks.send(None));
+        if sent.and_then(|()| blocks.send(Some((*root, entries)))).is_err() {
             // Nobody takes any more: they know why.
             return Ok((kept, nonces));
         }
@@ -285,7 +326,7 @@ fn read(mut data: impl Read, blocks: &SyncSender<Block>) -> Result<(Kept, Nonces
 
 fn fold<S: Fold>(blocks: &Receiver<Block>, head: &Head) -> Result<(S, History, u64), String> {
     let (mut state, mut tree, mut last_ms) = (S::default(), History::new(), 0);
-    for (root, entries) in blocks {
+    for (root, entries) in blocks.iter().flatten() {
         let first = tree.size();
         let whole = u64::try_from(entries.len()) == Ok(BLOCK);
         if !whole || first >= head.size || !tree.append_block(root) {
@@ -310,4 +351,66 @@ pub(super) fn block(root: &Hash, rows: &Rows) -> Result<Vec<u8>, String> {
     bytes.extend_from_slice(root);
     bytes.extend_from_slice(&encoded);
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf() -> (tempfile::TempDir, Shelf) {
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = Shelf::new(folder.path().to_owned());
+        (folder, shelf)
+    }
+
+    #[test]
+    fn nobody_cuts_what_another_adds_to() {
+        let (folder, first) = shelf();
+        let mut data = first.begin(0).unwrap();
+        data.write_all(b"blocks").unwrap();
+        let second = Shelf::new(folder.path().to_owned());
+        assert!(second.begin(3).is_err());
+        assert_eq!(std::fs::read(folder.path().join(DATA)).unwrap(), b"blocks");
+        drop(data);
+        second.begin(3).unwrap();
+        assert_eq!(std::fs::read(folder.path().join(DATA)).unwrap(), b"blo");
+        assert!(second.begin(4).is_err(), "nothing is made up");
+    }
+
+    #[test]
+    fn a_head_is_of_data_that_is_there_and_was_not_refuted() {
+        let (folder, shelf) = shelf();
+        let data = shelf.begin(0).unwrap();
+        shelf.put("one", &data).unwrap();
+        std::fs::rename(folder.path().join(DATA), folder.path().join("kept")).unwrap();
+        shelf.put("two", &data).unwrap();
+        std::fs::remove_file(folder.path().join("kept")).unwrap();
+        assert!(shelf.put("three", &data).is_err());
+        assert_eq!(std::fs::read(folder.path().join(HEAD)).unwrap(), b"two");
+        assert!(shelf.refute("aside").unwrap());
+        assert_eq!(std::fs::read(folder.path().join("snapshot.aside")).unwrap(), b"two");
+        assert!(shelf.put("four", &data).is_err() && shelf.begin(0).is_err());
+        assert!(!shelf.refute("aside").unwrap(), "there was none");
+    }
+
+    /// A head without an end, a pipe that nobody writes to, a file with a second name.
+    #[test]
+    fn what_is_no_file_of_its_own_is_not_read() {
+        let (folder, _) = shelf();
+        let read = || head(folder.path(), "cofferdam/x", &[0; 32]);
+        let path = folder.path().join(HEAD);
+        assert!(matches!(read(), Ok(None)));
+        for place in ["/dev/zero", "/dev/null"] {
+            std::os::unix::fs::symlink(place, &path).unwrap();
+            assert!(read().is_err());
+            std::fs::remove_file(&path).unwrap();
+        }
+        let pipe = rustix::fs::Mode::RUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, pipe, 0).unwrap();
+        assert_eq!(read().unwrap_err(), "it is no file of its own");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(folder.path().join("other"), "x").unwrap();
+        std::fs::hard_link(folder.path().join("other"), &path).unwrap();
+        assert_eq!(read().unwrap_err(), "it is no file of its own");
+    }
 }

@@ -92,13 +92,16 @@ pub(super) struct Health {
     commits: AtomicU64,
     entries: AtomicU64,
     largest: AtomicU64,
+    /// The first so many entries a start took from a snapshot, and nobody read yet.
+    unread: AtomicU64,
 }
 
 impl Health {
-    pub(super) fn new(lease: Lease) -> Self {
+    pub(super) fn new(lease: Lease, unread: u64) -> Self {
+        let unread = AtomicU64::new(unread);
         let (stopped, counter) = (OnceLock::new(), AtomicU64::default);
         let (groups, commits, entries, largest) = (counter(), counter(), counter(), counter());
-        Self { stopped, lease, groups, commits, entries, largest }
+        Self { stopped, lease, groups, commits, entries, largest, unread }
     }
 
     /// Stops the log for good; the first reason counts.
@@ -136,6 +139,14 @@ impl Health {
 
     pub(super) fn stopped(&self) -> Option<&str> {
         self.stopped.get().map(String::as_str)
+    }
+
+    pub(super) fn unread(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn has_unread(&self, entries: u64) {
+        self.unread.store(entries, Ordering::Relaxed);
     }
 
     pub(super) fn groups(&self) -> Groups {
@@ -341,6 +352,8 @@ async fn write_all(
                 let _ = found.send(read_in_time(health, store.entry(seq)).await?);
             }
             Message::Page { from, most, found } => {
+                // It can take a while: decisions go before it.
+                group.write(store, history, head, health).await?;
                 let _ = found.send(read_in_time(health, store.page(from, most)).await?);
             }
             Message::Leaves { block, found } => {

@@ -194,6 +194,12 @@ fn log(app: &App, page: &mut Page) {
         lag,
     );
     page.one(
+        "cofferdam_log_unread_entries",
+        "gauge",
+        "entries taken from a snapshot whose rows were not read yet",
+        status.unread,
+    );
+    page.one(
         "cofferdam_log_stopped",
         "gauge",
         "the log takes nothing any more",

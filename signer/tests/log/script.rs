@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use signer::ledger::Condensed;
 use signer::log::{Fold, FoldError, Log, LogError, Step, Store};
 
+use crate::snapshots::all_read;
 use crate::support::{Database, SNAPSHOT_EVERY, Token};
 
 const URL: &str = "COFFERDAM_SCRIPT_URL";
@@ -167,6 +168,7 @@ async fn child_that_runs_the_script() {
     }
     // Not closed: what was said must hold without a farewell. A snapshot is one.
     if db.snapshot_every < u64::MAX {
+        all_read(&log).await;
         let _ = log.close().await;
     }
     std::process::exit(0);

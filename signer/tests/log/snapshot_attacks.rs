@@ -9,7 +9,7 @@ use signer::log::{Log, LogError, Step};
 
 use crate::elsewhere::{Elsewhere, Manner, seats};
 use crate::rollback::{KEEP, RESTORE, officers, spend};
-use crate::snapshots::EVERY;
+use crate::snapshots::{EVERY, all_read};
 use crate::support::{Database, Toy, commit, say, until};
 use crate::witnessed::open;
 
@@ -41,6 +41,7 @@ impl Scene {
         events.extend((0..2 * EVERY).map(|number| say(number.to_string())));
         let log = self.opened().await.unwrap();
         log.commit(|_| Step::write(events, ())).await.unwrap();
+        all_read(&log).await;
         log.close().await.unwrap();
     }
 
@@ -145,12 +146,30 @@ const ATTACKS: &[(&str, Refused, Attack)] = &[
             let log = s.db.open().await.unwrap();
             let events = (0..4 * EVERY).map(|number| say(format!("else {number}"))).collect();
             log.commit(|_| Step::write(events, ())).await.unwrap();
+            all_read(&log).await;
             log.close().await.unwrap();
         }),
     ),
     (
+        "the same under today's snapshot, where no witness is asked",
+        Some("the snapshot in the state folder was signed over"),
+        attack!(|s| {
+            s.witness = Elsewhere::new(0, Manner::Honest);
+            s.db.tamper(RESTORE).await;
+            let today = s.files();
+            s.restore(&FILES);
+            let log = s.db.open().await.unwrap();
+            let events = (0..4 * EVERY).map(|number| say(format!("else {number}"))).collect();
+            log.commit(|_| Step::write(events, ())).await.unwrap();
+            log.close().await.unwrap();
+            for (file, bytes) in FILES.iter().zip(&today).skip(1) {
+                std::fs::write(s.db.state_dir.join(file), bytes).unwrap();
+            }
+        }),
+    ),
+    (
         "yesterday's database and today's snapshot, where no witness is asked and no checkpoint is left in the folder",
-        None,
+        Some("the snapshot in the state folder says the token signed 256"),
         attack!(|s| {
             s.db.tamper(RESTORE).await;
             std::fs::remove_file(s.db.state_dir.join("checkpoint")).unwrap();
@@ -238,6 +257,9 @@ async fn rows_deleted_or_edited_under_it_stop_the_log() {
             Err(LogError::Stopped(_)) => {}
             Err(error) => panic!("{what}: {error}"),
         }
+        // No start serves from it any more.
+        let error = scene.opened().await.unwrap_err();
+        assert!(!matches!(error, LogError::Stopped(_)), "{what}: {error}");
         scene.db.snapshot_every = u64::MAX;
         assert!(scene.outcome().await.is_err(), "{what}");
     }

@@ -1,6 +1,7 @@
 //! A signer is killed at every step of keeping a snapshot, loses writes, or is taken over from: what it said holds, and a start
 //! with what it left is a start without.
 
+use std::path::Path;
 use std::process::Stdio;
 
 use rand::rngs::StdRng;
@@ -17,7 +18,7 @@ use crate::support::{Database, Toy, say};
 const REQUESTS: u8 = 3;
 /// What is done with the snapshot's files.
 const STEPS: [&str; 8] =
-    ["openat", "read", "ftruncate", "lseek", "write", "fdatasync", "fsync", "rename"];
+    ["openat", "read", "ftruncate", "pwrite64", "write", "fdatasync", "fsync", "rename"];
 
 /// Sentences, with a snapshot of the first of them; what was written since makes the next one larger.
 async fn filled(db: Database) -> Database {
@@ -41,6 +42,22 @@ impl Database {
         Log::open(store, Toy::default(), settings).await.unwrap()
     }
 
+    /// As it lies there, before anybody opens it: a start would use it.
+    async fn has_one_of_at_least(&self, before: u64, at: &str) {
+        let found = entries(&self.state_dir);
+        assert!(found >= before, "{at}: {found} after {before}");
+        if !self.is_sqlite() {
+            return;
+        }
+        let folder = tempfile::TempDir::new().unwrap();
+        for file in std::fs::read_dir(&self.state_dir).unwrap().map(|file| file.unwrap()) {
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        let url = format!("sqlite:{}", folder.path().join("log.db").display());
+        let copy = Self::at(url, folder.path().to_owned(), None).with_snapshots(EVERY);
+        assert!(copy.is_used().await, "{at}: a start does not use it");
+    }
+
     /// With what lies there and without: the same.
     async fn agrees(&self, at: &str) {
         let states = [EVERY, u64::MAX].map(|every| self.open_with_every(every));
@@ -54,12 +71,18 @@ impl Database {
     }
 }
 
+/// How many entries the head is of.
+fn entries(folder: &Path) -> u64 {
+    let head = std::fs::read_to_string(folder.join(FILES[0])).unwrap();
+    head.lines().find_map(|line| line.strip_prefix("entries ")).unwrap().parse().unwrap()
+}
+
 pub(crate) async fn killed_at_any_step_of_a_snapshot(like: Database) {
-    let mut kills = 0;
     for call in STEPS {
         for point in 1.. {
             let db = if like.is_sqlite() { Database::sqlite() } else { Database::postgres().await };
             let db = filled(db).await;
+            let before = entries(&db.state_dir);
             let path = |name: &str| db.state_dir.join(name).display().to_string();
             let files = [path(FILES[0]), path(FILES[1]), path("snapshot.new")];
             let (trace, inject) =
@@ -71,23 +94,22 @@ pub(crate) async fn killed_at_any_step_of_a_snapshot(like: Database) {
             let ran = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
             let ran = ran.expect("strace is installed: apt-get install strace");
             let at = format!("killed at {call} number {point}");
+            db.has_one_of_at_least(before, &at).await;
             holds(&db, &said(&ran.stdout), REQUESTS, true, &at).await;
             db.agrees(&at).await;
             if ran.status.success() {
+                assert!(point > 1, "{call} was never killed");
                 break;
             }
-            kills += 1;
         }
     }
-    println!("snapshots: {kills} kills while one is kept");
-    assert!(kills >= STEPS.len(), "{kills}: some step was never killed");
 }
 
 /// The power goes while it is kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_survives_lost_and_torn_writes_or_is_not_used() {
     let db = filled(Database::sqlite()).await;
-    let before = Disk::of(&db.state_dir);
+    let (before, sealed) = (Disk::of(&db.state_dir), entries(&db.state_dir));
     let trace = tempfile::NamedTempFile::new().unwrap();
     let log = trace.path().to_str().unwrap().to_owned();
     let arguments = ["-y", "-xx", "-s", "1000000", "-o", &log, "-e", CALLS];
@@ -113,6 +135,7 @@ async fn a_snapshot_survives_lost_and_torn_writes_or_is_not_used() {
         let url = format!("sqlite:{}", folder.path().join("log.db").display());
         let cut = Database::at(url, folder.path().to_owned(), None).with_snapshots(EVERY);
         let at = format!("state {state}, after {moment} of {} calls", seen.len());
+        cut.has_one_of_at_least(sealed, &at).await;
         holds(&cut, &said(&told), REQUESTS, state % 10 == 0, &at).await;
         cut.agrees(&at).await;
     }

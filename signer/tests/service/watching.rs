@@ -80,6 +80,7 @@ async fn numbers_move_and_name_nobody() {
         ("cofferdam_clients_locked", 0),
         ("cofferdam_policy_version", 2),
         ("cofferdam_log_entries", house.log_size()),
+        ("cofferdam_log_unread_entries", 0),
         ("cofferdam_recovery_proposed", 0),
         ("cofferdam_policy_due_unix_seconds", 0),
         ("cofferdam_pending_requests", 0),

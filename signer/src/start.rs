@@ -650,7 +650,14 @@ fn attach(
         let imported = log.read(|ledger| ledger.imports().wallet(&name).cloned());
         let Some(imported) = imported else { continue };
         let Some(wallet) = wallets.wallet(&name) else { continue };
-        as_imported(wallet, &imported)?;
+        match as_imported(wallet, &imported) {
+            // A policy in force since before this was looked at: only this wallet is not served.
+            Err(why @ StartError::OtherTier { .. }) => {
+                tracing::error!(wallet = %name, "not served: {why}");
+                continue;
+            }
+            other => other?,
+        }
         let path = bundle_path(&config.state_dir, imported.bundle);
         let records = Records::open(&path, imported.bundle)?;
         carries(config, keys, &name, records.header())?;

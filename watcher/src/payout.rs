@@ -114,6 +114,13 @@ pub async fn find(app: &Spender, tenant: &str, id: &str) -> Result<Payout, Error
 }
 
 async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout, Error> {
+    let most = app.config.waiting_max;
+    let signer = payout.signed.signer.clone();
+    let full = |waiting: i64| waiting >= i64::from(most);
+    let ended = match full(row::waiting(app.store.reader(), &signer).await?) {
+        true => unpaid(app, &signer).await?,
+        false => None,
+    };
     let mut tx = app.store.begin().await?;
     // Two callers may have come this far with one order: the second finds the first's row.
     let known = row::load(tx.sql(), &payout.id).await?;
@@ -123,9 +130,8 @@ async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout
         let known = known.ok_or_else(|| Error::Broken("a payout came and went".into()))?;
         return Ok(known.to_proto(&app.book));
     }
-    let most = app.config.waiting_max;
-    if row::waiting(tx.sql(), &payout.signed.signer).await? >= i64::from(most)
-        && !make_room(app, &mut tx, &payout.signed.signer).await?
+    if full(row::waiting(tx.sql(), &signer).await?)
+        && !make_room(app, &mut tx, &signer, ended.as_deref()).await?
     {
         let text = format!(
             "{most} payouts ordered by \"{}\" wait already; try again when some are paid or expired",
@@ -142,11 +148,29 @@ async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout
     Ok(payout.to_proto(&app.book))
 }
 
-/// Ends the oldest payout of a key that the policy has denied for long, if there is one: nothing of it was signed or is asked for.
-async fn make_room(app: &Spender, tx: &mut Tx, order_signer: &str) -> Result<bool, Error> {
+/// The oldest payout of a key that the policy has denied for long, if the signer says that it signed nothing for its order: these
+/// tables may be a restored backup, older than what it signed.
+async fn unpaid(app: &Spender, order_signer: &str) -> Result<Option<String>, Error> {
+    let before = now_unix().saturating_sub(DENIED_LONG);
+    let denied = row::denied(app.store.reader(), order_signer, before).await?;
+    let Some(oldest) = denied.into_iter().find(|row| refused::may_pass(&row.reasons)) else {
+        return Ok(None);
+    };
+    let paid = before::paid(app, &oldest.signed).await;
+    Ok(paid.filter(|paid| paid.given == Given::Nothing).map(|_| oldest.id))
+}
+
+/// Ends that payout, if it is still denied for long: nothing of it was signed or is asked for.
+async fn make_room(
+    app: &Spender,
+    tx: &mut Tx,
+    order_signer: &str,
+    ended: Option<&str>,
+) -> Result<bool, Error> {
     let before = now_unix().saturating_sub(DENIED_LONG);
     let denied = row::denied(tx.sql(), order_signer, before).await?;
-    let Some(mut oldest) = denied.into_iter().find(|row| refused::may_pass(&row.reasons)) else {
+    let is_it = |row: &PayoutRow| ended == Some(&row.id) && refused::may_pass(&row.reasons);
+    let Some(mut oldest) = denied.into_iter().find(is_it) else {
         return Ok(false);
     };
     let text = "as many payouts as may wait came after it, and the policy had denied it for long";

@@ -9,7 +9,7 @@ use bitcoin::secp256k1::{Message, Secp256k1, VerifyOnly};
 use bitcoin::sighash::SighashCache;
 use bitcoin::{Amount, EcdsaSighashType, PublicKey, Script, ScriptBuf, Transaction, TxIn};
 
-/// Made once: a context of its own for each signature would take as long as verifying it.
+/// Made once, and not for each signature.
 static CURVE: LazyLock<Secp256k1<VerifyOnly>> = LazyLock::new(Secp256k1::verification_only);
 
 /// What signs an input, and over which script.

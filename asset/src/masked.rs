@@ -33,9 +33,15 @@ pub fn masked_setting(message: &str) -> String {
         Some(at) => message.split_at(at),
         None => (message, ""),
     };
-    let (before, quoted) = match what.find(['`', '"']) {
+    let (before, rest) = match what.find(['`', '"']) {
         Some(at) => what.split_at(at),
         None => (what, ""),
+    };
+    // To the last such mark: a value may have some in it.
+    let last = rest.chars().next().and_then(|mark| rest.rfind(mark)).filter(|at| *at > 0);
+    let (quoted, after) = match last.and_then(|at| rest.split_at_checked(at.saturating_add(1))) {
+        Some(parts) => parts,
+        None => (rest, ""),
     };
     let name = quoted.trim_matches('`');
     let is_name = before.ends_with("field ")
@@ -46,8 +52,9 @@ pub fn masked_setting(message: &str) -> String {
         said.push(' ');
         said.push_str(quoted);
     }
+    said.push_str(&masked(after));
     said.push_str(expected);
-    said
+    String::from(said.trim_start())
 }
 
 /// Where settings are none, and why, without what stands there: it may be a password, or a PIN that somebody took to belong
@@ -91,6 +98,8 @@ mod tests {
             ),
             ("unknown field `4711-0815`, expected `pin`", "unknown field, expected `pin`"),
             ("missing field `policy`", "missing field `policy`"),
+            ("\"mainnet\" is not a network: say regtest", "is not a network: say regtest"),
+            ("a mark \"a\"b\" there", "a mark there"),
             ("string values must be quoted", "string values must be quoted"),
         ] {
             assert_eq!(masked_setting(message), left);

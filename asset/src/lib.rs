@@ -16,6 +16,6 @@ pub mod masked;
 pub use amount::{Amount, AmountError};
 pub use chain::{AssetId, ChainId, IdError, Network};
 pub use decimal::DecimalError;
-pub use masked::{masked, masked_setting, setting_error};
+pub use masked::{masked, setting_error};
 pub use rate::{FeeRate, Percent};
 pub use unit::{BTC, SAT, Unit};

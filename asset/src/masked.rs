@@ -27,8 +27,7 @@ pub fn masked(text: &str) -> String {
 
 /// What a reader of settings says is wrong, without the value that it found, which may be a password or a PIN. The name of a
 /// field stays where it is one.
-#[must_use]
-pub fn masked_setting(message: &str) -> String {
+fn masked_setting(message: &str) -> String {
     let (what, expected) = match message.rfind(", expected") {
         Some(at) => message.split_at(at),
         None => (message, ""),

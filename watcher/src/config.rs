@@ -149,13 +149,11 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is not this configuration.
-    #[error("{path} is not a watcher configuration: line {line}: {reason}")]
+    #[error("{path} is not a watcher configuration: {reason}")]
     Parse {
         /// Which.
         path: PathBuf,
-        /// Where, from 1.
-        line: usize,
-        /// Why, without what stands there: it may be a password.
+        /// In which line and why, without what stands there: it may be a password.
         reason: String,
     },
     /// It says something that cannot be.
@@ -175,10 +173,8 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let config: Self = toml::from_str(&text).map_err(|error| {
-            let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
-            let line = before.matches('\n').count().saturating_add(1);
-            let reason = asset::masked_setting(error.message());
-            ConfigError::Parse { path: path.to_owned(), line, reason }
+            let reason = asset::setting_error(&text, error.span(), error.message());
+            ConfigError::Parse { path: path.to_owned(), reason }
         })?;
         config.check()?;
         Ok(config)

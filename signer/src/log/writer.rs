@@ -519,6 +519,28 @@ mod tests {
         assert_eq!(inbox.patience(ms(60), 8), Some(SHARE_WAIT_MAX));
     }
 
+    #[test]
+    fn commits_and_cosignatures_wait_for_a_note_until_all_counts() {
+        let covered = |size, witnessed| Coverage { size, witnessed, ..Coverage::default() };
+        assert!(note_is_due(&covered(3, None), 5), "the token is asked");
+        assert!(
+            note_is_due(&covered(5, Some(3)), 5),
+            "witnesses are asked, and the next one follows"
+        );
+        assert!(!note_is_due(&covered(5, None), 5));
+        assert!(!note_is_due(&covered(5, Some(5)), 5));
+        let problem = Some(super::super::checkpoints::Problem::Token(String::new()));
+        assert!(
+            !note_is_due(&Coverage { problem, ..covered(3, None) }, 5),
+            "there was none last time"
+        );
+        let cosigned = Message::Cosigned { size: 3, note: String::new() };
+        let read = Message::Read { seq: 0, found: oneshot::channel().0 };
+        assert!(entries().can_wait() && cosigned.can_wait());
+        assert!(!note().can_wait() && !read.can_wait());
+        assert!(note().can_share() && !read.can_share());
+    }
+
     #[tokio::test]
     async fn a_note_that_waited_in_vain_spares_the_next_ones_that() {
         let (queue, mut inbox) = inbox();

@@ -42,31 +42,19 @@ const WITNESS_PATIENCE: Duration = Duration::from_secs(20);
 pub struct LogService {
     app: Result<Arc<App>, Box<Refusal>>,
     witnesses: Arc<Witnesses>,
+    /// Which of the services that these witnesses come to one after the other.
+    opening: u64,
     readers: Arc<Semaphore>,
-    /// Another signer asks the witnesses.
-    stands_by: bool,
 }
 
 impl LogService {
-    /// Of the serving signer, or of one that serves nothing but the reason: witnesses are heard by both.
+    /// Of the serving signer, or of one that serves nothing but the reason, or stands by: witnesses are heard by all, and
+    /// asked by the first alone.
     #[must_use]
     pub fn server(app: Result<Arc<App>, Refusal>, witnesses: Arc<Witnesses>) -> LogServer<Self> {
-        Self::serving(app, witnesses, false)
-    }
-
-    /// Of one that stands by: it hears what witnesses saw last, and sends them to the one that serves.
-    #[must_use]
-    pub fn standing_by(refusal: Refusal, witnesses: Arc<Witnesses>) -> LogServer<Self> {
-        Self::serving(Err(refusal), witnesses, true)
-    }
-
-    fn serving(
-        app: Result<Arc<App>, Refusal>,
-        witnesses: Arc<Witnesses>,
-        stands_by: bool,
-    ) -> LogServer<Self> {
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        LogServer::new(Self { app: app.map_err(Box::new), witnesses, readers, stands_by })
+        let (app, opening) = (app.map_err(Box::new), witnesses.opening());
+        LogServer::new(Self { app, witnesses, opening, readers })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX)
     }
@@ -180,16 +168,18 @@ impl Log for LogService {
             let text = "a witness says first what it saw last";
             return Err(status_of(&Refusal::new(Reason::BadRequest, text)));
         };
-        let size = match &self.app {
-            Ok(app) => app.log.told(caller.name(), &note).await.map_err(said)?,
-            Err(_) => 0,
+        let app = match &self.app {
+            Ok(app) => app,
+            // It gets no seat here: what it saw may be more than the log that is opened next is known to have.
+            Err(refusal) => {
+                self.witnesses.told(caller.name(), note);
+                return Err(status_of(refusal));
+            }
         };
+        let size = app.log.told(caller.name(), &note).await.map_err(said)?;
         self.witnesses.told(caller.name(), note);
-        if let (Err(refusal), true) = (&self.app, self.stands_by) {
-            return Err(status_of(refusal));
-        }
         let (answers, stream) = mpsc::channel(1);
-        let Some((visit, asks)) = self.witnesses.come(caller.name(), size) else {
+        let Some((visit, asks)) = self.witnesses.come(caller.name(), size, self.opening) else {
             return Err(status_of(&not_granted(caller.name())));
         };
         tracing::info!(witness = caller.name(), size, "a witness came");

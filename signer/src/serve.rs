@@ -317,12 +317,7 @@ async fn refusing(
 ) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(|source| listen(config, source))?;
     let known = Known::Down(Box::new(config.unsigned_rules()?), Arc::clone(witnesses));
-    let (refusal, heard) = (down.refusal.clone(), Arc::clone(witnesses));
-    let log = if down.standby {
-        LogService::standing_by(refusal, heard)
-    } else {
-        LogService::server(Err(refusal), heard)
-    };
+    let log = LogService::server(Err(down.refusal.clone()), Arc::clone(witnesses));
     let door = Door::new(known, &config.limits);
     let service = Split::new(Down::new(down.refusal.clone()));
     let (witnesses, helpers) = (Arc::clone(witnesses), Vec::new());

@@ -201,7 +201,7 @@ impl Checkpoints {
             return Ok(());
         }
         let mut asked = Vec::new();
-        for present in self.witnesses.present() {
+        for present in self.witnesses.present().await {
             let path = self.proofs.consistency(present.size, head.size).await;
             asked.push((present, path.map_err(|error| error.to_string())?));
         }

@@ -2,7 +2,7 @@
 //! out: witnesses come to the signer. It never takes a cosignature that does not verify.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use audit::cosignature;
@@ -32,6 +32,8 @@ pub struct Witnesses {
     inner: Mutex<Inner>,
     /// Counts changes.
     changed: watch::Sender<u64>,
+    /// Counts answers.
+    answers: watch::Sender<u64>,
     patience: Duration,
 }
 
@@ -43,6 +45,7 @@ struct Inner {
     required: usize,
     armed: bool,
     visits: u64,
+    openings: u64,
 }
 
 struct Seat {
@@ -55,6 +58,8 @@ struct Visit {
     number: u64,
     size: u64,
     asks: mpsc::Sender<Ask>,
+    /// It has not answered yet: what it will have seen is known only then, and nothing else is asked before.
+    busy: bool,
 }
 
 /// A witness that can be asked.
@@ -75,7 +80,8 @@ impl Witnesses {
     /// No seats yet; whoever is asked has this long.
     #[must_use]
     pub fn with_patience(patience: Duration) -> Self {
-        Self { inner: Mutex::default(), changed: watch::Sender::new(0), patience }
+        let (changed, answers) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { inner: Mutex::default(), changed, answers, patience }
     }
 
     /// Gives seats to those whom the policy names. Who keeps name and key keeps what it told.
@@ -163,16 +169,24 @@ impl Witnesses {
         }
     }
 
-    /// A witness comes, which saw so many entries: gives what it is asked from now on. One that came before under its
-    /// name is asked no more.
+    /// Which service witnesses come to now; whoever comes to one that ended since gets no seat.
+    pub fn opening(&self) -> u64 {
+        self.lock().openings
+    }
+
+    /// A witness comes to this service, which saw so many entries: gives what it is asked from now on. One that came before
+    /// under its name is asked no more.
     #[must_use]
-    pub fn come(&self, name: &str, size: u64) -> Option<(u64, mpsc::Receiver<Ask>)> {
+    pub fn come(&self, name: &str, size: u64, opening: u64) -> Option<(u64, mpsc::Receiver<Ask>)> {
         let (asks, asked) = mpsc::channel(1);
         let number = {
             let mut inner = self.lock();
+            if inner.openings != opening {
+                return None;
+            }
             inner.visits = inner.visits.saturating_add(1);
             let number = inner.visits;
-            inner.find(name)?.visit = Some(Visit { number, size, asks });
+            inner.find(name)?.visit = Some(Visit { number, size, asks, busy: false });
             number
         };
         self.note_change();
@@ -190,7 +204,9 @@ impl Witnesses {
 
     /// Ends every visit, since the service ends.
     pub fn dismiss(&self) {
-        for seat in &mut self.lock().seats {
+        let mut inner = self.lock();
+        inner.openings = inner.openings.saturating_add(1);
+        for seat in &mut inner.seats {
             seat.visit = None;
         }
     }
@@ -202,11 +218,17 @@ impl Witnesses {
         inner.seats.iter().map(|seat| seat.visit.as_ref().map(|visit| visit.size)).collect()
     }
 
-    /// Who is connected.
-    pub(super) fn present(&self) -> Vec<Present> {
+    /// Who can be asked: is connected, and has answered what it was asked before. Waits a little for those who have not, while
+    /// there are too few others.
+    pub(super) async fn present(&self) -> Vec<Present> {
+        let mut answers = self.answers.subscribe();
+        let enough =
+            async { while self.lock().waits_for_answers() && answers.changed().await.is_ok() {} };
+        // Whoever is late is not asked.
+        let _ = tokio::time::timeout(self.patience, enough).await;
         let inner = self.lock();
         let present = inner.seats.iter().filter_map(|seat| {
-            let visit = seat.visit.as_ref()?;
+            let visit = seat.visit.as_ref().filter(|visit| !visit.busy)?;
             let (size, number, asks) = (visit.size, visit.number, visit.asks.clone());
             Some(Present { witness: seat.witness.clone(), size, number, asks })
         });
@@ -215,7 +237,7 @@ impl Witnesses {
 
     /// Asks those present, each with its path to this checkpoint, and waits until enough have cosigned: their lines.
     pub(super) async fn cosign(
-        &self,
+        self: &Arc<Self>,
         size: u64,
         note: &str,
         asked: Vec<(Present, Vec<audit::Hash>)>,
@@ -226,35 +248,16 @@ impl Witnesses {
         }
         let (lines, mut came) = mpsc::channel(asked.len().max(1));
         for (present, path) in asked {
-            let (answer, answered) = oneshot::channel();
-            let ask = Ask { from: present.size, path, note: note.to_owned(), answer };
-            // One that still has an earlier question before it is not waited for.
-            if present.asks.try_send(ask).is_ok() {
-                let lines = lines.clone();
-                tokio::spawn(async move {
-                    if let Ok(line) = answered.await {
-                        // Whoever waited may have had enough by now.
-                        let _ = lines.send((present, line)).await;
-                    }
-                });
-            }
+            tokio::spawn(Arc::clone(self).ask(present, path, size, note.to_owned(), lines.clone()));
         }
         drop(lines);
         let (mut cosigned, mut by) = (String::new(), Vec::new());
         let collect = async {
             while by.len() < required
-                && let Some((present, line)) = came.recv().await
+                && let Some((name, line)) = came.recv().await
             {
-                match verified(note, &present.witness, &line) {
-                    Ok(()) => {
-                        self.advance(&present, size);
-                        cosigned.push_str(&line);
-                        by.push(present.name());
-                    }
-                    Err(error) => {
-                        tracing::error!(witness = present.name(), %error, "no cosignature");
-                    }
-                }
+                cosigned.push_str(&line);
+                by.push(name);
             }
         };
         // Late or not: what came counts.
@@ -262,13 +265,45 @@ impl Witnesses {
         if by.len() < required { Err(self.too_few(&by)) } else { Ok(cosigned) }
     }
 
+    /// Asks one, and gives its line if that verifies. One that answers when nobody waits any more has seen the checkpoint all
+    /// the same: asked next from what it saw before, it would have to take that for a log that was set back.
+    async fn ask(
+        self: Arc<Self>,
+        present: Present,
+        path: Vec<audit::Hash>,
+        size: u64,
+        note: String,
+        lines: mpsc::Sender<(String, String)>,
+    ) {
+        let (answer, answered) = oneshot::channel();
+        self.visiting(&present, |visit| visit.busy = true);
+        let ask = Ask { from: present.size, path, note: note.clone(), answer };
+        let line = if present.asks.try_send(ask).is_ok() { answered.await.ok() } else { None };
+        let verified = line.map(|line| verified(&note, &present.witness, &line).map(|()| line));
+        self.visiting(&present, |visit| {
+            visit.busy = false;
+            if matches!(verified, Some(Ok(_))) {
+                visit.size = visit.size.max(size);
+            }
+        });
+        self.answers.send_modify(|count| *count = count.saturating_add(1));
+        match verified {
+            // Whoever waited may have had enough by now.
+            Some(Ok(line)) => drop(lines.send((present.name(), line)).await),
+            Some(Err(error)) => {
+                tracing::error!(witness = present.name(), %error, "no cosignature");
+            }
+            None => {}
+        }
+    }
+
     /// Told apart by its visit: one that came again has said itself what it saw.
-    fn advance(&self, present: &Present, size: u64) {
+    fn visiting(&self, present: &Present, change: impl FnOnce(&mut Visit)) {
         if let Some(visit) =
             self.lock().find(present.witness.name.as_str()).and_then(|s| s.visit.as_mut())
             && visit.number == present.number
         {
-            visit.size = visit.size.max(size);
+            change(visit);
         }
     }
 
@@ -296,6 +331,13 @@ impl Witnesses {
 }
 
 impl Inner {
+    /// Whether those who have not answered yet are needed.
+    fn waits_for_answers(&self) -> bool {
+        let visits = || self.seats.iter().filter_map(|seat| seat.visit.as_ref());
+        let (all, free) = (visits().count(), visits().filter(|visit| !visit.busy).count());
+        free < self.required && all >= self.required
+    }
+
     fn find(&mut self, name: &str) -> Option<&mut Seat> {
         self.seats.iter_mut().find(|seat| seat.witness.name.as_str() == name)
     }

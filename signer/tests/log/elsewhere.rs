@@ -11,6 +11,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use policy::names::ClientName;
 use policy::witnesses::Witness;
 use signer::log::{Ask, Witnesses};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::support::token_key;
@@ -23,6 +24,8 @@ pub(crate) enum Manner {
     Silent,
     /// Answers with what somebody else would sign.
     Lying,
+    /// Answers as an honest one, but not before it is told to go on.
+    Late,
 }
 
 #[derive(Clone)]
@@ -32,6 +35,8 @@ pub(crate) struct Elsewhere {
     manner: Manner,
     seen: Arc<Mutex<(Checkpoint, String)>>,
     pub(crate) asked: Arc<AtomicU64>,
+    /// Lets a late one go on.
+    pub(crate) go_on: Arc<Notify>,
 }
 
 pub(crate) const NAMES: [&str; 3] = ["w1", "w2", "w3"];
@@ -74,6 +79,7 @@ impl Elsewhere {
             manner,
             seen: Arc::new(Mutex::new((seen, String::new()))),
             asked: Arc::default(),
+            go_on: Arc::default(),
         }
     }
 
@@ -89,7 +95,7 @@ impl Elsewhere {
     /// Says what it saw last and takes its seat; answers until its task is ended.
     pub(crate) fn come(&self, seats: &Arc<Witnesses>) -> JoinHandle<()> {
         seats.told(self.name, self.note());
-        let (number, mut asks) = seats.come(self.name, self.size()).unwrap();
+        let (number, mut asks) = seats.come(self.name, self.size(), seats.opening()).unwrap();
         let (seats, own) = (Arc::clone(seats), self.clone());
         tokio::spawn(async move {
             let mut unanswered = Vec::new();
@@ -98,6 +104,10 @@ impl Elsewhere {
                 match own.manner {
                     Manner::Silent => unanswered.push(ask),
                     Manner::Honest | Manner::Lying => own.answer(ask),
+                    Manner::Late => {
+                        own.go_on.notified().await;
+                        own.answer(ask);
+                    }
                 }
             }
             seats.go(own.name, number);

@@ -87,6 +87,7 @@ on_both! {
     witnessed::cosignatures_are_kept_beside_the_checkpoint,
     witnessed::a_group_is_shown_once,
     witnessed::silent_and_lying_witnesses_are_not_counted,
+    witnessed::a_witness_that_was_late_is_asked_from_what_it_saw,
     witnessed::every_size_it_had_can_be_proven,
     groups::many_commits_share_a_write,
     groups::order_is_the_same_in_memory_and_on_disk,

@@ -114,6 +114,43 @@ pub(crate) async fn silent_and_lying_witnesses_are_not_counted(db: Database) {
     log.close().await.unwrap();
 }
 
+/// What it cosigned when nobody waited any more it has seen all the same: it is asked from there on, and nothing before.
+pub(crate) async fn a_witness_that_was_late_is_asked_from_what_it_saw(db: Database) {
+    db.begin().await.unwrap();
+    let seats = seats(1, 1);
+    let witness = Elsewhere::new(0, Manner::Late);
+    let log = open(&db, &seats).await.unwrap();
+    seats.arm();
+    let task = witness.come(&seats);
+    for text in ["late", "while it thinks"] {
+        let refused = commit(&log, text).await.unwrap_err();
+        assert!(matches!(refused, LogError::Unwitnessed(_)), "{refused}");
+    }
+    let asked = || witness.asked.load(Ordering::SeqCst);
+    assert_eq!(asked(), 1, "no second question before it answered the first");
+    let shown = log.status().head.size;
+    witness.go_on.notify_one();
+    until("the next question", || asked() == 2).await;
+    assert!(witness.size() < shown, "the first was about less");
+    witness.go_on.notify_one();
+    until("both to count", || log.counts() == shown).await;
+    assert!(log.status().witness_problem.is_none() && !task.is_finished());
+    task.abort();
+    log.close().await.unwrap();
+}
+
+/// Whoever comes to a service while that ends has no seat at the next one.
+#[test]
+fn a_witness_that_comes_to_a_service_that_ended_gets_no_seat() {
+    let seats = seats(1, 1);
+    let ended = seats.opening();
+    assert!(seats.come("w1", 7, ended).is_some());
+    seats.dismiss();
+    assert!(seats.come("w1", 0, ended).is_none());
+    assert_eq!(seats.seen(), [None]);
+    assert!(seats.come("w1", 7, seats.opening()).is_some());
+}
+
 /// More entries than the tree keeps leaves of in memory.
 const MANY: u64 = 17_000;
 

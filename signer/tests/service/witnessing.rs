@@ -278,6 +278,30 @@ async fn refuses_others(scene: &Scene) {
     assert_eq!(said(&status).1, ["unknown-client"], "a witness is no client");
 }
 
+/// A restart waits for what witnesses saw last; one that says so is asked only by the service that then opens, from there on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_waits_for_witnesses_hears_them_and_asks_nothing() {
+    let mut scene = Box::pin(Scene::new(1)).await;
+    scene.serve();
+    let witness = scene.witness("w1");
+    scene.sweeps_until(1, "signed", Result::is_ok).await;
+    witness.abort();
+    let _ = witness.await;
+    scene.end().await;
+    scene.serve();
+    let mut memory = Memory::open(&scene.dir("w1")).unwrap();
+    let endpoint = scene.house.endpoint_at(scene.port, "w1");
+    drop(scene.channel("w1").await);
+    let heard = visit::visit(&mut memory, &endpoint).await.unwrap_err();
+    assert!(heard.to_string().contains("witness-unavailable"), "{heard:#}");
+    // The ones after it: none raises an alarm.
+    let witness = scene.witness("w1");
+    scene.sweeps_until(2, "signed after the restart", Result::is_ok).await;
+    assert!(!witness.is_finished());
+    scene.end().await;
+    witness.abort();
+}
+
 /// The database and the state folder set back together: nothing on the signer's machine could tell.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signer_that_was_set_back_does_not_start_while_a_witness_remembers() {

@@ -489,8 +489,15 @@ async fn report(reporter: &HealthReporter, app: Option<&App>) -> Option<String> 
 /// Writes down that the signer runs when nothing else was for a while, so that a start knows how long it stood still.
 async fn beat(app: Arc<App>) {
     loop {
-        if let Err(error) = beat_once(&app).await {
-            tracing::error!("that the signer runs could not be logged: {error}");
+        match beat_once(&app).await {
+            Ok(()) => {}
+            // It is written, and counts with the next checkpoint: at a start the witnesses are still on their way.
+            Err(error @ (LogError::Uncovered(_) | LogError::Unwitnessed(_))) => {
+                tracing::warn!("that the signer runs does not count yet: {error}");
+            }
+            Err(error) => {
+                tracing::error!("that the signer runs could not be logged: {error}");
+            }
         }
         tokio::time::sleep(BEAT_EVERY).await;
     }

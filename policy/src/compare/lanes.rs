@@ -1,8 +1,7 @@
 //! Lanes before and after. It never looks at what the log knows: whatever a window says, a smaller one says less.
 
 use alloc::format;
-
-use asset::Percent;
+use core::cmp::Ordering;
 
 use super::Comparison;
 use super::names::{by_name, ends_no_later, subset};
@@ -41,12 +40,9 @@ fn lane(before: &Lane, after: &Lane, said: &mut Comparison) {
 }
 
 fn fee(what: &str, before: &FeeCaps, after: &FeeCaps, said: &mut Comparison) {
-    let (was, is) = (before.max_total, after.max_total);
-    said.value(&format!("{what}, largest fee"), &was, &is, is < was);
-    let (was, is) = (before.max_feerate, after.max_feerate);
-    said.value(&format!("{what}, largest fee rate"), &was, &is, is < was);
-    let (was, is) = (before.max_percent, after.max_percent);
-    said.value(&format!("{what}, largest share of fees"), &was, &is, is < was);
+    said.cap(&format!("{what}, largest fee"), &before.max_total, &after.max_total);
+    said.cap(&format!("{what}, largest fee rate"), &before.max_feerate, &after.max_feerate);
+    said.cap(&format!("{what}, largest share of fees"), &before.max_percent, &after.max_percent);
 }
 
 /// Every old cap must still hold: by one over at least as long, of at most as much.
@@ -71,8 +67,8 @@ fn kind(what: &str, before: &LaneKind, after: &LaneKind, said: &mut Comparison) 
             if cold != cold_after {
                 said.governs(format!("{what} sweeps to \"{cold_after}\" and not to \"{cold}\""));
             }
-            let (was, is): (&Percent, &Percent) = (min_cold_share, share_after);
-            said.value(&format!("{what}, least share to cold"), was, is, is > was);
+            let what = format!("{what}, least share to cold");
+            said.value(&what, min_cold_share, share_after, Ordering::Greater);
         }
         (
             LaneKind::Withdraw { order_keys, per_transaction, per_destination, limits },
@@ -87,14 +83,14 @@ fn kind(what: &str, before: &LaneKind, after: &LaneKind, said: &mut Comparison) 
                 let less = subset(keys_after, order_keys);
                 said.say(less, format!("{what} pays orders by other keys"));
             }
-            let (was, is) = (per_transaction, transaction_after);
-            said.value(&format!("{what}, most for a transaction"), was, is, is < was);
+            said.cap(
+                &format!("{what}, most for a transaction"),
+                per_transaction,
+                transaction_after,
+            );
             if per_destination != destination_after {
-                let less = match (per_destination, destination_after) {
-                    (None, _) => true,
-                    (Some(was), Some(is)) => is < was,
-                    (Some(_), None) => false,
-                };
+                let less =
+                    destination_after.is_some_and(|is| per_destination.is_none_or(|was| is <= was));
                 said.say(less, format!("{what}, another most for a destination"));
             }
             windows(&format!("{what}, limits"), limits, limits_after, said);
@@ -103,10 +99,12 @@ fn kind(what: &str, before: &LaneKind, after: &LaneKind, said: &mut Comparison) 
             LaneKind::Bump { max_package, max_package_feerate },
             LaneKind::Bump { max_package: package_after, max_package_feerate: feerate_after },
         ) => {
-            let (was, is) = (max_package, package_after);
-            said.value(&format!("{what}, most for a package"), was, is, is < was);
-            let (was, is) = (max_package_feerate, feerate_after);
-            said.value(&format!("{what}, largest fee rate of a package"), was, is, is < was);
+            said.cap(&format!("{what}, most for a package"), max_package, package_after);
+            said.cap(
+                &format!("{what}, largest fee rate of a package"),
+                max_package_feerate,
+                feerate_after,
+            );
         }
         _ => said.may_loosen(format!("{what} is of another kind")),
     }

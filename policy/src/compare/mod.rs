@@ -12,6 +12,7 @@ mod names;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::fmt;
 
 use crate::facts::Stated;
@@ -69,16 +70,22 @@ impl Comparison {
         if tightens { self.tightens(text) } else { self.may_loosen(text) }
     }
 
-    /// A value that changed: tighter when `tighter(before, after)`.
-    fn value<T: PartialEq + fmt::Display>(
+    /// A value that is tighter when it is lower.
+    fn cap<T: Ord + fmt::Display>(&mut self, what: &str, before: &T, after: &T) {
+        self.value(what, before, after, Ordering::Less);
+    }
+
+    /// A value that is tighter when it became `tighter` than it was.
+    fn value<T: Ord + fmt::Display>(
         &mut self,
         what: &str,
         before: &T,
         after: &T,
-        tighter: bool,
+        tighter: Ordering,
     ) {
-        if before != after {
-            self.say(tighter, format!("{what}: {before} becomes {after}"));
+        let change = after.cmp(before);
+        if change != Ordering::Equal {
+            self.say(change == tighter, format!("{what}: {before} becomes {after}"));
         }
     }
 }
@@ -214,7 +221,7 @@ fn wallets(before: &Rules, after: &Rules, said: &mut Comparison) {
             (Some(_), None) => said.tightens(format!("wallet \"{name}\" is gone")),
             (Some(before), Some(after)) => {
                 let (was, is) = (before.index_window, after.index_window);
-                said.value(&format!("wallet \"{name}\", index window"), &was, &is, is < was);
+                said.cap(&format!("wallet \"{name}\", index window"), &was, &is);
                 let same = (before.tier, &before.descriptor, before.cloning_proof)
                     == (after.tier, &after.descriptor, after.cloning_proof);
                 if !same {

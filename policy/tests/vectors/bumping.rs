@@ -70,6 +70,18 @@ pub const DENIED: &[Vector] = &[
     ),
     ("less than was ordered", || bump(|c| c.move_to_fee(0, 1)), &[R::OrderMismatch]),
     (
+        "a fee that is little beside the change and too much beside what is paid",
+        || {
+            bump(|c| {
+                c.intent.orders =
+                    vec![order(&c.rules, "a", 100_000), order(&c.rules, "b", 149_999)];
+                c.intent.transfers =
+                    vec![pays("a", 1, 100_000), pays("b", 2, 149_999), change(0, 745_001)];
+            })
+        },
+        &[R::FeePercent],
+    ),
+    (
         "a key that was replaced since it went out",
         || {
             bump(|c| {
@@ -193,6 +205,21 @@ pub const ALLOWED: &[Sound] = &[
         bump(|c| c.facts.freezes = Some(vec![freeze(scope)]))
     }),
     ("a payout again at a higher fee", || bump(|_| ())),
+    ("one payout again, beside which the log says of another that it never went out", || {
+        bump(|c| {
+            c.history("b").released = false;
+            c.intent.orders.truncate(1);
+            c.intent.transfers = vec![pays("a", 1, 300_000), change(0, 695_000)];
+            c.facts.uses[0] = used_before(0, "withdraw", &["a"]);
+        })
+    }),
+    ("a fee of all that it may be beside what is paid", || {
+        bump(|c| {
+            c.intent.orders = vec![order(&c.rules, "a", 100_000), order(&c.rules, "b", 150_000)];
+            c.intent.transfers =
+                vec![pays("a", 1, 100_000), pays("b", 2, 150_000), change(0, 745_000)];
+        })
+    }),
     ("a payout again by a single unit more", || bump(|c| c.facts.uses[0].fee = units(4_999))),
     ("a child that pays for two parents, by all it may", || {
         carry(|c| (c.facts.parents[0].fee, c.facts.parents[0].vsize) = (units(4_000), 300))

@@ -30,6 +30,15 @@ pub const DENIED: &[Vector] = &[
         &[R::LimitCount],
     ),
     (
+        "the day's sum, in the last second of the limit",
+        || {
+            under(&format!("{}expires_unix = {NOW}", LIMITS.replace("BY", "global")), |c| {
+                total(c, Measure::Leaving, 495_001, 0)
+            })
+        },
+        &[R::LimitSum],
+    ),
+    (
         "no answer about a limit",
         || limited("lane", |c| c.facts.answers.retain(|a| a.question.measure != Measure::Count)),
         &[R::MissingEvidence],
@@ -141,6 +150,11 @@ pub const ALLOWED: &[Sound] = &[
     }),
     ("a destination's limit to the unit", || {
         limited("destination", |c| total(c, Measure::Leaving, 695_000, 0))
+    }),
+    ("more than a limit that has ended", || {
+        under(&format!("{}expires_unix = {}", LIMITS.replace("BY", "global"), NOW - 1), |c| {
+            total(c, Measure::Leaving, 495_001, 0)
+        })
     }),
     ("exactly the fee rate", || sweep(|c| c.intent.fee.vsize = 250)),
     ("the budget to the unit", || sweep(|c| c.answer(Measure::Fees, HOUR).others = units(45_000))),

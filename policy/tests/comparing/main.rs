@@ -1,0 +1,242 @@
+//! Two policies compared: every kind of change gets its effect, and what is said to tighten lets nothing through that did
+//! not go through before, on random policies and requests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod changes;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use asset::Amount;
+use changes::{CHANGES, WITNESS, whole};
+use common::{Case, DAY, Facts, HOUR, Knobs, NOW, approved, load, people, rules};
+use policy::compare::{Effect, compare};
+use policy::conditions::Target;
+use policy::evidence::{Answer, Listed, Question};
+use policy::intent::{Destination, Intent};
+use policy::{Decision, Rules, decide};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+/// What is said of two policies, worst first: G governs, L may loosen, T tightens.
+fn effects(before: &str, after: &str) -> String {
+    let said = compare(&load(before), &load(after));
+    let mut effects: Vec<Effect> = said.changes.iter().map(|change| change.effect).collect();
+    effects.sort();
+    effects.reverse();
+    assert_eq!(said.only_tightens(), effects.iter().all(|effect| *effect == Effect::Tightens));
+    let letter = |effect: &Effect| match effect {
+        Effect::Governs => 'G',
+        Effect::MayLoosen => 'L',
+        Effect::Tightens => 'T',
+    };
+    effects.iter().map(letter).collect()
+}
+
+/// The policy with everything in it, changed in one place.
+fn changed(from: &str, to: &str) -> String {
+    let text = whole();
+    assert!(text.contains(from), "{from}");
+    text.replacen(from, to, 1)
+}
+
+#[test]
+fn every_kind_of_change_has_its_effect() {
+    for (from, to, forth, back) in CHANGES {
+        let other = changed(from, to);
+        let found = (effects(&whole(), &other), effects(&other, &whole()));
+        assert_eq!((found.0.as_str(), found.1.as_str()), (*forth, *back), "{from} -> {to}");
+    }
+    assert_eq!(compare(&load(&whole()), &load(&whole())).changes, vec![]);
+}
+
+#[test]
+fn every_kind_of_change_is_named() {
+    let said = |before: &str, after: &str| -> Vec<String> {
+        let changes = compare(&load(before), &load(after)).changes;
+        changes.into_iter().map(|change| change.text).collect()
+    };
+    let (with, without) = (whole(), changed(WITNESS, ""));
+    assert_eq!(said(&with, &without), ["witness \"w4\" is gone"]);
+    assert_eq!(said(&without, &with), ["witness \"w4\" is new"]);
+    let other = changed("[\"dan\", \"eve\"]", "[\"dan\"]");
+    assert_eq!(said(&with, &other), ["group \"risk\" is changed"]);
+    let other = changed("\"10000 sat\"", "\"9999 sat\"");
+    assert_eq!(said(&with, &other), ["lane \"sweep\", largest fee: 10000 becomes 9999"]);
+    // Book keys are counted where there are any, on either side.
+    let friends = "list \"friends\" is another: 2 entries become";
+    let other = changed(", { label = \"two\", script = \"02\" }", "");
+    assert_eq!(said(&with, &other), [format!("{friends} 1")]);
+    let other = changed(
+        "entries = [{ label = \"one\"",
+        "book_keys = [\"two\"]\nentries = [{ label = \"one\"",
+    );
+    assert_eq!(said(&with, &other), [format!("{friends} 2, 0 book keys become 1")]);
+    assert_eq!(said(&other, &with), [format!("{friends} 2, 1 book keys become 0")]);
+}
+
+/// Neither of these policies is the one with everything in it.
+#[test]
+fn every_kind_of_change_has_its_effect_between_others() {
+    let held =
+        |by: &str| changed("name = \"shop\"\n", &format!("name = \"shop\"\nofficer = \"{by}\"\n"));
+    assert_eq!(effects(&held("ada"), &held("bob")), "L");
+    let network = "network = \"regtest\"\n";
+    let named = |log: &str| changed(network, &format!("{network}log = \"cofferdam/{log}\"\n"));
+    assert_eq!(effects(&named("a"), &named("b")), "G");
+    let eve = "name = \"eve\"\n";
+    let revoked = changed(eve, &format!("{eve}revoked = true\n"));
+    let lower = revoked.replacen("\"10000 sat\"", "\"9999 sat\"", 1);
+    assert_eq!(effects(&revoked, &lower), "T");
+    assert_eq!(effects(&revoked, &revoked), "");
+}
+
+/// One policy of few shapes, so that two of them are often close.
+#[derive(Clone, Debug)]
+struct Shape([u8; 12]);
+
+impl Shape {
+    fn knobs(&self) -> Knobs {
+        let pick = |at: usize, of: &[u128]| of[usize::from(self.0[at]) % of.len()];
+        let mut extra = people();
+        let second = ["", ", { label = \"two\", script = \"0202\" }"][usize::from(self.0[6] % 2)];
+        extra += &format!(
+            "[[list]]\nname = \"friends\"\nmatures = \"{}\"\nentries = [{{ label = \"one\", script = \"{}\" }}{second}]\n",
+            ["1h", "24h"][usize::from(self.0[7] % 2)],
+            "01".repeat(22),
+        );
+        let optional = [
+            format!(
+                "[[require]]\nname = \"large\"\nwhen = {{ above = \"{} sat\" }}\napprovals = \"1 of treasury\"\n",
+                pick(8, &[100_000, 600_000])
+            ),
+            format!(
+                "[[require]]\nname = \"slow\"\nwhen = {{ unlisted = [\"friends\"] }}\ndelay = \"{}h\"\n",
+                pick(8, &[1, 3])
+            ),
+            format!(
+                "[[deny]]\nname = \"never\"\nwhen = {{ lanes = [\"withdraw\"], above = \"{} sat\" }}\n",
+                pick(9, &[450_000, 800_000])
+            ),
+            format!(
+                "[[deny]]\nname = \"strangers\"\nwhen = {{ {} = [\"friends\"] }}\n",
+                ["unlisted", "listed"][usize::from(self.0[9] % 2)]
+            ),
+            format!(
+                "[[limit]]\nname = \"day\"\nby = \"global\"\nwindow = \"{}h\"\nsum = \"{} sat\"\n",
+                pick(10, &[1, 24, 48]),
+                pick(9, &[600_000, 2_000_000])
+            ),
+            format!(
+                "[[limit]]\nname = \"few\"\nby = \"lane\"\nwindow = \"1h\"\ncount = {}\n",
+                pick(10, &[1, 5])
+            ),
+        ];
+        for (bit, text) in optional.iter().enumerate() {
+            if self.0[11] >> bit & 1 == 1 {
+                extra += text;
+            }
+        }
+        Knobs {
+            max_total: pick(0, &[5_000, 10_000, 20_000]),
+            fee_budget: vec![(pick(1, &[6_000, 50_000]), [HOUR, DAY][usize::from(self.0[2] % 2)])],
+            cold_millionths: [900_000, 960_000][usize::from(self.0[2] / 2 % 2)],
+            per_transaction: pick(3, &[400_000, 1_500_000]),
+            per_destination: [None, Some(250_000), Some(1_000_000)][usize::from(self.0[4] % 3)],
+            limits: vec![(
+                pick(5, &[600_000, 3_000_000]),
+                [HOUR, DAY][usize::from(self.0[5] / 2 % 2)],
+            )],
+            expires_unix: [None, Some(NOW - 1), Some(NOW + 1)][usize::from(self.0[0] / 3 % 3)],
+            extra,
+            ..Knobs::default()
+        }
+    }
+}
+
+/// A log in which `rate` left every hour; approvals and waiting as given.
+fn facts(rules: &Rules, intent: &Intent, rate: u128, asked: bool, approvals: bool) -> Facts {
+    let answer = |question: Question| {
+        let others =
+            Amount::from_units(rate * u128::from(question.window_seconds) / u128::from(HOUR));
+        Answer { others, own_set: Amount::ZERO, question }
+    };
+    let mut facts = Facts::empty(rules, intent);
+    facts.answers = rules.questions(intent).into_iter().map(answer).collect();
+    for listing in &mut facts.listings {
+        let list = rules.lists().iter().find(|list| list.name == listing.question.list).unwrap();
+        let stands = |target: &Target| *target == Target::Script(listing.question.script.clone());
+        let entries = list.entries.iter().filter(|entry| stands(&entry.target));
+        let listed =
+            entries.map(|entry| Listed { label: entry.label.clone(), since_unix: NOW - 2 * HOUR });
+        listing.entries = listed.collect();
+    }
+    facts.asked_unix = asked.then_some(NOW - 2 * HOUR);
+    facts.approvals = if approvals { vec![approved("cyd")] } else { vec![] };
+    facts
+}
+
+fn rank(decision: &Decision) -> u8 {
+    match decision {
+        Decision::Deny(_) => 0,
+        Decision::Await(_) => 1,
+        Decision::Allow(_) => 2,
+    }
+}
+
+#[test]
+fn what_is_said_to_tighten_lets_nothing_more_through() {
+    let pairs =
+        (any::<[u8; 12]>(), any::<[u8; 12]>(), any::<[bool; 12]>(), any::<(u8, bool, bool)>());
+    let (proven, denied) = (Cell::new(0_u32), Cell::new(0_u32));
+    let mut cases: BTreeMap<(u8, u8), u32> = BTreeMap::new();
+    let cases = std::cell::RefCell::new(&mut cases);
+    let mut runner = TestRunner::new(Config::with_cases(Config::default().cases.max(3_000)));
+    let result = runner.run(&pairs, |(one, two, kept, (rate, asked, approvals))| {
+        // Few differences, so that some of them only tighten.
+        let two = std::array::from_fn(|at| {
+            if kept[at] || at % 3 != usize::from(rate) % 3 { one[at] } else { two[at] }
+        });
+        let (before, after) = (Shape(one).knobs(), Shape(two).knobs());
+        let (old, new) = (rules(&before), rules(&after));
+        if !compare(&old, &new).only_tightens() {
+            return Ok(());
+        }
+        proven.set(proven.get() + 1);
+        for intent in [Case::sweep(&before).intent, Case::withdraw(&before).intent] {
+            for rate in [0, u128::from(rate) * 100, u128::from(rate) * 20_000] {
+                let ranks = [&old, &new].map(|rules| {
+                    let facts = facts(rules, &intent, rate, asked, approvals);
+                    rank(&decide(&intent, &facts.evidence(), rules, NOW))
+                });
+                denied.set(denied.get() + u32::from(ranks[1] < ranks[0]));
+                *cases.borrow_mut().entry((ranks[0], ranks[1])).or_default() += 1;
+                prop_assert!(ranks[1] <= ranks[0], "{:?}", compare(&old, &new));
+            }
+        }
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+    let (proven, tighter) = (proven.get(), denied.get());
+    println!(
+        "{proven} pairs proven to tighten; {tighter} decisions tighter: {:?}",
+        cases.into_inner()
+    );
+    assert!(proven > 300 && tighter > 20, "{proven} proven, {tighter} tighter");
+}
+
+#[test]
+fn somebody_else_is_paid_in_the_cases_above() {
+    let external = |intent: &Intent| {
+        intent.transfers.iter().any(|transfer| matches!(transfer.to, Destination::External { .. }))
+    };
+    assert!(external(&Case::withdraw(&Knobs::default()).intent));
+}

@@ -375,6 +375,13 @@ impl Rules {
         &self.document.limits
     }
 
+    /// Whether anything may have to wait for people: by a rule that requires them, or on a lane that evacuates.
+    #[must_use]
+    pub fn asks_people(&self) -> bool {
+        let evacuates = |lane: &Lane| matches!(lane.kind, LaneKind::Evacuate { .. });
+        !self.requires().is_empty() || self.lanes().iter().any(evacuates)
+    }
+
     /// Requirements, by name.
     #[must_use]
     pub fn requires(&self) -> &[Require] {

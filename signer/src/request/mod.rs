@@ -136,10 +136,8 @@ impl Draft {
         let inputs = inputs
             .map(|(position, (input, named))| Claims::of(position, input, named, &wallet))
             .collect::<Result<_, _>>()?;
-        let exhibit = match rules.requires() {
-            [] => Exhibit::none(),
-            _ => Exhibit::of(&psbt, &header.orders),
-        };
+        let shown = rules.asks_people();
+        let exhibit = if shown { Exhibit::of(&psbt, &header.orders) } else { Exhibit::none() };
         let (transaction, outputs) = (psbt.unsigned_tx, psbt.outputs);
         Ok(Self {
             asked,

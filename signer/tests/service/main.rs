@@ -47,6 +47,7 @@ mod racing;
 mod standby;
 mod administering;
 mod approving;
+mod evacuating;
 mod revocations;
 mod replaying;
 mod doubting;

@@ -28,4 +28,5 @@ mod scripts;
 mod born;
 mod signing;
 mod standby;
+mod token_calls;
 mod world;

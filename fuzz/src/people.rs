@@ -78,6 +78,7 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
         Says::Administer(Task { deed: Deed::OpenKek, token: "41fc".to_owned() }),
         Says::Administer(Task { deed: Deed::Revocations([6; 32]), token: NO_TOKEN.to_owned() }),
         Says::Freeze(Scope::Wallet(WalletName::parse("hot").unwrap())),
+        Says::VetoPolicy([7; 32]),
     ];
     let mut seeds: Vec<Vec<u8>> = kinds.map(|kind| says(kind).encode()).into();
     let signed =

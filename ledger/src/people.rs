@@ -305,7 +305,7 @@ impl People {
                 }
             }
             // What it settles has an entry of its own.
-            Says::Time(_) => {}
+            Says::Time(_) | Says::VetoPolicy(_) => {}
             Says::Freeze(scope) => {
                 let frozen = Frozen { scope, officer, at_unix: unix_s, lifting: Vec::new() };
                 self.freezes.insert(statement, frozen);

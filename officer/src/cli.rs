@@ -55,6 +55,8 @@ enum Command {
     Reject(commands::OnRequest),
     /// Veto a request, where the policy lets you.
     Veto(commands::OnRequest),
+    /// Veto a policy that is proposed, as a member of the group that the policy in force names for it: at once, and for good.
+    VetoPolicy(commands::OnPolicy),
     /// Take an approval of yours back.
     Revoke(commands::OnStatement),
     /// Freeze everything, evacuation, a wallet, a lane, a client or a coin. One officer is enough.
@@ -214,7 +216,8 @@ enum Policy {
         json: bool,
     },
     /// Veto a policy that was proposed, as a member of the group that the policy in force names for it: the signature goes
-    /// into FILE.veto. The signer takes it at its next start; a vetoed text never comes into force.
+    /// into FILE.veto. The signer takes it at its next start; a vetoed text never comes into force. `officer veto-policy`
+    /// says the same to a signer that runs.
     Veto {
         /// The policy's TOML file.
         file: PathBuf,
@@ -396,6 +399,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Approve(args) => block_on(commands::on_request(&args, Says::Approve, out)),
         Command::Reject(args) => block_on(commands::on_request(&args, Says::Reject, out)),
         Command::Veto(args) => block_on(commands::on_request(&args, Says::Veto, out)),
+        Command::VetoPolicy(args) => block_on(commands::veto_policy(&args, out)),
         Command::Revoke(args) => block_on(commands::on_statement(&args, Says::Revoke, out)),
         Command::Freeze(args) => block_on(commands::freeze(&args, out)),
         Command::Crl(Crl::Push(args)) => block_on(lists::push(&args, out)),

@@ -207,6 +207,15 @@ impl Rules {
         self.administer().is_none_or(|quorum| quorum.is_met(&self.everybody(), by))
     }
 
+    /// Whether this officer's veto stops a policy that was proposed. Over a `recovery` a revoked one has none: the keys that it is
+    /// to replace do not stop it.
+    #[must_use]
+    pub fn may_veto_policy(&self, officer: &KeyName, recovery: bool) -> bool {
+        let group = self.governance().and_then(|governance| governance.veto.as_ref());
+        self.everybody().members(group.into_iter()).contains(officer)
+            && !(recovery && self.is_revoked(officer))
+    }
+
     /// Who of those that may has vetoed the policy with this text. Lines over policies that were vetoed `earlier`, by the
     /// SHA-256 of their texts, have done what they were for, and are passed over; so are those of revoked officers over a
     /// `recovery`, which would else be stopped by the very keys it is to replace.

@@ -11,6 +11,7 @@ use crate::abuse::{Abuse, is_structural};
 use crate::facts::sanctions::Sanctions;
 use crate::feeling::Feeling;
 use crate::gate::Gate;
+use crate::governing::Proposed;
 use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError, Step, Witnesses};
@@ -31,8 +32,8 @@ pub struct App {
     pub rules: Rules,
     /// When a proposed policy may take the place of `rules`, Unix seconds.
     pub next_policy_unix: Option<u64>,
-    /// Whether that one is a recovery: proposed by those who are there for when keys are lost.
-    pub recovery: bool,
+    /// What was proposed when this signer started; whether it was vetoed since is for the log to say.
+    pub proposed: Option<Proposed>,
     /// The policy's wallets, with their records.
     pub wallets: Arc<Wallets>,
     /// Which wallets share a key.
@@ -58,6 +59,21 @@ pub struct App {
 }
 
 impl App {
+    /// What is proposed and may still take the place of the policy in force.
+    #[must_use]
+    pub fn open_proposal(&self) -> Option<&Proposed> {
+        let open = |digest: &[u8; 32]| {
+            self.log.read(|ledger| ledger.proposal(digest)).is_some_and(|known| !known.vetoed)
+        };
+        self.proposed.as_ref().filter(|proposed| open(&proposed.digest))
+    }
+
+    /// When that may be, Unix seconds.
+    #[must_use]
+    pub fn next_policy_due_unix(&self) -> Option<u64> {
+        self.next_policy_unix.filter(|_| self.open_proposal().is_some())
+    }
+
     /// The caller, if the policy in force knows it at all: nobody else's bytes are read.
     ///
     /// # Errors

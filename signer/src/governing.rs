@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{Config, ConfigError, read};
 use crate::ledger::{ActivePolicy, Ledger, Proposal};
 use crate::log::{Clock, Log, LogError, Step};
+use crate::officers::vetoing;
 use crate::start::{StartError, activate, servable};
 use crate::token::{read_file, write_durably};
 
@@ -22,14 +23,36 @@ pub struct InForce {
     pub rules: Rules,
     /// When a proposed one may take its place, Unix seconds.
     pub next_unix: Option<u64>,
-    /// Whether that one is proposed by those who are there for when keys are lost.
+    /// What is proposed, also when a veto that nobody understands holds it.
+    pub proposed: Option<Proposed>,
+}
+
+/// A policy that is to take the place of the one in force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proposed {
+    /// SHA-256 of its text.
+    pub digest: [u8; 32],
+    /// Its version.
+    pub version: u64,
+    /// Who signed it.
+    pub officers: Vec<KeyName>,
+    /// It comes into force no sooner, Unix seconds.
+    pub due_unix: u64,
+    /// Whether they are those who are there for when keys are lost.
     pub recovery: bool,
+}
+
+impl Proposed {
+    fn of(next: &Rules, due_unix: u64, recovery: bool) -> Self {
+        let officers = next.officers().to_vec();
+        Self { digest: *next.digest(), version: next.version(), officers, due_unix, recovery }
+    }
 }
 
 impl InForce {
     /// With nothing to wait for.
     fn alone(rules: Rules) -> Self {
-        Self { rules, next_unix: None, recovery: false }
+        Self { rules, next_unix: None, proposed: None }
     }
 }
 
@@ -88,19 +111,16 @@ async fn find(log: &Log<Ledger>, config: &Config, clock: &Clock) -> Result<InFor
             }
             log.read(|ledger| servable(ledger, &config.state_dir, &next))?;
             let proposal = propose(log, &next, delay_seconds, clock).await?;
-            let vetoes = Vetoes { now: &now, signed: &signed, recovery };
-            match veto(log, config, &vetoes, proposal).await? {
-                Ok(proposal) => {
-                    let followed = follow(log, config, now, next, proposal, clock).await?;
-                    let recovery = recovery && followed.next_unix.is_some();
-                    Ok(InForce { recovery, ..followed })
-                }
+            let proposed = Proposed::of(&next, proposal.due_unix, recovery);
+            let vetoes = Vetoes { now: &now, signed: &signed, proposed: &proposed };
+            match veto(log, config, &vetoes, proposal, clock).await? {
+                Ok(proposal) => follow(log, config, now, next, (proposal, proposed), clock).await,
                 Err(unclear) => {
                     // It may have been meant for this text: nothing changes until somebody has looked.
                     tracing::error!(
-                        "{unclear}: the policy in force stays, and the proposed one does not take its place, until that file holds vetoes over it alone, or is gone"
+                        "{unclear}: the policy in force stays, and the proposed one does not take its place, until that can be read and holds vetoes over it alone, or is gone"
                     );
-                    Ok(InForce::alone(now))
+                    Ok(InForce { proposed: Some(proposed), ..InForce::alone(now) })
                 }
             }
         }
@@ -209,25 +229,32 @@ async fn propose(
 struct Vetoes<'a> {
     now: &'a Rules,
     signed: &'a SignedPolicy<'a>,
-    recovery: bool,
+    proposed: &'a Proposed,
 }
 
-/// Reads the vetoes that lie beside the policy: what becomes of the proposal, or what is wrong with them.
+/// Reads the vetoes that came as statements while nobody could write them down, and those that lie beside the policy: what
+/// becomes of the proposal, or what is wrong with them.
 async fn veto(
     log: &Log<Ledger>,
     config: &Config,
     vetoes: &Vetoes<'_>,
     proposal: Proposal,
+    clock: &Clock,
 ) -> Result<Result<Proposal, ConfigError>, LogError> {
+    let Vetoes { now, signed, proposed } = vetoes;
+    let stopped = vetoing::at_start(log, &config.state_dir, now, proposed, clock).await?;
+    let proposal = match stopped {
+        Ok(stopped) => Proposal { vetoed: proposal.vetoed || stopped, ..proposal },
+        Err(unclear) => return Ok(Err(unclear)),
+    };
     let path = config.policy_vetoes();
     let signatures = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ok(proposal)),
         Err(source) => return Ok(Err(ConfigError::Read { path, source })),
     };
-    let Vetoes { now, signed, recovery } = vetoes;
     let vetoed = SignedPolicy { text: signed.text, signatures: &signatures };
-    let officers = match now.vetoed_by(&vetoed, &log.read(Ledger::vetoed), *recovery) {
+    let officers = match now.vetoed_by(&vetoed, &log.read(Ledger::vetoed), proposed.recovery) {
         Ok(officers) => officers,
         Err(source) => return Ok(Err(ConfigError::Policy { path, source })),
     };
@@ -246,7 +273,7 @@ async fn follow(
     config: &Config,
     now: Rules,
     next: Rules,
-    proposal: Proposal,
+    (proposal, proposed): (Proposal, Proposed),
     clock: &Clock,
 ) -> Result<InForce, StartError> {
     if proposal.vetoed {
@@ -259,7 +286,8 @@ async fn follow(
     // A clock in doubt holds the delay.
     let time = log.read(|ledger| ledger.waited_until(clock.unix_seconds()));
     if time < proposal.due_unix {
-        return Ok(InForce { next_unix: Some(proposal.due_unix), ..InForce::alone(now) });
+        let next_unix = Some(proposal.due_unix);
+        return Ok(InForce { rules: now, next_unix, proposed: Some(proposed) });
     }
     activate(log, &config.state_dir, &next).await?;
     Ok(InForce::alone(next))

@@ -32,7 +32,7 @@ use crate::log::{Clock, LogError, Step, Witnesses, stand_by};
 use crate::log_service::LogService;
 use crate::metrics::{self, About, NotServing};
 use crate::officers::grpc::OfficersService;
-use crate::officers::unopened::Unopened;
+use crate::officers::unopened::{Unopened, Words};
 use crate::officers::{doubt, inbox, revocations};
 use crate::prove;
 use crate::refusal::{Reason, Refusal};
@@ -220,13 +220,19 @@ async fn overtaken(app: Option<Arc<App>>) -> LogError {
 
 /// Done when a proposed policy may come into force: then everything is started anew.
 async fn next_policy(app: Option<Arc<App>>) {
-    let due = app.as_ref().and_then(|app| app.next_policy_unix);
-    let (Some(app), Some(due)) = (app, due) else { return std::future::pending().await };
-    // A clock in doubt holds it.
-    while app.log.read(|ledger| ledger.waited_until(app.clock.unix_seconds())) < due {
+    let Some(app) = app else { return std::future::pending().await };
+    loop {
+        // A veto ends it.
+        let Some(due) = app.next_policy_due_unix() else { break };
+        // A clock in doubt holds it.
+        if app.log.read(|ledger| ledger.waited_until(app.clock.unix_seconds())) >= due {
+            tracing::info!("a proposed policy is due");
+            return;
+        }
         tokio::time::sleep(HEALTH_EVERY).await;
     }
-    tracing::info!("a proposed policy is due");
+    drop(app);
+    std::future::pending().await
 }
 
 /// Starts serving. With a token or a log that cannot be used, it serves nothing but the reason.
@@ -402,9 +408,9 @@ async fn listening<S: Signer>(
     let unopened = match &watched {
         About::Serving(_) => None,
         About::Nothing(down) => {
-            let (rules, clock) = (config.unsigned_rules()?, Clock::system());
+            let words = Words { file: config.unsigned_rules()?, kept: config.kept_rules()? };
             let (refusal, tls) = (down.refusal.clone(), Arc::clone(&tls));
-            Some(Unopened::server(rules, &config.state_dir, clock, refusal, tls))
+            Some(Unopened::server(words, &config.state_dir, Clock::system(), refusal, tls))
         }
     };
     if let Some(app) = &app {

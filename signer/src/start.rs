@@ -251,7 +251,7 @@ pub async fn start_from(
         open_witnessed_log(config, &token, clock.clone(), Arc::clone(witnesses), store).await?;
     doubt::at_start(&log, &clock).await?;
     imported(&log, config, &token)?;
-    let InForce { rules, next_unix, recovery } = in_force(&log, config, &clock).await?;
+    let InForce { rules, next_unix, proposed } = in_force(&log, config, &clock).await?;
     // The policy in force may name others than the file, which waits.
     witnesses.appoint(&rules);
     enough_told(witnesses)?;
@@ -269,7 +269,7 @@ pub async fn start_from(
         token,
         rules,
         next_policy_unix: next_unix,
-        recovery,
+        proposed,
         wallets: Arc::new(wallets),
         kin,
         clock,

@@ -17,7 +17,7 @@
 //! request, intent and policy, `unfreeze` the freeze it would lift (`statement:`), `freeze` its `scope:`, `administer` what may be
 //! done at the signer's machine (`task:`) with which token (`token:`), and `time` says what time it is (`unix:`) and which
 //! doubt about the clock that settles (`doubt:`, the number of the log's entry). `unlist` has the `list:` and `label:` of an entry of
-//! the address book that is there no longer.
+//! the address book that is there no longer, `veto-policy` the SHA-256 of a policy's text that was proposed (`proposed:`).
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -82,6 +82,8 @@ pub enum Says {
         /// The entry's label.
         label: String,
     },
+    /// The policy with this SHA-256, which was proposed, must never come into force.
+    VetoPolicy([u8; 32]),
 }
 
 /// What a person at the signer's machine may do, and with which token.
@@ -195,6 +197,7 @@ impl Statement {
             Says::Administer(task) => format!("task: {}\ntoken: {}\n", task.deed, task.token),
             Says::Time(TimeIs { unix, doubt }) => format!("unix: {unix}\ndoubt: {doubt}\n"),
             Says::Unlist { list, label } => format!("list: {list}\nlabel: {label}\n"),
+            Says::VetoPolicy(policy) => format!("proposed: {}\n", hex::encode(policy)),
         };
         format!(
             "{FIRST_LINE}\nsays: {verb}\nlog: {log}\nnetwork: {network}\nofficer: {officer}\n{what}expires: {expires_unix}\nnonce: {}\n",
@@ -239,8 +242,9 @@ impl Statement {
                 list: lines.read("list", ListName::parse)?,
                 label: lines.read("label", crate::fact::label)?,
             },
+            "veto-policy" => Says::VetoPolicy(lines.read("proposed", hex)?),
             _ => {
-                let reason = "is none of approve, reject, veto, revoke, freeze, unfreeze, administer, time, unlist".into();
+                let reason = "is none of approve, reject, veto, revoke, freeze, unfreeze, administer, time, unlist, veto-policy".into();
                 return Err(LineError { line: 2, reason }.into());
             }
         };
@@ -271,6 +275,7 @@ impl Says {
             Self::Administer(_) => "administer",
             Self::Time(_) => "time",
             Self::Unlist { .. } => "unlist",
+            Self::VetoPolicy(_) => "veto-policy",
         }
     }
 
@@ -290,7 +295,8 @@ impl Says {
             | Self::Unfreeze(_)
             | Self::Administer(_)
             | Self::Time(_)
-            | Self::Unlist { .. } => None,
+            | Self::Unlist { .. }
+            | Self::VetoPolicy(_) => None,
         }
     }
 }

@@ -69,6 +69,7 @@ fn the_bytes_are_these() {
             "unlist",
             "list: customers\nlabel: the one\n".to_owned(),
         ),
+        (Says::VetoPolicy([4; 32]), "veto-policy", NAMED.replacen("statement: ", "proposed: ", 1)),
         (
             Says::Freeze(Scope::Slot(parse_coin(COIN).unwrap())),
             "freeze",

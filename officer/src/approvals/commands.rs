@@ -99,6 +99,16 @@ pub struct OnStatement {
     pub saying: Saying,
 }
 
+/// A policy that is proposed.
+#[derive(Debug, Args)]
+pub struct OnPolicy {
+    /// Its file, or the SHA-256 of its text as `officer pending` shows it.
+    pub policy: String,
+    /// How it is said.
+    #[command(flatten)]
+    pub saying: Saying,
+}
+
 /// A freeze.
 #[derive(Debug, Args)]
 pub struct OnScope {
@@ -238,6 +248,28 @@ pub async fn on_statement(
 ) -> Result<()> {
     let desk = Desk::load(&args.saying.common.config)?;
     say(&desk, &args.saying, says(bytes(&args.statement)?), u64::MAX, out).await
+}
+
+/// `officer veto-policy`: needs the file or its digest and nothing else, so that it works when no signer answers.
+///
+/// # Errors
+/// When the file cannot be read, nobody says yes, or the signer says no.
+pub async fn veto_policy(args: &OnPolicy, out: &mut impl Write) -> Result<()> {
+    let desk = Desk::load(&args.saying.common.config)?;
+    let policy = match bytes(&args.policy) {
+        Ok(digest) => digest,
+        Err(_) => {
+            let text = std::fs::read(&args.policy);
+            let text = text.with_context(|| {
+                format!(
+                    "\"{}\" is neither a SHA-256 nor a file that can be read",
+                    words(&args.policy)
+                )
+            })?;
+            Sha256::digest(&text).into()
+        }
+    };
+    say(&desk, &args.saying, Says::VetoPolicy(policy), u64::MAX, out).await
 }
 
 /// `officer freeze`: needs nothing but the settings and the key, so that it works when nothing else does.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use proto::{PendingReply, ShowReply, WaitingRequest};
+use proto::{PendingReply, ProposedPolicy, ShowReply, WaitingRequest};
 use serde_json::{Value, json};
 use statement::intent::To;
 
@@ -26,6 +26,9 @@ pub(super) fn pending(reply: &PendingReply, out: &mut impl Write) -> Result<()> 
         writeln!(out, "CLOCK       in doubt since entry {}: time is held at {held}", clock.entry)?;
         writeln!(out, "  it says     {now}; if that is right, say `officer time`")?;
     }
+    if let Some(proposed) = &reply.proposed {
+        self::proposed(proposed, out)?;
+    }
     if reply.waiting.is_empty() {
         writeln!(out, "waiting     nothing")?;
     }
@@ -40,6 +43,28 @@ pub(super) fn pending(reply: &PendingReply, out: &mut impl Write) -> Result<()> 
         if !freeze.lifting.is_empty() {
             writeln!(out, "  lifting     {}", words(&freeze.lifting.join(", ")))?;
         }
+    }
+    Ok(())
+}
+
+fn proposed(proposed: &ProposedPolicy, out: &mut impl Write) -> Result<()> {
+    let (version, digest, due) =
+        (proposed.version, hex::encode(&proposed.digest), time(proposed.due_unix));
+    let what = match proposed.kind.as_str() {
+        "recovery" => {
+            "RECOVERY    a policy is proposed past `change`, by those who are there for when keys are lost:"
+        }
+        _ => "PROPOSED    a policy that may loosen:",
+    };
+    writeln!(out, "\n{what} version {version}")?;
+    writeln!(out, "  sha256      {digest}")?;
+    writeln!(out, "  signed by   {}", words(&proposed.officers.join(", ")))?;
+    match proposed.vetoed {
+        true => writeln!(out, "  vetoed      it never comes into force")?,
+        false => writeln!(
+            out,
+            "  comes in    at {due}, unless somebody who may says `officer veto-policy {digest}`"
+        )?,
     }
     Ok(())
 }
@@ -176,6 +201,18 @@ pub(super) fn pending_json(reply: &PendingReply) -> Value {
         "policy_digest": hex::encode(&reply.policy_digest),
         "waiting": reply.waiting.iter().map(waits_json).collect::<Vec<_>>(),
         "freezes": freezes,
+        "proposed": reply.proposed.as_ref().map(proposed_json),
+    })
+}
+
+fn proposed_json(proposed: &ProposedPolicy) -> Value {
+    json!({
+        "sha256": hex::encode(&proposed.digest),
+        "version": proposed.version,
+        "kind": proposed.kind,
+        "due_unix": proposed.due_unix,
+        "officers": proposed.officers,
+        "vetoed": proposed.vetoed,
     })
 }
 

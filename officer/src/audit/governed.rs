@@ -27,8 +27,16 @@ struct Proposed {
     /// Not before when.
     due_unix: u64,
     vetoed: bool,
+    /// An officer's signed word against it is in the log: it may not come into force, whether or not that says `vetoed`.
+    objected: bool,
     /// Signed by those who are there for when too many keys are lost.
     recovery: bool,
+}
+
+impl Proposed {
+    fn is_stopped(&self) -> bool {
+        self.vetoed || self.objected
+    }
 }
 
 impl Governed {
@@ -56,7 +64,7 @@ impl Governed {
         }
         if let Some(active) = &self.active {
             match active.gives_way(next.clone()).map_err(|error| error.to_string())? {
-                Next::AtOnce(_) if self.proposed.get(digest).is_some_and(|p| p.vetoed) => {
+                Next::AtOnce(_) if self.proposed.get(digest).is_some_and(Proposed::is_stopped) => {
                     return Err("this policy was vetoed".to_owned());
                 }
                 Next::AtOnce(_) => {}
@@ -64,7 +72,7 @@ impl Governed {
                     None => {
                         return Err("this policy was not proposed first, and had to be".to_owned());
                     }
-                    Some(Proposed { vetoed: true, .. }) => {
+                    Some(proposed) if proposed.is_stopped() => {
                         return Err("this policy was vetoed".to_owned());
                     }
                     Some(proposed) if now_unix < proposed.due_unix => {
@@ -74,7 +82,7 @@ impl Governed {
                 },
             }
         }
-        self.proposed.retain(|_, proposed| proposed.vetoed);
+        self.proposed.retain(|_, proposed| proposed.is_stopped());
         self.active = next.governance().is_some().then(|| Box::new(next));
         Ok(())
     }
@@ -83,6 +91,19 @@ impl Governed {
         let rules = rules(network, text, officers)?;
         for_log(&self.origin, &rules)?;
         Ok(rules)
+    }
+
+    /// An officer signed against a proposal.
+    pub(super) fn object(&mut self, officer: &KeyName, digest: &[u8; 32]) -> Result<(), String> {
+        let active = self.active.as_ref();
+        let active = active.ok_or("nothing governs the policy in force")?;
+        let proposed = self.proposed.get_mut(digest).filter(|proposed| !proposed.is_stopped());
+        let proposed = proposed.ok_or("this veto is over nothing that was proposed")?;
+        if !active.may_veto_policy(officer, proposed.recovery) {
+            return Err("this veto is by nobody who may".to_owned());
+        }
+        proposed.objected = true;
+        Ok(())
     }
 
     /// A proposal, a veto or a withdrawal.
@@ -114,34 +135,27 @@ impl Governed {
                 if due_unix.saturating_add(1) < now_unix.saturating_add(delay) {
                     return Err("the proposed policy is due sooner than its delay".to_owned());
                 }
-                match self
-                    .proposed
-                    .insert(*digest, Proposed { due_unix: *due_unix, vetoed: false, recovery })
-                {
+                match self.proposed.insert(
+                    *digest,
+                    Proposed { due_unix: *due_unix, vetoed: false, objected: false, recovery },
+                ) {
                     None => Ok(()),
                     Some(_) => Err("this policy was proposed before".to_owned()),
                 }
             }
             Event::PolicyVetoed { digest, officers } => {
-                let group = active.governance().and_then(|governance| governance.veto.as_ref());
-                let group = active.groups().iter().find(|known| Some(&known.name) == group);
                 let Some(proposed) = self.proposed.get_mut(digest).filter(|p| !p.vetoed) else {
                     return Err("this veto is over nothing that was proposed".to_owned());
                 };
-                // The keys that a recovery is to replace do not stop it.
-                let may = |name: &String| {
-                    let listed =
-                        group.and_then(|group| group.members.iter().find(|m| m.as_str() == name));
-                    listed.is_some_and(|name| !(proposed.recovery && active.is_revoked(name)))
-                };
-                if !officers.iter().any(may) {
+                let may = |name: KeyName| active.may_veto_policy(&name, proposed.recovery);
+                if !officers.iter().filter_map(|name| KeyName::parse(name).ok()).any(may) {
                     return Err("this veto is by nobody who may".to_owned());
                 }
                 proposed.vetoed = true;
                 Ok(())
             }
             Event::PolicyWithdrawn { digest } => match self.proposed.get(digest) {
-                Some(Proposed { vetoed: false, .. }) => {
+                Some(proposed) if !proposed.is_stopped() => {
                     self.proposed.remove(digest);
                     Ok(())
                 }

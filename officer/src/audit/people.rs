@@ -205,14 +205,14 @@ impl People {
         ended.map(drop).ok_or_else(|| "a wait ended that had not begun".to_owned())
     }
 
-    /// An officer said something.
+    /// An officer said something: what is left to be looked at elsewhere is a veto over a policy, by whom and over which.
     pub(super) fn hear(
         &mut self,
         statement: &[u8],
         signature: &[u8],
         key: &OfficerKey,
         (unix_s, stood): (u64, bool),
-    ) -> Result<(), String> {
+    ) -> Result<Option<(KeyName, [u8; 32])>, String> {
         let signature = signature.try_into().map_err(|_| "a signature is not 64 bytes")?;
         let signed = Signed { statement: statement.to_vec(), signature };
         let said = signed.verify(key).map_err(|error| error.to_string())?;
@@ -250,8 +250,9 @@ impl People {
                 frozen.lifting.insert(officer, word);
             }
             Says::Unlist { list, label } => self.facts.unlist(list, label, unix_s),
+            Says::VetoPolicy(policy) => return Ok(Some((officer, policy))),
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Somebody else stated something, or a list was read.

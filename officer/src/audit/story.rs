@@ -234,6 +234,14 @@ impl Story {
         }
     }
 
+    fn hear(&mut self, statement: &[u8], signature: &[u8], key: &OfficerKey) -> Result<(), String> {
+        let when = (self.last_ms / 1000, self.stood);
+        match self.people.hear(statement, signature, key, when)? {
+            Some((officer, policy)) => self.governed.object(&officer, &policy),
+            None => Ok(()),
+        }
+    }
+
     fn import(
         &mut self,
         wallet: &str,
@@ -337,14 +345,12 @@ impl Story {
                 self.request(&considered.request).map(drop)
             }
             Event::OfficerSaid { statement, signature, key, .. } => {
-                let key = OfficerKey::Ed25519(*key);
-                self.people.hear(statement, signature, &key, (unix_s, self.stood))
+                self.hear(statement, signature, &OfficerKey::Ed25519(*key))
             }
             Event::OfficerSaidP256 { statement, signature, key, .. } => {
                 let point = key.as_slice().try_into().ok().and_then(Point::read);
                 let point = point.ok_or("an officer's P-256 key is no point of the curve")?;
-                let key = OfficerKey::P256(point);
-                self.people.hear(statement, signature, &key, (unix_s, self.stood))
+                self.hear(statement, signature, &OfficerKey::P256(point))
             }
             Event::Administered { what, serial, site } => {
                 let deed = match what.as_str() {

@@ -144,6 +144,32 @@ fn policies_follow_one_another_as_the_one_before_says() {
     audit(&after(&[waits, between, (3, proposed(4, &looser, 51)), goes(60)])).unwrap();
 }
 
+/// An officer's signed veto.
+fn says_veto(officer: &str, text: &str, hours: u64) -> At0 {
+    said_of(officer, 90, Says::VetoPolicy(digest(text)), hours)
+}
+
+#[test]
+fn a_policy_that_an_officer_signed_against_never_comes_into_force() {
+    let (first, looser) = (text(2, 50_000), text(4, 60_000));
+    let narrow = first.replacen("veto = \"board\"", "veto = \"watch\"", 1)
+        + "[[group]]\nname = \"watch\"\nmembers = [\"eve\"]\n";
+    let begun = |first| [(0, opened()), (0, active(2, first, &["zoe"]))];
+    let waits = (1, proposed(4, &looser, 49));
+    let goes = (49, active(4, &looser, &["ada", "cyd"]));
+    let after = |more: &[At0]| [begun(&first).as_slice(), more].concat();
+    let stops = says_veto("eve", &looser, 2);
+    let event = (2, vetoed(&looser, "eve"));
+    audit(&after(&[waits.clone(), stops.clone(), event.clone()])).unwrap();
+    refused(&after(&[waits.clone(), stops.clone(), event, goes.clone()]), "vetoed");
+    // Also where the signer kept quiet about what it had in hand.
+    refused(&after(&[waits.clone(), stops.clone(), goes]), "vetoed");
+    refused(&after(&[waits.clone(), stops.clone(), (3, withdrawn(&looser))]), "withdrawn");
+    refused(&after(std::slice::from_ref(&stops)), "over nothing that was proposed");
+    let by_another = [begun(&narrow).as_slice(), &[waits, says_veto("ada", &looser, 2)]].concat();
+    refused(&by_another, "by nobody who may");
+}
+
 fn begun(text: &str) -> Event {
     let Event::Opened { origin, network, checkpoint_key, attestation_key, wrapping_fingerprint } =
         opened()
@@ -224,10 +250,15 @@ fn said(officer: &str, nonce: u8, deed: Deed, hours: u64) -> At0 {
 
 /// The same, with this token.
 fn said_for(token_serial: &str, officer: &str, nonce: u8, deed: Deed, hours: u64) -> At0 {
+    let says = Says::Administer(Task { deed, token: token_serial.to_owned() });
+    said_of(officer, nonce, says, hours)
+}
+
+fn said_of(officer: &str, nonce: u8, says: Says, hours: u64) -> At0 {
     let seed = OFFICERS.iter().find(|(name, _)| *name == officer).unwrap().1;
     let key = SigningKey::from_bytes(&[seed; 32]);
     let statement = Statement {
-        says: Says::Administer(Task { deed, token: token_serial.to_owned() }),
+        says,
         log: origin(&public(&token())),
         network: NETWORK.to_owned(),
         officer: KeyName::parse(officer).unwrap(),

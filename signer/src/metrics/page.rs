@@ -142,11 +142,12 @@ fn decisions(app: &App, page: &mut Page) {
     let help = "the clock is in doubt, and delays are held";
     page.one("cofferdam_clock_in_doubt", "gauge", help, u8::from(doubted));
     page.one("cofferdam_policy_version", "gauge", "the policy in force", app.rules.version());
-    let due = app.next_policy_unix.unwrap_or_default();
+    let due = app.next_policy_due_unix().unwrap_or_default();
     let help = "when a proposed policy comes into force, if nobody vetoes it; 0: none is proposed";
     page.one("cofferdam_policy_due_unix_seconds", "gauge", help, due);
+    let recovery = due > 0 && app.proposed.as_ref().is_some_and(|proposed| proposed.recovery);
     let help = "that policy is by those who are there for when keys are lost";
-    page.one("cofferdam_recovery_proposed", "gauge", help, u8::from(app.recovery));
+    page.one("cofferdam_recovery_proposed", "gauge", help, u8::from(recovery));
 }
 
 /// What waits for people.

@@ -14,8 +14,8 @@ use policy::names::ClientName;
 use proto::officers_server::{Officers, OfficersServer};
 use proto::{
     ClockDoubt, FreezeInForce, Notification, NotificationsRequest, PaidBefore, PendingReply,
-    PendingRequest, PushRevocationsRequest, ShowReply, ShowRequest, SubmitReply, SubmitRequest,
-    WaitingRequest,
+    PendingRequest, ProposedPolicy, PushRevocationsRequest, ShowReply, ShowRequest, SubmitReply,
+    SubmitRequest, WaitingRequest,
 };
 use sha2::{Digest as _, Sha256};
 use statement::said::STATEMENT_BYTES_MAX;
@@ -27,12 +27,13 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::hear::hear;
-use super::notices::{Notice, missed, standing as standing_alarm};
+use super::notices::{Notice, missed, standing};
 use super::{revocations, testify};
 use crate::app::App;
 use crate::facts;
+use crate::governing::Proposed;
 use crate::grpc::status_of;
-use crate::ledger::{Wait, Word};
+use crate::ledger::{Ledger, Wait, Word};
 use crate::refusal::{Reason, Refusal};
 
 /// A statement with its signature is small; a revocation list may come with it.
@@ -184,14 +185,14 @@ impl Officers for OfficersService {
         let place = Arc::clone(&self.listeners).try_acquire_owned().map_err(|_| busy())?;
         let heard = self.app.notices.listen();
         // Whoever was not there when it began is told of it as well.
-        let standing = tokio_stream::iter(alarms(&self.app)).map(|notice| Ok(notification(notice)));
-        Ok(Response::new(Box::pin(standing.chain(stream(heard, place)))))
+        let before = tokio_stream::iter(proposal(&self.app)).map(|notice| Ok(notification(notice)));
+        Ok(Response::new(Box::pin(before.chain(stream(heard, place)))))
     }
 }
 
-/// What waits and what is frozen, once a checkpoint covers it.
+/// What waits, what is frozen and what is proposed, once a checkpoint covers it.
 async fn pending(app: &App) -> Result<PendingReply, Refusal> {
-    let step = |ledger: &crate::ledger::Ledger| {
+    let step = |ledger: &Ledger| {
         let now = ledger.not_before_latest(app.clock.unix_seconds());
         let people = ledger.people();
         let waits: Vec<(RequestId, Wait)> =
@@ -208,9 +209,10 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
             held_unix: doubt.held_unix,
             now_unix: app.clock.unix_seconds(),
         });
-        crate::log::Step::nothing((now, waits, freezes.collect::<Vec<_>>(), clock))
+        let proposed = proposed(app, ledger);
+        crate::log::Step::nothing((now, waits, freezes.collect::<Vec<_>>(), clock, proposed))
     };
-    let (now, waits, freezes, clock) = app.log.commit(step).await?.1;
+    let (now, waits, freezes, clock, proposed) = app.log.commit(step).await?.1;
     let mut waiting = Vec::with_capacity(waits.len());
     for (request, wait) in waits {
         let awaiting = awaiting(app, &wait).await?;
@@ -224,7 +226,25 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
         waiting,
         freezes,
         clock,
+        proposed,
     })
+}
+
+fn proposed(app: &App, ledger: &Ledger) -> Option<ProposedPolicy> {
+    let proposed = app.proposed.as_ref()?;
+    let known = ledger.proposal(&proposed.digest)?;
+    Some(ProposedPolicy {
+        digest: proposed.digest.to_vec(),
+        version: proposed.version,
+        kind: kind(proposed).to_owned(),
+        due_unix: proposed.due_unix,
+        officers: proposed.officers.iter().map(ToString::to_string).collect(),
+        vetoed: known.vetoed,
+    })
+}
+
+fn kind(proposed: &Proposed) -> &'static str {
+    if proposed.recovery { "recovery" } else { "change" }
 }
 
 async fn show(app: &App, request: RequestId) -> Result<ShowReply, Refusal> {
@@ -393,13 +413,22 @@ fn notification(notice: Notice) -> Notification {
     }
 }
 
-/// What is alarming for as long as this signer runs.
-fn alarms(app: &App) -> Option<Notice> {
-    let due = app.next_policy_unix.filter(|_| app.recovery)?;
+/// That a policy is proposed is written down before anybody can listen: whoever begins to is told, and by a recovery alarmed.
+fn proposal(app: &App) -> Vec<Notice> {
+    let Some(proposed) = app.open_proposal() else { return Vec::new() };
+    let Proposed { digest, version, officers, due_unix: due, recovery } = proposed;
+    let names: Vec<String> = officers.iter().map(ToString::to_string).collect();
+    let (digest, names) = (hex::encode(digest), names.join(", "));
+    let alarm = recovery.then(|| {
+        let text = format!(
+            "a policy is to come in at {due} (Unix seconds) by those who are there for when keys are lost: veto it if that is not so"
+        );
+        standing("alarm", "recovery", text)
+    });
     let text = format!(
-        "a policy is to come in at {due} (Unix seconds) by those who are there for when keys are lost: veto it if that is not so"
+        "policy version {version}, sha256 {digest}, by {names}, is to come in at {due} (Unix seconds) unless it is vetoed"
     );
-    Some(standing_alarm("recovery", text))
+    alarm.into_iter().chain([standing("proposed", kind(proposed), text)]).collect()
 }
 
 fn busy() -> Status {

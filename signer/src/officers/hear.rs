@@ -13,7 +13,7 @@ use statement::fact::Fact;
 use statement::{About, Deed, Says, Signed, Statement, Task, scope_text};
 
 use super::paper::policy_ref;
-use super::{doubt, testify, wait};
+use super::{doubt, testify, vetoing, wait};
 use crate::app::App;
 use crate::facts;
 use crate::ledger::{Given, Ledger, Wait};
@@ -232,6 +232,7 @@ fn take(
         }
         Says::Time(time) => doubt::settle(app, ledger, officer, *time),
         Says::Unlist { list, label } => unlist(app, ledger, list, label),
+        Says::VetoPolicy(policy) => vetoing::veto(app, ledger, officer, policy),
     }
 }
 

@@ -50,7 +50,8 @@ pub async fn run(app: Arc<App>, state_dir: PathBuf) {
 pub async fn look(app: &App, state_dir: &Path) -> Result<(), Refusal> {
     let place = folder(state_dir);
     let mut left = None;
-    for file in blocking(move || files(&place)).await? {
+    let found = blocking(move || files(&place).map_err(|error| trouble(&place, &error))).await?;
+    for file in found {
         let read = file.clone();
         let signed = blocking(move || Ok(read_statement(&read))).await?;
         let heard = match signed {
@@ -90,11 +91,11 @@ fn is_passing(reason: Reason) -> bool {
 }
 
 /// The first few, by name.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, Refusal> {
+pub(super) fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(trouble(folder, &error)),
+        Err(error) => return Err(error),
     };
     let named = |path: &PathBuf| path.extension().is_some_and(|ending| ending == ENDING);
     let paths = entries.take(FILES_MAX.saturating_mul(64)).flatten().map(|entry| entry.path());

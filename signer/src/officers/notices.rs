@@ -13,7 +13,7 @@ const KEPT: usize = 256;
 pub struct Notice {
     /// When.
     pub unix_ms: u64,
-    /// `pending`, `said`, `ended`, `denied`, `frozen`, `lifted`, `alarm` or `missed`.
+    /// `pending`, `said`, `ended`, `denied`, `frozen`, `lifted`, `proposed`, `alarm` or `missed`.
     pub kind: &'static str,
     /// About which request.
     pub request: Option<RequestId>,
@@ -74,15 +74,10 @@ pub fn missed(count: u64) -> Notice {
     Notice { unix_ms: now_ms(), kind: "missed", request: None, reasons }
 }
 
-/// An alarm that stands since before somebody listens.
+/// What stands since before somebody listens.
 #[must_use]
-pub fn standing(code: &str, text: String) -> Notice {
-    Notice {
-        unix_ms: now_ms(),
-        kind: "alarm",
-        request: None,
-        reasons: vec![(code.to_owned(), text)],
-    }
+pub fn standing(kind: &'static str, code: &str, text: String) -> Notice {
+    Notice { unix_ms: now_ms(), kind, request: None, reasons: vec![(code.to_owned(), text)] }
 }
 
 fn now_ms() -> u64 {

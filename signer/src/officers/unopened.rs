@@ -1,6 +1,7 @@
 //! What officers can do while the signer serves nothing but a reason: hand a revocation list in, since the one before may be what
-//! keeps the witnesses away that the signer waits for. What they say is kept as files in the inbox, and written down when a log is
-//! open. It never reads a log, and goes by the policy's file, as whatever is refused meanwhile does.
+//! keeps the witnesses away that the signer waits for, and veto a policy that may be due when the log is open again. What they say
+//! is kept as files in the inbox, and written down then. It never reads a log. Lists go by the policy's file, as whatever is refused
+//! meanwhile does; a veto by the policy that was in force here last, since that file may be what it is over.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +18,7 @@ use proto::{
     ShowReply, ShowRequest, SubmitReply, SubmitRequest,
 };
 use sha2::{Digest as _, Sha256};
-use statement::{Signed, Statement};
+use statement::{Says, Signed, Statement};
 use tokio::sync::Mutex;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
@@ -32,10 +33,12 @@ use crate::token::write_durably;
 
 /// How the names of their files begin.
 const PREFIX: &str = "revocations-";
+const VETO: &str = "veto-";
 
 /// The service.
 pub struct Unopened {
     rules: Rules,
+    in_force: Rules,
     state_dir: PathBuf,
     clock: Clock,
     refusal: Refusal,
@@ -44,18 +47,26 @@ pub struct Unopened {
     pushing: Mutex<()>,
 }
 
+/// The words of two policies, whoever signed them.
+pub struct Words {
+    /// In the policy file.
+    pub file: Rules,
+    /// In force when a signer served here last.
+    pub kept: Rules,
+}
+
 impl Unopened {
     /// With the reason why nothing else is served.
     #[must_use]
     pub fn server(
-        rules: Rules,
+        Words { file: rules, kept: in_force }: Words,
         state_dir: &Path,
         clock: Clock,
         refusal: Refusal,
         tls: Arc<mtls::Server>,
     ) -> OfficersServer<Self> {
         let (state_dir, pushing) = (state_dir.to_owned(), Mutex::default());
-        OfficersServer::new(Self { rules, state_dir, clock, refusal, tls, pushing })
+        OfficersServer::new(Self { rules, in_force, state_dir, clock, refusal, tls, pushing })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
@@ -105,9 +116,33 @@ impl Unopened {
         Ok(said)
     }
 
+    /// A veto over a policy is looked at before that can come into force; whether it is proposed is for the log to say.
+    fn veto(&self, signed: &Signed) -> Result<String, Refusal> {
+        let log = kept_origin(&self.state_dir)?.ok_or_else(|| self.refusal.clone())?;
+        let (said, _) = verify_by(&self.in_force, &log, signed)?;
+        let Says::VetoPolicy(policy) = said.says else { return Err(self.refusal.clone()) };
+        let now = self.clock.unix_seconds();
+        in_time(&said, now, now)?;
+        let officer = &said.officer;
+        if !self.in_force.may_veto_policy(officer, false) {
+            let text = format!("the policy in force gives \"{officer}\" no veto over another");
+            return Err(Refusal::new(Reason::StatementOfficer, text));
+        }
+        let folder = inbox::folder(&self.state_dir);
+        fs::create_dir_all(&folder).map_err(|error| trouble(&folder, &error))?;
+        let name = format!("{VETO}{officer}-{}.{}", hex::encode(policy), inbox::ENDING);
+        write_durably(&folder.join(name), &signed.to_file())?;
+        let ends = said.expires_unix;
+        Ok(format!(
+            "kept: it is written down when this signer opens its log, before any policy comes into force, if that is by {ends} (Unix seconds)"
+        ))
+    }
+
     fn may_serve(&self, name: &str) -> Result<(), Refusal> {
-        let client = ClientName::parse(name).ok();
-        if client.is_some_and(|client| self.rules.may_serve_officers(&client)) {
+        let serves = |client: ClientName| {
+            self.rules.may_serve_officers(&client) || self.in_force.may_serve_officers(&client)
+        };
+        if ClientName::parse(name).is_ok_and(serves) {
             return Ok(());
         }
         let text = format!("client \"{name}\" is not granted what officers see and say");
@@ -147,7 +182,29 @@ impl Officers for Unopened {
         &self,
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitReply>, Status> {
-        self.refuse(&request)
+        let said = Statement::parse(&request.get_ref().statement).map(|said| said.says);
+        if !matches!(said, Ok(Says::VetoPolicy(_))) {
+            return self.refuse(&request);
+        }
+        let caller = Caller::despite_unknown_revocation(&request)?;
+        let SubmitRequest { statement, signature } = request.into_inner();
+        let digest = Sha256::digest(&statement).to_vec();
+        let heard = match <[u8; 64]>::try_from(signature.as_slice()) {
+            Ok(signature) => self
+                .may_serve(caller.name())
+                .and_then(|()| self.veto(&Signed { statement, signature })),
+            Err(_) => Err(Refusal::new(Reason::StatementSignature, "a signature has 64 bytes")),
+        };
+        match heard {
+            Ok(said) => {
+                tracing::warn!(%caller, "a veto over a policy is kept until a log is open");
+                Ok(Response::new(SubmitReply { statement: digest, said }))
+            }
+            Err(refusal) => {
+                tracing::warn!(%caller, "a veto over a policy was refused: {refusal}");
+                Err(status_of(&refusal))
+            }
+        }
     }
 
     async fn push_revocations(

@@ -27,12 +27,12 @@ const HOUR: u64 = 3_600;
 const OFFICERS: [(&str, u8, &str); 3] =
     [("ada", 31, "zurich"), ("cyd", 32, "oslo"), ("eve", 33, "lima")];
 
-fn key(name: &str) -> SigningKey {
+pub(crate) fn key(name: &str) -> SigningKey {
     let seed = OFFICERS.iter().find(|(known, ..)| *known == name).unwrap().1;
     SigningKey::from_bytes(&[seed; 32])
 }
 
-fn governed(house: &House, version: u64, fee_budget: u64) -> String {
+pub(crate) fn governed(house: &House, version: u64, fee_budget: u64) -> String {
     let knobs = Knobs { version, fee_budget, ..Knobs::default() };
     let mut text = policy_text(&house.descriptors, &knobs);
     for (name, _, site) in OFFICERS {
@@ -44,12 +44,12 @@ fn governed(house: &House, version: u64, fee_budget: u64) -> String {
             [governance]\ntighten = \"1 of board\"\nchange = \"2 of board\"\nmax_per_domain = 1\ndelay = \"48h\"\nveto = \"board\"\n"
 }
 
-fn write(house: &House, text: &str, signatures: &str) {
+pub(crate) fn write(house: &House, text: &str, signatures: &str) {
     fs::write(&house.config.policy, text).unwrap();
     fs::write(house.config.policy.with_extension("toml.sig"), signatures).unwrap();
 }
 
-fn by(message: &[u8], names: &[&str]) -> String {
+pub(crate) fn by(message: &[u8], names: &[&str]) -> String {
     let line = |name: &&str| {
         signature_line(&KeyName::parse(name).unwrap(), &key(name).sign(message).to_bytes())
     };
@@ -57,13 +57,13 @@ fn by(message: &[u8], names: &[&str]) -> String {
 }
 
 /// The machine's time, so many hours later.
-fn later(hours: u64) -> Clock {
+pub(crate) fn later(hours: u64) -> Clock {
     let clock = Clock::system();
     Clock::from_fn(move || clock.unix_ms() + hours * HOUR * 1_000)
 }
 
 /// An officer says what time it is, if the clock is in doubt; whether it was.
-async fn settle(house: &House) -> bool {
+pub(crate) async fn settle(house: &House) -> bool {
     let app = house.app();
     let Some(doubt) = app.log.read(signer::ledger::Ledger::doubt) else { return false };
     let now = app.clock.unix_seconds();
@@ -87,7 +87,7 @@ async fn settle(house: &House) -> bool {
 }
 
 /// The policy in force; a clock in doubt holds the next one back until an officer has said what time it is.
-async fn version(house: &mut House, hours: u64) -> u64 {
+pub(crate) async fn version(house: &mut House, hours: u64) -> u64 {
     house.open_at(later(hours)).await;
     if settle(house).await {
         house.close().await;

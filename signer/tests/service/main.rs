@@ -27,6 +27,7 @@ mod born;
 mod sweeping;
 mod ungranted;
 mod governing;
+mod vetoing;
 mod witnessing;
 mod paying;
 mod orders;

@@ -1,0 +1,116 @@
+//! Vetoes over a policy that is proposed, as officers' statements: taken while the signer serves, and out of the inbox at a start,
+//! before it is looked whether the proposal is due. It never asks by whose hands one came, and never takes one back.
+
+use std::fs;
+use std::path::Path;
+
+use audit::entry::Event;
+use policy::Rules;
+use policy::names::KeyName;
+use policy::people::OfficerKey;
+use statement::{Says, Signed, Statement};
+
+use super::hear::{entry, in_time, verify_by};
+use super::inbox;
+use crate::app::App;
+use crate::config::ConfigError;
+use crate::governing::Proposed;
+use crate::ledger::Ledger;
+use crate::log::{Clock, Log, LogError, Step};
+use crate::refusal::{Reason, Refusal};
+
+/// What is to be written beside the statement while the signer serves, and what came of it.
+pub(super) fn veto(
+    app: &App,
+    ledger: &Ledger,
+    officer: &KeyName,
+    policy: &[u8; 32],
+) -> Result<(Vec<Event>, String), Refusal> {
+    let recovery = app.proposed.as_ref().is_some_and(|proposed| proposed.recovery);
+    let vetoed = stops(&app.rules, ledger, officer, (policy, recovery))?;
+    Ok((vec![vetoed], "that policy will never come into force".to_owned()))
+}
+
+/// Whether one of the statements in the inbox stops what is proposed. Those that do not are left to whoever looks there later.
+///
+/// # Errors
+/// [`LogError`]; [`ConfigError::Read`] inside when nobody can tell what officers said.
+pub(crate) async fn at_start(
+    log: &Log<Ledger>,
+    state_dir: &Path,
+    now: &Rules,
+    proposed: &Proposed,
+    clock: &Clock,
+) -> Result<Result<bool, ConfigError>, LogError> {
+    let folder = inbox::folder(state_dir);
+    let files = match inbox::files(&folder) {
+        Ok(files) => files,
+        Err(source) => return Ok(Err(ConfigError::Read { path: folder, source })),
+    };
+    let mut stopped = false;
+    for file in files {
+        let Some((signed, said, key)) = over(&file, now, &log.opening().origin) else { continue };
+        let step = |ledger: &Ledger| match counts(ledger, now, &said, proposed, clock) {
+            Ok(vetoed) => Step::write(vec![entry(&signed, &key, "file"), vetoed], true),
+            Err(_) => Step::nothing(false),
+        };
+        if log.commit(step).await?.1 {
+            stopped = true;
+            tracing::warn!(officer = %said.officer, "the proposed policy is vetoed");
+            // Read again, it would be set aside: it counts once.
+            if let Err(error) = fs::remove_file(&file) {
+                tracing::warn!("cannot remove {}: {error}", file.display());
+            }
+        }
+    }
+    Ok(Ok(stopped))
+}
+
+/// The statement in a file, if it is a veto over a policy by an officer of these rules, for this log.
+fn over(file: &Path, now: &Rules, log: &str) -> Option<(Signed, Statement, OfficerKey)> {
+    let signed = inbox::read_statement(file).ok()?;
+    let (said, key) = verify_by(now, log, &signed).ok()?;
+    matches!(said.says, Says::VetoPolicy(_)).then_some((signed, said, key))
+}
+
+/// Whether it is in time, counts for the first time, and stops what is proposed.
+fn counts(
+    ledger: &Ledger,
+    now: &Rules,
+    said: &Statement,
+    proposed: &Proposed,
+    clock: &Clock,
+) -> Result<Event, Refusal> {
+    let at = clock.unix_seconds();
+    in_time(said, at, ledger.not_before_latest(at))?;
+    let used = ledger.people().is_used(&said.officer, said.nonce);
+    if used || said.says != Says::VetoPolicy(proposed.digest) {
+        return Err(Refusal::new(Reason::StatementOther, "it stops something else, or did before"));
+    }
+    stops(now, ledger, &said.officer, (&proposed.digest, proposed.recovery))
+}
+
+/// The entry by which a policy never comes into force, if it is proposed and this officer may stop it.
+fn stops(
+    rules: &Rules,
+    ledger: &Ledger,
+    officer: &KeyName,
+    (policy, recovery): (&[u8; 32], bool),
+) -> Result<Event, Refusal> {
+    let refused = |reason, text: &str| Err(Refusal::new(reason, text));
+    match ledger.proposal(policy) {
+        None => {
+            let text = "no policy with this SHA-256 is proposed: look at what is pending";
+            return refused(Reason::StatementNothing, text);
+        }
+        Some(proposal) if proposal.vetoed => {
+            return refused(Reason::StatementUsed, "that policy is vetoed already");
+        }
+        Some(_) => {}
+    }
+    if !rules.may_veto_policy(officer, recovery) {
+        let text = format!("the policy in force gives \"{officer}\" no veto over this one");
+        return refused(Reason::StatementOfficer, &text);
+    }
+    Ok(Event::PolicyVetoed { digest: *policy, officers: vec![officer.to_string()] })
+}

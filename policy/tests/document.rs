@@ -74,11 +74,15 @@ fn a_whole_policy_is_less_than_a_page() {
 #[test]
 fn every_kind_of_rule_is_shown_on_both_sides() {
     let blocks = blocks();
-    for section in
-        ["sweep", "withdraw", "consolidate", "evacuate", "deny", "list", "limit", "require"]
-    {
-        let shown = format!("[[{section}]]");
-        assert!(blocks.iter().any(|(_, text)| text.contains(&shown)), "{shown}");
+    let shows = |what: &str| {
+        assert!(blocks.iter().any(|(_, text)| text.contains(what)), "no example of {what}");
+    };
+    let lanes = ["sweep", "withdraw", "consolidate", "evacuate", "bump"];
+    for section in lanes.iter().chain(&["deny", "list", "limit", "require"]) {
+        shows(&format!("[[{section}]]"));
+    }
+    for by in ["orderer", "client", "wallet", "destination", "lane", "asset", "global"] {
+        shows(&format!("by = \"{by}\""));
     }
     for (kind, text) in blocks.iter().filter(|(kind, _)| kind == "cases") {
         let allowed = text.lines().any(|line| line.starts_with("allow: "));

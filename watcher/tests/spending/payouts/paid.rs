@@ -1,0 +1,171 @@
+//! What an order pays, with which coins, and what comes back.
+
+use bitcoin::Amount;
+use bitcoin::hashes::Hash as _;
+
+use super::STRANGER;
+use crate::world::{DEPTH, World, address, now, order};
+
+#[tokio::test]
+async fn an_order_is_paid_to_the_unit_and_the_rest_comes_back() {
+    let world = World::start().await;
+    world.fund(3, &[200_000, 90_000]).await;
+    let order = order("invoice-1", 120_000, &address(STRANGER, 0, 0));
+    let accepted = world.submit(&order).await.unwrap();
+    assert_eq!(accepted.state, "accepted");
+    let sent = world.payout_in("invoice-1", "broadcast").await;
+    assert_eq!(world.submit(&order).await.unwrap().txid, sent.txid);
+    world.mine(DEPTH).await;
+    let done = world.payout_in("invoice-1", "final").await;
+    let fee: u64 = done.fee.unwrap().units.parse().unwrap();
+    assert_eq!(world.balance(STRANGER).await, 120_000);
+    assert_eq!(world.balance(3).await, 290_000 - 120_000 - fee);
+    assert_eq!(world.signer.signed(), 1);
+    assert!(world.leases().await.is_empty());
+    // What came back can be spent again.
+    let next = self::order("invoice-2", 70_000, &address(STRANGER, 0, 1));
+    let _ = world.submit(&next).await.unwrap();
+    let _ = world.payout_in("invoice-2", "broadcast").await;
+}
+
+#[tokio::test]
+async fn payouts_at_once_share_no_coin() {
+    let world = World::start().await;
+    world.fund(3, &[60_000, 60_000, 60_000, 60_000, 60_000]).await;
+    let orders: Vec<_> =
+        (0..5).map(|n| order(&format!("o{n}"), 50_000, &address(STRANGER, 0, n))).collect();
+    for order in &orders {
+        let _ = world.submit(order).await.unwrap();
+    }
+    for order in &orders {
+        let _ = world.payout_in(order.id.as_str(), "broadcast").await;
+    }
+    world.mine(DEPTH).await;
+    for order in &orders {
+        let paid = world.payout_in(order.id.as_str(), "final").await;
+        assert_ne!(paid.txid, bitcoin::Txid::all_zeros().to_string());
+    }
+    assert_eq!(
+        world.node.balance(&format!("addr({})", address(STRANGER, 0, 0)), 1).await.unwrap(),
+        Amount::from_sat(50_000)
+    );
+    assert_eq!(world.balance(STRANGER).await, 250_000);
+}
+
+#[tokio::test]
+async fn a_payout_waits_for_coins_until_its_order_expires() {
+    let world = World::start().await;
+    let patient = order("patient", 100_000, &address(STRANGER, 0, 0));
+    let hasty = order::Order {
+        expires_unix: now() + 6,
+        ..order("hasty", 100_000, &address(STRANGER, 0, 1))
+    };
+    let _ = world.submit(&patient).await.unwrap();
+    let _ = world.submit(&hasty).await.unwrap();
+    let waiting = world
+        .until("a reason", async || world.payout("patient").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!(
+        (waiting.state.as_str(), waiting.reasons[0].code.as_str()),
+        ("accepted", "insufficient-coins")
+    );
+    let refused = world.payout_in("hasty", "refused").await;
+    assert_eq!(refused.reasons[0].code, "order-expired");
+    world.fund(3, &[200_000]).await;
+    let _ = world.payout_in("patient", "broadcast").await;
+}
+
+#[tokio::test]
+async fn payouts_that_wait_for_coins_hold_up_nothing_else() {
+    let world = World::start().await;
+    world.fund(1, &[50_000]).await;
+    world.fund(3, &[200_000]).await;
+    for n in 0..60 {
+        let much = order(&format!("much-{n}"), 2_000_000_000, &address(STRANGER, 0, 0));
+        let _ = world.submit(&much).await.unwrap();
+    }
+    let begun = std::time::Instant::now();
+    let _ = world.submit(&order("good", 50_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let sweep = world.create_sweep("s").await.unwrap();
+    let _ = world.sweep_in(&sweep.id, "broadcast").await;
+    let _ = world.payout_in("good", "broadcast").await;
+    assert!(begun.elapsed().as_secs() < 120, "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_payout_takes_no_coin_of_an_unproven_key() {
+    let world = World::start().await;
+    world.fund(3, &[90_000, 200_000]).await;
+    // Found out only from the refusal: the largest coin was planned first.
+    world.signer.prove(1, 1_000);
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let waiting = world
+        .until("a reason", async || world.payout("o").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!(
+        (waiting.state.as_str(), waiting.reasons[0].code.as_str()),
+        ("accepted", "input-not-proven")
+    );
+    world.signer.prove(1, 1);
+    let _ = world.payout_in("o", "broadcast").await;
+    // Known beforehand.
+    let _ = world.submit(&order("big", 150_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let waiting = world
+        .until("a reason", async || world.payout("big").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!(waiting.reasons[0].code, "insufficient-coins");
+}
+
+#[tokio::test]
+async fn when_a_coin_vanishes_the_next_version_conflicts_with_the_first() {
+    let world = World::start().await;
+    let parents = world.fund_apart(3, &[80_000, 60_000, 70_000]).await;
+    // Needs the two largest coins.
+    let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let first = world.payout_in("o", "broadcast").await;
+    world.mine(1).await;
+    world.node.reorg_without(parents[2]).await.unwrap();
+    world.caught_up().await;
+    world.mine(DEPTH).await;
+    let second = world
+        .until("another version", async || {
+            world
+                .payout("o")
+                .await
+                .filter(|p| ["broadcast", "confirming", "final"].contains(&p.state.as_str()))
+                .filter(|p| p.txid != first.txid)
+        })
+        .await;
+    world.mine(DEPTH).await;
+    let done = world.payout_in("o", "final").await;
+    assert_eq!(done.txid, second.txid);
+    assert_eq!(world.balance(STRANGER).await, 120_000);
+    let signed = world.signer.ledger.lock().unwrap().signed.clone();
+    let shared = signed[0]
+        .input
+        .iter()
+        .filter(|a| signed[1].input.iter().any(|b| a.previous_output == b.previous_output));
+    assert_eq!((signed.len(), shared.count()), (2, 1));
+    assert!(world.leases().await.is_empty());
+    let story = world.story("o").await;
+    assert!(story.contains(&"payout.replanned".to_owned()), "{story:?}");
+}
+
+#[tokio::test]
+async fn coins_of_a_version_that_cannot_pay_any_more_are_not_held() {
+    let world = World::start().await;
+    let parents = world.fund_apart(3, &[80_000, 90_000]).await;
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let _ = world.payout_in("o", "broadcast").await;
+    world.mine(1).await;
+    // The only coin of the first version is gone: nothing can conflict with it any more.
+    world.node.reorg_without(parents[1]).await.unwrap();
+    world.caught_up().await;
+    world.mine(DEPTH).await;
+    let doubt = world
+        .until("a reason", async || world.payout("o").await.filter(|p| !p.reasons.is_empty()))
+        .await;
+    assert_eq!((doubt.state.as_str(), doubt.reasons[0].code.as_str()), ("accepted", "order-paid"));
+    let _ = world.submit(&order("next", 40_000, &address(STRANGER, 0, 1))).await.unwrap();
+    let _ = world.payout_in("next", "broadcast").await;
+}

@@ -133,7 +133,7 @@ pub(crate) async fn barred(
              EXISTS (SELECT 1 FROM sweep_inputs s WHERE s.txid = i.txid AND s.vout = i.vout)
              OR EXISTS (SELECT 1 FROM payout_inputs o
                  JOIN payout_versions w ON w.payout = o.payout AND w.version = o.version
-                 WHERE o.txid = i.txid AND o.vout = i.vout AND w.state <> 'planned'
+                 WHERE o.txid = i.txid AND o.vout = i.vout AND w.state NOT IN ('planned', 'denied')
                        AND (o.payout <> i.payout OR w.state = 'void'))
          FROM payout_inputs i JOIN payout_versions v ON v.payout = i.payout AND v.version = i.version
          WHERE i.payout = $1 AND v.state = 'barred' AND v.created_unix > $2",

@@ -79,6 +79,12 @@ async fn look(app: &Arc<Spender>, desk: &mut Desk) -> Result<(), Error> {
     let due: Vec<_> =
         payouts.chain(plans).chain(sweeps).chain(recuts).chain(autos).chain(slow).collect();
     desk.forget_all_but(&due);
+    if desk.running.len() < AT_ONCE {
+        let may_start = |id: &str| desk.may_start(&Job::Payout(id.to_owned()));
+        if let Some(id) = payout::turn(app, may_start).await? {
+            desk.start(app, Job::Payout(id));
+        }
+    }
     let mut due: Vec<_> = due.into_iter().filter(|job| desk.may_start(job)).collect();
     while let Some(job) = desk.next(&mut due) {
         desk.start(app, job);

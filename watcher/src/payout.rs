@@ -9,6 +9,7 @@ mod row;
 mod plan;
 mod carry;
 mod refused;
+mod again;
 mod before;
 mod watch;
 
@@ -26,6 +27,7 @@ use crate::signer_client::{Given, Reason};
 use crate::spend::Spender;
 use crate::store::{Tx, now_unix};
 
+pub(crate) use self::again::turn;
 pub(crate) use self::carry::{carry, due};
 pub(crate) use self::plan::{bump, overdue, plan_waiting, waiting};
 use self::row::PayoutRow;
@@ -88,6 +90,8 @@ pub async fn submit(
         block: None,
         reasons,
         in_force: None,
+        tries: 0,
+        tried_unix: None,
     };
     store(app, &order, payout).await
 }
@@ -148,16 +152,21 @@ async fn store(app: &Spender, order: &Order, payout: PayoutRow) -> Result<Payout
     Ok(payout.to_proto(&app.book))
 }
 
-/// The oldest payout of a key that the policy has denied for long, if the signer says that it signed nothing for its order: these
+/// The oldest payout of a key that the policy has denied for long and that the signer says it signed and allowed nothing for: these
 /// tables may be a restored backup, older than what it signed.
 async fn unpaid(app: &Spender, order_signer: &str) -> Result<Option<String>, Error> {
     let before = now_unix().saturating_sub(DENIED_LONG);
-    let denied = row::denied(app.store.reader(), order_signer, before).await?;
-    let Some(oldest) = denied.into_iter().find(|row| refused::may_pass(&row.reasons)) else {
-        return Ok(None);
-    };
-    let paid = before::paid(app, &oldest.signed).await;
-    Ok(paid.filter(|paid| paid.given == Given::Nothing).map(|_| oldest.id))
+    for row in row::denied(app.store.reader(), order_signer, before).await? {
+        if !again::is_denied_only(&row) {
+            continue;
+        }
+        // If it does not answer now, it answers for none of the others either.
+        let Some(paid) = before::paid(app, &row.signed).await else { return Ok(None) };
+        if paid.given == Given::Nothing {
+            return Ok(Some(row.id));
+        }
+    }
+    Ok(None)
 }
 
 /// Ends that payout, if it is still denied for long: nothing of it was signed or is asked for.
@@ -169,7 +178,7 @@ async fn make_room(
 ) -> Result<bool, Error> {
     let before = now_unix().saturating_sub(DENIED_LONG);
     let denied = row::denied(tx.sql(), order_signer, before).await?;
-    let is_it = |row: &PayoutRow| ended == Some(&row.id) && refused::may_pass(&row.reasons);
+    let is_it = |row: &PayoutRow| ended == Some(&row.id) && again::is_denied_only(row);
     let Some(mut oldest) = denied.into_iter().find(is_it) else {
         return Ok(false);
     };

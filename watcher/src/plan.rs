@@ -177,7 +177,7 @@ impl Limits {
         Ok(())
     }
 
-    fn check_fee(&self, fee: Amount, paid: Amount) -> Result<(), PlanError> {
+    pub(crate) fn check_fee(&self, fee: Amount, paid: Amount) -> Result<(), PlanError> {
         let share = self.fee_share_max;
         let fair = share.allows(fee.to_sat().into(), paid.to_sat().into()).unwrap_or(false);
         if fee > self.fee_max || !fair {

@@ -35,6 +35,9 @@ words! {
         Asked = "asked",
         /// The signer said no.
         Refused = "refused",
+        /// The policy denied it for what may pass, and the signer has nothing set aside for it: it is asked for again, if it would be
+        /// planned the same.
+        Denied = "denied",
         /// The signer said no because of its coins: others are taken.
         Barred = "barred",
         /// Of an order that nobody had signed; it had the id before.

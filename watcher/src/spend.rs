@@ -2,6 +2,7 @@
 //! a signature, and knows no policy: its caps only keep requests within what the signer will most likely allow.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use asset::unit::BITCOIN_UNITS;
@@ -29,6 +30,10 @@ const SIGNER_WAIT: Duration = Duration::from_secs(3);
 const BUMPS_REFUSED_MAX: i64 = 16;
 /// Longest pause before a higher fee is tried again, in seconds: the usual window of a fee budget.
 const BUMP_PAUSE_MAX: u64 = 86_400;
+
+/// The signer raises an alarm for 100 denials in an hour that name no rule, and locks out who asks 100 times in 10 minutes for what can
+/// never be right: this leaves room for what is denied when it is tried first.
+const TRIES_PER_HOUR: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 
 /// Settings of sweeps and payouts; every one has a default.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -70,6 +75,8 @@ pub struct SpendConfig {
     pub bump_seconds: u64,
     /// Payouts that one key ordered and that may wait at once.
     pub waiting_max: u32,
+    /// Tries in an hour of what the policy denied and may allow later, over all keys.
+    pub denied_tries_per_hour: NonZeroU32,
     /// Services whose orders are taken, with their Ed25519 keys in hex, as in the policy. Without their key, anybody
     /// granted payouts could take an order's id before the service does.
     #[serde(deserialize_with = "order_keys")]
@@ -109,6 +116,7 @@ impl Default for SpendConfig {
             resend_seconds: 30,
             bump_seconds: 3_600,
             waiting_max: 1_000,
+            denied_tries_per_hour: TRIES_PER_HOUR,
             order_keys: BTreeMap::new(),
             auto_sweeps: Vec::new(),
         }
@@ -185,7 +193,8 @@ impl Spender {
         wallets: Wallets,
         config: SpendConfig,
     ) -> Self {
-        let (planning, pace, wake) = (Mutex::new(()), Pace::default(), Notify::new());
+        let pace = Pace::new(config.denied_tries_per_hour);
+        let (planning, wake) = (Mutex::new(()), Notify::new());
         Self { store, book, node, follower, signer, wallets, config, planning, pace, wake }
     }
 

@@ -15,28 +15,30 @@ use crate::node::NodeError;
 use crate::progress::{State, VersionState};
 use crate::signer_client::{Given, Refusal, SignOutcome, Signed};
 use crate::spend::Spender;
+use crate::store::now_unix;
 
 use super::refused::{alive, denied, fall_back, not_now};
 use super::row::{self, InForce, PayoutRow, Version};
-use super::{plan, watch};
+use super::{again, plan, watch};
 
-/// Payouts that wait for us, neither for the chain nor for coins.
+/// Payouts that wait for us, neither for the chain nor for coins nor for their turn; one whose order ended has no turn to wait for.
 pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
     let ids = sqlx::query_scalar(concat!(
         "SELECT p.id FROM payouts p WHERE p.state = 'signed' OR (p.state = 'accepted' AND NOT ",
         row::waits_for_coins!(),
-        ") UNION ALL
+        " AND (p.tried_unix IS NULL OR p.expires_unix <= $1)) UNION ALL
          SELECT p.id FROM payouts p
              LEFT JOIN payout_versions v ON v.payout = p.id AND v.version = p.version
              LEFT JOIN transactions t ON t.txid = v.txid
          WHERE p.state = 'broadcast' AND (t.state IS NULL OR t.state = 'gone')",
     ));
-    Ok(ids.fetch_all(app.store.reader()).await?)
+    Ok(ids.bind(now_unix()).fetch_all(app.store.reader()).await?)
 }
 
 /// The next step of one payout.
 pub(crate) async fn carry(app: &Spender, id: &str) -> Result<Next, Error> {
-    let Some(payout) = row::load(app.store.reader(), id).await? else { return Ok(Next::Done) };
+    let Some(mut payout) = row::load(app.store.reader(), id).await? else { return Ok(Next::Done) };
+    again::begin(app, &mut payout).await?;
     let versions = row::versions(app.store.reader(), id).await?;
     let in_force = versions.iter().find(|version| Some(version.number) == payout.version);
     match (payout.state, in_force) {
@@ -165,7 +167,8 @@ async fn keep(
     payout.reasons = Vec::new();
     if payout.change(&mut tx, &app.book, State::Accepted, &["signed"]).await? {
         tx.commit().await?;
-        app.pace.signed(&payout.id);
+        app.pace.signed(&payout.signed.signer, &payout.id);
+        app.wake.notify_one();
         tracing::info!(payout = payout.id, %txid, tier = signed.tier, stored = signed.stored, "signed a payout");
     }
     Ok(Next::Done)
@@ -242,6 +245,8 @@ mod tests {
             block: None,
             reasons: Vec::new(),
             in_force: None,
+            tries: 0,
+            tried_unix: None,
         };
         let keys = [
             key("withdraw", &payout("a", "1"), &unsigned(2)),

@@ -28,9 +28,9 @@ use crate::store::now_unix;
 use crate::sweep::{fee_at, given_up, inputs, is_worth_it};
 use crate::wallets::Wallet;
 
-use super::before;
-use super::refused::{may_pass, note, refuse};
+use super::refused::{note, refuse};
 use super::row::{self, InForce, PayoutRow, Version};
+use super::{again, before};
 
 /// How often a payout that waits for coins looks for them.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -68,18 +68,12 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         let _ = note(app, payout, before::reasons(&paid)).await?;
         return Ok(Next::After(DOUBT_PAUSE));
     }
-    let again = was_denied(&payout, &versions);
-    if again && let Some(left) = app.pace.left() {
-        return Ok(Next::After(left));
+    if payout.tried_unix.is_some() && again::ask_for_the_same(app, &payout, &versions).await? {
+        return Ok(Next::Done);
     }
     let wish = Wish::of(app, &payout, &order, &versions).await?;
     match wish.plan(app).await {
-        Ok(planned) => {
-            if again {
-                app.pace.tries(id);
-            }
-            store(app, payout, wish.wallet, planned, next(&versions)).await
-        }
+        Ok(planned) => store(app, payout, wish.wallet, planned, next(&versions)).await,
         Err(Error::Refused { reason, text, .. }) => {
             if versions.is_empty() && payout.reasons.is_empty() {
                 // The coins may be missing because they paid it, before these tables were set back.
@@ -95,16 +89,6 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// Whether it was denied before for what may pass, also if it has waited for coins since.
-fn was_denied(payout: &PayoutRow, versions: &[Version]) -> bool {
-    let coins = ["insufficient-coins", "no-coins"];
-    let waits = |reason: &&Reason| !coins.contains(&reason.code.as_str());
-    let others: Vec<Reason> = payout.reasons.iter().filter(waits).cloned().collect();
-    !versions.is_empty()
-        && versions.iter().all(|version| version.state == VersionState::Refused)
-        && may_pass(&others)
 }
 
 /// Why a payout ended that nothing was signed for in time.
@@ -284,8 +268,7 @@ impl<'a> Wish<'a> {
         let (to, amount) = super::payable(app, order)?;
         let wallet = app.wallet(&payout.tenant, &payout.wallet)?;
         let survivors = survivors(app, &payout.id, versions).await?;
-        let since = now_unix().saturating_sub(BARRED_SECONDS);
-        let barred = coins::barred(app.store.reader(), &payout.id, since).await?;
+        let barred = barred(app, &payout.id).await?;
         let before = versions.iter().filter(|version| version.may_be_signed());
         Ok(Self {
             wallet,
@@ -348,6 +331,7 @@ async fn store(
         lane: None,
     };
     let mut tx = app.store.begin().await?;
+    Version::forget_denied(&mut tx, &payout.id).await?;
     version.insert(&mut tx, &payout.id, change_index, &plan.inputs).await?;
     if !leases::lease(&mut tx, &app.book, &Holder::payout(&payout.id), &plan.inputs).await? {
         return Ok(Next::Failed); // the chain moved meanwhile
@@ -359,6 +343,7 @@ async fn store(
     payout.state = State::Accepted;
     payout.version = Some(number);
     payout.in_force = Some(InForce { txid: version.txid, fee: version.fee });
+    payout.tried_unix = None;
     payout.say(Vec::new());
     if !payout.change(&mut tx, &app.book, from, &["planned"]).await? {
         return Ok(Next::Done);
@@ -380,7 +365,11 @@ async fn wait(
     let told = payout.reasons.first().is_some_and(|reason| reason.code == code);
     if !told {
         tracing::info!(payout = payout.id, code, text, "a payout waits");
-        payout.say(vec![Reason { code: code.to_owned(), text }]);
+        // What it was denied for it is asked about again, once there are coins.
+        let denied = payout.reasons.iter().filter(|_| payout.tried_unix.is_some());
+        let denied = denied.filter(|reason| !again::MISSING_COINS.contains(&reason.code.as_str()));
+        let denied = denied.cloned().collect();
+        payout.say([vec![Reason { code: code.to_owned(), text }], denied].concat());
         let mut tx = app.store.begin().await?;
         if payout.change(&mut tx, &app.book, State::Accepted, &[]).await? {
             payout.event(&mut tx, &app.book, "waiting", &json!({})).await?;
@@ -388,6 +377,12 @@ async fn wait(
         }
     }
     Ok(Next::After(PAUSE))
+}
+
+/// What the signer has set aside for something else.
+pub(super) async fn barred(app: &Spender, id: &str) -> Result<BTreeSet<OutPoint>, Error> {
+    let since = now_unix().saturating_sub(BARRED_SECONDS);
+    Ok(coins::barred(app.store.reader(), id, since).await?)
 }
 
 /// Coins of earlier versions that a new one can still spend, so that at most one of them confirms.
@@ -405,7 +400,7 @@ async fn survivors(app: &Spender, id: &str, versions: &[Version]) -> Result<Vec<
 
 /// The lowest change index that nothing was signed for and nothing that may still be signed has; or, `again`, the
 /// highest that something was signed for.
-async fn index_for_change(
+pub(super) async fn index_for_change(
     app: &Spender,
     wallet: &Wallet,
     status: &StatusReply,
@@ -420,7 +415,7 @@ async fn index_for_change(
     })?;
     let planned: i64 = sqlx::query_scalar(
         "SELECT COALESCE(MAX(v.change_index) + 1, 0) FROM payout_versions v JOIN payouts p ON p.id = v.payout
-         WHERE p.wallet = $1 AND v.state NOT IN ('refused', 'barred', 'void')",
+         WHERE p.wallet = $1 AND v.state NOT IN ('denied', 'refused', 'barred', 'void')",
     )
     .bind(&wallet.name)
     .fetch_one(app.store.reader())

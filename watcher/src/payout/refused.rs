@@ -14,12 +14,10 @@ use crate::store::now_unix;
 use crate::sweep::faulty;
 
 use super::row::{self, InForce, PayoutRow, Version};
-use super::{before, plan};
+use super::{again, before, plan};
 
 /// How often a no is asked about again.
 const DENIED_PAUSE: Duration = Duration::from_secs(600);
-/// The longest pause between two tries of what the policy may allow later.
-const PASSING_PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// Denials that time, officers or another policy may end: the signer says no more of most rules than the first. None of them counts
 /// towards a lock.
 const MAY_PASS: [&str; 6] = [
@@ -88,23 +86,16 @@ async fn never_signed(
             return drop_version(app, payout, version, VersionState::Refused).await;
         }
         // It went there already: the window has to move on.
-        let pause = passing_pause(version.number, payout.expires_unix);
-        step_back(app, payout, version, refusal.reasons).await?;
-        return Ok(Next::After(pause));
+        return again::wait(app, payout, Some(version), refusal.reasons).await;
     }
     if untouched && refusal.has("slot-signed") {
         // Some of its coins are set aside for something else, which says nothing about this order: take others.
         return drop_version(app, payout, version, VersionState::Barred).await;
     }
-    let passes = may_pass(&refusal.reasons);
-    if passes {
-        app.pace.denied();
-    }
-    if passes && !expired && untouched && others.is_empty() {
-        // Not for good: it waits, without coins that others need, until the signer says yes or the order ends.
-        let pause = passing_pause(version.number, payout.expires_unix);
-        step_back(app, payout, version, refusal.reasons).await?;
-        return Ok(Next::After(pause));
+    if may_pass(&refusal.reasons) && !expired {
+        // Not for good: it waits until the signer says yes or the order ends, without coins that others need if none is set aside for it.
+        let free = (untouched && others.is_empty()).then_some(version);
+        return again::wait(app, payout, free, refusal.reasons).await;
     }
     if expired || (untouched && others.is_empty()) {
         return refuse(app, payout, Some(version), refusal.reasons).await;
@@ -127,15 +118,6 @@ async fn is_change_new(
     let status = app.signer.status().await?;
     let last = status.wallets.iter().find(|known| known.name == payout.wallet);
     Ok(index.zip(last).is_some_and(|(index, last)| index > last.last_change_index))
-}
-
-/// Longer from time to time, and no longer than the order is good.
-fn passing_pause(number: i64, expires_unix: u64) -> Duration {
-    let times = u32::try_from(number.saturating_sub(1).clamp(0, 7)).unwrap_or(7);
-    let pause = DENIED_PAUSE.saturating_mul(1_u32.checked_shl(times).unwrap_or(1));
-    let now = u64::try_from(now_unix()).unwrap_or_default();
-    let left = Duration::from_secs(expires_unix.saturating_sub(now).saturating_add(1));
-    pause.min(PASSING_PAUSE_MAX).min(left)
 }
 
 /// Takes up what the signer signed for the order before. If that cannot be done, the payout waits: with its coins if it

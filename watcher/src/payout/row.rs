@@ -22,7 +22,8 @@ pub(super) const ORDER_FAULTS: [&str; 3] = ["order-signature", "order-key", "ord
 macro_rules! select_payouts {
     () => {
         "SELECT p.id, p.tenant, p.wallet, p.order_bytes, p.order_signature, p.order_signer, p.amount,
-             p.destination, p.expires_unix, p.state, p.version, p.height, p.block_hash, p.reasons, v.txid, v.fee
+             p.destination, p.expires_unix, p.state, p.version, p.height, p.block_hash, p.reasons, v.txid, v.fee,
+             p.tries, p.tried_unix
          FROM payouts p LEFT JOIN payout_versions v ON v.payout = p.id AND v.version = p.version "
     };
 }
@@ -30,7 +31,7 @@ macro_rules! select_payouts {
 /// Whether nothing but coins is missing, and nothing was signed yet.
 macro_rules! waits_for_coins {
     () => {
-        "(p.state = 'accepted' AND p.version IS NULL AND p.reasons IS NOT NULL
+        "(p.state = 'accepted' AND p.version IS NULL AND p.tried_unix IS NULL AND p.reasons IS NOT NULL
              AND (p.reasons LIKE '%\"code\":\"insufficient-coins\"%' OR p.reasons LIKE '%\"code\":\"no-coins\"%')
              AND p.reasons NOT LIKE '%\"code\":\"order-paid\"%'
              AND NOT EXISTS (SELECT 1 FROM payout_versions w WHERE w.payout = p.id AND w.state IN ('asked', 'signed')))"
@@ -54,6 +55,10 @@ pub(super) struct PayoutRow {
     pub(super) block: Option<BlockRef>,
     pub(super) reasons: Vec<Reason>,
     pub(super) in_force: Option<InForce>,
+    /// How often it was denied for what may pass.
+    pub(super) tries: i64,
+    /// When it was tried last; set while it waits for its turn.
+    pub(super) tried_unix: Option<i64>,
 }
 
 /// What others see of the version in force.
@@ -270,6 +275,22 @@ impl Version {
         }
     }
 
+    /// Leaves away what was denied, and is not asked for again: nothing was ever set aside for it.
+    pub(super) async fn forget_denied(tx: &mut Tx, payout: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "DELETE FROM payout_inputs WHERE payout = $1
+             AND version IN (SELECT version FROM payout_versions WHERE payout = $1 AND state = 'denied')",
+        )
+        .bind(payout)
+        .execute(tx.sql())
+        .await?;
+        sqlx::query("DELETE FROM payout_versions WHERE payout = $1 AND state = 'denied'")
+            .bind(payout)
+            .execute(tx.sql())
+            .await?;
+        Ok(())
+    }
+
     /// Moves this version to another state.
     pub(super) async fn set(
         &self,
@@ -313,6 +334,8 @@ impl PayoutRow {
             block: block_ref(row, 11)?,
             reasons: reasons.map_err(|e| corrupt(&e.to_string()))?.unwrap_or_default(),
             in_force,
+            tries: row.try_get(16)?,
+            tried_unix: row.try_get(17)?,
         })
     }
 
@@ -366,7 +389,8 @@ impl PayoutRow {
                  order_bytes = excluded.order_bytes, order_signature = excluded.order_signature,
                  order_signer = excluded.order_signer, asset = excluded.asset, amount = excluded.amount,
                  destination = excluded.destination, expires_unix = excluded.expires_unix,
-                 state = excluded.state, version = NULL, reasons = excluded.reasons, created_unix = excluded.created_unix",
+                 state = excluded.state, version = NULL, reasons = excluded.reasons, created_unix = excluded.created_unix,
+                 tries = 0, tried_unix = NULL",
         )
         .bind(&self.id)
         .bind(&self.tenant)
@@ -396,16 +420,20 @@ impl PayoutRow {
         from: State,
         happenings: &[&str],
     ) -> Result<bool, StoreError> {
+        // What is signed, or over, was denied for nothing that matters any more.
+        let waits = (self.state == State::Accepted).then_some(());
         let reasons = (!self.reasons.is_empty()).then(|| json!(self.reasons).to_string());
         let changed = sqlx::query(
-            "UPDATE payouts SET state = $1, version = $2, height = $3, block_hash = $4, reasons = $5
-             WHERE id = $6 AND state = $7",
+            "UPDATE payouts SET state = $1, version = $2, height = $3, block_hash = $4, reasons = $5, tries = $6, tried_unix = $7
+             WHERE id = $8 AND state = $9",
         )
         .bind(self.state.word())
         .bind(self.version)
         .bind(self.block.map(|block| i64::from(block.height)))
         .bind(self.block.map(|block| bytes(&block.hash)))
         .bind(reasons)
+        .bind(waits.map_or(0, |_| self.tries))
+        .bind(waits.and(self.tried_unix))
         .bind(&self.id)
         .bind(from.word())
         .execute(tx.sql())

@@ -42,6 +42,12 @@ pub enum Trouble {
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub trouble: VecDeque<Trouble>,
+    /// Orders that the policy denies, whatever is said of them.
+    pub never: BTreeSet<String>,
+    /// Every order that was asked for, each time.
+    asked: Vec<String>,
+    /// It says nothing of orders.
+    pub silent: bool,
     /// Why it cannot sign anything once the troubles are over.
     not_now: Option<&'static str>,
     answers: HashMap<String, (Vec<u8>, Option<Vec<u8>>)>,
@@ -106,6 +112,22 @@ impl BookKeeper {
         self.ledger.lock().unwrap().uses.entry(coin).or_default().push(unknown);
     }
 
+    /// The policy denies this order as long as it is called so.
+    pub fn never(&self, order: &str) {
+        let _ = self.ledger.lock().unwrap().never.insert(order.to_owned());
+    }
+
+    /// Every order that was asked for, each time.
+    pub fn asked(&self) -> Vec<String> {
+        self.ledger.lock().unwrap().asked.clone()
+    }
+
+    /// Somebody else was allowed to pay this order, with coins that nobody here knows of.
+    pub fn allow_elsewhere(&self, order: &str) {
+        let coins = BTreeSet::from([OutPoint::null()]);
+        self.ledger.lock().unwrap().versions.entry(order.to_owned()).or_default().push(coins);
+    }
+
     /// How many different transactions were signed.
     pub fn signed(&self) -> usize {
         self.ledger.lock().unwrap().signed.len()
@@ -152,6 +174,11 @@ impl BookKeeper {
         let proven = ledger.proven.unwrap_or(u32::MAX);
         if indexes(psbt.inputs.iter().map(|input| &input.bip32_derivation)).any(|i| i >= proven) {
             return Err(with_reason(Code::FailedPrecondition, "input-not-proven", "not yet"));
+        }
+        let names: Vec<_> = header.orders.iter().map(name).collect();
+        ledger.asked.extend(names.iter().cloned());
+        if names.iter().any(|name| ledger.never.contains(name)) {
+            return Err(with_reason(Code::PermissionDenied, "policy-denied", "it is"));
         }
         let trouble = ledger.trouble.pop_front();
         stopped_by(trouble.or(ledger.not_now.map(Trouble::NotNow)))?;
@@ -412,6 +439,9 @@ impl Signer for BookKeeper {
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {
         let order = request.into_inner().order.unwrap();
         let ledger = self.ledger.lock().unwrap();
+        if ledger.silent {
+            return Err(Status::unavailable("not now"));
+        }
         let signed = ledger.paid.get(&name(&order)).into_iter().flatten().rev();
         let withheld =
             ledger.withheld.map(|code| proto::Reason { code: code.into(), text: "so".into() });

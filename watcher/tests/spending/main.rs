@@ -1,6 +1,6 @@
 //! Sweeps and payouts on a real node: the way to the settled block, refusals, lost answers, reorganisations, and a
-//! watcher that dies at any moment. The signer is a small one of the tests' own, so that it can fail on demand; the
-//! system's own tests use the real one.
+//! watcher that dies at any moment. The signer is a small one of the tests' own, so that it can fail on demand;
+//! `payouts/real.rs` and the system's own tests use the real one.
 
 #![allow(missing_docs, unreachable_pub, reason = "tests")]
 #![allow(

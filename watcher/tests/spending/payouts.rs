@@ -7,6 +7,7 @@ mod refused;
 mod denied;
 mod bumped;
 mod restored;
+mod real;
 
 /// Whom they pay.
 const STRANGER: u8 = 77;

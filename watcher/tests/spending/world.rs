@@ -229,6 +229,13 @@ impl World {
         txids
     }
 
+    /// Pays a wallet's n-th address, and waits until the coin is final.
+    pub async fn fund_more(&self, seed: u8, n: u32, sat: u64) {
+        let to = address(seed, 0, n).to_string();
+        let _ = self.node.pay(&to, Amount::from_sat(sat)).await.unwrap();
+        self.mine(DEPTH).await;
+    }
+
     /// As [`World::fund`], each payment in a block of its own: the last can be undone without the others.
     pub async fn fund_apart(&self, seed: u8, sat: &[u64]) -> Vec<Txid> {
         let mut txids = Vec::new();
@@ -297,6 +304,30 @@ impl World {
             self.payout(id).await.filter(|payout| payout.state == state)
         })
         .await
+    }
+
+    /// Waits until the policy denied it.
+    pub async fn denied(&self, id: &str) -> Payout {
+        self.until(&format!("payout {id} to be denied"), async || {
+            let payout = self.payout(id).await?;
+            payout.reasons.iter().any(|reason| reason.code == "policy-denied").then_some(payout)
+        })
+        .await
+    }
+
+    /// Every pause between two tries of what was denied is over.
+    pub async fn turns_come(&self) {
+        let over = "UPDATE payouts SET tried_unix = tried_unix - 7200 WHERE tried_unix IS NOT NULL";
+        self.execute(&self.config.database, over).await;
+    }
+
+    /// How often a payout was denied for what may pass.
+    pub async fn tries(&self, payout: &str) -> i64 {
+        let pool = self.tables().await;
+        let tries = sqlx::query_scalar("SELECT tries FROM payouts WHERE id = $1");
+        let found = tries.bind(payout).fetch_one(&pool).await.unwrap();
+        pool.close().await;
+        found
     }
 
     pub async fn events(&self) -> Vec<Event> {

@@ -491,3 +491,52 @@ fn a_revoked_officer_does_not_stop_a_recovery() {
     audit(&story(&["ada", "cyd"], "eve")).unwrap();
     refused(&story(&["cyd"], "eve"), "nobody who may");
 }
+
+/// What was cleared while no log could be opened is written down when one is, with its words: the signer takes none that ended more than
+/// 31 days before. Nothing else may come so late.
+#[test]
+fn only_what_is_cleared_may_stand_in_the_log_a_month_after_its_words_ended() {
+    const MONTH: u64 = 31 * 24;
+    let asks = text(2, 50_000) + "administer = \"2 of board\"\n";
+    let begun = [(0, opened()), (0, active(2, &asks, &["zoe"]))];
+    let after = |more: &[At0]| [begun.as_slice(), more].concat();
+    let deed = |what: &str, hours| {
+        let (what, serial, site) = (what.to_owned(), "-".to_owned(), [5; 16]);
+        (hours, Event::Administered { what, serial, site })
+    };
+    // Their words end two hours after the beginning.
+    let words = |deed: &Deed, heard| {
+        [("ada", 1), ("eve", 2)].map(|(officer, nonce)| {
+            let (_, event) = said_for("-", officer, nonce, deed.clone(), 1);
+            (heard, event)
+        })
+    };
+    let story = |which: &Deed, heard, what, hours| {
+        after(&[words(which, heard).as_slice(), &[deed(what, hours)]].concat())
+    };
+    for (which, what) in [
+        (Deed::ClearPin([5; 16]), "pin-clear"),
+        (Deed::ClearPinLastTry([5; 16]), "pin-clear-last-try"),
+        (Deed::ClearToken([5; 16]), "token-clear"),
+    ] {
+        audit(&story(&which, 2 + MONTH, what, 2 + MONTH)).unwrap();
+        let (at, found) = audit(&story(&which, 3 + MONTH, what, 3 + MONTH)).unwrap_err();
+        assert_eq!(at, At::Entry(2), "{found}");
+        assert!(found.contains("had ended"), "{found}");
+        // Heard in time, and done as late.
+        audit(&story(&which, 1, what, 2 + MONTH)).unwrap();
+        refused(&story(&which, 1, what, 3 + MONTH), "without the officers");
+    }
+    for (which, what) in [(Deed::Init, "init"), (Deed::Activate([5; 16]), "activate")] {
+        let first = deed("activate", 0);
+        let story = |heard, hours| {
+            let more = [&[first.clone()], words(&which, heard).as_slice(), &[deed(what, hours)]];
+            after(&more.concat())
+        };
+        audit(&story(1, 3)).unwrap();
+        refused(&story(1, 4), "without the officers");
+        let (at, found) = audit(&story(3, 3)).unwrap_err();
+        assert_eq!(at, At::Entry(3), "{found}");
+        assert!(found.contains("had ended"), "{found}");
+    }
+}

@@ -202,6 +202,7 @@ async fn what_may_be_signed_yet_waits_for_its_turn_with_its_coins() {
     world.denied("o").await;
     assert_eq!(world.leases().await, ["payout/shop/o"]);
     assert_eq!(world.tries("shop/o").await, 1);
+    world.signer.expect_trouble(Trouble::Away);
     world.turns_come().await;
     let _ = world.payout_in("o", "broadcast").await;
     assert_eq!(world.versions("shop/o").await, [("signed".to_owned(), 1)]);

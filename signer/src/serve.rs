@@ -221,9 +221,8 @@ async fn overtaken(app: Option<Arc<App>>) -> LogError {
 /// Done when a proposed policy may come into force: then everything is started anew.
 async fn next_policy(app: Option<Arc<App>>) {
     let Some(app) = app else { return std::future::pending().await };
-    loop {
-        // A veto ends it.
-        let Some(due) = app.next_policy_due_unix() else { break };
+    // A veto ends it.
+    while let Some(due) = app.next_policy_due_unix() {
         // A clock in doubt holds it.
         if app.log.read(|ledger| ledger.waited_until(app.clock.unix_seconds())) >= due {
             tracing::info!("a proposed policy is due");

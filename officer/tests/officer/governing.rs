@@ -530,8 +530,8 @@ fn only_what_is_cleared_may_stand_in_the_log_a_month_after_its_words_ended() {
     for (which, what) in [(Deed::Init, "init"), (Deed::Activate([5; 16]), "activate")] {
         let first = deed("activate", 0);
         let story = |heard, hours| {
-            let more = [&[first.clone()], words(&which, heard).as_slice(), &[deed(what, hours)]];
-            after(&more.concat())
+            let said = words(&which, heard);
+            after(&[std::slice::from_ref(&first), said.as_slice(), &[deed(what, hours)]].concat())
         };
         audit(&story(1, 3)).unwrap();
         refused(&story(1, 4), "without the officers");

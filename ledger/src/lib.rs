@@ -307,6 +307,12 @@ impl Ledger {
         self.spends.released(order)
     }
 
+    /// Whether what was allowed for the request spends this coin.
+    #[must_use]
+    pub fn spends_coin(&self, request: RequestId, coin: &SlotId) -> bool {
+        self.spends.spends_coin(request, coin)
+    }
+
     /// Every order of this id that something was allowed for; each key has ids of its own.
     #[must_use]
     pub fn orders_named(&self, id: &OrderId) -> Vec<OrderRef> {

@@ -74,6 +74,8 @@ pub enum Given {
 pub struct Released {
     /// The request for it.
     pub request: RequestId,
+    /// Who asked.
+    pub caller: ClientName,
     /// On which lane.
     pub lane: LaneName,
     /// Whose coins it spends.
@@ -335,10 +337,17 @@ impl Spends {
         let spends = spends.filter_map(|number| self.spends.get(*number));
         spends.filter(|spend| spend.released).map(|spend| Released {
             request: spend.request,
+            caller: ClientName::clone(&spend.caller),
             lane: LaneName::clone(&spend.lane),
             wallet: WalletName::clone(&spend.wallet),
             orders: spend.orders.clone(),
         })
+    }
+
+    /// Whether what was allowed for the request spends this coin.
+    pub(super) fn spends_coin(&self, request: RequestId, coin: &SlotId) -> bool {
+        let (number, coin) = (self.by_request.get(&request), self.coins.get(coin));
+        number.zip(coin).is_some_and(|(number, coin)| coin.spends().any(|spend| spend == *number))
     }
 
     /// Every order of this id that something was allowed for; each key has ids of its own.

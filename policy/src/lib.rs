@@ -57,4 +57,5 @@ pub use intent::Intent;
 pub use reason::{Finding, RuleId, Trace, Verdict};
 pub use rules::Rules;
 pub use signed::{PolicyError, SignedPolicy, sign_message};
+pub use stops::Moved;
 pub use waiting::{Requirement, Waiting};

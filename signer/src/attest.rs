@@ -1,5 +1,5 @@
 //! Attests deposit addresses: derived here, remembered for ever, one token signature over a batch. It never attests
-//! an index twice for two references, and none whose key is not proven.
+//! an index twice for two references, none whose key is not proven, and nothing that is frozen.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::app::{App, blocking};
 use crate::keys::may_attest;
 use crate::ledger::{Batch, Leaf, Ledger, Place};
 use crate::log::Step;
+use crate::officers::held;
 use crate::refusal::{Reason, Refusal};
 use crate::request::signing::not_imported;
 use crate::wallets::Wallet;
@@ -49,7 +50,11 @@ pub async fn attest(
     for root in registered? {
         sign_root(app, &wallet, &claims, &root).await?;
     }
-    let found = app.log.read(|ledger| find(ledger, &wallet, &claims))?;
+    let found = app.log.read(|ledger| {
+        // It takes time to sign: what is frozen when the answer leaves counts.
+        held::may_attest(ledger, caller, wallet.name())?;
+        find(ledger, &wallet, &claims)
+    })?;
     let app = Arc::clone(app);
     blocking(move || reply(&app, &wallet, &claims, &found)).await
 }
@@ -133,7 +138,9 @@ fn register(
     wallet: &Wallet,
     claims: &[Derived],
 ) -> Step<Result<Vec<Hash>, Refusal>> {
-    match sort(app, ledger, wallet, claims) {
+    let sorted = held::may_attest(ledger, caller, wallet.name())
+        .and_then(|()| sort(app, ledger, wallet, claims));
+    match sorted {
         Err(refusal) => Step::nothing(Err(refusal)),
         Ok((mut unsigned, fresh)) if fresh.is_empty() => {
             unsigned.dedup();

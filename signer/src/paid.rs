@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::keys;
 use crate::ledger::{Answer, Given, Ledger, Released};
 use crate::log::Step;
+use crate::officers::held;
 use crate::receive::late;
 use crate::refusal::{Reason, Refusal};
 use crate::request::psbt;
@@ -87,7 +88,7 @@ fn look(
 }
 
 /// What `Sign` asks before it gives a stored answer out: the lane and the client's grant of it, the wallet, the keys of
-/// the wallet and of the orders.
+/// the wallet and of the orders, and that no officer froze it.
 fn may_have(
     app: &App,
     ledger: &Ledger,
@@ -112,7 +113,8 @@ fn may_have(
         let text = format!("the key that signed order \"{order}\" is not in the policy any more");
         return no(Reason::OrderKey, text);
     }
-    keys::may_sign(ledger, rules, &app.kin, wallet, name)
+    keys::may_sign(ledger, rules, &app.kin, wallet, name)?;
+    held::may_tell(rules, ledger, released, caller)
 }
 
 async fn read(app: &App, given: Given, found: Found) -> Result<Paid, Refusal> {

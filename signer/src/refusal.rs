@@ -161,6 +161,8 @@ reasons! {
     LogNotGranted = "log-not-granted", NotGranted;
     /// The policy allows it once officers, or time, have met what it asks; the same request is asked again later.
     Waiting = "waiting", Precondition;
+    /// The policy must allow it.
+    PolicyDenied = "policy-denied", Precondition;
     /// The client must be granted what officers see and say.
     OfficersNotGranted = "officers-not-granted", NotGranted;
     /// A statement has its lines and no others, and ends within 31 days.

@@ -1,5 +1,5 @@
 //! The story of one signature, from a request to an audited transaction. It never asks the token before the
-//! spend is durable, and never lets a transaction out before its own entry is.
+//! spend is durable, and never lets a transaction out before its own entry is, nor while it is frozen.
 
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ pub async fn sign(
     }
     let (permit, verdict) = app.log.commit(|ledger| decide(app, ledger, request)).await?;
     match verdict {
-        Verdict::Stored(answer) => signed(request, stored(app, answer).await?, true),
+        Verdict::Stored(answer) => give(app, request, stored(app, answer).await?, true).await,
         Verdict::OtherContent => Err(other_content(request)),
         Verdict::Refused(refusal) => Err(refusal),
         Verdict::Denied(standing, reasons) => Ok(denied_outcome(app, standing, reasons)),
@@ -322,7 +322,7 @@ async fn release(
         }
     };
     match app.log.commit(step).await?.1 {
-        Held::Nothing => signed(request, answer, false),
+        Held::Nothing => give(app, request, answer, false).await,
         Held::Denied(standing, reasons) => Ok(denied_outcome(app, standing, reasons)),
         Held::Waiting(standing, requirements) => Ok(Outcome::Waiting(standing, requirements)),
         Held::NonceReused(Reuse::Ours, refusal) => {
@@ -350,6 +350,38 @@ fn cosigner_nonce() -> Refusal {
 }
 
 const NONCE_REUSED: &str = "the token used a nonce twice, and two such signatures would give the keys away: nothing of this request left";
+
+/// Gives out what is written down, unless officers froze it: while it was being covered and witnessed, before it is asked
+/// for again, and also where it was told before.
+async fn give(
+    app: &App,
+    request: &SigningRequest,
+    answer: Event,
+    stored: bool,
+) -> Result<Outcome, Refusal> {
+    let frozen = |ledger: &Ledger| {
+        ledger.people().freezes().next()?;
+        let is_frozen = |denial: &Denial| denial.reasons.iter().any(|r| r.rule == RuleId::Frozen);
+        match weigh(app, ledger, request) {
+            Err(NotAllowed::Denied(denial)) if is_frozen(&denial) => Some(denial),
+            _ => None,
+        }
+    };
+    if app.log.read(|ledger| frozen(ledger).is_none()) {
+        return signed(request, answer, stored);
+    }
+    let step = |ledger: &Ledger| match frozen(ledger) {
+        None => Step::nothing(None),
+        Some(denial) => {
+            let event = denied(app, request, &denial);
+            Step::write(vec![event], Some((stands(ledger, request), denial.reasons)))
+        }
+    };
+    match app.log.commit(step).await?.1 {
+        None => signed(request, answer, stored),
+        Some((standing, reasons)) => Ok(denied_outcome(app, standing, reasons)),
+    }
+}
 
 /// The answer that an entry holds, as this caller gets it.
 fn signed(request: &SigningRequest, answer: Event, stored: bool) -> Result<Outcome, Refusal> {

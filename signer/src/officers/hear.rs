@@ -212,7 +212,7 @@ fn take(
                 Ok((Vec::new(), "the approval counts no longer".to_owned()))
             }
             _ => {
-                let text = "there is no such approval of yours: it was taken back, its request is over, or it is signed and out";
+                let text = "there is no such approval of yours: it was taken back, its request is over, or it is signed: what has not left yet is held back by a freeze alone";
                 Err(Refusal::new(Reason::StatementNothing, text))
             }
         },
@@ -350,7 +350,7 @@ fn waiting<'a>(
 }
 
 fn not_waiting() -> Refusal {
-    let text = "no such request waits: it was never asked, is over, was refused for good, or is signed and out";
+    let text = "no such request waits: it was never asked, is over, was refused for good, or is signed: what has not left yet is held back by a freeze alone";
     Refusal::new(Reason::StatementNothing, text)
 }
 

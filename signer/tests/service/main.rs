@@ -31,6 +31,7 @@ mod vetoing;
 mod witnessing;
 mod paying;
 mod orders;
+mod withheld;
 mod attesting;
 mod refusing;
 mod bumping;

@@ -1,0 +1,62 @@
+//! What a freeze holds back of that which is no decision any more: answers that the log has, and addresses. It never
+//! says to a caller that it is a freeze, nor which, and never looks at anything but what is frozen now.
+
+use policy::evidence::FreezeScope;
+use policy::names::{ClientName, WalletName};
+use policy::rules::Lane;
+use policy::{Moved, Rules};
+
+use crate::hidden::HIDDEN;
+use crate::ledger::{Ledger, Released};
+use crate::refusal::{Reason, Refusal};
+
+/// Whether what was signed before may be told: for whoever asked for it then, and for whoever asks now.
+///
+/// # Errors
+/// [`Reason::PolicyDenied`] in the words that every caller hears.
+pub(crate) fn may_tell(
+    rules: &Rules,
+    ledger: &Ledger,
+    released: &Released,
+    asks: &ClientName,
+) -> Result<(), Refusal> {
+    let (wallet, lane) = (&released.wallet, &released.lane);
+    let evacuates = rules.lane(lane).is_some_and(Lane::is_evacuation);
+    let spends = |coin: &_| ledger.spends_coin(released.request, coin);
+    let stopped = [&released.caller, asks].into_iter().any(|caller| {
+        let moved = Moved { wallet, lane, caller, evacuates };
+        ledger.people().freezes().any(|(_, frozen)| frozen.scope.stops(&moved, spends))
+    });
+    if stopped { Err(denied()) } else { Ok(()) }
+}
+
+/// Whether addresses of the wallet may be attested for the client: nobody is to pay in where nothing may move.
+///
+/// # Errors
+/// As for [`may_tell`].
+pub(crate) fn may_attest(
+    ledger: &Ledger,
+    client: &ClientName,
+    wallet: &WalletName,
+) -> Result<(), Refusal> {
+    let stops = |scope: &FreezeScope| match scope {
+        FreezeScope::Everything => true,
+        FreezeScope::Wallet(frozen) => frozen == wallet,
+        FreezeScope::Client(frozen) => frozen == client,
+        FreezeScope::Evacuation | FreezeScope::Lane(_) | FreezeScope::Slot(_) => false,
+    };
+    match ledger.people().freezes().any(|(_, frozen)| stops(&frozen.scope)) {
+        true => Err(denied()),
+        false => Ok(()),
+    }
+}
+
+fn denied() -> Refusal {
+    debug_assert_eq!(
+        Reason::PolicyDenied.code(),
+        HIDDEN,
+        "one code for what callers do not hear of"
+    );
+    let text = "the policy does not allow this now: officers know why. The same may be asked again later, and is decided anew";
+    Refusal::new(Reason::PolicyDenied, text)
+}

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use audit::entry;
 use policy::evidence::FreezeScope;
 use policy::intent::{Intent, RequestId};
-use policy::names::KeyName;
+use policy::names::{ClientName, KeyName};
 use policy::order::{OrderRef, VerifiedOrder};
 use serde::{Deserialize, Serialize};
 use statement::{About, Deed, PolicyRef, Says, Signed, Statement, Task};
@@ -36,6 +36,8 @@ pub struct People {
 pub struct Wait {
     /// Number of the entry that holds all of it.
     pub seq: u64,
+    /// Who asked.
+    pub caller: ClientName,
     /// SHA-256 of its canonical intent.
     pub intent: [u8; 32],
     /// The policy it waits under.
@@ -251,8 +253,10 @@ impl People {
         waiting: Waiting,
     ) -> Result<(), FoldError> {
         let orders = spend.orders.iter().map(order_ref);
+        let caller = ClientName::parse(&spend.caller).map_err(|error| wrong(error.to_string()))?;
         let wait = Wait {
             seq,
+            caller,
             intent: waiting.intent,
             policy: PolicyRef { version: spend.policy, digest: waiting.policy },
             asked_unix: waiting.asked_unix,

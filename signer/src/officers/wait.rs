@@ -3,13 +3,13 @@
 
 use audit::entry::{Asked, Awaiting, Event, Reason as Said};
 use policy::Waiting;
-use policy::intent::RequestId;
+use policy::intent::{Intent, RequestId};
 use policy::waiting::Requirement;
 use statement::intent::PAPER_BYTES_MAX;
 
 use super::paper;
 use crate::app::App;
-use crate::ledger::{Ledger, Wait};
+use crate::ledger::{Ledger, People, Wait};
 use crate::log::LogError;
 use crate::refusal::{Reason, Refusal};
 use crate::request::SigningRequest;
@@ -19,6 +19,9 @@ const WAIT_SECONDS_MAX: u64 = 7 * 86_400;
 
 /// No more wait at once: people could not look through them.
 const WAITS_MAX: usize = 1000;
+
+/// Nor more than three quarters of those for one client, so that none keeps the others out for a week.
+const WAITS_OF_EACH_MAX: usize = 750;
 
 /// The wait of this very request under the policy in force, if it has begun and is not over. The canonical intent is
 /// written again and compared: what people approved is what would be signed.
@@ -49,10 +52,7 @@ pub fn begin(
     waiting: &Waiting,
     now_unix: u64,
 ) -> Result<Event, Refusal> {
-    if ledger.people().waits().count() >= WAITS_MAX {
-        let text = "too many requests wait for people already: try again later with the same key";
-        return Err(Refusal::new(Reason::Busy, text));
-    }
+    has_room(ledger.people(), request.intent())?;
     let orders = request.intent().orders.iter().map(|order| order.order().expires_unix);
     let week = now_unix.saturating_add(WAIT_SECONDS_MAX);
     let expires_unix = orders.fold(week, u64::min);
@@ -78,6 +78,18 @@ pub fn begin(
         requirements: waiting.requirements.iter().map(asked).collect(),
         expires_unix,
     }))
+}
+
+/// Whether one more may begin to wait, beside all others and those of its client. What waited under another policy has its
+/// place already.
+fn has_room(people: &People, intent: &Intent) -> Result<(), Refusal> {
+    let others = || people.waits().filter(|(request, _)| **request != intent.request);
+    let own = others().filter(|(_, wait)| wait.caller == intent.caller);
+    if others().count() < WAITS_MAX && own.count() < WAITS_OF_EACH_MAX {
+        return Ok(());
+    }
+    let text = "too many requests wait for people already: try again later with the same key";
+    Err(Refusal::new(Reason::Busy, text))
 }
 
 /// What a caller hears: that people or time are waited for, never who or until when.

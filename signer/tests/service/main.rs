@@ -32,6 +32,7 @@ mod witnessing;
 mod paying;
 mod orders;
 mod withheld;
+mod waits;
 mod attesting;
 mod refusing;
 mod bumping;

@@ -18,8 +18,10 @@ pub struct ActivePolicy {
 }
 
 /// A policy that was proposed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Proposal {
+    /// Who had signed it then: how long it is proposed depends on them.
+    pub officers: Vec<String>,
     /// It takes effect no sooner, Unix seconds.
     pub due_unix: u64,
     /// It never takes effect.
@@ -38,7 +40,7 @@ impl Policies {
     }
 
     pub(super) fn proposal(&self, digest: &[u8; 32]) -> Option<Proposal> {
-        self.proposed.get(digest).copied()
+        self.proposed.get(digest).cloned()
     }
 
     /// Every policy that was proposed, or vetoed for good, by the SHA-256 of its text.
@@ -50,8 +52,10 @@ impl Policies {
     pub(super) fn take(&mut self, seq: u64, event: &Event) -> Result<(), FoldError> {
         match event {
             Event::PolicyActivated { version, digest, .. } => self.activate(seq, *version, *digest),
-            Event::PolicyProposed { version, digest, due_unix, .. } => {
-                self.propose(*version, *digest, *due_unix)
+            Event::PolicyProposed { version, digest, officers, due_unix, .. } => {
+                let officers = officers.clone();
+                let proposal = Proposal { officers, due_unix: *due_unix, vetoed: false };
+                self.propose(*version, *digest, proposal)
             }
             Event::PolicyVetoed { digest, .. } => match self.proposed.get_mut(digest) {
                 Some(proposal) if !proposal.vetoed => {
@@ -84,11 +88,16 @@ impl Policies {
         Ok(())
     }
 
-    fn propose(&mut self, version: u64, digest: [u8; 32], due_unix: u64) -> Result<(), FoldError> {
+    fn propose(
+        &mut self,
+        version: u64,
+        digest: [u8; 32],
+        proposal: Proposal,
+    ) -> Result<(), FoldError> {
         if self.active.is_none_or(|active| active.version >= version) {
             return Err(wrong("a policy was proposed that could not follow the one in force"));
         }
-        match self.proposed.insert(digest, Proposal { due_unix, vetoed: false }) {
+        match self.proposed.insert(digest, proposal) {
             None => Ok(()),
             Some(_) => Err(wrong("a policy was proposed twice")),
         }

@@ -110,7 +110,7 @@ async fn find(log: &Log<Ledger>, config: &Config, clock: &Clock) -> Result<InFor
                 );
             }
             log.read(|ledger| servable(ledger, &config.state_dir, &next))?;
-            let proposal = propose(log, &next, delay_seconds, clock).await?;
+            let proposal = propose(log, &now, &next, delay_seconds, clock).await?;
             let proposed = Proposed::of(&next, proposal.due_unix, recovery);
             let vetoes = Vetoes { now: &now, signed: &signed, proposed: &proposed };
             match veto(log, config, &vetoes, proposal, clock).await? {
@@ -196,33 +196,55 @@ fn is_governed(text: &str) -> bool {
     toml::from_str::<toml::Table>(text).map_or(true, |table| table.contains_key("governance"))
 }
 
+/// The proposal as the log has it, or a new one. What was proposed by a quorum with another delay and other vetoes is no
+/// proposal by this one: it begins anew.
 async fn propose(
     log: &Log<Ledger>,
+    now: &Rules,
     next: &Rules,
     delay_seconds: u64,
     clock: &Clock,
 ) -> Result<Proposal, StartError> {
     let digest = *next.digest();
+    let mut events = Vec::new();
     if let Some(proposal) = log.read(|ledger| ledger.proposal(&digest)) {
-        return Ok(proposal);
+        if proposal.vetoed || is_alike(now, next, &proposal) {
+            return Ok(proposal);
+        }
+        tracing::warn!(
+            version = next.version(),
+            "the policy that is proposed has other signatures now, with another delay: it is proposed anew"
+        );
+        events.push(Event::PolicyWithdrawn { digest });
     }
-    let now = log.read(|ledger| ledger.not_before_latest(clock.unix_seconds()));
-    let due_unix = now.saturating_add(delay_seconds);
-    let event = Event::PolicyProposed {
+    let time = log.read(|ledger| ledger.not_before_latest(clock.unix_seconds()));
+    let due_unix = time.saturating_add(delay_seconds);
+    let officers: Vec<String> = next.officers().iter().map(ToString::to_string).collect();
+    events.push(Event::PolicyProposed {
         version: next.version(),
         digest,
         text: next.text().to_owned(),
-        officers: next.officers().iter().map(ToString::to_string).collect(),
+        officers: officers.clone(),
         due_unix,
-    };
-    log.commit(|_| Step::write(vec![event], ())).await?;
+    });
+    log.commit(|_| Step::write(events, ())).await?;
     tracing::warn!(
         version = next.version(),
         digest = hex::encode(digest),
         due_unix,
         "a policy is proposed that may loosen, or changes who governs: it comes into force when it is due, unless it is vetoed"
     );
-    Ok(Proposal { due_unix, vetoed: false })
+    Ok(Proposal { officers, due_unix, vetoed: false })
+}
+
+/// Whether those who had signed it when it was proposed are a quorum of the same kind as those who have now.
+fn is_alike(now: &Rules, next: &Rules, proposal: &Proposal) -> bool {
+    let officers = proposal.officers.iter().filter_map(|name| KeyName::parse(name).ok()).collect();
+    let then = Rules::reopen(next.text(), officers, next.network());
+    let then = then.and_then(|then| now.gives_way(then));
+    let as_now = now.gives_way(next.clone());
+    let is_recovery = |next: &Next| matches!(next, Next::Recovery(..));
+    matches!((then, as_now), (Ok(then), Ok(as_now)) if is_recovery(&then) == is_recovery(&as_now))
 }
 
 /// What vetoes are held against.

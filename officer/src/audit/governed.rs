@@ -68,12 +68,17 @@ impl Governed {
                     return Err("this policy was vetoed".to_owned());
                 }
                 Next::AtOnce(_) => {}
-                Next::After(..) | Next::Recovery(..) => match self.proposed.get(digest) {
+                next @ (Next::After(..) | Next::Recovery(..)) => match self.proposed.get(digest) {
                     None => {
                         return Err("this policy was not proposed first, and had to be".to_owned());
                     }
                     Some(proposed) if proposed.is_stopped() => {
                         return Err("this policy was vetoed".to_owned());
+                    }
+                    // Due sooner, and stopped by more; the other way round nothing was taken from anybody.
+                    Some(proposed) if matches!(next, Next::Recovery(..)) && !proposed.recovery => {
+                        return Err("this policy was recovered, and had not been proposed as that"
+                            .to_owned());
                     }
                     Some(proposed) if now_unix < proposed.due_unix => {
                         return Err("this policy came into force before it was due".to_owned());

@@ -540,3 +540,28 @@ fn only_what_is_cleared_may_stand_in_the_log_a_month_after_its_words_ended() {
         assert!(found.contains("had ended"), "{found}");
     }
 }
+
+#[test]
+fn what_was_proposed_for_a_change_is_not_activated_as_a_recovery() {
+    let with = |version, fee_budget| {
+        text(version, fee_budget) + "recover = \"1 of board\"\nrecover_delay = \"14d\"\n"
+    };
+    let (first, next) = (with(2, 50_000), with(3, 60_000));
+    let late = 15 * 24;
+    let story = |by: &[&str]| {
+        let begun = [(0, opened()), (0, active(2, &first, &["zoe"])), (0, proposed(3, &next, 48))];
+        [begun.as_slice(), &[(late, active(3, &next, by))]].concat()
+    };
+    audit(&story(&["ada", "cyd"])).unwrap();
+    refused(&story(&["cyd"]), "had not been proposed as that");
+    // Proposed anew by those who recover, it is.
+    let Event::PolicyProposed { version, digest, text, due_unix, .. } = proposed(3, &next, 14 * 24)
+    else {
+        unreachable!()
+    };
+    let recovery =
+        Event::PolicyProposed { version, digest, text, officers: names(&["cyd"]), due_unix };
+    let begun = [(0, opened()), (0, active(2, &first, &["zoe"])), (0, proposed(3, &next, 48))];
+    let anew = [(0, withdrawn(&next)), (0, recovery), (late, active(3, &next, &["cyd"]))];
+    audit(&[begun.as_slice(), &anew].concat()).unwrap();
+}

@@ -442,6 +442,41 @@ async fn anybody_else_who_may_stops_a_recovery() {
     assert_eq!(version(&mut house, 200).await, 2);
 }
 
+/// Who may change it proposed it, for two days; that those in the safe sign it as well makes no recovery of that.
+#[tokio::test]
+async fn other_signatures_make_no_recovery_of_what_was_proposed_otherwise() {
+    let mut house = House::new().await;
+    house.close().await;
+    let text = |house: &House, version, fee_budget| {
+        governed(house, version, fee_budget) + "recover = \"1 of board\"\nrecover_delay = \"7d\"\n"
+    };
+    let revoked =
+        |text: String| text.replacen("name = \"eve\"\n", "name = \"eve\"\nrevoked = true\n", 1);
+    let first = revoked(text(&house, 2, 50_000));
+    write(&house, &first, &policy_signatures(&first));
+    assert_eq!(version(&mut house, 0).await, 2);
+    let looser = revoked(text(&house, 3, 60_000));
+    let proposed = async |house: &House| {
+        let entries = house.entries(0).await;
+        entries.iter().filter(|e| matches!(e.event, Event::PolicyProposed { .. })).count()
+    };
+    write(&house, &looser, &by(&sign_message(&looser), &["ada", "cyd"]));
+    assert_eq!(version(&mut house, 0).await, 2, "proposed");
+    write(&house, &looser, &by(&sign_message(&looser), &["cyd"]));
+    assert_eq!(version(&mut house, 1).await, 2, "proposed anew");
+    for hours in [49, 7 * 24] {
+        assert_eq!(version(&mut house, hours).await, 2, "{hours}: the other delay is not over");
+    }
+    house.open_at(later(7 * 24)).await;
+    assert_eq!(proposed(&house).await, 2, "restarts propose nothing again");
+    house.close().await;
+    // The other way round as well: by those who may change it, after their delay from then on.
+    write(&house, &looser, &by(&sign_message(&looser), &["ada", "cyd"]));
+    assert_eq!(version(&mut house, 7 * 24).await, 2);
+    assert_eq!(version(&mut house, 7 * 24 + 2).await, 2);
+    assert_eq!(version(&mut house, 9 * 24 + 1).await, 3);
+}
+
 /// As long as a recovery is proposed, whoever watches or begins to listen hears of it.
 async fn alarmed(house: &mut House) {
     let address = free().await;

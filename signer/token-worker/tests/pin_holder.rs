@@ -306,6 +306,11 @@ fn no_key_is_copied() {
                 assert!(session.copy_object(target, &template).is_err(), "{template:?}");
             }
         }
+        // The same call copies a key that may be copied: what was refused above was refused for the key's sake.
+        let (_, loose) = own_rsa(session);
+        for template in [vec![], vec![Attribute::Token(false)]] {
+            session.copy_object(loose, &template).unwrap();
+        }
     });
 }
 
@@ -338,6 +343,13 @@ fn no_attribute_is_changed() {
             let changed = session.update_attributes(target, std::slice::from_ref(change));
             assert!(changed.is_err(), "{change:?}");
             assert_eq!(session.get_attributes(target, &[kind]).unwrap_or_default(), before);
+        }
+        // The same calls change a key that may be changed.
+        let (_, loose) = own_rsa(session);
+        for change in [Attribute::Derive(true), Attribute::Sensitive(true)] {
+            let kind = change.attribute_type();
+            session.update_attributes(loose, std::slice::from_ref(&change)).unwrap();
+            assert_eq!(session.get_attributes(loose, &[kind]).unwrap(), [change]);
         }
     });
 }

@@ -236,6 +236,27 @@ fn a_token_without_sha1_binds_by_settings_without_it() {
     assert!(fault.text.contains("SHA-1"), "{fault}");
 }
 
+/// Or the scan below is blind for one.
+#[test]
+fn every_form_of_a_secret_is_found() {
+    let bytes: Vec<u8> = (1..=32).collect();
+    let mut secrets = Needles::default();
+    secrets.add("key", &bytes);
+    secrets.add_text("xprv", account().to_string().as_bytes());
+    let reversed: Vec<u8> = (1..=32).rev().collect();
+    for form in [
+        bytes.as_slice(),
+        &reversed,
+        b"0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20",
+        b"AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=",
+    ] {
+        assert_eq!(secrets.names_in(&[b"before", form, b"after"].concat()), ["key"], "{form:?}");
+        assert!(secrets.names_in(&form[1..]).is_empty());
+    }
+    let text = format!("before {} after", account());
+    assert_eq!(secrets.names_in(text.as_bytes()), ["xprv"]);
+}
+
 /// Children that sign in the test below, on each branch.
 const CHILDREN: u32 = 8;
 
@@ -245,6 +266,7 @@ fn secrets() -> Needles {
     let mut add = |name: &str, node: &Xpriv| {
         secrets.add(&format!("{name} key"), &node.private_key.secret_bytes());
         secrets.add(&format!("{name} chain code"), &node.chain_code.to_bytes());
+        secrets.add_text(&format!("{name} xprv"), node.to_string().as_bytes());
     };
     add("account", &account());
     for branch in [0, 1] {

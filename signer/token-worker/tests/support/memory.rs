@@ -34,15 +34,29 @@ pub(crate) struct Hit {
 }
 
 impl Needles {
-    /// One more, as it is and in hex. Eight bytes at least: shorter ones are found by accident.
+    /// One more: as it is, in hex, in base64, and from its last byte to its first, as libsecp256k1 and OpenSSL hold
+    /// numbers. Eight bytes at least: shorter ones are found by accident.
     pub(crate) fn add(&mut self, name: &str, bytes: &[u8]) {
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        for needle in [bytes, hex.as_bytes()] {
-            assert!(needle.len() >= 8, "{name} is too short to be looked for");
-            self.begin.entry([needle[0], needle[1]]).or_default().push(self.named.len());
-            self.longest = self.longest.max(needle.len());
-            self.named.push((name.to_owned(), needle.to_vec()));
+        let reversed: Vec<u8> = bytes.iter().rev().copied().collect();
+        for needle in [bytes, hex.as_bytes(), base64(bytes).as_bytes(), &reversed] {
+            self.add_text(name, needle);
         }
+    }
+
+    /// One more, as it is alone.
+    pub(crate) fn add_text(&mut self, name: &str, needle: &[u8]) {
+        assert!(needle.len() >= 8, "{name} is too short to be looked for");
+        self.begin.entry([needle[0], needle[1]]).or_default().push(self.named.len());
+        self.longest = self.longest.max(needle.len());
+        self.named.push((name.to_owned(), needle.to_vec()));
+    }
+
+    /// The names of those that lie in these bytes.
+    pub(crate) fn names_in(&self, bytes: &[u8]) -> Vec<&str> {
+        let pieces = (0..bytes.len()).step_by(CHUNK);
+        let found = pieces.flat_map(|at| self.find(&bytes[at..]));
+        found.map(|(_, number)| self.named[number].0.as_str()).collect()
     }
 
     /// Every place in the process's memory where one of them lies. Fails where some of it could not be read.
@@ -90,6 +104,21 @@ impl Needles {
         }
         found
     }
+}
+
+/// Without padding: what is encoded alone ends so, or goes on with one.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in bytes.chunks(3) {
+        let bits = (0..3).fold(0, |bits, at| {
+            bits << 8 | usize::from(group.get(at).copied().unwrap_or_default())
+        });
+        for sextet in 0..=group.len() {
+            text.push(char::from(LETTERS[bits >> (18 - 6 * sextet) & 63]));
+        }
+    }
+    text
 }
 
 /// A process's memory and what is known of its pages. The kernel shows that of a process which hides it to root alone; others ask sudo, piece by piece.

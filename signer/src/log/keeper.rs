@@ -25,6 +25,8 @@ const SIGN_PATIENCE: Duration = Duration::from_secs(20);
 const END: Duration = Duration::from_secs(5);
 /// A snapshot that could not be kept is begun again no sooner.
 const RETRY: Duration = Duration::from_secs(60);
+/// How often it looks whether the rows under the snapshot that the log was opened from were read.
+const LOOK: Duration = Duration::from_secs(1);
 /// So many bytes are flushed at a time: the log's own flushes wait for no larger one on the same disk.
 const FLUSH_BYTES: u64 = 4 << 20;
 
@@ -79,6 +81,11 @@ impl Keeper {
                 continue;
             }
             match self.keep(&mut data, Pace::Resting, || is_asked(&mut stop)).await {
+                // Nothing more may be written for long: it goes on once those were read.
+                Ok(true) if self.health.unread() > 0 => tokio::select! {
+                    _ = &mut stop => break,
+                    () = tokio::time::sleep(LOOK) => self.coverage.mark_changed(),
+                },
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {

@@ -1,14 +1,25 @@
 //! The log folded into memory: everything a decision may ask about the past. It is changed by entries alone,
 //! never decides, and never reads a clock.
 //!
-//! Reading order: [`Ledger`] (which entry changes what), `condensed` (what of an entry it looks at), `spends` (coins, conflict sets, payouts), `sums`, `windows` and `payees` (what they come to, ready when asked for), `parents` (what is out, for change that pays for it),
+//! Reading order: [`Ledger`] (which entry changes what), `condensed` (what of an entry it looks at), `spends` (what was signed: `coins`, conflict `sets`, `orders`, and as `evidence`), `sums`, `windows` and `payees` (what they come to, ready when asked for), `parents` (what is out, for change that pays for it),
 //! `indexes` (how far own outputs have gone),
 //! `attested` (addresses), `wallets` (imports and watermarks), `born` (the token's own keys), `keks`, `people` (what officers said, and what waits for them), `deeds` (what uses that up), `facts` (what others stated), `book` (whom they put into the address book, as `scripts`), `states`, `locks`, `clock` (whether time is believed), `listed` (since when destinations are known), [`nonces`] (no nonce signs twice).
 
 mod fold;
 pub mod condensed;
 mod clock;
+pub mod apart;
+mod seeded;
+mod numbers;
+mod requests;
+mod reservation;
+mod payments;
+mod spend;
 mod spends;
+mod coins;
+mod sets;
+mod orders;
+mod evidence;
 mod windows;
 mod sums;
 mod payees;
@@ -30,9 +41,10 @@ mod scripts;
 pub mod nonces;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
 
 use asset::Amount;
-use audit::entry::{self, Admitted, Entry, Event};
+use audit::entry::{self, Entry, Event};
 use bitcoin::Transaction;
 use policy::Evidence;
 use policy::evidence::{Parent, Question};
@@ -53,6 +65,8 @@ pub use facts::{Balanced, Facts, SanctionsRead};
 pub use keks::{KekStep, Keks};
 pub use locks::Locks;
 pub use people::{Frozen, Objection, People, Wait, Word};
+pub use requests::{Answer, Request};
+pub use reservation::Names;
 pub use scripts::{booked_scripts, count as count_scripts, scripts};
 pub use spends::{Given, Released};
 pub use states::KeyState;
@@ -60,10 +74,12 @@ pub use wallets::{Imported, Imports};
 
 pub use policies::{ActivePolicy, Proposal};
 
+use apart::Apart;
 use listed::Listings;
 use nonces::{Nonces, Points};
 use parents::Out;
 use people::Waiting;
+use requests::Requests;
 use spends::Spends;
 use wallets::Replaced;
 
@@ -80,7 +96,7 @@ pub struct Ledger {
     key_states: states::KeyStates,
     born: born::BornKeys,
     keks: Keks,
-    requests: HashMap<RequestId, Request>,
+    requests: Requests,
     spends: Spends,
     attested: Attested,
     locks: Locks,
@@ -105,26 +121,6 @@ pub struct Beginning {
     pub officers: Option<[u8; 32]>,
 }
 
-/// A request that was readable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Request {
-    /// Canonical digest; the same key with another one is refused.
-    pub digest: [u8; 32],
-    /// Where its answer is, once there is one.
-    pub answer: Option<Answer>,
-    /// Whether the log holds what it would do: its spend, or what was considered when it was denied.
-    pub told: bool,
-}
-
-/// Where the answer to a request is. The bytes stay in the log: they are large and seldom asked for again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Answer {
-    /// Number of the entry that holds it.
-    pub seq: u64,
-    /// SHA-256 of the signed transaction in it.
-    pub digest: [u8; 32],
-}
-
 impl Ledger {
     /// Nothing yet.
     #[must_use]
@@ -146,6 +142,12 @@ impl Ledger {
     /// it otherwise.
     pub fn prepare(&self, questions: &[Question]) {
         self.spends.prepare(questions);
+    }
+
+    /// How many kinds of questions have no total ready, because there was no room for it: each takes a walk through everything.
+    #[must_use]
+    pub fn totals_given_up(&self) -> usize {
+        self.spends.given_up()
     }
 
     /// How much of a rolling limit is used now, whoever asks next; `None` where no decision has asked for that total, which
@@ -283,13 +285,13 @@ impl Ledger {
     /// A request that was readable.
     #[must_use]
     pub fn request(&self, id: RequestId) -> Option<Request> {
-        self.requests.get(&id).copied()
+        self.requests.get(id).copied()
     }
 
     /// How far a request has come.
     #[must_use]
     pub fn given(&self, id: RequestId) -> Given {
-        match self.requests.get(&id).and_then(|request| request.answer) {
+        match self.requests.get(id).and_then(|request| request.answer) {
             Some(_) => Given::Signed,
             None if self.spends.contains(id) => Given::Allowed,
             None => Given::Nothing,
@@ -361,26 +363,17 @@ impl Ledger {
         self.spends.last_used(wallet, change)
     }
 
-    fn admit(&mut self, admitted: &Admitted) -> Result<(), FoldError> {
-        let request = Request { digest: admitted.digest, answer: None, told: false };
-        match self.requests.insert(RequestId(admitted.request), request) {
-            None => Ok(()),
-            Some(_) => Err(wrong("a request was admitted twice")),
-        }
-    }
-
     /// A request was answered; of a transaction with all its signatures, which is out then, its change may pay for it.
     fn answer(
         &mut self,
         (seq, unix_s): (u64, u64),
-        id: [u8; 16],
+        id: RequestId,
         digest: [u8; 32],
         points: Points,
         out: Option<Out>,
     ) -> Result<(), FoldError> {
-        let id = RequestId(id);
         let (fee, unordered) = self.spends.release(id)?;
-        let request = self.admitted(id)?;
+        let request = self.requests.admitted(id)?;
         if request.answer.is_some() {
             return Err(wrong("a request was answered twice"));
         }
@@ -496,15 +489,9 @@ impl Ledger {
 
     /// The log holds what this request would do; its digest.
     fn tell(&mut self, id: RequestId) -> Result<[u8; 32], FoldError> {
-        let request = self.admitted(id)?;
+        let request = self.requests.admitted(id)?;
         request.told = true;
         Ok(request.digest)
-    }
-
-    fn admitted(&mut self, id: RequestId) -> Result<&mut Request, FoldError> {
-        self.requests
-            .get_mut(&id)
-            .ok_or_else(|| wrong("a request was decided that was not admitted"))
     }
 }
 
@@ -542,9 +529,11 @@ impl Fold for Ledger {
             | Event::Proven { .. }
             | Event::ProofFailed { .. }
             | Event::PinChanged { .. } => self.of_wallet(&entry.event),
-            Event::Admitted(admitted) => self.admit(admitted),
+            Event::Admitted(admitted) => {
+                self.requests.admit(RequestId(admitted.request), admitted.digest)
+            }
             Event::Denied { request, .. } | Event::Failed { request, .. } => {
-                self.admitted(RequestId(*request)).map(drop)
+                self.requests.admitted(RequestId(*request)).map(drop)
             }
             Event::Considered(considered) => self.tell(RequestId(considered.request)).map(drop),
             Event::Spend(spend) => {
@@ -556,11 +545,12 @@ impl Fold for Ledger {
                 let read: Option<Transaction> = bitcoin::consensus::deserialize(transaction).ok();
                 let points = read.as_ref().map(Points::of).unwrap_or_default();
                 let (digest, out) = (Sha256::digest(transaction), read.as_ref().map(Out::of));
-                self.answer((seq, unix_s), *request, digest.into(), points, out)
+                self.answer((seq, unix_s), RequestId(*request), digest.into(), points, out)
             }
             Event::PartlySigned { request, psbt } => {
                 let points = Points::of_psbt_bytes(psbt).unwrap_or_default();
-                self.answer((seq, unix_s), *request, Sha256::digest(psbt).into(), points, None)
+                let (request, digest) = (RequestId(*request), Sha256::digest(psbt));
+                self.answer((seq, unix_s), request, digest.into(), points, None)
             }
             Event::Attested(attested) => {
                 self.attested.add(network(self.beginning.as_ref()), attested)
@@ -583,18 +573,44 @@ impl Fold for Ledger {
     }
 
     fn restore(&mut self, seq: u64, condensed: Condensed) -> Result<(), FoldError> {
-        let unix_s = condensed.unix_ms().checked_div(1000).unwrap_or_default();
-        if !matches!(condensed, Condensed::Entry(_)) {
-            self.latest_unix = self.latest_unix.max(unix_s);
-            self.clock.ran(unix_s);
+        let apart = Apart::of(condensed, &mut self.spends.names);
+        self.restore_apart(seq, apart)
+    }
+
+    fn apart(condensed: Condensed, names: &mut Names) -> Apart {
+        Apart::of(condensed, names)
+    }
+
+    fn restore_apart(&mut self, seq: u64, apart: Apart) -> Result<(), FoldError> {
+        let unix_s = apart.unix_ms().checked_div(1000).unwrap_or_default();
+        if let Apart::Whole(Condensed::Entry(entry)) = &apart {
+            return self.apply(seq, entry);
         }
-        match condensed {
-            Condensed::Entry(entry) => self.apply(seq, &entry),
-            Condensed::Awaiting { spend, waiting, .. } => self.wait(seq, &spend, waiting, unix_s),
-            Condensed::Answered { request, digest, points, out, .. } => {
-                self.answer((seq, unix_s), request, digest, points, out)
+        // Of the rest every entry is written by a signer that runs.
+        self.latest_unix = self.latest_unix.max(unix_s);
+        self.clock.ran(unix_s);
+        match apart {
+            Apart::Whole(Condensed::Entry(entry)) => self.apply(seq, &entry),
+            Apart::Whole(Condensed::Awaiting { spend, waiting, .. }) => {
+                self.wait(seq, &spend, waiting, unix_s)
+            }
+            Apart::Whole(Condensed::Answered { request, digest, points, out, .. }) => {
+                self.answer((seq, unix_s), RequestId(request), digest, points, out)
+            }
+            Apart::Admitted { request, digest, .. } => self.requests.admit(request, digest),
+            Apart::Spend(apart::Spend { request, reservation, .. }) => {
+                let digest = self.tell(request)?;
+                self.spends.add_apart(request, reservation, digest, unix_s)
+            }
+            Apart::Answered { request, digest, out, .. } => {
+                self.answer((seq, unix_s), request, digest, Points::default(), out)
             }
         }
+    }
+
+    fn expect(&mut self, times: usize) {
+        self.requests.expect(times);
+        self.spends.expect(times);
     }
 
     fn learn(&mut self, nonces: Nonces) {
@@ -602,7 +618,7 @@ impl Fold for Ledger {
     }
 
     fn spend_recorded(&self, request: RequestId, digest: &[u8; 32]) -> bool {
-        self.requests.get(&request).is_some_and(|r| r.digest == *digest)
+        self.requests.get(request).is_some_and(|r| r.digest == *digest)
             && self.spends.contains(request)
     }
 }
@@ -610,6 +626,13 @@ impl Fold for Ledger {
 /// CAIP-2 id of the log's chain.
 fn network(beginning: Option<&Beginning>) -> &str {
     beginning.map_or("", |beginning| &beginning.network)
+}
+
+/// Room for about so many times as many as there are; where there is not so much memory, as much as there will be.
+fn expect<K: Hash + Eq, V, S: BuildHasher>(map: &mut HashMap<K, V, S>, times: usize) {
+    // A little less: room for what does not come would be spread over, and take memory for nothing.
+    let more = map.len().saturating_mul(times.saturating_sub(1)).saturating_mul(7) / 8;
+    drop(map.try_reserve(more));
 }
 
 fn wrong(what: impl Into<String>) -> FoldError {

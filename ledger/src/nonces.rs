@@ -1,13 +1,15 @@
 //! The nonce point of every signature that was ever released. Two signatures by one nonce give away the key, and
 //! under one xpub its siblings' too, whichever of them signed. It forgets nothing, and keeps no signature whole.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::script::Instruction;
 use bitcoin::{Psbt, Transaction, TxIn};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use super::seeded::Map;
 
 /// The first 96 bits of an r: ten million of them share one by chance once in 2^50 logs.
 type Point = [u8; 12];
@@ -22,7 +24,7 @@ const SCHNORR_LEN: std::ops::RangeInclusive<usize> = 64..=65;
 /// Every point seen.
 #[derive(Debug, Default)]
 pub struct Nonces {
-    seen: HashMap<Point, Place>,
+    seen: Map<Point, Place>,
 }
 
 /// The points of one transaction, in its inputs' order.
@@ -69,6 +71,11 @@ impl Nonces {
         found
     }
 
+    /// There will be about so many times as many.
+    pub fn expect(&mut self, times: usize) {
+        super::expect(&mut self.seen, times);
+    }
+
     /// Remembers what another has seen.
     pub(super) fn join(&mut self, other: Self) {
         if self.seen.is_empty() {
@@ -89,6 +96,11 @@ impl Nonces {
 }
 
 impl Points {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Of every signature in the transaction's witnesses and scripts.
     #[must_use]
     pub fn of(transaction: &Transaction) -> Self {

@@ -1,8 +1,8 @@
 //! Transactions that were given out not long ago, by their ids: what a child would have to pay for. It forgets those
 //! that no node keeps waiting any more.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use asset::Amount;
@@ -13,13 +13,15 @@ use policy::intent::SlotId;
 use policy::names::LaneName;
 use serde::{Deserialize, Serialize};
 
+use super::seeded::Map;
+
 /// Nodes forget what did not confirm after two weeks.
 const KEPT_SECONDS: u64 = 30 * 86_400;
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Parents {
-    given: HashMap<[u8; 32], Given>,
+    given: Map<[u8; 32], Given>,
     by_time: VecDeque<(u64, [u8; 32])>,
 }
 

@@ -1,17 +1,17 @@
 //! Which spends pay a script, so that a question about a destination looks at its payments alone. It may name one that does
 //! not pay it, and never leaves one out.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::spends::Spend;
+use super::seeded::Map;
+use super::spend::Spend;
 
 /// Moments of the spends that pay each script, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Payees {
     hasher: RandomState,
     /// By the script's hash here: what else has the same hash is told apart by what it pays.
-    by_script: HashMap<u64, Paid>,
+    by_script: Map<u64, Paid>,
     /// Those of which nobody can tell whom they pay.
     unknown: Vec<usize>,
 }
@@ -30,8 +30,8 @@ impl Payees {
             self.unknown.push(moment);
             return;
         };
-        for (script, _) in paid {
-            let key = self.hasher.hash_one(script.as_ref());
+        for (script, _) in paid.iter() {
+            let key = self.hasher.hash_one(script);
             let often = self.by_script.entry(key).or_insert(Paid::Once(moment));
             often.add(moment);
         }

@@ -11,7 +11,7 @@ use policy::order::{OrderRef, VerifiedOrder};
 use serde::{Deserialize, Serialize};
 use statement::{About, Deed, PolicyRef, Says, Signed, Statement, Task};
 
-use super::spends::order_ref;
+use super::orders::order_ref;
 use super::{FoldError, wrong};
 
 /// Everything that people had a part in.

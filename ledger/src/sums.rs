@@ -8,16 +8,20 @@ use asset::Amount;
 use policy::evidence::{Answer, Question, Total};
 
 use super::payees::Payees;
-use super::spends::{Spend, Spends};
+use super::spend::Spend;
+use super::spends::Spends;
 use super::windows::{Totals, is_same_kind, kind};
 
 /// Kinds of questions whose totals are kept, at twelve bytes for each spend that is part of one. A policy asks a few dozen
 /// for each lane, client, wallet and key of it that a spend is part of.
 const KINDS_MAX: usize = if cfg!(test) { 64 } else { 2_048 };
-/// Spends that are part of any of them, each counted for every one, at twelve bytes: 3.3 GB, and up to twice as much where all
-/// of them grow, as vectors do. Where all are more, the longest is
-/// given up, and added up from the spends whenever it is asked for.
+/// Spends that there is memory for in all of them, each counted for every one, at twelve bytes: 3.3 GB. Where all are more, the longest
+/// is given up, and added up from the spends whenever it is asked for.
 const VALUES_MAX: usize = 1 << 28;
+/// Spends of one walk that are looked at before it is looked at whether there still is room.
+const STRIDE: usize = if cfg!(test) { 8 } else { 1 << 17 };
+/// With fewer looks, a second thread would take longer to begin than to look.
+const WORTH_A_THREAD: usize = if cfg!(test) { 64 } else { 1 << 16 };
 /// Payments to one destination that are added up each time it is asked about.
 const FEW: usize = if cfg!(test) { 2 } else { 128 };
 /// Kinds of questions about destinations that were paid more often than that.
@@ -46,16 +50,22 @@ impl Kept {
         self.totals.values_mut().chain(self.often.values_mut())
     }
 
-    /// How many spends are part of them all.
-    fn len(&self) -> usize {
+    /// For how many spends they have memory, all together.
+    fn room(&self) -> usize {
         let all = self.totals.values().chain(self.often.values());
-        all.fold(0, |sum, totals| sum.saturating_add(totals.len()))
+        all.fold(0, |sum, totals| sum.saturating_add(totals.room()))
+    }
+
+    /// How many of them were given up.
+    fn given_up(&self) -> usize {
+        let all = self.totals.values().chain(self.often.values());
+        all.filter(|totals| totals.is_given_up()).count()
     }
 
     /// Makes room where they became too many.
     pub(super) fn fit(&mut self) {
-        let length = self.len();
-        fit(self.iter_mut(), length, values_max());
+        let taken = self.room();
+        fit(self.iter_mut(), taken, values_max());
     }
 }
 
@@ -102,9 +112,16 @@ impl Spends {
 
     /// Makes the totals that questions need, but those about destinations.
     pub(super) fn prepare(&self, questions: &[Question]) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        self.keep(&mut kept, questions);
-        self.payees.get_or_init(|| self.find_payees());
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.payees.get_or_init(|| self.find_payees()));
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            self.keep(&mut kept, questions);
+        });
+    }
+
+    /// How many totals were given up for want of room: what they come to is added up whenever it is asked for.
+    pub(super) fn given_up(&self) -> usize {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).given_up()
     }
 
     /// Whether its total is there, so that the answer takes a look-up.
@@ -161,7 +178,7 @@ impl Spends {
             }
             let mut moments: Vec<usize> = payees.since(script, 0).collect();
             moments.sort_unstable();
-            let room = values_max().saturating_sub(kept.len());
+            let room = values_max().saturating_sub(kept.room());
             let totals = self.totals_of(std::slice::from_ref(&kind), moments.into_iter(), room);
             let totals = totals.into_iter().map(|totals| (totals.question().clone(), totals));
             kept.often.extend(totals);
@@ -256,7 +273,7 @@ impl Spends {
             // What has no room is added up when it is asked for.
             return;
         }
-        let room = values_max().saturating_sub(all.len());
+        let room = values_max().saturating_sub(all.room());
         let totals = self.totals_of(&missing, 0..self.moments.len(), room);
         all.totals.extend(totals.into_iter().map(|totals| (totals.question().clone(), totals)));
     }
@@ -268,12 +285,37 @@ impl Spends {
         moments: impl DoubleEndedIterator<Item = usize>,
         room: usize,
     ) -> Vec<Totals> {
-        let mut length = 0_usize;
         let mut made: Vec<Totals> = kinds.iter().map(Totals::new).collect();
-        // From the latest back: the largest so far of each set that has several members.
-        let mut largest: HashMap<(usize, usize), u64> = HashMap::new();
-        for moment in moments.rev() {
-            let Some(spend) = self.moments.spend(moment, &self.spends) else { continue };
+        // Of sets that have several members the largest so far, by the kinds that each half is about.
+        let mut largest: [Largest; 2] = Default::default();
+        let mut back = moments.rev();
+        loop {
+            let stride: Vec<usize> = back.by_ref().take(STRIDE).collect();
+            if stride.is_empty() {
+                break;
+            }
+            let (one, other) = made.split_at_mut(kinds.len() / 2);
+            let [first, second] = &mut largest;
+            if stride.len().saturating_mul(kinds.len()) < WORTH_A_THREAD {
+                self.add_earlier(&stride, one, first);
+                self.add_earlier(&stride, other, second);
+            } else {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| self.add_earlier(&stride, one, first));
+                    self.add_earlier(&stride, other, second);
+                });
+            }
+            let taken = made.iter().fold(0, |sum: usize, totals| sum.saturating_add(totals.room()));
+            fit(made.iter_mut(), taken, room);
+        }
+        made.iter_mut().for_each(Totals::turn);
+        made
+    }
+
+    /// Takes what counts from these moments on, the latest first, into totals of what is later than all of them.
+    fn add_earlier(&self, moments: &[usize], made: &mut [Totals], largest: &mut Largest) {
+        for moment in moments {
+            let Some(spend) = self.moments.spend(*moment, &self.spends) else { continue };
             let is_alone = self.members_of(spend.set()).len() <= 1;
             for (at, totals) in made.iter_mut().enumerate() {
                 let Some(amount) = spend.part_of(totals.question()) else { continue };
@@ -287,14 +329,9 @@ impl Spends {
                     }
                     amount => amount,
                 };
-                let before = totals.len();
-                totals.push_before(moment, value);
-                length = length.saturating_add(totals.len().saturating_sub(before));
+                totals.push_before(*moment, value);
             }
-            length = fit(made.iter_mut(), length, room);
         }
-        made.iter_mut().for_each(Totals::turn);
-        made
     }
 
     fn find_payees(&self) -> Payees {
@@ -315,19 +352,21 @@ impl Spends {
     }
 }
 
-/// Gives up the longest of them while they are longer than there is room; how long they are then.
-fn fit<'a>(all: impl Iterator<Item = &'a mut Totals>, mut length: usize, room: usize) -> usize {
-    if length <= room {
-        return length;
+/// By kind and conflict set.
+type Largest = HashMap<(usize, usize), u64>;
+
+/// Gives up those that have the most memory while all have more than there is room for.
+fn fit<'a>(all: impl Iterator<Item = &'a mut Totals>, mut taken: usize, room: usize) {
+    if taken <= room {
+        return;
     }
-    let mut by_length: Vec<&mut Totals> = all.collect();
-    by_length.sort_by_key(|totals| totals.len());
-    while length > room {
-        let Some(longest) = by_length.pop() else { break };
-        length = length.saturating_sub(longest.len());
-        longest.give_up();
+    let mut by_room: Vec<&mut Totals> = all.collect();
+    by_room.sort_by_key(|totals| totals.room());
+    while taken > room {
+        let Some(largest) = by_room.pop() else { break };
+        taken = taken.saturating_sub(largest.room());
+        largest.give_up();
     }
-    length
 }
 
 #[cfg(test)]

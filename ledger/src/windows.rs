@@ -9,7 +9,7 @@
 
 use policy::evidence::Question;
 
-use super::spends::Spend;
+use super::spend::Spend;
 
 /// Entries whose sum is kept; sums whose sum is kept; and so on.
 const FAN: usize = 64;
@@ -71,9 +71,9 @@ impl Totals {
         Self { question, moments, heads, values, sums, exact, given_up }
     }
 
-    /// How many spends are part of it and kept.
-    pub(super) fn len(&self) -> usize {
-        self.values.len()
+    /// For how many spends it has memory: more than are part of it, as vectors grow.
+    pub(super) fn room(&self) -> usize {
+        self.values.capacity().max(self.moments.capacity())
     }
 
     /// Keeps nothing any more, and answers nothing: there was no room.
@@ -98,6 +98,7 @@ impl Totals {
         }
         match (u32::try_from(moment), value) {
             (Ok(moment), Some(value)) => {
+                self.grow();
                 self.moments.push(moment);
                 self.values.push(value);
             }
@@ -109,7 +110,6 @@ impl Totals {
     pub(super) fn turn(&mut self) {
         self.moments.reverse();
         self.values.reverse();
-        // As they grew there was room for up to twice as many.
         self.moments.shrink_to_fit();
         self.values.shrink_to_fit();
         self.heads = self.moments.iter().step_by(FAN).copied().collect();
@@ -130,6 +130,7 @@ impl Totals {
         if self.values.len().is_multiple_of(FAN) {
             self.heads.push(moment);
         }
+        self.grow();
         self.moments.push(moment);
         self.values.push(0);
         let mut below = self.values.len();
@@ -140,6 +141,15 @@ impl Totals {
         if below > FAN {
             let sums = self.sums_above();
             self.sums.push(sums);
+        }
+    }
+
+    /// Has memory for one more, and for a sixteenth more, where vectors would take twice as much.
+    fn grow(&mut self) {
+        if self.values.len() == self.values.capacity() {
+            let more = (self.values.len() / 16).saturating_add(1);
+            self.moments.reserve_exact(more);
+            self.values.reserve_exact(more);
         }
     }
 

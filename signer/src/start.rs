@@ -287,9 +287,21 @@ pub async fn start_from(
 /// Makes totals over the whole log ready, for which the first decision would have everybody wait.
 async fn make_ready(log: &Arc<Log<Ledger>>, rules: &Rules) {
     let (log, questions) = (Arc::clone(log), rules.standing_questions());
-    let prepare = move || log.read(|ledger| ledger.prepare(&questions));
-    if let Err(error) = tokio::task::spawn_blocking(prepare).await {
-        tracing::warn!(%error, "totals are not ready: the first decision will make them");
+    let prepare = move || {
+        log.read(|ledger| {
+            ledger.prepare(&questions);
+            ledger.totals_given_up()
+        })
+    };
+    match tokio::task::spawn_blocking(prepare).await {
+        Ok(0) => {}
+        Ok(kinds) => tracing::warn!(
+            kinds,
+            "there is no room for all totals: for each of these kinds of questions every decision walks through the whole past"
+        ),
+        Err(error) => {
+            tracing::warn!(%error, "totals are not ready: the first decision will make them");
+        }
     }
 }
 

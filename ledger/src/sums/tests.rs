@@ -291,7 +291,7 @@ fn what_is_kept_is_what_a_walk_finds() {
             let one = random.gen_range(0..questions.len());
             asked.extend(spends.answers(&questions[one..=one], own, now));
             let mut kept = spends.kept.lock().unwrap();
-            assert!(kept.len() <= VALUES.get(), "there is room for no more");
+            assert!(kept.room() <= VALUES.get(), "there is room for no more");
             match kept.iter_mut().filter(|totals| totals.is_given_up()).count() {
                 0 => fitted += 1,
                 _ => given_up += 1,

@@ -17,7 +17,9 @@ use audit::Hash;
 use audit::entry::{self, Entry};
 use audit::history::{BLOCK, History};
 use audit::note;
-use ledger::condensed::{self, CONDENSED_VERSION, Condensed};
+use ledger::Names;
+use ledger::apart::Apart;
+use ledger::condensed::{self, CONDENSED_VERSION};
 use ledger::nonces::Nonces;
 use sha2::{Digest as _, Sha256};
 
@@ -39,6 +41,8 @@ const LENGTH: usize = 4;
 /// Blocks that may wait to be folded, or so many times [`SHARE`] bytes of large ones.
 const AHEAD: usize = 512;
 const SHARE: usize = 64 << 10;
+/// After this part of all entries room is made for the rest, as if that were like it.
+const SAMPLE: usize = 16;
 
 /// What the token signs.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -258,8 +262,8 @@ pub(super) struct Restored<S> {
     pub(super) kept: Kept,
 }
 
-/// Folds the data that a head speaks of: read, hashed and decoded on one thread, which also remembers nonces, folded on this one. The digest is looked at
-/// last, of the very bytes that were folded; nothing is returned before.
+/// Folds the data that a head speaks of: read, hashed, decoded and taken apart on one thread, which also remembers nonces, folded on this
+/// one. The digest is looked at last, of the very bytes that were folded; nothing is returned before.
 pub(super) fn restore<S: Fold>(folder: &Path, head: &Head) -> Result<Restored<S>, String> {
     let data = there(&folder.join(DATA)).map_err(|error| error.to_string())?;
     if data.metadata().map_err(|error| error.to_string())?.len() < head.bytes {
@@ -268,7 +272,8 @@ pub(super) fn restore<S: Fold>(folder: &Path, head: &Head) -> Result<Restored<S>
     let data = BufReader::with_capacity(1 << 20, data.take(head.bytes));
     std::thread::scope(|scope| {
         let (blocks, decoded) = sync_channel(AHEAD);
-        let reading = scope.spawn(move || read(data, &blocks));
+        let sample = sample(head);
+        let reading = scope.spawn(move || read::<S>(data, sample, &blocks));
         let folded = fold::<S>(&decoded, head);
         // Whoever still reads ends now, also when nobody takes any more.
         drop(decoded);
@@ -287,10 +292,19 @@ pub(super) fn restore<S: Fold>(folder: &Path, head: &Head) -> Result<Restored<S>
 }
 
 /// A block's root, and its entries; or nothing, so that a large block takes the room of several.
-type Block = Option<(Hash, Vec<Condensed>)>;
+type Block = Option<(Hash, Vec<Apart>)>;
 
-fn read(mut data: impl Read, blocks: &SyncSender<Block>) -> Result<(Kept, Nonces), String> {
-    let mut nonces = Nonces::default();
+/// Entries after which room is made for the rest.
+fn sample(head: &Head) -> u64 {
+    u64::try_from(SAMPLE).ok().and_then(|sample| head.size.checked_div(sample)).unwrap_or(0)
+}
+
+fn read<S: Fold>(
+    mut data: impl Read,
+    sample: u64,
+    blocks: &SyncSender<Block>,
+) -> Result<(Kept, Nonces), String> {
+    let (mut nonces, mut names) = (Nonces::default(), Names::default());
     let mut kept = Kept { position: Position::default(), blocks: Vec::new() };
     let mut buffer = Vec::new();
     loop {
@@ -309,12 +323,18 @@ fn read(mut data: impl Read, blocks: &SyncSender<Block>) -> Result<(Kept, Nonces
         front.copy_from_slice(&length);
         data.read_exact(rest).map_err(|error| error.to_string())?;
         let digested = Digested::of(&buffer);
+        let before = kept.position.size;
         kept.position.add(&digested);
         kept.blocks.push(digested.digest);
+        if (before..kept.position.size).contains(&sample) {
+            nonces.expect(SAMPLE);
+        }
         let rest = buffer.get(LENGTH..).unwrap_or_default();
         let (root, entries) = rest.split_first_chunk::<32>().ok_or("its data is not whole")?;
         let mut entries = condensed::decode(entries).map_err(|error| error.to_string())?;
         entries.iter_mut().for_each(|entry| entry.move_points(&mut nonces));
+        // What was decoded is given back here: memory that another thread gives back takes both of them longer.
+        let entries = entries.into_iter().map(|entry| S::apart(entry, &mut names)).collect();
         let shares = after.checked_div(SHARE).unwrap_or(0).min(AHEAD);
         let sent = (0..shares).try_for_each(|_| blocks.send(None));
         if sent.and_then(|()| blocks.send(Some((*root, entries)))).is_err() {
@@ -326,6 +346,7 @@ fn read(mut data: impl Read, blocks: &SyncSender<Block>) -> Result<(Kept, Nonces
 
 fn fold<S: Fold>(blocks: &Receiver<Block>, head: &Head) -> Result<(S, History, u64), String> {
     let (mut state, mut tree, mut last_ms) = (S::default(), History::new(), 0);
+    let sample = sample(head);
     for (root, entries) in blocks.iter().flatten() {
         let first = tree.size();
         let whole = u64::try_from(entries.len()) == Ok(BLOCK);
@@ -334,7 +355,10 @@ fn fold<S: Fold>(blocks: &Receiver<Block>, head: &Head) -> Result<(S, History, u
         }
         for (seq, entry) in (first..).zip(entries) {
             last_ms = last_ms.max(entry.unix_ms());
-            state.restore(seq, entry).map_err(|error| format!("entry {seq}: {error}"))?;
+            state.restore_apart(seq, entry).map_err(|error| format!("entry {seq}: {error}"))?;
+        }
+        if (first..tree.size()).contains(&sample) {
+            state.expect(SAMPLE);
         }
     }
     Ok((state, tree, last_ms))

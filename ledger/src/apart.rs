@@ -11,6 +11,10 @@ use super::{Condensed, FoldError};
 /// One entry. Nothing in it is as good as always given back to the system's memory by the thread that folds: that
 /// is slow where the other thread takes it.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are spends, and a box would be one more allocation for each of millions"
+)]
 pub enum Apart {
     /// As it was kept.
     Whole(Condensed),

@@ -529,9 +529,7 @@ impl Fold for Ledger {
             | Event::Proven { .. }
             | Event::ProofFailed { .. }
             | Event::PinChanged { .. } => self.of_wallet(&entry.event),
-            Event::Admitted(admitted) => {
-                self.requests.admit(RequestId(admitted.request), admitted.digest)
-            }
+            Event::Admitted(asked) => self.requests.admit(RequestId(asked.request), asked.digest),
             Event::Denied { request, .. } | Event::Failed { request, .. } => {
                 self.requests.admitted(RequestId(*request)).map(drop)
             }
@@ -548,9 +546,9 @@ impl Fold for Ledger {
                 self.answer((seq, unix_s), RequestId(*request), digest.into(), points, out)
             }
             Event::PartlySigned { request, psbt } => {
-                let points = Points::of_psbt_bytes(psbt).unwrap_or_default();
-                let (request, digest) = (RequestId(*request), Sha256::digest(psbt));
-                self.answer((seq, unix_s), request, digest.into(), points, None)
+                let (points, digest) = (Points::of_psbt_bytes(psbt), Sha256::digest(psbt).into());
+                let request = RequestId(*request);
+                self.answer((seq, unix_s), request, digest, points.unwrap_or_default(), None)
             }
             Event::Attested(attested) => {
                 self.attested.add(network(self.beginning.as_ref()), attested)

@@ -366,7 +366,7 @@ fn fold<S: Fold>(blocks: &Receiver<Block>, head: &Head) -> Result<(S, History, u
 
 /// One block as it lies in the data, of rows that were found to be those under this root.
 pub(super) fn block(root: &Hash, rows: &Rows) -> Result<Vec<u8>, String> {
-    let decode = |(_, bytes): &(i64, Vec<u8>)| Entry::decode(bytes).map(Condensed::of);
+    let decode = |(_, bytes): &(i64, Vec<u8>)| Entry::decode(bytes).map(ledger::Condensed::of);
     let entries: Result<Vec<_>, _> = rows.iter().map(decode).collect();
     let entries = entries.map_err(|error| error.to_string())?;
     let encoded = condensed::encode(&entries).map_err(|error| error.to_string())?;

@@ -1,25 +1,64 @@
 //! `signer conformance` on SoftHSM, as a person runs it.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use signer::token::TokenConfig;
 use tempfile::TempDir;
 
 use crate::token;
 
 fn run(folder: &Path, more: &[&str]) -> Output {
-    let config = token::empty(folder);
+    command(&token::empty(folder), more).output().unwrap()
+}
+
+fn command(config: &TokenConfig, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_signer"));
     command
         .args(["conformance", "--token-label", config.label.as_deref().unwrap(), "--module"])
-        .arg(config.module.unwrap())
+        .arg(config.module.as_ref().unwrap())
         .arg("--pin-file")
-        .arg(config.pin_file.unwrap())
+        .arg(config.pin_file.as_ref().unwrap())
         .arg("--worker")
-        .arg(config.worker.unwrap())
+        .arg(config.worker.as_ref().unwrap())
         .args(more)
-        .envs(config.env);
-    command.output().unwrap()
+        .envs(&config.env);
+    command
+}
+
+/// The same on a module that fails by these rules: what was said, and the calls that were made.
+fn run_faulty(rules: &str) -> (String, Vec<String>) {
+    let folder = TempDir::new().unwrap();
+    let faulty = Faulty::new(token::empty(folder.path()), folder.path());
+    faulty.run(rules)
+}
+
+/// A token behind the module that fails when told to.
+struct Faulty {
+    config: TokenConfig,
+    folder: PathBuf,
+}
+
+impl Faulty {
+    fn new(mut config: TokenConfig, beside: &Path) -> Self {
+        let folder = beside.join("faulty");
+        fs::create_dir(&folder).unwrap();
+        let real = config.module.replace(token::PROGRAMS.join("libfaulty_hsm.so")).unwrap();
+        config.env.insert("FAULTY_MODULE".into(), real.to_str().unwrap().into());
+        config.env.insert("FAULTY_DIR".into(), folder.to_str().unwrap().into());
+        Self { config, folder }
+    }
+
+    fn run(&self, rules: &str) -> (String, Vec<String>) {
+        fs::write(self.folder.join("rules"), rules).unwrap();
+        let calls = self.folder.join("calls");
+        let _ = fs::remove_file(&calls);
+        let output = command(&self.config, &["--sandbox", "off"]).output().unwrap();
+        let calls = fs::read_to_string(&calls).unwrap_or_default();
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8(said).unwrap(), calls.lines().map(str::to_owned).collect())
+    }
 }
 
 #[test]
@@ -74,4 +113,39 @@ fn a_module_that_ends_early_carries_nothing() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("crashed or hung after"), "{said}");
+}
+
+const WRAP: &str = "attack: wrap a child for taking out: ";
+
+/// A token that makes no AES key is given one; one that takes none neither was not tried.
+#[test]
+fn an_attack_that_was_not_tried_is_not_met() {
+    let made_none = "C_GenerateKey always CKR_FUNCTION_NOT_SUPPORTED\n";
+    let (said, calls) = run_faulty(made_none);
+    assert!(said.contains(&format!("\nmet       {WRAP}refused\n")), "{said}");
+    assert!(said.contains("\ntoken-hd  can be carried\n"), "{said}");
+    let last = calls.iter().rposition(|call| call == "C_GenerateKey").unwrap();
+    let count = |calls: &[String], name: &str| calls.iter().filter(|call| *call == name).count();
+    assert_eq!(count(&calls[last..], "C_CreateObject"), 2, "an AES key and an RSA key");
+    assert_eq!(count(&calls[last..], "C_WrapKey"), 5, "each by each of its mechanisms");
+
+    let nth = count(&calls[..last], "C_CreateObject") + 1;
+    let rules =
+        format!("{made_none}C_CreateObject #{nth} CKR_FUNCTION_NOT_SUPPORTED until=C_Finalize\n");
+    let (said, _) = run_faulty(&rules);
+    assert!(said.contains(&format!("\nUNMET     {WRAP}not tried")), "{said}");
+    assert!(said.contains("\ntoken-hd  REFUSED: attacks"), "{said}");
+}
+
+/// A token that takes a child without any of its template, and fails just when that is tried, refused nothing.
+#[test]
+fn an_error_of_the_token_is_no_refusal() {
+    let (said, _) = run_faulty("C_WrapKey always CKR_DEVICE_ERROR\n");
+    assert!(said.contains(&format!("\nuntried   {WRAP}not tried")), "{said}");
+    assert!(said.contains("\ntoken-hd  REFUSED: attacks"), "{said}");
+    // Once is tried again, and then it is the token's word that counts.
+    for code in ["CKR_DEVICE_ERROR", "CKR_HOST_MEMORY", "CKR_GENERAL_ERROR"] {
+        let (said, _) = run_faulty(&format!("C_WrapKey once {code}\nC_CopyObject once {code}\n"));
+        assert!(said.contains("\ntoken-hd  can be carried\n"), "{said}");
+    }
 }

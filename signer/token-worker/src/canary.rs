@@ -1,7 +1,7 @@
 //! The canary: a child key everybody may know is wrapped and unwrapped to see how this token really holds
 //! children; `sealing` tries a sealed account's key in the same way. Every bad way of unwrapping it and every way of
-//! reading it is tried, and one that works condemns the token for this use. It never touches another key, and
-//! leaves nothing behind.
+//! reading it is tried, and one that works condemns the token for this use; one that could not be tried lets nothing
+//! pass. It never touches another key, and leaves nothing behind.
 
 use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
@@ -9,11 +9,12 @@ use cryptoki::mechanism::elliptic_curve::{EcKdf, Ecdh1DeriveParams};
 use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use token_wire::{Fault, FaultCode};
 
+use crate::attempt::attempt;
 use crate::expect::check_child;
 use crate::scheme::{Unwrapper, oaep};
 use crate::session::Session;
 use crate::unwrap_template::child;
-use crate::{der, fault};
+use crate::{der, fault, taking_out};
 
 /// The canary's private key with its public key, PKCS#8. No coin will ever be sent to it.
 #[rustfmt::skip]
@@ -139,22 +140,29 @@ impl Trial {
     /// Tries everything, one thing after another.
     pub(crate) fn each(&self, session: &Session, unwrap: Unwrap, each: Each) -> Result<(), Fault> {
         let what = self.what;
+        // What a token that is well still does, to tell a refusal that says nothing from a failure.
+        let alive = || unwrap(&self.right).and_then(|key| session.destroy_object(key)).is_ok();
         for (how, template) in self.bad_templates() {
-            let tried = unwrap(&template).map_or(Ok(()), |key| {
+            let doing = format!("unwrap {what} {how}");
+            let tried = attempt(&doing, alive, || unwrap(&template));
+            let tried = tried.and_then(|key| {
+                let Some(key) = key else { return Ok(()) };
                 // It must not stay, least of all as a token object.
                 let _ = session.destroy_object(key);
                 Err(self.broken(&format!("unwraps {what} {how}")))
             });
-            each(&format!("unwrap {what} {how}"), tried)?;
+            each(&doing, tried)?;
         }
         for (how, template) in self.double_templates() {
+            let doing = format!("unwrap {what} with two words on {how}");
             // A token may take one word of two, but only the right one.
-            let tried = unwrap(&template).map_or(Ok(()), |key| {
+            let tried = attempt(&doing, alive, || unwrap(&template)).and_then(|key| {
+                let Some(key) = key else { return Ok(()) };
                 let checked = (self.check)(session, key);
                 let _ = session.destroy_object(key);
                 checked
             });
-            each(&format!("unwrap {what} with two words on {how}"), tried)?;
+            each(&doing, tried)?;
         }
         let key = unwrap(&self.right).map_err(|error| fault::token("unwrap the canary", &error))?;
         let checked = (self.check)(session, key);
@@ -198,29 +206,36 @@ impl Trial {
     /// Every way PKCS#11 has of getting a key's value out, or of making it gettable.
     fn try_reading(&self, session: &Session, key: ObjectHandle, each: Each) -> Result<(), Fault> {
         let what = self.what;
+        let alive = || session.get_attributes(key, &[AttributeType::Class]).is_ok();
         each(&format!("read the value of {what}"), self.try_value(session, key))?;
         for change in
             [Attribute::Extractable(true), Attribute::Sensitive(false), Attribute::Token(true)]
         {
             let kind = change.attribute_type();
-            let changed = session.update_attributes(key, std::slice::from_ref(&change));
-            let tried = changed.map_or(Ok(()), |()| {
-                Err(self.broken(&format!("lets the {kind} of {what} be changed")))
+            let doing = format!("change the {kind} of {what}");
+            let to = std::slice::from_ref(&change);
+            let tried = attempt(&doing, alive, || session.update_attributes(key, to));
+            let worked = format!("lets the {kind} of {what} be changed");
+            each(&doing, tried.and_then(|done| self.nothing(&done, &worked)))?;
+            let doing = format!("copy {what} with another {kind}");
+            let tried = attempt(&doing, alive, || session.copy_object(key, to)).and_then(|copy| {
+                let _ = copy.map(|copy| session.destroy_object(copy));
+                self.nothing(&copy, &format!("copies {what} with another {kind}"))
             });
-            each(&format!("change the {kind} of {what}"), tried)?;
-            let tried = session.copy_object(key, &[change]).map_or(Ok(()), |copy| {
-                let _ = session.destroy_object(copy);
-                Err(self.broken(&format!("copies {what} with another {kind}")))
-            });
-            each(&format!("copy {what} with another {kind}"), tried)?;
+            each(&doing, tried)?;
         }
-        each(&format!("wrap {what} for taking out"), self.try_wrapping(session, key))?;
+        let tried = taking_out::comes_out(session, key, what);
+        let worked = format!("wraps {what} for taking out");
+        let tried = tried.and_then(|came| self.nothing(&came.then_some(()), &worked));
+        each(&format!("wrap {what} for taking out"), tried)?;
         each(&format!("derive from {what}"), self.try_deriving(session, key))
     }
 
     fn try_value(&self, session: &Session, key: ObjectHandle) -> Result<(), Fault> {
-        let found = session.get_attributes(key, &[AttributeType::Value]).unwrap_or_default();
-        for value in found {
+        let alive = || session.get_attributes(key, &[AttributeType::Class]).is_ok();
+        let read = || session.get_attributes(key, &[AttributeType::Value]);
+        let found = attempt(&format!("read the value of {}", self.what), alive, read)?;
+        for value in found.unwrap_or_default() {
             if let Attribute::Value(bytes) = value
                 && !bytes.is_empty()
             {
@@ -243,31 +258,19 @@ impl Trial {
             Attribute::Extractable(true),
             Attribute::ValueLen(32.into()),
         ];
-        session.derive_key(&ecdh, key, &derived).map_or(Ok(()), |secret| {
-            let _ = session.destroy_object(secret);
-            Err(self.broken(&format!("derives from {}", self.what)))
-        })
+        let alive = || session.get_attributes(key, &[AttributeType::Class]).is_ok();
+        let doing = format!("derive from {}", self.what);
+        let secret = attempt(&doing, alive, || session.derive_key(&ecdh, key, &derived))?;
+        let _ = secret.map(|secret| session.destroy_object(secret));
+        self.nothing(&secret, &format!("derives from {}", self.what))
     }
 
-    /// A session AES key that may wrap. Where the token makes none, nothing can be wrapped by one.
-    fn try_wrapping(&self, session: &Session, key: ObjectHandle) -> Result<(), Fault> {
-        let template = [
-            Attribute::Token(false),
-            Attribute::Wrap(true),
-            Attribute::Encrypt(true),
-            Attribute::ValueLen(32.into()),
-        ];
-        let Ok(aes) = session.generate_key(&Mechanism::AesKeyGen, &template) else { return Ok(()) };
-        let wrapped = [Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad]
-            .iter()
-            .any(|mechanism| session.wrap_key(mechanism, aes, key).is_ok());
-        session
-            .destroy_object(aes)
-            .map_err(|error| fault::token("destroy a session key", &error))?;
-        if wrapped {
-            return Err(self.broken(&format!("wraps {} for taking out", self.what)));
+    /// What was tried must have given nothing.
+    fn nothing<T>(&self, given: &Option<T>, worked: &str) -> Result<(), Fault> {
+        match given {
+            Some(_) => Err(self.broken(worked)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn broken(&self, what: &str) -> Fault {

@@ -36,6 +36,7 @@ pub(crate) fn passes(error: &Error) -> bool {
                     | RvError::ObjectHandleInvalid
                     | RvError::KeyHandleInvalid
                     | RvError::UnwrappingKeyHandleInvalid
+                    | RvError::WrappingKeyHandleInvalid
                     | RvError::OperationActive
                     | RvError::OperationNotInitialized
                     | RvError::SessionCount
@@ -45,6 +46,17 @@ pub(crate) fn passes(error: &Error) -> bool {
                 _
             )
         )
+}
+
+/// Whether the error says nothing at all: of the token, the session, or what was asked.
+pub(crate) fn is_vague(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Pkcs11(
+            RvError::GeneralError | RvError::FunctionFailed | RvError::FunctionRejected,
+            _
+        )
+    )
 }
 
 /// Whether a wrapped key that is no key for this token may be to blame: an error of the unwrapping itself that does

@@ -6,37 +6,52 @@ use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use token_wire::{Fault, FaultCode};
 
-use crate::fault;
+use crate::attempt::attempt;
 use crate::session::Session;
+use crate::taking_out::Wrapper;
 use crate::unwrap_template::UNWRAP_TEMPLATE;
+use crate::{fault, taking_out};
+
+const WHAT: &str = "a key-encryption key";
 
 /// Tries everything; the first thing that works is the fault.
 pub(crate) fn try_everything(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
-    let shown = session.get_attributes(key, &[AttributeType::Value]).unwrap_or_default();
+    let alive = || session.get_attributes(key, &[AttributeType::Class]).is_ok();
+    let read = || session.get_attributes(key, &[AttributeType::Value]);
+    let shown = attempt(&format!("read the value of {WHAT}"), alive, read)?.unwrap_or_default();
     if shown.iter().any(|shown| matches!(shown, Attribute::Value(bytes) if !bytes.is_empty())) {
         return Err(broken("shows the value of a key-encryption key"));
     }
     for change in changes() {
         let kind = change.attribute_type();
-        if session.update_attributes(key, std::slice::from_ref(&change)).is_ok() {
+        let doing = format!("change the {kind} of {WHAT}");
+        let to = std::slice::from_ref(&change);
+        if attempt(&doing, alive, || session.update_attributes(key, to))?.is_some() {
             return Err(broken(&format!("lets the {kind} of a key-encryption key be changed")));
         }
         // For this session only, so that nothing stays.
-        if let Ok(copy) = session.copy_object(key, &[Attribute::Token(false), change]) {
+        let doing = format!("copy {WHAT} with another {kind}");
+        let to = [Attribute::Token(false), change];
+        if let Some(copy) = attempt(&doing, alive, || session.copy_object(key, &to))? {
             let _ = session.destroy_object(copy);
             return Err(broken(&format!("copies a key-encryption key with another {kind}")));
         }
     }
     for mechanism in mechanisms() {
         let name = mechanism.mechanism_type();
-        if session.encrypt(&mechanism, key, &[0; 16]).is_ok() {
+        let doing = format!("encrypt by {WHAT} ({name})");
+        if attempt(&doing, alive, || session.encrypt(&mechanism, key, &[0; 16]))?.is_some() {
             return Err(broken(&format!("encrypts by a key-encryption key ({name})")));
         }
-        if session.decrypt(&mechanism, key, &[0; 16]).is_ok() {
+        let doing = format!("decrypt by {WHAT} ({name})");
+        if attempt(&doing, alive, || session.decrypt(&mechanism, key, &[0; 16]))?.is_some() {
             return Err(broken(&format!("decrypts by a key-encryption key ({name})")));
         }
     }
-    try_wrapping(session, key)
+    if taking_out::comes_out(session, key, WHAT)? {
+        return Err(broken("wraps a key-encryption key for taking out"));
+    }
+    try_wrapping_by(session, key)
 }
 
 fn changes() -> Vec<Attribute> {
@@ -60,24 +75,19 @@ fn mechanisms() -> [Mechanism<'static>; 4] {
     [Mechanism::AesEcb, Mechanism::AesCbc([0; 16]), Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad]
 }
 
-/// The key wrapped by another, and another by the key. Where the token makes no AES key, neither can be.
-fn try_wrapping(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
-    let template = [
-        Attribute::Token(false),
-        Attribute::Wrap(true),
-        Attribute::Extractable(true),
-        Attribute::ValueLen(32.into()),
-    ];
-    let Ok(aes) = session.generate_key(&Mechanism::AesKeyGen, &template) else { return Ok(()) };
-    let [_, _, wrap, pad] = mechanisms();
-    let out = [&wrap, &pad].iter().any(|by| session.wrap_key(by, aes, key).is_ok());
-    let by_it = [&wrap, &pad].iter().any(|by| session.wrap_key(by, key, aes).is_ok());
-    session.destroy_object(aes).map_err(|error| fault::token("destroy a session key", &error))?;
-    match (out, by_it) {
-        (true, _) => Err(broken("wraps a key-encryption key for taking out")),
-        (_, true) => Err(broken("wraps by a key-encryption key")),
-        _ => Ok(()),
-    }
+/// Another key wrapped by this one.
+fn try_wrapping_by(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+    let Some(other) = taking_out::aes(session)? else {
+        let text =
+            format!("not tried: to wrap by {WHAT} (this token has no AES key made nor put in)");
+        return Err(Fault::new(FaultCode::KeyUnsafe, text));
+    };
+    let by = Wrapper { key, by: other.by };
+    let wrapped = taking_out::by_any(session, &by, other.key, "another key by it");
+    session
+        .destroy_object(other.key)
+        .map_err(|error| fault::token("destroy a session key", &error))?;
+    if wrapped? { Err(broken("wraps by a key-encryption key")) } else { Ok(()) }
 }
 
 fn broken(what: &str) -> Fault {

@@ -5,7 +5,7 @@
 //! Reading order: [`args`], [`harden`] (what this process gives up), [`serve`] (question and answer), [`token`]
 //! (module, login), [`session`] (replaced when it breaks), [`pin`], [`keys`] (found by public key, made, checked),
 //! [`unwrap_template`], [`scheme`] (by what children are unwrapped), [`keks`], [`canary`] (how the token holds
-//! children), [`sign`]; for sealed accounts [`sealing`] (opened by
+//! children; [`attempt`] tells a refusal from a failure), [`sign`]; for sealed accounts [`sealing`] (opened by
 //! the token), [`secret`] (where their keys are), [`mod@derive`], [`sealed`]; [`conformance`] apart. [`starter`] is the
 //! same program in another role: a confined signer cannot start processes, so this one starts workers for it.
 
@@ -22,6 +22,8 @@ mod der;
 mod unwrap_template;
 mod kwp;
 mod scheme;
+mod attempt;
+mod taking_out;
 mod kek_trial;
 mod keks;
 mod import;

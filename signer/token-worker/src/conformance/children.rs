@@ -8,7 +8,7 @@ use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use token_wire::conformance::Proof;
-use token_wire::{CANARY_PUBLIC_KEY, Fault};
+use token_wire::{CANARY_PUBLIC_KEY, Fault, FaultCode};
 
 use super::import;
 use super::keys::DIGEST;
@@ -95,8 +95,15 @@ pub(super) fn try_all(
             let mut number = 0_u32;
             canary::children().each(session, &unwrap, &mut |what, tried| {
                 number = number.saturating_add(1);
-                let tried = tried.map(|()| "refused".to_owned()).map_err(|fault| fault.text);
-                table.need(&format!("attack:{number}"), &format!("attack: {what}"), tried)
+                let (id, what) = (format!("attack:{number}"), format!("attack: {what}"));
+                match tried {
+                    Ok(()) => table.need(&id, &what, Ok("refused".to_owned())),
+                    // The token gave no answer, so it refused nothing.
+                    Err(fault) if fault.code != FaultCode::KeyUnsafe => {
+                        table.untried(&id, &what, &fault.text)
+                    }
+                    Err(fault) => table.need(&id, &what, Err(fault.text)),
+                }
             })?;
             rates(session, way, table)?;
         }

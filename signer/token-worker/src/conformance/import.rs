@@ -8,6 +8,7 @@ use token_wire::{Counters, Fault, ImportOpening, Kek, KekImport, Reply};
 use super::children::{BY_KWP, KEK};
 use super::keys::DIGEST;
 use super::table::Table;
+use crate::attempt::attempt;
 use crate::canary;
 use crate::keys::{Finder, Unwrapping};
 use crate::scheme::oaep;
@@ -70,7 +71,11 @@ fn try_templates(session: &Session, one_time: ObjectHandle, wrapped: &[u8]) -> R
             ("said twice, the wrong word first", before),
             ("said twice, the wrong word last", after),
         ] {
-            if let Ok(key) = session.unwrap_key(&oaep(), one_time, wrapped, &template) {
+            let alive =
+                || session.find_objects(&[Attribute::Class(ObjectClass::PRIVATE_KEY)]).is_ok();
+            let doing = format!("take in a key with {kind} {how}");
+            let call = || session.unwrap_key(&oaep(), one_time, wrapped, &template);
+            if let Some(key) = attempt(&doing, alive, call).map_err(|fault| fault.text)? {
                 // What was said twice and changed nothing is no way in.
                 let found = session.get_attributes(key, &[kind]);
                 let right = found.is_ok_and(|found| found.contains(given));

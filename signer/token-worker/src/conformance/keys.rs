@@ -9,6 +9,7 @@ use token_wire::conformance::Proof;
 use token_wire::{Counters, Fault};
 
 use super::table::Table;
+use crate::attempt::attempt;
 use crate::expect::{self, bytes, check_unwrap_template, differences};
 use crate::keys::{Pair, Unwrapping, make_born, make_signing, make_statement, make_unwrapping};
 use crate::sealing::Sealing;
@@ -45,10 +46,15 @@ pub(super) fn try_wrapping(
     );
     let kept = kept.map(|()| String::new()).map_err(|fault| fault.text);
     table.need("wrapping:template", "it keeps the whole CKA_UNWRAP_TEMPLATE", kept)?;
-    let destroyed = session.destroy_object(private);
-    let stays = if destroyed.is_err() { Ok(String::new()) } else { Err("destroyed".to_owned()) };
+    let alive = || session.get_attributes(private, &[AttributeType::Class]).is_ok();
+    let destroyed = attempt("destroy it", alive, || session.destroy_object(private));
+    let stays = match &destroyed {
+        Ok(None) => Ok(String::new()),
+        Ok(Some(())) => Err("destroyed".to_owned()),
+        Err(fault) => Err(fault.text.clone()),
+    };
     table.need("wrapping:stays", "it cannot be destroyed", stays)?;
-    if destroyed.is_ok() {
+    if matches!(destroyed, Ok(Some(()))) {
         // The children need one all the same.
         return Ok(make(&[AttributeType::Destroyable])
             .ok()
@@ -119,14 +125,15 @@ pub(super) fn try_coin_key(session: &Session, table: &mut Table) -> Result<(), F
         Ok(Proof::Secp256k1 { key, digest: DIGEST, signature })
     });
     table.proven("coin:signs", signs, signed)?;
-    let shown = session.get_attributes(private, &[AttributeType::Value]).unwrap_or_default();
-    let hidden =
-        !shown.iter().any(|value| matches!(value, Attribute::Value(value) if !value.is_empty()));
-    table.need(
-        "coin:hides",
-        hides,
-        if hidden { Ok(String::new()) } else { Err("CKA_VALUE is shown".into()) },
-    )
+    let alive = || session.get_attributes(private, &[AttributeType::Class]).is_ok();
+    let read = || session.get_attributes(private, &[AttributeType::Value]);
+    let shown = attempt("read its value", alive, read).map_err(|fault| fault.text);
+    let is_value = |shown: &_| matches!(shown, Attribute::Value(value) if !value.is_empty());
+    let hidden = shown.and_then(|shown| match shown.iter().flatten().any(is_value) {
+        true => Err("CKA_VALUE is shown".to_owned()),
+        false => Ok(String::new()),
+    });
+    table.need("coin:hides", hides, hidden)
 }
 
 /// The key that accounts of tier `sealed-hd` are sealed to, and how the token opens them.

@@ -7,13 +7,17 @@
 //! before (`pin-accepted`): then two are forgiven. Where the signer cannot see the PIN file (workers
 //! behind a socket), it may have been changed at any time, and nothing is forgiven.
 //!
+//! One login at a time uses a latch, over all processes of the state directory: from the note to the answer `pin-lock` is
+//! locked, so that no two send a PIN of which neither knows what the other heard.
+//!
 //! While a change of the PIN is finished this stays shut, and a note of its own (`pin-tried`) says that the new PIN was sent.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::TokenError;
 use super::keys::{sync_dir, write_durably};
@@ -22,6 +26,10 @@ use super::keys::{sync_dir, write_durably};
 /// was accepted before and did not change since, and any other.
 const KNOWN_TRIES_MAX: u32 = 3;
 const UNKNOWN_TRIES_MAX: u32 = 1;
+
+/// How long another process's login is waited for, and how often it is looked at.
+const TURN_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A person's word that covers the last try too.
 const LAST_TRY: &str = "even the last try";
@@ -35,6 +43,9 @@ pub(crate) struct Latch {
     word: PathBuf,
     /// A try while the latch was shut that the token has not answered.
     tried: PathBuf,
+    /// Locked while a login is on its way.
+    turn: PathBuf,
+    turn_max: Duration,
 }
 
 /// A login that has begun. Dropped without an answer, its note stays.
@@ -45,6 +56,8 @@ pub(crate) struct Attempt<'a> {
     unanswered: u32,
     /// One login at a time: two workers that die together must not count as two tries in a row.
     _alone: MutexGuard<'static, ()>,
+    /// The same over all processes.
+    _turn: File,
 }
 
 impl Latch {
@@ -55,6 +68,8 @@ impl Latch {
             accepted: state_dir.join("pin-accepted"),
             word: state_dir.join("pin-word"),
             tried: state_dir.join("pin-tried"),
+            turn: state_dir.join("pin-lock"),
+            turn_max: TURN_MAX,
         }
     }
 
@@ -80,6 +95,7 @@ impl Latch {
     ) -> Result<Attempt<'_>, TokenError> {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.turn()?;
         self.check()?;
         let pin_file = identity(pin_file);
         let unanswered = match read(&self.attempt)? {
@@ -101,7 +117,29 @@ impl Latch {
         }
         write_durably(&self.attempt, unanswered.saturating_add(1).to_string().as_bytes())?;
         remove(&self.word)?;
-        Ok(Attempt { latch: self, pin_file, unanswered, _alone: alone })
+        Ok(Attempt { latch: self, pin_file, unanswered, _alone: alone, _turn: turn })
+    }
+
+    /// The lock that lets one process at a time log in; an error when another does not come to an end.
+    fn turn(&self) -> Result<File, TokenError> {
+        let failed = |error: std::io::Error| TokenError::state("lock", &self.turn, &error);
+        let mut create = File::options();
+        let file = create.create(true).truncate(false).write(true).open(&self.turn);
+        let file = file.map_err(failed)?;
+        let begun = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < self.turn_max => {
+                    std::thread::sleep(LOOK_EVERY);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    let text = "another process is logging in to this token and has no answer yet; the PIN was not sent, try again";
+                    return Err(TokenError::state("lock", &self.turn, &text));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
     }
 
     /// Lets no login happen until this is cleared.
@@ -183,7 +221,7 @@ impl Attempt<'_> {
 }
 
 /// Tells one version of a PIN file from another without reading it; empty when it cannot be seen.
-fn identity(pin_file: Option<&Path>) -> String {
+pub(crate) fn identity(pin_file: Option<&Path>) -> String {
     match pin_file.map(fs::metadata) {
         Some(Ok(meta)) => format!(
             "{}:{}:{}.{}:{}.{}:{}",
@@ -244,6 +282,27 @@ mod tests {
         assert!(again.clear(false).unwrap());
         assert!(!again.clear(false).unwrap());
         again.begin(Some(&pin_file), false).unwrap().accepted().unwrap();
+    }
+
+    /// A lock of another open file is in the way as another process's is.
+    #[test]
+    fn while_another_process_logs_in_nothing_is_sent() {
+        let (dir, mut latch, pin_file) = latch();
+        latch.turn_max = Duration::from_millis(50);
+        let other = Latch::in_dir(dir.path()).turn().unwrap();
+        let refused = latch.begin(Some(&pin_file), false).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("another process is logging in"), "{refused}");
+        assert!(read(&latch.attempt).unwrap().is_none() && latch.check().is_ok());
+        // It is let in once the other has its answer, and sees what that was.
+        latch.turn_max = TURN_MAX;
+        let waiting = std::thread::spawn(move || latch.begin(Some(&pin_file), false).map(drop));
+        latch_in(dir.path(), "the token said so");
+        drop(other);
+        assert!(is_latched(&waiting.join().unwrap()));
+    }
+
+    fn latch_in(state_dir: &Path, text: &str) {
+        Latch::in_dir(state_dir).hold(text).unwrap();
     }
 
     #[test]

@@ -3,14 +3,15 @@
 //! canary as in service. Signatures are verified here.
 
 mod tiers;
+mod pin;
 mod show;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, bail};
-use token_wire::RawSignature;
 use token_wire::conformance::{ModuleInfo, Need, Outcome, Proof, Said};
+use token_wire::{FaultCode, RawSignature};
 
 use crate::token::{ModuleReach, ecdsa, ed25519, worker_program};
 pub use show::Form;
@@ -84,9 +85,10 @@ impl Report {
 /// settings.
 ///
 /// # Errors
-/// When no worker could be started. What a module does is no error but part of the report.
+/// When no worker could be started, or this PIN was refused before. What a module does is no error but part of the report.
 pub fn run(plan: &Plan) -> anyhow::Result<Report> {
     let program = worker_program(plan.worker.as_deref())?;
+    pin::check(&plan.pin_file)?;
     let Confinement { sandbox, reach, module_files } = &plan.confinement;
     let mut child = Command::new(&program)
         .arg("--conformance")
@@ -102,26 +104,34 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))?;
-    let report = listen(&mut child, &program)?;
+    let (report, wrong_pin) = listen(&mut child, &program)?;
+    if wrong_pin {
+        pin::refused(&plan.pin_file)?;
+    }
     let _ = child.kill();
     child.wait().context("cannot wait for the token worker")?;
     Ok(report)
 }
 
-fn listen(child: &mut Child, program: &Path) -> anyhow::Result<Report> {
+/// What the worker says, and whether the token called the PIN wrong.
+fn listen(child: &mut Child, program: &Path) -> anyhow::Result<(Report, bool)> {
     let mut from = child.stdout.take().with_context(|| program.display().to_string())?;
     let mut report = Report { module: None, needs: Vec::new(), cut_short: None };
+    let mut wrong_pin = false;
     loop {
         match token_wire::read::<Said>(&mut from) {
             Ok(Some(Said::Module(module))) => report.module = Some(module),
             Ok(Some(Said::Need(need))) => report.needs.push(verified(need)),
-            Ok(Some(Said::Fault(fault))) => report.cut_short = Some(fault.text),
-            Ok(Some(Said::End)) => return Ok(report),
+            Ok(Some(Said::Fault(fault))) => {
+                wrong_pin |= matches!(fault.code, FaultCode::PinIncorrect | FaultCode::PinUnfit);
+                report.cut_short = Some(fault.text);
+            }
+            Ok(Some(Said::End)) => return Ok((report, wrong_pin)),
             Ok(None) | Err(_) => {
                 let last = report.needs.last().map_or("its start", |need| need.what.as_str());
                 let why = format!("the module crashed or hung after: {last}");
                 report.cut_short.get_or_insert(why);
-                return Ok(report);
+                return Ok((report, wrong_pin));
             }
         }
     }

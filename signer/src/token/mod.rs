@@ -43,7 +43,7 @@ pub use verify::Signature;
 pub(crate) use config::worker_program;
 pub(crate) use distrust::Distrust;
 pub(crate) use keys::{KeyFile, pem, sync_dir, write_durably};
-pub(crate) use latch::{Latch, read as read_file, remove as remove_file};
+pub(crate) use latch::{Latch, identity as pin_identity, read as read_file, remove as remove_file};
 pub(crate) use line::Line;
 pub(crate) use member::{standby_dir, state_dirs};
 pub(crate) use schemes::wrapped_by;

@@ -149,3 +149,38 @@ fn an_error_of_the_token_is_no_refusal() {
         assert!(said.contains("\ntoken-hd  can be carried\n"), "{said}");
     }
 }
+
+/// Tries that the token counts are left to people: none where it has counted one, and none twice.
+#[test]
+fn a_wrong_pin_is_sent_once() {
+    let folder = TempDir::new().unwrap();
+    let faulty = Faulty::new(token::empty(folder.path()), folder.path());
+    let logins = |calls: &[String]| calls.iter().filter(|call| *call == "C_Login").count();
+    let (said, calls) = faulty.run("C_GetTokenInfo always flags=count-low\n");
+    assert!(said.contains("has seen a wrong PIN"), "{said}");
+    assert_eq!(logins(&calls), 0);
+
+    let pin_file = faulty.config.pin_file.as_ref().unwrap();
+    let right = fs::read_to_string(pin_file).unwrap();
+    fs::write(pin_file, "wrong-wrong").unwrap();
+    let (said, calls) = faulty.run("");
+    assert!(said.contains("the PIN is wrong"), "{said}");
+    assert_eq!(logins(&calls), 1);
+    let (said, calls) = faulty.run("");
+    assert!(said.contains("it is not sent again"), "{said}");
+    assert_eq!(logins(&calls), 0);
+    // Another PIN is another matter, but for the token's own count, which is a person's to set back.
+    fs::write(pin_file, right).unwrap();
+    let (said, _) = faulty.run("");
+    assert!(!said.contains("it is not sent again"), "{said}");
+}
+
+/// Its keys are seen before a PIN is sent.
+#[tokio::test]
+async fn no_pin_is_sent_to_a_signers_token() {
+    let folder = TempDir::new().unwrap();
+    let (config, _) = token::make(folder.path()).await;
+    let (said, calls) = Faulty::new(config, folder.path()).run("");
+    assert!(said.contains("this token holds a signer's key"), "{said}");
+    assert!(!calls.contains(&"C_Login".to_owned()), "{said}");
+}

@@ -13,7 +13,7 @@ mod sessions;
 use std::io;
 
 use crate::session::Session;
-use cryptoki::object::{Attribute, ObjectClass};
+use cryptoki::object::Attribute;
 use token_wire::conformance::{ModuleInfo, Said};
 use token_wire::{Fault, FaultCode};
 
@@ -47,6 +47,12 @@ fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
         token: info,
     }))?;
     mechanisms::try_all(&token, args.kwp_mechanism, table)?;
+    // A signer's token is told by its public keys, which all may see, before a PIN is sent to it.
+    refuse_signers_token(token.session())?;
+    if token.pin_state(false)?.wrong_before {
+        let text = "the token has seen a wrong PIN since its last login: conformance tries none on it; log in by the vendor's tool first, or initialise the token again";
+        return Err(Fault::new(FaultCode::PinLocked, text));
+    }
     token.log_in(false, false, || Ok(()))?;
     let session = token.session();
     refuse_signers_token(session)?;
@@ -61,7 +67,7 @@ fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
 /// A token with keys of a signer's is no scratch token.
 fn refuse_signers_token(session: &Session) -> Result<(), Fault> {
     for label in ["cofferdam wrapping 1", "cofferdam attestation 1", "cofferdam checkpoint 1"] {
-        let template = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(label.into())];
+        let template = [Attribute::Token(true), Attribute::Label(label.into())];
         let found = session
             .find_objects(&template)
             .map_err(|error| fault::token("search its objects", &error))?;

@@ -346,6 +346,7 @@ const VECTORS: &[Vector] = &[
 
 #[test]
 fn every_vector_gets_its_one_reason() {
+    assert_eq!(VECTORS.len(), 55, "docs/testing.md says how many there are");
     for (name, case, reason) in VECTORS {
         match case().parse() {
             Ok(_) => panic!("{name}: was accepted"),
@@ -354,6 +355,31 @@ fn every_vector_gets_its_one_reason() {
                 assert!(refusal.text.len() > 10, "{name}: says too little");
             }
         }
+    }
+}
+
+/// Two requests for the same inputs, each honest about one amount and not about the other: signatures on both would make one
+/// transaction whose fee nobody was told (BIP-143 covers an input's own amount alone). Neither is signed, whether it is the
+/// claim that lies or the parent that would prove it.
+#[test]
+fn neither_round_of_the_two_round_fee_attack_passes() {
+    Case::sweep().parse().unwrap();
+    for (position, less) in [(0, 10_000), (1, 5_000)] {
+        let claim = |psbt: &mut bitcoin::Psbt| {
+            let claimed = psbt.inputs[position].witness_utxo.as_mut().unwrap();
+            claimed.value = claimed.value.checked_sub(Amount::from_sat(less)).unwrap();
+        };
+        let refusal = edited(claim).parse().unwrap_err();
+        assert_eq!(refusal.reason, Reason::WrongAmount, "round {position}: {refusal}");
+        let mut case = Case::sweep();
+        let mut parent: bitcoin::Transaction =
+            bitcoin::consensus::deserialize(&case.parents[position]).unwrap();
+        let output = parent.output.last_mut().unwrap();
+        output.value = output.value.checked_sub(Amount::from_sat(less)).unwrap();
+        case.parents[position] = bitcoin::consensus::serialize(&parent);
+        let refusal = case.edit(claim).parse().unwrap_err();
+        let reasons = [Reason::ParentNotAsked, Reason::MissingParent, Reason::WrongParent];
+        assert!(reasons.contains(&refusal.reason), "round {position}: {refusal}");
     }
 }
 

@@ -96,8 +96,8 @@ pub(crate) enum Command {
     },
     /// Holds any PKCS#11 module against the signer's needs, on a scratch token; needs no configuration. Keys stay behind
     /// in the token: initialise it again afterwards. Fails when the tier asked for cannot be carried. The worker that loads
-    /// the module is not confined here, unlike in service, since nobody knows yet which files an unknown module needs:
-    /// try modules that you do not trust on a machine where nothing else is.
+    /// the module is confined as in service (`--sandbox`): what an unknown module needs beside its libraries and what the
+    /// environment names is said by `--module-file`.
     Conformance(Conformance),
     /// Looks at module, token, keys, sandbox, clock, database and log, and says what is wrong. Never needs a running
     /// signer and never disturbs one. Ends with 0 when all is well, 1 with warnings, 2 when something is broken.

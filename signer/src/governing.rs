@@ -333,7 +333,7 @@ impl Config {
     }
 
     /// Where the text of the policy in force is kept.
-    fn policy_kept(&self) -> PathBuf {
+    pub(crate) fn policy_kept(&self) -> PathBuf {
         self.state_dir.join("policy-in-force.toml")
     }
 

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use confine::Mode;
 use policy::Rules;
+use sha2::{Digest as _, Sha256};
 
 pub use report::{Checked, Finding, Level};
 use tiers::{Held, mechanisms, schemes, tiers};
@@ -77,12 +78,8 @@ fn governed(config: &Config) -> bool {
 fn settings(config: &Config, checked: &mut Checked) {
     match config.rules() {
         Ok(rules) => checked.well("policy", &format!("version {}, signed", rules.version())),
-        // Whoever the policy in force names has signed it, or has not: the log knows who that is.
-        Err(ConfigError::Policy { .. }) if governed(config) => {
-            let text =
-                "governed by the one in force: its signatures are looked at when the signer starts";
-            checked.warn("policy", text);
-        }
+        // Whoever the policy in force names has signed it, or has not: the log knows who that is, see below.
+        Err(ConfigError::Policy { .. }) if governed(config) => {}
         Err(error) => checked.broken("policy", &error.to_string()),
     }
     let handed_in = crate::officers::revocations::file(&config.state_dir);
@@ -97,6 +94,24 @@ fn settings(config: &Config, checked: &mut Checked) {
         checked.warn("user", "root (allow_root = true): run the signer as a user of its own");
     } else {
         checked.well("user", "not root");
+    }
+}
+
+/// A governed policy that other people have signed than the configuration names: whether it is the one in force, whose
+/// signatures were verified when it came in.
+fn in_force(config: &Config, found: Option<([u8; 32], &str)>, checked: &mut Checked) {
+    let here = config.unsigned_rules().map(|rules| (rules.version(), *rules.digest()));
+    match (here, found) {
+        (Ok((version, here)), Some((digest, whose))) if here == digest => {
+            checked.well("policy", &format!("version {version}, the one in force {whose}"));
+        }
+        (Ok((version, _)), _) => {
+            let text = format!(
+                "version {version} is not the one in force: whether it may follow that one is looked at when the signer starts"
+            );
+            checked.warn("policy", &text);
+        }
+        (Err(error), _) => checked.broken("policy", &error.to_string()),
     }
 }
 
@@ -164,6 +179,11 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<Store> {
                 "database",
                 &format!("a signer is running, which verified it at its start ({error})"),
             );
+            if config.rules().is_err() && governed(config) {
+                let kept = std::fs::read(config.policy_kept()).ok();
+                let kept = kept.map(|text| (Sha256::digest(text).into(), "at the running signer"));
+                in_force(config, kept, checked);
+            }
             return None;
         }
         Err(error) => {
@@ -185,7 +205,14 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<Store> {
         }
     };
     match examine_log(&mut store, &keys.checkpoint, &config.state_dir).await {
-        Ok((found, last_ms)) => {
+        Ok((found, last_ms, policy)) => {
+            if config.rules().is_err() && governed(config) {
+                in_force(
+                    config,
+                    policy.as_ref().map(|policy| (policy.digest, "by the log")),
+                    checked,
+                );
+            }
             let (size, covered) = (found.size, found.checkpointed);
             checked.well("log", &format!("{size} entries, verified up to checkpoint {covered}"));
             if found.set_aside > 0 {

@@ -10,6 +10,8 @@ use audit::entry::{Entry, Event};
 use audit::history::{BLOCK, Blocks, History, HistoryError};
 use audit::tree::{self, Frontier};
 
+use crate::ledger::{ActivePolicy, Ledger};
+
 use super::Fold;
 use super::clock::Clock;
 use super::error::{LogError, Whose};
@@ -90,7 +92,7 @@ fn covered(signed: &[(Whose, Checkpoint)]) -> u64 {
 }
 
 /// Reads and checks the whole log as a start does, changing nothing; returns what was found, with what a start would
-/// set aside, and the time of the last entry that counts.
+/// set aside, the time of the last entry that counts, and which policy is in force by it.
 ///
 /// # Errors
 /// [`LogError`] saying what does not add up.
@@ -98,16 +100,9 @@ pub async fn examine(
     store: &mut Store,
     key: &[u8; 32],
     state_dir: &Path,
-) -> Result<(Opening, u64), LogError> {
-    let found = read(
-        store,
-        &mut crate::ledger::Ledger::new(),
-        key,
-        state_dir,
-        &Witnesses::default(),
-        false,
-    )
-    .await?;
+) -> Result<(Opening, u64, Option<ActivePolicy>), LogError> {
+    let mut ledger = Ledger::new();
+    let found = read(store, &mut ledger, key, state_dir, &Witnesses::default(), false).await?;
     let opening = Opening {
         checkpointed: covered(&found.signed),
         size: found.tree.size(),
@@ -116,7 +111,7 @@ pub async fn examine(
         origin: found.origin,
         officers: found.officers,
     };
-    Ok((opening, found.last_ms))
+    Ok((opening, found.last_ms, ledger.policy()))
 }
 
 async fn read<S: Fold>(

@@ -15,6 +15,7 @@ use proto::NotificationsRequest;
 use proto::officers_client::OfficersClient;
 use sha2::{Digest as _, Sha256};
 use signer::begin;
+use signer::doctor::{self, Finding, Level};
 use signer::log::{Clock, Step};
 use signer::start::{open_log, open_token};
 use statement::{Says, Signed, Statement, TimeIs};
@@ -140,7 +141,24 @@ async fn a_governed_policy_gives_way_to_what_its_officers_signed_alone() {
     });
     assert_eq!(proposals.count(), 1, "restarts propose nothing again");
     house.close().await;
+    assert_eq!(policy_seen(&house).await.level, Level::Warning, "not in force yet");
     assert_eq!(version(&mut house, 49).await, 4);
+    // The configuration's officers did not sign it, and the doctor asks the log who had to.
+    let seen = policy_seen(&house).await;
+    assert_eq!(seen.level, Level::Well, "{}", seen.text);
+    assert!(seen.text.contains("version 4, the one in force by the log"), "{}", seen.text);
+    house.open_at(later(49)).await;
+    let seen = policy_seen(&house).await;
+    assert!(seen.text.contains("the one in force at the running signer"), "{}", seen.text);
+}
+
+/// What the doctor says of the policy.
+async fn policy_seen(house: &House) -> Finding {
+    let seen = doctor::examine(&house.config).await.findings;
+    let mut seen = seen.into_iter().filter(|found| found.area == "policy");
+    let only = seen.next().unwrap();
+    assert_eq!(seen.next(), None);
+    only
 }
 
 #[tokio::test]

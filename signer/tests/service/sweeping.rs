@@ -2,8 +2,9 @@
 
 use audit::entry::Event;
 use bitcoin::hashes::Hash as _;
-use bitcoin::sighash::SighashCache;
-use bitcoin::{EcdsaSighashType, Transaction};
+use bitcoin::sighash::{Prevouts, SighashCache};
+use bitcoin::{EcdsaSighashType, Transaction, TxOut};
+use miniscript::interpreter::Interpreter;
 use secp256k1::{Message, SECP256K1, ecdsa};
 use tonic::Code;
 
@@ -38,7 +39,25 @@ pub(crate) fn verify(bytes: &[u8], coins: &[Coin]) -> Transaction {
         let message = Message::from_digest(sighash.to_byte_array());
         SECP256K1.verify_ecdsa(&message, &signature, &coin.key).unwrap();
     }
+    judge(&transaction, &coins.iter().map(Coin::output).collect::<Vec<_>>());
     transaction
+}
+
+/// Every input once more by miniscript's interpreter. No node can be asked here: the parents are invented.
+fn judge(transaction: &Transaction, spent: &[TxOut]) {
+    for (position, input) in transaction.input.iter().enumerate() {
+        let judge = Interpreter::from_txdata(
+            &spent[position].script_pubkey,
+            &input.script_sig,
+            &input.witness,
+            input.sequence,
+            transaction.lock_time,
+        );
+        let judge = judge.unwrap();
+        let met: Vec<_> =
+            judge.iter(SECP256K1, transaction, position, &Prevouts::All(spent)).collect();
+        assert!(!met.is_empty() && met.iter().all(Result::is_ok), "input {position}: {met:?}");
+    }
 }
 
 pub(crate) fn deposits(house: &House, count: u32) -> Vec<Coin> {

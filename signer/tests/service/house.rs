@@ -251,7 +251,7 @@ impl House {
         self.endpoint(&FOUNDATION.get().unwrap().authority, port, name)
     }
 
-    async fn connect(
+    pub(crate) async fn connect(
         &self,
         authority: &Authority,
         port: u16,

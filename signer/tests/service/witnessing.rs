@@ -26,6 +26,7 @@ use tonic::{Code, Status};
 
 use crate::common::{Coin, Knobs, coin, header, own, psbt};
 use crate::house::{House, parts, said};
+use crate::pki::Authority;
 use crate::postgres::move_to_postgres;
 use crate::watching::{ask, free, number};
 
@@ -99,7 +100,16 @@ impl Scene {
         self.task.take().unwrap().await.unwrap().unwrap();
     }
 
-    fn dir(&self, name: &str) -> PathBuf {
+    /// A connection with another authority's certificate, if there is any.
+    pub(crate) async fn foreign(
+        &self,
+        authority: &Authority,
+        name: &str,
+    ) -> Result<Channel, tonic::transport::Error> {
+        self.house.connect(authority, self.port, name).await
+    }
+
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
         self.house.folder().join(name)
     }
 

@@ -53,6 +53,7 @@ mod approving;
 mod evacuating;
 mod revocations;
 mod replaying;
+mod repeating;
 mod doubting;
 mod objecting;
 mod commanding;

@@ -9,6 +9,7 @@ use signer::ledger::{Doubt, Ledger};
 use statement::{Says, TimeIs};
 
 use crate::approving::{Desk, SLOW, clock, sign};
+use crate::common::Knobs;
 use crate::house::until;
 
 impl Desk {
@@ -72,6 +73,33 @@ async fn a_clock_that_is_set_while_it_runs_holds_delays_until_an_officer_says_th
     signer::officers::doubt::look(&desk.house.app(), &mut 3_600_000).await.unwrap();
     let again = desk.statement("alice", Says::Time(TimeIs { unix: desk.now(), doubt: doubt.seq }));
     desk.refused(&again, "statement-nothing").await;
+}
+
+/// Also where another signer takes over whose clock is five minutes off: it starts from the same log.
+#[tokio::test]
+async fn a_limits_window_does_not_shrink_when_the_clock_steps_back() {
+    const LIMIT: &[&str] = &["external-limit"];
+    let mut desk = Desk::open(&Knobs { limit: 150_000, ..Knobs::default() }).await;
+    let begun = desk.now();
+    let set = |desk: &Desk, unix: u64| desk.now.store(unix * 1_000, Ordering::Relaxed);
+    desk.ask(&desk.payout(1)).await.unwrap();
+    // 100,000 of 150,000 sat an hour are gone, whatever the clock says before that hour is over.
+    for back in [1, 300, 1_800, 86_400] {
+        set(&desk, begun - back);
+        desk.denied(&desk.payout(2), LIMIT).await;
+    }
+    set(&desk, begun - 300);
+    desk.reopen().await;
+    desk.denied(&desk.payout(2), LIMIT).await;
+    set(&desk, begun + 3_300 - 1);
+    desk.denied(&desk.payout(2), LIMIT).await;
+    // One that is ahead brings the end nearer by as much, and no more.
+    desk.pass(300);
+    desk.reopen().await;
+    desk.denied(&desk.payout(2), LIMIT).await;
+    desk.pass(2);
+    desk.ask(&desk.payout(2)).await.unwrap();
+    desk.denied(&desk.payout(3), LIMIT).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use statement::{Says, TimeIs};
 use crate::approving::{Desk, SLOW, clock, sign};
 use crate::common::Knobs;
 use crate::house::until;
+use crate::watching::{ask, free, number};
 
 impl Desk {
     fn doubt(&self) -> Option<Doubt> {
@@ -43,6 +44,8 @@ async fn a_clock_that_is_set_while_it_runs_holds_delays_until_an_officer_says_th
         let (now, ahead) = (Arc::clone(&desk.now), Arc::clone(&ahead));
         move || now.load(Ordering::Relaxed) + ahead.load(Ordering::Relaxed)
     };
+    let watched = free().await;
+    desk.house.config.metrics = Some(watched);
     desk.house.open_at(clock(&desk.now).beside(machine)).await;
     let payout = desk.payout(1);
     desk.waits(&payout, &["delay"]).await;
@@ -51,6 +54,9 @@ async fn a_clock_that_is_set_while_it_runs_holds_delays_until_an_officer_says_th
     ahead.store(60_000, Ordering::Relaxed);
     signer::officers::doubt::look(&desk.house.app(), &mut 0).await.unwrap();
     assert_eq!(desk.doubt(), None);
+    let page = ask(watched, "GET /metrics HTTP/1.1").await;
+    assert_eq!(number(&page, "cofferdam_clock_in_doubt"), 0);
+    assert!(number(&page, "cofferdam_pending_oldest_seconds") < 60);
     let before = desk.now();
     ahead.store(3_600_000, Ordering::Relaxed);
     until("a doubt", || desk.doubt().is_some()).await;
@@ -58,6 +64,9 @@ async fn a_clock_that_is_set_while_it_runs_holds_delays_until_an_officer_says_th
     assert!((before..=desk.now()).contains(&doubt.held_unix), "{doubt:?}");
     desk.pass(4_000);
     desk.waits(&payout, &["delay"]).await;
+    let page = ask(watched, "GET /metrics HTTP/1.1").await;
+    assert_eq!(number(&page, "cofferdam_clock_in_doubt"), 1);
+    assert!((4_000..4_060).contains(&number(&page, "cofferdam_pending_oldest_seconds")));
     let told = desk.pending().await.clock.unwrap();
     assert_eq!((told.entry, told.held_unix), (doubt.seq, doubt.held_unix));
 
@@ -69,6 +78,9 @@ async fn a_clock_that_is_set_while_it_runs_holds_delays_until_an_officer_says_th
     desk.say_time("alice", desk.now() + 30, doubt.seq).await.unwrap();
     assert_eq!((desk.doubt(), desk.pending().await.clock), (None, None));
     desk.ask(&payout).await.unwrap();
+    let page = ask(watched, "GET /metrics HTTP/1.1").await;
+    assert_eq!(number(&page, "cofferdam_clock_in_doubt"), 0);
+    assert_eq!(number(&page, "cofferdam_pending_oldest_seconds"), 0);
     // Said and done: the two clocks stay apart, and that is no new doubt.
     signer::officers::doubt::look(&desk.house.app(), &mut 3_600_000).await.unwrap();
     let again = desk.statement("alice", Says::Time(TimeIs { unix: desk.now(), doubt: doubt.seq }));

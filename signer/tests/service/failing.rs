@@ -22,6 +22,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::common::{Coin, Knobs, header, own, psbt};
 use crate::house::{House, said, until};
 use crate::sweeping::{deposits, verify};
+use crate::watching::{ask, free, number, until_number};
 
 async fn health(house: &House) -> ServingStatus {
     let mut client = HealthClient::new(house.channel("watcher-1").await);
@@ -48,7 +49,10 @@ pub(crate) fn kill_workers(house: &House) {
 
 #[tokio::test]
 async fn a_token_that_goes_away_and_comes_back() {
-    let house = House::new().await;
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    let watched = free().await;
+    house.config.metrics = Some(watched);
+    house.open().await;
     assert_eq!(health(&house).await, ServingStatus::Serving);
     let tokens = house.folder().join("state").join("softhsm");
     let aside = house.folder().join("softhsm-aside");
@@ -56,26 +60,31 @@ async fn a_token_that_goes_away_and_comes_back() {
     kill_workers(&house);
     let coins = deposits(&house, 2);
     let outs = [own(&house.descriptors.cold, false, 0, 98_000)];
-    let ask = header("k1", "sweep", "deposits", &psbt(&coins, &outs));
-    let status = house.sign(ask.clone(), &coins).await.unwrap_err();
+    let request = header("k1", "sweep", "deposits", &psbt(&coins, &outs));
+    let status = house.sign(request.clone(), &coins).await.unwrap_err();
     assert_eq!(said(&status), (Code::Unavailable, vec!["token-unavailable".to_owned()]));
     let app = house.app();
     until("the token's trouble to be noticed", || app.problem().is_some()).await;
     // Asking again meanwhile costs one small line, not another reservation.
     let before = house.log_size();
-    let status = house.sign(ask.clone(), &coins).await.unwrap_err();
+    let status = house.sign(request.clone(), &coins).await.unwrap_err();
     assert_eq!(self::said(&status), (Code::Unavailable, vec!["token-unavailable".to_owned()]));
     let added = house.entries(before).await;
     assert!(matches!(&added[..], [e] if matches!(e.event, Event::Refused { .. })), "{added:?}");
+    // What whoever watches is to be alarmed by: it stays for as long as the token does.
+    let page = ask(watched, "GET /metrics HTTP/1.1").await;
+    assert!(number(&page, "cofferdam_log_uncovered_entries") > 0);
+    assert_eq!(number(&page, "cofferdam_token_ready"), 0);
     let mut client = house.client("watcher-1").await;
     let said = client.status(StatusRequest {}).await.unwrap().into_inner();
     assert!(!said.token_ready && !said.token_problem.is_empty());
 
     fs::rename(&aside, &tokens).unwrap();
     until("the token to come back", || app.problem().is_none()).await;
-    let reply = house.sign(ask, &coins).await.unwrap();
+    let reply = house.sign(request, &coins).await.unwrap();
     assert!(!reply.stored);
     verify(&reply.transaction, &coins);
+    until_number(watched, "cofferdam_log_uncovered_entries", |uncovered| uncovered == 0).await;
 }
 
 #[tokio::test]
@@ -149,16 +158,23 @@ async fn an_edited_log_signs_nothing_and_says_so() {
 /// The table goes away under a running signer: nothing can be written, so nothing is signed.
 #[tokio::test]
 async fn a_log_that_cannot_be_written_signs_nothing() {
-    let house = House::new().await;
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    let watched = free().await;
+    house.config.metrics = Some(watched);
+    house.open().await;
     let coins = deposits(&house, 1);
     let outs = [own(&house.descriptors.cold, false, 0, 49_000)];
-    let ask = header("k1", "sweep", "deposits", &psbt(&coins, &outs));
+    let request = header("k1", "sweep", "deposits", &psbt(&coins, &outs));
+    let stopped =
+        async || number(&ask(watched, "GET /metrics HTTP/1.1").await, "cofferdam_log_stopped");
+    assert_eq!(stopped().await, 0);
     // The log's own connection alone may touch the database; its closing is a failure like any other.
     house.app().log.close().await.unwrap();
     let signs = house.app().token.counters().await.unwrap().signs;
-    let status = house.sign(ask, &coins).await.unwrap_err();
+    let status = house.sign(request, &coins).await.unwrap_err();
     assert_eq!(said(&status), (Code::Unavailable, vec!["log-unavailable".to_owned()]));
     assert_eq!(house.app().token.counters().await.unwrap().signs, signs);
+    assert_eq!(stopped().await, 1);
     let app = house.app();
     until("health to follow", || app.problem().is_some()).await;
 }

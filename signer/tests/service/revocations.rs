@@ -17,6 +17,7 @@ use crate::approving::{Desk, now_ms, people, sign};
 use crate::common::Knobs;
 use crate::house::{House, said, until};
 use crate::pki::Authority;
+use crate::watching::{ask, free, number};
 use crate::witnessing::{Scene, refused_for};
 
 const GOVERNED: &str = "[governance]\ntighten = \"1 of treasury\"\nchange = \"2 of treasury\"\ndelay = \"48h\"\n\
@@ -67,7 +68,23 @@ async fn status(channel: &Channel) -> Result<(), Status> {
 
 #[tokio::test]
 async fn one_officer_hands_a_list_in_and_it_ends_open_connections_also_after_a_restart() {
-    let mut desk = Desk::listed(&people(""), 86_400).await;
+    let watched = free().await;
+    let mut desk = Desk::open_with(&people(""), |house| {
+        with_list_due(house, 3_600);
+        house.config.metrics = Some(watched);
+    })
+    .await;
+    // Due in an hour, made an hour ago: the first is an alarm, the second is none yet.
+    let list_is = async |due: std::ops::Range<u64>, made: std::ops::Range<u64>| {
+        let page = ask(watched, "GET /metrics HTTP/1.1").await;
+        let of = |name: &str| number(&page, &format!("{name}{{number=\"0\"}}"));
+        let now = now_ms() / 1_000;
+        assert_eq!(number(&page, "cofferdam_crl_used"), 1);
+        assert_eq!(number(&page, "cofferdam_crls"), 1);
+        assert!(due.contains(&(of("cofferdam_crl_due_unix_seconds") - now)), "{page}");
+        assert!(made.contains(&(now - of("cofferdam_crl_made_unix_seconds"))), "{page}");
+    };
+    list_is(3_000..3_601, 3_600..4_200).await;
     let good = desk.house.channel_numbered("watcher-1", 1).await.unwrap();
     let bad = desk.house.channel_numbered("watcher-1", 2).await.unwrap();
     status(&good).await.unwrap();
@@ -76,6 +93,7 @@ async fn one_officer_hands_a_list_in_and_it_ends_open_connections_also_after_a_r
     let list = ours.list(2, &[2], 60, 86_400);
     let answer = desk.push(&list, &desk.word("alice", &list)).await.unwrap();
     assert!(answer.contains("in force"), "{answer}");
+    list_is(86_000..86_401, 60..600).await;
     // Not one good call fails.
     status(&good).await.unwrap();
     let ended = async {
@@ -90,6 +108,7 @@ async fn one_officer_hands_a_list_in_and_it_ends_open_connections_also_after_a_r
         &entry.event,
         Event::Administered { what, serial, .. } if what == "revocations" && *serial == shown
     )));
+    desk.house.config.metrics = None;
     desk.reopen().await;
     assert!(match desk.house.channel_numbered("watcher-1", 2).await {
         Ok(channel) => status(&channel).await.is_err(),

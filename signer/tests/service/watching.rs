@@ -32,6 +32,19 @@ pub(crate) fn number(page: &str, name: &str) -> u64 {
         .unwrap()
 }
 
+/// Asks for the page until a number is as it should be.
+pub(crate) async fn until_number(address: SocketAddr, name: &str, is: impl Fn(u64) -> bool) {
+    let begun = std::time::Instant::now();
+    loop {
+        let found = number(&ask(address, "GET /metrics HTTP/1.1").await, name);
+        if is(found) {
+            return;
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{name} stays {found}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 fn limits_are_as_full_as_they_are(page: &str) {
     let ratio = |rule: &str, limit: &str| {
         let start =

@@ -170,6 +170,11 @@ impl Allowed {
         self.words.iter().filter_map(|(signed, _)| Statement::parse(&signed.statement).ok())
     }
 
+    /// Whether an entry holds one of its statements: all that count are written at once.
+    pub(crate) fn is_known(&self, ledger: &Ledger) -> bool {
+        self.said().any(|said| ledger.people().is_used(&said.officer, said.nonce))
+    }
+
     /// As entries, where they count by the policy in force; else as what was done without officers, with those who signed.
     pub(crate) fn events(&self, ledger: &Ledger, rules: Option<&Rules>, now: u64) -> Vec<Event> {
         let task = self.clearing.task(self.site);

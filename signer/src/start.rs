@@ -391,19 +391,38 @@ async fn open_witnessed_log(
         );
     }
     belongs(&log, config, &keys)?;
-    // Said while the log was closed.
+    while note_told(&log, config).await? {
+        Told::in_dir(&config.state_dir).written()?;
+    }
+    Ok(log)
+}
+
+/// Has in the log what was said first while it was closed, and is in no entry yet; false if there is nothing. It stays in the state folder until whoever opened the log removes it.
+///
+/// # Errors
+/// When log or state folder cannot be written.
+pub async fn note_told(log: &Log<Ledger>, config: &Config) -> Result<bool, StartError> {
     let told = Told::in_dir(&config.state_dir);
-    for word in told.words()? {
-        match word {
-            Said::Waived(event) => {
-                let rules = governed_by(&log, config).await?;
-                note_waived(&log, vec![unasked(*event, rules.as_ref())]).await?;
+    match told.next()? {
+        None => return Ok(false),
+        Some(Said::Waived(event)) => {
+            let rules = governed_by(log, config).await?;
+            note_waived(log, vec![unasked(*event, rules.as_ref())]).await?;
+        }
+        Some(Said::Allowed { allowed, begun }) => {
+            // Its statements were in no entry when that was begun: where they are now, it was done, and cut off before the folder heard.
+            let is_known = log.read(|ledger| allowed.is_known(ledger));
+            if begun && is_known {
+                tracing::info!("what officers let be cleared is in the log already");
+                return Ok(true);
             }
-            Said::Allowed(allowed) => note_allowed(&log, config, &allowed).await?,
+            if !is_known {
+                told.begin(&allowed)?;
+            }
+            note_allowed(log, config, &allowed).await?;
         }
     }
-    told.written()?;
-    Ok(log)
+    Ok(true)
 }
 
 /// Says it where officers were to be asked for it and nobody did.

@@ -41,7 +41,7 @@ pub(crate) struct Known {
     pub(crate) admitted: Admitted,
     /// What it would do, or why nobody can tell.
     pub(crate) intent: Result<Intent, String>,
-    /// Which of its coins are change of transactions that this log gave out.
+    /// Which of its coins were change of transactions that this log had given out when it was decided on last.
     pub(crate) change: Vec<SlotId>,
 }
 
@@ -95,6 +95,7 @@ impl Replay {
     ) -> Result<()> {
         self.learn(&entry.event);
         if let Some(decided) = decided(seq, entry) {
+            self.find_change(&decided.request);
             let known = self.known(&decided.request).context("a decision on an unknown request")?;
             look(self, known, &decided)?;
         }
@@ -156,6 +157,11 @@ impl Replay {
                 _ => return,
             },
         };
+    }
+
+    /// Which of its coins are change by now: its parents may have been given out since it was decided on first, and another policy be in force.
+    fn find_change(&mut self, request: &[u8; 16]) {
+        let Some(known) = self.requests.get_mut(request) else { return };
         if let (Ok(intent), Ok(bench)) = (&known.intent, &mut self.active) {
             let is_change = |slot: &&SlotId| {
                 let script = paid_by(&self.given, slot);

@@ -15,7 +15,7 @@ use signer::clearing::{Clearing, by_officers};
 use signer::keys::{self, Kin};
 use signer::ledger::{KeyState, Ledger};
 use signer::log::{Clock, Log, Step};
-use signer::start::{open_log, open_token};
+use signer::start::{note_told, open_log, open_token};
 use signer::token::Token;
 use signer::{administer, begin, set_pin};
 use statement::{Deed, NO_TOKEN, Says, Signed, Statement, Task};
@@ -468,4 +468,66 @@ async fn what_no_log_can_be_opened_for_is_cleared_by_officers_all_the_same_and_o
         Event::Waived { said, .. } if said.contains("without the officers")
     )));
     house.close().await;
+}
+
+/// Whoever opens the log writes it down and is killed before the state folder hears of it, at every step of that.
+#[tokio::test]
+async fn a_clearing_that_is_cut_off_while_it_is_written_down_stands_in_the_log_once() {
+    let mut house = house().await;
+    house.open().await;
+    let origin = house.app().log.opening().origin.clone();
+    house.close().await;
+    let config = house.config.clone();
+    let mut desk = Desk { folder: house.folder().to_owned(), log: origin, nonce: 0 };
+    let mut site = [0; 16];
+    let text = fs::read_to_string(config.state_dir.join("site")).unwrap();
+    hex::decode_to_slice(text.trim_end(), &mut site).unwrap();
+    let pin = Task { deed: Deed::ClearPin(site), token: NO_TOKEN.to_owned() };
+    let told = config.state_dir.join("told");
+    let mut clear = || {
+        let both = [desk.file("ada", &pin, |_| {}), desk.file("cyd", &pin, |_| {})];
+        let allowed = by_officers(&config, Clearing::Pin, &both).unwrap().unwrap();
+        signer::init::clear_pin_by(&config.state_dir, false, Some(&allowed), &mut Vec::new())
+            .unwrap();
+    };
+    // The first of two is in the log, and the folder does not know.
+    let (token, log) = at_the_machine(&house).await;
+    clear();
+    let before = fs::read_to_string(&told).unwrap();
+    assert!(note_told(&log, &config).await.unwrap());
+    leave(token, log).await;
+    let cut_off = fs::read_to_string(&told).unwrap();
+    assert_ne!(cut_off, before, "it says that it is being written");
+    clear();
+    house.open().await;
+    let written = cleared(&house).await;
+    assert_eq!(written, [true, true], "each once, and as what officers let be done");
+    house.close().await;
+    assert!(!told.exists());
+    // The mark alone, of one that never came into the log, takes nothing away.
+    clear();
+    let begun = fs::read_to_string(&told).unwrap().replacen(
+        "by officers\t",
+        "by officers, being written\t",
+        1,
+    );
+    fs::write(&told, begun).unwrap();
+    house.open().await;
+    assert_eq!(cleared(&house).await, [true; 3]);
+    house.close().await;
+    // What nobody was about to write down and counted before is written as what it is.
+    fs::write(&told, before).unwrap();
+    house.open().await;
+    assert_eq!(cleared(&house).await, [true, true, true, false]);
+    house.close().await;
+}
+
+/// What the log says of the PIN latch, in order: whether officers let it be cleared.
+async fn cleared(house: &House) -> Vec<bool> {
+    let told = |entry: &audit::entry::Entry| match &entry.event {
+        Event::Administered { what, .. } if what == "pin-clear" => Some(true),
+        Event::Waived { safeguard, .. } if safeguard == "PIN latch" => Some(false),
+        _ => None,
+    };
+    house.entries(0).await.iter().filter_map(told).collect()
 }

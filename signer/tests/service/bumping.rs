@@ -104,6 +104,12 @@ async fn what_is_out_is_bumped_and_nothing_else_is() {
     assert_eq!(none, ["bump-nothing", "bump-coins", "bump-fee"], "nothing is out");
 
     let first = desk.payout("withdraw", &coins, 2_000, &[]);
+    // Its change pays for it only once it is out; the same request is decided on again then.
+    let planned = bitcoin::Psbt::deserialize(&first.psbt).unwrap().unsigned_tx;
+    let early = [desk.change_of(&bitcoin::consensus::serialize(&planned))];
+    let early_back = |sat| vec![desk.hot(true, 1, sat)];
+    let too_early = desk.bump(desk.carry(&early, early_back, 9_000), &early).await;
+    assert!(too_early.contains(&"bump-nothing".to_owned()), "{too_early:?}");
     let first = desk.0.sign(first, &coins).await.unwrap();
     // Who may do the one may not do the other.
     let bump = |fee| desk.payout("bump", &coins, fee, &[]);

@@ -3,7 +3,7 @@
 //!
 //! A policy tightens another when every request that it allows, or lets wait, the other allows as well, or lets wait for
 //! no more, whatever the log says. Officers, groups, quorums, cold wallets and lanes to evacuate are told apart: who may say yes,
-//! and where everything ends up, is no matter of more or less.
+//! and where everything ends up, is no matter of more or less. So are the clients that people stop things by.
 
 mod conditions;
 mod lanes;
@@ -17,7 +17,7 @@ use core::fmt;
 
 use crate::facts::Stated;
 use crate::people::Officer;
-use crate::rules::{Document, Rules, Tier};
+use crate::rules::{Client, Document, Rules, Tier};
 use names::{by_name, ends_no_later, subset};
 
 /// What a change does.
@@ -260,9 +260,25 @@ fn order_keys(before: &Rules, after: &Rules, said: &mut Comparison) {
 }
 
 fn clients(before: &Rules, after: &Rules, said: &mut Comparison) {
+    let evacuates = |client: &Client| {
+        let mut lanes = before.lanes().iter().filter(|lane| lane.is_evacuation());
+        lanes.any(|lane| lane.clients.contains(&client.name))
+    };
     for (name, before, after) in by_name(before.clients(), after.clients(), |one| &one.name) {
+        // People may have no other way to stop something, to look, or to move everything to safety.
+        let needed = before.filter(|before| {
+            let officers = before.officers && !after.is_some_and(|after| after.officers);
+            let log = before.log && !after.is_some_and(|after| after.log);
+            let later = |after: &Client| ends_no_later(after.expires_unix, before.expires_unix);
+            let ends = !after.is_some_and(later);
+            officers || log || (ends && (before.officers || before.log || evacuates(before)))
+        });
         match (before, after) {
             (before, after) if before == after => {}
+            _ if needed.is_some() => {
+                let text = "through whom people stop things, look or evacuate, is gone, ends sooner or may do less";
+                said.governs(format!("client \"{name}\", {text}"));
+            }
             (Some(_), None) => said.tightens(format!("client \"{name}\" is gone")),
             (None, _) => said.may_loosen(format!("client \"{name}\" is new")),
             (Some(before), Some(after)) => {

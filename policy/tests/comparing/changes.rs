@@ -9,6 +9,9 @@ const THIRD: &str = "1398f62c6d1a457c51ba6a4b5f3dbd2f69fca93216218dc8997e416bd17
 
 const OTHER_KEY: &str = "[[order_key]]\nname = \"other\"\ned25519 = \"fd1724385aa0c75b64fb78cd602fa1d991fdebf76b13c58ed702eac835e9f618\"\n";
 const IDLE: &str = "[[client]]\nname = \"idle\"\nattest = []\nstatus = true\n";
+/// Clients through whom people stop things and look.
+const DESKS: &str = "[[client]]\nname = \"officers-desk\"\nattest = []\nstatus = true\nofficers = true\nexpires_unix = 1900000005\n\
+    [[client]]\nname = \"log-reader\"\nattest = []\nstatus = true\nlog = true\nexpires_unix = 1900000006\n";
 const SPARE: &str = "[[wallet]]\nname = \"spare\"\ntier = \"token-hd\"\ndescriptor = \"wpkh(spare)#qqqqqqqq\"\nindex_window = 20\n";
 const COLDER: &str = "[[wallet]]\nname = \"colder\"\ntier = \"cold\"\ndescriptor = \"wpkh(colder)#qqqqqqqq\"\nindex_window = 20\n";
 pub(crate) const WITNESS: &str = "[[witness]]\nname = \"w4\"\ned25519 = \"278117fc144c72340f67d0f2316e8386ceffbf2b2428c9c51fef7c597f1d426e\"\n";
@@ -44,7 +47,7 @@ const FRESH: &str = "[[require]]\nname = \"facts\"\nwhen = { lanes = [\"sweep\"]
 /// One of everything.
 pub(crate) fn whole() -> String {
     let (client_ends, key_ends) = (Some(1_900_000_001), Some(1_900_000_000));
-    let lanes = [BUMP, TIDY, ESCAPE, SPARE, COLDER, IDLE].concat();
+    let lanes = [BUMP, TIDY, ESCAPE, SPARE, COLDER, IDLE, DESKS].concat();
     let rules =
         [LIST, RULES, BOOK, LISTS, FRESH, SCREENER, RECONCILER, WITNESSES, WITNESS].concat();
     let extra = people() + &lanes + &rules;
@@ -107,9 +110,17 @@ pub(crate) const CHANGES: &[(&str, &str, &str, &str)] = &[
     ("attest = [\"deposits\"]\nstatus = true", "attest = []\nstatus = true", "T", "L"),
     ("attest = [\"deposits\"]\nstatus = true", "attest = [\"hot\"]\nstatus = true", "L", "L"),
     ("attest = []\nstatus = false", "attest = []\nstatus = true", "L", "T"),
-    ("attest = []\nstatus = false", "attest = []\nstatus = false\nofficers = true", "L", "L"),
-    ("expires_unix = 1900000001\n", "expires_unix = 1800000000\n", "T", "L"),
-    ("expires_unix = 1900000001\n", "", "L", "T"),
+    ("attest = []\nstatus = false", "attest = []\nstatus = false\nofficers = true", "L", "G"),
+    (DESKS, "", "GG", "LL"),
+    ("officers = true\n", "", "G", "L"),
+    ("log = true\n", "", "G", "L"),
+    ("expires_unix = 1900000005\n", "expires_unix = 1800000000\n", "G", "L"),
+    ("expires_unix = 1900000006\n", "expires_unix = 1800000000\n", "G", "L"),
+    ("expires_unix = 1900000006\n", "", "L", "G"),
+    ("status = true\nofficers = true\n", "status = false\nofficers = true\n", "T", "L"),
+    // One that may evacuate.
+    ("expires_unix = 1900000001\n", "expires_unix = 1800000000\n", "G", "L"),
+    ("expires_unix = 1900000001\n", "", "L", "G"),
     // Who states facts.
     ("expires_unix = 1900000002\n", "expires_unix = 1800000000\n", "T", "L"),
     ("[[reconciler]]\nname = \"auditor\"", "[[reconciler]]\nname = \"other\"", "LT", "LT"),

@@ -255,7 +255,7 @@ fn used_lists(rules: &Rules) -> BTreeSet<&ListName> {
 
 impl When {
     /// Whether any request on the lane can be what it is about.
-    fn can_be_about(&self, lane: &Lane) -> bool {
+    pub(crate) fn can_be_about(&self, lane: &Lane) -> bool {
         let pays = match &lane.kind {
             LaneKind::Withdraw { order_keys, .. } => meets(&self.order_keys, order_keys),
             // Whatever went out, by whichever key.

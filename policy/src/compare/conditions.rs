@@ -7,8 +7,8 @@ use alloc::string::String;
 use super::Comparison;
 use super::names::{by_name, ends_no_later, subset};
 use crate::conditions::{Deny, Limit, List, Require, When};
-use crate::names::ListName;
-use crate::rules::Rules;
+use crate::names::{ListName, RuleName};
+use crate::rules::{Lane, Rules};
 
 pub(super) fn compare(before: &Rules, after: &Rules, said: &mut Comparison) {
     limits(before, after, said);
@@ -38,7 +38,8 @@ fn limits(before: &Rules, after: &Rules, said: &mut Comparison) {
     }
     for new in after.limits() {
         if !before.limits().contains(new) {
-            said.tightens(format!("limit \"{}\" is as it was not before", new.name));
+            let about = |lane: &Lane| new.lanes.is_empty() || new.lanes.contains(&lane.name);
+            is_new("limit", &new.name, evacuation(after, about), said);
         }
     }
 }
@@ -60,7 +61,8 @@ fn requires(before: &Rules, after: &Rules, said: &mut Comparison) {
     }
     for new in after.requires() {
         if !before.requires().contains(new) {
-            said.tightens(format!("requirement \"{}\" is as it was not before", new.name));
+            let lane = evacuation(after, |lane| new.when.can_be_about(lane));
+            is_new("requirement", &new.name, lane, said);
         }
     }
 }
@@ -91,9 +93,34 @@ fn denies(before: &Rules, after: &Rules, said: &mut Comparison) {
     }
     for new in after.denies() {
         if !before.denies().contains(new) {
-            said.tightens(format!("denial \"{}\" is as it was not before", new.name));
+            let lane = evacuation(after, |lane| new.when.can_be_about(lane));
+            is_new("denial", &new.name, lane, said);
         }
     }
+}
+
+/// A lane to evacuate by that is among these.
+fn evacuation(rules: &Rules, about: impl Fn(&Lane) -> bool) -> Option<&Lane> {
+    rules.lanes().iter().find(|lane| lane.is_evacuation() && about(lane))
+}
+
+/// One more rule lets less through; but few people at once must not shut the way out.
+fn is_new(what: &str, name: &RuleName, evacuation: Option<&Lane>, said: &mut Comparison) {
+    let text = format!("{what} \"{name}\" is as it was not before");
+    match evacuation {
+        Some(lane) => said.governs(format!("{text}, and can hold up lane \"{}\"", lane.name)),
+        None => said.tightens(text),
+    }
+}
+
+/// Whether evacuating can depend on what a reconciler states.
+pub(super) fn books_hold_evacuation(rules: &Rules) -> bool {
+    let requires = rules.requires().iter();
+    let requires = requires.map(|rule| (&rule.when, rule.books_seconds.is_some()));
+    let denies = rules.denies().iter().map(|rule| (&rule.when, false));
+    let mut asks =
+        requires.chain(denies).filter(|(when, books)| *books || when.unbalanced_seconds.is_some());
+    asks.any(|(when, _)| evacuation(rules, |lane| when.can_be_about(lane)).is_some())
 }
 
 /// How rules ask about a list: whether somebody on it is paid, or somebody not on it.

@@ -3,7 +3,8 @@
 //!
 //! A policy tightens another when every request that it allows, or lets wait, the other allows as well, or lets wait for
 //! no more, whatever the log says. Officers, groups, quorums, cold wallets and lanes to evacuate are told apart: who may say yes,
-//! and where everything ends up, is no matter of more or less. So are the clients that people stop things by.
+//! and where everything ends up, is no matter of more or less. So is what people stop things by: their clients, and
+//! every rule that can shut the way out.
 
 mod conditions;
 mod lanes;
@@ -146,7 +147,12 @@ fn facts(before: &Rules, after: &Rules, said: &mut Comparison) {
                 }
             };
             let less = less && stated != Stated::Sanctions;
-            said.say(less, format!("{what} \"{name}\" {}", became(&old, &new)));
+            let text = format!("{what} \"{name}\" {}", became(&old, &new));
+            if less && stated == Stated::Books && conditions::books_hold_evacuation(after) {
+                said.governs(text);
+            } else {
+                said.say(less, text);
+            }
         }
     }
 }

@@ -89,6 +89,11 @@ fn every_kind_of_change_has_its_effect_between_others() {
     assert_eq!(effects(&held("ada"), &held("bob")), "L");
     let named = |log: &str| changed(network, &format!("{network}log = \"cofferdam/{log}\"\n"));
     assert_eq!(effects(&named("a"), &named("b")), "G");
+    // Whoever states what evacuating waits for.
+    let audited = changed("when = { lanes = [\"sweep\"] }\nscreened", "when = {}\nscreened");
+    let sooner = ["expires_unix = 1900000002\n", "expires_unix = 1800000000\n"];
+    let sooner = load(&audited.text().replacen(sooner[0], sooner[1], 1));
+    assert_eq!((effects(&audited, &sooner), effects(&sooner, &audited)), ("G".into(), "L".into()));
     let revoked = changed(eve, &format!("{eve}revoked = true\n"));
     let lower = load(&revoked.text().replacen("\"10000 sat\"", "\"9999 sat\"", 1));
     assert_eq!(effects(&revoked, &lower), "T");

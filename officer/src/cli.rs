@@ -146,6 +146,9 @@ enum Policy {
         /// Say what ends within this time, e.g. 90d.
         #[arg(long, default_value = "30d", value_parser = crate::text::parse_span)]
         within: u64,
+        /// The policy in force: says which entries of lists are new and count only later.
+        #[arg(long, value_name = "OLD_POLICY")]
+        against: Option<PathBuf>,
     },
     /// Show who the officers of an officers' file or a policy are, and the digest that a signer begins under with them.
     Officers {
@@ -426,8 +429,9 @@ fn show_key(key: &Key, out: &mut impl Write) -> Result<()> {
 
 fn check_policy(policy: Policy, out: &mut impl Write) -> Result<()> {
     match policy {
-        Policy::Check { file, network, within } => {
-            policies::check(&file, network.as_deref(), within, out)
+        Policy::Check { file, network, within, against } => {
+            let beside = policies::Beside { within_seconds: within, against: against.as_deref() };
+            policies::check(&file, network.as_deref(), beside, out)
         }
         Policy::Officers { file } => policies::officers(&file, out),
         Policy::Test { file, cases, network } => {

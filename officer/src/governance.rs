@@ -71,6 +71,18 @@ pub(crate) fn review(rules: &Rules, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+/// Entries of lists that the policy in force does not have, and that do not count at once.
+pub(crate) fn maturing(rules: &Rules, before: &Rules, out: &mut impl Write) -> Result<()> {
+    for (list, label, seconds) in policy::review::maturing(rules, before) {
+        let after = span(seconds);
+        writeln!(
+            out,
+            "matures     \"{label}\" of list \"{list}\" is new: it counts {after} after this is in force"
+        )?;
+    }
+    Ok(())
+}
+
 /// What has ended, and what ends soon.
 pub(crate) fn ends(
     rules: &Rules,
@@ -85,6 +97,9 @@ pub(crate) fn ends(
         } else if end <= now_unix.saturating_add(within_seconds) {
             writeln!(out, "ends        {what}: {when}")?;
         }
+    }
+    for dead in policy::review::dead(rules, now_unix) {
+        writeln!(out, "ended       {dead}")?;
     }
     Ok(())
 }

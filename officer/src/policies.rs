@@ -34,21 +34,34 @@ pub struct Signer<'a> {
     pub name: Option<&'a str>,
 }
 
+/// What a check looks at beside the text.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside<'a> {
+    /// What ends within so many seconds is said.
+    pub within_seconds: u64,
+    /// The policy in force, against which entries of lists are new.
+    pub against: Option<&'a Path>,
+}
+
 /// `officer policy check`.
 ///
 /// # Errors
-/// When the signer would refuse the text, with line and reason.
+/// When the signer would refuse the text, or the one it is held against, with line and reason.
 pub fn check(
     file: &Path,
     network: Option<&str>,
-    within_seconds: u64,
+    beside: Beside<'_>,
     out: &mut impl Write,
 ) -> Result<()> {
     let rules = view(&read(file)?, network)?;
+    let before = beside.against.map(|file| view(&read(file)?, network)).transpose()?;
     show(&rules, out)?;
     governance::review(&rules, out)?;
+    if let Some(before) = before {
+        governance::maturing(&rules, &before, out)?;
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    governance::ends(&rules, now.as_secs(), within_seconds, out)?;
+    governance::ends(&rules, now.as_secs(), beside.within_seconds, out)?;
     writeln!(
         out,
         "\nThe policy is well formed. It is in force only when a quorum of officers signed it."

@@ -1,6 +1,9 @@
 //! What a policy does not say aloud: five fixed claims, each with a counter-example where it is not proven, and rules that
 //! do nothing or less than they seem to. It never decides, and knows no time.
 
+mod people;
+mod time;
+
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
@@ -12,6 +15,8 @@ use crate::names::{ClientName, KeyName, LaneName, ListName, RuleName, WalletName
 use crate::people::Quorum;
 use crate::rules::{Lane, LaneKind, Rules, Tier};
 
+pub use time::{dead, maturing};
+
 /// A claim about every policy one would like to sign.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claim {
@@ -21,7 +26,8 @@ pub struct Claim {
     pub counter_example: Option<String>,
 }
 
-/// The five claims, always in this order.
+/// The five claims, always in this order. The second and the third hold for every policy that is read at all: a lane without
+/// budget or limits is refused. They stand here so that whoever signs sees them.
 #[must_use]
 pub fn claims(rules: &Rules) -> [Claim; 5] {
     let claim = |text, counter_example| Claim { text, counter_example };
@@ -155,15 +161,7 @@ pub fn ends(rules: &Rules) -> Vec<(u64, String)> {
 /// What looks like more than it is, a sentence each.
 #[must_use]
 pub fn remarks(rules: &Rules) -> Vec<String> {
-    let mut said = Vec::new();
-    for (rule, quorum) in quorums(rules) {
-        let everybody = rules.everybody();
-        let members = everybody.members(quorum.groups());
-        let alone = |officer: &&&KeyName| quorum.is_met(&everybody, &BTreeSet::from([**officer]));
-        if let Some(officer) = members.iter().find(alone) {
-            said.push(format!("\"{rule}\": one person is enough, e.g. \"{officer}\""));
-        }
-    }
+    let mut said = people::remarks(rules);
     let rules_and_whens = rules.requires().iter().map(|r| (&r.name, &r.when));
     let rules_and_whens = rules_and_whens.chain(rules.denies().iter().map(|d| (&d.name, &d.when)));
     for (name, when) in rules_and_whens {
@@ -185,6 +183,7 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
             ));
         }
     }
+    said.extend(time::never_open(rules));
     said.extend(unstated(rules));
     said.extend(books(rules));
     let used = used_lists(rules);
@@ -198,6 +197,7 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
         asked.extend(governance.recover.iter().flat_map(|one| one.quorum.groups()));
         vetoes.extend(&governance.veto);
     }
+    asked.extend(rules.unfreeze().into_iter().flat_map(|quorum| quorum.groups()));
     let idle = rules.groups().iter().map(|group| &group.name);
     let idle = idle.filter(|name| !asked.contains(name) && !vetoes.contains(name));
     said.extend(idle.map(|name| format!("group \"{name}\" is asked for nothing")));

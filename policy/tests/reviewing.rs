@@ -11,7 +11,7 @@ mod common;
 
 use common::{BUMP, Case, Knobs, load, people, policy_text};
 use policy::Rules;
-use policy::review::{claims, ends, remarks};
+use policy::review::{claims, dead, ends, maturing, remarks};
 
 const STRANGERS: &str =
     "[[require]]\nname = \"strangers\"\nwhen = { WHEN }\napprovals = \"2 of treasury\"\n";
@@ -182,4 +182,130 @@ fn everything_that_ends_is_told_soonest_first() {
         "7 lane \"withdraw\"",
     ];
     assert_eq!(said, expected);
+}
+
+const GOVERNED: &str = "[[require]]\nname = \"all\"\nwhen = {}\napprovals = \"2 of treasury\"\ndelay = \"1h\"\nveto = \"risk\"\n\
+    [governance]\ntighten = \"2 of treasury\"\nchange = \"2 of treasury and 1 of risk\"\ndelay = \"48h\"\nveto = \"risk\"\n\
+    administer = \"2 of treasury\"\nrecover = \"2 of risk\"\nrecover_delay = \"14d\"\n";
+
+/// A policy that says who lifts a freeze.
+fn governed(more: &str) -> Rules {
+    let text = policy_text(&Knobs::default()) + &people() + more;
+    let head = "network = \"regtest\"\nunfreeze = \"2 of treasury\"\n";
+    load(&text.replacen("network = \"regtest\"\n", head, 1))
+}
+
+#[test]
+fn whoever_governs_alone_is_named() {
+    assert_eq!(remarks(&governed(GOVERNED)), [""; 0]);
+    for (from, to, expected) in [
+        ("tighten = \"2", "tighten = \"1", "\"tighten\": one person is enough, e.g. \"ada\""),
+        ("change = \"2 of treasury and 1", "change = \"1", "\"change\": one person is enough"),
+        ("administer = \"2", "administer = \"1", "\"administer\": one person is enough"),
+        ("recover = \"2", "recover = \"1", "\"recover\": one person is enough, e.g. \"dan\""),
+        (
+            "48h\"\nveto = \"risk\"",
+            "48h\"\nveto = \"one\"",
+            "\"veto\": \"eve\" alone has it: with that one key it is lost or taken",
+        ),
+    ] {
+        let more = "[[group]]\nname = \"one\"\nmembers = [\"eve\"]\n".to_owned();
+        let changed = GOVERNED.replacen(from, to, 1);
+        assert_ne!(changed, GOVERNED, "{from}");
+        let found = remarks(&governed(&(more + &changed)));
+        assert!(found.iter().any(|said| said.starts_with(expected)), "{expected}: {found:?}");
+    }
+    let text = governed(GOVERNED).text().replacen("unfreeze = \"2", "unfreeze = \"1", 1);
+    assert_eq!(remarks(&load(&text)), ["\"unfreeze\": one person is enough, e.g. \"ada\""]);
+}
+
+#[test]
+fn what_the_main_network_should_not_be_without_is_named() {
+    let said = |text: &str| {
+        let text = text.replacen("network = \"regtest\"", "network = \"bitcoin\"", 1);
+        remarks(&Rules::reopen(&text, Vec::new(), asset::Network::Bitcoin).unwrap())
+    };
+    let whole = governed(GOVERNED).text().to_owned()
+        + "[[client]]\nname = \"desk\"\nattest = []\nstatus = false\nofficers = true\n";
+    assert_eq!(said(&whole), [""; 0]);
+    for (line, expected) in [
+        ("unfreeze = \"2 of treasury\"\n", "`unfreeze` is missing"),
+        ("administer = \"2 of treasury\"\n", "`administer` is missing"),
+        ("officers = true\n", "no client has `officers = true`"),
+    ] {
+        let found = said(&whole.replacen(line, "", 1));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:?}");
+    }
+    let found = said(&whole.replacen("48h\"\nveto = \"risk\"\n", "48h\"\n", 1));
+    assert!(found.len() == 1 && found[0].starts_with("`veto` is missing"), "{found:?}");
+    let (ungoverned, _) = GOVERNED.split_once("[governance]").unwrap();
+    let found = said(governed(ungoverned).text());
+    assert!(found.iter().any(|said| said.starts_with("there is no [governance]")), "{found:?}");
+}
+
+#[test]
+fn hours_that_leave_none_are_named() {
+    let hours = |name: &str, when: &str, hours: &str| {
+        format!("[[require]]\nname = \"{name}\"\nwhen = {{ {when} }}\nhours = [\"{hours}\"]\n")
+    };
+    let said = |one: (&str, &str), other: (&str, &str)| {
+        let rules = with(&(hours("one", one.0, one.1) + &hours("other", other.0, other.1)));
+        let found = remarks(&rules).into_iter();
+        found.filter(|said| said.contains("none in common")).collect::<Vec<_>>()
+    };
+    let office = "mon-fri 09:00-17:00 +01:00";
+    assert_eq!(said(("", office), ("", "fri 15:59-24:00 +00:00")), [""; 0]);
+    let found = said(("lanes = [\"withdraw\"]", office), ("", "fri 16:00-24:00 +00:00"));
+    let expected = "lane \"withdraw\": what \"one\" and \"other\" are both about is never signed, their hours have none in common";
+    assert_eq!(found, [expected]);
+    // The same hour, in another place.
+    assert_eq!(said(("", office), ("", "mon 00:00-01:01 -09:00")), [""; 0]);
+    let apart =
+        said(("lanes = [\"sweep\"]", office), ("lanes = [\"withdraw\"]", "sun 09:00-10:00 +00:00"));
+    assert_eq!(apart, [""; 0]);
+}
+
+#[test]
+fn a_lane_on_which_nobody_may_ask_any_more_is_dead() {
+    let with_ends = |client_ends, key_ends| {
+        load(&policy_text(&Knobs { client_ends, key_ends, ..Knobs::default() }))
+    };
+    assert_eq!(dead(&with_ends(Some(5), Some(5)), 5), [""; 0], "the last second");
+    let clients = "lane \"withdraw\" is dead: every client that it names has ended";
+    assert_eq!(dead(&with_ends(Some(5), None), 6), [clients]);
+    assert_eq!(dead(&with_ends(Some(5), Some(5)), 6), [clients]);
+    let keys = "lane \"withdraw\" is dead: every order key that it names has ended";
+    assert_eq!(dead(&with_ends(None, Some(5)), 6), [keys]);
+    let other = policy_text(&Knobs { key_ends: Some(5), ..Knobs::default() });
+    let other = other.replacen("order_keys = [\"shop\"]", "order_keys = [\"shop\", \"other\"]", 1);
+    assert_eq!(dead(&load(&other), 6), [""; 0]);
+    // One that is closed says so by itself.
+    let closed = Knobs { client_ends: Some(5), expires_unix: Some(3), ..Knobs::default() };
+    assert_eq!(dead(&load(&policy_text(&closed)), 6), [""; 0]);
+}
+
+#[test]
+fn new_entries_that_count_only_later_are_named() {
+    let list = |matures: &str, entries: &str| {
+        let rule = STRANGERS.replace("WHEN", "unlisted = [\"known\"]");
+        with(&format!("[[list]]\nname = \"known\"\n{matures}entries = [{entries}]\n{rule}"))
+    };
+    let (one, two) =
+        ("{ label = \"one\", script = \"0014aa\" }", "{ label = \"two\", script = \"0014bb\" }");
+    let other = "{ label = \"one\", script = \"0014cc\" }";
+    let slow = "matures = \"1d\"\n";
+    let new = |before: &Rules, after: &Rules| {
+        let found = maturing(after, before).into_iter();
+        found.map(|(list, label, after)| format!("{list} {label} {after}")).collect::<Vec<_>>()
+    };
+    let (before, both) = (list(slow, one), list(slow, &format!("{one}, {two}")));
+    assert_eq!(new(&before, &before), [""; 0]);
+    assert_eq!(new(&before, &both), ["known two 86400"]);
+    assert_eq!(new(&with(""), &both), ["known one 86400", "known two 86400"]);
+    assert_eq!(
+        new(&before, &list(slow, other)),
+        ["known one 86400"],
+        "it stands for something else"
+    );
+    assert_eq!(new(&before, &list("", &format!("{one}, {two}"))), [""; 0], "at once");
 }

@@ -408,3 +408,36 @@ fn a_governed_policy_is_for_the_one_signer_whose_log_it_names() {
         policy::signed::check(&named(text(3, 10_000), bad), load(&own).network()).unwrap_err();
     }
 }
+
+/// A log that begins under the officers of a shipped policy takes it as its first one, signed by them.
+#[test]
+fn what_is_shipped_is_a_first_policy() {
+    let shipped = [
+        (include_str!("../examples/policy.toml"), asset::Network::Regtest),
+        (include_str!("../../deploy/policy.toml"), asset::Network::Signet),
+    ];
+    for (shipped, network) in shipped {
+        let line = "# log = \"cofferdam/…\"";
+        assert!(shipped.contains(line));
+        let text = shipped.replacen(line, "log = \"cofferdam/0123456789abcdef\"", 1);
+        let sign = |officers: &[(&str, u8)]| -> String {
+            let line = |(name, seed): &(&str, u8)| {
+                let key = ed25519_dalek::SigningKey::from_bytes(&[*seed; 32]);
+                let signature = ed25519_dalek::Signer::sign(&key, &policy::sign_message(&text));
+                policy::signed::signature_line(
+                    &KeyName::parse(name).unwrap(),
+                    &signature.to_bytes(),
+                )
+            };
+            officers.iter().map(line).collect()
+        };
+        let fixed = policy::first::FirstOfficers::read(shipped).unwrap().digest();
+        let first = |signatures: String| {
+            let signed = SignedPolicy { text: &text, signatures: &signatures };
+            Rules::first(&signed, network, &fixed)
+        };
+        let rules = first(sign(&[("ada", 21), ("bob", 22), ("cyd", 23)])).unwrap();
+        rules.is_for("cofferdam/0123456789abcdef").unwrap();
+        assert!(first(sign(&[("bob", 22), ("eve", 25), ("cyd", 23)])).is_err(), "two of one site");
+    }
+}

@@ -379,22 +379,56 @@ fn cases_come_out_as_expected_or_not_at_all() {
     assert!(error.contains("holds no case"), "{error}");
 }
 
-/// Whoever is to sign sees what the policy does not promise.
+/// What is shipped promises all there is to promise; whoever is to sign another sees what that one does not.
 #[test]
 fn a_check_says_which_claims_are_not_shown() {
-    let deploy = format!("{}/../deploy/policy.toml", env!("CARGO_MANIFEST_DIR"));
-    let said = officer(&["policy", "check", &deploy]).unwrap();
-    let wanted = [
-        "holds       every lane has a fee budget",
-        "holds       evacuation reaches cold storage only",
-        "NOT SHOWN   nobody who is on no list is paid without approvals: lane \"withdraw\"",
-        "requirement large: on lane withdraw, letting more than 0.5 BTC leave, for each lane in any 1 day",
-        "  approvals      2 of treasury and 1 of risk, at most 1 of one domain",
-        "list        partners: a new entry counts after 1 day",
-        "may evacuate deposits, hot to cold",
-    ];
-    for wanted in wanted {
-        assert!(said.contains(wanted), "{wanted}\n{said}");
+    let folder = TempDir::new().unwrap();
+    let shipped = ["../deploy/policy.toml", "../policy/examples/policy.toml"];
+    let loose = folder.path().join("loose.toml");
+    for file in shipped {
+        let file = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+        let said = officer(&["policy", "check", &file]).unwrap();
+        let claims = said.lines().filter(|line| line.starts_with("holds ")).count();
+        assert!(claims == 5 && !said.contains("NOT SHOWN"), "{said}");
+        let notes: Vec<_> = said.lines().filter(|line| line.starts_with("note ")).collect();
+        assert_eq!(notes, ["note        \"strangers\": one person is enough, e.g. \"ada\""]);
+        let wanted = [
+            "holds       every lane has a fee budget",
+            "requirement large: on lane withdraw, letting more than 0.5 BTC leave, for each lane in any 1 day",
+            "  approvals      2 of treasury and 1 of risk, at most 1 of one domain",
+            "list        partners: a new entry counts after 1 day",
+            "may evacuate deposits, hot to cold",
+            "held by officer dan",
+            "unfreeze    2 of treasury",
+            "serves officers",
+            "at the machine import, keys, set-pin, init, activate: 2 of treasury + risk",
+        ];
+        for wanted in wanted {
+            assert!(said.contains(wanted), "{wanted}\n{said}");
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let above = "when = { unlisted = [\"partners\"], above = \"0.1 BTC\" }";
+        let less = text.replacen("when = { unlisted = [\"partners\"] }", above, 1);
+        std::fs::write(&loose, less).unwrap();
+        let said = officer(&["policy", "check", self::text(&loose)]).unwrap();
+        let wanted =
+            "NOT SHOWN   nobody who is on no list is paid without approvals: lane \"withdraw\"";
+        assert!(said.contains(wanted), "{said}");
+        // Against the one in force, it says which entries are new; by the clock, which lanes are dead.
+        let entry = "{ label = \"exchange\",";
+        let renamed = text.replacen(entry, "{ label = \"bank\",", 1);
+        let ended =
+            renamed.replacen("officer = \"dan\" ", "expires_unix = 5\nofficer = \"dan\" ", 1);
+        assert!(renamed != text && ended != renamed);
+        std::fs::write(&loose, ended).unwrap();
+        let said = officer(&["policy", "check", self::text(&loose), "--against", &file]).unwrap();
+        let wanted = [
+            "matures     \"bank\" of list \"partners\" is new: it counts 1 day after this is in force",
+            "ended       lane \"withdraw\" is dead: every order key that it names has ended",
+        ];
+        for wanted in wanted {
+            assert!(said.contains(wanted), "{wanted}\n{said}");
+        }
     }
 }
 

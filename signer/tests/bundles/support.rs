@@ -168,16 +168,20 @@ pub(crate) fn rules(name: &str, descriptor: &str) -> Rules {
 
 /// The example policy with other values for one of its wallets, signed.
 pub(crate) fn signed(name: &str, values: &[(&str, &str)]) -> Rules {
-    sign(&edited(EXAMPLE, name, values))
+    sign(&edited(ungoverned(), name, values))
 }
 
 /// The same with other descriptors for two wallets.
 pub(crate) fn rules_of_two(one: (&str, &str), two: (&str, &str)) -> Rules {
-    let text = edited(EXAMPLE, one.0, &[("descriptor", one.1)]);
+    let text = edited(ungoverned(), one.0, &[("descriptor", one.1)]);
     sign(&edited(&text, two.0, &[("descriptor", two.1)]))
 }
 
-const EXAMPLE: &str = include_str!("../../../policy/examples/policy.toml");
+/// The example without its last section: nobody is asked for what is done at the machine.
+fn ungoverned() -> &'static str {
+    let example = include_str!("../../../policy/examples/policy.toml");
+    example.split_once("[governance]").unwrap().0
+}
 
 fn edited(example: &str, name: &str, values: &[(&str, &str)]) -> String {
     let mut ours = false;

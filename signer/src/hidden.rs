@@ -120,6 +120,11 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_back_without_a_decision_has_the_same_code() {
+        assert_eq!(crate::refusal::Reason::PolicyDenied.code(), HIDDEN);
+    }
+
+    #[test]
     fn a_request_that_is_wrong_by_itself_feels_for_no_limit() {
         let request = RequestId([7; 16]);
         let wrong = finding(RuleId::IndexWindow);

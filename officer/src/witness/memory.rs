@@ -21,6 +21,8 @@ use crate::key::{self, Key, Kind};
 const FIRST_LINE: &str = "cofferdam-witness-v1";
 const KEY: &str = "key";
 const MEMORY: &str = "memory";
+/// Stands in the place of a checkpoint as long as none was seen: an end that was cut off must not look like that.
+const NOTHING: &str = "nothing seen yet\n";
 const LOST: &str = "this witness has lost its memory, and must not begin anew: whoever set the log back would find nobody who knows. \
                     Retire it: make one with a new key in a new folder, and have the officers put that key into the policy";
 
@@ -69,7 +71,7 @@ impl Memory {
         let made = fs::DirBuilder::new().mode(0o700).create(dir);
         made.with_context(|| format!("cannot make {} (it must be new)", dir.display()))?;
         let public = made_key(&dir.join(KEY))?;
-        replace(dir, &text(name, &log_key, &public, ""))?;
+        replace(dir, &text(name, &log_key, &public, NOTHING))?;
         File::open(dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
             .sync_all()?;
         Ok(public)
@@ -87,6 +89,9 @@ impl Memory {
             Ok(_) => bail!("{} is too long. {LOST}", path.display()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 bail!("{} is not there. {LOST}", path.display())
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                bail!("{} is no text. {LOST}", path.display())
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
@@ -106,14 +111,16 @@ impl Memory {
         let log_key = key::public_key(value("log key: ")?)?;
         let own = key::public_key(value("own key: ")?)?;
         ensure!(own == key.verifying_key().to_bytes(), "it is the memory of another key");
-        let note = parts.next().context("it ends too early")?.to_owned();
+        let note = parts.next().context("it ends too early")?;
         let origin = origin(&log_key);
-        let seen = if note.is_empty() {
-            Checkpoint { origin: origin.clone(), size: 0, root: empty_root(), officers: None }
+        let (note, seen) = if note == NOTHING {
+            let origin = origin.clone();
+            let seen = Checkpoint { origin, size: 0, root: empty_root(), officers: None };
+            (String::new(), seen)
         } else {
-            let held = audit::cosignature::verify(&note, &name, &own);
+            let held = audit::cosignature::verify(note, &name, &own);
             held.context("the checkpoint in it is not one it cosigned")?;
-            Checkpoint::open(&note, &origin, &log_key)?
+            (note.to_owned(), Checkpoint::open(note, &origin, &log_key)?)
         };
         Ok(Self { dir: dir.to_owned(), key, name, log_key, origin, note, seen })
     }

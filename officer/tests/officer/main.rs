@@ -26,4 +26,5 @@ mod mutations;
 mod statements;
 mod tiers;
 mod tokens;
+mod witnessing;
 mod support;

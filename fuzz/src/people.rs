@@ -79,6 +79,11 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
         Says::Administer(Task { deed: Deed::Revocations([6; 32]), token: NO_TOKEN.to_owned() }),
         Says::Freeze(Scope::Wallet(WalletName::parse("hot").unwrap())),
         Says::VetoPolicy([7; 32]),
+        Says::Free {
+            client: ClientName::parse("watcher-1").unwrap(),
+            lock: 300,
+            reason: "it is mended".to_owned(),
+        },
     ];
     let mut seeds: Vec<Vec<u8>> = kinds.map(|kind| says(kind).encode()).into();
     let signed =

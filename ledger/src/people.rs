@@ -309,7 +309,7 @@ impl People {
                 }
             }
             // What it settles has an entry of its own.
-            Says::Time(_) | Says::VetoPolicy(_) => {}
+            Says::Time(_) | Says::VetoPolicy(_) | Says::Free { .. } => {}
             Says::Freeze(scope) => {
                 let frozen = Frozen { scope, officer, at_unix: unix_s, lifting: Vec::new() };
                 self.freezes.insert(statement, frozen);

@@ -57,6 +57,8 @@ enum Command {
     Veto(commands::OnRequest),
     /// Veto a policy that is proposed, as a member of the group that the policy in force names for it: at once, and for good.
     VetoPolicy(commands::OnPolicy),
+    /// Let a client that the signer locked out come in again.
+    Free(commands::OnClient),
     /// Take an approval of yours back.
     Revoke(commands::OnStatement),
     /// Freeze everything, evacuation, a wallet, a lane, a client or a coin. One officer is enough.
@@ -403,6 +405,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Reject(args) => block_on(commands::on_request(&args, Says::Reject, out)),
         Command::Veto(args) => block_on(commands::on_request(&args, Says::Veto, out)),
         Command::VetoPolicy(args) => block_on(commands::veto_policy(&args, out)),
+        Command::Free(args) => block_on(commands::free(&args, out)),
         Command::Revoke(args) => block_on(commands::on_statement(&args, Says::Revoke, out)),
         Command::Freeze(args) => block_on(commands::freeze(&args, out)),
         Command::Crl(Crl::Push(args)) => block_on(lists::push(&args, out)),

@@ -1,5 +1,6 @@
-//! Frees clients that were locked, by files that officers signed: whoever has the host puts one into `free` in the state
-//! folder, and a running signer takes it. It never frees on the word of the host alone, and frees from one lock once.
+//! Frees clients that were locked, by what officers signed: a statement like their others, over the wire or in the inbox, or a file
+//! that whoever has the host puts into `free` in the state folder, also for officers whom the configuration alone names. It never
+//! frees on the word of the host alone, and frees from one lock once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +10,14 @@ use std::time::Duration;
 use audit::entry::Event;
 use audit::freeing::{BYTES_MAX, Freeing};
 use policy::Rules;
-use policy::names::KeyName;
+use policy::names::{ClientName, KeyName};
 use policy::people::OfficerKey;
 
 use crate::app::App;
 use crate::config::{Config, ConfigError};
 use crate::ledger::Ledger;
 use crate::log::Step;
+use crate::refusal::{Reason, Refusal};
 
 /// How often the folder is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -101,13 +103,37 @@ async fn free(
         officers: signed,
         reason: asked.reason.clone(),
     };
-    let step = |ledger: &Ledger| match ledger.locks().of(&asked.client) {
-        Some(lock) if lock == asked.lock => Step::write(vec![event], None),
-        Some(lock) => Step::nothing(Some(format!("the client is locked by entry {lock}"))),
-        None => Step::nothing(Some("the client is not locked".to_owned())),
+    let step = |ledger: &Ledger| match is_locked(ledger, &asked.client, asked.lock) {
+        Ok(()) => Step::write(vec![event], None),
+        Err(reason) => Step::nothing(Some(reason)),
     };
     let (_permit, refused) = app.log.commit(step).await.map_err(|error| error.to_string())?;
     refused.map_or(Ok(asked.client), Err)
+}
+
+/// An officer's statement frees it: what is to be written beside that, and what came of it.
+pub(crate) fn by_statement(
+    ledger: &Ledger,
+    officer: &KeyName,
+    (client, lock, reason): (&ClientName, u64, &str),
+) -> Result<(Vec<Event>, String), Refusal> {
+    is_locked(ledger, client.as_str(), lock)
+        .map_err(|reason| Refusal::new(Reason::StatementNothing, reason))?;
+    let freed = Event::ClientFreed {
+        client: client.to_string(),
+        lock,
+        officers: vec![officer.to_string()],
+        reason: reason.to_owned(),
+    };
+    Ok((vec![freed], format!("{client} may come in again")))
+}
+
+fn is_locked(ledger: &Ledger, client: &str, lock: u64) -> Result<(), String> {
+    match ledger.locks().of(client) {
+        Some(locked) if locked == lock => Ok(()),
+        Some(locked) => Err(format!("the client is locked by entry {locked}")),
+        None => Err("the client is not locked".to_owned()),
+    }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -97,3 +97,13 @@ pub(crate) fn visible(text: &str, most: usize) -> Result<String, String> {
     let ok = (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     if ok { Ok(text.to_string()) } else { Err(format!("must be 1 to {most} visible characters")) }
 }
+
+/// Visible ASCII with single spaces between, at most 200 bytes.
+pub(crate) fn sentence(text: &str) -> Result<String, String> {
+    let words =
+        text.split(' ').all(|word| !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic()));
+    match words && text.len() <= 200 {
+        true => Ok(text.to_string()),
+        false => Err("must be words of visible ASCII characters, 200 at most".to_string()),
+    }
+}

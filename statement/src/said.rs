@@ -17,7 +17,8 @@
 //! request, intent and policy, `unfreeze` the freeze it would lift (`statement:`), `freeze` its `scope:`, `administer` what may be
 //! done at the signer's machine (`task:`) with which token (`token:`), and `time` says what time it is (`unix:`) and which
 //! doubt about the clock that settles (`doubt:`, the number of the log's entry). `unlist` has the `list:` and `label:` of an entry of
-//! the address book that is there no longer, `veto-policy` the SHA-256 of a policy's text that was proposed (`proposed:`).
+//! the address book that is there no longer, `veto-policy` the SHA-256 of a policy's text that was proposed (`proposed:`), and `free` the `client:`
+//! that may come in again, the entry that locked it (`lock:`), and why (`reason:`).
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -30,7 +31,7 @@ use policy::names::{ClientName, KeyName, LaneName, ListName, WalletName};
 use policy::officer_key::OfficerKey;
 use sha2::{Digest as _, Sha256};
 
-use crate::lines::{LineError, Lines, hex, number, visible, word};
+use crate::lines::{LineError, Lines, hex, number, sentence, visible, word};
 
 /// No statement is longer.
 pub const STATEMENT_BYTES_MAX: usize = 1024;
@@ -84,6 +85,15 @@ pub enum Says {
     },
     /// The policy with this SHA-256, which was proposed, must never come into force.
     VetoPolicy([u8; 32]),
+    /// This client may come in again.
+    Free {
+        /// Who.
+        client: ClientName,
+        /// Number of the entry that locked it.
+        lock: u64,
+        /// Why, in the officer's words.
+        reason: String,
+    },
 }
 
 /// What a person at the signer's machine may do, and with which token.
@@ -198,6 +208,9 @@ impl Statement {
             Says::Time(TimeIs { unix, doubt }) => format!("unix: {unix}\ndoubt: {doubt}\n"),
             Says::Unlist { list, label } => format!("list: {list}\nlabel: {label}\n"),
             Says::VetoPolicy(policy) => format!("proposed: {}\n", hex::encode(policy)),
+            Says::Free { client, lock, reason } => {
+                format!("client: {client}\nlock: {lock}\nreason: {reason}\n")
+            }
         };
         format!(
             "{FIRST_LINE}\nsays: {verb}\nlog: {log}\nnetwork: {network}\nofficer: {officer}\n{what}expires: {expires_unix}\nnonce: {}\n",
@@ -243,8 +256,13 @@ impl Statement {
                 label: lines.read("label", crate::fact::label)?,
             },
             "veto-policy" => Says::VetoPolicy(lines.read("proposed", hex)?),
+            "free" => Says::Free {
+                client: lines.read("client", ClientName::parse)?,
+                lock: lines.read("lock", number)?,
+                reason: lines.read("reason", sentence)?,
+            },
             _ => {
-                let reason = "is none of approve, reject, veto, revoke, freeze, unfreeze, administer, time, unlist, veto-policy".into();
+                let reason = "is none of approve, reject, veto, revoke, freeze, unfreeze, administer, time, unlist, veto-policy, free".into();
                 return Err(LineError { line: 2, reason }.into());
             }
         };
@@ -276,13 +294,17 @@ impl Says {
             Self::Time(_) => "time",
             Self::Unlist { .. } => "unlist",
             Self::VetoPolicy(_) => "veto-policy",
+            Self::Free { .. } => "free",
         }
     }
 
     /// Whether it lets something happen; the others stop something, or say what time it is.
     #[must_use]
     pub fn is_yes(&self) -> bool {
-        matches!(self, Self::Approve(_) | Self::Unfreeze(_) | Self::Administer(_))
+        matches!(
+            self,
+            Self::Approve(_) | Self::Unfreeze(_) | Self::Administer(_) | Self::Free { .. }
+        )
     }
 
     /// The request it is about, if it is about one.
@@ -296,7 +318,8 @@ impl Says {
             | Self::Administer(_)
             | Self::Time(_)
             | Self::Unlist { .. }
-            | Self::VetoPolicy(_) => None,
+            | Self::VetoPolicy(_)
+            | Self::Free { .. } => None,
         }
     }
 }

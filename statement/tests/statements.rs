@@ -71,6 +71,15 @@ fn the_bytes_are_these() {
         ),
         (Says::VetoPolicy([4; 32]), "veto-policy", NAMED.replacen("statement: ", "proposed: ", 1)),
         (
+            Says::Free {
+                client: ClientName::parse("watcher-1").unwrap(),
+                lock: 17,
+                reason: "its PSBTs were cut off; fixed".into(),
+            },
+            "free",
+            "client: watcher-1\nlock: 17\nreason: its PSBTs were cut off; fixed\n".to_owned(),
+        ),
+        (
             Says::Freeze(Scope::Slot(parse_coin(COIN).unwrap())),
             "freeze",
             scope(&format!("coin {COIN}")),

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use policy::evidence::FreezeScope;
-use policy::names::ListName;
+use policy::names::{ClientName, ListName};
 use proto::{
     NotificationsRequest, PendingReply, PendingRequest, ShowReply, ShowRequest, SubmitRequest,
 };
@@ -104,6 +104,22 @@ pub struct OnStatement {
 pub struct OnPolicy {
     /// Its file, or the SHA-256 of its text as `officer pending` shows it.
     pub policy: String,
+    /// How it is said.
+    #[command(flatten)]
+    pub saying: Saying,
+}
+
+/// A client that is locked.
+#[derive(Debug, Args)]
+pub struct OnClient {
+    /// Its name.
+    pub client: String,
+    /// Number of the log's entry that locked it.
+    #[arg(long)]
+    pub lock: u64,
+    /// Why it may come in again.
+    #[arg(long)]
+    pub reason: String,
     /// How it is said.
     #[command(flatten)]
     pub saying: Saying,
@@ -272,6 +288,17 @@ pub async fn veto_policy(args: &OnPolicy, out: &mut impl Write) -> Result<()> {
     say(&desk, &args.saying, Says::VetoPolicy(policy), u64::MAX, out).await
 }
 
+/// `officer free`.
+///
+/// # Errors
+/// When it names no client, nobody says yes, or the signer says no.
+pub async fn free(args: &OnClient, out: &mut impl Write) -> Result<()> {
+    let desk = Desk::load(&args.saying.common.config)?;
+    let client = ClientName::parse(&args.client)?;
+    let says = Says::Free { client, lock: args.lock, reason: args.reason.clone() };
+    say(&desk, &args.saying, says, u64::MAX, out).await
+}
+
 /// `officer freeze`: needs nothing but the settings and the key, so that it works when nothing else does.
 ///
 /// # Errors
@@ -405,8 +432,10 @@ pub(super) fn sign(
 ) -> Result<Signed> {
     let key = desk.key()?;
     let statement = statement(desk, &key, says, saying.valid_for, ends_unix)?;
-    ask(&statement, saying, out)?;
     let bytes = statement.encode();
+    // What a person typed may stand in no statement.
+    Statement::parse(&bytes)?;
+    ask(&statement, saying, out)?;
     Ok(Signed { signature: key.sign(&bytes)?, statement: bytes })
 }
 

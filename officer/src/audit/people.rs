@@ -250,6 +250,8 @@ impl People {
                 frozen.lifting.insert(officer, word);
             }
             Says::Unlist { list, label } => self.facts.unlist(list, label, unix_s),
+            // Whoever is freed by it has an entry that names the officer.
+            Says::Free { .. } => {}
             Says::VetoPolicy(policy) => return Ok(Some((officer, policy))),
         }
         Ok(None)

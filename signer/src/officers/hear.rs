@@ -16,6 +16,7 @@ use super::paper::policy_ref;
 use super::{doubt, testify, vetoing, wait};
 use crate::app::App;
 use crate::facts;
+use crate::freeing;
 use crate::ledger::{Given, Ledger, Wait};
 use crate::log::Step;
 use crate::refusal::{Reason, Refusal};
@@ -233,6 +234,9 @@ fn take(
         Says::Time(time) => doubt::settle(app, ledger, officer, *time),
         Says::Unlist { list, label } => unlist(app, ledger, list, label),
         Says::VetoPolicy(policy) => vetoing::veto(app, ledger, officer, policy),
+        Says::Free { client, lock, reason } => {
+            freeing::by_statement(ledger, officer, (client, *lock, reason))
+        }
     }
 }
 
@@ -358,6 +362,7 @@ fn tell(app: &App, said: &Statement, sentence: &str) {
     let kind = match &said.says {
         Says::Freeze(_) => "frozen",
         Says::Unfreeze(_) => "lifted",
+        Says::Free { .. } => "freed",
         Says::Time(_) => "clock",
         _ => "said",
     };

@@ -11,16 +11,18 @@ use std::time::{Duration, Instant};
 use audit::entry::Event;
 use audit::freeing::Freeing;
 use ed25519_dalek::{Signer as _, SigningKey};
+use policy::names::{ClientName, KeyName};
 use proto::sign_request::Part;
 use proto::{AddressClaim, AttestRequest, SignHeader, SignRequest, StatusRequest};
 use signer::config::Limits;
+use statement::{Says, Statement};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 
-use crate::approving::{Desk, people};
+use crate::approving::{Desk, clock, people, sign};
 use crate::attacker::{Attacker, Attempt, attempts};
 use crate::common::{Knobs, coin, header, officer, own, policy_signatures, policy_text, psbt};
 use crate::house::{House, said, until};
@@ -120,6 +122,60 @@ async fn too_many_that_can_never_be_right_lock_a_client_until_an_officer_frees_i
     put("again.free", freeing(&house, "watcher-1", lock, &officer()));
     until("the second one", || folder.join("again.refused").exists()).await;
     drop(app);
+}
+
+/// The same by a statement, which needs nobody at the signer's host.
+#[tokio::test]
+async fn an_officers_statement_frees_a_client_from_one_lock_once() {
+    let mut desk = Desk::new("").await;
+    desk.house.close().await;
+    desk.house.config.limits = limits(5);
+    desk.house.open_at(clock(&desk.now)).await;
+    for number in 0..5 {
+        bad(&desk.house, "watcher-1", number).await;
+    }
+    let locked = |code| (Code::PermissionDenied, vec![code]);
+    let refused = said(&good(&desk.house, "watcher-1", 0).await.unwrap_err());
+    assert_eq!(refused, locked("client-locked".to_owned()));
+    let lock = desk.house.log_size() - 1;
+    let frees = |officer: &str, client: &str, lock| {
+        let (client, reason) = (ClientName::parse(client).unwrap(), "it is mended".to_owned());
+        desk.statement(officer, Says::Free { client, lock, reason })
+    };
+    desk.refused(&frees("alice", "watcher-1", lock - 1), "statement-nothing").await;
+    desk.refused(&frees("alice", "payout-desk", lock), "statement-nothing").await;
+    let mallory = Statement {
+        officer: KeyName::parse("mallory").unwrap(),
+        ..frees("alice", "watcher-1", lock)
+    };
+    desk.refused(&mallory, "statement-officer").await;
+    let refused = said(&good(&desk.house, "watcher-1", 0).await.unwrap_err());
+    assert_eq!(refused, locked("client-locked".to_owned()));
+    // By the inbox, and over the wire it counts as well, and once.
+    let word = frees("alice", "watcher-1", lock);
+    let inbox = signer::officers::inbox::folder(&desk.house.config.state_dir);
+    std::fs::create_dir_all(&inbox).unwrap();
+    std::fs::write(inbox.join("new"), sign(&word).to_file()).unwrap();
+    std::fs::rename(inbox.join("new"), inbox.join("free.statement")).unwrap();
+    let app = desk.house.app();
+    let is_free = || app.log.read(|ledger| ledger.locks().of("watcher-1").is_none());
+    until("it to be free", is_free).await;
+    good(&desk.house, "watcher-1", 0).await.unwrap();
+    desk.refused(&word, "statement-used").await;
+    desk.refused(&frees("bob", "watcher-1", lock), "statement-nothing").await;
+    for number in 10..15 {
+        bad(&desk.house, "watcher-1", number).await;
+    }
+    let again = app.log.read(|ledger| ledger.locks().of("watcher-1")).unwrap();
+    let answer = desk.submit(&frees("bob", "watcher-1", again)).await.unwrap();
+    assert!(answer.contains("may come in again"), "{answer}");
+    good(&desk.house, "watcher-1", 1).await.unwrap();
+    let freed = desk.house.entries(0).await.into_iter().filter_map(|entry| match entry.event {
+        Event::ClientFreed { officers, lock, .. } => Some((officers, lock)),
+        _ => None,
+    });
+    let by = |name: &str| vec![name.to_owned()];
+    assert_eq!(freed.collect::<Vec<_>>(), [(by("alice"), lock), (by("bob"), again)]);
 }
 
 #[tokio::test]

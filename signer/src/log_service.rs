@@ -180,7 +180,8 @@ impl Log for LogService {
         self.witnesses.told(caller.name(), note);
         let (answers, stream) = mpsc::channel(1);
         let Some((visit, asks)) = self.witnesses.come(caller.name(), size, self.opening) else {
-            return Err(status_of(&not_granted(caller.name())));
+            let text = "this service ends, or the policy names others by now: come again";
+            return Err(status_of(&Refusal::new(Reason::LogUnavailable, text)));
         };
         tracing::info!(witness = caller.name(), size, "a witness came");
         let witnesses = Arc::clone(&self.witnesses);

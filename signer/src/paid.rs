@@ -54,7 +54,7 @@ pub async fn paid(
         let orders = known(app, vec![signed]).await?;
         let step = |ledger: &Ledger| Step::nothing(look(app, ledger, caller, orders.first()));
         let (given, found) = app.log.commit(step).await?.1;
-        read(app, given, found).await
+        read(app, caller, given, found).await
     };
     tokio::time::timeout_at(deadline, looked).await.map_err(|_| late())?
 }
@@ -117,13 +117,20 @@ fn may_have(
     held::may_tell(rules, ledger, released, caller)
 }
 
-async fn read(app: &App, given: Given, found: Found) -> Result<Paid, Refusal> {
+/// Reads what was found. That it may be had is asked once more at the end: an officer may have frozen it while the step waited to
+/// be covered.
+async fn read(app: &App, caller: &ClientName, given: Given, found: Found) -> Result<Paid, Refusal> {
     let mut paid = Paid { given, signed: Vec::new(), withheld: None };
     for found in found {
         match found {
             Ok((released, answer)) => {
                 let tier = app.wallets.wallet(&released.wallet).map_or("", |w| w.tier().as_str());
                 let event = stored(app, answer).await?;
+                let allowed = app.log.read(|ledger| may_have(app, ledger, caller, &released));
+                if let Err(refusal) = allowed {
+                    paid.withheld = paid.withheld.or(Some(refusal));
+                    continue;
+                }
                 let version = psbt::Version::Zero;
                 paid.signed.push(Signed::read(released.request, event, version, tier, true)?);
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use audit::entry::Event;
 use mtls::Places;
+use policy::Rules;
 use proto::log_server::LogServer;
 use proto::signer_server::Signer;
 use tokio::net::TcpListener;
@@ -407,7 +408,7 @@ async fn listening<S: Signer>(
     let unopened = match &watched {
         About::Serving(_) => None,
         About::Nothing(down) => {
-            let words = Words { file: config.unsigned_rules()?, kept: config.kept_rules()? };
+            let words = Words { file: config.unsigned_rules()?, kept: kept(config, down) };
             let (refusal, tls) = (down.refusal.clone(), Arc::clone(&tls));
             Some(Unopened::server(words, &config.state_dir, Clock::system(), refusal, tls))
         }
@@ -461,6 +462,15 @@ fn reflection(
         .build_v1()
         .map(Some)
         .map_err(|error| StartError::Reflection(error.to_string()))
+}
+
+/// Whose vetoes over a policy are kept for the log: none where another signer has it, or where nobody served here yet.
+fn kept(config: &Config, down: &NotServing) -> Option<Rules> {
+    if down.standby || !config.policy_kept().exists() {
+        return None;
+    }
+    let kept = config.kept_rules();
+    kept.inspect_err(|error| tracing::error!("no veto over a policy is taken now: {error}")).ok()
 }
 
 async fn watch_health(reporter: HealthReporter, app: Arc<App>) {

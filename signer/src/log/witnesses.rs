@@ -190,6 +190,7 @@ impl Witnesses {
             number
         };
         self.note_change();
+        self.note_answer();
         Some((number, asked))
     }
 
@@ -200,6 +201,7 @@ impl Witnesses {
         {
             seat.visit = None;
         }
+        self.note_answer();
     }
 
     /// Ends every visit, since the service ends.
@@ -209,6 +211,8 @@ impl Witnesses {
         for seat in &mut inner.seats {
             seat.visit = None;
         }
+        drop(inner);
+        self.note_answer();
     }
 
     /// How many entries each has seen, as far as is known, none where it is not connected; in the policy's order.
@@ -248,6 +252,8 @@ impl Witnesses {
         }
         let (lines, mut came) = mpsc::channel(asked.len().max(1));
         for (present, path) in asked {
+            // Here, not in its task: whoever is asked next must see it, also when others answer before that task begins.
+            self.visiting(&present, |visit| visit.busy = true);
             tokio::spawn(Arc::clone(self).ask(present, path, size, note.to_owned(), lines.clone()));
         }
         drop(lines);
@@ -276,7 +282,6 @@ impl Witnesses {
         lines: mpsc::Sender<(String, String)>,
     ) {
         let (answer, answered) = oneshot::channel();
-        self.visiting(&present, |visit| visit.busy = true);
         let ask = Ask { from: present.size, path, note: note.clone(), answer };
         let line = if present.asks.try_send(ask).is_ok() { answered.await.ok() } else { None };
         let verified = line.map(|line| verified(&note, &present.witness, &line).map(|()| line));
@@ -286,7 +291,7 @@ impl Witnesses {
                 visit.size = visit.size.max(size);
             }
         });
-        self.answers.send_modify(|count| *count = count.saturating_add(1));
+        self.note_answer();
         match verified {
             // Whoever waited may have had enough by now.
             Some(Ok(line)) => drop(lines.send((present.name(), line)).await),
@@ -319,6 +324,11 @@ impl Witnesses {
 
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Wakes whoever waits for one that can be asked.
+    fn note_answer(&self) {
+        self.answers.send_modify(|count| *count = count.saturating_add(1));
     }
 
     fn note_change(&self) {

@@ -105,6 +105,23 @@ pub(super) fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// All whose names are such.
+pub(super) fn named(folder: &Path, is: impl Fn(&str) -> bool) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&is) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
 pub(super) fn read_statement(file: &Path) -> Result<Signed, Refusal> {
     let bad = |text: String| Refusal::new(Reason::StatementFormat, text);
     // Neither followed nor waited for: a link or a pipe is no statement.

@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status};
 
 use super::grpc::MESSAGE_BYTES_MAX;
 use super::hear::{in_time, not_revoked, verify_by};
-use super::{inbox, revocations};
+use super::{inbox, revocations, vetoing};
 use crate::grpc::status_of;
 use crate::log::{Clock, kept_origin};
 use crate::refusal::{Reason, Refusal};
@@ -33,12 +33,11 @@ use crate::token::write_durably;
 
 /// How the names of their files begin.
 const PREFIX: &str = "revocations-";
-const VETO: &str = "veto-";
 
 /// The service.
 pub struct Unopened {
     rules: Rules,
-    in_force: Rules,
+    in_force: Option<Rules>,
     state_dir: PathBuf,
     clock: Clock,
     refusal: Refusal,
@@ -51,8 +50,8 @@ pub struct Unopened {
 pub struct Words {
     /// In the policy file.
     pub file: Rules,
-    /// In force when a signer served here last.
-    pub kept: Rules,
+    /// In force when this signer served last; none where no veto can be kept for its log.
+    pub kept: Option<Rules>,
 }
 
 impl Unopened {
@@ -119,28 +118,37 @@ impl Unopened {
     /// A veto over a policy is looked at before that can come into force; whether it is proposed is for the log to say.
     fn veto(&self, signed: &Signed) -> Result<String, Refusal> {
         let log = kept_origin(&self.state_dir)?.ok_or_else(|| self.refusal.clone())?;
-        let (said, _) = verify_by(&self.in_force, &log, signed)?;
+        let in_force = self.in_force.as_ref().ok_or_else(|| self.refusal.clone())?;
+        let (said, _) = verify_by(in_force, &log, signed)?;
         let Says::VetoPolicy(policy) = said.says else { return Err(self.refusal.clone()) };
         let now = self.clock.unix_seconds();
         in_time(&said, now, now)?;
         let officer = &said.officer;
-        if !self.in_force.may_veto_policy(officer, false) {
+        if !in_force.may_veto_policy(officer, false) {
             let text = format!("the policy in force gives \"{officer}\" no veto over another");
             return Err(Refusal::new(Reason::StatementOfficer, text));
         }
         let folder = inbox::folder(&self.state_dir);
         fs::create_dir_all(&folder).map_err(|error| trouble(&folder, &error))?;
-        let name = format!("{VETO}{officer}-{}.{}", hex::encode(policy), inbox::ENDING);
+        let name = vetoing::file_name(officer, &policy);
+        let known = |path: &PathBuf| path.file_name().is_some_and(|known| *known == *name);
+        let earlier = vetoing::files_of(&folder, officer);
+        let earlier = earlier.map_err(|error| trouble(&folder, &error))?;
+        if earlier.len() >= vetoing::KEPT_MAX && !earlier.iter().any(known) {
+            let text = format!("{} vetoes by \"{officer}\" are kept already", earlier.len());
+            return Err(Refusal::new(Reason::Busy, text));
+        }
         write_durably(&folder.join(name), &signed.to_file())?;
         let ends = said.expires_unix;
         Ok(format!(
-            "kept: it is written down when this signer opens its log, before any policy comes into force, if that is by {ends} (Unix seconds)"
+            "kept: it is written down when this signer opens its log, before a policy comes into force here, if that is by {ends} (Unix seconds)"
         ))
     }
 
     fn may_serve(&self, name: &str) -> Result<(), Refusal> {
         let serves = |client: ClientName| {
-            self.rules.may_serve_officers(&client) || self.in_force.may_serve_officers(&client)
+            let mut words = self.in_force.iter().chain([&self.rules]);
+            words.any(|rules| rules.may_serve_officers(&client))
         };
         if ClientName::parse(name).is_ok_and(serves) {
             return Ok(());

@@ -2,7 +2,7 @@
 //! before it is looked whether the proposal is due. It never asks by whose hands one came, and never takes one back.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use audit::entry::Event;
 use policy::Rules;
@@ -18,6 +18,11 @@ use crate::governing::Proposed;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError, Step};
 use crate::refusal::{Reason, Refusal};
+
+/// How the names of those begin that are kept until a log is open.
+const PREFIX: &str = "veto-";
+/// So many of one officer are kept: there is seldom more than one policy to veto.
+pub(super) const KEPT_MAX: usize = 8;
 
 /// What is to be written beside the statement while the signer serves, and what came of it.
 pub(super) fn veto(
@@ -43,8 +48,8 @@ pub(crate) async fn at_start(
     clock: &Clock,
 ) -> Result<Result<bool, ConfigError>, LogError> {
     let folder = inbox::folder(state_dir);
-    let files = match inbox::files(&folder) {
-        Ok(files) => files,
+    let (files, more) = match candidates(&folder, &proposed.digest) {
+        Ok(found) => found,
         Err(source) => return Ok(Err(ConfigError::Read { path: folder, source })),
     };
     let mut stopped = false;
@@ -63,7 +68,40 @@ pub(crate) async fn at_start(
             }
         }
     }
+    if more && !stopped {
+        // Nobody can tell then what officers said.
+        let text = "more statements lie there than are read at once, and one may be a veto: take out what is none";
+        let source = std::io::Error::other(text);
+        return Ok(Err(ConfigError::Read { path: folder, source }));
+    }
     Ok(Ok(stopped))
+}
+
+/// Those over this policy by their names, which a signer without a log gave them, however many others lie there, and the first few
+/// of whatever else a person put there; and whether there is more.
+fn candidates(folder: &Path, policy: &[u8; 32]) -> std::io::Result<(Vec<PathBuf>, bool)> {
+    let ending = format!("-{}.{}", hex::encode(policy), inbox::ENDING);
+    let mut files = inbox::named(folder, |name| name.ends_with(&ending))?;
+    let dotted = format!(".{}", inbox::ENDING);
+    let all = inbox::named(folder, |name| name.ends_with(&dotted))?;
+    let some = inbox::files(folder)?;
+    let more = all.len() > some.len();
+    files.extend(some);
+    files.sort();
+    files.dedup();
+    Ok((files, more))
+}
+
+/// How a veto is called that is kept until a log is open.
+pub(super) fn file_name(officer: &KeyName, policy: &[u8; 32]) -> String {
+    format!("{PREFIX}{officer}-{}.{}", hex::encode(policy), inbox::ENDING)
+}
+
+/// Those of an officer that are kept.
+pub(super) fn files_of(folder: &Path, officer: &KeyName) -> std::io::Result<Vec<PathBuf>> {
+    let begins = format!("{PREFIX}{officer}-");
+    let length = file_name(officer, &[0; 32]).len();
+    inbox::named(folder, |name| name.starts_with(&begins) && name.len() == length)
 }
 
 /// The statement in a file, if it is a veto over a policy by an officer of these rules, for this log.

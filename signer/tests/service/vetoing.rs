@@ -16,7 +16,7 @@ use tonic::Status;
 
 use crate::common::policy_signatures;
 use crate::governing::{by, governed, key, later, settle, version, write};
-use crate::house::{House, said};
+use crate::house::{House, said, until};
 
 /// Of the board, cyd has no veto.
 fn text(house: &House, version: u64, fee_budget: u64) -> String {
@@ -164,6 +164,15 @@ async fn a_veto_is_kept_while_no_log_is_open_and_comes_before_a_policy_that_is_d
     refused(&house, &veto("cyd", 2), "statement-officer").await;
     let elsewhere = Statement { log: "cofferdam/other".into(), ..veto("ada", 3) };
     refused(&house, &elsewhere, "statement-elsewhere").await;
+    // Nobody's word is crowded out, neither by one officer's many nor by whatever lies in the folder.
+    for number in 0..9 {
+        let other = statement(&house, "eve", 10 + number, Says::VetoPolicy([number; 32]));
+        match submit(&house, &other).await {
+            Ok(_) => assert!(number < 8, "{number}"),
+            Err(status) => assert_eq!((number, said(&status).1), (8, vec!["busy".to_owned()])),
+        }
+    }
+    crowd(&house);
     let answer = submit(&house, &veto("ada", 4)).await.unwrap();
     assert!(answer.starts_with("kept: "), "{answer}");
     house.close().await;
@@ -172,4 +181,44 @@ async fn a_veto_is_kept_while_no_log_is_open_and_comes_before_a_policy_that_is_d
     assert_eq!(house.app().rules.version(), 2);
     is_logged(&house, policy, "ada").await;
     house.close().await;
+}
+
+/// More files than are read at once, before all others by their names.
+fn crowd(house: &House) {
+    let inbox = signer::officers::inbox::folder(&house.config.state_dir);
+    for number in 0..70 {
+        fs::write(inbox.join(format!("a{number:02}.statement")), "no statement").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_is_due_waits_while_nobody_can_tell_whether_a_veto_lies_in_the_inbox() {
+    let (mut house, _) = proposed().await;
+    assert_eq!(version(&mut house, 0).await, 2);
+    due(&mut house).await;
+    crowd(&house);
+    house.open_at(later(60)).await;
+    assert_eq!(house.app().rules.version(), 2);
+    // A signer that serves sets aside what is no statement.
+    let inbox = signer::officers::inbox::folder(&house.config.state_dir);
+    let left = || fs::read_dir(&inbox).unwrap().flatten().filter(|file| file.path().is_file());
+    until("few enough", || left().count() < 60).await;
+    house.close().await;
+    assert_eq!(version(&mut house, 60).await, 3);
+}
+
+/// The words that were kept cannot be read: no veto is taken then, and everything else goes on.
+#[tokio::test]
+async fn a_signer_refuses_and_starts_also_when_the_kept_policy_cannot_be_read() {
+    let (mut house, policy) = proposed().await;
+    assert_eq!(version(&mut house, 0).await, 2);
+    let kept = house.config.state_dir.join("policy-in-force.toml");
+    fs::write(&kept, "this is no policy").unwrap();
+    house.config.database = Some("sqlite:/nowhere/at/all/log.sqlite".to_owned());
+    house.open().await;
+    let veto = statement(&house, "ada", 1, Says::VetoPolicy(policy));
+    refused(&house, &veto, "log-unavailable").await;
+    house.close().await;
+    house.config.database = None;
+    assert_eq!(version(&mut house, 0).await, 2);
 }

@@ -157,6 +157,9 @@ fn bip32_nodes_are_the_same_in_every_program() {
     assert_eq!((nodes.len(), below, public), (17, 51, 6));
 }
 
+const SHAPES: [&str; 3] =
+    ["wpkh(KEY/<0;1>/*)", "tr(KEY/<0;1>/*)", "wsh(sortedmulti(1,KEY/<0;1>/*))"];
+
 #[test]
 fn bip32_invalid_keys_are_refused_wherever_keys_are_read() {
     let vectors = bip32();
@@ -169,7 +172,7 @@ fn bip32_invalid_keys_are_refused_wherever_keys_are_read() {
         .unwrap();
     for case in cases {
         let (key, reason) = (text(case, "key"), text(case, "reason"));
-        for shape in ["wpkh(KEY/<0;1>/*)", "tr(KEY/<0;1>/*)", "wsh(sortedmulti(1,KEY/<0;1>/*))"] {
+        for shape in SHAPES {
             let descriptor = summed(&shape.replace("KEY", key));
             assert!(
                 signer(&descriptor, "cold", asset::Network::Bitcoin).is_err(),
@@ -185,6 +188,13 @@ fn bip32_invalid_keys_are_refused_wherever_keys_are_read() {
             bytes[at..at + 78].copy_from_slice(&payload);
             assert!(Header::read(&mut bytes.as_slice()).is_err(), "bundle: {reason}");
         }
+    }
+    // The same shapes with a key that is valid: what was refused above was refused for the key's sake.
+    let valid = text(&vectors["valid"][0], "xpub");
+    for shape in SHAPES {
+        let descriptor = summed(&shape.replace("KEY", valid));
+        signer(&descriptor, "cold", asset::Network::Bitcoin).unwrap();
+        watcher(&descriptor, bitcoin::Network::Bitcoin).unwrap();
     }
     // A private key is refused however valid it is.
     for node in vectors["valid"].as_array().unwrap() {

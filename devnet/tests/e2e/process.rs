@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use bitcoin::absolute::LockTime;
 use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv};
 use bitcoin::secp256k1::SECP256K1;
+use bitcoin::sighash::Prevouts;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, NetworkKind, OutPoint, Sequence, Transaction, TxIn, TxOut, Witness};
 use confine::Mode;
@@ -23,6 +24,7 @@ use devnet::Stack;
 use devnet::forge::{self, Coin, Output};
 use devnet::programs::Programs;
 use devnet::stack::{Children, Options};
+use miniscript::interpreter::Interpreter;
 use signer::config::Config;
 use signer::sandbox::{self, Needs};
 use tonic::codegen::tokio_stream;
@@ -78,6 +80,8 @@ async fn after_a_thousand_inputs_no_key_pin_or_seed_is_in_the_signers_memory() {
     let log = fs::read_to_string(stack.signer.log()).unwrap();
     assert!(!log.contains(pin), "the PIN is in the signer's log");
     assert!(!log.contains("not confined"), "{log}");
+    assert_eq!(secrets.names_in(log.as_bytes()), [""; 0], "secrets in the signer's log");
+    assert!(log.contains("serving"), "the look into the log is blind: {log}");
 }
 
 /// The PKCS#11 module that the signer's settings name.
@@ -122,9 +126,11 @@ fn add_keys(secrets: &mut Needles, seed: &[u8]) {
     secrets.add("seed", seed);
     let master = Xpriv::new_master(NetworkKind::Test, seed).unwrap();
     secrets.add("master key", &master.private_key.secret_bytes());
+    secrets.add_text("master xprv", master.to_string().as_bytes());
     let path = DerivationPath::from_str("m/84h/1h/0h").unwrap();
     let account = master.derive_priv(SECP256K1, &path).unwrap();
     secrets.add("account key", &account.private_key.secret_bytes());
+    secrets.add_text("account xprv", account.to_string().as_bytes());
     for (branch, count) in [(0, EXTERNAL), (1, 5)] {
         for index in 0..count {
             let path = [branch, index].map(|n| ChildNumber::from_normal_idx(n).unwrap());
@@ -166,6 +172,24 @@ async fn sign_five_hundred(stack: &Stack, round: u8, key: &str) {
     let reply = signer.sign(tokio_stream::iter(request)).await.unwrap().into_inner();
     let signed: Transaction = bitcoin::consensus::deserialize(&reply.transaction).unwrap();
     assert!(signed.input.iter().all(|input| input.witness.len() == 2));
+    judge(&signed, &(0..500).map(paid).collect::<Vec<_>>());
+}
+
+/// Every input by miniscript's interpreter, which has none of the signer's code.
+fn judge(transaction: &Transaction, spent: &[TxOut]) {
+    for (position, input) in transaction.input.iter().enumerate() {
+        let judge = Interpreter::from_txdata(
+            &spent[position].script_pubkey,
+            &input.script_sig,
+            &input.witness,
+            input.sequence,
+            transaction.lock_time,
+        );
+        let judge = judge.unwrap();
+        let met: Vec<_> =
+            judge.iter(SECP256K1, transaction, position, &Prevouts::All(spent)).collect();
+        assert!(!met.is_empty() && met.iter().all(Result::is_ok), "input {position}: {met:?}");
+    }
 }
 
 /// Run again by the test below as a process of its own, which goes into the signer's sandbox and tries to get out.

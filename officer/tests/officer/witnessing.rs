@@ -177,8 +177,8 @@ fn child(dir: &Path, inject: &str, calls: &str) -> Output {
 /// What it said last is remembered, whole, and it goes on from there.
 fn remembers(dir: &Path, output: &Output, at: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
-    let said = text.lines().filter_map(|line| line.strip_prefix("said ")?.split_once(' '));
-    let last = said.last().map(|(size, line)| (size.parse::<u64>().unwrap(), line.to_owned()));
+    let mut said = text.lines().filter_map(|line| line.strip_prefix("said ")?.split_once(' '));
+    let last = said.next_back().map(|(size, line)| (size.parse::<u64>().unwrap(), line.to_owned()));
     let mut memory = Memory::open(dir).unwrap_or_else(|error| panic!("{at}: {error:#}"));
     if let Some((size, line)) = last {
         assert!(memory.size() >= size, "{at}: it said {size} and remembers {}", memory.size());

@@ -32,7 +32,8 @@ pub const INDEX_WINDOW: usize = 10_000;
 /// Attests a batch, or answers again what was attested before.
 ///
 /// # Errors
-/// [`Refusal`]; then none of the batch is attested.
+/// [`Refusal`]; then none of the batch is attested, but where officers froze it meanwhile: then nobody is told, and the same is
+/// answered once they lift that.
 pub async fn attest(
     app: &Arc<App>,
     caller: &ClientName,

@@ -137,6 +137,9 @@ async fn work(attester: Arc<dyn Attester>, mut waiting: mpsc::Receiver<Waiting>)
     }
 }
 
+/// What the signer calls it when officers froze a wallet's addresses: no claim's fault.
+pub(crate) const DENIED: &str = "policy-denied";
+
 /// Asks for the group at once. One bad claim spoils a batch, so a refused batch is asked for one by one.
 async fn ask(attester: &dyn Attester, wallet: &str, group: Vec<Waiting>) {
     let claims: Vec<_> = group.iter().map(|one| one.claim.clone()).collect();
@@ -146,7 +149,7 @@ async fn ask(attester: &dyn Attester, wallet: &str, group: Vec<Waiting>) {
                 let _ = one.answer.send(Ok(attestation)); // the caller may have gone
             }
         }
-        Err(Failure::Refused(_)) if group.len() > 1 => {
+        Err(Failure::Refused(refusal)) if group.len() > 1 && !refusal.has(DENIED) => {
             for one in group {
                 let answer = attester.attest(wallet.to_owned(), vec![one.claim.clone()]).await;
                 let first = answer

@@ -15,7 +15,7 @@ use tonic::Code;
 use self::entry::{Entry, Issued};
 pub use self::resume::Resumed;
 pub(crate) use self::resume::resume_all;
-use crate::attest::Attestations;
+use crate::attest::{Attestations, DENIED};
 use crate::chain::Handle;
 use crate::config::Purpose;
 use crate::error::Error;
@@ -93,6 +93,10 @@ impl Issuer {
                     );
                     self.resume_again(wallet).await?;
                     entry = self.skip(wallet, request, &entry).await?;
+                }
+                // Officers froze it: it may be attested already, and the key keeps its index until they lift that.
+                Err(Failure::Refused(refusal)) if refusal.has(DENIED) => {
+                    return Err(Failure::Refused(refusal).into());
                 }
                 Err(failure @ Failure::Refused(_)) => {
                     self.release(wallet, request).await?;

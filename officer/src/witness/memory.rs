@@ -119,7 +119,7 @@ impl Memory {
             (String::new(), seen)
         } else {
             let held = audit::cosignature::verify(note, &name, &own);
-            held.context("the checkpoint in it is not one it cosigned")?;
+            held.context("the checkpoint in it is not one it cosigned, or an older program made it and it never saw one")?;
             (note.to_owned(), Checkpoint::open(note, &origin, &log_key)?)
         };
         Ok(Self { dir: dir.to_owned(), key, name, log_key, origin, note, seen })

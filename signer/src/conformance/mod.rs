@@ -105,11 +105,11 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
         .spawn()
         .with_context(|| format!("cannot start {}", program.display()))?;
     let (report, wrong_pin) = listen(&mut child, &program)?;
+    let _ = child.kill();
+    child.wait().context("cannot wait for the token worker")?;
     if wrong_pin {
         pin::refused(&plan.pin_file)?;
     }
-    let _ = child.kill();
-    child.wait().context("cannot wait for the token worker")?;
     Ok(report)
 }
 

@@ -133,13 +133,27 @@ impl Unopened {
         let name = vetoing::file_name(officer, &policy);
         let known = |path: &PathBuf| path.file_name().is_some_and(|known| *known == *name);
         let earlier = vetoing::files_of(&folder, officer);
-        let earlier = earlier.map_err(|error| trouble(&folder, &error))?;
+        let mut earlier = earlier.map_err(|error| trouble(&folder, &error))?;
+        // Those that ended have no place.
+        earlier.retain(|path| {
+            let kept = inbox::read_statement(path).ok();
+            let kept = kept.and_then(|kept| Statement::parse(&kept.statement).ok());
+            kept.is_some_and(|kept| kept.expires_unix > now)
+        });
         if earlier.len() >= vetoing::KEPT_MAX && !earlier.iter().any(known) {
             let text = format!("{} vetoes by \"{officer}\" are kept already", earlier.len());
             return Err(Refusal::new(Reason::Busy, text));
         }
-        write_durably(&folder.join(name), &signed.to_file())?;
-        let ends = said.expires_unix;
+        // Sent once more by whoever has it, one that ends sooner takes no other's place.
+        let path = folder.join(&name);
+        let kept = inbox::read_statement(&path)
+            .ok()
+            .and_then(|kept| verify_by(in_force, &log, &kept).ok());
+        let kept = kept.map_or(0, |(kept, _)| kept.expires_unix);
+        if kept < said.expires_unix {
+            write_durably(&path, &signed.to_file())?;
+        }
+        let ends = said.expires_unix.max(kept);
         Ok(format!(
             "kept: it is written down when this signer opens its log, before a policy comes into force here, if that is by {ends} (Unix seconds)"
         ))

@@ -27,8 +27,8 @@ use super::keys::{sync_dir, write_durably};
 const KNOWN_TRIES_MAX: u32 = 3;
 const UNKNOWN_TRIES_MAX: u32 = 1;
 
-/// How long another process's login is waited for, and how often it is looked at.
-const TURN_MAX: Duration = Duration::from_secs(30);
+/// How long another process's login is waited for, and how often it is looked at: no worker may take longer to start.
+const TURN_MAX: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A person's word that covers the last try too.

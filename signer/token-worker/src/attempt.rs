@@ -25,7 +25,9 @@ pub(crate) fn attempt<T>(
             Ok(done) => return Ok(Some(done)),
             Err(error) => error,
         };
-        if !fault::passes(&error) && matches!(error, Error::Pkcs11(..)) {
+        // A function that the module does not have is no way in either.
+        let answered = matches!(error, Error::Pkcs11(..) | Error::NullFunctionPointer);
+        if !fault::passes(&error) && answered {
             return Ok(None);
         }
         always_vague &= fault::is_vague(&error);

@@ -21,7 +21,7 @@ pub const ENDING: &str = "statement";
 /// How often it is looked into the folder.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Files looked at in one look, and files kept that were set aside.
-const FILES_MAX: usize = 64;
+pub(super) const FILES_MAX: usize = 64;
 
 /// The folder in a state directory.
 #[must_use]
@@ -91,7 +91,7 @@ fn is_passing(reason: Reason) -> bool {
 }
 
 /// The first few, by name.
-pub(super) fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

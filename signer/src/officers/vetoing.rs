@@ -80,15 +80,15 @@ pub(crate) async fn at_start(
 /// Those over this policy by their names, which a signer without a log gave them, however many others lie there, and the first few
 /// of whatever else a person put there; and whether there is more.
 fn candidates(folder: &Path, policy: &[u8; 32]) -> std::io::Result<(Vec<PathBuf>, bool)> {
-    let ending = format!("-{}.{}", hex::encode(policy), inbox::ENDING);
-    let mut files = inbox::named(folder, |name| name.ends_with(&ending))?;
     let dotted = format!(".{}", inbox::ENDING);
-    let all = inbox::named(folder, |name| name.ends_with(&dotted))?;
-    let some = inbox::files(folder)?;
-    let more = all.len() > some.len();
-    files.extend(some);
-    files.sort();
-    files.dedup();
+    let ours = format!("-{}{dotted}", hex::encode(policy));
+    let mut others =
+        inbox::named(folder, |name| name.ends_with(&dotted) && !name.ends_with(&ours))?;
+    let more = others.len() > inbox::FILES_MAX;
+    others.sort();
+    others.truncate(inbox::FILES_MAX);
+    let mut files = inbox::named(folder, |name| name.ends_with(&ours))?;
+    files.extend(others);
     Ok((files, more))
 }
 

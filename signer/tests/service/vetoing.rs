@@ -173,8 +173,16 @@ async fn a_veto_is_kept_while_no_log_is_open_and_comes_before_a_policy_that_is_d
         }
     }
     crowd(&house);
-    let answer = submit(&house, &veto("ada", 4)).await.unwrap();
+    let long = veto("ada", 4);
+    let answer = submit(&house, &long).await.unwrap();
     assert!(answer.starts_with("kept: "), "{answer}");
+    // One that ends sooner, sent again by whoever has it, takes no other's place.
+    let short = Statement { expires_unix: long.expires_unix - 3_600, ..veto("ada", 5) };
+    let answer = submit(&house, &short).await.unwrap();
+    assert!(answer.contains(&format!("by {} (Unix", long.expires_unix)), "{answer}");
+    let kept = format!("veto-ada-{}.statement", hex::encode(policy));
+    let kept = signer::officers::inbox::folder(&house.config.state_dir).join(kept);
+    assert_eq!(fs::read(kept).unwrap(), sign(&long).to_file());
     house.close().await;
     house.config.database = None;
     house.open_at(later(60)).await;

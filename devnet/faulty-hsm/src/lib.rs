@@ -12,7 +12,8 @@
 //! | `operations` | written here: a line for each use of a key that the real module did, `C_Sign 1 LABEL` |
 //! | `faults` | written here: a line for each fault, `C_Sign CKR_DEVICE_ERROR` |
 //!
-//! Reading order: `rules` (the language), `plan` (what happens to this call), `table` (the functions), `uses` (what is done with keys), `nonce`.
+//! Reading order: `rules` (the language), `plan` (what happens to this call), `table` (the functions), `uses` (what is done with keys), `numbers` (mechanisms
+//! at other numbers), `nonce`.
 
 mod rules;
 mod plan;
@@ -20,6 +21,7 @@ mod codes;
 mod table;
 mod nonce;
 mod uses;
+mod numbers;
 
 use std::process::abort;
 use std::sync::OnceLock;

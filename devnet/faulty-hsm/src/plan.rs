@@ -64,6 +64,18 @@ pub(crate) fn next(call: &str) -> Step {
     Step::Pass
 }
 
+/// The number at which the real module has this mechanism, and the other way round. Of the rules as of the last call.
+pub(crate) fn number(number: u64) -> u64 {
+    with(|plan| {
+        let swapped = plan.rules.swaps.iter().find_map(|[one, other]| match number {
+            number if number == *one => Some(*other),
+            number if number == *other => Some(*one),
+            _ => None,
+        });
+        swapped.unwrap_or(number)
+    })
+}
+
 /// To be called once the real module has answered.
 pub(crate) fn done(step: Step) {
     if let Step::Damage(Fault::CrashAfter) = step {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! seed 7                                        # draws are the same in every run with the same seed
+//! swap 0x210a 0x210b                            # each of the two mechanisms is at the other's number (see `numbers`)
 //! C_Sign 1% CKR_DEVICE_ERROR                    # one call in a hundred answers so, the real module is not asked
 //! * 0.5% CKR_GENERAL_ERROR                      # every call there is
 //! C_Login once CKR_PIN_LOCKED                   # once, over all processes
@@ -24,6 +25,8 @@ use crate::nonce::Rig;
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Rules {
     pub(crate) seed: u64,
+    /// Mechanisms that are at each other's numbers.
+    pub(crate) swaps: Vec<[u64; 2]>,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -97,6 +100,10 @@ impl Rules {
             match words.as_slice() {
                 [] => {}
                 ["seed", seed] => rules.seed = seed.parse().map_err(|_| line.to_owned())?,
+                ["swap", one, other] => {
+                    let pair = number(one).zip(number(other)).ok_or_else(|| line.to_owned())?;
+                    rules.swaps.push(pair.into());
+                }
                 _ => rules.rules.push(rule(&words).ok_or_else(|| line.to_owned())?),
             }
         }
@@ -191,9 +198,10 @@ mod tests {
     fn every_form_is_read() {
         let text = "seed 7 # of all draws\n\n# nothing\nC_Sign 1% CKR_DEVICE_ERROR\n* 0.25% 0x5\n\
             C_UnwrapKey #3 crash # the third\nC_Sign,C_SignInit once CKR_SESSION_HANDLE_INVALID until=C_OpenSession\n\
-            C_GetTokenInfo always flags=count-low,final-try\nC_GetAttributeValue always lie=0x162\nC_Sign always delay=20\n";
+            swap 0x210a 8459\nC_GetTokenInfo always flags=count-low,final-try\nC_GetAttributeValue always lie=0x162\nC_Sign always delay=20\n";
         let read = Rules::parse(text).unwrap();
         assert_eq!((read.seed, read.rules.len()), (7, 7));
+        assert_eq!(read.swaps, [[0x210a, 0x210b]]);
         let whens: Vec<When> = read.rules.iter().map(|rule| rule.when).collect();
         assert_eq!(
             whens[..4],
@@ -213,6 +221,7 @@ mod tests {
             "C_Sign 1 flip",
             "C_Sign 1% CKR_NONE",
             "C_Sign once",
+            "swap 0x210a CKM_X",
             "C_Sign once flip until=x",
         ] {
             assert_eq!(Rules::parse(text), Err(text.to_owned()));

@@ -1,5 +1,5 @@
 //! The functions: each asks the plan, then the real module. Three look at what the real module answered, to damage
-//! it, those of `uses` at the keys; the others pass it on as it is.
+//! it, those of `uses` at the keys, those of `numbers` at mechanisms; the others pass it on as it is.
 
 use std::mem::offset_of;
 
@@ -8,6 +8,7 @@ use cryptoki_sys::{
     CK_SLOT_ID, CK_TOKEN_INFO, CK_ULONG, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
 };
 
+use crate::numbers;
 use crate::plan::{self, Step};
 use crate::real;
 use crate::rules::Fault;
@@ -64,6 +65,7 @@ macro_rules! functions {
             list.C_GetTokenInfo = Some(token_info);
             list.C_GetAttributeValue = Some(attribute_value);
             uses::stand_in(&mut list);
+            numbers::stand_in(&mut list);
             list
         }
     };
@@ -219,6 +221,9 @@ unsafe extern "C" fn attribute_value(
     };
     // SAFETY: the caller's promises are passed on.
     let answer = unsafe { function(session, object, template, count) };
+    if answer == CKR_OK {
+        numbers::found(template, count);
+    }
     if let (CKR_OK, Step::Damage(Fault::Lie(kind))) = (answer, step) {
         let count = usize::try_from(count).unwrap_or(0);
         // SAFETY: the caller gave a template of so many attributes.

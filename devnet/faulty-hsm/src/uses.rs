@@ -9,6 +9,7 @@ use cryptoki_sys::{
     CK_SESSION_HANDLE, CK_ULONG, CKA_LABEL, CKA_TOKEN, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
 };
 
+use crate::numbers;
 use crate::plan::{self, Step};
 use crate::real;
 
@@ -44,7 +45,8 @@ fn begin(
     // Before: an object of the session may be gone when the operation ends.
     let name = key_name(session, key);
     // SAFETY: the caller's promises about its arguments are passed on with them.
-    let answer = unsafe { function(session, mechanism, key) };
+    let answer =
+        numbers::asked(mechanism, |mechanism| unsafe { function(session, mechanism, key) });
     if answer == CKR_OK {
         let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
         begun.insert((session, ends), name);
@@ -107,9 +109,12 @@ unsafe extern "C" fn unwrap_key(
         step => step,
     };
     let Some(function) = real().C_UnwrapKey else { return CKR_FUNCTION_NOT_SUPPORTED };
-    // SAFETY: the caller's promises about its arguments are passed on with them.
-    let answer =
-        unsafe { function(session, mechanism, key, wrapped, wrapped_len, template, count, out) };
+    let answer = numbers::asked(mechanism, |mechanism| {
+        // SAFETY: the caller's promises about its arguments are passed on with them.
+        numbers::given(template, count, |template| unsafe {
+            function(session, mechanism, key, wrapped, wrapped_len, template, count, out)
+        })
+    });
     if answer == CKR_OK {
         plan::used("C_UnwrapKey", &key_name(session, key));
     }

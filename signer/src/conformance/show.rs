@@ -134,7 +134,7 @@ fn verdict_lines(report: &Report) -> Vec<(&'static str, String)> {
 
 fn scheme_lines(report: &Report) -> Vec<(&'static str, String)> {
     let lines = schemes(report).into_iter().map(|(name, unmet)| (name, verdict_on(&unmet)));
-    let rsa_aes = "not tried: workers cannot ask for CKM_RSA_AES_KEY_WRAP (0x1054)";
+    let rsa_aes = "not tried: workers do not ask for CKM_RSA_AES_KEY_WRAP (0x1054)";
     lines.chain([("rsa-aes", rsa_aes.to_owned())]).collect()
 }
 

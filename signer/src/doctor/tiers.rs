@@ -104,7 +104,8 @@ pub(super) fn tiers(seen: &Examination, named: &Schemes, held: &Held, checked: &
         let mut missing = lacks(seen, needed);
         if tier == "token-hd" && !there(seen, "CKM_RSA_PKCS_OAEP") && !has_kwp(seen, named) {
             missing.push(
-                "CKM_RSA_PKCS_OAEP and CKM_AES_KEY_WRAP_PAD, one of which must unwrap".into(),
+                "CKM_RSA_PKCS_OAEP and CKM_AES_KEY_WRAP_PAD (or _KWP), one of which must unwrap"
+                    .into(),
             );
         }
         let said = if missing.is_empty() {
@@ -163,14 +164,17 @@ pub(super) fn schemes(seen: &Examination, named: &Schemes, held: &Held, checked:
         };
         checked.well("schemes", &format!("{scheme}: {said}"));
     }
-    checked.well("schemes", "rsa-aes: no, workers cannot ask for CKM_RSA_AES_KEY_WRAP (0x1054)");
+    checked.well("schemes", "rsa-aes: no, workers do not ask for CKM_RSA_AES_KEY_WRAP (0x1054)");
 }
 
 fn has_kwp(seen: &Examination, named: &Schemes) -> bool {
+    let [pad, kwp] = ["CKM_AES_KEY_WRAP_PAD", "CKM_AES_KEY_WRAP_KWP"].map(|name| there(seen, name));
     match named.kwp_mechanism {
-        // Another number than the one that was looked for: the start tells.
-        Some(number) if number != 0x210a => true,
-        _ => there(seen, "CKM_AES_KEY_WRAP_PAD"),
+        Some(0x210a) => pad,
+        Some(0x210b) => kwp,
+        // A number that was not looked for: the start tells.
+        Some(_) => true,
+        None => pad || kwp,
     }
 }
 
@@ -186,7 +190,7 @@ fn lacks(seen: &Examination, needed: &[&str]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const ALL: [&str; 8] = [
+    const ALL: [&str; 9] = [
         "CKM_RSA_PKCS_KEY_PAIR_GEN",
         "CKM_RSA_PKCS_OAEP",
         "CKM_ECDSA",
@@ -195,6 +199,7 @@ mod tests {
         "CKM_EC_EDWARDS_KEY_PAIR_GEN",
         "CKM_AES_GCM",
         "CKM_AES_KEY_WRAP_PAD",
+        "CKM_AES_KEY_WRAP_KWP",
     ];
 
     /// What is said of a token without some mechanisms, of which the canaries say that.
@@ -249,20 +254,34 @@ mod tests {
     }
 
     #[test]
+    fn aes_key_wrap_is_looked_for_at_the_number_of_the_settings() {
+        let (pad, kwp) = ("CKM_AES_KEY_WRAP_PAD", "CKM_AES_KEY_WRAP_KWP");
+        let has = |number, name: &str| {
+            let mechanisms = vec![(name.to_owned(), true)];
+            let (module, firmware) = (String::new(), String::new());
+            let seen =
+                Examination { module, firmware, mechanisms, pin: Vec::new(), lacking: Vec::new() };
+            has_kwp(&seen, &Schemes { kwp_mechanism: number, ..NONE })
+        };
+        assert!(has(Some(0x210a), pad) && !has(Some(0x210a), kwp));
+        assert!(has(Some(0x210b), kwp) && !has(Some(0x210b), pad));
+        assert!(has(Some(0x8000_0171), "") && has(None, pad) && has(None, kwp) && !has(None, ""));
+    }
+
+    #[test]
     fn a_tier_lacks_what_it_is_unwrapped_by() {
         let oaep = "CKM_RSA_PKCS_OAEP";
-        let lacking = said(&[oaep, "CKM_AES_KEY_WRAP_PAD"], Held::default());
+        let (pad, kwp) = ("CKM_AES_KEY_WRAP_PAD", "CKM_AES_KEY_WRAP_KWP");
+        let lacking = said(&[oaep, pad, kwp], Held::default());
         assert!(
             says(&lacking, "token-hd: no, the token lacks CKM_RSA_PKCS_OAEP and"),
             "{lacking:?}"
         );
         assert!(says(&lacking, "sealed-hd: no, the token lacks CKM_RSA_PKCS_OAEP"), "{lacking:?}");
         assert!(says(&lacking, "token: mechanisms are there"));
-        for one in [oaep, "CKM_AES_KEY_WRAP_PAD"] {
-            assert!(
-                says(&said(&[one], Held::default()), "token-hd: mechanisms are there"),
-                "{one}"
-            );
+        for some in [&[oaep, pad][..], &[oaep, kwp], &[pad, kwp]] {
+            let said = said(some, Held::default());
+            assert!(says(&said, "token-hd: mechanisms are there"), "{some:?}");
         }
         let gcm = said(&["CKM_AES_GCM"], Held::default());
         assert!(says(&gcm, "sealed-hd: no, the token lacks CKM_AES_GCM"), "{gcm:?}");

@@ -47,7 +47,7 @@ pub struct TokenConfig {
     /// How children may be wrapped for the token: rsa-oaep-sha1 (alone when not given), rsa-oaep-sha256, aes-kwp. Each is
     /// tried at the start.
     pub schemes: Option<Vec<String>>,
-    /// The number at which the module has AES key wrap with padding (RFC 5649); 0x210a when not given.
+    /// The number at which the module has AES key wrap with padding (RFC 5649); 0x210a when not given, 0x210b since PKCS#11 3.0.
     pub kwp_mechanism: Option<u64>,
     /// How often the keys' attributes are looked at again; 180 seconds when not given.
     pub check_seconds: Option<NonZeroU16>,

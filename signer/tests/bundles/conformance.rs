@@ -51,10 +51,15 @@ impl Faulty {
     }
 
     fn run(&self, rules: &str) -> (String, Vec<String>) {
+        self.run_with(rules, &[])
+    }
+
+    fn run_with(&self, rules: &str, more: &[&str]) -> (String, Vec<String>) {
         fs::write(self.folder.join("rules"), rules).unwrap();
         let calls = self.folder.join("calls");
         let _ = fs::remove_file(&calls);
-        let output = command(&self.config, &["--sandbox", "off"]).output().unwrap();
+        let more = [&["--sandbox", "off"], more].concat();
+        let output = command(&self.config, &more).output().unwrap();
         let calls = fs::read_to_string(&calls).unwrap_or_default();
         let said = [output.stdout, output.stderr].concat();
         (String::from_utf8(said).unwrap(), calls.lines().map(str::to_owned).collect())
@@ -95,6 +100,21 @@ fn softhsm_can_carry_every_tier() {
     assert!(markdown.contains("| token-hd | can be carried |"), "{markdown}");
 }
 
+/// Where PKCS#11 has it since 3.0: SoftHSM's own mechanism at that number, and none at its own.
+#[test]
+fn a_token_with_the_standards_number_of_aes_key_wrap_with_padding_carries_aes_kwp() {
+    let folder = TempDir::new().unwrap();
+    let faulty = Faulty::new(token::empty(folder.path()), folder.path());
+    let rules = "swap 0x210a 0x210b\n";
+    let (said, _) = faulty.run_with(rules, &["--kwp-mechanism", "0x210b"]);
+    assert!(said.contains("\naes-kwp         can be"), "{said}");
+    let met = "\nmet       AES key wrap with padding, 0x210b, for unwrapping";
+    assert!(said.contains(met), "{said}");
+    assert!(said.contains("by aes-kwp is unwrapped, signs 32 bytes and is destroyed: verified"));
+    let (said, _) = faulty.run_with(rules, &[]);
+    assert!(said.contains("\naes-kwp         REFUSED"), "{said}");
+}
+
 #[tokio::test]
 async fn a_signers_token_is_no_scratch_token() {
     let folder = TempDir::new().unwrap();
@@ -127,7 +147,7 @@ fn an_attack_that_was_not_tried_is_not_met() {
     let last = calls.iter().rposition(|call| call == "C_GenerateKey").unwrap();
     let count = |calls: &[String], name: &str| calls.iter().filter(|call| *call == name).count();
     assert_eq!(count(&calls[last..], "C_CreateObject"), 2, "an AES key and an RSA key");
-    assert_eq!(count(&calls[last..], "C_WrapKey"), 5, "each by each of its mechanisms");
+    assert_eq!(count(&calls[last..], "C_WrapKey"), 6, "each by each of its mechanisms");
 
     let nth = count(&calls[..last], "C_CreateObject") + 1;
     let rules =

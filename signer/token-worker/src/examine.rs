@@ -6,7 +6,7 @@ use cryptoki::mechanism::{MechanismInfo, MechanismType};
 use cryptoki::slot::Slot;
 use token_wire::{Examination, Fault};
 
-use crate::fault;
+use crate::{fault, kwp};
 
 /// A use of a mechanism.
 type Use = fn(&MechanismInfo) -> bool;
@@ -45,6 +45,10 @@ pub(crate) fn examine(
         there.contains(&kind)
             && pkcs11.get_mechanism_info(slot, kind).is_ok_and(|info| wanted(&info))
     };
+    // `cryptoki` leaves numbers that it has no name for out of the list, but asks the module about one.
+    let kwp = kwp::at(kwp::STANDARD).is_ok_and(|(kind, _)| {
+        pkcs11.get_mechanism_info(slot, kind).is_ok_and(|info| info.unwrap())
+    });
     let flags = [
         (token.user_pin_locked(), "the PIN is locked"),
         (token.user_pin_final_try(), "one more wrong PIN locks it"),
@@ -69,6 +73,7 @@ pub(crate) fn examine(
         mechanisms: MECHANISMS
             .iter()
             .map(|(name, kind, wanted)| ((*name).to_owned(), has(*kind, *wanted)))
+            .chain([("CKM_AES_KEY_WRAP_KWP".to_owned(), kwp)])
             .collect(),
         pin: said.collect(),
         lacking,

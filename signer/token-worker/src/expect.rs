@@ -84,15 +84,15 @@ fn check_kek_use(
     check_unwrap_template(session, key, name, &crate::unwrap_template::child())
 }
 
-/// `cryptoki` reads no vendor's number back (it says `NotSupported`). Then the length says that there is one, and the
-/// canary, which is unwrapped by that number, which.
+/// `cryptoki` reads no number back that it has no name for (it says `NotSupported`): a vendor's, CKM_AES_KEY_WRAP_KWP. Then
+/// the length says that there is one, and the canary, which is unwrapped by that number, which.
 fn check_one_mechanism(
     session: &Session,
     key: ObjectHandle,
     name: &str,
     by: MechanismType,
 ) -> Result<(), Fault> {
-    if u64::from(by) < crate::kwp::VENDORS {
+    if crate::kwp::has_name(by) {
         return check(session, key, name, &[Attribute::AllowedMechanisms(vec![by])]);
     }
     let info = session

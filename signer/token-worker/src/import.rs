@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use token_wire::{Counters, Fault, FaultCode, ImportOpening, Kek, KekImport, Reply};
 
 use crate::expect::{check_import_key, check_kek, check_rehearsed_kek};
-use crate::keks::{burnt, kwp_type, name, opens};
+use crate::keks::{burnt, kwp_type, name, no_such_mechanism, opens};
 use crate::keys::{Finder, Unwrapping, make_unwrapping, only};
 use crate::scheme::{Unwrapper, oaep};
 use crate::sign::Children;
@@ -75,7 +75,7 @@ impl Finder<'_> {
         };
         check_kek(self.session, key, &name, kwp_type(*number)?).map_err(burnt)?;
         let unwrapper = Unwrapper::kek(key, *number)?;
-        kek_trial::try_everything(self.session, key).map_err(burnt)?;
+        kek_trial::try_everything(self.session, &unwrapper).map_err(burnt)?;
         canary::try_everything(self.session, &unwrapper, &kek.canary).map_err(burnt)?;
         let digest = Sha256::digest(import.challenge).into();
         let canary =
@@ -150,24 +150,22 @@ impl Finder<'_> {
                 .generate_key(&Mechanism::AesKeyGen, &template)
                 .map_err(|error| fault::token("make a key-encryption key on trial", &error))
         })?;
-        let tried = check_rehearsed_kek(self.session, key, by)
-            .and_then(|()| kek_trial::try_everything(self.session, key))
-            .and_then(|()| self.has_mechanism(key, number));
+        let tried = Unwrapper::kek(key, number).and_then(|unwrapper| {
+            check_rehearsed_kek(self.session, key, by)?;
+            kek_trial::try_everything(self.session, &unwrapper)?;
+            self.has_mechanism(&unwrapper, number)
+        });
         let failed = |error| fault::token("destroy a session key", &error);
         self.session.destroy_object(key).map_err(failed)?;
         tried
     }
 
     /// Nothing comes out of zeroes; that the token has no such mechanism would be another word.
-    fn has_mechanism(&self, key: ObjectHandle, number: u64) -> Result<(), Fault> {
-        match Unwrapper::kek(key, number)?.unwrap(self.session, &[0; 144], &child()) {
-            Err(error @ Error::Pkcs11(RvError::MechanismInvalid, _)) => Err(Fault::new(
-                FaultCode::Module,
-                format!(
-                    "the token does not unwrap by the mechanism {number:#x} ({}): look for its AES key wrap with padding and set `kwp_mechanism` under [token]",
-                    fault::short(&error)
-                ),
-            )),
+    fn has_mechanism(&self, unwrapper: &Unwrapper, number: u64) -> Result<(), Fault> {
+        match unwrapper.unwrap(self.session, &[0; 144], &child()) {
+            Err(error @ Error::Pkcs11(RvError::MechanismInvalid, _)) => {
+                Err(no_such_mechanism(number, &fault::short(&error)))
+            }
             _ => Ok(()),
         }
     }

@@ -3,19 +3,21 @@
 //! is for, which is the canary's to show.
 
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType};
 use token_wire::{Fault, FaultCode};
 
 use crate::attempt::attempt;
+use crate::scheme::Unwrapper;
 use crate::session::Session;
 use crate::taking_out::Wrapper;
 use crate::unwrap_template::UNWRAP_TEMPLATE;
-use crate::{fault, taking_out};
+use crate::{fault, kwp, taking_out};
 
 const WHAT: &str = "a key-encryption key";
 
 /// Tries everything; the first thing that works is the fault.
-pub(crate) fn try_everything(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+pub(crate) fn try_everything(session: &Session, kek: &Unwrapper) -> Result<(), Fault> {
+    let key = kek.key;
     let alive = || session.get_attributes(key, &[AttributeType::Class]).is_ok();
     let read = || session.get_attributes(key, &[AttributeType::Value]);
     let shown = attempt(&format!("read the value of {WHAT}"), alive, read)?.unwrap_or_default();
@@ -37,21 +39,22 @@ pub(crate) fn try_everything(session: &Session, key: ObjectHandle) -> Result<(),
             return Err(broken(&format!("copies a key-encryption key with another {kind}")));
         }
     }
-    for mechanism in mechanisms() {
+    // The last is what the key is for: the others are refused already by its being for that one alone.
+    for mechanism in mechanisms().iter().chain([&kek.mechanism]) {
         let name = mechanism.mechanism_type();
         let doing = format!("encrypt by {WHAT} ({name})");
-        if attempt(&doing, alive, || session.encrypt(&mechanism, key, &[0; 16]))?.is_some() {
+        if attempt(&doing, alive, || session.encrypt(mechanism, key, &[0; 16]))?.is_some() {
             return Err(broken(&format!("encrypts by a key-encryption key ({name})")));
         }
         let doing = format!("decrypt by {WHAT} ({name})");
-        if attempt(&doing, alive, || session.decrypt(&mechanism, key, &[0; 16]))?.is_some() {
+        if attempt(&doing, alive, || session.decrypt(mechanism, key, &[0; 16]))?.is_some() {
             return Err(broken(&format!("decrypts by a key-encryption key ({name})")));
         }
     }
     if taking_out::comes_out(session, key, WHAT)? {
         return Err(broken("wraps a key-encryption key for taking out"));
     }
-    try_wrapping_by(session, key)
+    try_wrapping_by(session, kek)
 }
 
 fn changes() -> Vec<Attribute> {
@@ -76,13 +79,14 @@ fn mechanisms() -> [Mechanism<'static>; 4] {
 }
 
 /// Another key wrapped by this one.
-fn try_wrapping_by(session: &Session, key: ObjectHandle) -> Result<(), Fault> {
+fn try_wrapping_by(session: &Session, kek: &Unwrapper) -> Result<(), Fault> {
     let Some(other) = taking_out::aes(session)? else {
         let text =
             format!("not tried: to wrap by {WHAT} (this token has no AES key made nor put in)");
         return Err(Fault::new(FaultCode::KeyUnsafe, text));
     };
-    let by = Wrapper { key, by: other.by };
+    let mut by = Wrapper { key: kek.key, by: other.by };
+    by.by.extend(kwp::at(kek.mechanism.mechanism_type().into()).map(|(_, its_own)| its_own));
     let wrapped = taking_out::by_any(session, &by, other.key, "another key by it");
     session
         .destroy_object(other.key)

@@ -6,6 +6,7 @@
 //! unwrap a copy with an unwrap template of their own, under which the canary does not open as it does for us: so a
 //! copy is not known by what it opens, but by being there.
 
+use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::MechanismType;
 use cryptoki::object::{Attribute, KeyType, ObjectClass, ObjectHandle};
 use token_wire::{Fault, FaultCode, Kek, RawSignature};
@@ -25,6 +26,8 @@ const TRIES: u32 = 3;
 struct Found {
     key: ObjectHandle,
     opens: Option<[u8; 32]>,
+    /// The token named the mechanism when it was asked to open one.
+    by_no_such: bool,
 }
 
 impl Finder<'_> {
@@ -39,12 +42,14 @@ impl Finder<'_> {
         let mut found = Vec::new();
         for kek in keks {
             let name = name(kek);
-            let key = only(&opening(&there, kek), &name).map_err(burnt)?;
+            let key = only(&opening(&there, kek), &name)
+                .map_err(|fault| unless_by_no_such(fault, &there, number))
+                .map_err(burnt)?;
             check_kek(self.session, key, &name, kwp_type(number)?).map_err(burnt)?;
             found.push((kek.fingerprint, key));
         }
         forgotten.iter().try_for_each(|kek| self.refuse_weak(&there, kek, number))?;
-        refuse_strays(&there)?;
+        refuse_strays(&there, number)?;
         Ok(found)
     }
 
@@ -52,7 +57,7 @@ impl Finder<'_> {
     pub(crate) fn refuse_unknown(&mut self, keks: &[Kek], number: u64) -> Result<(), Fault> {
         let there = self.aes_keys(keks, number)?;
         keks.iter().try_for_each(|kek| self.refuse_weak(&there, kek, number))?;
-        refuse_strays(&there)
+        refuse_strays(&there, number)
     }
 
     /// Every key that opens the canary is as it must be and withstands everything: then a second one is no weaker than the
@@ -61,7 +66,7 @@ impl Finder<'_> {
         for key in opening(there, kek) {
             let unwrapper = Unwrapper::kek(key, number)?;
             check_kek(self.session, key, &name(kek), kwp_type(number)?)
-                .and_then(|()| kek_trial::try_everything(self.session, key))
+                .and_then(|()| kek_trial::try_everything(self.session, &unwrapper))
                 .and_then(|()| canary::try_everything(self.session, &unwrapper, &kek.canary))
                 .map_err(burnt)?;
         }
@@ -83,14 +88,18 @@ impl Finder<'_> {
         let mut there = Vec::with_capacity(all.len());
         for key in all {
             let unwrapper = Unwrapper::kek(key, number)?;
-            let mut opened = None;
+            let mut found = Found { key, opens: None, by_no_such: false };
             for kek in keks {
-                if opens(self.session, &unwrapper, &kek.canary)? {
-                    opened = Some(kek.fingerprint);
+                match open(self.session, &unwrapper, &kek.canary)? {
+                    Opening::Opened => found.opens = Some(kek.fingerprint),
+                    Opening::NoSuchMechanism => found.by_no_such = true,
+                    Opening::Another => {}
+                }
+                if found.opens.is_some() {
                     break;
                 }
             }
-            there.push(Found { key, opens: opened });
+            there.push(found);
         }
         Ok(there)
     }
@@ -101,15 +110,46 @@ fn opening(there: &[Found], kek: &Kek) -> Vec<ObjectHandle> {
     found.map(|found| found.key).collect()
 }
 
-fn refuse_strays(there: &[Found]) -> Result<(), Fault> {
+/// Whether the number is what is wrong, as far as keys can tell: none opens anything by it, and the token names it.
+fn by_no_such(there: &[Found]) -> bool {
+    let opened = there.iter().any(|found| found.opens.is_some());
+    !opened && there.iter().any(|found| found.by_no_such)
+}
+
+fn unless_by_no_such(fault: Fault, there: &[Found], number: u64) -> Fault {
+    if fault.code == FaultCode::KeyMissing && by_no_such(there) {
+        let why = format!("no AES key in it opens anything by that; {}", fault.text);
+        return Fault { code: FaultCode::KeyMissing, ..no_such_mechanism(number, &why) };
+    }
+    fault
+}
+
+/// What to do about a number that the token does not have.
+pub(crate) fn no_such_mechanism(number: u64, why: &str) -> Fault {
+    Fault::new(
+        FaultCode::Module,
+        format!(
+            "the token does not unwrap by the mechanism {number:#x} ({why}): look for its AES key wrap with padding and set `kwp_mechanism` under [token]"
+        ),
+    )
+}
+
+fn refuse_strays(there: &[Found], number: u64) -> Result<(), Fault> {
     let strays = there.iter().filter(|found| found.opens.is_none()).count();
     if strays == 0 {
         return Ok(());
     }
+    let first = if by_no_such(there) {
+        format!(
+            "the token names the mechanism: if {number:#x} is not where it has AES key wrap with padding, set `kwp_mechanism` under [token] first, and nothing of this need be so: "
+        )
+    } else {
+        String::new()
+    };
     Err(burnt(Fault::new(
         FaultCode::KeyUnsafe,
         format!(
-            "the token holds {strays} AES key(s) that open none of the canaries written down for it: each may be a copy of a key-encryption key, made weaker while an import was open, and none can be told from such a copy"
+            "{first}the token holds {strays} AES key(s) that open none of the canaries written down for it: each may be a copy of a key-encryption key, made weaker while an import was open, and none can be told from such a copy"
         ),
     )))
 }
@@ -130,15 +170,32 @@ pub(crate) fn opens(
     unwrapper: &Unwrapper,
     canary: &[u8],
 ) -> Result<bool, Fault> {
+    Ok(open(session, unwrapper, canary)? == Opening::Opened)
+}
+
+/// What became of a canary.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Opened,
+    /// It is another key's.
+    Another,
+    /// It is, or the token has no such mechanism, or not for this key.
+    NoSuchMechanism,
+}
+
+fn open(session: &Session, unwrapper: &Unwrapper, canary: &[u8]) -> Result<Opening, Fault> {
     let digest = [0x4b; 32];
+    let mut came = Opening::Another;
     for _ in 0..TRIES {
         match Children::new(session, unwrapper, canary).try_canary(&digest) {
-            Ok(signature) => return Ok(is_canarys(&signature, &digest)),
+            Ok(signature) if is_canarys(&signature, &digest) => return Ok(Opening::Opened),
+            Ok(_) => return Ok(Opening::Another),
+            Err(Error::Pkcs11(RvError::MechanismInvalid, _)) => came = Opening::NoSuchMechanism,
             Err(error) if fault::blames_key(&error) => {}
             Err(error) => return Err(fault::token("look for a key-encryption key", &error)),
         }
     }
-    Ok(false)
+    Ok(came)
 }
 
 fn is_canarys(raw: &RawSignature, digest: &[u8; 32]) -> bool {

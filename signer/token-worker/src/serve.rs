@@ -369,7 +369,7 @@ fn try_children(
         let canary = token.steadily(|session| wrapped_canary(session, way, &keys.public))?;
         let unwrapper = Unwrapper::of(way, keys, schemes)?;
         if matches!(way, WrappedBy::Kek(_)) {
-            token.steadily(|session| kek_trial::try_everything(session, unwrapper.key))?;
+            token.steadily(|session| kek_trial::try_everything(session, &unwrapper))?;
         }
         token.steadily(|session| canary::try_everything(session, &unwrapper, &canary))?;
         let proof = token.steadily(|session| {

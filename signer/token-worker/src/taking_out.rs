@@ -9,7 +9,7 @@ use token_wire::{Fault, FaultCode};
 use crate::attempt::attempt;
 use crate::scheme::oaep;
 use crate::session::Session;
-use crate::{der, fault};
+use crate::{der, fault, kwp};
 
 /// An AES key that everybody may know: what it wraps here is a canary's, or refused.
 const AES: [u8; 32] = [0xae; 32];
@@ -65,7 +65,9 @@ pub(crate) fn aes(session: &Session) -> Result<Option<Wrapper>, Fault> {
         Attribute::Encrypt(true),
         Attribute::Extractable(true),
     ];
-    let by = vec![Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad, Mechanism::AesCbcPad([0; 16])];
+    let mut by =
+        vec![Mechanism::AesKeyWrap, Mechanism::AesKeyWrapPad, Mechanism::AesCbcPad([0; 16])];
+    by.extend(kwp::at(kwp::STANDARD).map(|(_, standard)| standard));
     let made = [&common[..], &[Attribute::ValueLen(32.into())]].concat();
     let put = [
         &common[..],

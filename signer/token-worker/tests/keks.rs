@@ -21,8 +21,8 @@ use support::attacker::{
     unwrap_template, unwraps_as_it_must,
 };
 use support::kek::{
-    KWP, binding, bound, handed_over, import_beside, is_rfc_5649, logged_in, open_import, opened,
-    opened_beside, with_kek, wrap_under,
+    KWP, STANDARD, binding, binding_at, bound, handed_over, import_beside, is_rfc_5649, logged_in,
+    open_import, opened, opened_beside, with_kek, wrap_under,
 };
 use support::{TestToken, pkcs8, to_hex, verifies};
 use token_wire::{
@@ -474,6 +474,66 @@ fn a_mechanism_that_the_token_lacks_brings_nothing_in() {
     let opening = ImportOpening { known: Vec::new(), kwp_mechanism: 0x8000_0171 };
     let fault = worker.fault(&Request::OpenImport(opening));
     assert!(fault.code == FaultCode::Module && fault.text.contains("0x80000171"), "{fault}");
+}
+
+/// A module at which RFC 5649 is where PKCS#11 has it since 3.0, and where SoftHSM has it something else.
+#[test]
+fn children_sign_under_a_key_that_came_in_at_the_standards_number() {
+    let token = TestToken::behind("swap 0x210a 0x210b");
+    let (worker, keys) = token.initialised();
+    drop(worker);
+    let at = |kwp_mechanism| ImportOpening { known: Vec::new(), kwp_mechanism };
+    let mut worker = logged_in(&token);
+    let fault = worker.fault(&Request::OpenImport(at(KWP)));
+    assert!(fault.code == FaultCode::Module && fault.text.contains("0x210a"), "{fault}");
+    let Reply::ImportOpened { spki } = worker.ask(&Request::OpenImport(at(STANDARD))) else {
+        panic!()
+    };
+    let import = KekImport { kwp_mechanism: STANDARD, ..handed_over(&spki, &KEK) };
+    let kek = import.kek.clone();
+    assert!(matches!(worker.ask(&Request::ImportKek(import)), Reply::KekImported { .. }));
+    drop(worker);
+
+    let keys = Keys { keks: vec![kek], ..keys };
+    let mut worker = logged_in(&token);
+    let Reply::Bound { proofs, .. } = worker.ask(&binding_at(&keys, STANDARD)) else { panic!() };
+    assert_eq!(proofs.canaries.len(), 1);
+    let secret = SecretKey::new(&mut rand::thread_rng());
+    let wrapped = wrap_under(&KEK, &pkcs8(&secret));
+    match worker.ask(&sign(&keys.keks[0], &wrapped, [7; 32])) {
+        Reply::Signed { outcomes, .. } => match outcomes.as_slice() {
+            [JobOutcome::Signed(raw)] => {
+                assert!(verifies(*raw, [7; 32], &secret.public_key(SECP256K1)));
+            }
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(worker.ask(&Request::Check), Reply::Checked);
+    drop(worker);
+    // The token itself has it for that one mechanism: at SoftHSM's number, by the same module, nothing opens.
+    let fault = logged_in(&token).fault(&binding_at(&keys, KWP));
+    assert!(fault.text.contains("key-encryption key"), "{fault}");
+}
+
+/// SoftHSM has no 0x210b, before an import and after one at its own number.
+#[test]
+fn a_token_without_the_standards_number_says_what_to_set() {
+    let token = TestToken::new();
+    drop(token.initialised());
+    let opening = ImportOpening { known: Vec::new(), kwp_mechanism: STANDARD };
+    let fault = logged_in(&token).fault(&Request::OpenImport(opening));
+    let said = |text: &str| text.contains("0x210b") && text.contains("set `kwp_mechanism` under");
+    assert!(fault.code == FaultCode::Module && said(&fault.text), "{fault}");
+    as_pin_holder(&token, "no_kek_is_there", &[]);
+
+    let (worker, keys) = with_kek(&token, &KEK);
+    drop(worker);
+    let fault = logged_in(&token).fault(&binding_at(&keys, STANDARD));
+    assert!(fault.code == FaultCode::KeyMissing && said(&fault.text), "{fault}");
+    // PKCS#11 has given that one to something else.
+    let fault = logged_in(&token).fault(&binding_at(&keys, 0x1082));
+    assert!(fault.code == FaultCode::BadRequest && fault.text.contains("CKM_AES_CBC"), "{fault}");
 }
 
 #[test]

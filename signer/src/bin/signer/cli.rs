@@ -178,7 +178,7 @@ pub(crate) struct Conformance {
     /// The token-worker program, if it is not beside this one.
     #[arg(long)]
     pub(crate) worker: Option<PathBuf>,
-    /// The number at which the module has AES key wrap with padding (RFC 5649): 0x210a, or a vendor's own.
+    /// The number at which the module has AES key wrap with padding (RFC 5649): 0x210a, 0x210b, or a vendor's own.
     #[arg(long, default_value = "0x210a")]
     pub(crate) kwp_mechanism: String,
     /// Confine the worker as in service: "on" says what the kernel lacks, "required" ends without it, "off" does nothing.

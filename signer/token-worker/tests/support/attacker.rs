@@ -44,6 +44,7 @@ fn process(token: &TestToken, name: &str, wrapped: &[u8]) -> Command {
         .args(["--exact", name, "--nocapture"])
         .env("SOFTHSM2_CONF", token.config())
         .env("ATTACK_MODULE", &token.module)
+        .envs(token.env())
         .env("ATTACK_WRAPPED", super::to_hex(wrapped));
     command
 }

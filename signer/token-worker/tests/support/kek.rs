@@ -11,6 +11,8 @@ use super::{TestToken, Worker, hex, pkcs8, verifies};
 
 /// SoftHSM's number of AES key wrap with padding.
 pub(crate) const KWP: u64 = 0x210a;
+/// Where PKCS#11 has it since 3.0.
+pub(crate) const STANDARD: u64 = 0x210b;
 /// Children under key-encryption keys alone.
 pub(crate) const KWP_ALONE: Schemes =
     Schemes { oaep_sha1: false, oaep_sha256: false, kwp_mechanism: Some(KWP) };
@@ -105,7 +107,12 @@ pub(crate) fn bound(token: &TestToken, keys: &Keys) -> Worker {
 }
 
 pub(crate) fn binding(keys: &Keys) -> Request {
-    let (keys, schemes) = (keys.clone(), KWP_ALONE);
+    binding_at(keys, KWP)
+}
+
+/// With another number.
+pub(crate) fn binding_at(keys: &Keys, number: u64) -> Request {
+    let (keys, schemes) = (keys.clone(), Schemes { kwp_mechanism: Some(number), ..KWP_ALONE });
     Request::Bind(Binding { keys, schemes, challenge: [9; 32] })
 }
 

@@ -22,6 +22,8 @@ use token_wire::{
 pub(crate) struct TestToken {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) module: String,
+    /// What the module needs from the environment beside the token's own settings.
+    env: Vec<(&'static str, String)>,
 }
 
 impl TestToken {
@@ -32,7 +34,23 @@ impl TestToken {
         let text = String::from_utf8(output.stdout).unwrap();
         let line = text.lines().find(|line| line.starts_with("module")).unwrap();
         let module = line.split('"').nth(1).unwrap().to_owned();
-        Self { dir, module }
+        Self { dir, module, env: Vec::new() }
+    }
+
+    /// The same behind the module that does what these rules say.
+    pub(crate) fn behind(rules: &str) -> Self {
+        let mut token = Self::new();
+        let folder = token.dir.path().join("rules-of-the-module");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("rules"), rules).unwrap();
+        let real = std::mem::replace(&mut token.module, faulty_module().to_str().unwrap().into());
+        let folder = folder.to_str().unwrap().to_owned();
+        token.env = vec![("FAULTY_MODULE", real), ("FAULTY_DIR", folder)];
+        token
+    }
+
+    pub(crate) fn env(&self) -> Vec<(&str, &str)> {
+        self.env.iter().map(|(name, value)| (*name, value.as_str())).collect()
     }
 
     pub(crate) fn pin_file(&self) -> PathBuf {
@@ -45,7 +63,8 @@ impl TestToken {
 
     /// A worker that has been told nothing yet.
     pub(crate) fn worker(&self) -> Worker {
-        Worker::start(&self.module, &self.config(), "cofferdam-dev", &self.pin_file(), &[])
+        let (config, pin) = (self.config(), self.pin_file());
+        Worker::start(&self.module, &config, "cofferdam-dev", &pin, &self.env())
     }
 
     /// A worker with keys made or found by their labels.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod comparing;
+mod harden;
 mod keys;
 mod progress;
 mod screens;
@@ -36,7 +37,15 @@ use keys::Keys;
 use progress::{bar, rate};
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if let Err(error) = harden::harden() {
+        let _ = writeln!(
+            io::stderr(),
+            "ceremony: this process's memory cannot be kept from others: {error}"
+        );
+        return ExitCode::FAILURE;
+    }
+    let done = match command {
         Command::Create(arguments) => run_create(&arguments),
         Command::Inspect(arguments) => run_inspect(&arguments),
         Command::Transcript { file } => run_transcript(&file),

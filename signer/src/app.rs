@@ -123,6 +123,10 @@ impl App {
             codes: excess.codes,
         };
         tracing::error!(caller, "locked out: it asked too often for what can never be right");
+        let text = format!(
+            "client \"{caller}\" is locked out until an officer frees it: it asked too often for what can never be right"
+        );
+        self.notices.tell("alarm", None, &[("client-locked", text)]);
         let step = |ledger: &Ledger| {
             let known = ledger.locks().of(caller).is_some();
             Step::write(if known { Vec::new() } else { vec![event] }, ())

@@ -19,16 +19,28 @@ pub struct Call {
     pub grant: Grant,
     /// Open also to those whose revocation nobody can tell: for calls that can only stop things.
     pub despite_unknown_revocation: bool,
+    /// Open also to a client that is locked out, where it serves officers: what they stop, and that they free it, must come through.
+    pub despite_lock: bool,
     /// Its whole message is read before the service sees it, and can be large.
     pub reads_all: bool,
 }
 
 const fn client(path: &'static str) -> Call {
-    Call { path, grant: Grant::Client, despite_unknown_revocation: false, reads_all: false }
+    Call {
+        path,
+        grant: Grant::Client,
+        despite_unknown_revocation: false,
+        despite_lock: false,
+        reads_all: false,
+    }
 }
 
 const fn of_log(path: &'static str) -> Call {
     Call { grant: Grant::ClientOrWitness, ..client(path) }
+}
+
+const fn of_officers(path: &'static str) -> Call {
+    Call { despite_lock: true, ..client(path) }
 }
 
 /// All of them.
@@ -42,15 +54,16 @@ pub const CALLS: &[Call] = &[
     of_log("/cofferdam.v1.Log/Inclusion"),
     of_log("/cofferdam.v1.Log/Entries"),
     of_log("/cofferdam.v1.Log/Witness"),
-    client("/cofferdam.v1.Officers/Pending"),
-    client("/cofferdam.v1.Officers/Show"),
-    // A freeze must come through when nobody can tell what is revoked; what officers say is signed by themselves.
-    Call { despite_unknown_revocation: true, ..client("/cofferdam.v1.Officers/Submit") },
+    of_officers("/cofferdam.v1.Officers/Pending"),
+    of_officers("/cofferdam.v1.Officers/Show"),
+    // A freeze must come through when nobody can tell what is revoked; what officers say is signed by themselves. What lets
+    // something happen is refused there.
+    Call { despite_unknown_revocation: true, ..of_officers("/cofferdam.v1.Officers/Submit") },
     // An expired list must not keep the next one out; what comes in is signed by officers and by the authority.
     Call {
         despite_unknown_revocation: true,
         reads_all: true,
-        ..client("/cofferdam.v1.Officers/PushRevocations")
+        ..of_officers("/cofferdam.v1.Officers/PushRevocations")
     },
     client("/cofferdam.v1.Officers/Notifications"),
     client("/grpc.health.v1.Health/Check"),

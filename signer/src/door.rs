@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use mtls::{Caller, Peer, Standing};
-use policy::Rules;
 use policy::names::ClientName;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,6 +27,7 @@ use crate::calls::{self, Call, Grant};
 use crate::config::Limits;
 use crate::grpc::status_of;
 use crate::log::Witnesses;
+use crate::officers::unopened::Words;
 use crate::rates::Rates;
 use crate::refusal::{Reason, Refusal};
 
@@ -50,7 +50,7 @@ pub enum Known {
     /// That of the serving signer, which also writes the unknown down.
     Serving(Arc<App>),
     /// That of a signer which serves nothing but the reason. It may wait for witnesses whom another policy names.
-    Down(Box<Rules>, Arc<Witnesses>),
+    Down(Box<Words>, Arc<Witnesses>),
 }
 
 struct Guard {
@@ -188,7 +188,10 @@ impl Guard {
         }
         let client = self.known.client(name)?;
         if let Known::Serving(app) = &self.known {
-            app.may_come_in(&client)?;
+            let officers = call.is_some_and(|call| call.despite_lock);
+            if !(officers && app.rules.may_serve_officers(&client)) {
+                app.may_come_in(&client)?;
+            }
         }
         match grant {
             Some(Grant::Client | Grant::ClientOrWitness) => Ok(()),
@@ -236,11 +239,12 @@ impl Known {
     fn client(&self, name: &str) -> Result<ClientName, Refusal> {
         match self {
             Self::Serving(app) => app.client(name),
-            Self::Down(rules, _) => {
-                let client = ClientName::parse(name).ok().filter(|client| rules.knows(client));
-                client.ok_or_else(|| {
-                    let text =
-                        format!("client \"{name}\" is not in policy version {}", rules.version());
+            // The policy that was in force here too: the file may be the very one that officers want to stop.
+            Self::Down(words, _) => {
+                let known = |client: &ClientName| words.all().any(|rules| rules.knows(client));
+                ClientName::parse(name).ok().filter(known).ok_or_else(|| {
+                    let version = words.file.version();
+                    let text = format!("client \"{name}\" is not in policy version {version}");
                     Refusal::new(Reason::UnknownClient, text)
                 })
             }

@@ -322,7 +322,8 @@ async fn refusing(
     down: NotServing,
 ) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(|source| listen(config, source))?;
-    let known = Known::Down(Box::new(config.unsigned_rules()?), Arc::clone(witnesses));
+    let words = Words { file: config.unsigned_rules()?, kept: kept(config, &down) };
+    let known = Known::Down(Box::new(words), Arc::clone(witnesses));
     let log = LogService::server(Err(down.refusal.clone()), Arc::clone(witnesses));
     let door = Door::new(known, &config.limits);
     let service = Split::new(Down::new(down.refusal.clone()));
@@ -474,9 +475,17 @@ fn kept(config: &Config, down: &NotServing) -> Option<Rules> {
 }
 
 async fn watch_health(reporter: HealthReporter, app: Arc<App>) {
-    let mut said = None;
+    let (mut said, mut warned) = (None, None);
     loop {
         let problem = report(&reporter, Some(&app)).await;
+        // Of one token while another does its work: nothing else would tell that there is no spare any more, or that one signed wrongly.
+        let warning = app.token.warning();
+        if warning != warned {
+            let what = warning.as_deref().unwrap_or("every token is right again");
+            app.notices.tell("alarm", None, &[("token", what)]);
+            tracing::warn!("tokens: {what}");
+            warned = warning;
+        }
         if problem != said {
             let what = problem.as_deref().unwrap_or("serving again");
             app.notices.tell("alarm", None, &[("health", what)]);

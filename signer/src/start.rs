@@ -503,11 +503,13 @@ fn waived_by(config: &Config, here: &Here) -> Vec<Event> {
     let softhsm = config.i_understand_that_softhsm_is_not_an_hsm
         && config.network == asset::Network::Bitcoin
         && here.softhsm;
+    let unlisted = config.network == asset::Network::Bitcoin && config.tls.crl.is_none();
     let said = [
         (config.allow_root && here.root, "root", "allow_root = true"),
         (config.sandbox == confine::Mode::Off, "sandbox", "sandbox = \"off\""),
         (softhsm, "softhsm", "i_understand_that_softhsm_is_not_an_hsm = true"),
         (here.clock_is_right, "clock", "--clock-is-right"),
+        (unlisted, "revocation lists", "no crl under [tls]"),
     ];
     let waived = said.into_iter().filter(|(waived, _, _)| *waived);
     waived
@@ -719,6 +721,7 @@ mod tests {
         let (root, sandbox) = ("root by allow_root = true", "sandbox by sandbox = \"off\"");
         let softhsm = "softhsm by i_understand_that_softhsm_is_not_an_hsm = true";
         let clock = "clock by --clock-is-right";
+        let lists = "revocation lists by no crl under [tls]";
         let plain = minimal();
         assert_eq!(told(&plain, &nowhere()), [""; 0]);
         // Nobody said a word about root or SoftHSM: those do not even start.
@@ -732,8 +735,8 @@ mod tests {
         ];
         let words = |config| Config { i_understand_that_softhsm_is_not_an_hsm: true, ..config };
         waiving.extend([
-            (words(real.clone()), Here { softhsm: true, ..nowhere() }, vec![softhsm]),
-            (words(real), nowhere(), vec![]),
+            (words(real.clone()), Here { softhsm: true, ..nowhere() }, vec![softhsm, lists]),
+            (words(real), nowhere(), vec![lists]),
             // On a test network it needs nobody's word.
             (words(minimal()), Here { softhsm: true, ..nowhere() }, vec![]),
         ]);
@@ -743,7 +746,7 @@ mod tests {
             sandbox: Mode::Off,
             ..words(minimal())
         };
-        waiving.push((all, everywhere(), vec![root, sandbox, softhsm, clock]));
+        waiving.push((all, everywhere(), vec![root, sandbox, softhsm, clock, lists]));
         for (config, here, wanted) in waiving {
             assert_eq!(told(&config, &here), wanted);
         }

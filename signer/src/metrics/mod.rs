@@ -102,6 +102,10 @@ impl Watched {
         self.about.app().map_or_else(none, |app| app.token.problem())
     }
 
+    fn token_warning(&self) -> Option<String> {
+        self.about.app().and_then(|app| app.token.warning())
+    }
+
     fn stands_by(&self) -> bool {
         matches!(&self.about, About::Nothing(down) if down.standby)
     }

@@ -27,6 +27,12 @@ pub(super) fn write(watched: &Watched) -> String {
         u8::from(watched.token_problem().is_none()),
     );
     page.one(
+        "cofferdam_token_warning",
+        "gauge",
+        "one of the tokens is away, latched or distrusted, or a tier is not served",
+        u8::from(watched.token_warning().is_some()),
+    );
+    page.one(
         "cofferdam_standby",
         "gauge",
         "waits for its turn: another signer has the log",

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use audit::entry::{Awaiting, Event};
-use mtls::Caller;
 use mtls::pushed::LIST_BYTES_MAX;
+use mtls::{Caller, Peer, Standing};
 use policy::evidence::{Measure, Question, Total};
 use policy::intent::RequestId;
 use policy::names::ClientName;
@@ -19,7 +19,7 @@ use proto::{
 };
 use sha2::{Digest as _, Sha256};
 use statement::said::STATEMENT_BYTES_MAX;
-use statement::{Paper, Signed, scope_text};
+use statement::{Paper, Says, Signed, Statement, scope_text};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
@@ -103,6 +103,12 @@ impl OfficersService {
     }
 }
 
+/// Whether it lets nothing happen and sets no clock. What cannot be read is refused by whoever reads it.
+fn only_stops(statement: &[u8]) -> bool {
+    Statement::parse(statement)
+        .map_or(true, |said| !said.says.is_yes() && !matches!(said.says, Says::Time(_)))
+}
+
 #[tonic::async_trait]
 impl Officers for OfficersService {
     async fn pending(
@@ -126,7 +132,15 @@ impl Officers for OfficersService {
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitReply>, Status> {
         let (client, _place) = self.admit(&request, "submit").await?;
+        let peer = request.extensions().get::<Peer>();
+        let unknown = peer.is_none_or(|peer| peer.standing() == Standing::Unknown);
         let SubmitRequest { statement, signature } = request.into_inner();
+        if unknown && !only_stops(&statement) {
+            let refusal = Refusal::new(Reason::RevocationUnknown, mtls::caller::UNKNOWN_TEXT);
+            // Not an entry of the log, like all that is refused for want of a list.
+            tracing::warn!(caller = client.as_str(), "refused: {refusal}");
+            return Err(status_of(&refusal));
+        }
         let digest = Sha256::digest(&statement).into();
         let heard = match <[u8; 64]>::try_from(signature.as_slice()) {
             Ok(signature) => {

@@ -54,6 +54,13 @@ pub struct Words {
     pub kept: Option<Rules>,
 }
 
+impl Words {
+    /// Both, or the one that there is.
+    pub fn all(&self) -> impl Iterator<Item = &Rules> {
+        self.kept.iter().chain([&self.file])
+    }
+}
+
 impl Unopened {
     /// With the reason why nothing else is served.
     #[must_use]

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use audit::entry::Event;
 use audit::freeing::Freeing;
 use ed25519_dalek::{Signer as _, SigningKey};
+use policy::evidence::FreezeScope;
 use policy::names::{ClientName, KeyName};
+use proto::officers_client::OfficersClient;
 use proto::sign_request::Part;
-use proto::{AddressClaim, AttestRequest, SignHeader, SignRequest, StatusRequest};
+use proto::{AddressClaim, AttestRequest, PendingRequest, SignHeader, SignRequest, StatusRequest};
 use signer::config::Limits;
 use statement::{Says, Statement};
 use tokio::io::AsyncReadExt as _;
@@ -176,6 +178,33 @@ async fn an_officers_statement_frees_a_client_from_one_lock_once() {
     });
     let by = |name: &str| vec![name.to_owned()];
     assert_eq!(freed.collect::<Vec<_>>(), [(by("alice"), lock), (by("bob"), again)]);
+}
+
+#[tokio::test]
+async fn a_locked_desk_brings_what_officers_say_and_gets_nothing_else() {
+    let mut desk = Desk::new("").await;
+    desk.house.close().await;
+    desk.house.config.limits = limits(5);
+    desk.house.open_at(clock(&desk.now)).await;
+    for number in 0..5 {
+        bad(&desk.house, "officers-desk", number).await;
+    }
+    let lock = desk.house.log_size() - 1;
+    assert_eq!(said(&bad(&desk.house, "officers-desk", 5).await).1, ["client-locked"]);
+    desk.submit(&desk.statement("alice", Says::Freeze(FreezeScope::Everything))).await.unwrap();
+    let app = desk.house.app();
+    assert_eq!(app.log.read(|ledger| ledger.people().freezes().count()), 1);
+    let client = ClientName::parse("officers-desk").unwrap();
+    let free = Says::Free { client, lock, reason: "it was stolen, and is replaced".to_owned() };
+    desk.submit(&desk.statement("alice", free)).await.unwrap();
+    assert_ne!(said(&bad(&desk.house, "officers-desk", 6).await).1, ["client-locked"]);
+    // A client that brings nothing for officers stays out of their calls as well.
+    for number in 10..15 {
+        bad(&desk.house, "watcher-1", number).await;
+    }
+    let mut watcher = OfficersClient::new(desk.house.channel("watcher-1").await);
+    let refused = watcher.pending(PendingRequest {}).await.unwrap_err();
+    assert_eq!(said(&refused).1, ["client-locked"]);
 }
 
 #[tokio::test]

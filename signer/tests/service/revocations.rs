@@ -3,13 +3,15 @@
 
 use audit::checkpoint::Checkpoint;
 use audit::entry::{Entry, Event};
+use policy::evidence::FreezeScope;
+use policy::names::ClientName;
 use proto::log_client::LogClient;
 use proto::officers_client::OfficersClient;
 use proto::signer_client::SignerClient;
 use proto::{EntriesRequest, NewestRequest, PushRevocationsRequest, StatusRequest, SubmitRequest};
 use sha2::{Digest as _, Sha256};
 use signer::ledger::Ledger;
-use statement::{Deed, NO_TOKEN, Says, Signed, Statement, Task};
+use statement::{Deed, NO_TOKEN, Says, Signed, Statement, Task, TimeIs};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
@@ -173,8 +175,20 @@ async fn when_the_list_is_expired_nobody_is_served_and_the_next_one_comes_in() {
         (refused.code(), said(&refused).1),
         (Code::Unavailable, vec!["revocation-unknown".into()])
     );
-    // An officer's freeze counts all the same.
-    let freeze = desk.statement("dan", Says::Freeze(policy::evidence::FreezeScope::Everything));
+    // What lets something happen, or sets the clock, waits for a list; an officer's freeze counts all the same.
+    let free = Says::Free {
+        client: ClientName::parse("watcher-1").unwrap(),
+        lock: 1,
+        reason: "it is mended".to_owned(),
+    };
+    let time = Says::Time(TimeIs { unix: desk.now(), doubt: 1 });
+    for says in [Says::Unfreeze([7; 32]), free, time] {
+        let Signed { statement, signature } = sign(&desk.statement("dan", says));
+        let request = SubmitRequest { statement, signature: signature.to_vec() };
+        let refused = desk.client().await.submit(request).await.unwrap_err();
+        assert_eq!(said(&refused).1, ["revocation-unknown"], "{refused}");
+    }
+    let freeze = desk.statement("dan", Says::Freeze(FreezeScope::Everything));
     let Signed { statement, signature } = sign(&freeze);
     let mut client = desk.client().await;
     client.submit(SubmitRequest { statement, signature: signature.to_vec() }).await.unwrap();

@@ -27,12 +27,16 @@ fn text(house: &House, version: u64, fee_budget: u64) -> String {
 
 /// A signer under a governed policy, closed, in whose policy file another one waits to be proposed; and the SHA-256 of that.
 async fn proposed() -> (House, [u8; 32]) {
+    proposed_as(|looser| looser).await
+}
+
+async fn proposed_as(change: impl FnOnce(String) -> String) -> (House, [u8; 32]) {
     let mut house = House::new().await;
     house.close().await;
     let first = text(&house, 2, 50_000);
     write(&house, &first, &policy_signatures(&first));
     assert_eq!(version(&mut house, 0).await, 2);
-    let looser = text(&house, 3, 60_000);
+    let looser = change(text(&house, 3, 60_000));
     write(&house, &looser, &by(&sign_message(&looser), &["cyd", "ada"]));
     (house, Sha256::digest(&looser).into())
 }
@@ -183,6 +187,25 @@ async fn a_veto_is_kept_while_no_log_is_open_and_comes_before_a_policy_that_is_d
     let kept = format!("veto-ada-{}.statement", hex::encode(policy));
     let kept = signer::officers::inbox::folder(&house.config.state_dir).join(kept);
     assert_eq!(fs::read(kept).unwrap(), sign(&long).to_file());
+    house.close().await;
+    house.config.database = None;
+    house.open_at(later(60)).await;
+    assert_eq!(house.app().rules.version(), 2);
+    is_logged(&house, policy, "ada").await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_desk_that_the_proposed_policy_drops_still_brings_a_veto_while_no_log_is_open() {
+    let dropped = |looser: String| looser.replace("\"officers-desk\"", "\"another-desk\"");
+    let (mut house, policy) = proposed_as(dropped).await;
+    assert_eq!(version(&mut house, 0).await, 2);
+    due(&mut house).await;
+    house.config.database = Some("sqlite:/nowhere/at/all/log.sqlite".to_owned());
+    house.open().await;
+    let veto = statement(&house, "ada", 1, Says::VetoPolicy(policy));
+    let answer = submit(&house, &veto).await.unwrap();
+    assert!(answer.starts_with("kept: "), "{answer}");
     house.close().await;
     house.config.database = None;
     house.open_at(later(60)).await;

@@ -1,0 +1,17 @@
+//! Keeps this process's memory, which holds seeds, out of core files, swap and other processes' reach. It never touches another
+//! process.
+
+use rustix::io;
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+/// Takes effect at once, before a secret is read. Locking is tried only: unprivileged users may lock little.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn harden() -> io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE);
+    Ok(())
+}

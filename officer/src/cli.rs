@@ -37,6 +37,9 @@ enum Command {
     },
     /// What waits for officers at a signer, and what is frozen there.
     Pending(commands::Common),
+    /// What a signer is and stands under: its log, and the policy in force in words, read here out of the text that the signer
+    /// shows, and held against the one in your settings.
+    Status(commands::Common),
     /// Decode a waiting request here, compare it with what the service says, and show it.
     Show {
         #[command(flatten)]
@@ -397,6 +400,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         }
         Command::Key { key } => show_key(&Key::load(&key)?, out),
         Command::Pending(common) => block_on(commands::pending(&common, out)),
+        Command::Status(common) => block_on(commands::status(&common, out)),
         Command::Show { which, export, common } => {
             block_on(commands::show_one(&which, export.as_deref(), &common, out))
         }

@@ -219,6 +219,18 @@ fn add_signature(file: &Path, kind: &str, name: &KeyName, line: &str) -> Result<
     Ok(kept)
 }
 
+/// A policy's text in words, or the text itself where this program cannot read it. It never shows what could move a terminal's
+/// cursor.
+pub(crate) fn in_words(text: &str) -> String {
+    let mut shown = Vec::new();
+    let rendered = view(text, None).and_then(|rules| show(&rules, &mut shown));
+    let said = match rendered {
+        Ok(()) => String::from_utf8_lossy(&shown).into_owned(),
+        Err(_) => format!("not in words, since this program cannot read it; as signed:\n{text}"),
+    };
+    said.lines().flat_map(|line| [words(line), "\n".to_owned()]).collect()
+}
+
 /// The policy in words.
 fn show(rules: &Rules, out: &mut impl Write) -> Result<()> {
     writeln!(out, "policy      version {} for {}", rules.version(), rules.network())?;

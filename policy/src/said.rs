@@ -20,6 +20,13 @@ impl Rules {
         self.clients().iter().any(|known| known.name == *client && known.officers)
     }
 
+    /// Whether this client may read the rules themselves: it serves officers, or reads the log, which has them. Others get their
+    /// digest alone, as they get no more than a code of a denial by most of them.
+    #[must_use]
+    pub fn may_read_rules(&self, client: &ClientName) -> bool {
+        self.may_serve_officers(client) || self.may_read_log(client)
+    }
+
     /// Whether this rule asks for the officer's approval: then their rejection counts as well.
     #[must_use]
     pub fn asks(&self, rule: &RuleName, officer: &KeyName) -> bool {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mtls::Caller;
 use policy::Finding;
-use policy::names::WalletName;
+use policy::names::{ClientName, WalletName};
 use policy::rules::Tier;
 use policy::waiting::Requirement;
 use prost::Message as _;
@@ -82,7 +82,7 @@ impl SignerService {
     }
 
     /// The caller, written down even if nobody knows it.
-    async fn client(&self, name: &str, call: &[u8]) -> Result<policy::names::ClientName, Status> {
+    async fn client(&self, name: &str, call: &[u8]) -> Result<ClientName, Status> {
         match self.app.client(name) {
             Ok(client) => Ok(client),
             Err(refusal) => {
@@ -186,12 +186,12 @@ impl Signer for SignerService {
             self.app.note_refusal(client.as_str(), None, digest, &refusal).await;
             return Err(status_of(&refusal));
         }
-        Ok(Response::new(status(&self.app)))
+        Ok(Response::new(status(&self.app, &client)))
     }
 }
 
-/// What this signer holds and how far it is proven.
-fn status(app: &App) -> StatusReply {
+/// What this signer holds and how far it is proven. The rules themselves are for those who may read them anyway.
+fn status(app: &App, client: &ClientName) -> StatusReply {
     let (keys, log) = (app.token.keys(), app.log.status());
     StatusReply {
         network: app.rules.network().chain_id().to_string(),
@@ -206,6 +206,10 @@ fn status(app: &App) -> StatusReply {
         token_problem: app.problem().or_else(|| app.token.warning()).unwrap_or_default(),
         attestation_key: keys.attestation.to_vec(),
         checkpoint_key: keys.checkpoint.to_vec(),
+        policy_text: match app.rules.may_read_rules(client) {
+            true => app.rules.text().to_owned(),
+            false => String::new(),
+        },
     }
 }
 

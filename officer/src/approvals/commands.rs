@@ -23,6 +23,7 @@ use super::desk::{Desk, refusal};
 use super::exhibit::{self, Exhibit};
 use super::show;
 use crate::key::{Key, fill};
+use crate::policies;
 use crate::text::{parse_span, time, words};
 
 /// A word about the time is stale soon, in seconds.
@@ -175,6 +176,28 @@ pub async fn pending(common: &Common, out: &mut impl Write) -> Result<()> {
         return Ok(());
     }
     show::pending(&reply, out)
+}
+
+/// `officer status`.
+///
+/// # Errors
+/// When the signer cannot be asked, is another one, or shows another text than the one whose SHA-256 it says is in force.
+pub async fn status(common: &Common, out: &mut impl Write) -> Result<()> {
+    let desk = Desk::load(&common.config)?;
+    let reply = ask_pending(&desk).await?;
+    let digest = <[u8; 32]>::from(Sha256::digest(&reply.policy_text));
+    ensure!(
+        digest.as_slice() == reply.policy_digest,
+        "the signer says that the policy with the SHA-256 {} is in force, and shows a text with the SHA-256 {}: believe neither",
+        hex::encode(&reply.policy_digest),
+        hex::encode(digest)
+    );
+    let yours = policies::read(&desk.policy).is_ok_and(|text| text == reply.policy_text);
+    if common.json {
+        writeln!(out, "{}", show::status_json(&reply, yours))?;
+        return Ok(());
+    }
+    show::status(&reply, yours, out)
 }
 
 /// `officer show`.

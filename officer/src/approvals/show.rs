@@ -11,6 +11,7 @@ use statement::intent::To;
 use super::booked::{self, Named};
 use super::decode::Decoded;
 use super::exhibit::Exhibit;
+use crate::policies;
 use crate::text::{btc, time, words};
 
 /// `pending`.
@@ -177,6 +178,38 @@ fn history(address: &str, shown: &ShowReply, out: &mut impl Write) -> Result<()>
         }
     }
     Ok(())
+}
+
+/// `status`: the text's SHA-256 was compared before.
+pub(super) fn status(reply: &PendingReply, yours: bool, out: &mut impl Write) -> Result<()> {
+    writeln!(out, "signer      with the log {} on {}", words(&reply.log), words(&reply.network))?;
+    out.write_all(policies::in_words(&reply.policy_text).as_bytes())?;
+    writeln!(
+        out,
+        "\nyours       {}",
+        match yours {
+            true => "the policy in your settings is this one, to the byte",
+            false => "THE POLICY IN YOUR SETTINGS IS ANOTHER ONE, or is not there",
+        }
+    )?;
+    match &reply.proposed {
+        Some(proposed) => self::proposed(proposed, out),
+        None => Ok(()),
+    }
+}
+
+/// `status --json`.
+pub(super) fn status_json(reply: &PendingReply, yours: bool) -> Value {
+    json!({
+        "log": reply.log,
+        "network": reply.network,
+        "policy_version": reply.policy_version,
+        "policy_digest": hex::encode(&reply.policy_digest),
+        "policy_text": reply.policy_text,
+        "policy_words": policies::in_words(&reply.policy_text),
+        "policy_is_yours": yours,
+        "proposed": reply.proposed.as_ref().map(proposed_json),
+    })
 }
 
 /// `pending --json`.

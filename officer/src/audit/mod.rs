@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`Auditor`] (tree and checkpoints), [`story`] (rules between entries), `coins` (transactions), `pool`
 //! (their signatures, on every core), [`blame`] (which entry was edited),
-//! [`source`] (where the log is read from), [`kept`] (checkpoints in files), [`prove`] (files about one entry), [`reconcile`] (a [`vendor`]'s log beside this one), `show` (entries in words) with `tiers` of their wallets.
+//! [`source`] (where the log is read from), [`kept`] (checkpoints in files), [`prove`] (files about one entry), [`reconcile`] (a [`vendor`]'s log beside this one), `show` (entries in words) with `tiers` of their wallets and the policy they were written `under`.
 
 pub mod blame;
 pub mod kept;
@@ -20,6 +20,7 @@ mod signatures;
 mod facts;
 mod people;
 mod tiers;
+mod under;
 mod show;
 
 use std::collections::BTreeMap;
@@ -35,9 +36,10 @@ use audit::tree::{self, Frontier};
 
 use blame::{Bad, Blame};
 use pool::Pool;
+use show::Beside;
 use source::{Record, Source};
 use story::Story;
-use tiers::{Of, Tiers};
+use tiers::Tiers;
 
 /// Where the log stops being true, and why.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -329,9 +331,9 @@ pub async fn verify(
     shown: Range<u64>,
     out: &mut impl Write,
 ) -> Result<()> {
-    let (report, beyond) = entries(source, key, kept, shown, &mut |seq, entry, of| {
-        writeln!(out, "{}", show::line_of(seq, entry, of))?;
-        Ok(())
+    let (report, beyond) = entries(source, key, kept, shown, &mut |seq, entry, beside| {
+        writeln!(out, "{}", show::line_of(seq, entry, beside))?;
+        show::policy(&entry.event, out)
     })
     .await?;
     for (kind, count) in &report.kinds {
@@ -392,8 +394,8 @@ pub async fn objects(
     out: &mut impl Write,
 ) -> Result<()> {
     let (Report { origin, size, root, .. }, beyond) =
-        entries(source, key, &[], shown, &mut |seq, entry, of| {
-            writeln!(out, "{}", show::object(seq, entry, of))?;
+        entries(source, key, &[], shown, &mut |seq, entry, beside| {
+            writeln!(out, "{}", show::object(seq, entry, beside))?;
             Ok(())
         })
         .await?;
@@ -403,23 +405,28 @@ pub async fn objects(
     Ok(())
 }
 
-/// Audits the log, and shows entries of it with what those before say of their wallets. A fault is told with the entry that was
+/// Audits the log, and shows entries of it with what those before say of their wallets and of the policy in force. A fault is told with the entry that was
 /// edited, where that can be found out.
 async fn entries(
     source: &mut Source,
     key: [u8; 32],
     kept: &[String],
     shown: Range<u64>,
-    show: &mut impl FnMut(u64, &Entry, Option<&Of>) -> Result<()>,
+    show: &mut impl FnMut(u64, &Entry, &Beside) -> Result<()>,
 ) -> Result<(Report, u64)> {
     let mut tiers = Tiers::default();
+    let mut under = None;
     let mut look = |seq: u64, entry: &Entry| {
         // Where nothing is shown, nothing has to be known of it.
         if seq >= shown.end {
             return Ok(());
         }
         let of = tiers.follow(entry);
-        if shown.contains(&seq) { show(seq, entry, of.as_ref()) } else { Ok(()) }
+        under = under::follow(under.take(), seq, entry);
+        if !shown.contains(&seq) {
+            return Ok(());
+        }
+        show(seq, entry, &Beside { of, under: under.clone() })
     };
     match read(source, key, kept, &mut look).await {
         Err(error) if error.is::<Fault>() => {

@@ -1,12 +1,25 @@
 //! Entries in words, one line each. It never prints what could move a terminal's cursor.
 
+use std::io::Write;
+
+use anyhow::Result;
 use audit::entry::{Entry, Event, KeyUse, Reason};
 use audit::keys_line::KeysLine;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::tiers::Of;
+use super::under::{Under, decided_by};
+use crate::policies;
 use crate::text::{btc, time, words};
+
+/// What the entries before one say of it.
+pub(super) struct Beside {
+    /// The wallet that it is about.
+    pub(super) of: Option<Of>,
+    /// The policy in force.
+    pub(super) under: Option<Under>,
+}
 
 /// The kind's name in summaries.
 pub(super) fn kind(event: &Event) -> &'static str {
@@ -62,29 +75,61 @@ pub(super) fn line(seq: u64, entry: &Entry) -> String {
     format!("{seq:>8}  {when}  {:<18}  {}", kind(&entry.event), details(&entry.event))
 }
 
-/// The same, and at its end the tier of the wallet that it is about. Some entries say it themselves.
-pub(super) fn line_of(seq: u64, entry: &Entry, of: Option<&Of>) -> String {
-    let line = line(seq, entry);
-    match (&entry.event, of) {
-        (
-            Event::WalletImported { .. } | Event::TokenWalletBound { .. } | Event::KeyState { .. },
-            _,
-        )
-        | (_, None) => line,
-        (_, Some(of)) => format!("{line}  [{} ({})]", words(&of.wallet), words(of.tier())),
+/// The same, and at its end the policy that decided it, and the tier of the wallet that it is about. Some entries say the tier
+/// themselves.
+pub(super) fn line_of(seq: u64, entry: &Entry, beside: &Beside) -> String {
+    let mut line = line(seq, entry);
+    let says_it = matches!(
+        entry.event,
+        Event::WalletImported { .. } | Event::TokenWalletBound { .. } | Event::KeyState { .. }
+    );
+    let under = beside.under.as_ref();
+    if let Some(under) = under.filter(|under| decided_by(&entry.event) == Some(under.version)) {
+        let (version, digest) = (under.version, hex::encode(under.digest));
+        line += &format!("  [policy {version} of entry {}, sha256 {digest}]", under.entry);
+    }
+    if let Some(of) = beside.of.as_ref().filter(|_| !says_it) {
+        line += &format!("  [{} ({})]", words(&of.wallet), words(of.tier()));
+    }
+    line
+}
+
+/// Of a policy's own entry, the policy itself in words, below its line.
+pub(super) fn policy(event: &Event, out: &mut impl Write) -> Result<()> {
+    let Some(text) = policy_text(event) else { return Ok(()) };
+    for line in policies::in_words(text).lines().filter(|line| !line.is_empty()) {
+        writeln!(out, "          | {line}")?;
+    }
+    Ok(())
+}
+
+fn policy_text(event: &Event) -> Option<&str> {
+    match event {
+        Event::PolicyActivated { text, .. } | Event::PolicyProposed { text, .. } => Some(text),
+        _ => None,
     }
 }
 
 /// The same for programs.
-pub(super) fn object(seq: u64, entry: &Entry, of: Option<&Of>) -> Value {
+pub(super) fn object(seq: u64, entry: &Entry, beside: &Beside) -> Value {
     let (kind, said) = (kind(&entry.event), details(&entry.event));
     let mut object = json!({ "entry": seq, "unix_ms": entry.unix_ms, "kind": kind, "said": said });
-    if let (Value::Object(fields), Some(of)) = (&mut object, of) {
+    let Value::Object(fields) = &mut object else { return object };
+    if let Some(of) = &beside.of {
         fields.insert("wallet".to_owned(), of.wallet.as_str().into());
         fields.insert("tier".to_owned(), of.tier().into());
         if let Some(keys) = keys(&entry.event) {
             fields.insert("keys".to_owned(), words(keys).into());
         }
+    }
+    if let Some(Under { entry, version, digest }) = &beside.under {
+        let digest = hex::encode(digest);
+        let under = json!({ "version": version, "sha256": digest, "entry": entry });
+        fields.insert("policy".to_owned(), under);
+    }
+    if let Some(text) = policy_text(&entry.event) {
+        fields.insert("policy_text".to_owned(), text.into());
+        fields.insert("policy_words".to_owned(), policies::in_words(text).into());
     }
     object
 }

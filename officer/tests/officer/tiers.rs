@@ -99,7 +99,11 @@ fn story() -> Vec<(Event, Option<(&'static str, &'static str)>)> {
 /// The story as an exported log.
 fn exported(folder: &TempDir) -> String {
     let events: Vec<Event> = story().into_iter().map(|(event, _)| event).collect();
-    let entries = encoded(&events);
+    export_of(folder, &events)
+}
+
+fn export_of(folder: &TempDir, events: &[Event]) -> String {
+    let entries = encoded(events);
     let mut file = "cofferdam-log-export-v1\n".to_owned();
     for (seq, bytes) in entries.iter().enumerate() {
         assert!(Entry::decode(bytes).is_ok());
@@ -119,7 +123,8 @@ fn every_entry_about_a_wallet_is_shown_with_its_tier() {
 
     let said = officer(&show).unwrap();
     assert!(said.contains("The log holds."), "{said}");
-    for (line, (event, of)) in said.lines().zip(&story) {
+    let lines = said.lines().filter(|line| !line.trim_start().starts_with("| "));
+    for (line, (event, of)) in lines.zip(&story) {
         match (event, of) {
             (Event::WalletImported { .. }, _) => {
                 assert!(line.contains("deposits (sealed-hd): 10 external"), "{line}");
@@ -127,7 +132,7 @@ fn every_entry_about_a_wallet_is_shown_with_its_tier() {
             (_, Some((wallet, tier))) => {
                 assert!(line.ends_with(&format!("  [{wallet} ({tier})]")), "{line}");
             }
-            (_, None) => assert!(!line.contains('['), "{line}"),
+            (_, None) => assert!(!line.contains("-hd)]"), "{line}"),
         }
     }
 
@@ -164,4 +169,59 @@ fn every_entry_about_a_wallet_is_shown_with_its_tier() {
     let cut = text.lines().filter(|line| !line.starts_with("entry 22 "));
     std::fs::write(&log, cut.collect::<Vec<_>>().join("\n") + "\n").unwrap();
     assert!(officer(&[&show[..], &["--json"]].concat()).is_err());
+}
+
+#[test]
+fn every_entry_is_shown_with_the_policy_in_force_and_a_policy_s_own_entry_with_the_policy_in_words()
+{
+    let folder = TempDir::new().unwrap();
+    let (log, key, story) = (exported(&folder), key_hex(), story());
+    let show = ["log", "show", "--export", &log, "--key", &key];
+    let said = officer(&[&show[..], &["--json"]].concat()).unwrap();
+    let objects: Vec<Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut under = Value::Null;
+    for (number, (object, (event, _))) in objects.iter().zip(&story).enumerate() {
+        let text = match event {
+            Event::PolicyActivated { version, digest, text, .. } => {
+                let sha256 = hex::encode(digest);
+                under =
+                    serde_json::json!({ "version": version, "sha256": sha256, "entry": number });
+                Some(text.as_str())
+            }
+            _ => None,
+        };
+        assert_eq!(object.get("policy").unwrap_or(&Value::Null), &under, "{object}");
+        assert_eq!(object.get("policy_text").and_then(Value::as_str), text, "{object}");
+        let words = object.get("policy_words").and_then(Value::as_str);
+        assert_eq!(words.is_some(), text.is_some());
+        let says = |words: &str| words.contains("lane        withdraw: watcher-1 may pay");
+        assert!(words.is_none_or(says), "{object}");
+    }
+    assert_eq!(under["entry"], 20);
+
+    // In words: below the policy's line what it allows, and behind what it decided which one that was.
+    let said = officer(&[&show[..], &["--from", "2", "--most", "3"]].concat()).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    let decided = lines.iter().position(|line| line.trim_start().starts_with("4  ")).unwrap();
+    assert!(!lines[0].contains("[policy"), "nothing was in force: {said}");
+    let words = &lines[2..decided];
+    assert!(words.iter().all(|line| line.starts_with("          | ")), "{said}");
+    assert!(words.iter().any(|line| line.contains("lane        sweep: watcher-1")), "{said}");
+    let Event::PolicyActivated { digest, .. } = activated(1) else { panic!("it is one") };
+    let which = format!("  [policy 1 of entry 3, sha256 {}]", hex::encode(digest));
+    assert!(lines[decided].contains(&which), "{said}");
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_here_is_shown_as_it_was_signed() {
+    let folder = TempDir::new().unwrap();
+    let text = "version = 7\nunheard_of = true # by\tnobody\n".to_owned();
+    let digest = Sha256::digest(&text).into();
+    let officers = vec!["ada".to_owned()];
+    let unknown = Event::PolicyActivated { version: 7, digest, text, officers };
+    let log = export_of(&folder, &[opened(), unknown]);
+    let said = officer(&["log", "show", "--export", &log, "--key", &key_hex()]).unwrap();
+    assert!(said.contains("          | not in words, since this program cannot read it"), "{said}");
+    assert!(said.contains("          | unheard_of = true # by\\tnobody\n"), "{said}");
 }

@@ -237,6 +237,7 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
         network: app.rules.network().chain_id().to_string(),
         policy_version: app.rules.version(),
         policy_digest: app.rules.digest().to_vec(),
+        policy_text: app.rules.text().to_owned(),
         waiting,
         freezes,
         clock,

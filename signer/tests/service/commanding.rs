@@ -121,7 +121,7 @@ impl Officers {
     /// The same as JSON, with a yes where one is asked for.
     async fn json(&self, name: &str, args: &[&str]) -> Value {
         let yes: &[&str] = match args[0] {
-            "pending" | "show" => &["--json"],
+            "pending" | "show" | "status" => &["--json"],
             _ => &["--json", "--yes"],
         };
         let said = self.officer(name, &[args, yes].concat()).await.unwrap();
@@ -217,6 +217,21 @@ fn run(softhsm: &str, args: &[&str]) -> Result<String, String> {
     if ran.status.success() { Ok(text(ran.stdout)) } else { Err(text(ran.stderr)) }
 }
 
+async fn see_the_policy(officers: &Officers) {
+    let status = officers.officer("alice", &["status"]).await.unwrap();
+    let rules = &officers.desk.house.app().rules;
+    for words in [
+        format!("sha256      {}", hex::encode(rules.digest())),
+        "requirement large: on lane withdraw".to_owned(),
+        "yours       the policy in your settings is this one, to the byte".to_owned(),
+    ] {
+        assert!(status.contains(&words), "{words} in:\n{status}");
+    }
+    let status = officers.json("dan", &["status"]).await;
+    assert_eq!(status["policy_text"], rules.text());
+    assert_eq!(status["policy_is_yours"], true);
+}
+
 async fn push_a_list(officers: &Officers) {
     let desk = &officers.desk;
     // A new revocation list, by one whom a file brought and another with a connection.
@@ -245,6 +260,7 @@ async fn officers_see_and_say_everything_by_their_program() {
     watch.hears(&["pending"]).await;
     let pending = officers.officer("alice", &["pending"]).await.unwrap();
     assert!(pending.contains(&format!("waiting     {id}")), "{pending}");
+    see_the_policy(&officers).await;
     let shown = officers.officer("alice", &["show", &id]).await.unwrap();
     for words in ["PAYS        0.001 BTC", "NO NAME", "paid before NEVER", "decoded here"] {
         assert!(shown.contains(words), "{words} in:\n{shown}");

@@ -43,6 +43,7 @@ mod failing;
 mod faulty;
 mod door;
 mod roles;
+mod ruling;
 mod watching;
 mod abusing;
 mod postgres;

@@ -2,6 +2,7 @@
 //! nothing but a reason.
 
 use std::fs;
+use std::time::Duration;
 
 use audit::entry::Event;
 use ed25519_dalek::Signer as _;
@@ -9,7 +10,7 @@ use policy::evidence::FreezeScope;
 use policy::names::KeyName;
 use policy::sign_message;
 use proto::officers_client::OfficersClient;
-use proto::{NotificationsRequest, PendingRequest, ProposedPolicy, SubmitRequest};
+use proto::{Notification, NotificationsRequest, PendingRequest, ProposedPolicy, SubmitRequest};
 use sha2::{Digest as _, Sha256};
 use statement::{Says, Signed, Statement};
 use tonic::Status;
@@ -124,6 +125,57 @@ async fn a_proposed_policy_is_shown_and_vetoed_over_the_wire_at_once_and_for_goo
     drop((heard, client));
     house.close().await;
     assert_eq!(version(&mut house, 60).await, 2, "when it would be due");
+}
+
+/// The next that is heard; somebody who would hear nothing does not wait for ever.
+async fn next(heard: &mut tonic::Streaming<Notification>) -> Notification {
+    let next = tokio::time::timeout(Duration::from_secs(60), heard.message());
+    next.await.expect("nothing is heard").unwrap().unwrap()
+}
+
+/// Begins to listen, and returns that with what it hears first.
+async fn listen(house: &House) -> (tonic::Streaming<Notification>, Notification) {
+    let mut client = OfficersClient::new(house.channel("officers-desk").await);
+    let heard = client.notifications(NotificationsRequest {}).await.unwrap();
+    let mut heard = heard.into_inner();
+    let first = next(&mut heard).await;
+    (heard, first)
+}
+
+#[tokio::test]
+async fn whoever_listens_later_is_told_what_is_still_proposed_and_never_what_is_over() {
+    let (mut house, policy) = proposed().await;
+    house.open().await;
+    let shown = pending(&house).await.unwrap();
+    let tells = |first: &Notification, digest: &[u8]| {
+        let text = &first.reasons[0].text;
+        assert_eq!((first.kind.as_str(), first.reasons[0].code.as_str()), ("proposed", "change"));
+        assert!(text.contains(&hex::encode(digest)) && text.contains("version 3"), "{first:?}");
+        assert!(text.contains("ada, cyd") && text.contains(&shown.due_unix.to_string()), "{text}");
+    };
+    // One that was there, is gone, and comes back; one beside it; and everybody after a restart.
+    let (gone, first) = listen(&house).await;
+    tells(&first, &policy);
+    drop(gone);
+    let (_back, first) = listen(&house).await;
+    tells(&first, &policy);
+    let (_beside, first) = listen(&house).await;
+    tells(&first, &policy);
+    house.close().await;
+    house.open().await;
+    let (mut there, first) = listen(&house).await;
+    tells(&first, &policy);
+    // Vetoed, it is told to nobody who comes: what such a one hears first is what happens then.
+    submit(&house, &statement(&house, "eve", 1, Says::VetoPolicy(policy))).await.unwrap();
+    let said = next(&mut there).await;
+    assert_eq!((said.kind.as_str(), said.reasons[0].code.as_str()), ("said", "veto-policy"));
+    let mut client = OfficersClient::new(house.channel("officers-desk").await);
+    let mut late = client.notifications(NotificationsRequest {}).await.unwrap().into_inner();
+    submit(&house, &statement(&house, "ada", 2, Says::Freeze(FreezeScope::Everything)))
+        .await
+        .unwrap();
+    let first = next(&mut late).await;
+    assert_eq!(first.kind, "frozen", "{first:?}");
 }
 
 /// Time is believed, and the delay is over: the next start brings the policy in.

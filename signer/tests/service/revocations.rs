@@ -199,6 +199,38 @@ async fn when_the_list_is_expired_nobody_is_served_and_the_next_one_comes_in() {
     status(&watcher).await.unwrap();
 }
 
+#[tokio::test]
+async fn lists_that_cannot_be_used_are_an_alarm_nobody_is_served_and_one_that_is_handed_in_ends_it()
+{
+    let watched = free().await;
+    let desk = Desk::open_with(&people(""), |house| {
+        let path = house.folder().join("crl.pem");
+        std::fs::write(&path, "no list at all").unwrap();
+        house.config.tls.crl = Some(path);
+        house.config.metrics = Some(watched);
+    })
+    .await;
+    let alarm = async || {
+        let page = ask(watched, "GET /metrics HTTP/1.1").await;
+        number(&page, "cofferdam_crl_used") == 1 && number(&page, "cofferdam_crls") == 0
+    };
+    assert!(
+        include_str!("../../../docs/operations.md")
+            .contains("| `cofferdam_crl_used == 1 and cofferdam_crls == 0` |")
+    );
+    assert!(alarm().await);
+    let watcher = desk.house.channel_numbered("watcher-1", 1).await.unwrap();
+    let refused = status(&watcher).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), said(&refused).1),
+        (Code::Unavailable, vec!["revocation-unknown".into()])
+    );
+    let list = desk.house.authority().list(2, &[2], 60, 86_400);
+    desk.push(&list, &desk.word("alice", &list)).await.unwrap();
+    status(&watcher).await.unwrap();
+    assert!(!alarm().await, "the one that was handed in is in force");
+}
+
 /// An officer's word for a list, at the signer with this log.
 fn word(log_key: &[u8; 32], officer: &str, nonce: u8, list: &str) -> Statement {
     let der = mtls::pushed::one(list.as_bytes()).unwrap();

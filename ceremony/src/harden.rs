@@ -3,15 +3,21 @@
 
 use rustix::io;
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 
-/// Takes effect at once, before a secret is read. Locking is tried only: unprivileged users may lock little.
+/// Takes effect at once, before a secret is read. Memory is locked where there is no limit to that alone: under one, an
+/// allocation past it would fail in the middle of a ceremony.
 ///
 /// # Errors
 /// What the system says.
 pub(crate) fn harden() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE);
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+    if getrlimit(Resource::Memlock).current.is_none() {
+        let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE);
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@ mod tiers;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use confine::Mode;
+use confine::{ConfineError, Mode};
 use policy::Rules;
 use sha2::{Digest as _, Sha256};
 
@@ -24,6 +24,8 @@ pub const TIME_SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 const BEHIND_MS: u64 = 3_600_000;
 const AHEAD_MS: u64 = 7 * 24 * 3_600_000;
 const DAY_SECONDS: u64 = 86_400;
+/// What a worker locks for an account that it opened: a page of keys, and one for the hasher.
+const SECRET_BYTES: usize = 2 * 4096;
 /// A certificate with fewer days left wants a new one.
 const CERTIFICATE_DAYS_SOON: u64 = 21;
 
@@ -32,6 +34,8 @@ pub async fn examine(config: &Config) -> Checked {
     let mut checked = Checked::default();
     settings(config, &mut checked);
     sandbox(config, &mut checked);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    memory(limit, confine::Locked::with_room(SECRET_BYTES).map(drop), &mut checked);
     // Whoever holds the log is the only one who may log in and look at keys: a running signer does so itself.
     let free = log(config, &mut checked).await;
     for (whose, token, own_dir) in config.token.each(&config.state_dir) {
@@ -162,6 +166,26 @@ fn sandbox(config: &Config, checked: &mut Checked) {
     }
     if !status.is_empty() && !status.contains("NoNewPrivs:\t1") {
         checked.broken("sandbox", "this process may gain privileges");
+    }
+}
+
+/// Whether secrets can be kept out of the swap: by this process's limit in bytes, which its workers have too, and by the
+/// kernel's word when some memory was locked.
+fn memory(limit: Option<u64>, locked: Result<(), ConfineError>, checked: &mut Checked) {
+    let raise = "raise the limit (`LimitMEMLOCK=infinity` in the unit, `ulimit -l`)";
+    match (limit, locked) {
+        (_, Err(error)) => checked.warn(
+            "memory",
+            &format!("none can be locked, so workers open no sealed account ({error}): {raise}"),
+        ),
+        (Some(bytes), Ok(())) => checked.warn(
+            "memory",
+            &format!(
+                "{bytes} bytes may be locked: keys of sealed accounts are, but what modules hold of PIN and keys may be \
+                 swapped out: {raise}"
+            ),
+        ),
+        (None, Ok(())) => checked.well("memory", "all of it may be locked, so no secret is swapped out"),
     }
 }
 
@@ -382,6 +406,26 @@ mod tests {
         let mut checked = Checked::default();
         look(&mut checked);
         checked.findings.into_iter().map(|finding| (finding.level, finding.text)).collect()
+    }
+
+    #[test]
+    fn memory_that_may_not_be_locked_is_said_with_what_to_do() {
+        let said = |limit, locked| said(|checked| memory(limit, locked, checked)).remove(0);
+        let refused = || {
+            let source = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+            Err(ConfineError::System { what: "lock memory for a secret", source })
+        };
+        for (limit, locked, what) in [
+            (Some(0), refused(), "workers open no sealed account (lock memory"),
+            (None, refused(), "workers open no sealed account"),
+            (Some(65536), Ok(()), "65536 bytes may be locked"),
+        ] {
+            let (level, text) = said(limit, locked);
+            assert_eq!(level, Level::Warning, "{text}");
+            assert!(text.contains(what) && text.contains("LimitMEMLOCK=infinity"), "{text}");
+        }
+        let (level, text) = said(None, Ok(()));
+        assert!(level == Level::Well && text.contains("all of it"), "{text}");
     }
 
     #[test]

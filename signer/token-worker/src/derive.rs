@@ -36,7 +36,7 @@ impl Account {
         let (key, chain) = plain.split_first_chunk::<32>().ok_or(DeriveError::NoKey)?;
         let chain: &[u8; 32] = chain.try_into().map_err(|_| DeriveError::NoKey)?;
         let key = guarded(key)?;
-        let page = account.vault.page();
+        let mut page = account.vault.page().ok_or(DeriveError::NoKey)?;
         let parent = key.0.public_key(SECP256K1).serialize();
         for (step, (node, public)) in
             (0_u32..).zip(page.branches.iter_mut().zip(&mut account.public))
@@ -68,14 +68,14 @@ impl Account {
         if index >= 1 << 31 {
             return Err(DeriveError::NoKey);
         }
-        let page = self.vault.page();
+        let mut page = self.vault.page().ok_or(DeriveError::NoKey)?;
         let [external, inner] = &page.branches;
         let node = if change { inner } else { external };
         let [external, inner] = &self.public;
         let public = if change { inner } else { external };
-        page.work.hmac(&node.chain, &[public, &index.to_be_bytes()]);
+        page.work.hmac(node.chain, &[public, &index.to_be_bytes()]);
         let (tweak, _) = page.work.mac.split_first_chunk().ok_or(DeriveError::NoKey)?;
-        added(&guarded(&node.key)?, tweak)
+        added(&guarded(node.key)?, tweak)
     }
 }
 

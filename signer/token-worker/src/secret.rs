@@ -1,20 +1,22 @@
-//! The one home of coin keys in the clear: a page of memory of its own, locked so that it is never swapped out, wiped
-//! when it is left. It never prints what it holds and never gives a copy away; core files and other processes'
-//! eyes are kept off all of this process's memory by `harden`.
+//! The one home of coin keys in the clear: a page of memory of its own, locked so that it is never swapped out, left out of
+//! dumps and of processes started from here, wiped when it is left. It never prints what it holds and never gives a copy
+//! away; other processes' eyes are kept off all of this process's memory by `harden`.
 //!
 //! `bitcoin::bip32::Xpriv` is not used: it is `Copy` and nothing ever wipes it. libsecp256k1's own key types are `Copy`
 //! too, so they live in a [`Guarded`] for one call; what the compiler leaves of them on the stack,
-//! [`scrub_stack`] writes over.
+//! [`scrub_stack`] writes over. The hasher is no plain bytes, so it has a page beside that one, which is locked.
 
 use std::fmt;
 use std::mem::size_of;
 
+use confine::Locked;
 use secp256k1::{Keypair, SecretKey};
 use sha2::{Digest as _, Sha512};
-use zeroize::Zeroize as _;
 
 /// HMAC-SHA-512's block.
 const BLOCK: usize = 128;
+/// Room for everything that is secret.
+const PAGE_BYTES: usize = 4096;
 /// More stack than anything here uses.
 const SCRUBBED_BYTES: usize = 64 * 1024;
 
@@ -28,59 +30,69 @@ pub(crate) struct NotLocked {
     reason: String,
 }
 
-/// What is secret of one opened account, and the space that deriving from it needs.
-#[repr(C, align(4096))]
-pub(crate) struct Page {
+/// What is secret of one opened account, and the space that deriving from it needs: all of it in the locked page.
+pub(crate) struct Page<'a> {
     /// External and change branch.
-    pub(crate) branches: [Node; 2],
-    pub(crate) work: Work,
+    pub(crate) branches: [Node<'a>; 2],
+    pub(crate) work: Work<'a>,
 }
 
 /// Private key and chain code of one node of the tree.
-pub(crate) struct Node {
-    pub(crate) key: [u8; 32],
-    pub(crate) chain: [u8; 32],
+pub(crate) struct Node<'a> {
+    pub(crate) key: &'a mut [u8; 32],
+    pub(crate) chain: &'a mut [u8; 32],
 }
 
 /// Where HMACs are computed.
-pub(crate) struct Work {
-    block: [u8; BLOCK],
-    hasher: Sha512,
+pub(crate) struct Work<'a> {
+    block: &'a mut [u8; BLOCK],
+    hasher: &'a mut Sha512,
     /// The last HMAC: a tweak, and the child's chain code.
-    pub(crate) mac: [u8; 64],
+    pub(crate) mac: &'a mut [u8; 64],
 }
 
-/// A locked page. Moving it moves a pointer.
+/// The hasher's own page.
+#[repr(C, align(4096))]
+struct Hashing(Sha512);
+
+/// Locked pages. Moving it moves pointers.
 pub(crate) struct Vault {
+    secrets: Locked,
     /// Unlocks when dropped: after the page was wiped, before it is freed.
     _lock: region::LockGuard,
-    page: Box<Page>,
+    hashing: Box<Hashing>,
 }
 
 impl Vault {
     /// An empty one.
     pub(crate) fn new() -> Result<Self, NotLocked> {
-        let node = || Node { key: [0; 32], chain: [0; 32] };
-        let work = Work { block: [0; BLOCK], hasher: Sha512::new(), mac: [0; 64] };
-        let page = Box::new(Page { branches: [node(), node()], work });
-        let (start, bytes) = (std::ptr::from_ref::<Page>(&page), size_of::<Page>());
-        let lock = region::lock(start, bytes)
-            .map_err(|error| NotLocked { bytes, reason: error.to_string() })?;
-        Ok(Self { _lock: lock, page })
+        let failed = |reason| NotLocked { bytes: PAGE_BYTES, reason };
+        let secrets = Locked::with_room(PAGE_BYTES).map_err(|error| failed(error.to_string()))?;
+        let hashing = Box::new(Hashing(Sha512::new()));
+        let (start, bytes) = (std::ptr::from_ref::<Hashing>(&hashing), size_of::<Hashing>());
+        let lock = region::lock(start, bytes).map_err(|error| failed(error.to_string()))?;
+        Ok(Self { secrets, _lock: lock, hashing })
     }
 
-    pub(crate) fn page(&mut self) -> &mut Page {
-        &mut self.page
+    /// What is in it; there is room for all of it.
+    pub(crate) fn page(&mut self) -> Option<Page<'_>> {
+        let room = self.secrets.room();
+        let (block, room) = room.split_first_chunk_mut()?;
+        let (mac, room) = room.split_first_chunk_mut()?;
+        let [first, second, third, fourth, ..] = room.as_chunks_mut().0 else { return None };
+        let branches = [Node { key: first, chain: second }, Node { key: third, chain: fourth }];
+        Some(Page { branches, work: Work { block, hasher: &mut self.hashing.0, mac } })
     }
 }
 
 impl Drop for Vault {
     fn drop(&mut self) {
-        for node in &mut self.page.branches {
-            node.key.zeroize();
-            node.chain.zeroize();
-        }
-        self.page.work.wipe();
+        self.secrets.wipe();
+        // The hasher keeps its last block. Write over it, and let nobody optimise that away.
+        let hasher = &mut self.hashing.0;
+        hasher.update([0; BLOCK - 1]);
+        hasher.reset();
+        std::hint::black_box(hasher);
         scrub_stack();
     }
 }
@@ -91,36 +103,27 @@ impl fmt::Debug for Vault {
     }
 }
 
-impl Work {
+impl Work<'_> {
     /// HMAC-SHA-512 of the pieces, one after the other, into [`Work::mac`]. A key of 32 bytes is the same key with
     /// zeros behind it.
     pub(crate) fn hmac(&mut self, key: &[u8; 32], pieces: &[&[u8]]) {
         self.pad(key, 0x36);
-        self.hasher.update(self.block);
+        self.hasher.update(self.block.as_slice());
         for piece in pieces {
             self.hasher.update(piece);
         }
-        self.hasher.finalize_into_reset((&mut self.mac).into());
+        self.hasher.finalize_into_reset((&mut *self.mac).into());
         self.pad(key, 0x5c);
-        self.hasher.update(self.block);
-        self.hasher.update(self.mac);
-        self.hasher.finalize_into_reset((&mut self.mac).into());
+        self.hasher.update(self.block.as_slice());
+        self.hasher.update(self.mac.as_slice());
+        self.hasher.finalize_into_reset((&mut *self.mac).into());
     }
 
     fn pad(&mut self, key: &[u8; 32], pad: u8) {
-        self.block = [pad; BLOCK];
+        *self.block = [pad; BLOCK];
         for (to, from) in self.block.iter_mut().zip(key) {
             *to ^= from;
         }
-    }
-
-    fn wipe(&mut self) {
-        self.block.zeroize();
-        self.mac.zeroize();
-        // The hasher keeps its last block. Write over it, and let nobody optimise that away.
-        self.hasher.update([0; BLOCK - 1]);
-        self.hasher.reset();
-        std::hint::black_box(&self.hasher);
     }
 }
 
@@ -153,15 +156,41 @@ pub(crate) fn scrub_stack() {
 mod tests {
     use super::*;
 
+    /// The kernel's own words about the mapping that holds this address.
+    fn flags(address: usize) -> Vec<String> {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in maps.lines() {
+            if let Some((from, to)) = line.split_once(' ').and_then(|(r, _)| r.split_once('-')) {
+                let range = [from, to].map(|end| usize::from_str_radix(end, 16));
+                if let [Ok(from), Ok(to)] = range {
+                    inside = (from..to).contains(&address);
+                }
+            }
+            if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+                return flags.split_whitespace().map(str::to_owned).collect();
+            }
+        }
+        Vec::new()
+    }
+
     #[test]
-    fn a_vault_is_whole_pages_of_its_own() {
+    fn a_vaults_page_is_locked_left_out_of_dumps_and_not_inherited() {
         let mut vault = Vault::new().unwrap();
-        assert_eq!(size_of::<Page>() % 4096, 0);
-        assert_eq!(std::ptr::from_mut(vault.page()).addr() % 4096, 0);
         assert_eq!(format!("{vault:?}"), "Vault");
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
-        assert_ne!(locked.split_whitespace().next(), Some("0"), "{locked}");
+        let hasher = std::ptr::from_ref(&vault.hashing.0).addr();
+        assert_eq!((size_of::<Hashing>() % 4096, hasher % 4096), (0, 0));
+        assert!(flags(hasher).iter().any(|flag| flag == "lo"));
+        let Page { branches: [external, change], work } = vault.page().unwrap();
+        let places = [external.key.as_ptr(), external.chain.as_ptr(), change.key.as_ptr()];
+        for place in
+            [&places[..], &[change.chain.as_ptr(), work.block.as_ptr(), work.mac.as_ptr()]].concat()
+        {
+            let flags = flags(place.addr());
+            for flag in ["lo", "dd", "dc"] {
+                assert!(flags.iter().any(|found| found == flag), "{flag}: {flags:?}");
+            }
+        }
     }
 
     #[test]
@@ -172,7 +201,7 @@ mod tests {
         for pieces in
             [&[&b"what do ya want for nothing?"[..]][..], &[b"what do ya want", b" for nothing?"]]
         {
-            let work = &mut vault.page().work;
+            let mut work = vault.page().unwrap().work;
             work.hmac(&key, pieces);
             let mac: String = work.mac.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(

@@ -416,7 +416,7 @@ mod tests {
             Err(ConfineError::System { what: "lock memory for a secret", source })
         };
         for (limit, locked, what) in [
-            (Some(0), refused(), "workers open no sealed account (lock memory"),
+            (Some(0), refused(), "workers open no sealed account (cannot lock memory"),
             (None, refused(), "workers open no sealed account"),
             (Some(65536), Ok(()), "65536 bytes may be locked"),
         ] {

@@ -56,6 +56,8 @@ const CONNECTION_WINDOW: u32 = 2 << 20;
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 /// A silent connection is asked whether it is alive, and closed if it is not.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// What a number that changes every second stands behind, in words about a token.
+pub(crate) const COUNTING: &str = "next try within ";
 /// How often health is looked at.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// When token or database were away at the start, they are tried again after this.
@@ -480,13 +482,13 @@ async fn watch_health(reporter: HealthReporter, app: Arc<App>) {
         let problem = report(&reporter, Some(&app)).await;
         // Of one token while another does its work: nothing else would tell that there is no spare any more, or that one signed wrongly.
         let warning = app.token.warning();
-        if warning != warned {
+        if steady(warning.as_deref()) != steady(warned.as_deref()) {
             let what = warning.as_deref().unwrap_or("every token is right again");
             app.notices.tell("alarm", None, &[("token", what)]);
             tracing::warn!("tokens: {what}");
             warned = warning;
         }
-        if problem != said {
+        if steady(problem.as_deref()) != steady(said.as_deref()) {
             let what = problem.as_deref().unwrap_or("serving again");
             app.notices.tell("alarm", None, &[("health", what)]);
             match &problem {
@@ -500,6 +502,14 @@ async fn watch_health(reporter: HealthReporter, app: Arc<App>) {
 }
 
 /// Tells health watchers how it is, for the server as a whole and for the service by name.
+/// The text without what counts down in it: listeners are told once, and not every second.
+fn steady(text: Option<&str>) -> Option<String> {
+    let mut parts = text?.split(COUNTING);
+    let first = parts.next().map(str::to_owned);
+    let rest = parts.map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    first.map(|first| rest.fold(first, |text, part| text + part))
+}
+
 async fn report(reporter: &HealthReporter, app: Option<&App>) -> Option<String> {
     let problem = app.map_or_else(|| Some("it did not start".to_owned()), App::problem);
     let serving = problem.is_none();
@@ -571,5 +581,23 @@ async fn close(app: Arc<App>) -> Result<(), StartError> {
 async fn stop_token(token: Arc<Token>) {
     if let Some(token) = Arc::into_inner(token) {
         token.stop().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_down_is_no_news() {
+        let text = |first, second| {
+            let text = format!(
+                "away (breaker open, {COUNTING}{first} s), second: away (breaker open, {COUNTING}{second} s)"
+            );
+            steady(Some(&text))
+        };
+        assert_eq!(text(1, 30), text(12, 2));
+        assert_ne!(text(1, 30), steady(Some("away (breaker open, next try within 1 s)")));
+        assert_eq!(steady(None), None);
     }
 }

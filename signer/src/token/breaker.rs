@@ -102,7 +102,7 @@ impl fmt::Display for Described {
             State::Closed => f.write_str("breaker closed"),
             State::Open(until) => {
                 let seconds = until.saturating_duration_since(self.1).as_secs();
-                write!(f, "breaker open, next try within {} s", seconds.saturating_add(1))
+                write!(f, "breaker open, {}{} s", crate::serve::COUNTING, seconds.saturating_add(1))
             }
             State::Trying | State::Bound => f.write_str("breaker half open"),
         }

@@ -39,7 +39,7 @@ use crate::prove;
 use crate::refusal::{Reason, Refusal};
 use crate::split::Split;
 use crate::start::{Claim, StartError, open_token, start_from};
-use crate::token::Token;
+use crate::token::{COUNTING, Token};
 
 /// Connections at once. Strangers, who have shown no certificate yet, never take a client's place.
 const PLACES: Places = Places::new(256, 64);
@@ -56,8 +56,6 @@ const CONNECTION_WINDOW: u32 = 2 << 20;
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 /// A silent connection is asked whether it is alive, and closed if it is not.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
-/// What a number that changes every second stands behind, in words about a token.
-pub(crate) const COUNTING: &str = "next try within ";
 /// How often health is looked at.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// When token or database were away at the start, they are tried again after this.

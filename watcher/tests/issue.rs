@@ -35,6 +35,8 @@ struct Memory {
     attested: BTreeMap<u32, String>,
     proven: u32,
     silent: bool,
+    /// Officers froze it.
+    frozen: bool,
     /// What its token signs with.
     key: u8,
     away: bool,
@@ -73,6 +75,9 @@ impl Signer {
         memory.calls += 1;
         if memory.silent {
             return Err(Failure::Unavailable(Unavailable { message: "silent".into() }));
+        }
+        if memory.frozen {
+            return Err(refused(Code::FailedPrecondition, "policy-denied"));
         }
         for claim in claims {
             if claim.index >= memory.proven {
@@ -255,6 +260,56 @@ async fn a_key_keeps_its_index_while_the_signer_is_silent_and_over_a_restart() {
     let second = desk(dir.path(), signer).await;
     let issued = second.issuer.issue("default", &request("k", "a")).await.unwrap();
     assert_eq!(issued.index, 1);
+}
+
+#[tokio::test]
+async fn a_key_keeps_its_index_while_addresses_are_frozen() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = desk(dir.path(), signer(100)).await;
+    desk.signer.0.lock().unwrap().frozen = true;
+    for _ in 0..2 {
+        let error = desk.issuer.issue("default", &request("k", "a")).await.unwrap_err();
+        assert_eq!(code(error), (Code::FailedPrecondition, "policy-denied".into()));
+    }
+    desk.signer.0.lock().unwrap().frozen = false;
+    // It may have been attested before: nobody else is given it, also not who asks first.
+    let other = desk.issuer.issue("default", &request("other", "b")).await.unwrap();
+    let kept = desk.issuer.issue("default", &request("k", "a")).await.unwrap();
+    assert_eq!((kept.index, other.index), (0, 1));
+}
+
+/// No claim's fault: one by one they would be refused as well, a thousand times over.
+#[tokio::test]
+async fn a_batch_that_is_frozen_is_not_asked_for_one_by_one() {
+    let signer = signer(100);
+    let attestations = Attestations::start(Arc::new(signer.clone()));
+    let asked = async |reference: &'static str| {
+        let mut all = tokio::task::JoinSet::new();
+        for index in 0..50 {
+            let attestations = attestations.clone();
+            let claim =
+                AddressClaim { index, customer_reference: reference.into(), expires_unix: 0 };
+            all.spawn(async move { attestations.attest("deposits", claim).await.unwrap_err() });
+        }
+        let refused = all.join_all().await;
+        let codes: BTreeSet<String> = refused
+            .into_iter()
+            .map(|failure| match failure {
+                Failure::Refused(refusal) => refusal.reasons[0].code.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        (codes, std::mem::take(&mut signer.0.lock().unwrap().calls))
+    };
+    signer.0.lock().unwrap().frozen = true;
+    let (codes, calls) = asked("good").await;
+    assert_eq!(codes, ["policy-denied".to_owned()].into());
+    assert!(calls < 10, "{calls} calls for 50 claims");
+    signer.0.lock().unwrap().frozen = false;
+    // What may be one claim's fault is.
+    let (codes, calls) = asked("refuse me").await;
+    assert_eq!(codes, ["bad-claim".to_owned()].into());
+    assert!(calls >= 50, "{calls}");
 }
 
 #[tokio::test]

@@ -78,6 +78,9 @@ impl Breaker {
     }
 }
 
+/// What stands before a number that changes every second, for whoever tells only news.
+pub(crate) const COUNTING: &str = "next try within ";
+
 /// The state for people.
 pub(super) struct Described(State, Instant);
 
@@ -102,7 +105,7 @@ impl fmt::Display for Described {
             State::Closed => f.write_str("breaker closed"),
             State::Open(until) => {
                 let seconds = until.saturating_duration_since(self.1).as_secs();
-                write!(f, "breaker open, {}{} s", crate::serve::COUNTING, seconds.saturating_add(1))
+                write!(f, "breaker open, {}{} s", COUNTING, seconds.saturating_add(1))
             }
             State::Trying | State::Bound => f.write_str("breaker half open"),
         }

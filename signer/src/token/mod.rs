@@ -31,6 +31,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use breaker::COUNTING;
 pub use config::{ModuleReach, NewPin, PinDelivery, TokenConfig};
 pub use error::TokenError;
 pub use jobs::{Job, KeySource, ProofJob, SigningJobs, ToSign};

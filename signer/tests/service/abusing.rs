@@ -186,9 +186,15 @@ async fn a_locked_desk_brings_what_officers_say_and_gets_nothing_else() {
     desk.house.close().await;
     desk.house.config.limits = limits(5);
     desk.house.open_at(clock(&desk.now)).await;
+    let listened = proto::NotificationsRequest {};
+    let mut heard = desk.client().await.notifications(listened).await.unwrap().into_inner();
     for number in 0..5 {
         bad(&desk.house, "officers-desk", number).await;
     }
+    let told = async {
+        while heard.message().await.unwrap().unwrap().reasons[0].code != "client-locked" {}
+    };
+    tokio::time::timeout(Duration::from_secs(60), told).await.expect("an alarm");
     let lock = desk.house.log_size() - 1;
     assert_eq!(said(&bad(&desk.house, "officers-desk", 5).await).1, ["client-locked"]);
     desk.submit(&desk.statement("alice", Says::Freeze(FreezeScope::Everything))).await.unwrap();

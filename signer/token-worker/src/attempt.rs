@@ -82,6 +82,20 @@ mod tests {
     }
 
     #[test]
+    fn a_function_that_the_module_does_not_have_is_no_way_in() {
+        let mut calls = 0;
+        let call = || {
+            calls += 1;
+            Err::<(), _>(Error::NullFunctionPointer)
+        };
+        assert_eq!(attempt("try", || false, call).map_err(|fault| fault.code), Ok(None));
+        assert_eq!(calls, 1, "it will not be there the next time");
+        // What never came to the module is no word of the token's.
+        let lost = attempt("try", || true, || Err::<(), _>(Error::NotSupported));
+        assert_eq!(lost.map_err(|fault| fault.code), Err(FaultCode::Token));
+    }
+
+    #[test]
     fn a_vague_word_counts_when_the_token_is_well() {
         for vague in [RvError::GeneralError, RvError::FunctionFailed] {
             assert_eq!(answers(vague, true), Ok(None));

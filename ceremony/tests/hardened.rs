@@ -13,20 +13,30 @@ fn it_leaves_no_core_file_and_its_memory_belongs_to_root() {
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     // It waits for somebody to write.
     let mut ceremony = Command::new(env!("CARGO_BIN_EXE_ceremony"));
-    let mut ceremony = ceremony.arg("transcript").arg(&fifo).stderr(Stdio::null()).spawn().unwrap();
+    let ceremony =
+        ceremony.arg("transcript").arg(&fifo).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut ceremony = Ended(ceremony.spawn().unwrap());
     let given_up = Instant::now() + Duration::from_secs(60);
-    while core_bytes(&ceremony).as_deref() != Some("0") {
+    while core_bytes(&ceremony.0).as_deref() != Some("0") {
         assert!(Instant::now() < given_up, "it may leave a core file");
-        assert_eq!(ceremony.try_wait().unwrap(), None, "it waits for no file");
+        assert_eq!(ceremony.0.try_wait().unwrap(), None, "it waits for no file");
         yield_now();
     }
-    let mem = format!("/proc/{}/mem", ceremony.id());
+    let mem = format!("/proc/{}/mem", ceremony.0.id());
     while fs::metadata(&mem).unwrap().uid() != 0 {
         assert!(Instant::now() < given_up, "others of its user can read its memory");
         yield_now();
     }
-    ceremony.kill().unwrap();
-    ceremony.wait().unwrap();
+}
+
+/// It would wait for ever where the test fails.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn core_bytes(process: &Child) -> Option<String> {

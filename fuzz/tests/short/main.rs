@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, and says what it did"
 )]
 
+mod counting;
 mod mutate;
 
 use std::fs;
@@ -23,8 +24,10 @@ use mutate::Mutator;
 
 /// No input may keep a parser busy for longer; it is tried three times, for the machine may be busy itself.
 const TIME_MAX: Duration = Duration::from_secs(1);
-/// What the whole process may take at its highest. Reading a length and making room for it would take more.
-const MEMORY_MAX_KB: u64 = 512 << 10;
+/// What one input may take at its highest. Reading a length and making room for it would take more.
+const INPUT_BYTES_MAX: usize = 64 << 20;
+/// What the whole process may take, with all targets beside one another: what is kept over many inputs would take more.
+const PROCESS_KB_MAX: u64 = 512 << 10;
 
 macro_rules! targets {
     ($($test:ident = $name:literal),+ $(,)?) => {
@@ -67,48 +70,50 @@ targets! {
 
 fn short(target: Target) {
     let corpus = [kept(target.name), (target.seeds)()].concat();
+    let mut most = 0;
     for input in &corpus {
-        holds(target, input);
+        most = most.max(holds(target, input));
     }
     let count = corpus.len();
     let mut mutator = Mutator::new(0x00c0_ffe7_da31, corpus);
     let began = Instant::now();
     for _ in 0..target.rounds {
-        holds(target, &mutator.next());
+        most = most.max(holds(target, &mutator.next()));
     }
     let memory = peak_kb();
     let Target { name, rounds, .. } = target;
     println!(
-        "fuzz {name}: {count} inputs kept, {rounds} mutations in {:.1?}, at most {memory} kB",
-        began.elapsed()
+        "fuzz {name}: {count} inputs kept, {rounds} mutations in {:.1?}, at most {} KiB for one",
+        began.elapsed(),
+        most >> 10
     );
-    assert!(memory < MEMORY_MAX_KB, "the process took {memory} kB");
+    assert!(memory < PROCESS_KB_MAX, "the process took {memory} kB");
 }
 
-/// Runs one input; keeps it when it breaks something.
-fn holds(target: Target, input: &[u8]) {
-    let time = || {
-        let began = Instant::now();
-        let held = catch_unwind(|| (target.run)(input)).is_ok();
-        (held, began.elapsed())
+/// Runs one input and says what memory it took; keeps it when it breaks something.
+fn holds(target: Target, input: &[u8]) -> usize {
+    let once = || {
+        let (began, mut held) = (Instant::now(), false);
+        let bytes = counting::peak(|| held = catch_unwind(|| (target.run)(input)).is_ok());
+        (held, began.elapsed(), bytes)
     };
-    let (held, mut took) = time();
-    if held && took <= TIME_MAX {
-        return;
-    }
+    let (held, mut took, bytes) = once();
     for _ in 0..2 {
-        took = took.min(time().1);
+        if held && took > TIME_MAX {
+            took = took.min(once().1);
+        }
     }
-    if !held || took > TIME_MAX {
+    if !held || took > TIME_MAX || bytes > INPUT_BYTES_MAX {
         let (name, size) = (target.name, input.len());
         let place =
             std::env::temp_dir().join(format!("cofferdam-fuzz-{name}-{}", std::process::id()));
         fs::write(&place, input).unwrap();
         panic!(
-            "{name}: an input of {size} bytes, kept in {}, held: {held}, took {took:?}",
+            "{name}: an input of {size} bytes, kept in {}, held: {held}, took {took:?} and {bytes} bytes of memory",
             place.display()
         );
     }
+    bytes
 }
 
 fn kept(name: &str) -> Vec<Vec<u8>> {
@@ -120,6 +125,22 @@ fn kept(name: &str) -> Vec<Vec<u8>> {
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name)
+}
+
+#[test]
+fn room_that_is_made_for_a_length_is_counted() {
+    let taken = counting::peak(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(65 << 20))));
+    assert!(taken > INPUT_BYTES_MAX, "{taken}");
+    let grown = counting::peak(|| {
+        let mut bytes = vec![0_u8; 8];
+        bytes.reserve_exact(65 << 20);
+        drop(std::hint::black_box(bytes));
+    });
+    assert!(grown > INPUT_BYTES_MAX, "{grown}");
+    let by_and_by = counting::peak(|| {
+        (0..100).for_each(|_| drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20))));
+    });
+    assert!(by_and_by < 2 << 20, "{by_and_by}");
 }
 
 /// The process's highest resident size so far.

@@ -21,9 +21,9 @@ pub(super) const QUEUE_COMMITS_MAX: usize = 1024;
 /// Entries and bytes after which a group is closed.
 const GROUP_ENTRIES_MAX: usize = 2048;
 const GROUP_BYTES_MAX: usize = 8 << 20;
-/// How long entries wait for the note of a checkpoint that is being made; a token that takes longer must not keep refusals
-/// from being written.
-const NOTE_WAIT: Duration = Duration::from_millis(50);
+/// How long entries wait for the note of a checkpoint that is being made, which costs no flush of its own then; a busy token
+/// takes some 50 ms for one. A token that takes longer must not keep refusals from being written.
+const NOTE_WAIT: Duration = Duration::from_millis(150);
 /// Once a note has come that took the token a while, entries may wait for others to share its transaction: no longer than this,
 /// nor than the note took, and only where so many commits came together the last time. Each group costs the token a signature
 /// and two flushes, for which its queue of other jobs waits. A caller alone never waits here; where nobody came along, the next

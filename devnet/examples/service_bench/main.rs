@@ -51,7 +51,7 @@ struct Args {
 /// Flushes are counted over so many rounds' requests, from so long after their beginning on, for so long.
 const FLUSHES_ROUNDS: u32 = 4;
 const LEAD: Duration = Duration::from_millis(500);
-const COUNTED: Duration = Duration::from_secs(2);
+const COUNTED: Duration = Duration::from_secs(8);
 /// Addresses that the coins lie at.
 const ADDRESSES: u32 = 50;
 /// What is asked: thousandths of the token's rate, of the rate of one flush each, and flushes a group.

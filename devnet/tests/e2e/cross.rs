@@ -30,11 +30,11 @@ use crate::world::{Ask, CHILDREN};
 /// Addresses that one call asks the node for, on both branches.
 const RANGE: u32 = 10;
 /// Descriptors of each kind.
-const DESCRIPTORS: usize = 4;
+pub(crate) const DESCRIPTORS: usize = 4;
 const LAST: u32 = (1 << 31) - 1;
 
 /// The kinds: how a descriptor of each is made of its keys, how many they are, their path, and the tier.
-const KINDS: [(&str, usize, &str, &str); 5] = [
+pub(crate) const KINDS: [(&str, usize, &str, &str); 5] = [
     ("wpkh(@)", 1, "84h/1h/7h", "token-hd"),
     ("sh(wpkh(@))", 1, "49h/1h/7h", "token-hd"),
     ("pkh(@)", 1, "44h/1h/7h", "token-hd"),
@@ -43,7 +43,7 @@ const KINDS: [(&str, usize, &str, &str); 5] = [
 ];
 
 /// A policy of these wallets, signed here: its rules, as the signer reads them.
-fn rules(wallets: &str) -> Rules {
+pub(crate) fn rules(wallets: &str) -> Rules {
     let officer = SigningKey::from_bytes(&[5; 32]);
     let name = KeyName::parse("alice").unwrap();
     let signed = signature_line(&name, &officer.sign(&sign_message(wallets)).to_bytes());
@@ -52,7 +52,7 @@ fn rules(wallets: &str) -> Rules {
     policy.verify(&pinned, 1, asset::Network::Regtest).unwrap()
 }
 
-fn descriptor(rng: &mut impl Rng, form: &str, keys: usize, path: &str) -> String {
+pub(crate) fn descriptor(rng: &mut impl Rng, form: &str, keys: usize, path: &str) -> String {
     let steps = DerivationPath::from_str(path).unwrap();
     let key = |_| {
         let master = Xpriv::new_master(NetworkKind::Test, &rng.r#gen::<[u8; 32]>()).unwrap();

@@ -9,6 +9,7 @@
     reason = "a test that fails may panic"
 )]
 
+mod bdk;
 mod bench;
 mod books;
 mod keys;

@@ -32,7 +32,7 @@ const SHARE_WAIT_MAX: Duration = Duration::from_millis(10);
 const NOTE_SLOW: Duration = Duration::from_millis(4);
 const SHARING_COMMITS: usize = 8;
 const SHARED_COMMITS: usize = 32;
-const NOTES_AFTER_VAIN: u32 = 32;
+const NOTES_AFTER_VAIN: u32 = 8;
 /// How long the database may take for one group, or to read something, before the log stops.
 const WRITE_SECONDS_MAX: u64 = 30;
 

@@ -98,6 +98,7 @@ on_both! {
     snapshots::a_start_from_a_snapshot_is_a_start_by_reading,
     snapshots::a_short_log_has_no_snapshot,
     snapshots::one_is_kept_while_it_runs,
+    snapshots::one_goes_on_by_itself_from_the_one_before,
     snapshots::what_is_not_its_snapshot_is_not_believed,
     snapshots::a_torn_snapshot_is_the_one_before,
     snapshots::a_row_edited_under_a_snapshot_stops_the_log,

@@ -128,6 +128,52 @@ pub(crate) async fn one_is_kept_while_it_runs(db: Database) {
     log.close().await.unwrap();
 }
 
+/// How many entries the head is of.
+fn size(db: &Database) -> u64 {
+    let head = std::fs::read_to_string(db.state_dir.join(FILES[0])).unwrap();
+    head.lines().find_map(|line| line.strip_prefix("entries ")).unwrap().parse().unwrap()
+}
+
+/// A signer that runs from one snapshot to the next, and the next, also while its rows are still being read, and never ends well.
+pub(crate) async fn one_goes_on_by_itself_from_the_one_before(db: Database) {
+    db.begin().await.unwrap();
+    db.run(3 * EVERY).await;
+    for run in 0..3 {
+        let (before, from) = (db.snapshot(), size(&db));
+        let log = db.open_with_snapshots().await.unwrap();
+        // At once, before the rows under the snapshot were read: nothing that comes later wakes whoever keeps it.
+        let events = (0..2 * EVERY).map(|number| say(format!("{run} {number}"))).collect();
+        log.commit(|_| Step::write(events, ())).await.unwrap();
+        let state = log.read(Clone::clone);
+        let end = log.counts() - log.counts() % EVERY;
+        until("the next is kept", || size(&db) == end).await;
+        assert!(end >= from + 2 * EVERY, "{from} to {end}");
+        // It goes on from what was signed, and writes nothing of that again.
+        let after = db.snapshot();
+        assert!(after[1].len() > before[1].len() && after[1].starts_with(&before[1]));
+        log.close().await.unwrap();
+        assert_eq!(db.snapshot(), after, "the end had nothing to add");
+        assert_eq!(db.by_reading().await, state);
+        let log = db.open_with_snapshots().await.unwrap();
+        assert_eq!(log.read(Clone::clone), state, "run {run}");
+        all_read(&log).await;
+        log.close().await.unwrap();
+    }
+    let newest = db.snapshot();
+    let read = db.by_reading().await;
+    let mut damaged = newest.clone();
+    let middle = damaged[1].len() / 2;
+    damaged[1][middle] ^= 1;
+    db.put(&damaged);
+    // Damaged, it is not used, and a new one is kept in its place, which is.
+    let log = db.open_with_snapshots().await.unwrap();
+    assert_eq!(log.read(Clone::clone), read);
+    let data = || std::fs::read(db.state_dir.join(FILES[1])).unwrap_or_default();
+    until("a new one is kept", || data() == newest[1]).await;
+    log.close().await.unwrap();
+    assert!(db.is_used().await);
+}
+
 pub(crate) async fn what_is_not_its_snapshot_is_not_believed(db: Database) {
     db.begin().await.unwrap();
     db.run(3 * EVERY).await;

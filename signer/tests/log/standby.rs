@@ -13,10 +13,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::support::{Database, SNAPSHOT_EVERY, Token, Toy, commit, until};
+use crate::snapshots::{EVERY as BLOCK, FILES, all_read};
+use crate::support::{self, Database, SNAPSHOT_EVERY, Token, Toy, commit, until};
 
 const URL: &str = "COFFERDAM_HOLDER_URL";
 const STATE: &str = "COFFERDAM_HOLDER_STATE";
+/// So many entries make another head: more than a block, so that most of the time there are data that no head is of.
+const HEAD_EVERY: u64 = 16 * BLOCK;
+/// Entries of one word.
+const MUCH: u64 = 40 * BLOCK;
 /// PostgreSQL's name for it.
 const SOCKET: &str = ".s.PGSQL.5432";
 
@@ -93,6 +98,12 @@ async fn child_that_holds_the_log() {
             // What rests on memory alone.
             "look" => log.commit(|_| Step::nothing(())).await.map(drop),
             "overtaken" => Err(log.overtaken().await),
+            // More than a keeper of snapshots takes in at once.
+            "much" => {
+                let much = (0..MUCH).map(|number| support::say(number.to_string())).collect();
+                log.commit(|_| Step::write(much, ())).await.map(drop)
+            }
+            "close" => log.close().await,
             word => commit(&log, word).await,
         };
         match done {
@@ -175,6 +186,67 @@ async fn stands_still(word: &str) {
     log.close().await.unwrap();
     own.open().await.unwrap().close().await.unwrap();
     db.open().await.unwrap().close().await.unwrap();
+}
+
+/// How many entries the snapshot in a folder is of.
+fn kept(db: &Database) -> u64 {
+    let head = std::fs::read_to_string(db.state_dir.join(FILES[0])).unwrap_or_default();
+    let entries = head.lines().find_map(|line| line.strip_prefix("entries "));
+    entries.map_or(0, |entries| entries.parse().unwrap())
+}
+
+/// Both machines share a folder. The first stands still while it keeps a snapshot there, and goes on once the log is another's.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stood_still_writes_nothing_into_a_folder_that_the_next_one_shares() {
+    let db = Database::postgres().await.with_snapshots(HEAD_EVERY);
+    db.begin().await.unwrap();
+    let mut first = Holder::start(&db);
+    // It is stopped with work left to do: what is committed is taken in block by block.
+    let mut written = 1;
+    loop {
+        assert_eq!(first.asks("much"), "ok");
+        written += MUCH;
+        first.signal("STOP");
+        if (1..written - BLOCK).contains(&kept(&db)) {
+            break;
+        }
+        first.signal("CONT");
+        assert!(written < 50 * MUCH, "it always was quicker");
+    }
+    first.tell("late");
+    let shares =
+        Database::at(db.url.clone(), db.state_dir.clone(), None).with_snapshots(HEAD_EVERY);
+    let store = stand_by(&shares.url).await.unwrap();
+    let settings = shares.settings(1, Token::Honest);
+    let log = Log::open(store, Toy::default(), settings).await.unwrap();
+    // The keeper of the second is kept out: the first has the data under its lock, and moves nothing of it.
+    commit(&log, "two").await.unwrap();
+    let files =
+        || ["checkpoint", FILES[0]].map(|file| std::fs::read(shares.state_dir.join(file)).unwrap());
+    let (before, sealed) = (files(), kept(&shares));
+    assert!(sealed + BLOCK < written, "{sealed} of {written}");
+    first.signal("CONT");
+    let heard = first.hears();
+    let why = ["lost it", "another signer took this log over"];
+    assert!(why.iter().any(|why| heard.contains(why)), "{heard}");
+    assert!(first.asks("look").contains("nothing is signed until a restart"));
+    // To its very end: it would seal what it had taken in.
+    let _ = first.asks("close");
+    drop(first);
+    assert_eq!(files(), before, "the first wrote into the folder");
+    // What the first had sealed is what the next start goes on from, and carries on.
+    commit(&log, "three").await.unwrap();
+    let state = log.read(Clone::clone);
+    log.close().await.unwrap();
+    let log = shares.open().await.unwrap();
+    assert_eq!(log.read(Clone::clone), state);
+    all_read(&log).await;
+    assert!(
+        !state.said.contains(&"late".to_owned())
+            && state.said.ends_with(&["two".to_owned(), "three".to_owned()])
+    );
+    log.close().await.unwrap();
+    assert!(kept(&shares) > sealed);
 }
 
 /// A SQLite file is locked as long as the process that has it lives, also while that stands still.

@@ -2,6 +2,7 @@
 //! before, through every call that tells it; and addresses.
 
 use std::fs;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use audit::checkpoint::origin;
@@ -75,6 +76,41 @@ async fn what_was_signed_is_told_no_more_while_it_is_frozen_and_afterwards_is() 
     }
     assert_eq!(desk.ask(&payout).await.unwrap(), transaction, "others are apart");
     assert_eq!(told().await.signed[0].transaction, transaction);
+}
+
+/// It was looked up before an officer froze it, and would be told after that.
+#[tokio::test]
+async fn what_was_looked_up_before_a_freeze_is_asked_about_once_more_before_it_is_told() {
+    let desk = Desk::new("").await;
+    let payout = desk.payout(1);
+    let transaction = desk.ask(&payout).await.unwrap();
+    let (app, caller) = (desk.house.app(), ClientName::parse("watcher-1").unwrap());
+    for _ in 0..20 {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+        let order = signed(&payout.order);
+        let mut told = Box::pin(signer::paid::paid(&app, &caller, order, deadline));
+        // Woken once, when the order's key was found: then it has asked the log, and hears of nothing before the next time.
+        let mut woken = 0;
+        let looked = std::future::poll_fn(|context| {
+            woken += 1;
+            match told.as_mut().poll(context) {
+                Poll::Ready(paid) => Poll::Ready(Some(paid.unwrap())),
+                Poll::Pending if woken == 2 => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        if let Some(paid) = looked.await {
+            // Its key was found at once, and so was the answer.
+            assert_eq!(paid.signed[0].transaction, transaction);
+            continue;
+        }
+        desk.say("dan", Says::Freeze(FreezeScope::Everything)).await.unwrap();
+        let paid = told.await.unwrap();
+        let code = paid.withheld.map(|refusal| refusal.reason.code());
+        assert_eq!((paid.signed.len(), code), (0, Some("policy-denied")));
+        return;
+    }
+    panic!("it was always told before anybody could freeze it");
 }
 
 #[tokio::test]

@@ -486,6 +486,18 @@ pub enum Event {
         /// How it came: a client's name, or `file`.
         way: String,
     },
+    /// An officer's word was taken in after the request was signed and before its answer counted: it is given to nobody from
+    /// here on, for good. What it spends counts on as signed.
+    Withheld {
+        /// Request id.
+        request: [u8; 16],
+        /// Policy version by which that word counts.
+        policy: u64,
+        /// `rejected`, `vetoed` or `revoked`, and by whom.
+        reason: Reason,
+        /// It was signed before the signer's last start, and nobody can tell whether it was given out then.
+        may_have_left: bool,
+    },
 }
 
 /// What entry 0 says, of either kind.

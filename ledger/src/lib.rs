@@ -64,7 +64,7 @@ pub use born::{BornKey, BornKeys};
 pub use facts::{Balanced, Facts, SanctionsRead};
 pub use keks::{KekStep, Keks};
 pub use locks::Locks;
-pub use people::{Frozen, Objection, People, Wait, Word};
+pub use people::{Frozen, Objection, People, Wait, Withheld, Word};
 pub use requests::{Answer, Request};
 pub use reservation::Names;
 pub use scripts::{booked_scripts, count as count_scripts, scripts};
@@ -309,6 +309,12 @@ impl Ledger {
         self.spends.released(order)
     }
 
+    /// Whether something was signed for an order that may have been let out, by another request than this one.
+    #[must_use]
+    pub fn may_have_left(&self, order: &OrderRef, but: RequestId) -> bool {
+        left(&self.spends, &self.people, order, Some(but))
+    }
+
     /// Whether what was allowed for the request spends this coin.
     #[must_use]
     pub fn spends_coin(&self, request: RequestId, coin: &SlotId) -> bool {
@@ -378,7 +384,7 @@ impl Ledger {
             return Err(wrong("a request was answered twice"));
         }
         request.answer = Some(Answer { seq, digest });
-        self.people.end(id);
+        self.people.sign(id);
         self.nonces.learn(points);
         if let Some(out) = out {
             self.parents.add(out, fee, unordered, unix_s);
@@ -406,7 +412,7 @@ impl Ledger {
                 let signature = signature.map_err(|_| wrong("a signature is not 64 bytes"))?;
                 let signed = Signed { statement: statement.clone(), signature };
                 let spends = &self.spends;
-                let paid = |order: &OrderRef| spends.order(order) == Given::Signed;
+                let paid = |order: &OrderRef, people: &People| left(spends, people, order, None);
                 if let Some(Says::Unlist { list, label }) =
                     self.people.hear(signed, unix_s, paid)?
                 {
@@ -414,6 +420,12 @@ impl Ledger {
                     self.facts.unlist(list, label, network, unix_s);
                 }
                 Ok(())
+            }
+            Event::Withheld { request, reason, may_have_left, .. } => {
+                let (spends, request) = (&self.spends, RequestId(*request));
+                let paid =
+                    |order: &OrderRef, people: &People| left(spends, people, order, Some(request));
+                self.people.withhold(request, reason, *may_have_left, unix_s, paid)
             }
             Event::FreezeLifted { freeze, .. } => self.people.lift(freeze),
             Event::Administered { what, serial, site } => {
@@ -619,6 +631,14 @@ impl Fold for Ledger {
         self.requests.get(request).is_some_and(|r| r.digest == *digest)
             && self.spends.contains(request)
     }
+}
+
+/// Whether something was signed for the order that may have been let out, by another request than `but`.
+fn left(spends: &Spends, people: &People, order: &OrderRef, but: Option<RequestId>) -> bool {
+    spends.released(order).any(|released| {
+        let withheld = people.withheld(released.request);
+        Some(released.request) != but && withheld.is_none_or(|withheld| withheld.may_have_left)
+    })
 }
 
 /// CAIP-2 id of the log's chain.

@@ -1,9 +1,9 @@
 //! What officers said and what waits for them: requests with their approvals, objections, freezes. It never forgets a
 //! statement, so that none counts twice, and never looks at a policy.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
-use audit::entry;
+use audit::entry::{self, Reason};
 use policy::evidence::FreezeScope;
 use policy::intent::{Intent, RequestId};
 use policy::names::{ClientName, KeyName};
@@ -14,10 +14,18 @@ use statement::{About, Deed, PolicyRef, Says, Signed, Statement, Task};
 use super::orders::order_ref;
 use super::{FoldError, wrong};
 
+/// So many of those that were signed last are remembered with what was said of them: far more than are ever signed and not
+/// yet let out at one time. It may only ever rise, since logs hold what was written by it.
+const LEAVING_MAX: usize = 1024;
+
 /// Everything that people had a part in.
 #[derive(Debug, Default)]
 pub struct People {
     waits: BTreeMap<RequestId, Wait>,
+    /// What waited and was signed, newest last. Whether it was let out since is not the log's to say.
+    leaving: VecDeque<(RequestId, Wait)>,
+    /// What was signed and is given to nobody, for good.
+    withheld: BTreeMap<RequestId, Withheld>,
     objections: HashMap<RequestId, Vec<Objection>>,
     /// Orders that nothing was signed for when somebody said no to a request that pays them.
     called_off: HashMap<OrderRef, Objection>,
@@ -102,6 +110,21 @@ pub struct Word {
     pub signed: Signed,
 }
 
+/// A request that was signed, and whose answer is given to nobody.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Withheld {
+    /// What it waited for, and who approved it.
+    pub wait: Wait,
+    /// Since when.
+    pub at_unix: u64,
+    /// By what kind of word: `rejected`, `vetoed` or `revoked`.
+    pub code: String,
+    /// Whose.
+    pub text: String,
+    /// Nobody can tell whether it was given out before.
+    pub may_have_left: bool,
+}
+
 /// An officer's no to a request, for good.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Objection {
@@ -138,6 +161,23 @@ impl People {
         self.waits.iter()
     }
 
+    /// What it waited for, if it waited, and was signed not long ago, and is not withheld.
+    #[must_use]
+    pub fn leaving(&self, request: RequestId) -> Option<&Wait> {
+        self.leaving.iter().find(|(id, _)| *id == request).map(|(_, wait)| wait)
+    }
+
+    /// Since when and why its answer is given to nobody.
+    #[must_use]
+    pub fn withheld(&self, request: RequestId) -> Option<&Withheld> {
+        self.withheld.get(&request)
+    }
+
+    /// Everything that is given to nobody.
+    pub fn all_withheld(&self) -> impl Iterator<Item = (&RequestId, &Withheld)> {
+        self.withheld.iter()
+    }
+
     /// Who said no to a request.
     #[must_use]
     pub fn objections(&self, request: RequestId) -> &[Objection] {
@@ -169,10 +209,11 @@ impl People {
         self.freezes.get(statement)
     }
 
-    /// The request that has this approval, and the approval.
+    /// The request that has this approval, and the approval; also where it was signed not long ago.
     #[must_use]
     pub fn approval(&self, statement: &[u8; 32]) -> Option<(RequestId, &Word)> {
-        self.waits.iter().find_map(|(request, wait)| {
+        let leaving = self.leaving.iter().map(|(request, wait)| (request, wait));
+        self.waits.iter().chain(leaving).find_map(|(request, wait)| {
             let given = wait.approvals.iter().find(|given| given.statement == *statement)?;
             Some((*request, given))
         })
@@ -274,13 +315,55 @@ impl People {
         self.waits.remove(&request).is_some()
     }
 
+    /// It was signed. What waited for people is remembered: until it is let out they may take back what they said.
+    pub(super) fn sign(&mut self, request: RequestId) {
+        let Some(wait) = self.waits.remove(&request) else { return };
+        if self.leaving.len() >= LEAVING_MAX {
+            self.leaving.pop_front();
+        }
+        self.leaving.push_back((request, wait));
+    }
+
+    /// It was signed, and is given to nobody. A no calls off those of its orders for which nothing else was let out, unless
+    /// this may have been.
+    pub(super) fn withhold(
+        &mut self,
+        request: RequestId,
+        reason: &Reason,
+        may_have_left: bool,
+        at_unix: u64,
+        is_paid: impl Fn(&OrderRef, &Self) -> bool,
+    ) -> Result<(), FoldError> {
+        let is_no = match reason.code.as_str() {
+            "rejected" | "vetoed" => true,
+            "revoked" => false,
+            _ => return Err(wrong("this program does not know why a signature is held back")),
+        };
+        let place = self.leaving.iter().position(|(id, _)| *id == request);
+        let (_, wait) = place
+            .and_then(|place| self.leaving.remove(place))
+            .ok_or_else(|| wrong("a signature is held back that nobody was asked for lately"))?;
+        let no = self.objections(request).last().cloned();
+        if let (true, false, Some(no)) = (is_no, may_have_left, no) {
+            let off: Vec<OrderRef> =
+                wait.orders.iter().filter(|order| !is_paid(order, self)).cloned().collect();
+            for order in off {
+                self.called_off.entry(order).or_insert_with(|| no.clone());
+            }
+        }
+        let (code, text) = (reason.code.clone(), reason.text.clone());
+        let withheld = Withheld { wait, at_unix, code, text, may_have_left };
+        self.withheld.insert(request, withheld);
+        Ok(())
+    }
+
     /// Takes in what an officer said. A no calls off those orders of its request that nothing was signed for. What is
     /// about nothing here is given back.
     pub(super) fn hear(
         &mut self,
         signed: Signed,
         unix_s: u64,
-        is_paid: impl Fn(&OrderRef) -> bool,
+        is_paid: impl Fn(&OrderRef, &Self) -> bool,
     ) -> Result<Option<Says>, FoldError> {
         let said = Statement::parse(&signed.statement).map_err(|error| wrong(error.to_string()))?;
         if !self.nonces.insert((said.officer.clone(), said.nonce)) {
@@ -303,8 +386,9 @@ impl People {
             Says::Reject(about) => self.object(&about, officer, unix_s, false, is_paid)?,
             Says::Veto(about) => self.object(&about, officer, unix_s, true, is_paid)?,
             Says::Revoke(approval) => {
-                let approvals = self.waits.values_mut().map(|wait| &mut wait.approvals);
-                for approvals in approvals {
+                let leaving = self.leaving.iter_mut().map(|(_, wait)| wait);
+                let waits = self.waits.values_mut().chain(leaving);
+                for approvals in waits.map(|wait| &mut wait.approvals) {
                     approvals.retain(|g| g.statement != approval || g.officer != officer);
                 }
             }
@@ -342,12 +426,18 @@ impl People {
         officer: KeyName,
         at_unix: u64,
         veto: bool,
-        is_paid: impl Fn(&OrderRef) -> bool,
+        is_paid: impl Fn(&OrderRef, &Self) -> bool,
     ) -> Result<(), FoldError> {
-        let orders = self.waiting(about)?.orders.clone();
         let objection = Objection { officer, at_unix, veto };
-        for order in orders.into_iter().filter(|order| !is_paid(order)) {
-            self.called_off.entry(order).or_insert_with(|| objection.clone());
+        let is = |wait: &&Wait| wait.intent == about.intent && wait.policy == about.policy;
+        // What comes of one to what is signed, the entry behind it says.
+        if self.leaving(about.request).filter(is).is_none() {
+            let orders = self.waiting(about)?.orders.clone();
+            let off: Vec<OrderRef> =
+                orders.into_iter().filter(|order| !is_paid(order, self)).collect();
+            for order in off {
+                self.called_off.entry(order).or_insert_with(|| objection.clone());
+            }
         }
         self.objections.entry(about.request).or_default().push(objection);
         Ok(())

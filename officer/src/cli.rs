@@ -62,7 +62,7 @@ enum Command {
     VetoPolicy(commands::OnPolicy),
     /// Let a client that the signer locked out come in again.
     Free(commands::OnClient),
-    /// Take an approval of yours back.
+    /// Take an approval of yours back, until what it approved is signed and let out.
     Revoke(commands::OnStatement),
     /// Freeze everything, evacuation, a wallet, a lane, a client or a coin. One officer is enough.
     Freeze(commands::OnScope),

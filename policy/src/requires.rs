@@ -9,7 +9,7 @@ use crate::conditions::Require;
 use crate::evidence::{Clock, Objection};
 use crate::matching::Case;
 use crate::names::{GroupName, KeyName, RuleName};
-use crate::people::{OfficerKey, Quorum, Share};
+use crate::people::{Quorum, Share};
 use crate::reason::{RuleId, Trace};
 use crate::rules::{Lane, LaneKind};
 use crate::waiting::{Approvals, Delay, Fresh, Opening, Progress, Requirement};
@@ -142,14 +142,8 @@ fn approvals(rule: &RuleName, quorum: &Quorum, case: &Case<'_>) -> Option<Approv
 
 /// Officers who hold a key that ordered something here.
 fn orderers<'a>(case: &Case<'a>) -> BTreeSet<&'a KeyName> {
-    let keys = || case.intent.orders.iter().map(|order| order.key);
-    let ordered = |key: [u8; 32]| keys().any(|ordered| ordered == key);
-    let pinned = case.rules.order_keys().iter().filter(|key| ordered(key.public_key));
-    let same = case.rules.people().iter().filter(|officer| match officer.key {
-        OfficerKey::Ed25519(key) => ordered(key),
-        OfficerKey::P256(_) => false,
-    });
-    pinned.filter_map(|key| key.officer.as_ref()).chain(same.map(|officer| &officer.name)).collect()
+    let orders = &case.intent.orders;
+    case.rules.orderers(|key| orders.iter().any(|order| order.key == *key))
 }
 
 fn delay(rule: &RuleName, seconds: u64, case: &Case<'_>) -> Option<Delay> {

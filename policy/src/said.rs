@@ -4,7 +4,7 @@
 use alloc::collections::BTreeSet;
 
 use crate::names::{ClientName, KeyName, RuleName};
-use crate::people::{Officer, Quorum};
+use crate::people::{Officer, OfficerKey, Quorum};
 use crate::rules::{LaneKind, Rules};
 
 impl Rules {
@@ -39,6 +39,18 @@ impl Rules {
     pub fn is_approved(&self, rule: &RuleName, by: &BTreeSet<&KeyName>) -> bool {
         let mut quorums = self.quorums(rule).peekable();
         quorums.peek().is_some() && quorums.all(|quorum| quorum.is_met(&self.everybody(), by))
+    }
+
+    /// Officers who hold a key that ordered something: they approve nothing of it.
+    #[must_use]
+    pub fn orderers(&self, ordered: impl Fn(&[u8; 32]) -> bool) -> BTreeSet<&KeyName> {
+        let pinned = self.order_keys().iter().filter(|key| ordered(&key.public_key));
+        let same = self.people().iter().filter(|officer| match &officer.key {
+            OfficerKey::Ed25519(key) => ordered(key),
+            OfficerKey::P256(_) => false,
+        });
+        let pinned = pinned.filter_map(|key| key.officer.as_ref());
+        pinned.chain(same.map(|officer| &officer.name)).collect()
     }
 
     /// What requirements of this name ask, and a lane to evacuate of this name.

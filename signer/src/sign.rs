@@ -1,5 +1,5 @@
 //! The story of one signature, from a request to an audited transaction. It never asks the token before the
-//! spend is durable, and never lets a transaction out before its own entry is, nor while it is frozen.
+//! spend is durable, and never lets a transaction out before its own entry is, nor while it is frozen, nor once officers took it back.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::ledger::nonces::{Points, Reuse};
 use crate::ledger::{Answer, Ledger};
 use crate::log::{DurablePermit, Fold as _, Step};
 use crate::officers::testify::testify;
-use crate::officers::wait;
+use crate::officers::{held, wait};
 use crate::receive::{Seen, late, open, receive};
 use crate::refusal::{Reason, Refusal};
 use crate::request::SigningRequest;
@@ -352,14 +352,17 @@ fn cosigner_nonce() -> Refusal {
 const NONCE_REUSED: &str = "the token used a nonce twice, and two such signatures would give the keys away: nothing of this request left";
 
 /// Gives out what is written down, unless officers froze it: while it was being covered and witnessed, before it is asked
-/// for again, and also where it was told before.
+/// for again, and also where it was told before. What they took back before it was covered and witnessed is given to nobody.
 async fn give(
     app: &App,
     request: &SigningRequest,
     answer: Event,
     stored: bool,
 ) -> Result<Outcome, Refusal> {
-    let frozen = |ledger: &Ledger| {
+    let stopped = |ledger: &Ledger| {
+        if let Some(taken_back) = held::taken_back(ledger, request.intent().request) {
+            return Some(Denial { reasons: vec![taken_back], trace: Trace::default() });
+        }
         ledger.people().freezes().next()?;
         let is_frozen = |denial: &Denial| denial.reasons.iter().any(|r| r.rule == RuleId::Frozen);
         match weigh(app, ledger, request) {
@@ -367,10 +370,10 @@ async fn give(
             _ => None,
         }
     };
-    if app.log.read(|ledger| frozen(ledger).is_none()) {
+    if app.log.read(|ledger| stopped(ledger).is_none()) {
         return signed(request, answer, stored);
     }
-    let step = |ledger: &Ledger| match frozen(ledger) {
+    let step = |ledger: &Ledger| match stopped(ledger) {
         None => Step::nothing(None),
         Some(denial) => {
             let event = denied(app, request, &denial);

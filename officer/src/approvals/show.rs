@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use proto::{PendingReply, ProposedPolicy, ShowReply, WaitingRequest};
+use proto::{PendingReply, ProposedPolicy, ShowReply, WaitingRequest, Withheld};
 use serde_json::{Value, json};
 use statement::intent::To;
 
@@ -36,6 +36,10 @@ pub(super) fn pending(reply: &PendingReply, out: &mut impl Write) -> Result<()> 
     for waiting in &reply.waiting {
         writeln!(out, "\nwaiting     {}", hex::encode(&waiting.request_id))?;
         waits(waiting, out)?;
+    }
+    for withheld in &reply.withheld {
+        writeln!(out, "\nHELD BACK   {}", hex::encode(&withheld.request_id))?;
+        self::withheld(withheld, out)?;
     }
     for freeze in &reply.freezes {
         let (scope, officer) = (words(&freeze.scope), words(&freeze.officer));
@@ -82,6 +86,20 @@ fn waits(waiting: &WaitingRequest, out: &mut impl Write) -> Result<()> {
             out,
             "  approved    by {officer}, until {until}; statement {}",
             hex::encode(&approval.statement)
+        )?;
+    }
+    Ok(())
+}
+
+/// What is signed and given to nobody.
+fn withheld(withheld: &Withheld, out: &mut impl Write) -> Result<()> {
+    let reason = withheld.reason.clone().unwrap_or_default();
+    writeln!(out, "  signed      and given to nobody since {}, for good", time(withheld.at_unix))?;
+    writeln!(out, "  because     {}", words(&format!("{}: {}", reason.code, reason.text)))?;
+    if withheld.may_have_left {
+        writeln!(
+            out,
+            "  BEFORE THAT it may have been given out: look on the chain before you pay anew"
         )?;
     }
     Ok(())
@@ -151,7 +169,10 @@ pub(super) fn request(
     if let Some(waiting) = &shown.waiting {
         waits(waiting, out)?;
     }
-    Ok(())
+    match &shown.withheld {
+        Some(withheld) => self::withheld(withheld, out),
+        None => Ok(()),
+    }
 }
 
 /// Whom the address book says it is: never in place of what the policy's lists say.
@@ -234,6 +255,7 @@ pub(super) fn pending_json(reply: &PendingReply) -> Value {
         "policy_digest": hex::encode(&reply.policy_digest),
         "waiting": reply.waiting.iter().map(waits_json).collect::<Vec<_>>(),
         "freezes": freezes,
+        "withheld": reply.withheld.iter().map(withheld_json).collect::<Vec<_>>(),
         "proposed": reply.proposed.as_ref().map(proposed_json),
     })
 }
@@ -246,6 +268,17 @@ fn proposed_json(proposed: &ProposedPolicy) -> Value {
         "due_unix": proposed.due_unix,
         "officers": proposed.officers,
         "vetoed": proposed.vetoed,
+    })
+}
+
+fn withheld_json(withheld: &Withheld) -> Value {
+    let reason = withheld.reason.clone().unwrap_or_default();
+    json!({
+        "request": hex::encode(&withheld.request_id),
+        "code": reason.code,
+        "text": reason.text,
+        "at_unix": withheld.at_unix,
+        "may_have_left": withheld.may_have_left,
     })
 }
 
@@ -312,6 +345,7 @@ pub(super) fn request_json(decoded: &Decoded, Exhibit { shown, taken_unix }: &Ex
         "fee": paper.fee.to_string(),
         "orders": paper.orders.iter().map(|order| order.id.as_str()).collect::<Vec<_>>(),
         "waiting": shown.waiting.as_ref().map(waits_json),
+        "withheld": shown.withheld.as_ref().map(withheld_json),
         "taken_unix": taken_unix,
     })
 }

@@ -10,7 +10,7 @@ use policy::intent::RequestId;
 use policy::names::{KeyName, RuleName};
 use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
-use statement::{About, Deed, Paper, Says, Signed, Statement, Task, TimeIs};
+use statement::{About, Deed, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs};
 
 use super::facts::Facts;
 use crate::policies;
@@ -36,7 +36,12 @@ pub(super) struct People {
     /// What somebody said no to, for good: requests, and orders that nothing was signed for by then.
     refused: HashSet<RequestId>,
     called_off: HashSet<OrderName>,
-    paid: HashSet<OrderName>,
+    /// How many transactions were signed for each that may have been let out.
+    paid: HashMap<OrderName, u32>,
+    /// What waited and was signed, and is not held back.
+    leaving: HashMap<RequestId, Leaving>,
+    /// Somebody said no to this one when it was signed: the next entry must hold it back.
+    owed: Option<RequestId>,
     freezes: BTreeMap<[u8; 32], Frozen>,
     /// What may be done at the signer's machine, and by whose word.
     tasks: BTreeMap<Task, BTreeMap<KeyName, Word>>,
@@ -63,6 +68,17 @@ struct Wait {
     orders: Vec<OrderName>,
     /// By officer: until when, and by which statement.
     approvals: BTreeMap<KeyName, (u64, [u8; 32])>,
+}
+
+/// A request that waited and was signed, and what was said of it since.
+#[derive(Clone, Debug)]
+struct Leaving {
+    intent: [u8; 32],
+    policy: PolicyRef,
+    orders: Vec<OrderName>,
+    approvals: BTreeMap<KeyName, (u64, [u8; 32])>,
+    /// As the entry names it that holds it back.
+    back: BTreeSet<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -224,18 +240,23 @@ impl People {
             Says::Approve(about) => {
                 self.about(&about)?.approvals.insert(officer, (until, digest));
             }
-            Says::Reject(about) | Says::Veto(about) => {
-                let orders = self.about(&about)?.orders.clone();
-                self.called_off.extend(orders.into_iter().filter(|o| !self.paid.contains(o)));
-                self.refused.insert(about.request);
-            }
+            Says::Reject(about) => self.object(&about, "rejected")?,
+            Says::Veto(about) => self.object(&about, "vetoed")?,
             Says::Administer(task) => {
                 self.asks_for_keys |= is_about_keys(&task.deed);
                 self.tasks.entry(task).or_default().insert(officer, word);
             }
             Says::Revoke(approval) => {
+                let other = |by: &KeyName, given: &[u8; 32]| *by != officer || *given != approval;
                 for wait in self.waits.values_mut() {
-                    wait.approvals.retain(|by, (_, given)| *by != officer || *given != approval);
+                    wait.approvals.retain(|by, (_, given)| other(by, given));
+                }
+                for leaving in self.leaving.values_mut() {
+                    let before = leaving.approvals.len();
+                    leaving.approvals.retain(|by, (_, given)| other(by, given));
+                    if leaving.approvals.len() < before {
+                        leaving.back.insert("revoked");
+                    }
                 }
             }
             Says::Freeze(scope) => {
@@ -340,8 +361,14 @@ impl People {
         {
             return Err("it was signed although an officer had said no".to_owned());
         }
-        self.paid.extend(orders);
+        for order in orders {
+            let paid = self.paid.entry(order).or_default();
+            *paid = paid.saturating_add(1);
+        }
         let wait = self.waits.remove(&RequestId(spend.request));
+        if let Some(wait) = &wait {
+            self.leave(wait);
+        }
         let Some(rules) = self.rules.as_ref().filter(|rules| rules.version() == spend.policy)
         else {
             return Ok(());
@@ -365,6 +392,68 @@ impl People {
                 ));
             }
         }
+        Ok(())
+    }
+
+    fn leave(&mut self, wait: &Wait) {
+        let leaving = Leaving {
+            intent: wait.paper.digest(),
+            policy: wait.paper.policy,
+            orders: wait.orders.clone(),
+            approvals: wait.approvals.clone(),
+            back: BTreeSet::new(),
+        };
+        self.leaving.insert(wait.paper.request, leaving);
+    }
+
+    /// What is signed is held back from here on: somebody took back what it was signed by, or said no to it.
+    pub(super) fn withhold(
+        &mut self,
+        request: [u8; 16],
+        code: &str,
+        may_have_left: bool,
+    ) -> Result<(), String> {
+        let leaving = self.leaving.remove(&RequestId(request));
+        let leaving = leaving.ok_or("what is held back waited for nobody, or was not signed")?;
+        if !leaving.back.contains(code) {
+            return Err("it is held back by nobody's word".to_owned());
+        }
+        if may_have_left {
+            return Ok(());
+        }
+        for order in leaving.orders {
+            let paid = self.paid.entry(order.clone()).or_default();
+            *paid = paid.saturating_sub(1);
+            if *paid == 0 && code != "revoked" {
+                self.called_off.insert(order);
+            }
+        }
+        Ok(())
+    }
+
+    /// A no to what is signed is followed by the entry that holds it back.
+    pub(super) fn is_followed(&mut self, event: &Event) -> Result<(), String> {
+        let Some(owed) = self.owed.take() else { return Ok(()) };
+        match event {
+            Event::Withheld { request, .. } if *request == owed.0 => Ok(()),
+            _ => Err("an officer said no to what is signed, and it is not held back".to_owned()),
+        }
+    }
+
+    /// An officer said no: to what waits, or to what is signed.
+    fn object(&mut self, about: &About, code: &'static str) -> Result<(), String> {
+        let leaving = self.leaving.get_mut(&about.request);
+        let is = |one: &&mut Leaving| one.intent == about.intent && one.policy == about.policy;
+        if let Some(leaving) = leaving.filter(is) {
+            leaving.back.insert(code);
+            self.owed = Some(about.request);
+            return Ok(());
+        }
+        let orders = self.about(about)?.orders.clone();
+        let is_paid = |order: &OrderName| self.paid.get(order).is_some_and(|paid| *paid > 0);
+        let off: Vec<OrderName> = orders.into_iter().filter(|order| !is_paid(order)).collect();
+        self.called_off.extend(off);
+        self.refused.insert(about.request);
         Ok(())
     }
 

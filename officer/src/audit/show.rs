@@ -56,6 +56,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::ClientFreed { .. } => "client freed",
         Event::Awaiting(_) => "awaiting",
         Event::WaitEnded { .. } => "wait ended",
+        Event::Withheld { .. } => "withheld",
         Event::OfficerSaid { .. } | Event::OfficerSaidP256 { .. } => "officer said",
         Event::FreezeLifted { .. } => "freeze lifted",
         Event::Considered(_) => "considered",
@@ -311,6 +312,11 @@ fn of_people(event: &Event) -> Option<String> {
         }
         Event::WaitEnded { request, reason } => {
             format!("{}: {}", hex::encode(request), list(std::slice::from_ref(reason)))
+        }
+        Event::Withheld { request, policy, reason, may_have_left } => {
+            let left = if *may_have_left { "; it may have left before" } else { "" };
+            let why = list(std::slice::from_ref(reason));
+            format!("{} by policy {policy}: {why}{left}", hex::encode(request))
         }
         Event::OfficerSaid { statement, way, .. }
         | Event::FactStated { statement, way, .. }

@@ -112,6 +112,7 @@ impl Story {
     /// What it breaks.
     pub fn follow(&mut self, seq: u64, entry: &Entry) -> Result<(), String> {
         self.pass(entry.unix_ms)?;
+        self.people.is_followed(&entry.event)?;
         if entry.event.begun().is_some() != (seq == 0) {
             return Err("`opened` is entry 0 and only that".to_owned());
         }
@@ -327,6 +328,10 @@ impl Story {
                 self.people.wait(awaiting)
             }
             Event::WaitEnded { request, .. } => self.people.end(*request),
+            Event::Withheld { request, policy, reason, may_have_left } => {
+                self.in_force(*policy)?;
+                self.people.withhold(*request, &reason.code, *may_have_left)
+            }
             Event::ClockDoubted { held_unix, .. } => {
                 let again = self.doubt.replace((seq, *held_unix)).is_some();
                 match again || *held_unix > unix_s {
@@ -484,6 +489,14 @@ impl Story {
             request.spent = Some(Box::new(spend.clone()));
         }
         Ok(())
+    }
+
+    /// That by which something was decided must be the policy in force.
+    fn in_force(&self, policy: u64) -> Result<(), String> {
+        match self.policy == Some(policy) {
+            true => Ok(()),
+            false => Err(format!("policy {policy} decided, which is not in force")),
+        }
     }
 
     fn denied(&mut self, request: &[u8; 16], trace: &[String]) -> Result<(), String> {

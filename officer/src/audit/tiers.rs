@@ -83,7 +83,8 @@ impl Tiers {
             | Event::Signed { request, .. }
             | Event::PartlySigned { request, .. }
             | Event::Failed { request, .. }
-            | Event::WaitEnded { request, .. } => of_request(request),
+            | Event::WaitEnded { request, .. }
+            | Event::Withheld { request, .. } => of_request(request),
             _ => None,
         }
     }

@@ -132,6 +132,10 @@ impl Collected {
             Event::WaitEnded { request, reason } => {
                 (*request, format!("waits no longer: {}", reason.text), None)
             }
+            Event::Withheld { request, reason, .. } => {
+                let words = format!("is signed and held back for good: {}", reason.text);
+                (*request, words, Some("signed, and held back"))
+            }
             Event::OfficerSaid { statement, .. } | Event::OfficerSaidP256 { statement, .. } => {
                 match Statement::parse(statement) {
                     Ok(said) => match said.says.about() {

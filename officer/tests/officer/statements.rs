@@ -177,6 +177,36 @@ fn what_was_approved_was_approved() {
     audit_at(&behind, |number| number.min(5)).unwrap();
 }
 
+/// It was signed, and then an officer's word held it back.
+fn taken_back(says: Says, code: &str) -> Vec<Event> {
+    let reason = audit::entry::Reason { code: code.to_owned(), text: String::new() };
+    let withheld = Event::Withheld { request: [1; 16], policy: 1, reason, may_have_left: false };
+    let mut story = story();
+    story.extend([heard(&self::says("alice", 2, says)), withheld]);
+    story
+}
+
+#[test]
+fn what_is_signed_is_held_back_by_an_officers_word_alone_and_by_every_no() {
+    let about = *approval().says.about().unwrap();
+    let (no, revoke) = (Says::Reject(about), Says::Revoke(approval().digest()));
+    audit(&taken_back(no.clone(), "rejected")).unwrap();
+    audit(&taken_back(revoke.clone(), "revoked")).unwrap();
+    let fault = |story: &[Event]| audit(story).unwrap_err().1;
+    for (says, code) in [(no.clone(), "vetoed"), (no.clone(), "revoked"), (revoke, "rejected")] {
+        let why = fault(&taken_back(says, code));
+        assert!(why.contains("nobody's word") || why.contains("not held back"), "{why}");
+    }
+    let mut story = taken_back(no.clone(), "rejected");
+    story.pop();
+    story.push(Event::Service { state: "stopped".to_owned(), version: "1".to_owned() });
+    assert!(fault(&story).contains("not held back"));
+    let mut story = taken_back(no, "rejected");
+    let Some(Event::Withheld { policy, .. }) = story.last_mut() else { panic!() };
+    *policy = 2;
+    assert!(fault(&story).contains("not in force"));
+}
+
 #[test]
 fn a_client_is_freed_by_officers_whose_yes_counts() {
     let freed = |names: &[&str]| {

@@ -15,7 +15,7 @@ use proto::officers_server::{Officers, OfficersServer};
 use proto::{
     ClockDoubt, FreezeInForce, Notification, NotificationsRequest, PaidBefore, PendingReply,
     PendingRequest, ProposedPolicy, PushRevocationsRequest, ShowReply, ShowRequest, SubmitReply,
-    SubmitRequest, WaitingRequest,
+    SubmitRequest, WaitingRequest, Withheld,
 };
 use sha2::{Digest as _, Sha256};
 use statement::said::STATEMENT_BYTES_MAX;
@@ -33,7 +33,7 @@ use crate::app::App;
 use crate::facts;
 use crate::governing::Proposed;
 use crate::grpc::status_of;
-use crate::ledger::{Ledger, Wait, Word};
+use crate::ledger::{self, Ledger, Wait, Word};
 use crate::refusal::{Reason, Refusal};
 
 /// A statement with its signature is small; a revocation list may come with it.
@@ -43,6 +43,8 @@ const REPLY_BYTES_MAX: usize = 4 << 20;
 /// Calls under way at once, and listeners beside them.
 const CALLS_MAX: usize = 16;
 const LISTENERS_MAX: usize = 32;
+/// Requests that are shown of those that are given to nobody.
+const WITHHELD_MAX: usize = 100;
 /// Names of one destination that are shown.
 const NAMES_MAX: usize = 2;
 
@@ -223,10 +225,13 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
             held_unix: doubt.held_unix,
             now_unix: app.clock.unix_seconds(),
         });
+        let mut back: Vec<_> = people.all_withheld().map(|(id, why)| withheld(*id, why)).collect();
+        back.sort_by_key(|one| std::cmp::Reverse(one.at_unix));
+        back.truncate(WITHHELD_MAX);
         let proposed = proposed(app, ledger);
-        crate::log::Step::nothing((now, waits, freezes.collect::<Vec<_>>(), clock, proposed))
+        crate::log::Step::nothing((now, waits, freezes.collect::<Vec<_>>(), clock, proposed, back))
     };
-    let (now, waits, freezes, clock, proposed) = app.log.commit(step).await?.1;
+    let (now, waits, freezes, clock, proposed, withheld) = app.log.commit(step).await?.1;
     let mut waiting = Vec::with_capacity(waits.len());
     for (request, wait) in waits {
         let awaiting = awaiting(app, &wait).await?;
@@ -242,7 +247,17 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
         freezes,
         clock,
         proposed,
+        withheld,
     })
+}
+
+fn withheld(request: RequestId, why: &ledger::Withheld) -> Withheld {
+    Withheld {
+        request_id: request.0.to_vec(),
+        reason: Some(proto::Reason { code: why.code.clone(), text: why.text.clone() }),
+        at_unix: why.at_unix,
+        may_have_left: why.may_have_left,
+    }
 }
 
 fn proposed(app: &App, ledger: &Ledger) -> Option<ProposedPolicy> {
@@ -265,9 +280,12 @@ fn kind(proposed: &Proposed) -> &'static str {
 async fn show(app: &App, request: RequestId) -> Result<ShowReply, Refusal> {
     let step = |ledger: &crate::ledger::Ledger| {
         let now = ledger.not_before_latest(app.clock.unix_seconds());
-        crate::log::Step::nothing((now, ledger.people().wait(request).cloned()))
+        let why = ledger.people().withheld(request);
+        let wait = ledger.people().wait(request).or(why.map(|why| &why.wait));
+        let why = why.map(|why| withheld(request, why));
+        crate::log::Step::nothing((now, wait.cloned(), why))
     };
-    let (now, wait) = app.log.commit(step).await?.1;
+    let (now, wait, withheld) = app.log.commit(step).await?.1;
     let wait = wait.ok_or_else(|| {
         Refusal::new(Reason::StatementNothing, "no such request waits: look at what is pending")
     })?;
@@ -290,6 +308,7 @@ async fn show(app: &App, request: RequestId) -> Result<ShowReply, Refusal> {
         log: app.log.opening().origin.clone(),
         client: awaiting.spend.caller,
         booked,
+        withheld,
     })
 }
 

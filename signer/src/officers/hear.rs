@@ -13,11 +13,11 @@ use statement::fact::Fact;
 use statement::{About, Deed, Says, Signed, Statement, Task, scope_text};
 
 use super::paper::policy_ref;
-use super::{doubt, testify, vetoing, wait};
+use super::{doubt, taking_back, testify, vetoing, wait};
 use crate::app::App;
 use crate::facts;
 use crate::freeing;
-use crate::ledger::{Given, Ledger, Wait};
+use crate::ledger::{Ledger, Wait};
 use crate::log::Step;
 use crate::refusal::{Reason, Refusal};
 
@@ -49,14 +49,19 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
     };
     let step = |ledger: &Ledger| match take(app, ledger, &said, &rules_asked) {
         Ok((mut events, sentence)) => {
+            let withheld = events.iter().find_map(taking_back::told);
             events.insert(0, entry(&signed, &key, way));
-            Step::write(events, Ok(sentence))
+            Step::write(events, Ok((sentence, withheld)))
         }
         Err(refusal) => Step::nothing(Err(refusal)),
     };
-    let (_, sentence) = app.log.commit(step).await?;
-    let heard = Heard { statement: said.digest(), said: sentence? };
+    let (_, taken) = app.log.commit(step).await?;
+    let (sentence, withheld) = taken?;
+    let heard = Heard { statement: said.digest(), said: sentence };
     tell(app, &said, &heard.said);
+    if let Some((request, code, text)) = withheld {
+        app.notices.tell("withheld", Some(request), &[(code, text)]);
+    }
     tracing::warn!(officer = %said.officer, way, "an officer said {}: {}", said.says.verb(), heard.said);
     Ok(heard)
 }
@@ -115,7 +120,10 @@ pub(crate) fn verify_by(
 
 /// The names of the policy's rules that the request waited for when it was asked.
 async fn asked(app: &App, about: &About) -> Result<Vec<RuleName>, Refusal> {
-    let wait = app.log.read(|ledger| ledger.people().wait(about.request).cloned());
+    let wait = app.log.read(|ledger| {
+        let people = ledger.people();
+        people.wait(about.request).or_else(|| people.leaving(about.request)).cloned()
+    });
     let wait = wait.ok_or_else(not_waiting)?;
     let entry = app.log.entry(wait.seq).await?;
     match entry.event {
@@ -182,15 +190,21 @@ fn take(
     let objects = |about: &About,
                    rule: fn(&policy::Rules, &RuleName, &KeyName) -> bool,
                    what: &str| {
-        waiting(app, ledger, about, now)?;
+        let is_signed = match taking_back::leaving(app, ledger, about) {
+            Some(_) => true,
+            None => waiting(app, ledger, about, now).map(|_| false)?,
+        };
         if !asked.iter().any(|name| rule(&app.rules, name, officer)) {
             let text = format!("nothing that this request waits for gives \"{officer}\" a {what}");
             return Err(Refusal::new(Reason::StatementOfficer, text));
         }
+        if is_signed {
+            return Ok(taking_back::objected(app, ledger, about.request, (what, officer)));
+        }
         let ended = wait::over(about.request, what, &format!("by {officer}"));
-        let others = called_off_too(ledger, about).into_iter().map(|request| {
-            wait::over(request, what, &format!("{officer} called an order off that it pays"))
-        });
+        let orders = people.wait(about.request).map(|wait| wait.orders.as_slice());
+        let others =
+            others_over(ledger, (about.request, orders.unwrap_or_default()), what, officer);
         let ended = std::iter::once(ended).chain(others).collect();
         Ok((ended, "it will never be signed, nor its orders under another request".to_owned()))
     };
@@ -209,11 +223,14 @@ fn take(
         Says::Reject(about) => objects(about, policy::Rules::asks, "rejected"),
         Says::Veto(about) => objects(about, policy::Rules::lets_veto, "vetoed"),
         Says::Revoke(statement) => match people.approval(statement) {
-            Some((_, given)) if given.officer == *officer => {
+            Some((request, given)) if given.officer == *officer => {
+                if people.wait(request).is_none() {
+                    return taking_back::revoked(app, ledger, (request, given), now);
+                }
                 Ok((Vec::new(), "the approval counts no longer".to_owned()))
             }
             _ => {
-                let text = "there is no such approval of yours: it was taken back, its request is over, or it is signed: what has not left yet is held back by a freeze alone";
+                let text = "there is no such approval of yours: it was taken back, its request is over, or it was signed and let out: nothing calls that back";
                 Err(Refusal::new(Reason::StatementNothing, text))
             }
         },
@@ -256,15 +273,24 @@ fn unlist(
     Ok((Vec::new(), facts::hear::taken_back(ledger, list, label)))
 }
 
+/// The ends of other requests that wait to pay an order that a no to this one calls off.
+pub(super) fn others_over(
+    ledger: &Ledger,
+    (about, orders): (RequestId, &[OrderRef]),
+    what: &str,
+    officer: &KeyName,
+) -> Vec<Event> {
+    let others = called_off_too(ledger, about, orders).into_iter();
+    let text = format!("{officer} called an order off that it pays");
+    others.map(|request| wait::over(request, what, &text)).collect()
+}
+
 /// Other requests that wait to pay an order that a no to this one calls off.
-fn called_off_too(ledger: &Ledger, about: &About) -> Vec<RequestId> {
-    let people = ledger.people();
-    let wait = people.wait(about.request);
-    let orders = wait.map(|wait| wait.orders.as_slice()).unwrap_or_default();
+fn called_off_too(ledger: &Ledger, about: RequestId, orders: &[OrderRef]) -> Vec<RequestId> {
     let off: Vec<&OrderRef> =
-        orders.iter().filter(|order| ledger.order(order) != Given::Signed).collect();
-    let others = people.waits().filter(|(request, wait)| {
-        **request != about.request && wait.orders.iter().any(|order| off.contains(&order))
+        orders.iter().filter(|order| !ledger.may_have_left(order, about)).collect();
+    let others = ledger.people().waits().filter(|(request, wait)| {
+        **request != about && wait.orders.iter().any(|order| off.contains(&order))
     });
     others.map(|(request, _)| *request).collect()
 }
@@ -276,24 +302,30 @@ fn freezable(
     scope: &FreezeScope,
     officer: &KeyName,
 ) -> Result<(), Refusal> {
-    let is_known = match scope {
-        // Whoever quarantines a coin may know of it before its wallet does.
-        FreezeScope::Everything | FreezeScope::Evacuation | FreezeScope::Slot(_) => true,
-        FreezeScope::Wallet(name) => app.rules.wallet(name).is_some(),
-        FreezeScope::Lane(name) => app.rules.lane(name).is_some(),
-        FreezeScope::Client(name) => app.rules.knows(name),
-    };
+    named(&app.rules, scope)?;
     let what = scope_text(scope);
-    if !is_known {
-        let text = format!("the policy in force has no {what}: nothing was frozen");
-        return Err(Refusal::new(Reason::StatementNothing, text));
-    }
     let mut freezes = ledger.people().freezes();
     if freezes.any(|(_, frozen)| frozen.scope == *scope && frozen.officer == *officer) {
         let text = format!("{what} is frozen by {officer} already");
         return Err(Refusal::new(Reason::StatementUsed, text));
     }
     Ok(())
+}
+
+/// Whether the policy names what is to be frozen.
+pub(super) fn named(rules: &policy::Rules, scope: &FreezeScope) -> Result<(), Refusal> {
+    let is_known = match scope {
+        // Whoever quarantines a coin may know of it before its wallet does.
+        FreezeScope::Everything | FreezeScope::Evacuation | FreezeScope::Slot(_) => true,
+        FreezeScope::Wallet(name) => rules.wallet(name).is_some(),
+        FreezeScope::Lane(name) => rules.lane(name).is_some(),
+        FreezeScope::Client(name) => rules.knows(name),
+    };
+    if is_known {
+        return Ok(());
+    }
+    let text = format!("the policy in force has no {}: nothing was frozen", scope_text(scope));
+    Err(Refusal::new(Reason::StatementNothing, text))
 }
 
 /// The freeze is lifted once enough officers say so, all of them now.
@@ -354,7 +386,7 @@ fn waiting<'a>(
 }
 
 fn not_waiting() -> Refusal {
-    let text = "no such request waits: it was never asked, is over, was refused for good, or is signed: what has not left yet is held back by a freeze alone";
+    let text = "no such request waits: it was never asked, is over, was refused for good, or is signed and either held back already or let out: nothing calls that back";
     Refusal::new(Reason::StatementNothing, text)
 }
 

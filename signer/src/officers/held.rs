@@ -1,10 +1,13 @@
-//! What a freeze holds back of that which is no decision any more: answers that the log has, and addresses. It never
-//! says to a caller that it is a freeze, nor which, and never looks at anything but what is frozen now.
+//! What a freeze holds back of that which is no decision any more: answers that the log has, and addresses; and answers that
+//! officers took back before they were let out. It never says to a caller what it is, and never looks at anything but what is
+//! frozen or taken back now.
 
 use policy::evidence::FreezeScope;
+use policy::intent::RequestId;
 use policy::names::{ClientName, WalletName};
+use policy::reason::Verdict;
 use policy::rules::Lane;
-use policy::{Moved, Rules};
+use policy::{Finding, Moved, RuleId, Rules};
 
 use crate::ledger::{Ledger, Released};
 use crate::refusal::{Reason, Refusal};
@@ -19,6 +22,9 @@ pub(crate) fn may_tell(
     released: &Released,
     asks: &ClientName,
 ) -> Result<(), Refusal> {
+    if taken_back(ledger, released.request).is_some() {
+        return Err(denied());
+    }
     let (wallet, lane) = (&released.wallet, &released.lane);
     let evacuates = rules.lane(lane).is_some_and(Lane::is_evacuation);
     let spends = |coin: &_| ledger.spends_coin(released.request, coin);
@@ -27,6 +33,17 @@ pub(crate) fn may_tell(
         ledger.people().freezes().any(|(_, frozen)| frozen.scope.stops(&moved, spends))
     });
     if stopped { Err(denied()) } else { Ok(()) }
+}
+
+/// Why the answer to a request is given to nobody, whoever asks and whatever is frozen.
+pub(crate) fn taken_back(ledger: &Ledger, request: RequestId) -> Option<Finding> {
+    let withheld = ledger.people().withheld(request)?;
+    let rule = match withheld.code.as_str() {
+        "vetoed" => RuleId::Vetoed,
+        "revoked" => RuleId::Approvals,
+        _ => RuleId::Rejected,
+    };
+    Some(Finding { rule, verdict: Verdict::Deny, text: withheld.text.clone() })
 }
 
 /// Whether addresses of the wallet may be attested for the client: nobody is to pay in where nothing may move.

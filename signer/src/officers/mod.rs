@@ -2,13 +2,14 @@
 //! and written down, and counts as evidence when the policy is asked again. It never decides, and never signs.
 //!
 //! Reading order: [`paper`] (the canonical intent), [`wait`] (a request that waits), [`hear`] (a statement comes in),
-//! [`testify`] (what was said, as evidence), `held` (what a freeze holds back that is signed already), [`doubt`] (whether the clock is believed), [`vetoing`] (over a policy that is proposed), [`inbox`] (statements as files), [`revocations`] (lists that come with statements), [`unopened`] (also while no log is open), [`notices`], [`grpc`].
+//! [`testify`] (what was said, as evidence), `taking_back` (what they take back of what is signed), `held` (what a freeze, or that, holds back), [`doubt`] (whether the clock is believed), [`vetoing`] (over a policy that is proposed), [`inbox`] (statements as files), [`revocations`] (lists that come with statements), [`unopened`] (also while no log is open), [`notices`], [`grpc`].
 
 pub mod paper;
 pub mod wait;
 pub mod doubt;
 pub mod hear;
 pub mod testify;
+mod taking_back;
 pub(crate) mod held;
 pub mod vetoing;
 pub mod inbox;

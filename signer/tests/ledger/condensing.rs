@@ -34,6 +34,7 @@ fn answers(ledger: &Ledger, now: u64) -> Vec<String> {
         format!("{:?}", ledger.attested().len()),
         format!("{:?}", ledger.people().waits().collect::<Vec<_>>()),
         format!("{:?}", ledger.people().freezes().collect::<Vec<_>>()),
+        format!("{:?}", ledger.people().all_withheld().collect::<Vec<_>>()),
         format!("{:?}", (ledger.people().sites(), ledger.people().is_pin_changing("41fc"))),
         format!("{:?}", (ledger.facts().sanctions(), ledger.facts().books().collect::<Vec<_>>())),
         format!("{:?}", ledger.facts().book().entries().collect::<Vec<_>>()),
@@ -48,6 +49,7 @@ fn answers(ledger: &Ledger, now: u64) -> Vec<String> {
         let people = ledger.people();
         said.push(format!("{:?} {:?}", ledger.request(request), ledger.given(request)));
         said.push(format!("{:?} {:?}", people.wait(request), people.objections(request)));
+        said.push(format!("{:?}", people.leaving(request)));
     }
     let officers = ["ada", "bob"].map(|officer| KeyName::parse(officer).unwrap());
     for nonce in 0..=u8::MAX {

@@ -1,7 +1,8 @@
 //! What the ledger remembers, and entries it refuses to follow.
 
+use asset::Network;
 use audit::attestation;
-use audit::entry::{Attested, Claim, Entry, Event};
+use audit::entry::{Attested, Claim, Entry, Event, Reason};
 use audit::tree::Tree;
 use bitcoin::absolute::LockTime;
 use bitcoin::consensus::serialize;
@@ -9,14 +10,17 @@ use bitcoin::hashes::Hash as _;
 use bitcoin::transaction::Version;
 use bitcoin::{OutPoint, Transaction, TxIn, Txid, Witness};
 use policy::intent::RequestId;
+use policy::names::KeyName;
 use policy::order::OrderRef;
 use secp256k1::ecdsa::Signature;
 use secp256k1::{Message, SECP256K1, SecretKey};
 use signer::ledger::nonces::Points;
 use signer::ledger::{Given, Ledger};
 use signer::log::{Fold as _, FoldError};
+use statement::{About, PolicyRef, Says, Statement};
 
 use crate::history::{Ask, entries, name, verified};
+use crate::story::awaiting;
 
 fn ask(request: u8, coin: u8) -> Ask {
     Ask {
@@ -236,6 +240,84 @@ fn how_far_an_order_has_come_is_found_by_key_and_id() {
     assert_eq!(released(&both), [id(2), id(1)]);
     let stranger = OrderRef { key: [9; 32], ..of(0) };
     assert_eq!((both.order(&stranger), both.released(&stranger).count()), (Given::Nothing, 0));
+}
+
+/// An officer's word about a request of this log.
+fn said(nonce: u8, says: Says) -> Event {
+    let statement = Statement {
+        says,
+        log: "o".to_owned(),
+        network: Network::Regtest.chain_id().to_string(),
+        officer: KeyName::parse("ada").unwrap(),
+        expires_unix: 3_000_000,
+        nonce: [nonce; 16],
+    };
+    let statement = statement.encode();
+    Event::OfficerSaid { statement, signature: vec![1; 64], key: [2; 32], way: "file".to_owned() }
+}
+
+fn withheld(request: u8, code: &str, may_have_left: bool) -> Event {
+    let reason = Reason { code: code.to_owned(), text: "ada".to_owned() };
+    Event::Withheld { request: [request; 16], policy: 1, reason, may_have_left }
+}
+
+/// It waits, and is signed; what a no to it is about.
+fn waited(ask: &Ask) -> (Vec<Event>, About) {
+    let Event::Spend(spend) = ask.spend() else { panic!() };
+    let policy = PolicyRef { version: 1, digest: [9; 32] };
+    let (awaiting, about) = awaiting(spend, policy, 1_000_000);
+    let events = vec![ask.admitted(), Event::Awaiting(awaiting), ask.spend(), signed(ask.request)];
+    (events, about)
+}
+
+#[test]
+fn a_no_to_what_is_signed_calls_its_orders_off_where_nothing_can_have_left() {
+    let paying = |request, coin| Ask { orders: vec![(0, false)], ..ask(request, coin) };
+    let next = paying(9, 1).intent();
+    let (events, about) = waited(&paying(1, 1));
+    let no = |code, may_have_left| {
+        let said =
+            said(1, if code == "revoked" { Says::Revoke([7; 32]) } else { Says::Reject(about) });
+        [events.clone(), vec![said, withheld(1, code, may_have_left)]].concat()
+    };
+    let order = verified((0, false)).reference();
+    let called_off = |events: Vec<Event>| {
+        let ledger = all(events).unwrap();
+        let (id, people) = (RequestId([1; 16]), ledger.people());
+        assert_eq!((ledger.given(id), ledger.order(&order)), (Given::Signed, Given::Signed));
+        assert!(people.withheld(id).is_some() && people.leaving(id).is_none());
+        people.no_to(&next).is_some()
+    };
+    assert!(called_off(no("rejected", false)));
+    assert!(!called_off(no("rejected", true)), "it may be paid already");
+    assert!(!called_off(no("revoked", false)), "nobody said no");
+    // A replacement of it was let out.
+    let (more, _) = waited(&paying(2, 1));
+    let mut both = events.clone();
+    both.extend(more);
+    both.extend([said(1, Says::Reject(about)), withheld(1, "rejected", false)]);
+    assert!(!called_off(both));
+    // What waits for the same order when the first was held back is called off by a no to it.
+    let mut waits = no("revoked", false);
+    let (more, about) = waited(&paying(2, 1));
+    waits.extend(more[..2].to_vec());
+    assert!(all(waits.clone()).unwrap().people().no_to(&next).is_none());
+    waits.push(said(2, Says::Reject(about)));
+    assert!(called_off(waits));
+}
+
+#[test]
+fn nothing_is_held_back_that_was_not_signed_after_people_were_asked() {
+    let (events, _) = waited(&ask(1, 1));
+    let held =
+        |events: &[Event], code| all([events, &[withheld(1, code, false)]].concat()).map(drop);
+    held(&events, "vetoed").unwrap();
+    let unasked = [ask(1, 1).admitted(), ask(1, 1).spend(), signed(1)];
+    for (events, code) in [(&events[..3], "vetoed"), (&unasked[..], "vetoed"), (&events, "bored")] {
+        held(events, code).unwrap_err();
+    }
+    let twice = [events, vec![withheld(1, "revoked", false)]].concat();
+    held(&twice, "revoked").unwrap_err();
 }
 
 #[test]

@@ -245,7 +245,30 @@ impl Story {
             _ => Event::Signed { request, transaction: serialize(&made) },
         };
         self.write(event);
-        (self.requests[at].answered, self.requests[at].waits) = (true, None);
+        self.requests[at].answered = true;
+        if let Some(about) = self.requests[at].waits.take()
+            && self.random.r#gen()
+        {
+            self.take_back(about);
+        }
+    }
+
+    /// What is signed is given to nobody.
+    fn take_back(&mut self, about: About) {
+        let approval = self.approvals.last().copied();
+        let (code, says) = match (self.random.gen_range(0..3), approval) {
+            (0, Some(approval)) => ("revoked", Says::Revoke(approval)),
+            (1, _) => ("vetoed", Says::Veto(about)),
+            _ => ("rejected", Says::Reject(about)),
+        };
+        if self.said == u8::MAX {
+            return;
+        }
+        self.say(says);
+        let reason = Reason { code: code.to_owned(), text: "somebody".to_owned() };
+        let (request, policy, may_have_left) =
+            (about.request.0, self.policy, self.random.gen_ratio(1, 4));
+        self.write(Event::Withheld { request, policy, reason, may_have_left });
     }
 
     fn wait(&mut self) {
@@ -291,6 +314,16 @@ impl Story {
             },
             _ => self.unlisting(),
         };
+        self.say(says);
+        if self.random.gen_ratio(1, 6)
+            && let Some(freeze) = self.freezes.pop()
+        {
+            let officers = vec!["ada".to_owned()];
+            self.write(Event::FreezeLifted { freeze, policy: self.policy, officers });
+        }
+    }
+
+    fn say(&mut self, says: Says) {
         self.said += 1;
         let statement = Statement {
             log: "o".to_owned(),
@@ -313,12 +346,6 @@ impl Story {
             Event::OfficerSaidP256 { statement, signature, key: vec![2; 33], way }
         };
         self.write(event);
-        if self.random.gen_ratio(1, 6)
-            && let Some(freeze) = self.freezes.pop()
-        {
-            let officers = vec!["ada".to_owned()];
-            self.write(Event::FreezeLifted { freeze, policy: self.policy, officers });
-        }
     }
 
     fn unlisting(&self) -> Says {

@@ -32,6 +32,7 @@ mod witnessing;
 mod paying;
 mod orders;
 mod withheld;
+mod taking_back;
 mod waits;
 mod attesting;
 mod refusing;

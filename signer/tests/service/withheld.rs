@@ -21,13 +21,13 @@ use crate::common::{FAR, address, coin, header, order, own, psbt, signed, strang
 use crate::house::{House, parts, said, standing};
 use crate::witnessing::Scene;
 
-async fn told(channel: Channel, order: &order::Order) -> OrderReply {
+pub(crate) async fn told(channel: Channel, order: &order::Order) -> OrderReply {
     let request = OrderRequest { order: Some(signed(order)) };
     SignerClient::new(channel).order(request).await.unwrap().into_inner()
 }
 
 /// That it is signed is said, and nothing else.
-fn is_withheld(reply: &OrderReply) {
+pub(crate) fn is_withheld(reply: &OrderReply) {
     let code = reply.withheld.as_ref().map(|reason| reason.code.as_str());
     assert_eq!(
         (reply.standing(), reply.signed.len(), code),
@@ -143,7 +143,7 @@ async fn no_address_is_attested_while_its_wallet_its_client_or_everything_is_fro
 }
 
 /// A payout over the wire of a signer that is served as in production.
-async fn ask(scene: &Scene, number: u64) -> Result<Vec<u8>, Status> {
+pub(crate) async fn ask(scene: &Scene, number: u64) -> Result<Vec<u8>, Status> {
     let hot = &scene.house.descriptors.hot;
     let coins = [coin(hot, false, 1, 500_000, number, 1)];
     let outs = [to(stranger(4), 100_000), own(hot, true, 0, 399_000)];
@@ -154,12 +154,12 @@ async fn ask(scene: &Scene, number: u64) -> Result<Vec<u8>, Status> {
     Ok(reply.into_inner().transaction)
 }
 
-fn invoice(number: u64) -> order::Order {
+pub(crate) fn invoice(number: u64) -> order::Order {
     order(&format!("invoice-{number}"), 100_000, &address(&stranger(4)), FAR)
 }
 
 /// The same until it is no longer the witness that is missing.
-async fn ask_witnessed(scene: &Scene, number: u64) -> Result<Vec<u8>, Status> {
+pub(crate) async fn ask_witnessed(scene: &Scene, number: u64) -> Result<Vec<u8>, Status> {
     let begun = Instant::now();
     loop {
         let answer = ask(scene, number).await;
@@ -176,17 +176,24 @@ async fn ask_witnessed(scene: &Scene, number: u64) -> Result<Vec<u8>, Status> {
 }
 
 async fn say(scene: &Scene, officer: &str, says: Says) -> Result<(), Status> {
+    submit(scene, &statement(scene, officer, says)).await
+}
+
+pub(crate) fn statement(scene: &Scene, officer: &str, says: Says) -> Statement {
     let mut nonce = [0; 16];
     nonce[..8].copy_from_slice(&now_ms().to_le_bytes());
-    let statement = Statement {
+    Statement {
         says,
         log: origin(&scene.log_key),
         network: asset::Network::Regtest.chain_id().to_string(),
         officer: KeyName::parse(officer).unwrap(),
         expires_unix: now_ms() / 1000 + 600,
         nonce,
-    };
-    let signed = sign(&statement);
+    }
+}
+
+pub(crate) async fn submit(scene: &Scene, statement: &Statement) -> Result<(), Status> {
+    let signed = sign(statement);
     let request =
         SubmitRequest { statement: signed.statement, signature: signed.signature.to_vec() };
     let mut client = OfficersClient::new(scene.channel("officers-desk").await);
@@ -206,7 +213,7 @@ async fn thaw(scene: &Scene) {
 }
 
 /// A token that takes its time.
-fn slow_token(house: &mut House) -> std::path::PathBuf {
+pub(crate) fn slow_token(house: &mut House) -> std::path::PathBuf {
     let folder = house.folder().join("faulty");
     fs::create_dir(&folder).unwrap();
     let token = &mut house.config.token;

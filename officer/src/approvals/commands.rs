@@ -241,7 +241,10 @@ pub async fn notifications(common: &Common, out: &mut impl Write) -> Result<()> 
             writeln!(
                 out,
                 "{}",
-                json!({ "unix_ms": unix_ms, "kind": kind, "request": request, "reasons": reasons })
+                json!({
+                    "unix_ms": unix_ms, "kind": kind, "request": request, "reasons": reasons,
+                    "policy": { "version": notice.policy_version, "sha256": hex::encode(&notice.policy_digest) },
+                })
             )?;
         } else {
             let reasons: Vec<String> =

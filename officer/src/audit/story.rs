@@ -134,12 +134,13 @@ impl Story {
                     Some(_) => Err("this request was admitted before".to_owned()),
                 }
             }
-            Event::Denied { request, trace, .. } => self.denied(request, trace),
+            Event::Denied { request, policy, trace, .. } => {
+                self.in_force(*policy)?;
+                self.denied(request, trace)
+            }
             Event::Spend(spend) => self.spend(spend),
             Event::SpendAgain { request, policy } => {
-                if self.policy != Some(*policy) {
-                    return Err(format!("policy {policy} decided, which is not in force"));
-                }
+                self.in_force(*policy)?;
                 let request = self.request(request)?;
                 match (request.spend, request.signed) {
                     (Some(_), false) => Ok(()),
@@ -339,7 +340,8 @@ impl Story {
                     false => Ok(()),
                 }
             }
-            Event::ClockBelieved { doubt, officers, .. } => {
+            Event::ClockBelieved { doubt, policy, officers } => {
+                self.in_force(*policy)?;
                 if self.doubt.take().map(|(entry, _)| entry) != Some(*doubt) {
                     return Err("a doubt about the clock was settled that was not there".to_owned());
                 }
@@ -373,7 +375,8 @@ impl Story {
                 };
                 self.people.done(deed, Some(serial), unix_s)
             }
-            Event::FreezeLifted { freeze, officers, .. } => {
+            Event::FreezeLifted { freeze, policy, officers } => {
+                self.in_force(*policy)?;
                 self.people.lift(freeze, officers, unix_s)
             }
             Event::SanctionsRead { .. } | Event::FactStated { .. } => {
@@ -467,9 +470,7 @@ impl Story {
     fn spend(&mut self, spend: &Spend) -> Result<(), String> {
         let coins = coins::check_spend(spend)?;
         self.stated(Some(spend), &spend.trace)?;
-        if self.policy != Some(spend.policy) {
-            return Err(format!("policy {} decided, which is not in force", spend.policy));
-        }
+        self.in_force(spend.policy)?;
         for slot in &spend.slots {
             let bytes = coins::slot(&slot.slot)?;
             if *self.amounts.entry(bytes).or_insert(slot.amount) != slot.amount {

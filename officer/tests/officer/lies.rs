@@ -268,6 +268,15 @@ const LIES: &[Lie] = &[
     ("signed unallowed", |s| drop(s.remove(7)), 7, "nobody allowed"),
     ("signed twice", |s| s.insert(9, s[8].clone()), 9, "signed before"),
     ("other policy", |s| spend_of(&mut s[7]).policy = 2, 7, "not in force"),
+    (
+        "denied by another policy",
+        |s| match &mut s[15] {
+            Event::Denied { policy, .. } => *policy = 2,
+            _ => unreachable!(),
+        },
+        15,
+        "not in force",
+    ),
     ("smaller fee", |s| spend_of(&mut s[7]).fee = 999, 7, "sums"),
     ("larger coin", |s| spend_of(&mut s[7]).slots[0].amount += 1, 7, "sums"),
     ("too much leaves", |s| spend_of(&mut s[10]).external += 1, 10, "more leaves"),

@@ -408,6 +408,29 @@ const LIES: &[Lie] = &[
         "from later on",
     ),
     (
+        "the clock believed by another policy",
+        |s| {
+            let [doubted, said, mut believed] = settled("bob", 5);
+            let Event::ClockBelieved { policy, .. } = &mut believed else { panic!() };
+            *policy = 2;
+            s.splice(5..5, [doubted, said, believed]);
+        },
+        7,
+        "not in force",
+    ),
+    (
+        "lifted by another policy",
+        |s| {
+            let freeze = says("bob", 2, Says::Freeze(FreezeScope::Everything));
+            let lift = |who, nonce| heard(&says(who, nonce, Says::Unfreeze(freeze.digest())));
+            let officers = vec!["alice".to_owned(), "bob".to_owned()];
+            let lifted = Event::FreezeLifted { freeze: freeze.digest(), policy: 2, officers };
+            s.splice(5..5, [heard(&freeze), lift("alice", 3), lift("bob", 4), lifted]);
+        },
+        8,
+        "not in force",
+    ),
+    (
         "another fee in the intent",
         |s| {
             let intent = Paper { fee: 1, ..paper() }.encode();

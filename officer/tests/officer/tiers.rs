@@ -37,11 +37,9 @@ fn denied(request: u8) -> Event {
 
 /// As a signer says it that has said before which keys are asked for.
 fn denied_with_keys(request: u8) -> Event {
-    let Event::Denied { request, policy, reasons, .. } = denied(request) else {
-        panic!("it is one")
-    };
+    let Event::Denied { request, reasons, .. } = denied(request) else { panic!("it is one") };
     let trace = vec![KEYS.replace("deposits is sealed-hd", "hot is token-hd")];
-    Event::Denied { request, policy, reasons, trace }
+    Event::Denied { request, policy: 2, reasons, trace }
 }
 
 /// What happens, and what is to be shown of its wallet.
@@ -71,7 +69,7 @@ fn story() -> Vec<(Event, Option<(&'static str, &'static str)>)> {
         (opened(), None),
         // Nothing has said anything of any wallet yet.
         (admitted_for(1, "hot"), Some(("hot", "unknown"))),
-        (denied(1), Some(("hot", "unknown"))),
+        (Event::Service { state: "started".to_owned(), version: "1".to_owned() }, None),
         (activated(1), None),
         (denied(1), Some(("hot", "token-hd"))),
         (admitted_for(2, "cold"), Some(("cold", "cold"))),

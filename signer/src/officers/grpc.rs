@@ -201,8 +201,10 @@ impl Officers for OfficersService {
         let place = Arc::clone(&self.listeners).try_acquire_owned().map_err(|_| busy())?;
         let heard = self.app.notices.listen();
         // Whoever was not there when it began is told of it as well.
-        let before = tokio_stream::iter(proposal(&self.app)).map(|notice| Ok(notification(notice)));
-        Ok(Response::new(Box::pin(before.chain(stream(heard, place)))))
+        let under = Under { version: self.app.rules.version(), digest: *self.app.rules.digest() };
+        let before = tokio_stream::iter(proposal(&self.app));
+        let before = before.map(move |notice| Ok(notification(notice, under)));
+        Ok(Response::new(Box::pin(before.chain(stream(heard, place, under)))))
     }
 }
 
@@ -426,6 +428,7 @@ fn history(app: &App, awaiting: &Awaiting) -> Vec<PaidBefore> {
 fn stream(
     notices: broadcast::Receiver<Notice>,
     place: OwnedSemaphorePermit,
+    under: Under,
 ) -> impl Stream<Item = Result<Notification, Status>> + Send {
     BroadcastStream::new(notices).map(move |notice| {
         let _held = &place;
@@ -433,17 +436,26 @@ fn stream(
             Ok(notice) => notice,
             Err(BroadcastStreamRecvError::Lagged(count)) => missed(count),
         };
-        Ok(notification(notice))
+        Ok(notification(notice, under))
     })
 }
 
-fn notification(notice: Notice) -> Notification {
+/// The policy in force: another one ends the service and its streams.
+#[derive(Clone, Copy)]
+struct Under {
+    version: u64,
+    digest: [u8; 32],
+}
+
+fn notification(notice: Notice, under: Under) -> Notification {
     let reason = |(code, text)| proto::Reason { code, text };
     Notification {
         unix_ms: notice.unix_ms,
         kind: notice.kind.to_owned(),
         request_id: notice.request.map(|request| request.0.to_vec()).unwrap_or_default(),
         reasons: notice.reasons.into_iter().map(reason).collect(),
+        policy_version: under.version,
+        policy_digest: under.digest.to_vec(),
     }
 }
 

@@ -606,6 +606,8 @@ async fn officers_hear_what_happens() {
     ] {
         let notice = heard.message().await.unwrap().unwrap();
         assert_eq!((notice.kind.as_str(), &notice.request_id), (kind, &id), "{notice:?}");
+        let under = (notice.policy_version, notice.policy_digest.try_into().unwrap());
+        assert_eq!(under, (about.policy.version, about.policy.digest));
     }
 }
 

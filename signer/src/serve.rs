@@ -273,7 +273,10 @@ async fn run_from(
     match started {
         Ok(app) => {
             let app = Arc::new(app);
-            // Before anybody can ask.
+            // Before anybody can ask: what officers stopped while no log was open holds from the first request on.
+            if let Err(refusal) = inbox::look(&app, &config.state_dir).await {
+                tracing::error!("statements in the inbox could not be read: {refusal}");
+            }
             witnesses.arm();
             let service = SignerService::new(Arc::clone(&app), request_time);
             let officers = freeing::officers(config, &app.rules)?;

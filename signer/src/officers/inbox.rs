@@ -18,6 +18,8 @@ use crate::refusal::{Reason, Refusal};
 
 /// Ends the name of a statement that is whole: write it under another name, then rename it.
 pub const ENDING: &str = "statement";
+/// How the names of freezes begin that were kept while no log was open: they are heard first, whatever else lies there.
+pub(super) const FIRST: &str = "freeze-";
 /// How often it is looked into the folder.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Files looked at in one look, and files kept that were set aside.
@@ -90,7 +92,7 @@ fn is_passing(reason: Reason) -> bool {
     matches!(reason, Reason::LogUnavailable | Reason::TokenUnavailable | Reason::WitnessUnavailable)
 }
 
-/// The first few, by name.
+/// The first few, by name, and before all others those of [`FIRST`].
 fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -100,7 +102,11 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let named = |path: &PathBuf| path.extension().is_some_and(|ending| ending == ENDING);
     let paths = entries.take(FILES_MAX.saturating_mul(64)).flatten().map(|entry| entry.path());
     let mut paths: Vec<PathBuf> = paths.filter(named).collect();
-    paths.sort();
+    let first = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(FIRST))
+    };
+    paths.sort_by_cached_key(|path| (!first(path), path.clone()));
     paths.truncate(FILES_MAX);
     Ok(paths)
 }

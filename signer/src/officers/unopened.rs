@@ -1,7 +1,8 @@
 //! What officers can do while the signer serves nothing but a reason: hand a revocation list in, since the one before may be what
-//! keeps the witnesses away that the signer waits for, and veto a policy that may be due when the log is open again. What they say
-//! is kept as files in the inbox, and written down then. It never reads a log. Lists go by the policy's file, as whatever is refused
-//! meanwhile does; a veto by the policy that was in force here last, since that file may be what it is over.
+//! keeps the witnesses away that the signer waits for, veto a policy that may be due when the log is open again, and freeze. What they
+//! say is kept as files in the inbox, and written down then, before anybody is served. It never reads a log. Lists go by the policy's
+//! file, as whatever is refused meanwhile does; a veto or a freeze by the policy that was in force here last, since that file may be
+//! what a veto is over.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use mtls::Caller;
 use policy::Rules;
+use policy::evidence::FreezeScope;
 use policy::names::{ClientName, KeyName};
 use proto::officers_server::{Officers, OfficersServer};
 use proto::{
@@ -18,13 +20,13 @@ use proto::{
     ShowReply, ShowRequest, SubmitReply, SubmitRequest,
 };
 use sha2::{Digest as _, Sha256};
-use statement::{Says, Signed, Statement};
+use statement::{Says, Signed, Statement, scope_text};
 use tokio::sync::Mutex;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::grpc::MESSAGE_BYTES_MAX;
-use super::hear::{in_time, not_revoked, verify_by};
+use super::hear::{in_time, named, not_revoked, verify_by};
 use super::{inbox, revocations, vetoing};
 use crate::grpc::status_of;
 use crate::log::{Clock, kept_origin};
@@ -33,6 +35,8 @@ use crate::token::write_durably;
 
 /// How the names of their files begin.
 const PREFIX: &str = "revocations-";
+/// So many freezes of one officer are kept, beside those of everything and of evacuation, which always have a place.
+const FREEZES_MAX: usize = 8;
 
 /// The service.
 pub struct Unopened {
@@ -122,14 +126,66 @@ impl Unopened {
         Ok(said)
     }
 
-    /// A veto over a policy is looked at before that can come into force; whether it is proposed is for the log to say.
-    fn veto(&self, signed: &Signed) -> Result<String, Refusal> {
+    /// What stops something is kept until a log is open.
+    fn stop(&self, signed: &Signed) -> Result<String, Refusal> {
         let log = kept_origin(&self.state_dir)?.ok_or_else(|| self.refusal.clone())?;
         let in_force = self.in_force.as_ref().ok_or_else(|| self.refusal.clone())?;
         let (said, _) = verify_by(in_force, &log, signed)?;
-        let Says::VetoPolicy(policy) = said.says else { return Err(self.refusal.clone()) };
         let now = self.clock.unix_seconds();
         in_time(&said, now, now)?;
+        match &said.says {
+            Says::VetoPolicy(policy) => {
+                let ends = self.veto((in_force, &log), (&said, policy), signed, now)?;
+                Ok(format!(
+                    "kept: it is written down when this signer opens its log, before a policy comes into force here, if that is by {ends} (Unix seconds)"
+                ))
+            }
+            Says::Freeze(scope) => {
+                let ends = self.freeze((in_force, &log), (&said, scope), signed, now)?;
+                Ok(format!(
+                    "kept: {} is frozen when this signer opens its log, before anybody is served, if that is by {ends} (Unix seconds)",
+                    scope_text(scope)
+                ))
+            }
+            _ => Err(self.refusal.clone()),
+        }
+    }
+
+    /// A freeze holds before the first request that comes when a log is open.
+    fn freeze(
+        &self,
+        (in_force, log): (&Rules, &str),
+        (said, scope): (&Statement, &FreezeScope),
+        signed: &Signed,
+        now: u64,
+    ) -> Result<u64, Refusal> {
+        named(in_force, scope)?;
+        let folder = inbox::folder(&self.state_dir);
+        fs::create_dir_all(&folder).map_err(|error| trouble(&folder, &error))?;
+        // By what is frozen, not by the statement: sent a hundred times, it has one place.
+        let what: [u8; 32] = Sha256::digest(scope_text(scope)).into();
+        let begins = format!("{}{}-", inbox::FIRST, said.officer);
+        let name = |what: &[u8]| format!("{begins}{}.{}", hex::encode(what), inbox::ENDING);
+        let (path, length) = (folder.join(name(&what)), name(&[0; 32]).len());
+        let is_ours = |name: &str| name.starts_with(&begins) && name.len() == length;
+        let earlier = inbox::named(&folder, is_ours).map_err(|error| trouble(&folder, &error))?;
+        let earlier = earlier.iter().filter(|kept| **kept != path && lasts(kept, now)).count();
+        let always = matches!(scope, FreezeScope::Everything | FreezeScope::Evacuation);
+        if earlier >= FREEZES_MAX && !always && !path.exists() {
+            let text = format!("{earlier} freezes by \"{}\" are kept already", said.officer);
+            return Err(Refusal::new(Reason::Busy, text));
+        }
+        keep(&path, (in_force, log), said, signed)
+    }
+
+    /// A veto over a policy is looked at before that can come into force; whether it is proposed is for the log to say.
+    fn veto(
+        &self,
+        (in_force, log): (&Rules, &str),
+        (said, policy): (&Statement, &[u8; 32]),
+        signed: &Signed,
+        now: u64,
+    ) -> Result<u64, Refusal> {
         let officer = &said.officer;
         if !in_force.may_veto_policy(officer, false) {
             let text = format!("the policy in force gives \"{officer}\" no veto over another");
@@ -137,33 +193,30 @@ impl Unopened {
         }
         let folder = inbox::folder(&self.state_dir);
         fs::create_dir_all(&folder).map_err(|error| trouble(&folder, &error))?;
-        let name = vetoing::file_name(officer, &policy);
+        let name = vetoing::file_name(officer, policy);
         let known = |path: &PathBuf| path.file_name().is_some_and(|known| *known == *name);
         let earlier = vetoing::files_of(&folder, officer);
         let mut earlier = earlier.map_err(|error| trouble(&folder, &error))?;
         // Those that ended have no place.
-        earlier.retain(|path| {
-            let kept = inbox::read_statement(path).ok();
-            let kept = kept.and_then(|kept| Statement::parse(&kept.statement).ok());
-            kept.is_some_and(|kept| kept.expires_unix > now)
-        });
+        earlier.retain(|path| lasts(path, now));
         if earlier.len() >= vetoing::KEPT_MAX && !earlier.iter().any(known) {
             let text = format!("{} vetoes by \"{officer}\" are kept already", earlier.len());
             return Err(Refusal::new(Reason::Busy, text));
         }
-        // Sent once more by whoever has it, one that ends sooner takes no other's place.
-        let path = folder.join(&name);
-        let kept = inbox::read_statement(&path)
-            .ok()
-            .and_then(|kept| verify_by(in_force, &log, &kept).ok());
-        let kept = kept.map_or(0, |(kept, _)| kept.expires_unix);
-        if kept < said.expires_unix {
-            write_durably(&path, &signed.to_file())?;
+        keep(&folder.join(&name), (in_force, log), said, signed)
+    }
+
+    /// What officers are told whose freeze cannot be kept here.
+    fn by_file(&self, refusal: Refusal) -> Refusal {
+        if refusal != self.refusal {
+            return refusal;
         }
-        let ends = said.expires_unix.max(kept);
-        Ok(format!(
-            "kept: it is written down when this signer opens its log, before a policy comes into force here, if that is by {ends} (Unix seconds)"
-        ))
+        let text = format!(
+            "nothing was frozen: write the statement with --offline and have it put into the inbox of the signer that has the log (this one's is {}); {}",
+            inbox::folder(&self.state_dir).display(),
+            self.refusal.text
+        );
+        Refusal::new(self.refusal.reason, text)
     }
 
     fn may_serve(&self, name: &str) -> Result<(), Refusal> {
@@ -177,6 +230,29 @@ impl Unopened {
         let text = format!("client \"{name}\" is not granted what officers see and say");
         Err(Refusal::new(Reason::OfficersNotGranted, text))
     }
+}
+
+/// Whether a file has a statement that has not ended.
+fn lasts(path: &Path, now: u64) -> bool {
+    let kept = inbox::read_statement(path).ok();
+    let kept = kept.and_then(|kept| Statement::parse(&kept.statement).ok());
+    kept.is_some_and(|kept| kept.expires_unix > now)
+}
+
+/// Keeps it, and says when it ends. Sent once more by whoever has it, one that ends sooner takes no other's place.
+fn keep(
+    path: &Path,
+    (in_force, log): (&Rules, &str),
+    said: &Statement,
+    signed: &Signed,
+) -> Result<u64, Refusal> {
+    let kept = inbox::read_statement(path).ok();
+    let kept = kept.and_then(|kept| verify_by(in_force, log, &kept).ok());
+    let kept = kept.map_or(0, |(kept, _)| kept.expires_unix);
+    if kept < said.expires_unix {
+        write_durably(path, &signed.to_file())?;
+    }
+    Ok(said.expires_unix.max(kept))
 }
 
 /// What was said before. A file that is none is left to the inbox.
@@ -212,7 +288,8 @@ impl Officers for Unopened {
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitReply>, Status> {
         let said = Statement::parse(&request.get_ref().statement).map(|said| said.says);
-        if !matches!(said, Ok(Says::VetoPolicy(_))) {
+        let freezes = matches!(said, Ok(Says::Freeze(_)));
+        if !freezes && !matches!(said, Ok(Says::VetoPolicy(_))) {
             return self.refuse(&request);
         }
         let caller = Caller::despite_unknown_revocation(&request)?;
@@ -221,16 +298,17 @@ impl Officers for Unopened {
         let heard = match <[u8; 64]>::try_from(signature.as_slice()) {
             Ok(signature) => self
                 .may_serve(caller.name())
-                .and_then(|()| self.veto(&Signed { statement, signature })),
+                .and_then(|()| self.stop(&Signed { statement, signature })),
             Err(_) => Err(Refusal::new(Reason::StatementSignature, "a signature has 64 bytes")),
         };
         match heard {
             Ok(said) => {
-                tracing::warn!(%caller, "a veto over a policy is kept until a log is open");
+                tracing::warn!(%caller, "what an officer said is kept until a log is open: {said}");
                 Ok(Response::new(SubmitReply { statement: digest, said }))
             }
             Err(refusal) => {
-                tracing::warn!(%caller, "a veto over a policy was refused: {refusal}");
+                let refusal = if freezes { self.by_file(refusal) } else { refusal };
+                tracing::warn!(%caller, "what an officer said was refused: {refusal}");
                 Err(status_of(&refusal))
             }
         }

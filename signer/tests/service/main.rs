@@ -28,6 +28,7 @@ mod sweeping;
 mod ungranted;
 mod governing;
 mod vetoing;
+mod unopened;
 mod witnessing;
 mod paying;
 mod orders;

@@ -215,8 +215,8 @@ async fn a_veto_is_kept_while_no_log_is_open_and_comes_before_a_policy_that_is_d
     assert!(house.running().app().is_none());
     let veto = |officer, nonce| statement(&house, officer, nonce, Says::VetoPolicy(policy));
     // Whatever else officers say waits for the log, and so does everybody else.
-    let freeze = statement(&house, "ada", 1, Says::Freeze(FreezeScope::Everything));
-    refused(&house, &freeze, "log-unavailable").await;
+    let lift = statement(&house, "ada", 1, Says::Unfreeze([7; 32]));
+    refused(&house, &lift, "log-unavailable").await;
     refused(&house, &veto("cyd", 2), "statement-officer").await;
     let elsewhere = Statement { log: "cofferdam/other".into(), ..veto("ada", 3) };
     refused(&house, &elsewhere, "statement-elsewhere").await;

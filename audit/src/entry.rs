@@ -498,6 +498,26 @@ pub enum Event {
         /// It was signed before the signer's last start, and nobody can tell whether it was given out then.
         may_have_left: bool,
     },
+    /// A token signed wrongly, or used a nonce twice: it is asked for nothing more until a person clears it.
+    TokenDistrusted {
+        /// What the signer's configuration calls it: the name of a standby, or `first`.
+        name: String,
+        /// Its label.
+        label: String,
+        /// Its serial number; empty where the token never said it to this signer.
+        serial: String,
+        /// What was wrong.
+        what: String,
+        /// Whose keys it was asked for, if a wallet's.
+        wallet: Option<String>,
+        /// The key that the signature should have been by: compressed secp256k1, or raw Ed25519 of the token's own; empty where
+        /// it was no single one.
+        key: Vec<u8>,
+        /// Request id, where it was one.
+        request: Option<[u8; 16]>,
+        /// When, Unix seconds by the machine's clock: the entry may come later.
+        seen_unix: u64,
+    },
 }
 
 /// What entry 0 says, of either kind.

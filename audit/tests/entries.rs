@@ -364,6 +364,19 @@ fn vectors() -> Vec<(Event, &'static str)> {
             Event::Withheld { request, policy: 7, reason: reason(), may_have_left: true },
             "02d2092b0101010101010101010101010101010107076665652d63617018746865206665652069732061626f7665207468652063617001",
         ),
+        (
+            Event::TokenDistrusted {
+                name: "first".to_owned(),
+                label: "l".to_owned(),
+                serial: "41fc".to_owned(),
+                what: "w".to_owned(),
+                wallet: Some("h".to_owned()),
+                key: vec![2, 3],
+                request: Some([1; 16]),
+                seen_unix: 300,
+            },
+            "02d2092c056669727374016c043431666301770101680202030101010101010101010101010101010101ac02",
+        ),
     ]
 }
 

@@ -159,7 +159,22 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
     let encoded = |event| Entry { unix_ms: 1_700_000_000_000, event }.encode().unwrap();
     let people = of_people(spend);
     let others = of_token_keys().into_iter().chain(of_policies()).chain(people);
+    let others = others.chain([distrusted()]);
     events.into_iter().chain(others).map(encoded).collect()
+}
+
+fn distrusted() -> Event {
+    let text = || "t".to_owned();
+    Event::TokenDistrusted {
+        name: text(),
+        label: text(),
+        serial: text(),
+        what: text(),
+        wallet: Some(text()),
+        key: vec![2; 33],
+        request: Some([1; 16]),
+        seen_unix: 300,
+    }
 }
 
 /// What is written of keys that were born in the token, or came into it.

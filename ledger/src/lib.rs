@@ -434,6 +434,8 @@ impl Ledger {
             Event::SanctionsRead { .. } | Event::FactStated { .. } => {
                 self.facts.take(seq, event, network(self.beginning.as_ref()), unix_s)
             }
+            // A token's trust is the signer's own to keep: nothing that a decision asks about hangs on it.
+            Event::TokenDistrusted { .. } => Ok(()),
             event => self.born_in_token(event),
         }
     }

@@ -23,6 +23,7 @@ use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 use crate::app::App;
 use crate::config::Config;
 use crate::counting;
+use crate::distrusting;
 use crate::door::{Door, Known};
 use crate::down::Down;
 use crate::facts::sanctions;
@@ -285,6 +286,7 @@ async fn run_from(
                 tokio::spawn(prove(Arc::clone(&app))),
                 tokio::spawn(beat(Arc::clone(&app))),
                 tokio::spawn(counting::run(Arc::clone(&app))),
+                tokio::spawn(distrusting::run(Arc::clone(&app))),
                 tokio::spawn(freeing),
                 tokio::spawn(inbox::run(Arc::clone(&app), config.state_dir.clone())),
                 tokio::spawn(doubt::watch(Arc::clone(&app))),

@@ -29,7 +29,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::request::SigningRequest;
 use crate::request::signing::Finished;
 use crate::standing::{self, Standing};
-use crate::token::{Signature, SigningJobs, TokenError};
+use crate::token::{Signature, SigningJobs, TokenError, Wrong};
 
 /// What came of a request that could be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -326,7 +326,13 @@ async fn release(
         Held::Denied(standing, reasons) => Ok(denied_outcome(app, standing, reasons)),
         Held::Waiting(standing, requirements) => Ok(Outcome::Waiting(standing, requirements)),
         Held::NonceReused(Reuse::Ours, refusal) => {
-            app.token.distrust(NONCE_REUSED);
+            // Which of several tokens it was, nobody can say, nor by which of its keys.
+            app.token.distrust(&Wrong {
+                what: NONCE_REUSED.to_owned(),
+                wallet: Some(request.wallet().name().to_string()),
+                key: Vec::new(),
+                request: Some(id.0),
+            });
             Err(refusal)
         }
         Held::NonceReused(Reuse::Others, refusal) => Err(refusal),

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::born::{self, BindError};
 use crate::clearing::Allowed;
 use crate::config::{Config, ConfigError};
+use crate::distrusting;
 use crate::facts::sanctions::Sanctions;
 use crate::feeling::Feeling;
 use crate::gate::Gate;
@@ -391,6 +392,8 @@ async fn open_witnessed_log(
         );
     }
     belongs(&log, config, &keys)?;
+    // Before the word that it was cleared.
+    distrusting::note(&log, &config.state_dir).await?;
     while note_told(&log, config).await? {
         Told::in_dir(&config.state_dir).written()?;
     }

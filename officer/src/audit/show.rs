@@ -64,6 +64,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::ClockDoubted { .. } => "clock doubted",
         Event::ClockBelieved { .. } => "clock believed",
         Event::TokenOperations { .. } => "token operations",
+        Event::TokenDistrusted { .. } => "token distrusted",
         Event::SanctionsRead { .. } => "sanctions read",
         Event::FactStated { .. } => "fact stated",
         _ => "unknown",
@@ -230,11 +231,26 @@ fn used(serial: &str, uses: &[KeyUse], lost: u64) -> String {
     words(&format!("token {serial}: {}{lost}", uses.join(", ")))
 }
 
+/// Which token, what it did wrong, and with whose keys.
+fn distrusted(event: &Event) -> String {
+    let Event::TokenDistrusted { name, label, serial, what, wallet, key, request, seen_unix } =
+        event
+    else {
+        return String::new();
+    };
+    let wallet = wallet.as_ref().map(|wallet| format!(", keys of {wallet}")).unwrap_or_default();
+    let key = if key.is_empty() { String::new() } else { format!(", key {}", hex::encode(key)) };
+    let request = request.map(|id| format!(", request {}", hex::encode(id))).unwrap_or_default();
+    let seen = time(*seen_unix);
+    words(&format!("{name} ({label}, serial {serial}) at {seen}: {what}{wallet}{key}{request}"))
+}
+
 /// What is about the token and its keys.
 fn of_token(event: &Event) -> Option<String> {
     Some(match event {
         Event::PinChanged { serial } => words(&format!("token {serial}")),
         Event::TokenOperations { serial, uses, lost } => used(serial, uses, *lost),
+        Event::TokenDistrusted { .. } => distrusted(event),
         Event::TokenKeyMade { name, tier, public_key, serial, .. } => {
             let key = hex::encode(public_key);
             words(&format!("{name} ({tier}): {key} in token {serial}"))

@@ -174,7 +174,8 @@ impl Story {
             | Event::Service { .. }
             | Event::TailSetAside { .. }
             | Event::Waived { .. }
-            | Event::TokenOperations { .. } => Ok(()),
+            | Event::TokenOperations { .. }
+            | Event::TokenDistrusted { .. } => Ok(()),
             Event::KeyState { wallet, state, .. } if state == ACTIVE => {
                 self.done(&format!("key-activate {wallet}"), None)
             }

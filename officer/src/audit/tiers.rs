@@ -77,6 +77,7 @@ impl Tiers {
             Event::Spend(spend) => Some(spend.wallet.clone()),
             Event::Awaiting(awaiting) => Some(awaiting.spend.wallet.clone()),
             Event::Attested(attested) => Some(attested.wallet.clone()),
+            Event::TokenDistrusted { wallet, .. } => wallet.clone(),
             Event::Considered(considered) => of_request(&considered.request),
             Event::Denied { request, .. }
             | Event::SpendAgain { request, .. }

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use audit::entry::Event;
+
 use super::breaker::Breaker;
 use super::carried::{Carried, Opened};
 use super::config::TokenConfig;
-use super::{Distrust, Latch, Line, TokenError};
+use super::operations::plain;
+use super::{Distrust, Latch, Line, TokenError, Wrong};
+use crate::log::Clock;
 
 /// One token.
 pub(super) struct Member {
@@ -29,6 +33,8 @@ struct Status {
     trouble: Option<String>,
     /// A wrong signature; never forgotten.
     wrong: Option<String>,
+    /// Label and serial number, once the token said them.
+    is: Option<(String, String)>,
     breaker: Breaker,
     /// Last workers lost in a row that had done no work.
     fruitless: u32,
@@ -70,6 +76,8 @@ impl Member {
             let _one_at_a_time = self.login.lock().unwrap_or_else(PoisonError::into_inner);
             Line::open(&self.config, &latch, false)?
         };
+        let is = (plain(&line.info().label), plain(&line.info().serial));
+        self.status(|status| status.is = Some(is));
         if self.config.refuse_softhsm && self.name.is_some() && line.info().is_softhsm() {
             return Err(TokenError::Config("SoftHSM is not for the main network".into()));
         }
@@ -123,17 +131,32 @@ impl Member {
         self.name.as_deref().unwrap_or("first")
     }
 
-    /// It signed wrongly. The first word stays, also on disk.
-    pub(super) fn distrust(&self, what: &str) -> TokenError {
-        let why = TokenError::Distrusted(what.to_owned());
+    /// It signed wrongly. The first word stays, also on disk, and is kept for the log.
+    pub(super) fn distrust(&self, wrong: &Wrong) -> TokenError {
+        let why = TokenError::Distrusted(wrong.what.clone());
         tracing::error!(token = self.name(), "{why}");
-        self.status(|status| {
-            status.wrong.get_or_insert_with(|| what.to_owned());
+        let (first, is) = self.status(|status| {
+            let first = status.wrong.is_none();
+            status.wrong.get_or_insert_with(|| wrong.what.clone());
+            (first, status.is.clone())
         });
-        if let Err(error) = Distrust::in_dir(&self.state_dir).set(what) {
+        let distrust = Distrust::in_dir(&self.state_dir);
+        if let Err(error) = distrust.set(&wrong.what) {
             tracing::error!("a restart will not know that the token cannot be trusted: {error}");
         }
+        if first && let Err(error) = distrust.keep(self.entry(wrong, is)) {
+            tracing::error!("the log will not say that the token signed wrongly: {error}");
+        }
         why
+    }
+
+    fn entry(&self, wrong: &Wrong, is: Option<(String, String)>) -> Event {
+        let Wrong { what, wallet, key, request } = wrong.clone();
+        let unknown = || (self.config.label.clone().unwrap_or_default(), String::new());
+        let (label, serial) = is.unwrap_or_else(unknown);
+        let seen_unix = Clock::system().unix_seconds();
+        let name = self.name().to_owned();
+        Event::TokenDistrusted { name, label, serial, what, wallet, key, request, seen_unix }
     }
 
     /// Its keys are not what they must be: nothing is asked of it until a worker has found them right again.

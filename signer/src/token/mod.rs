@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use breaker::COUNTING;
 pub use config::{ModuleReach, NewPin, PinDelivery, TokenConfig};
+pub use distrust::Wrong;
 pub use error::TokenError;
 pub use jobs::{Job, KeySource, ProofJob, SigningJobs, ToSign};
 pub use keys::TokenKeys;
@@ -178,8 +179,13 @@ impl Token {
     }
 
     /// Asks the token for nothing more, also after a restart, until a person runs `signer token clear`.
-    pub fn distrust(&self, what: &str) {
-        self.pool.distrust(what);
+    pub fn distrust(&self, wrong: &Wrong) {
+        self.pool.distrust(wrong);
+    }
+
+    /// Done once when a token was found to have signed wrongly since this was done last.
+    pub(crate) async fn went_wrong(&self) {
+        self.pool.went_wrong().await;
     }
 
     /// What is wrong with one of the tokens, also while another does its work.

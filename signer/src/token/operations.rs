@@ -346,7 +346,7 @@ pub(super) fn at_most(question: &Request) -> u64 {
 }
 
 /// As one line of a listing shows it, and not longer.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let shown = |c: char| if c.is_control() { '?' } else { c };
     text.trim().chars().take(64).map(shown).collect()
 }

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use token_wire::{Counters, StatementKey, TokenInfo};
+use tokio::sync::Notify;
 
 use super::carried::{self, Carried};
 use super::config::TokenConfig;
@@ -17,7 +18,7 @@ use super::work::{Asking, Lane};
 use super::worker::Worker;
 use crate::log::Lease;
 
-use super::{Job, KeyFile, KeySource, Line, TokenError, TokenKeys};
+use super::{Job, KeyFile, KeySource, Line, TokenError, TokenKeys, Wrong};
 
 /// How long a worker may take to say what costs it nothing.
 pub(super) const PING_TIME: Duration = Duration::from_secs(10);
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) carried: Carried,
     pub(super) queue: Queue,
     members: Vec<Arc<Member>>,
+    /// A token signed wrongly, and somebody is to write that down.
+    wrong: Notify,
 }
 
 impl Pool {
@@ -46,7 +49,7 @@ impl Pool {
         let keys = KeyFile::in_dir(state_dir).require()?;
         let (mut first, carried) = first_line(&members, &keys)?;
         let queue = Queue::new(workers, config.queue_jobs_max());
-        let shared = Arc::new(Shared { keys, carried, queue, members });
+        let shared = Arc::new(Shared { keys, carried, queue, members, wrong: Notify::new() });
         let info = first.1.as_ref().map(|line| line.info().clone()).ok_or_else(stopped)?;
         let mut pool = Self { info, shared, threads: Vec::new() };
         let (tried, tries) = mpsc::channel();
@@ -150,10 +153,14 @@ impl Pool {
     }
 
     /// Nobody can say which token did it: none is used again.
-    pub(super) fn distrust(&self, what: &str) {
+    pub(super) fn distrust(&self, wrong: &Wrong) {
         for member in &self.shared.members {
-            self.shared.distrust(member, what);
+            self.shared.distrust(member, wrong);
         }
+    }
+
+    pub(super) async fn went_wrong(&self) {
+        self.shared.wrong.notified().await;
     }
 
     /// Workers that can do work now.
@@ -224,8 +231,9 @@ impl Shared {
     }
 
     /// The token signed wrongly: it is asked for nothing more until a person has looked, not even after a restart.
-    pub(super) fn distrust(&self, member: &Arc<Member>, what: &str) {
-        let why = member.distrust(what);
+    pub(super) fn distrust(&self, member: &Arc<Member>, wrong: &Wrong) {
+        let why = member.distrust(wrong);
+        self.wrong.notify_one();
         if !self.others_trusted(member) {
             self.queue.distrust(&why);
         }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::log::Lease;
 
 use super::verify::Outcome;
-use super::{Job, KeySource, TokenError};
+use super::{Job, KeySource, TokenError, Wrong};
 
 /// Most jobs of one batch: few enough that requests take turns and the end comes for all workers at once, so many
 /// that asking costs nothing beside signing. An RSA unwrap takes milliseconds, an AES one a fraction of that, a
@@ -57,6 +57,17 @@ impl Item {
     /// The request that it is for; zero for proofs.
     pub(super) fn request(&self) -> [u8; 16] {
         self.asked.asking.request
+    }
+
+    /// For the log, where its signature is not what it must be.
+    pub(super) fn wrong(&self, what: &str) -> Wrong {
+        let Asking { request, wallet, .. } = &self.asked.asking;
+        Wrong {
+            what: what.to_owned(),
+            wallet: wallet.as_deref().map(str::to_owned),
+            key: self.job.public_key.serialize().to_vec(),
+            request: Some(*request),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::pool::{PING_TIME, Shared, stopped};
 use super::queue::Next;
 use super::verify::{self, Outcome};
 use super::work::{Batch, Item, Lane, Work};
-use super::{KeySource, Line, ToSign, TokenError, not_ours};
+use super::{KeySource, Line, ToSign, TokenError, Wrong, not_ours};
 
 /// How long a worker sits idle before it is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(2);
@@ -244,13 +244,15 @@ impl Worker {
             (Work::Sign(batch), Reply::Signed { id, outcomes }) if id == batch.id => {
                 let judge = |(item, said): (&Item, _)| Outcome::judge(&item.job, said);
                 let outcomes: Vec<Outcome> = batch.items.iter().zip(outcomes).map(judge).collect();
-                let wrong = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Wrong));
-                if wrong && batch.lane == Lane::Requests {
-                    let what = "a signature did not verify under its public key";
-                    self.shared.distrust(&self.member, what);
+                let is_wrong = |outcome: &Outcome| matches!(outcome, Outcome::Wrong);
+                let at =
+                    outcomes.iter().position(is_wrong).filter(|_| batch.lane == Lane::Requests);
+                if let Some(item) = at.and_then(|at| batch.items.get(at)) {
+                    let wrong = item.wrong("a signature did not verify under its public key");
+                    self.shared.distrust(&self.member, &wrong);
                     if self.is_retired() {
-                        self.shared.queue.give_back(Work::Sign(batch), what);
-                        return Err(TokenError::Distrusted(what.into()));
+                        self.shared.queue.give_back(Work::Sign(batch), &wrong.what);
+                        return Err(TokenError::Distrusted(wrong.what));
                     }
                 }
                 batch.answer(outcomes);
@@ -267,7 +269,8 @@ impl Worker {
                     return Ok(());
                 }
                 let what = format!("a signature by its {key} key did not verify");
-                self.shared.distrust(&self.member, &what);
+                let wrong = Wrong { what: what.clone(), key: public.to_vec(), ..Wrong::default() };
+                self.shared.distrust(&self.member, &wrong);
                 if self.is_retired() {
                     self.shared.queue.give_back(Work::Statement(statement), &what);
                     return Err(TokenError::Distrusted(what));

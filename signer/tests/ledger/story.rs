@@ -583,7 +583,7 @@ impl Story {
 
     fn besides(&mut self) {
         let text = |text: &str| text.to_owned();
-        match self.random.gen_range(0..9) {
+        match self.random.gen_range(0..10) {
             0 => {
                 let state = self.one_of(&["started", "stopped", "opened"]).unwrap();
                 self.write(Event::Service { state: text(state), version: text("0.1.0") });
@@ -624,6 +624,16 @@ impl Story {
                 let root = self.roots.pop().unwrap();
                 self.write(Event::AttestationSigned { root, signature: vec![7; 64] });
             }
+            8 => self.write(Event::TokenDistrusted {
+                name: text("first"),
+                label: text("l"),
+                serial: text(SERIAL),
+                what: text("w"),
+                wallet: Some(text("deposits")),
+                key: vec![2; 33],
+                request: None,
+                seen_unix: 1,
+            }),
             _ => self.attest(),
         }
     }

@@ -43,6 +43,7 @@ mod restarting;
 mod facts;
 mod failing;
 mod faulty;
+mod distrusting;
 mod door;
 mod roles;
 mod ruling;

@@ -1,29 +1,28 @@
 //! Tests of a policy: one request a line, and what must come of it, e.g. `deny frozen: pay 1 BTC, frozen everything`.
 //! What is made up here never leaves it: no line gives leave to sign anything.
 
+mod request;
+
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-
-use asset::Amount;
-use asset::unit::BITCOIN_UNITS;
-use order::{AddressText, Order};
 
 use crate::decide::{Decision, decide};
 use crate::evidence::{
     Answer, Approval, Booked, Books, EarlierUse, Evidence, Freeze, FreezeScope, IndexUse, Listed,
     Listing, Measure, Objection, OrderHistory, Parent, Screening,
 };
-use crate::intent::{Destination, Fee, Intent, RequestId, Slot, SlotId, Transfer};
-use crate::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
+use crate::intent::{Destination, Intent, SlotId, Transfer};
+use crate::names::{ClientName, KeyName, LaneName, WalletName};
 use crate::order::{OrderRef, VerifiedOrder};
-use crate::rules::{Lane, LaneKind, Rules};
+use crate::rules::Rules;
+use asset::Amount;
+use asset::unit::BITCOIN_UNITS;
+use request::Request;
 
 /// Monday, 29 December 2025, 00:00 UTC: the week that all lines are in.
 const MONDAY: u64 = 1_766_966_400;
 const WEEK: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-/// What every transaction pays.
-const FEE: u64 = 5_000;
 const HOUR: u64 = 3_600;
 
 /// What a line expects, and what came.
@@ -77,10 +76,12 @@ impl Scene {
             .ok_or("write a time like \"on sat 12:00\", in UTC")?;
         let cannot = || format!("\"{request}\" cannot be read: write e.g. \"pay 1 BTC to bob\"");
         let (verb, rest) = request.split_once(' ').ok_or_else(cannot)?;
-        let (amount, to) = rest.split_once(" to ").unwrap_or((rest, "somebody"));
+        let (amount, to) =
+            rest.split_once(" to ").map_or((rest, None), |(amount, to)| (amount, Some(to)));
         let amount = Amount::parse_with(amount, &BITCOIN_UNITS).map_err(|e| e.to_string())?;
-        let lane = lane(rules, verb, said("over"))?;
-        let intent = intent(rules, lane, verb, amount, to, now_unix).ok_or_else(cannot)?;
+        let lane = request::lane(rules, verb, said("over"))?;
+        let asked = Request { verb, amount, to, now_unix };
+        let intent = asked.intent(rules, lane, said).ok_or_else(cannot)?;
         let zero = |question| Answer { question, others: Amount::ZERO, own_set: Amount::ZERO };
         let unlisted = |question| Listing { question, entries: Vec::new() };
         let mut scene = Self {
@@ -97,18 +98,8 @@ impl Scene {
         if verb == "bump" || verb == "carry" {
             scene.went_out(Amount::from_units(1_000));
         }
-        // Who asks, and whose coins: before anything is asked about them.
-        for (word, rest) in clauses {
-            let named = match *word {
-                "from" => WalletName::parse(rest).map(|wallet| scene.intent.wallet = wallet),
-                "client" => ClientName::parse(rest).map(|client| scene.intent.caller = client),
-                _ => Ok(()),
-            };
-            named.map_err(|error| error.to_string())?;
-        }
         scene.answers = rules.questions(&scene.intent).into_iter().map(zero).collect();
         scene.listings = rules.list_questions(&scene.intent).into_iter().map(unlisted).collect();
-        scene.rest = scene.rest.indexes(indexes(&scene.intent));
         Ok(scene)
     }
 
@@ -118,7 +109,7 @@ impl Scene {
         let ago = |text: &str| now.checked_sub(seconds(text)?);
         match word {
             // Done before.
-            "on" | "from" | "client" | "over" => {}
+            "on" | "from" | "client" | "over" | "fee" | "keeping" | "ordered" => {}
             "earlier" => match rest.strip_prefix("count ") {
                 Some(count) => {
                     let count = count.parse::<u64>().ok()?;
@@ -229,80 +220,6 @@ impl Scene {
     }
 }
 
-/// The lane of a verb's kind: the only one, or the one that is named.
-fn lane<'a>(rules: &'a Rules, verb: &str, named: Option<&str>) -> Result<&'a Lane, String> {
-    let fits = |lane: &&Lane| {
-        let kind = match lane.kind {
-            LaneKind::Sweep { .. } => "sweep",
-            LaneKind::Withdraw { .. } => "pay",
-            LaneKind::Consolidate => "consolidate",
-            LaneKind::Evacuate { .. } => "evacuate",
-            LaneKind::Bump { .. } if verb == "carry" => "carry",
-            LaneKind::Bump { .. } => "bump",
-        };
-        kind == verb && named.is_none_or(|name| lane.name.as_str() == name)
-    };
-    let mut lanes = rules.lanes().iter().filter(fits);
-    match (lanes.next(), lanes.next()) {
-        (Some(lane), None) => Ok(lane),
-        (None, _) => Err(format!("the policy has no lane to {verb} by")),
-        (Some(_), Some(_)) => Err(format!("say over which lane to {verb}: \"over LANE\"")),
-    }
-}
-
-/// One output and a fee, by the lane's first client, out of its first wallet.
-fn intent(
-    rules: &Rules,
-    lane: &Lane,
-    verb: &str,
-    amount: Amount,
-    to: &str,
-    now: u64,
-) -> Option<Intent> {
-    let asset = rules.network().asset_id();
-    let fee = Amount::from_units(FEE.into());
-    let mut orders = Vec::new();
-    let to = match &lane.kind {
-        LaneKind::Sweep { cold, .. } | LaneKind::Evacuate { cold, .. } => {
-            Destination::Cold { wallet: cold.clone(), index: 0 }
-        }
-        LaneKind::Consolidate => Destination::Change { index: 0 },
-        LaneKind::Bump { .. } if verb == "carry" => Destination::Change { index: 0 },
-        LaneKind::Withdraw { .. } | LaneKind::Bump { .. } => {
-            let key = match &lane.kind {
-                LaneKind::Withdraw { order_keys, .. } => rules.order_key(order_keys.first()?)?,
-                _ => rules.order_keys().first()?,
-            };
-            let order = Order {
-                id: OrderId::parse("order").ok()?,
-                asset: asset.clone(),
-                amount,
-                destination: AddressText::parse(to).ok()?,
-                expires_unix: now.checked_add(HOUR)?,
-            };
-            let digest = order.digest();
-            let (signer, key) = (key.name.clone(), key.public_key);
-            let order = VerifiedOrder { order, signer, key, digest };
-            let paid = Some(order.reference());
-            orders.push(order);
-            let (script, address) = (to.as_bytes().to_vec(), to.to_string());
-            Destination::External { script, address, order: paid }
-        }
-    };
-    let slot = |number, amount| Slot { id: SlotId([number; 36]), amount };
-    Some(Intent {
-        request: RequestId([0; 16]),
-        caller: lane.clients.first()?.clone(),
-        lane: lane.name.clone(),
-        wallet: lane.wallets.first()?.clone(),
-        orders,
-        transfers: [Transfer { asset: asset.clone(), amount, to }].into(),
-        fee: Fee { asset, amount: fee, vsize: 300 },
-        slots: [slot(1, amount), slot(2, fee)].into(),
-        digest: [0; 32],
-    })
-}
-
 fn histories(intent: &Intent) -> Vec<OrderHistory> {
     let history = |order: &VerifiedOrder| OrderHistory {
         order: order.reference(),
@@ -327,7 +244,13 @@ fn indexes(intent: &Intent) -> Vec<IndexUse> {
         Destination::Change { .. } => Some(index(&intent.wallet, true)),
         Destination::External { .. } => None,
     };
-    intent.transfers.iter().filter_map(branch).collect()
+    let mut branches: Vec<IndexUse> = Vec::new();
+    for branch in intent.transfers.iter().filter_map(branch) {
+        if !branches.contains(&branch) {
+            branches.push(branch);
+        }
+    }
+    branches
 }
 
 fn amount(text: &str) -> Option<Amount> {

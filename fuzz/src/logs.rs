@@ -159,7 +159,8 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
     let encoded = |event| Entry { unix_ms: 1_700_000_000_000, event }.encode().unwrap();
     let people = of_people(spend);
     let others = of_token_keys().into_iter().chain(of_policies()).chain(people);
-    let others = others.chain([distrusted()]);
+    let withheld = Event::Withheld { request, policy: 2, reason: reason(), may_have_left: true };
+    let others = others.chain([distrusted(), withheld]);
     events.into_iter().chain(others).map(encoded).collect()
 }
 

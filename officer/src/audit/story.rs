@@ -139,14 +139,7 @@ impl Story {
                 self.denied(request, trace)
             }
             Event::Spend(spend) => self.spend(spend),
-            Event::SpendAgain { request, policy } => {
-                self.in_force(*policy)?;
-                let request = self.request(request)?;
-                match (request.spend, request.signed) {
-                    (Some(_), false) => Ok(()),
-                    _ => Err("a request was allowed again that waited for no signature".to_owned()),
-                }
-            }
+            Event::SpendAgain { request, policy } => self.spend_again(request, *policy),
             Event::Signed { request, transaction } => {
                 let taproot = |spend: &_| coins::check_taproot(transaction, spend);
                 self.signed(seq, request, SignedBytes::Transaction(transaction.clone()), taproot)
@@ -182,6 +175,15 @@ impl Story {
             Event::KeyState { .. } => Ok(()),
             Event::PinChanged { serial } => self.people.end_pin(serial, self.last_ms / 1000),
             event => self.lock(seq, event),
+        }
+    }
+
+    fn spend_again(&mut self, request: &[u8; 16], policy: u64) -> Result<(), String> {
+        self.in_force(policy)?;
+        let request = self.request(request)?;
+        match (request.spend, request.signed) {
+            (Some(_), false) => Ok(()),
+            _ => Err("a request was allowed again that waited for no signature".to_owned()),
         }
     }
 

@@ -215,6 +215,7 @@ fn a_policy_without_governance_gives_way_to_none_by_itself() {
 fn the_first_policy_has_the_officers_a_signer_began_with_and_is_signed_by_them() {
     let first = text(3, 10_000);
     let officers = FirstOfficers::read(&(people() + GOVERNANCE)).unwrap();
+    assert_eq!(officers.count(), SEEDS.len());
     // The sections alone, or the whole policy: one text.
     assert_eq!(FirstOfficers::read(&first).unwrap(), officers);
     assert_eq!(load(&first).officers_text().unwrap(), officers.text());
@@ -305,7 +306,7 @@ fn an_officer_is_revoked_at_once_by_the_small_quorum_and_his_yes_counts_no_more(
     let by_two = next(&now, &without, &["dan", "eve"]).unwrap();
     assert!(matches!(by_two, Next::AtOnce(_)));
     // A stolen key alone revokes nobody, and neither does it with one that counts no more.
-    refused(next(&now, &without, &["eve"]));
+    assert!(refused(next(&now, &without, &["eve"])).contains("two people, since it revokes one"));
     let one_gone = load(&revoked(&text(3, 10_000), "dan"));
     let both_gone = revoked(&revoked(&text(4, 10_000), "dan"), "bob");
     refused(next(&one_gone, &both_gone, &["dan", "eve"]));
@@ -333,6 +334,11 @@ fn an_officer_is_revoked_at_once_by_the_small_quorum_and_his_yes_counts_no_more(
     let no = SignedPolicy { text: &looser, signatures: &no };
     assert_eq!(now.vetoed_by(&no, &[], false).unwrap().len(), 1);
     assert!(now.vetoed_by(&no, &[], true).unwrap().is_empty(), "but over a recovery");
+    let may = |name: &str| {
+        let officer = KeyName::parse(name).unwrap();
+        [false, true].map(|recovery| now.may_veto_policy(&officer, recovery))
+    };
+    assert_eq!([may("dan"), may("eve"), may("ada")], [[true, false], [true; 2], [false; 2]]);
 }
 
 /// A version that leaves no room above it would be the last, also for those who would revoke or recover.

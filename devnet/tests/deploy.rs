@@ -60,7 +60,7 @@ fn units_and_configurations_agree() {
     let watcher = watcher::config::Config::load(&deploy("watcher.toml")).unwrap();
     let unit = read("systemd/cofferdam-watcher.service");
     assert!(unit.contains(&format!("SocketBindAllow=ipv4:tcp:{}", watcher.listen.port())));
-    for name in ["signer", "token@", "watcher"] {
+    for name in ["signer", "token@", "watcher", "webhooks", "reconcile"] {
         let unit = read(&format!("systemd/cofferdam-{name}.service"));
         for line in [
             "NoNewPrivileges=yes",
@@ -70,5 +70,32 @@ fn units_and_configurations_agree() {
         ] {
             assert!(unit.contains(line), "{name} without {line}");
         }
+    }
+}
+
+/// What else runs by units: the relay's settings, and the hourly comparison, which is started by its timer alone.
+#[test]
+fn units_beside_the_services_start_what_is_there() {
+    let read = |name: &str| std::fs::read_to_string(deploy(name)).unwrap();
+    let relay = read("systemd/cofferdam-webhooks.service");
+    let mut command = std::process::Command::new("python3");
+    let output = command.arg(deploy("officer-webhooks")).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let words = relay.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    for option in words.split(' ').filter(|word| word.starts_with("--")) {
+        assert!(help.contains(option), "{option}: {help}");
+    }
+    let compare = read("systemd/cofferdam-reconcile.service");
+    let words = compare.lines().filter_map(|line| line.strip_prefix("ExecStart=")).nth(1).unwrap();
+    let help = Programs::find().unwrap().run("officer", &["log", "reconcile", "--help"]).unwrap();
+    for option in words.split(' ').filter(|word| word.starts_with("--")) {
+        assert!(help.contains(option), "{option}: {help}");
+    }
+    assert!(compare.contains("Type=oneshot") && !compare.contains("[Install]"));
+    assert!(read("systemd/cofferdam-reconcile.timer").contains("OnCalendar=hourly"));
+    let users = read("sysusers.d/cofferdam.conf");
+    for unit in [relay, compare] {
+        let user = unit.lines().find_map(|line| line.strip_prefix("User=")).unwrap().to_owned();
+        assert!(users.contains(&format!("u     {user} ")), "{user}");
     }
 }

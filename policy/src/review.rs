@@ -43,7 +43,10 @@ pub fn claims(rules: &Rules) -> [Claim; 5] {
             lanes.iter().find_map(|lane| unattended(lane, rules)),
         ),
         claim("every lane has a fee budget", budget.map(named)),
-        claim("every lane that pays others anew has a limit over time", limit.map(named)),
+        claim(
+            "every lane that pays others anew has a limit over time on what they get (the fees are under its fee budget)",
+            limit.map(named),
+        ),
         claim("nobody approves what they ordered", unheld(rules)),
         claim("evacuation reaches cold storage only", warm(rules)),
     ]

@@ -262,7 +262,7 @@ pub async fn start_from(
     born::bind(&log, &config.state_dir, &mut wallets, &token.keys()).await?;
     let kin = log.read(|ledger| Kin::read(ledger, &config.state_dir));
     log.commit(|_| Step::write(vec![service("started")], ())).await?;
-    note_waived(&log, waived(config, &token, &clock)).await?;
+    note_waived(&log, waived(config, &token, &clock, Some(&rules))).await?;
     let log = Arc::new(log);
     make_ready(&log, &rules).await;
     Ok(App {
@@ -484,13 +484,14 @@ pub fn beginning(config: &Config, keys: &TokenKeys, officers: Option<&FirstOffic
     }
 }
 
-/// Which safeguards somebody waived, in so many words, for a signer that starts like this.
+/// Which safeguards somebody waived, in so many words, for a signer that starts like this, under this policy if it is known yet.
 #[must_use]
-pub fn waived(config: &Config, token: &Token, clock: &Clock) -> Vec<Event> {
+pub fn waived(config: &Config, token: &Token, clock: &Clock, rules: Option<&Rules>) -> Vec<Event> {
     let here = Here {
         root: confine::process::is_root(),
         softhsm: token.info().is_softhsm(),
         clock_is_right: clock.is_confirmed(),
+        unadministered: rules.is_some_and(is_unadministered),
     };
     waived_by(config, &here)
 }
@@ -500,6 +501,12 @@ struct Here {
     root: bool,
     softhsm: bool,
     clock_is_right: bool,
+    unadministered: bool,
+}
+
+/// Whether it is real money, and whoever is at this machine asks nobody.
+fn is_unadministered(rules: &Rules) -> bool {
+    rules.network() == asset::Network::Bitcoin && rules.administer().is_none()
 }
 
 fn waived_by(config: &Config, here: &Here) -> Vec<Event> {
@@ -513,6 +520,7 @@ fn waived_by(config: &Config, here: &Here) -> Vec<Event> {
         (softhsm, "softhsm", "i_understand_that_softhsm_is_not_an_hsm = true"),
         (here.clock_is_right, "clock", "--clock-is-right"),
         (unlisted, "revocation lists", "no crl under [tls]"),
+        (here.unadministered, "officers at the machine", "no administer under [governance]"),
     ];
     let waived = said.into_iter().filter(|(waived, _, _)| *waived);
     waived
@@ -712,8 +720,8 @@ mod tests {
 
     #[test]
     fn every_safeguard_that_is_waived_is_told_and_no_other() {
-        let nowhere = || Here { root: false, softhsm: false, clock_is_right: false };
-        let everywhere = || Here { root: true, softhsm: true, clock_is_right: true };
+        let all = |is| Here { root: is, softhsm: is, clock_is_right: is, unadministered: is };
+        let (nowhere, everywhere) = (|| all(false), || all(true));
         let told = |config: &Config, here: &Here| -> Vec<String> {
             let said = waived_by(config, here).into_iter().map(|event| match event {
                 Event::Waived { safeguard, said } => format!("{safeguard} by {said}"),
@@ -725,13 +733,14 @@ mod tests {
         let softhsm = "softhsm by i_understand_that_softhsm_is_not_an_hsm = true";
         let clock = "clock by --clock-is-right";
         let lists = "revocation lists by no crl under [tls]";
+        let alone = "officers at the machine by no administer under [governance]";
         let plain = minimal();
         assert_eq!(told(&plain, &nowhere()), [""; 0]);
         // Nobody said a word about root or SoftHSM: those do not even start.
-        assert_eq!(told(&plain, &everywhere()), [clock]);
+        assert_eq!(told(&plain, &everywhere()), [clock, alone]);
         let real = Config { network: asset::Network::Bitcoin, ..minimal() };
         let mut waiving: Vec<(Config, Here, Vec<&str>)> = vec![
-            (Config { allow_root: true, ..minimal() }, everywhere(), vec![root, clock]),
+            (Config { allow_root: true, ..minimal() }, everywhere(), vec![root, clock, alone]),
             (Config { allow_root: true, ..minimal() }, nowhere(), vec![]),
             (Config { sandbox: Mode::Off, ..minimal() }, nowhere(), vec![sandbox]),
             (Config { sandbox: Mode::Required, ..minimal() }, nowhere(), vec![]),
@@ -739,7 +748,8 @@ mod tests {
         let words = |config| Config { i_understand_that_softhsm_is_not_an_hsm: true, ..config };
         waiving.extend([
             (words(real.clone()), Here { softhsm: true, ..nowhere() }, vec![softhsm, lists]),
-            (words(real), nowhere(), vec![lists]),
+            (words(real.clone()), nowhere(), vec![lists]),
+            (real, Here { unadministered: true, ..nowhere() }, vec![lists, alone]),
             // On a test network it needs nobody's word.
             (words(minimal()), Here { softhsm: true, ..nowhere() }, vec![]),
         ]);
@@ -749,9 +759,29 @@ mod tests {
             sandbox: Mode::Off,
             ..words(minimal())
         };
-        waiving.push((all, everywhere(), vec![root, sandbox, softhsm, clock, lists]));
+        waiving.push((all, everywhere(), vec![root, sandbox, softhsm, clock, lists, alone]));
         for (config, here, wanted) in waiving {
             assert_eq!(told(&config, &here), wanted);
         }
+    }
+
+    /// A policy with people who change it, and with `more` about them.
+    fn governed(network: asset::Network, more: &str) -> Rules {
+        let key = "d54207da194977dcf46adbfec2bc2e75b52d5a8a42184fedfdc00024f0e3e8da";
+        let text = format!(
+            "version = 1\nnetwork = \"{network}\"\nlog = \"cofferdam/a\"\nwallet = []\nclient = []\n\
+             [[officer]]\nname = \"ada\"\ndomain = \"zurich\"\ned25519 = \"{key}\"\n\
+             [[group]]\nname = \"board\"\nmembers = [\"ada\"]\n\
+             [governance]\ntighten = \"1 of board\"\nchange = \"1 of board\"\ndelay = \"48h\"\n{more}"
+        );
+        Rules::reopen(&text, Vec::new(), network).unwrap()
+    }
+
+    #[test]
+    fn real_money_without_officers_at_the_machine_is_a_safeguard_waived() {
+        let (real, asks) = (asset::Network::Bitcoin, "administer = \"1 of board\"\n");
+        assert!(is_unadministered(&governed(real, "")));
+        assert!(!is_unadministered(&governed(real, asks)));
+        assert!(!is_unadministered(&governed(asset::Network::Regtest, "")));
     }
 }

@@ -122,7 +122,7 @@ impl Branch {
         let (wallet, bundle, change) = (Arc::clone(&self.wallet), self.bundle, self.change);
         let range = self.below..self.count.min(self.below.saturating_add(BATCH));
         if let Some(probes) = probes(&wallet, &bundle, change)? {
-            let verdicts = token.prove(lease, probes).await?;
+            let verdicts = token.prove(lease, wallet.name().as_str(), probes).await?;
             match verdicts.into_iter().find_map(Result::err) {
                 None => self.below = self.count,
                 Some(reason) => self.failed = Some(reason),
@@ -131,7 +131,7 @@ impl Branch {
         }
         let reading = move || read(&wallet, &bundle, change, range);
         let (jobs, damaged) = tokio::task::spawn_blocking(reading).await??;
-        for proof in token.prove(lease, jobs).await? {
+        for proof in token.prove(lease, self.wallet.name().as_str(), jobs).await? {
             if let Err(reason) = proof {
                 self.failed = Some(reason);
                 return Ok(());

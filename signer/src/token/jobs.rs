@@ -121,8 +121,20 @@ impl ProofJob {
         Self(Job { key: KeySource::Sealed { account, change, index }, what, public_key })
     }
 
-    pub(super) fn into_job(self) -> Job {
-        self.0
+    /// For the look of this number, from 0: each over another digest, and those after the first with ECDSA, whose signatures
+    /// say by which key they may be.
+    pub(super) fn look(&self, number: u8) -> Job {
+        if number == 0 {
+            return self.0.clone();
+        }
+        let (ToSign::Ecdsa(digest) | ToSign::TaprootKey { digest, .. }) = self.0.what;
+        let what = ToSign::Ecdsa(again_digest(digest, number));
+        Job { what, ..self.0.clone() }
+    }
+
+    /// The key that its signature must verify under.
+    pub(super) fn public_key(&self) -> &PublicKey {
+        &self.0.public_key
     }
 }
 
@@ -135,4 +147,10 @@ fn proof_digest(bundle: &[u8; 32], change: bool, index: u32) -> [u8; 32] {
     hash.update([u8::from(change)]);
     hash.update(index.to_be_bytes());
     hash.finalize().into()
+}
+
+/// The same for another look at what was asked for this digest.
+fn again_digest(first: [u8; 32], number: u8) -> [u8; 32] {
+    let hash = Sha256::new_with_prefix(b"cofferdam-proof-again-v1");
+    hash.chain_update(first).chain_update([number]).finalize().into()
 }

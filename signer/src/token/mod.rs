@@ -4,7 +4,7 @@
 //! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `member` and `breaker`
 //! (one of several tokens with the same keys), `carried` (for which tiers), `worker` (a thread for each process), `queue` and `work` (who gets what
 //! next), `line`, `spawn` and `starter` (one process), `latch` (a refused PIN is
-//! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`, `schemes`, `operations` (what the
+//! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`, `proof` (whose fault a bad proof is), `schemes`, `operations` (what the
 //! token did, counted for the log).
 
 mod config;
@@ -24,6 +24,7 @@ mod starter;
 mod latch;
 mod distrust;
 mod verify;
+mod proof;
 mod schemes;
 mod operations;
 #[cfg(test)]
@@ -53,6 +54,8 @@ pub(crate) use verify::{ecdsa, ed25519};
 
 use crate::log::{DurablePermit, Lease, Over};
 use pool::Pool;
+use proof::{LOOKS_MAX, Verdict, WRONG_PROOF, verdict};
+use verify::Outcome;
 use work::{Asking, Lane};
 
 /// A token behind a pool of single-threaded worker processes, each with a session of its own. Dropping it
@@ -92,44 +95,57 @@ impl Token {
         }
         let (request, lease) = (permit.request().0, held(permit.lease()).await?);
         let (wallet, jobs) = jobs.into_parts();
-        let each = |position, outcome: verify::Outcome| outcome.signature(position);
+        let each = |position, outcome: Outcome| outcome.signature(position);
         self.pool.sign(Lane::Requests, Asking { request, wallet, lease }, jobs, each).await
     }
 
     /// Proves that each record's wrapped key is its public key's, by a signature over a digest that can be
-    /// nothing else. Waits behind every real request. An inner error is a final verdict on that record.
+    /// nothing else. Waits behind every real request. An inner error is a final verdict on that record, which is never one for
+    /// what a token did: a token that signed wrongly is asked for nothing more, as if it had been for a request.
     ///
     /// # Errors
-    /// [`TokenError`] when the token could not be asked; then nothing is known about any of the records.
+    /// [`TokenError`] when the token could not be asked, or signed wrongly; then nothing is known about any of the records.
     pub(crate) async fn prove(
         &self,
         lease: &Lease,
+        wallet: &str,
         jobs: Vec<ProofJob>,
     ) -> Result<Vec<Result<(), String>>, TokenError> {
-        let jobs: Vec<Job> = jobs.into_iter().map(ProofJob::into_job).collect();
-        let mut verdicts = self.prove_once(lease, jobs.clone()).await?;
-        // A verdict against a record is written down for good, so the token is asked twice.
-        let bad = |verdict: &Result<(), String>| verdict.is_err();
-        let again = jobs.iter().zip(&verdicts).filter(|(_, verdict)| bad(verdict));
-        let again: Vec<Job> = again.map(|(job, _)| job.clone()).collect();
-        if !again.is_empty() {
-            let second = self.prove_once(lease, again).await?;
-            for (verdict, second) in verdicts.iter_mut().filter(|verdict| bad(verdict)).zip(second)
-            {
-                *verdict = second;
+        let mut looks: Vec<Vec<Outcome>> = jobs.iter().map(|_| Vec::new()).collect();
+        // A verdict against a record is written down for good, so it is looked at again.
+        for number in 0..LOOKS_MAX {
+            let open = |looks: &&mut Vec<Outcome>| verdict(looks).is_none();
+            let open: Vec<_> =
+                looks.iter_mut().zip(&jobs).filter(|(looks, _)| open(looks)).collect();
+            let asked = open.iter().map(|(_, job)| job.look(number)).collect();
+            let outcomes = self.look(lease, asked).await?;
+            open.into_iter().zip(outcomes).for_each(|((looks, _), outcome)| looks.push(outcome));
+        }
+        let verdicts =
+            looks.iter().map(|looks| verdict(looks).unwrap_or(Verdict::Tokens(Vec::new())));
+        let (mut records, mut trusted) = (Vec::with_capacity(jobs.len()), true);
+        for (job, verdict) in jobs.iter().zip(verdicts) {
+            match verdict {
+                Verdict::Record(said) => records.push(said),
+                Verdict::Tokens(workers) => {
+                    trusted = false;
+                    let (what, key) =
+                        (WRONG_PROOF.to_owned(), job.public_key().serialize().to_vec());
+                    let wrong = Wrong { what, wallet: Some(wallet.to_owned()), key, request: None };
+                    workers.into_iter().for_each(|worker| self.pool.distrust_of(worker, &wrong));
+                }
             }
         }
-        Ok(verdicts)
+        if trusted { Ok(records) } else { Err(TokenError::Distrusted(WRONG_PROOF.to_owned())) }
     }
 
-    async fn prove_once(
-        &self,
-        lease: &Lease,
-        jobs: Vec<Job>,
-    ) -> Result<Vec<Result<(), String>>, TokenError> {
+    async fn look(&self, lease: &Lease, jobs: Vec<Job>) -> Result<Vec<Outcome>, TokenError> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
         let (lane, lease) = (Lane::Proofs, held(lease).await?);
         let asking = Asking { request: [0; 16], wallet: None, lease };
-        self.pool.sign(lane, asking, jobs, |_, outcome| Ok(outcome.proof())).await
+        self.pool.sign(lane, asking, jobs, |_, outcome| Ok(outcome)).await
     }
 
     /// Signs a statement with one of the token's own Ed25519 keys; verified before it is returned. The first

@@ -27,6 +27,8 @@ pub(super) const PING_TIME: Duration = Duration::from_secs(10);
 pub(super) struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Whose each worker is, by its number.
+    whose: Vec<Arc<Member>>,
     info: TokenInfo,
 }
 
@@ -51,19 +53,21 @@ impl Pool {
         let queue = Queue::new(workers, config.queue_jobs_max());
         let shared = Arc::new(Shared { keys, carried, queue, members, wrong: Notify::new() });
         let info = first.1.as_ref().map(|line| line.info().clone()).ok_or_else(stopped)?;
-        let mut pool = Self { info, shared, threads: Vec::new() };
+        let mut pool = Self { info, shared, threads: Vec::new(), whose: Vec::new() };
         let (tried, tries) = mpsc::channel();
         for member in &pool.shared.members {
             for _ in 0..member.config.workers() {
                 let index = pool.threads.len();
                 let line = first.take(member);
-                let (shared, member) = (Arc::clone(&pool.shared), Arc::clone(member));
+                let (whose, member) = (Arc::clone(member), Arc::clone(member));
+                let shared = Arc::clone(&pool.shared);
                 let worker = Worker::new(shared, member, index, tried.clone());
                 let thread = std::thread::Builder::new()
                     .name(format!("token-{index}"))
                     .spawn(move || worker.run(line))
                     .map_err(|error| TokenError::Unavailable(format!("no thread: {error}")))?;
                 pool.threads.push(thread);
+                pool.whose.push(whose);
             }
         }
         drop(tried);
@@ -155,6 +159,13 @@ impl Pool {
     /// Nobody can say which token did it: none is used again.
     pub(super) fn distrust(&self, wrong: &Wrong) {
         for member in &self.shared.members {
+            self.shared.distrust(member, wrong);
+        }
+    }
+
+    /// The token of this worker did it.
+    pub(super) fn distrust_of(&self, worker: usize, wrong: &Wrong) {
+        if let Some(member) = self.whose.get(worker) {
             self.shared.distrust(member, wrong);
         }
     }

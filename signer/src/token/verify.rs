@@ -26,19 +26,26 @@ impl Signature {
     }
 }
 
+/// A signature with ECDSA as a token gave it, which does not verify, and what it was asked to sign.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Made {
+    pub(super) raw: RawSignature,
+    pub(super) digest: [u8; 32],
+}
+
 /// What came of one job.
 pub(super) enum Outcome {
     /// A signature that verifies.
     Signed(Signature),
-    /// A signature that does not.
-    Wrong,
+    /// A signature that does not, by the worker of this number; with ECDSA, what it made.
+    Wrong { by: usize, made: Option<Made> },
     /// The token refuses the wrapped key.
     Refused(String),
 }
 
 impl Outcome {
-    /// Judges a worker's word on one job.
-    pub(super) fn judge(job: &Job, said: JobOutcome) -> Self {
+    /// Judges the word of the worker of this number on one job.
+    pub(super) fn judge(job: &Job, said: JobOutcome, by: usize) -> Self {
         match said {
             JobOutcome::Signed(raw) => {
                 let signature = match job.what {
@@ -49,7 +56,11 @@ impl Outcome {
                         schnorr(raw, digest, &output).map(Signature::Schnorr)
                     }
                 };
-                signature.map_or(Self::Wrong, Self::Signed)
+                let made = match job.what {
+                    ToSign::Ecdsa(digest) => Some(Made { raw, digest }),
+                    ToSign::TaprootKey { .. } => None,
+                };
+                signature.map_or(Self::Wrong { by, made }, Self::Signed)
             }
             JobOutcome::Refused(fault) => Self::Refused(fault.text),
         }
@@ -59,17 +70,8 @@ impl Outcome {
     pub(super) fn signature(self, position: usize) -> Result<Signature, TokenError> {
         match self {
             Self::Signed(signature) => Ok(signature),
-            Self::Wrong => Err(TokenError::WrongSignature { position }),
+            Self::Wrong { .. } => Err(TokenError::WrongSignature { position }),
             Self::Refused(reason) => Err(TokenError::Refused { position, reason }),
-        }
-    }
-
-    /// Whether a record's wrapped key is its public key's, or why not.
-    pub(super) fn proof(self) -> Result<(), String> {
-        match self {
-            Self::Signed(_) => Ok(()),
-            Self::Wrong => Err("the wrapped key is not the record's key".to_owned()),
-            Self::Refused(reason) => Err(reason),
         }
     }
 }
@@ -190,7 +192,7 @@ mod tests {
         let account = SealedAccount { header: [1; 32], blob: vec![2] };
         let job = |public_key| {
             let account = Arc::new(account.clone());
-            ProofJob::sealed(&[3; 32], (false, 4), account, true, public_key).into_job()
+            ProofJob::sealed(&[3; 32], (false, 4), account, true, public_key).look(0)
         };
         let proof = job(pair.public_key());
         let ToSign::TaprootKey { digest, .. } = proof.what else { panic!("not taproot") };
@@ -199,7 +201,7 @@ mod tests {
         let judged = |pair: &secp256k1::Keypair, job: &Job| {
             let signature = SECP256K1.sign_schnorr_no_aux_rand(&digest, pair);
             let raw = RawSignature::from_slice(&signature.serialize()).unwrap();
-            matches!(Outcome::judge(job, JobOutcome::Signed(raw)), Outcome::Signed(_))
+            matches!(Outcome::judge(job, JobOutcome::Signed(raw), 0), Outcome::Signed(_))
         };
         assert!(judged(&tweaked, &proof));
         assert!(!judged(&pair, &proof), "by the key before the tweak");

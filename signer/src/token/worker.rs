@@ -242,9 +242,9 @@ impl Worker {
     fn deliver(&self, work: Work, reply: Reply) -> Result<(), TokenError> {
         match (work, reply) {
             (Work::Sign(batch), Reply::Signed { id, outcomes }) if id == batch.id => {
-                let judge = |(item, said): (&Item, _)| Outcome::judge(&item.job, said);
+                let judge = |(item, said): (&Item, _)| Outcome::judge(&item.job, said, self.index);
                 let outcomes: Vec<Outcome> = batch.items.iter().zip(outcomes).map(judge).collect();
-                let is_wrong = |outcome: &Outcome| matches!(outcome, Outcome::Wrong);
+                let is_wrong = |outcome: &Outcome| matches!(outcome, Outcome::Wrong { .. });
                 let at =
                     outcomes.iter().position(is_wrong).filter(|_| batch.lane == Lane::Requests);
                 if let Some(item) = at.and_then(|at| batch.items.get(at)) {

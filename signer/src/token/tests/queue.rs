@@ -7,6 +7,10 @@ use super::super::verify::Outcome;
 use super::super::work::{Answer, Asking, Batch, Lane, Work};
 use super::*;
 
+fn wrong() -> Outcome {
+    Outcome::Wrong { by: 0, made: None }
+}
+
 type Answers = tokio::sync::mpsc::UnboundedReceiver<Answer>;
 
 const SOON: Duration = Duration::from_millis(1);
@@ -26,7 +30,7 @@ fn do_next(queue: &Queue, worker: usize) -> Option<(usize, [u8; 16])> {
     match queue.take(worker, SOON) {
         Next::Work(Work::Sign(batch)) => {
             let done = (batch.items.len(), batch.items[0].request());
-            let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
+            let outcomes = batch.items.iter().map(|_| wrong()).collect();
             batch.answer(outcomes);
             Some(done)
         }
@@ -97,7 +101,7 @@ fn small_requests_of_one_wallet_go_together_and_each_hears_of_its_own() {
     drop(answers.remove(1)); // the second one's caller has gone
     let (batch, numbers) = whose(&queue);
     assert_eq!(numbers, [1, 3, 4, 5], "four at most, and none that nobody waits for");
-    let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
+    let outcomes = batch.items.iter().map(|_| wrong()).collect();
     batch.answer(outcomes);
     for (at, answer) in answers.iter_mut().enumerate() {
         assert_eq!(answer.try_recv().is_ok(), at < 4, "answer {at}");
@@ -106,7 +110,7 @@ fn small_requests_of_one_wallet_go_together_and_each_hears_of_its_own() {
     // A short answer is nobody's.
     let (batch, numbers) = whose(&queue);
     assert_eq!(numbers, [6, 7, 8, 9]);
-    batch.answer(vec![Outcome::Wrong]);
+    batch.answer(vec![wrong()]);
     for answer in &mut answers[4..8] {
         assert!(matches!(answer.try_recv(), Ok(Err(TokenError::Unavailable(_)))));
     }
@@ -152,7 +156,7 @@ fn what_was_tried_goes_alone() {
                 with.push(numbers.len());
                 queue.give_back(Work::Sign(batch), "it died");
             } else {
-                let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
+                let outcomes = batch.items.iter().map(|_| wrong()).collect();
                 batch.answer(outcomes);
             }
         }
@@ -293,7 +297,7 @@ fn many_workers_at_once_do_everything_once() {
                         // Some break off; somebody else does theirs.
                         Next::Work(work) if turn % 7 == 6 => queue.give_back(work, "it died"),
                         Next::Work(Work::Sign(batch)) => {
-                            let outcomes = batch.items.iter().map(|_| Outcome::Wrong).collect();
+                            let outcomes = batch.items.iter().map(|_| wrong()).collect();
                             batch.answer(outcomes);
                         }
                         _ => return,

@@ -66,7 +66,7 @@ async fn records_are_proven_and_bad_ones_told_apart() {
     damaged[7] ^= 1;
     let public_key = children[4].secret.public_key(SECP256K1);
     jobs[4] = ProofJob::new(&[5; 32], false, 4, (WrappedBy::OaepSha1, damaged.into()), public_key);
-    let proofs = token.prove(&Lease::forever(), jobs).await.unwrap();
+    let proofs = token.prove(&Lease::forever(), "hot", jobs).await.unwrap();
     let good: Vec<bool> = proofs.iter().map(Result::is_ok).collect();
     assert_eq!(good, [true, true, false, true, false, true]);
     assert!(proofs[2].as_ref().unwrap_err().contains("not the record's key"));
@@ -125,7 +125,7 @@ async fn requests_and_statements_go_before_proofs() {
         (0..2_000).map(|at| children[at % 20].proof(u32::try_from(at).unwrap())).collect();
     let proving = tokio::spawn({
         let token = Arc::clone(&token);
-        async move { token.prove(&Lease::forever(), proofs).await }
+        async move { token.prove(&Lease::forever(), "hot", proofs).await }
     });
     let before = token.counters().await.unwrap().unwraps;
     sign_all(&token, &children).await.unwrap();
@@ -215,7 +215,7 @@ async fn without_a_lease_the_token_signs_neither_statements_nor_proofs() {
     let ours = |error: TokenError| assert!(error.to_string().contains("lease"), "{error}");
     // Queued while it held, and taken by a worker when it did not any more.
     let lapsed = Lease::since(Duration::ZERO);
-    let job = || vec![children[0].proof(0).into_job()];
+    let job = || vec![children[0].proof(0).look(0)];
     for key in [StatementKey::Checkpoint, StatementKey::Attestation] {
         ours(token.pool.statement(lapsed.clone(), key, b"x\n").await.unwrap_err());
     }
@@ -227,7 +227,7 @@ async fn without_a_lease_the_token_signs_neither_statements_nor_proofs() {
     // Asked for when the log was another's already.
     lapsed.end(true);
     ours(token.statement(&lapsed, StatementKey::Attestation, b"x\n").await.unwrap_err());
-    ours(token.prove(&lapsed, vec![children[0].proof(0)]).await.unwrap_err());
+    ours(token.prove(&lapsed, "hot", vec![children[0].proof(0)]).await.unwrap_err());
     assert_eq!(token.counters().await.unwrap().signs, signs);
     assert!(token.problem().is_none());
     sign_all(&token, &children).await.unwrap();

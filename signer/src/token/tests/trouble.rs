@@ -1,5 +1,7 @@
 //! Workers that die, hang or lie; a token that goes away. No job is lost, and nothing wrong is released.
 
+use audit::entry::Event;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +127,7 @@ async fn a_token_that_signed_wrongly_is_not_used_again_until_a_person_says_so() 
         &token.statement(&Lease::forever(), StatementKey::Checkpoint, b"x\n").await.unwrap_err()
     ));
     assert!(distrusted(
-        &token.prove(&Lease::forever(), vec![children[0].proof(0)]).await.unwrap_err()
+        &token.prove(&Lease::forever(), "hot", vec![children[0].proof(0)]).await.unwrap_err()
     ));
     // Also with new workers, and after a restart.
     for pid in test.workers() {
@@ -163,20 +165,43 @@ async fn a_wrong_statement_is_not_released_either() {
 }
 
 #[tokio::test]
-async fn a_record_gets_a_second_look() {
+async fn a_proof_that_a_token_signs_wrongly_costs_the_token_its_trust_and_no_record_its_place() {
     let test = TestToken::bare_faulty();
     let keys = test.init().await;
     let children = TestChild::many(&keys, 30);
     let token = test.start().await;
-    // A record is condemned by two wrong signatures, not by one.
-    test.fault("C_Sign once flip");
-    assert_eq!(token.prove(&Lease::forever(), vec![children[0].proof(0)]).await, Ok(vec![Ok(())]));
-    test.fault("C_Sign always flip");
-    assert!(token.prove(&Lease::forever(), vec![children[0].proof(0)]).await.unwrap()[0].is_err());
-    test.no_fault();
-    // It may be the record's fault as well: the token is not.
-    sign_all(&token, &children).await.unwrap();
-    assert_eq!(token.problem(), None);
+    let proof = |at: usize| vec![children[at].proof(0)];
+    let distrusted = |proven: Result<Vec<Result<(), String>>, TokenError>| {
+        let error = proven.unwrap_err();
+        assert!(
+            matches!(&error, TokenError::Distrusted(text) if text.contains("a proof")),
+            "{error}"
+        );
+    };
+    assert_eq!(token.prove(&Lease::forever(), "hot", proof(0)).await, Ok(vec![Ok(())]));
+    let mut token = token;
+    for fault in ["C_Sign once flip", "C_Sign always flip", "C_Sign always replay"] {
+        // What is repeated is the signature of some digest before.
+        sign_all(&token, &children[..2]).await.unwrap();
+        test.fault(fault);
+        distrusted(token.prove(&Lease::forever(), "hot", proof(1)).await);
+        test.no_fault();
+        assert!(token.problem().unwrap().contains("a proof"));
+        distrusted(token.prove(&Lease::forever(), "hot", proof(1)).await);
+        token.stop().await;
+        assert!(matches!(test.refusal().await, TokenError::Distrusted(_)), "also after a restart");
+        let kept = crate::token::Distrust::in_dir(&test.state());
+        let logged = kept.kept().unwrap();
+        let [Event::TokenDistrusted { wallet, key, request, .. }] = &logged[..] else {
+            panic!("{logged:?}")
+        };
+        assert_eq!((wallet.as_deref(), request), (Some("hot"), &None));
+        assert_eq!(key[..], children[1].secret.public_key(SECP256K1).serialize());
+        kept.logged(1).unwrap();
+        crate::init::clear_token(&test.state(), &mut Vec::new()).unwrap();
+        token = test.start().await;
+        assert_eq!(token.prove(&Lease::forever(), "hot", proof(1)).await, Ok(vec![Ok(())]));
+    }
 }
 
 #[tokio::test]
@@ -191,7 +216,7 @@ async fn a_passing_error_of_the_token_fails_no_request_and_no_record() {
             test.fault(&format!("{call} once {error}"));
             sign_all(&token, &children).await.unwrap();
             assert_eq!(
-                token.prove(&Lease::forever(), vec![children[0].proof(0)]).await,
+                token.prove(&Lease::forever(), "hot", vec![children[0].proof(0)]).await,
                 Ok(vec![Ok(())])
             );
         }

@@ -63,7 +63,7 @@ impl Spends {
                         orders: spend.orders.to_vec(),
                         fee: spend.fee,
                         released: spend.released,
-                        covers: spend.released && shared.get(&number) == Some(&slots.len()),
+                        covers: spend.is_out() && shared.get(&number) == Some(&slots.len()),
                         void: self.is_void(spend, now_unix),
                     });
                 }
@@ -100,7 +100,7 @@ impl Spends {
                 conflicting = paid.spends.iter().all(|number| conflicts.contains(&number));
                 let spends = || paid.spends.iter().filter_map(|number| self.spends.get(number));
                 digests = spends().map(|spend| spend.digest).collect();
-                released = spends().any(|spend| spend.released);
+                released = spends().any(Spend::is_out);
             }
             histories.push(OrderHistory {
                 order: reference,

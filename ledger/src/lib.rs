@@ -425,7 +425,11 @@ impl Ledger {
                 let (spends, request) = (&self.spends, RequestId(*request));
                 let paid =
                     |order: &OrderRef, people: &People| left(spends, people, order, Some(request));
-                self.people.withhold(request, reason, *may_have_left, unix_s, paid)
+                self.people.withhold(request, reason, *may_have_left, unix_s, paid)?;
+                if !may_have_left {
+                    self.spends.withhold(request);
+                }
+                Ok(())
             }
             Event::FreezeLifted { freeze, .. } => self.people.lift(freeze),
             Event::Administered { what, serial, site } => {

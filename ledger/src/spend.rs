@@ -28,6 +28,8 @@ pub(super) struct Spend {
     pub(super) set: usize,
     /// Its signatures were given out.
     pub(super) released: bool,
+    /// They were made and given to nobody, for good: it counts as if they had been, and nothing stands for it.
+    pub(super) withheld: bool,
     /// Its coins while it waits for people; nothing of it was ever signed then.
     pub(super) waiting: Option<Box<[SlotId]>>,
     /// It waited in vain, and counts no more.
@@ -55,8 +57,9 @@ impl Spend {
         self.moment == moment && !self.gone
     }
 
-    pub(super) fn is_released(&self) -> bool {
-        self.released
+    /// Whether anybody may have its signatures.
+    pub(super) fn is_out(&self) -> bool {
+        self.released && !self.withheld
     }
 
     /// What it adds to what a question asks for, on its lanes.

@@ -188,6 +188,7 @@ impl Spends {
             orders,
             set,
             released: false,
+            withheld: false,
             waiting,
             gone: false,
         });
@@ -241,6 +242,14 @@ impl Spends {
         }
         // Not the spend's own: whoever takes entries apart meanwhile counts the holders of that one.
         Ok((spend.fee, Some(self.names.lane(spend.lane.as_str())?)))
+    }
+
+    /// What was signed for the request is given to nobody.
+    pub(super) fn withhold(&mut self, request: RequestId) {
+        let number = self.by_request.get(&request).copied();
+        if let Some(spend) = number.and_then(|number| self.spends.get_mut(number)) {
+            spend.withheld = true;
+        }
     }
 
     /// Whether what was allowed for the request spends this coin.

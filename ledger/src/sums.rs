@@ -220,7 +220,7 @@ impl Spends {
             _ => Box::new(0..self.moments.len()),
         };
         let spends = moments.filter_map(|moment| self.moments.spend(moment, &self.spends));
-        spends.filter(|spend| spend.is_released()).collect()
+        spends.filter(|spend| spend.is_out()).collect()
     }
 
     /// Spend by spend: each set counts its largest member among those that count from these moments on. A sum that does

@@ -275,7 +275,7 @@ async fn run_from(
         Ok(app) => {
             let app = Arc::new(app);
             // Before anybody can ask: what officers stopped while no log was open holds from the first request on.
-            if let Err(refusal) = inbox::look(&app, &config.state_dir).await {
+            if let Err(refusal) = inbox::look_for_freezes(&app, &config.state_dir).await {
                 tracing::error!("statements in the inbox could not be read: {refusal}");
             }
             witnesses.arm();

@@ -50,12 +50,39 @@ pub async fn run(app: Arc<App>, state_dir: PathBuf) {
 /// # Errors
 /// [`Refusal`] when the folder cannot be read, or a file not be taken out of it.
 pub async fn look(app: &App, state_dir: &Path) -> Result<(), Refusal> {
+    let left = take(app, state_dir, |_| true).await?;
+    revocations::settle(app, state_dir).await?;
+    left.map_or(Ok(()), Err)
+}
+
+/// One look for freezes alone, before anybody is served: they are to hold from the first request on. What is said of single
+/// requests has its time later, while nothing counts that witnesses have not seen anew.
+///
+/// # Errors
+/// As for [`look`].
+pub async fn look_for_freezes(app: &App, state_dir: &Path) -> Result<(), Refusal> {
+    let freezes = |signed: &Result<Signed, Refusal>| {
+        let said = signed.as_ref().ok().and_then(|said| Statement::parse(&said.statement).ok());
+        said.is_some_and(|said| matches!(said.says, Says::Freeze(_)))
+    };
+    take(app, state_dir, freezes).await?.map_or(Ok(()), Err)
+}
+
+/// Takes in what is asked for; says why something was left for the next look.
+async fn take(
+    app: &App,
+    state_dir: &Path,
+    is_asked: impl Fn(&Result<Signed, Refusal>) -> bool,
+) -> Result<Option<Refusal>, Refusal> {
     let place = folder(state_dir);
     let mut left = None;
     let found = blocking(move || files(&place).map_err(|error| trouble(&place, &error))).await?;
     for file in found {
         let read = file.clone();
         let signed = blocking(move || Ok(read_statement(&read))).await?;
+        if !is_asked(&signed) {
+            continue;
+        }
         let heard = match signed {
             Ok(signed) if is_for_a_list(&signed) => {
                 revocations::hear_late(app, state_dir, signed).await
@@ -77,8 +104,7 @@ pub async fn look(app: &App, state_dir: &Path) -> Result<(), Refusal> {
         };
         blocking(move || done(&file, why.as_ref())).await?;
     }
-    revocations::settle(app, state_dir).await?;
-    left.map_or(Ok(()), Err)
+    Ok(left)
 }
 
 /// Whether a revocation list may be in force by it.

@@ -286,6 +286,16 @@ fn a_no_to_what_is_signed_calls_its_orders_off_where_nothing_can_have_left() {
         let (id, people) = (RequestId([1; 16]), ledger.people());
         assert_eq!((ledger.given(id), ledger.order(&order)), (Given::Signed, Given::Signed));
         assert!(people.withheld(id).is_some() && people.leaving(id).is_none());
+        // Nothing that pays again what is out may stand for it.
+        let evidence = format!("{:?}", ledger.evidence(&next, &[], 2_000_000));
+        let may_have_left = people.withheld(id).unwrap().may_have_left;
+        if ledger.released(&order).count() == 1 {
+            assert_eq!(
+                evidence.contains("versions: 1, released: true"),
+                may_have_left,
+                "{evidence}"
+            );
+        }
         people.no_to(&next).is_some()
     };
     assert!(called_off(no("rejected", false)));

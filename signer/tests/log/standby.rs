@@ -195,9 +195,26 @@ fn kept(db: &Database) -> u64 {
     entries.map_or(0, |entries| entries.parse().unwrap())
 }
 
+/// How many bytes of data the head in a folder is of, and how many there are.
+fn bytes(db: &Database) -> (u64, u64) {
+    let head = std::fs::read_to_string(db.state_dir.join(FILES[0])).unwrap_or_default();
+    let bytes = head.lines().find_map(|line| line.strip_prefix("bytes "));
+    let there = std::fs::metadata(db.state_dir.join(FILES[1])).map_or(0, |data| data.len());
+    (bytes.map_or(0, |bytes| bytes.parse().unwrap()), there)
+}
+
 /// Both machines share a folder. The first stands still while it keeps a snapshot there, and goes on once the log is another's.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_stood_still_writes_nothing_into_a_folder_that_the_next_one_shares() {
+    let mut all = tokio::task::JoinSet::new();
+    for at_rest in [false, true] {
+        all.spawn(shares_a_folder(at_rest));
+    }
+    all.join_all().await;
+}
+
+/// Stopped in the middle of its work, or when it has taken in all that counts and is about to seal it at its end.
+async fn shares_a_folder(at_rest: bool) {
     let db = Database::postgres().await.with_snapshots(HEAD_EVERY);
     db.begin().await.unwrap();
     let mut first = Holder::start(&db);
@@ -206,6 +223,14 @@ async fn one_that_stood_still_writes_nothing_into_a_folder_that_the_next_one_sha
     loop {
         assert_eq!(first.asks("much"), "ok");
         written += MUCH;
+        if at_rest {
+            let rest = MUCH % HEAD_EVERY;
+            let all_taken_in = || {
+                let (sealed, there) = bytes(&db);
+                kept(&db) == MUCH - rest && there * (MUCH - rest) >= sealed * MUCH
+            };
+            until("all that counts is taken in", all_taken_in).await;
+        }
         first.signal("STOP");
         if (1..written - BLOCK).contains(&kept(&db)) {
             break;

@@ -16,7 +16,7 @@ use crate::administer::by_quorum;
 use crate::config::Config;
 use crate::init::{find_again, fingerprint_lines};
 use crate::log::{Clock, LogError, Step, Store, begin, begun};
-use crate::start::{beginning, open_log, open_token};
+use crate::start::{beginning, open_log, open_token, tell_waived};
 use crate::token::{KeyFile, TokenKeys};
 
 /// Reads the file with the officers to begin with.
@@ -78,13 +78,17 @@ pub async fn log(
 /// Before `signer init` gives keys to a token whose log was begun: officers must have said so, where the policy in force asks.
 /// Without the file of the token's keys no log can be opened to ask: then it finds what the token has, and none is made.
 ///
+/// Where it opens no log, which safeguards it goes without is kept for whoever opens that next.
+///
 /// # Errors
 /// When too few of them have, or token or log cannot be opened.
 pub async fn again(config: &Config, statements: &[PathBuf]) -> anyhow::Result<()> {
     let known = KeyFile::in_dir(&config.state_dir).read()?;
     let nothing_to_make = || {
         ensure!(statements.is_empty(), "nothing would be made: leave the statements away");
-        Ok(())
+        std::fs::create_dir_all(&config.state_dir)
+            .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
+        Ok(tell_waived(config, "signer init")?)
     };
     if known.as_ref().is_some_and(|keys| keys.sealing_spki.is_some()) {
         return nothing_to_make();

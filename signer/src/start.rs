@@ -43,6 +43,10 @@ const CHECKPOINT_RETRY: Duration = Duration::from_millis(250);
 /// A block of 64 rows is read again this often: a million entries in a quarter of an hour.
 const AUDIT_EVERY: Duration = Duration::from_millis(50);
 
+/// Safeguards of the process itself, as the log calls them.
+const ROOT: &str = "root";
+const SANDBOX: &str = "sandbox";
+
 /// Why the signer does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -328,7 +332,8 @@ pub async fn open_token(config: &Config, token: TokenConfig) -> Result<Arc<Token
     Ok(Arc::new(token))
 }
 
-/// The log, verified, folded, and held against network and token.
+/// The log, verified, folded, and held against network and token, for a command at the machine: which safeguards it goes
+/// without is written down first.
 ///
 /// # Errors
 /// [`StartError::Log`], [`StartError::Foreign`].
@@ -347,7 +352,24 @@ pub async fn open_log(
         Step::write(if stood { vec![service("opened")] } else { Vec::new() }, ())
     };
     log.commit(opened).await?;
+    // Which policy is in force is looked at later, and may be none.
+    note_waived(&log, waived(config, token, &clock, None)).await?;
     Ok(log)
+}
+
+/// Keeps for whoever opens the log next which safeguards a command goes without that does not open it itself.
+///
+/// # Errors
+/// When the state folder cannot be written.
+pub fn tell_waived(config: &Config, command: &str) -> Result<(), StartError> {
+    let root = confine::process::is_root();
+    let here = Here { root, softhsm: false, clock_is_right: false, unadministered: false };
+    let told = Told::in_dir(&config.state_dir);
+    for (safeguard, said) in of_process(config, &here) {
+        tracing::warn!("somebody waived a safeguard: {safeguard} ({said})");
+        told.add(safeguard, &format!("{said}, at `{command}`"))?;
+    }
+    Ok(())
 }
 
 fn service(state: &str) -> Event {
@@ -431,6 +453,10 @@ pub async fn note_told(log: &Log<Ledger>, config: &Config) -> Result<bool, Start
 /// Says it where officers were to be asked for it and nobody did.
 fn unasked(event: Event, rules: Option<&Rules>) -> Event {
     match event {
+        // Officers are not asked for these: whoever writes the configuration says so.
+        Event::Waived { ref safeguard, .. } if [ROOT, SANDBOX].contains(&safeguard.as_str()) => {
+            event
+        }
         Event::Waived { safeguard, said }
             if rules.is_some_and(|rules| rules.administer().is_some()) =>
         {
@@ -510,22 +536,34 @@ fn is_unadministered(rules: &Rules) -> bool {
 }
 
 fn waived_by(config: &Config, here: &Here) -> Vec<Event> {
-    let softhsm = config.i_understand_that_softhsm_is_not_an_hsm
-        && config.network == asset::Network::Bitcoin
-        && here.softhsm;
-    let unlisted = config.network == asset::Network::Bitcoin && config.tls.crl.is_none();
+    let event = |(what, how): (&str, &str)| Event::Waived {
+        safeguard: what.to_owned(),
+        said: how.to_owned(),
+    };
+    of_process(config, here).into_iter().chain(of_service(config, here)).map(event).collect()
+}
+
+/// What keeps the process from the rest of the machine.
+fn of_process(config: &Config, here: &Here) -> Vec<(&'static str, &'static str)> {
     let said = [
-        (config.allow_root && here.root, "root", "allow_root = true"),
-        (config.sandbox == confine::Mode::Off, "sandbox", "sandbox = \"off\""),
-        (softhsm, "softhsm", "i_understand_that_softhsm_is_not_an_hsm = true"),
-        (here.clock_is_right, "clock", "--clock-is-right"),
-        (unlisted, "revocation lists", "no crl under [tls]"),
-        (here.unadministered, "officers at the machine", "no administer under [governance]"),
+        (config.allow_root && here.root, (ROOT, "allow_root = true")),
+        (config.sandbox == confine::Mode::Off, (SANDBOX, "sandbox = \"off\"")),
     ];
-    let waived = said.into_iter().filter(|(waived, _, _)| *waived);
-    waived
-        .map(|(_, what, how)| Event::Waived { safeguard: what.to_owned(), said: how.to_owned() })
-        .collect()
+    said.into_iter().filter_map(|(waived, said)| waived.then_some(said)).collect()
+}
+
+/// What it works with, and whom it serves.
+fn of_service(config: &Config, here: &Here) -> Vec<(&'static str, &'static str)> {
+    let mainnet = config.network == asset::Network::Bitcoin;
+    let softhsm = config.i_understand_that_softhsm_is_not_an_hsm && mainnet && here.softhsm;
+    let unlisted = mainnet && config.tls.crl.is_none();
+    let said = [
+        (softhsm, ("softhsm", "i_understand_that_softhsm_is_not_an_hsm = true")),
+        (here.clock_is_right, ("clock", "--clock-is-right")),
+        (unlisted, ("revocation lists", "no crl under [tls]")),
+        (here.unadministered, ("officers at the machine", "no administer under [governance]")),
+    ];
+    said.into_iter().filter_map(|(waived, said)| waived.then_some(said)).collect()
 }
 
 /// Writes them down.

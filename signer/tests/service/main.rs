@@ -53,6 +53,7 @@ mod postgres;
 mod racing;
 mod standby;
 mod administering;
+mod waiving;
 mod approving;
 mod evacuating;
 mod revocations;

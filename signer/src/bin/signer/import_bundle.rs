@@ -24,8 +24,6 @@ pub(crate) async fn import_bundle(
     let token_config = config.token.alone();
     let token = start::open_token(config, token_config).await?;
     let log = start::open_log(config, &token, clock.clone()).await?;
-    // Before the policy is looked at, which may be none.
-    start::note_waived(&log, start::waived(config, &token, &clock, None)).await?;
     let rules = in_force(&log, config, &clock).await?.rules;
     let wallet = match wallet {
         Some(name) => WalletName::parse(&name)?,

@@ -1,0 +1,115 @@
+//! A command at the signer's machine that goes without a safeguard: the log says so before it says what was done.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
+use audit::entry::Event;
+use signer::config::Limits;
+
+use crate::common::Knobs;
+use crate::house::House;
+
+/// The house's settings, for a process without a sandbox.
+fn settings(house: &House) -> String {
+    let (config, token) = (&house.config, &house.config.token);
+    let officer = config.officers.keys.iter().next().unwrap();
+    let env: Vec<_> = token.env.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
+    format!(
+        "network = \"regtest\"\nlisten = \"127.0.0.1:0\"\nstate_dir = {:?}\npolicy = {:?}\nsandbox = \"off\"\n\
+         allow_root = true\n[officers]\nquorum = 1\nkeys = {{ {} = {:?} }}\n\
+         [tls]\ncertificate = {:?}\nkey = {:?}\nca = {:?}\n\
+         [token]\nmodule = {:?}\nlabel = {:?}\npin_file = {:?}\nworker = {:?}\n\
+         schemes = [\"rsa-oaep-sha1\", \"aes-kwp\"]\nenv = {{ {} }}\n",
+        config.state_dir,
+        config.policy,
+        officer.0,
+        officer.1,
+        config.tls.certificate,
+        config.tls.key,
+        config.tls.ca,
+        token.module.as_ref().unwrap(),
+        token.label.as_ref().unwrap(),
+        token.pin_file.as_ref().unwrap(),
+        token.worker.as_ref().unwrap(),
+        env.join(", "),
+    )
+}
+
+/// A command, and how its entry is known.
+type Asked<'a> = (&'a [&'a str], fn(&Event) -> bool);
+
+fn private(path: &std::path::Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_without() {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    house.open().await;
+    let before = house.log_size();
+    house.close().await;
+    let file = house.folder().join("signer.toml");
+    fs::write(&file, settings(&house)).unwrap();
+    let place = |name: &str| house.folder().join(name).to_str().unwrap().to_owned();
+    let pin = fs::read_to_string(house.config.token.pin_file.as_ref().unwrap()).unwrap();
+    private(&house.folder().join("theirs"), &pin);
+    private(&house.folder().join("next"), "87654321");
+    let (theirs, pem, next) = (place("theirs"), place("kek.pem"), place("next"));
+    let reason = ["--reason", "a test"];
+    // What each is to write; one that opens no log leaves its word for the next.
+    let commands: [Asked<'_>; 8] = [
+        (&["init"], |_| false),
+        (
+            &["key", "suspend", "hot", reason[0], reason[1]],
+            |event| matches!(event, Event::KeyState { state, .. } if state == "suspended"),
+        ),
+        (
+            &["key", "activate", "hot", reason[0], reason[1]],
+            |event| matches!(event, Event::KeyState { state, .. } if state == "active"),
+        ),
+        (&["token-key", "generate", "cosigner"], |event| {
+            matches!(event, Event::TokenKeyMade { .. })
+        }),
+        (
+            &["activate"],
+            |event| matches!(event, Event::Administered { what, .. } if what == "activate"),
+        ),
+        (
+            &["kek", "--pin-file", &theirs, "open", "--pem", &pem],
+            |event| matches!(event, Event::KekImport { what, .. } if what == "opened"),
+        ),
+        (
+            &["kek", "--pin-file", &theirs, "close"],
+            |event| matches!(event, Event::KekImport { what, .. } if what == "closed"),
+        ),
+        (&["set-pin", "--new-pin-file", &next], |event| matches!(event, Event::PinChanged { .. })),
+    ];
+    for (command, _) in &commands {
+        let output = Command::new(env!("CARGO_BIN_EXE_signer"))
+            .arg("--config")
+            .arg(&file)
+            .args(*command)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {said}");
+    }
+    house.open().await;
+    let mut left = house.entries(before).await.into_iter().map(|entry| entry.event);
+    let sandbox = |event: &Event, end: &str| {
+        let said = format!("sandbox = \"off\"{end}");
+        *event == Event::Waived { safeguard: "sandbox".to_owned(), said }
+    };
+    assert!(left.any(|event| sandbox(&event, ", at `signer init`")), "init");
+    for (command, done) in &commands[1..] {
+        let mut told = false;
+        let is_done = left.by_ref().any(|event| {
+            told |= sandbox(&event, "");
+            done(&event)
+        });
+        assert!(is_done && told, "{command:?}: done {is_done}, said before {told}");
+    }
+}

@@ -15,7 +15,15 @@ use crate::transcript::Transcript;
 /// # Errors
 /// [`Error::NotAnExtension`] says what to do instead.
 pub fn require_extendable(before: &Header) -> Result<(), Error> {
-    match before.fields().kind.scheme {
+    require_anew(before.fields().kind.scheme)
+}
+
+/// Whether children can be added by this scheme without the keys of the run before.
+///
+/// # Errors
+/// [`Error::NotAnExtension`] says what to do instead.
+pub fn require_anew(scheme: Scheme) -> Result<(), Error> {
+    match scheme {
         Scheme::SealedAesGcm => Err(Error::NotAnExtension(
             "a sealed account has every index already; for another token use reseal",
         )),
@@ -85,6 +93,19 @@ pub fn extend(
     require_extension(plan, earlier.header())?;
     require_same(earlier.header(), &account)?;
     make(plan, replacing("extend", earlier), || Ok((account, None)), Some(earlier), on_record)
+}
+
+/// The same where the bundle before is not at hand: from shares and the wrapping key alone, every child wrapped anew. That it is
+/// the same token's, and holds no fewer children, only the signer's import can tell.
+///
+/// # Errors
+/// As [`require_anew`], and as [`rebuild`](crate::restore::rebuild).
+pub fn extend_anew(plan: &Plan, account: Account, on_record: impl FnMut()) -> Result<Made, Error> {
+    require_anew(plan.kind.scheme)?;
+    let mut transcript = Transcript::of("extend");
+    transcript
+        .note("before", "no bundle was at hand: nothing was compared, every child is wrapped anew");
+    make(plan, transcript, || Ok((account, None)), None, on_record)
 }
 
 /// The bundle for another token, or by another scheme; a key-encryption key is another one each time.

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Make the bundle of an account again, from shares alone.
     Restore(Restore),
     /// Wrap more children of an account for the same token.
-    Extend(Again),
+    Extend(Extend),
     /// Wrap an account's children for another token.
     Reseal(Again),
 }
@@ -140,6 +140,39 @@ pub(crate) struct Restore {
 }
 
 #[derive(Args)]
+pub(crate) struct Extend {
+    /// The account's bundle so far: it says which account, how many children and for which token, and is compared. Without it
+    /// the command line says so, and every child is wrapped anew.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "wallet_account", "script"])]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Without --bundle: regtest, signet, testnet4 or bitcoin.
+    #[arg(long, value_parser = network, required_unless_present = "bundle")]
+    pub(crate) network: Option<Network>,
+    /// Without --bundle: account number: m/84h/COINh/NUMBERh, and 49h, 44h or 48h by script.
+    #[arg(long, value_name = "NUMBER", required_unless_present = "bundle")]
+    pub(crate) wallet_account: Option<u32>,
+    /// Without --bundle: what its addresses are: wpkh, sh-wpkh, pkh, or wsh-cosigner; wpkh when not given.
+    #[arg(long, value_parser = script)]
+    pub(crate) script: Option<Script>,
+    /// Children on the external branch; with --bundle as many as so far when not given.
+    #[arg(long, value_name = "N", required_unless_present = "bundle")]
+    pub(crate) external: Option<u32>,
+    /// Children on the change branch; with --bundle as many as so far when not given.
+    #[arg(long, value_name = "M", required_unless_present = "bundle")]
+    pub(crate) change: Option<u32>,
+    /// How children are wrapped; as so far with --bundle, else rsa-oaep-sha1 when not given.
+    #[arg(long, value_parser = scheme)]
+    pub(crate) scheme: Option<Scheme>,
+    /// The file with the descriptor that the shares must give.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) descriptor: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) shares: Shares,
+}
+
+#[derive(Args)]
 pub(crate) struct Again {
     /// The account's bundle so far.
     #[arg(long, value_name = "FILE")]
@@ -150,7 +183,7 @@ pub(crate) struct Again {
     /// Children on the change branch; as many as so far when not given.
     #[arg(long, value_name = "M")]
     pub(crate) change: Option<u32>,
-    /// How children are wrapped from now on (reseal alone); as so far when not given.
+    /// How children are wrapped from now on; as so far when not given.
     #[arg(long, value_parser = scheme)]
     pub(crate) scheme: Option<Scheme>,
     #[command(flatten)]

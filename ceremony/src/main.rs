@@ -14,10 +14,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::bail;
-use bundle::{Kind, Network, Scheme as Keeping};
+use bundle::{Kind, Network, Scheme as Keeping, Script};
 use ceremony::account::Account;
 use ceremony::addresses::first;
-use ceremony::again::{extend, require_extendable, require_extension, require_reseal, reseal};
+use ceremony::again::{
+    extend, extend_anew, require_anew, require_extendable, require_extension, require_reseal,
+    reseal,
+};
 use ceremony::backup::{Backup, HandedOver};
 use ceremony::create::{Made, Plan, create, create_with_shares};
 use ceremony::earlier::Earlier;
@@ -30,7 +33,8 @@ use clap::Parser as _;
 use slip39::{Mnemonic, Scheme};
 
 use arguments::{
-    Again, Cli, Command, Create, Drill, Exit, Inspect, Output, Place, Range, Restore, Shares,
+    Again, Cli, Command, Create, Drill, Exit, Extend, Inspect, Output, Place, Range, Restore,
+    Shares,
 };
 use comparing::{compared, read_text};
 use keys::Keys;
@@ -52,8 +56,8 @@ fn main() -> ExitCode {
         Command::Drill(arguments) => run_drill(&arguments),
         Command::Exit(arguments) => run_exit(&arguments),
         Command::Restore(arguments) => run_restore(&arguments),
-        Command::Extend(arguments) => run_again(&arguments, false),
-        Command::Reseal(arguments) => run_again(&arguments, true),
+        Command::Extend(arguments) => run_extend(&arguments),
+        Command::Reseal(arguments) => run_reseal(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -170,32 +174,78 @@ fn run_restore(arguments: &Restore) -> anyhow::Result<()> {
     wrap(&plan, |each| rebuild(&plan, account, each))
 }
 
-fn run_again(arguments: &Again, other_token: bool) -> anyhow::Result<()> {
-    let before = verified(&arguments.bundle)?;
-    if !other_token {
-        require_extendable(before.header())?;
+fn run_extend(arguments: &Extend) -> anyhow::Result<()> {
+    let expected = arguments.descriptor.as_deref().map(read_text).transpose()?;
+    let before = arguments.bundle.as_deref().map(verified).transpose()?;
+    let (place, plan) = match &before {
+        Some(before) => {
+            require_extendable(before.header())?;
+            let counts = (arguments.external, arguments.change);
+            let (place, plan) = again(before, arguments.scheme, counts, &arguments.output)?;
+            require_extension(&plan, before.header())?;
+            (place, plan)
+        }
+        None => {
+            let Extend { network: Some(network), wallet_account: Some(wallet_account), .. } =
+                *arguments
+            else {
+                bail!("without --bundle, say with --network and --wallet-account which account");
+            };
+            let script = arguments.script.unwrap_or(Script::Wpkh);
+            let place = Place { network, wallet_account, script };
+            let scheme = arguments.scheme.unwrap_or(Keeping::RsaOaepSha1);
+            require_anew(scheme)?;
+            let range = Range { external: arguments.external, change: arguments.change };
+            let plan = plan(scheme, &place, &range, &arguments.output)?;
+            (place, plan)
+        }
+    };
+    let account = restored(&arguments.shares, &place)?;
+    if let Some(expected) = &expected {
+        drill(&account, expected)?;
     }
+    match &before {
+        Some(before) => wrap(&plan, |each| extend(&plan, before, account, each))?,
+        None => wrap(&plan, |each| extend_anew(&plan, account, each))?,
+    }
+    if before.is_none() && expected.is_none() {
+        writeln!(
+            io::stdout(),
+            "\nNothing was here to compare the account with: see that this descriptor is the policy's. A slip in passphrase, network\n\
+             or account number gives another account, whose bundle the signer does not import."
+        )?;
+    }
+    Ok(())
+}
+
+fn run_reseal(arguments: &Again) -> anyhow::Result<()> {
+    let before = verified(&arguments.bundle)?;
+    let counts = (arguments.external, arguments.change);
+    let (place, plan) = again(&before, arguments.scheme, counts, &arguments.output)?;
+    // Before anybody brings a share.
+    require_reseal(&plan, before.header())?;
+    let account = restored(&arguments.shares, &place)?;
+    wrap(&plan, |each| reseal(&plan, &before, account, each))
+}
+
+/// The account of a bundle, and what to make of it: as it was, where nothing else is said.
+fn again(
+    before: &Earlier,
+    scheme: Option<Keeping>,
+    (external, change): (Option<u32>, Option<u32>),
+    output: &Output,
+) -> anyhow::Result<(Place, Plan)> {
     let fields = before.header().fields();
-    let (scheme, script) = (fields.kind.scheme, fields.kind.script);
+    let script = fields.kind.script;
     let place = Place { network: fields.network, wallet_account: fields.account, script };
-    let scheme = arguments.scheme.unwrap_or(scheme);
+    let scheme = scheme.unwrap_or(fields.kind.scheme);
     let given = |count| (!scheme.is_sealed()).then_some(count);
     let range = Range {
-        external: arguments.external.or(given(fields.external)),
-        change: arguments.change.or(given(fields.change)),
+        external: external.or(given(fields.external)),
+        change: change.or(given(fields.change)),
     };
-    let plan = plan(scheme, &place, &range, &arguments.output)?;
-    // Before anybody brings a share.
-    let fits = if other_token { require_reseal } else { require_extension };
-    fits(&plan, before.header())?;
-    let account = restored(&arguments.shares, &place)?;
-    wrap(&plan, |each| {
-        if other_token {
-            reseal(&plan, &before, account, each)
-        } else {
-            extend(&plan, &before, account, each)
-        }
-    })
+    let plan = plan(scheme, &place, &range, output)?;
+    Ok((place, plan))
 }
 
 fn restored(shares: &Shares, place: &Place) -> anyhow::Result<Account> {

@@ -104,6 +104,48 @@ fn drills_restores_extends_and_reseals() {
 }
 
 #[test]
+fn an_account_is_extended_with_nothing_but_shares_and_the_wrapping_key() {
+    let room = Room::new();
+    create_2of3(&room);
+    let original = room.header("w.bundle");
+    let descriptor = room.words("w.descriptor");
+    for lost in ["w.bundle", "w.descriptor"] {
+        fs::remove_file(room.path(lost)).unwrap();
+    }
+    let (pair, range) = ("--share s1 --share s3", "--external 9 --change 3");
+    let shown = room.ok(&format!("extend {PLACE} {range} --out e.bundle @0 {pair} --transcript t"));
+    assert!(shown.contains("Nothing was here to compare the account with"), "{shown}");
+    assert!(shown.contains(original.descriptor()), "{shown}");
+    let extended = room.header("e.bundle");
+    assert_eq!((extended.fields().external, extended.fields().change), (9, 3));
+    assert_eq!(extended.descriptor(), original.descriptor());
+    assert_eq!(extended.fields().wrapping, original.fields().wrapping);
+    opens(&room, "e.bundle", &tokens()[0]);
+    let transcript = room.words("t");
+    assert!(transcript.contains("what          extend"), "{transcript}");
+    assert!(transcript.contains("no bundle was at hand"), "{transcript}");
+
+    // What it is given is compared.
+    fs::write(room.path("w.descriptor"), &descriptor).unwrap();
+    let compared = format!("{range} --descriptor w.descriptor @0 {pair}");
+    let shown = room.ok(&format!("extend {PLACE} {compared} --out c.bundle"));
+    assert!(!shown.contains("Nothing was here"), "{shown}");
+    let other = "--network regtest --wallet-account 4";
+    let said = room.refused(&format!("extend {other} {compared} --out x"));
+    assert!(said.contains("do not give this account"), "{said}");
+    let refusals = [
+        (format!("extend {PLACE} --external 9 --out x @0 {pair}"), "--change"),
+        (format!("extend --wallet-account 3 {range} --out x @0 {pair}"), "--network"),
+        (format!("extend {PLACE} {range} --scheme aes-kwp --out x @0 {pair}"), "use reseal"),
+        (format!("extend {PLACE} {range} --bundle e.bundle --out x @0 {pair}"), "cannot be used"),
+    ];
+    for (line, reason) in refusals {
+        let said = room.refused(&line);
+        assert!(said.contains(reason), "{line}: {said}");
+    }
+}
+
+#[test]
 fn every_run_leaves_a_signed_transcript() {
     let room = Room::new();
     fs::write(room.path("dice"), "6".repeat(120)).unwrap();

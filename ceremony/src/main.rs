@@ -169,6 +169,14 @@ fn run_restore(arguments: &Restore) -> anyhow::Result<()> {
     let expected = read_text(&arguments.descriptor)?;
     let plan =
         plan(arguments.tier.scheme()?, &arguments.place, &arguments.range, &arguments.output)?;
+    if plan.kind.scheme.is_sealed() {
+        // Before anybody brings a share: of what else they are shares, they do not say.
+        writeln!(
+            io::stderr(),
+            "STOP if these are the shares of a token-hd account. A sealed account is opened outside the token: whoever has it may\n\
+             then have every account of its seed. It needs a seed of its own: `ceremony create --tier sealed-hd --shares …`."
+        )?;
+    }
     let account = restored(&arguments.shares, &arguments.place)?;
     drill(&account, &expected)?;
     wrap(&plan, |each| rebuild(&plan, account, each))

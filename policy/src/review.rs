@@ -186,6 +186,11 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
             ));
         }
     }
+    said.extend(rules.shared_seeds().map(|(sealed, other)| {
+        format!(
+            "wallets \"{sealed}\" (sealed-hd) and \"{other}\" (token-hd) name one master key: whoever gets the sealed account may have both. Make the sealed one anew, with a seed of its own"
+        )
+    }));
     said.extend(time::never_open(rules));
     said.extend(unstated(rules));
     said.extend(books(rules));

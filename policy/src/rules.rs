@@ -91,6 +91,12 @@ pub struct Wallet {
     pub cloning_proof: Option<[u8; 32]>,
 }
 
+/// Fingerprints of the master keys that a descriptor names. All zeros stand for one that nobody knew.
+fn masters(descriptor: &str) -> impl Iterator<Item = &str> {
+    let named = descriptor.split('[').skip(1).filter_map(|origin| origin.get(..8));
+    named.filter(|master| *master != "00000000" && master.bytes().all(|c| c.is_ascii_hexdigit()))
+}
+
 /// A service's key that signs payment orders. Lanes name the keys whose orders they pay.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OrderKey {
@@ -235,6 +241,20 @@ impl Rules {
     #[must_use]
     pub fn officers(&self) -> &[KeyName] {
         &self.officers
+    }
+
+    /// Each sealed account and each wallet of wrapped children whose descriptors name one master key, as `[fingerprint/path]`
+    /// says: a sealed account is opened outside the token, and its seed should be its own.
+    pub fn shared_seeds(&self) -> impl Iterator<Item = (&WalletName, &WalletName)> {
+        let of = |tier: Tier| self.wallets().iter().filter(move |wallet| wallet.tier == tier);
+        of(Tier::SealedHd).flat_map(move |sealed| {
+            let shares = |other: &&Wallet| {
+                masters(&sealed.descriptor).any(|ours| {
+                    masters(&other.descriptor).any(|its| its.eq_ignore_ascii_case(ours))
+                })
+            };
+            of(Tier::TokenHd).filter(shares).map(|other| (&sealed.name, &other.name))
+        })
     }
 
     /// Every wallet.

@@ -112,6 +112,35 @@ fn the_other_claims() {
 }
 
 #[test]
+fn a_sealed_account_of_the_seed_of_wrapped_children_is_said() {
+    let wallet = |name: &str, tier: &str, keys: &str| {
+        format!(
+            "[[wallet]]\nname = \"{name}\"\ntier = \"{tier}\"\ndescriptor = \"wpkh({keys})#qqqqqqqq\"\nindex_window = 20\n"
+        )
+    };
+    let found = |sealed: &str, other: &str, tier: &str| {
+        let wallets = wallet("sealed", "sealed-hd", sealed) + &wallet("more", tier, other);
+        let said = remarks(&with(&wallets)).into_iter();
+        said.filter(|text| text.contains("name one master key")).collect::<Vec<_>>()
+    };
+    let (ours, other) = ("[73c5da0a/86h/1h/0h]a/<0;1>/*", "[73C5DA0A/84h/1h/0h]b/<0;1>/*");
+    let said = found(ours, other, "token-hd");
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("\"sealed\" (sealed-hd) and \"more\" (token-hd)"), "{said:?}");
+    // A key of a multisig is looked at like any other.
+    assert_eq!(found(ours, &format!("[00112233/48h]c/*,{other}"), "token-hd").len(), 1);
+    for (sealed, other, tier) in [
+        (ours, "[73c5da0b/84h/1h/0h]b/<0;1>/*", "token-hd"),
+        (ours, other, "cold"),
+        (ours, other, "sealed-hd"),
+        ("[00000000/86h]a/*", "[00000000/84h]b/*", "token-hd"),
+        ("a/<0;1>/*", "b/<0;1>/*", "token-hd"),
+    ] {
+        assert_eq!(found(sealed, other, tier), [""; 0], "{sealed} {other} {tier}");
+    }
+}
+
+#[test]
 fn what_does_nothing_or_less_than_it_seems_is_said() {
     let said = |rules: &Rules| remarks(rules).join("\n");
     let clean = "[[require]]\nname = \"all\"\nwhen = { unlisted = [\"known\"] }\napprovals = \"2 of treasury\"\ndelay = \"1h\"\nveto = \"risk\"\n";

@@ -267,6 +267,7 @@ pub async fn start_from(
     let kin = log.read(|ledger| Kin::read(ledger, &config.state_dir));
     log.commit(|_| Step::write(vec![service("started")], ())).await?;
     note_waived(&log, waived(config, &token, &clock, Some(&rules))).await?;
+    note_waived(&log, shared_seeds(&rules)).await?;
     let log = Arc::new(log);
     make_ready(&log, &rules).await;
     Ok(App {
@@ -564,6 +565,18 @@ fn of_service(config: &Config, here: &Here) -> Vec<(&'static str, &'static str)>
         (here.unadministered, ("officers at the machine", "no administer under [governance]")),
     ];
     said.into_iter().filter_map(|(waived, said)| waived.then_some(said)).collect()
+}
+
+/// A sealed account that shares its seed with wrapped children is served, since it may have been so before anybody looked: it
+/// is said at each start, until officers moved its coins to one with a seed of its own.
+fn shared_seeds(rules: &Rules) -> Vec<Event> {
+    let event = |(sealed, other): (&WalletName, &WalletName)| Event::Waived {
+        safeguard: "a sealed account's own seed".to_owned(),
+        said: format!(
+            "the policy in force: \"{sealed}\" (sealed-hd) and \"{other}\" (token-hd) name one master key"
+        ),
+    };
+    rules.shared_seeds().map(event).collect()
 }
 
 /// Writes them down.

@@ -84,6 +84,10 @@ fn restored_and_resealed_it_is_the_same_account_for_another_token() {
         let restore =
             format!("restore {PLACE} --tier sealed-hd --script {script} --descriptor d {pair}");
         room.ok(&format!("{restore} --out again @0"));
+        // No share says of which tier it was: people are told, before one is asked for.
+        let told = room.run(&format!("{restore} --out more @0"), "");
+        let told = String::from_utf8(told.stderr).unwrap();
+        assert!(told.contains("STOP if these are the shares of a token-hd account"), "{told}");
         // Sealed anew, under a key of its own.
         assert_ne!(opens(&room, "again", 0), first);
 
@@ -138,6 +142,10 @@ fn what_makes_no_sense_is_refused_before_shares_are_asked_for() {
     room.ok(&format!("create {PLACE} --external 2 --change 1 --out children @0"));
     let every = "a sealed account has every index already";
     let refusals = [
+        (
+            "extend --network regtest --wallet-account 0 --external 1 --change 1 --scheme aes-kwp --out x @0",
+            "use reseal",
+        ),
         ("extend --bundle b --out x @0", every),
         ("extend --bundle b --external 9 --out x @0", every),
         ("extend --bundle b --external 9 --scheme rsa-oaep-sha1 --out x @0", every),

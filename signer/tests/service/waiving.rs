@@ -5,6 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use audit::entry::Event;
+use bitcoin::NetworkKind;
+use bitcoin::bip32::{DerivationPath, Xpriv, Xpub};
+use miniscript::{Descriptor, DescriptorPublicKey};
+use secp256k1::SECP256K1;
 use signer::config::Limits;
 
 use crate::common::Knobs;
@@ -111,5 +115,37 @@ async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_witho
             done(&event)
         });
         assert!(is_done && told, "{command:?}: done {is_done}, said before {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_account_of_the_seed_of_wrapped_children_is_written_down_at_each_start() {
+    let house = House::closed(&Knobs::default(), Limits::default()).await;
+    let master = Xpriv::new_master(NetworkKind::Test, &house.seed()).unwrap();
+    let path: DerivationPath = "m/86h/1h/0h".parse().unwrap();
+    let xpub = Xpub::from_priv(SECP256K1, &master.derive_priv(SECP256K1, &path).unwrap());
+    let sealed = |fingerprint: &str| {
+        let text = format!("tr([{fingerprint}/86h/1h/0h]{xpub}/<0;1>/*)");
+        let descriptor: Descriptor<DescriptorPublicKey> = text.parse().unwrap();
+        format!(
+            "[[wallet]]\nname = \"vault\"\ntier = \"sealed-hd\"\ndescriptor = \"{descriptor}\"\nindex_window = 20\n"
+        )
+    };
+    drop(house);
+    let ours = master.fingerprint(SECP256K1).to_string();
+    for (fingerprint, shared) in [(ours.as_str(), true), ("00112233", false)] {
+        let more = sealed(fingerprint);
+        let knobs = Knobs { more, ..Knobs::default() };
+        let mut house = House::with(&knobs, Limits::default()).await;
+        for starts in 1..3 {
+            let said = house.entries(0).await.into_iter().filter(|entry| {
+                matches!(&entry.event, Event::Waived { safeguard, said }
+                    if safeguard == "a sealed account's own seed"
+                        && said.contains("\"vault\"") && said.contains("\"deposits\""))
+            });
+            assert_eq!(said.count(), if shared { starts } else { 0 });
+            house.close().await;
+            house.open().await;
+        }
     }
 }

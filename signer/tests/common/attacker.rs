@@ -73,12 +73,28 @@ impl Attacker {
         self.number += 1;
         let withdraws = self.below(2) == 0;
         let (lane, wallet) = if withdraws { ("withdraw", "hot") } else { ("sweep", "deposits") };
-        let lane = if self.rarely() { "sweep" } else { lane };
+        let lane = match self.below(48) {
+            0..4 => "sweep",
+            // The attacker knows of it, and it is granted to nobody.
+            4 => "evacuate",
+            5..10 => "consolidate",
+            _ => lane,
+        };
         let coins: Vec<Coin> = (0..=self.below(3)).map(|_| self.coin(wallet)).collect();
         let total: u64 = coins.iter().map(|coin| coin.output().value.to_sat()).sum();
-        let orders = if withdraws { self.below(3) } else { u64::from(self.rarely()) };
+        let orders = if withdraws && lane != "consolidate" {
+            self.below(3)
+        } else {
+            u64::from(self.rarely())
+        };
         let orders: Vec<Order> = (0..orders).map(|_| self.order()).collect();
-        let outs = self.outs(wallet, total, &orders);
+        let outs = if lane == "consolidate" && !self.rarely() {
+            let mine =
+                if withdraws { self.wallets.hot.clone() } else { self.wallets.deposits.clone() };
+            vec![own(&mine, true, self.below(3) as u32, total - 400 * coins.len() as u64)]
+        } else {
+            self.outs(wallet, total, &orders)
+        };
         let mut psbt = psbt(&coins, &outs);
         if self.rarely()
             && let Some(claimed) = psbt.inputs[0].witness_utxo.as_mut()
@@ -176,12 +192,22 @@ impl Attacker {
             });
             match (self.ours.get(&output.script_pubkey), order, lane) {
                 (Some(&"cold" | &"deposits"), _, "sweep") | (Some(&"hot"), _, "withdraw") => {}
+                (Some(&"deposits" | &"hot"), _, "consolidate") => {}
                 (None, Some(order), "withdraw") if !paid.contains(&order) => paid.push(order),
                 _ => stolen += sat,
             }
         }
         (stolen, paid)
     }
+}
+
+/// Beside sweeps and payouts the watcher may put a wallet's change together.
+pub(crate) fn consolidations(fee_budget: u64) -> String {
+    format!(
+        "[[consolidate]]\nname = \"consolidate\"\nclients = [\"watcher-1\"]\nwallets = [\"deposits\", \"hot\"]\n\
+         fee = {{ max_total = \"0.01 BTC\", max_feerate = \"100 sat/vB\", max_percent = \"5%\" }}\n\
+         fee_budget = [{{ sum = \"{fee_budget} sat\", window = \"1d\" }}]\n"
+    )
 }
 
 /// How many attempts: `COFFERDAM_ATTACKS` says how many in the long mode.

@@ -11,10 +11,12 @@ use signer::refusal::Refusal;
 use signer::request::{Draft, SigningRequest, asked};
 use signer::wallets::Wallets;
 
-use crate::attacker::{Attacker, Attempt, attempts};
+use crate::attacker::{Attacker, Attempt, attempts, consolidations};
 use crate::common::{self, Coin, Descriptors, Knobs};
 
 const NOW: u64 = 1_800_000_000;
+/// Records of each wallet that a token signed by, on its two branches.
+const PROVEN: [u32; 2] = [60, 12];
 
 fn read(
     attempt: &Attempt,
@@ -27,14 +29,15 @@ fn read(
     for parent in attempt.coins.iter().map(Coin::parent_bytes) {
         draft.add_parent(&parent)?;
     }
-    draft.prove(rules, wallets, [60, 12])
+    draft.prove(rules, wallets, PROVEN)
 }
 
 #[test]
 fn a_watcher_in_other_hands_moves_nothing_to_anybody_else() {
     let descriptors = Descriptors::fixed();
     // So small that budgets are reached.
-    let knobs = Knobs { fee_budget: 60_000, limit: 150_000, ..Knobs::default() };
+    let more = consolidations(60_000);
+    let knobs = Knobs { fee_budget: 60_000, limit: 150_000, more, ..Knobs::default() };
     let rules = common::rules(&descriptors, &knobs);
     let wallets = Wallets::new(&rules).unwrap();
     let mut attacker = Attacker::new(&descriptors, 2_026);
@@ -43,7 +46,22 @@ fn a_watcher_in_other_hands_moves_nothing_to_anybody_else() {
         ledger.apply(seq, &Entry { unix_ms: at * 1000, event }).unwrap();
         seq += 1;
     };
-    let (mut read_well, mut signed) = (0_u64, [0_u64; 2]);
+    for (wallet, descriptor) in [("deposits", &descriptors.deposits), ("hot", &descriptors.hot)] {
+        let (wallet, descriptor) = (wallet.to_owned(), descriptor.clone());
+        let bundle = [u8::try_from(wallet.len()).unwrap(); 32];
+        let tier = "token-hd".to_owned();
+        let [external, change] = PROVEN;
+        let name = wallet.clone();
+        apply(
+            &mut ledger,
+            Event::WalletImported { wallet, descriptor, tier, bundle, external, change },
+            NOW,
+        );
+        for (change, below) in [(false, external), (true, change)] {
+            apply(&mut ledger, Event::Proven { wallet: name.clone(), change, below }, NOW);
+        }
+    }
+    let (mut read_well, mut signed) = (0_u64, [0_u64; 3]);
     let mut paid: Vec<Vec<Transaction>> = vec![Vec::new(); 8];
     let rounds = attempts(2_000);
     for round in 0..rounds {
@@ -87,7 +105,8 @@ fn a_watcher_in_other_hands_moves_nothing_to_anybody_else() {
             assert!(paid[order].iter().all(shares), "attempt {round}: an order is paid twice");
             paid[order].push(transaction.clone());
         }
-        signed[usize::from(spend.lane == "withdraw")] += 1;
+        let lane = ["sweep", "withdraw", "consolidate"].iter().position(|lane| *lane == spend.lane);
+        signed[lane.unwrap()] += 1;
         let event = match again {
             true => Event::SpendAgain { request: intent.request.0, policy: rules.version() },
             false => Event::Spend(spend),
@@ -95,8 +114,11 @@ fn a_watcher_in_other_hands_moves_nothing_to_anybody_else() {
         apply(&mut ledger, event, now);
     }
     println!(
-        "{rounds} attempts, {read_well} read, {signed:?} sweeps and withdrawals allowed, 0 sat elsewhere"
+        "{rounds} attempts, {read_well} read, {signed:?} sweeps, withdrawals and consolidations allowed, 0 sat elsewhere"
     );
     // Enough of them were nearly right.
-    assert!(read_well > rounds / 20 && signed[0] > 10 && signed[1] > 0, "{read_well} {signed:?}");
+    assert!(
+        read_well > rounds / 20 && signed[0] > 10 && signed[1] > 0 && signed[2] > 0,
+        "{read_well} {signed:?}"
+    );
 }

@@ -25,7 +25,7 @@ use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 
 use crate::approving::{Desk, clock, people, sign};
-use crate::attacker::{Attacker, Attempt, attempts};
+use crate::attacker::{Attacker, Attempt, attempts, consolidations};
 use crate::common::{Knobs, coin, header, officer, own, policy_signatures, policy_text, psbt};
 use crate::house::{House, said, until};
 use crate::watching::{ask, free, number as metric};
@@ -278,7 +278,8 @@ async fn house_with_hostile(limits: Limits, fee_budget: u64) -> House {
 #[tokio::test]
 async fn a_watchers_certificate_in_other_hands_gets_nothing_out_over_the_wire() {
     let unlimited = Limits { structural_refusals: NonZeroU32::MAX, ..Limits::default() };
-    let mut house = House::closed(&Knobs::default(), unlimited).await;
+    let knobs = Knobs { more: consolidations(1_000_000), ..Knobs::default() };
+    let mut house = House::closed(&knobs, unlimited).await;
     house.open().await;
     let mut attacker = Attacker::new(&house.descriptors, 7);
     let mut signed = 0;

@@ -165,9 +165,12 @@ impl Key {
                 beside.push('\n');
             }
             match line.split_once(": ") {
-                Some(("name", text)) => name = Some(KeyName::parse(text)?),
+                // What stands there is not repeated: where lines were mixed up it is the seed.
+                Some(("name", text)) => {
+                    name = Some(KeyName::parse(text).ok().context("its name is none")?);
+                }
                 Some(("public", text)) => {
-                    public = Some(OfficerKey::parse(text).map_err(anyhow::Error::msg)?);
+                    public = Some(OfficerKey::parse(text).ok().context("its public key is none")?);
                 }
                 Some(("argon2id", text)) if is_sealed => argon2id = Some(text),
                 Some(("sealed", text)) if is_sealed => {

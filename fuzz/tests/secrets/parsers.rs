@@ -138,7 +138,10 @@ fn officer_key() -> Parser {
         "5b".repeat(16),
         "6c".repeat(60)
     );
-    let seeds = vec![bare.into(), sealed.into()];
+    // Whose lines somebody mixed up.
+    let named = bare.replace("alice", &format!("{secret}, alice"));
+    let swapped = bare.replace(&plain, &secret);
+    let seeds = vec![bare.into(), sealed.into(), named.into(), swapped.into()];
     let mut secrets = spelt(&seed);
     secrets.push(PASSPHRASE.into());
     let run = |room: &Room, input: &[u8]| {

@@ -11,7 +11,7 @@ use statement::fact::{AHEAD_SECONDS, Entry, Fact, States};
 use crate::app::{App, blocking};
 use crate::ledger::Ledger;
 use crate::ledger::booked_scripts;
-use crate::log::Step;
+use crate::log::{LogError, Step};
 use crate::officers::hear::Heard;
 use crate::refusal::{Reason, Refusal};
 
@@ -54,8 +54,10 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
             false => Err(nobody()),
         }
     };
+    let mut told = None;
     let step = |ledger: &Ledger| match taken(ledger) {
         Ok(sentence) => {
+            told = Some(sentence.clone());
             let event = Event::FactStated {
                 statement: signed.statement.clone(),
                 signature: signed.signature.to_vec(),
@@ -66,11 +68,14 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
         }
         Err(refusal) => Step::nothing(Err(refusal)),
     };
-    let (_, sentence) = app.log.commit(step).await?;
-    let heard = Heard { statement: fact.digest(), said: sentence? };
-    app.notices.tell("fact", None, &[(fact.states.verb(), &heard.said)]);
-    tracing::info!(by = %fact.by, way, "stated {}: {}", fact.states.verb(), heard.said);
-    Ok(heard)
+    let committed = app.log.commit(step).await;
+    // Told also while witnesses or the token are away, as officers' words are.
+    let holds = committed.as_ref().map_or_else(LogError::is_written, |_| true);
+    if let Some(sentence) = told.filter(|_| holds) {
+        app.notices.tell("fact", None, &[(fact.states.verb(), &sentence)]);
+        tracing::info!(by = %fact.by, way, "stated {}: {sentence}", fact.states.verb());
+    }
+    committed?.1.map(|sentence| Heard { statement: fact.digest(), said: sentence })
 }
 
 fn elsewhere(app: &App, fact: &Fact) -> Result<(), Refusal> {

@@ -307,3 +307,11 @@ pub enum LogError {
     #[error("the log stopped and nothing is signed until a restart: {0}")]
     Stopped(String),
 }
+
+impl LogError {
+    /// Whether what was to be written is written all the same, durably, and only does not count yet.
+    #[must_use]
+    pub(crate) fn is_written(&self) -> bool {
+        matches!(self, Self::Uncovered(_) | Self::Unwitnessed(_))
+    }
+}

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::facts;
 use crate::freeing;
 use crate::ledger::{Ledger, Wait};
-use crate::log::Step;
+use crate::log::{LogError, Step};
 use crate::refusal::{Reason, Refusal};
 
 /// A statement may be valid for no longer than this, in seconds.
@@ -47,23 +47,26 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
         Some(about) => asked(app, about).await?,
         None => Vec::new(),
     };
+    let mut taken = None;
     let step = |ledger: &Ledger| match take(app, ledger, &said, &rules_asked) {
         Ok((mut events, sentence)) => {
-            let withheld = events.iter().find_map(taking_back::told);
+            taken = Some((sentence.clone(), events.iter().find_map(taking_back::told)));
             events.insert(0, entry(&signed, &key, way));
-            Step::write(events, Ok((sentence, withheld)))
+            Step::write(events, Ok(sentence))
         }
         Err(refusal) => Step::nothing(Err(refusal)),
     };
-    let (_, taken) = app.log.commit(step).await?;
-    let (sentence, withheld) = taken?;
-    let heard = Heard { statement: said.digest(), said: sentence };
-    tell(app, &said, &heard.said);
-    if let Some((request, code, text)) = withheld {
-        app.notices.tell("withheld", Some(request), &[(code, text)]);
+    let committed = app.log.commit(step).await;
+    // Told also while witnesses or the token are away: it holds, and heard once more it is only used.
+    let holds = committed.as_ref().map_or_else(LogError::is_written, |_| true);
+    if let Some((sentence, withheld)) = taken.as_ref().filter(|_| holds) {
+        tell(app, &said, sentence);
+        if let Some((request, code, text)) = withheld {
+            app.notices.tell("withheld", Some(*request), &[(code, text)]);
+        }
+        tracing::warn!(officer = %said.officer, way, "an officer said {}: {sentence}", said.says.verb());
     }
-    tracing::warn!(officer = %said.officer, way, "an officer said {}: {}", said.says.verb(), heard.said);
-    Ok(heard)
+    committed?.1.map(|sentence| Heard { statement: said.digest(), said: sentence })
 }
 
 /// The entry that keeps it.

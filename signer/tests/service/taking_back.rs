@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use officer::witness::memory::Memory;
 use policy::intent::RequestId;
 use proto::officers_client::OfficersClient;
-use proto::{PendingReply, PendingRequest, ShowRequest, Standing, Withheld};
+use proto::{
+    Notification, NotificationsRequest, PendingReply, PendingRequest, ShowRequest, Standing,
+    Withheld,
+};
 use signer::ledger::Given;
 use statement::{About, PolicyRef, Says, Statement};
 use tokio::task::JoinHandle;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 
 use crate::approving::{Desk, Payout, people};
 use crate::house::{said, standing, until};
@@ -115,6 +118,11 @@ impl Stage {
         assert_eq!(said(&heard.unwrap_err()).1, ["witness-unavailable"]);
     }
 
+    async fn listener(&self) -> Streaming<Notification> {
+        let mut client = OfficersClient::new(self.scene.channel("officers-desk").await);
+        client.notifications(NotificationsRequest {}).await.unwrap().into_inner()
+    }
+
     /// The witness is there again: what comes of the payout.
     async fn comes_back(&mut self) -> Result<Vec<u8>, Status> {
         let _ = fs::remove_file(&self.rules);
@@ -155,10 +163,16 @@ async fn a_no_and_a_revoked_approval_hold_back_for_good_what_is_signed_and_waits
         let begun = stage.number;
         let about = loop {
             let (about, approvals) = stage.signs_unseen(&["alice"]).await;
-            stage.heard(officer, word(about, &approvals)).await;
+            let mut listener = stage.listener().await;
+            let word = word(about, &approvals);
+            let verb = word.verb();
+            stage.heard(officer, word).await;
+            // Whoever listens knows it at once: nothing tells it later.
+            is_told(&mut listener, "said", verb, &about).await;
             let status = stage.comes_back().await.unwrap_err();
             if standing(&status) == Standing::Signed {
                 is_denied(&status);
+                is_told(&mut listener, "withheld", code, &about).await;
                 break about;
             }
             if code == "revoked" {
@@ -179,6 +193,23 @@ async fn a_no_and_a_revoked_approval_hold_back_for_good_what_is_signed_and_waits
         is_shown(&stage.pending().await, code, &about);
     }
     stage.end().await;
+}
+
+/// Among what else happens.
+async fn is_told(heard: &mut Streaming<Notification>, kind: &str, code: &str, about: &About) {
+    let wanted = async {
+        loop {
+            let notice = heard.message().await.unwrap().unwrap();
+            if notice.kind == kind {
+                return notice;
+            }
+        }
+    };
+    let notice = tokio::time::timeout(Duration::from_secs(60), wanted).await.expect(kind);
+    assert_eq!(notice.reasons[0].code, code, "{notice:?}");
+    if kind == "withheld" {
+        assert_eq!(notice.request_id, about.request.0, "{notice:?}");
+    }
 }
 
 fn is_shown(pending: &PendingReply, code: &str, about: &About) -> Withheld {

@@ -18,8 +18,9 @@ use crate::refusal::{Reason, Refusal};
 
 /// Ends the name of a statement that is whole: write it under another name, then rename it.
 pub const ENDING: &str = "statement";
-/// How the names of freezes begin that were kept while no log was open: they are heard first, whatever else lies there.
-pub(super) const FIRST: &str = "freeze-";
+/// How the names of freezes begin that were kept while no log was open: they are heard first, whatever else lies there, and before
+/// anybody is served all of them.
+pub(super) const FIRST: &str = "freeze";
 /// How often it is looked into the folder.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Files looked at in one look, and files kept that were set aside.
@@ -50,33 +51,31 @@ pub async fn run(app: Arc<App>, state_dir: PathBuf) {
 /// # Errors
 /// [`Refusal`] when the folder cannot be read, or a file not be taken out of it.
 pub async fn look(app: &App, state_dir: &Path) -> Result<(), Refusal> {
-    let left = take(app, state_dir, |_| true).await?;
+    let left = take(app, state_dir, files, |_| true).await?;
     revocations::settle(app, state_dir).await?;
     left.map_or(Ok(()), Err)
 }
 
-/// One look for freezes alone, before anybody is served: they are to hold from the first request on. What is said of single
-/// requests has its time later, while nothing counts that witnesses have not seen anew.
+/// One look for freezes alone, before anybody is served: they are to hold from the first request on. All that are named as freezes
+/// are heard, however many files are, and of those under other names the first few. What is said of single requests has its time
+/// later, while nothing counts that witnesses have not seen anew.
 ///
 /// # Errors
 /// As for [`look`].
 pub async fn look_for_freezes(app: &App, state_dir: &Path) -> Result<(), Refusal> {
-    let freezes = |signed: &Result<Signed, Refusal>| {
-        let said = signed.as_ref().ok().and_then(|said| Statement::parse(&said.statement).ok());
-        said.is_some_and(|said| matches!(said.says, Says::Freeze(_)))
-    };
-    take(app, state_dir, freezes).await?.map_or(Ok(()), Err)
+    take(app, state_dir, files_and_freezes, is_freeze).await?.map_or(Ok(()), Err)
 }
 
-/// Takes in what is asked for; says why something was left for the next look.
+/// Takes in what is asked for of the files that are found; says why something was left for the next look.
 async fn take(
     app: &App,
     state_dir: &Path,
+    find: fn(&Path) -> std::io::Result<Vec<PathBuf>>,
     is_asked: impl Fn(&Result<Signed, Refusal>) -> bool,
 ) -> Result<Option<Refusal>, Refusal> {
     let place = folder(state_dir);
     let mut left = None;
-    let found = blocking(move || files(&place).map_err(|error| trouble(&place, &error))).await?;
+    let found = blocking(move || find(&place).map_err(|error| trouble(&place, &error))).await?;
     for file in found {
         let read = file.clone();
         let signed = blocking(move || Ok(read_statement(&read))).await?;
@@ -128,13 +127,37 @@ fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let named = |path: &PathBuf| path.extension().is_some_and(|ending| ending == ENDING);
     let paths = entries.take(FILES_MAX.saturating_mul(64)).flatten().map(|entry| entry.path());
     let mut paths: Vec<PathBuf> = paths.filter(named).collect();
-    let first = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with(FIRST))
-    };
-    paths.sort_by_cached_key(|path| (!first(path), path.clone()));
+    paths.sort_by_cached_key(|path| (!is_first(path), path.clone()));
     paths.truncate(FILES_MAX);
     Ok(paths)
+}
+
+/// Whether it says that something is frozen, whoever signed it.
+fn is_freeze(signed: &Result<Signed, Refusal>) -> bool {
+    let said = signed.as_ref().ok().and_then(|said| Statement::parse(&said.statement).ok());
+    said.is_some_and(|said| matches!(said.says, Says::Freeze(_)))
+}
+
+/// Whether it is a freeze by its name and by what it says.
+pub(super) fn is_kept_freeze(path: &Path) -> bool {
+    is_first(path) && is_freeze(&read_statement(path))
+}
+
+fn is_first(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.starts_with(FIRST))
+}
+
+/// All those of [`FIRST`], and the first few of the others, which no number of the former pushes out.
+fn files_and_freezes(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let dotted = format!(".{ENDING}");
+    let mut found = named(folder, |name| name.starts_with(FIRST) && name.ends_with(&dotted))?;
+    let mut others = named(folder, |name| !name.starts_with(FIRST) && name.ends_with(&dotted))?;
+    found.sort();
+    others.sort();
+    others.truncate(FILES_MAX);
+    found.extend(others);
+    Ok(found)
 }
 
 /// All whose names are such.
@@ -197,7 +220,7 @@ fn set_aside(file: &Path, aside: &Path, why: &Refusal) -> std::io::Result<()> {
     fs::rename(file, aside.join(name))
 }
 
-fn trouble(path: &Path, error: &std::io::Error) -> Refusal {
+pub(super) fn trouble(path: &Path, error: &std::io::Error) -> Refusal {
     let text = format!("{}: {error}", path.display());
     Refusal::new(Reason::Internal, text)
 }

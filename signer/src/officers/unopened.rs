@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use mtls::Caller;
 use policy::Rules;
@@ -27,7 +27,7 @@ use tonic::{Request, Response, Status};
 
 use super::grpc::MESSAGE_BYTES_MAX;
 use super::hear::{in_time, named, not_revoked, verify_by};
-use super::{inbox, revocations, vetoing};
+use super::{inbox, keeping, revocations, vetoing};
 use crate::grpc::status_of;
 use crate::log::{Clock, kept_origin};
 use crate::refusal::{Reason, Refusal};
@@ -35,8 +35,6 @@ use crate::token::write_durably;
 
 /// How the names of their files begin.
 const PREFIX: &str = "revocations-";
-/// So many freezes of one officer are kept, beside those of everything and of evacuation, which always have a place.
-const FREEZES_MAX: usize = 8;
 
 /// The service.
 pub struct Unopened {
@@ -48,6 +46,8 @@ pub struct Unopened {
     tls: Arc<mtls::Server>,
     /// Held by whoever hands a list in.
     pushing: Mutex<()>,
+    /// Held by whoever looks at what is kept, and keeps something beside it.
+    keeping: std::sync::Mutex<()>,
 }
 
 /// The words of two policies, whoever signed them.
@@ -76,8 +76,9 @@ impl Unopened {
         tls: Arc<mtls::Server>,
     ) -> OfficersServer<Self> {
         let (state_dir, pushing) = (state_dir.to_owned(), Mutex::default());
-        OfficersServer::new(Self { rules, in_force, state_dir, clock, refusal, tls, pushing })
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        let keeping = std::sync::Mutex::default();
+        let unopened = Self { rules, in_force, state_dir, clock, refusal, tls, pushing, keeping };
+        OfficersServer::new(unopened).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     fn refuse<T, R>(&self, request: &Request<T>) -> Result<Response<R>, Status> {
@@ -95,7 +96,7 @@ impl Unopened {
         let folder = inbox::folder(&self.state_dir);
         // First, so that it is not lost that he said so.
         let name = format!("{PREFIX}{}.{}", said.officer, inbox::ENDING);
-        fs::create_dir_all(&folder).map_err(|error| trouble(&folder, &error))?;
+        fs::create_dir_all(&folder).map_err(|error| inbox::trouble(&folder, &error))?;
         write_durably(&folder.join(name), &signed.to_file())?;
         let words = words(&folder)?;
         let mut by: BTreeSet<KeyName> = BTreeSet::from([said.officer]);
@@ -133,6 +134,7 @@ impl Unopened {
         let (said, _) = verify_by(in_force, &log, signed)?;
         let now = self.clock.unix_seconds();
         in_time(&said, now, now)?;
+        let _turn = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
         match &said.says {
             Says::VetoPolicy(policy) => {
                 let ends = self.veto((in_force, &log), (&said, policy), signed, now)?;
@@ -141,10 +143,11 @@ impl Unopened {
                 ))
             }
             Says::Freeze(scope) => {
-                let ends = self.freeze((in_force, &log), (&said, scope), signed, now)?;
+                self.freeze(in_force, (&said, scope), signed, now)?;
                 Ok(format!(
-                    "kept: {} is frozen when this signer opens its log, before anybody is served, if that is by {ends} (Unix seconds)",
-                    scope_text(scope)
+                    "kept: {} is frozen when this signer opens its log, before anybody is served, if that is by {} (Unix seconds) and this statement was not counted before, which nobody can tell here",
+                    scope_text(scope),
+                    said.expires_unix
                 ))
             }
             _ => Err(self.refusal.clone()),
@@ -154,28 +157,15 @@ impl Unopened {
     /// A freeze holds before the first request that comes when a log is open.
     fn freeze(
         &self,
-        (in_force, log): (&Rules, &str),
+        in_force: &Rules,
         (said, scope): (&Statement, &FreezeScope),
         signed: &Signed,
         now: u64,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<(), Refusal> {
         named(in_force, scope)?;
         let folder = inbox::folder(&self.state_dir);
-        fs::create_dir_all(&folder).map_err(|error| trouble(&folder, &error))?;
-        // By what is frozen, not by the statement: sent a hundred times, it has one place.
-        let what: [u8; 32] = Sha256::digest(scope_text(scope)).into();
-        let begins = format!("{}{}-", inbox::FIRST, said.officer);
-        let name = |what: &[u8]| format!("{begins}{}.{}", hex::encode(what), inbox::ENDING);
-        let (path, length) = (folder.join(name(&what)), name(&[0; 32]).len());
-        let is_ours = |name: &str| name.starts_with(&begins) && name.len() == length;
-        let earlier = inbox::named(&folder, is_ours).map_err(|error| trouble(&folder, &error))?;
-        let earlier = earlier.iter().filter(|kept| **kept != path && lasts(kept, now)).count();
-        let always = matches!(scope, FreezeScope::Everything | FreezeScope::Evacuation);
-        if earlier >= FREEZES_MAX && !always && !path.exists() {
-            let text = format!("{earlier} freezes by \"{}\" are kept already", said.officer);
-            return Err(Refusal::new(Reason::Busy, text));
-        }
-        keep(&path, (in_force, log), said, signed)
+        fs::create_dir_all(&folder).map_err(|error| inbox::trouble(&folder, &error))?;
+        keeping::keep(&folder, (said, scope), signed, now)
     }
 
     /// A veto over a policy is looked at before that can come into force; whether it is proposed is for the log to say.
@@ -192,11 +182,11 @@ impl Unopened {
             return Err(Refusal::new(Reason::StatementOfficer, text));
         }
         let folder = inbox::folder(&self.state_dir);
-        fs::create_dir_all(&folder).map_err(|error| trouble(&folder, &error))?;
+        fs::create_dir_all(&folder).map_err(|error| inbox::trouble(&folder, &error))?;
         let name = vetoing::file_name(officer, policy);
         let known = |path: &PathBuf| path.file_name().is_some_and(|known| *known == *name);
         let earlier = vetoing::files_of(&folder, officer);
-        let mut earlier = earlier.map_err(|error| trouble(&folder, &error))?;
+        let mut earlier = earlier.map_err(|error| inbox::trouble(&folder, &error))?;
         // Those that ended have no place.
         earlier.retain(|path| lasts(path, now));
         if earlier.len() >= vetoing::KEPT_MAX && !earlier.iter().any(known) {
@@ -239,7 +229,8 @@ fn lasts(path: &Path, now: u64) -> bool {
     kept.is_some_and(|kept| kept.expires_unix > now)
 }
 
-/// Keeps it, and says when it ends. Sent once more by whoever has it, one that ends sooner takes no other's place.
+/// Keeps a veto, and says when it ends. Sent once more by whoever has it, one that ends sooner takes no other's place: whichever
+/// counts stops the same policy for good.
 fn keep(
     path: &Path,
     (in_force, log): (&Rules, &str),
@@ -257,17 +248,13 @@ fn keep(
 
 /// What was said before. A file that is none is left to the inbox.
 fn words(folder: &Path) -> Result<Vec<Signed>, Refusal> {
-    let entries = fs::read_dir(folder).map_err(|error| trouble(folder, &error))?;
+    let entries = fs::read_dir(folder).map_err(|error| inbox::trouble(folder, &error))?;
     let paths = entries.flatten().map(|entry| entry.path());
     let ours = paths.filter(|path| {
         let name = path.file_name().and_then(|name| name.to_str());
         name.is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(inbox::ENDING))
     });
     Ok(ours.filter_map(|path| inbox::read_statement(&path).ok()).collect())
-}
-
-fn trouble(path: &Path, error: &std::io::Error) -> Refusal {
-    Refusal::new(Reason::Internal, format!("{}: {error}", path.display()))
 }
 
 #[tonic::async_trait]

@@ -84,6 +84,8 @@ fn candidates(folder: &Path, policy: &[u8; 32]) -> std::io::Result<(Vec<PathBuf>
     let ours = format!("-{}{dotted}", hex::encode(policy));
     let mut others =
         inbox::named(folder, |name| name.ends_with(&dotted) && !name.ends_with(&ours))?;
+    // However many freezes are kept, they are in no veto's way.
+    others.retain(|path| !inbox::is_kept_freeze(path));
     let more = others.len() > inbox::FILES_MAX;
     others.sort();
     others.truncate(inbox::FILES_MAX);
@@ -151,4 +153,40 @@ fn stops(
         return refused(Reason::StatementOfficer, &text);
     }
     Ok(Event::PolicyVetoed { digest: *policy, officers: vec![officer.to_string()] })
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::evidence::FreezeScope;
+
+    use super::*;
+
+    #[test]
+    fn kept_freezes_are_in_no_vetos_way_however_many_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, says: Says, number: u8| {
+            let said = Statement {
+                says,
+                log: "cofferdam/here".into(),
+                network: "bip122:0f9188f13cb7b2c71f2a335e3a4fc328".into(),
+                officer: KeyName::parse("dan").unwrap(),
+                expires_unix: 9,
+                nonce: [number; 16],
+            };
+            let signed = Signed { statement: said.encode(), signature: [0; 64] };
+            let path = folder.path().join(format!("{name}.statement"));
+            fs::write(&path, signed.to_file()).unwrap();
+            path
+        };
+        for number in 0..70 {
+            put(&format!("freeze-dan-{number}"), Says::Freeze(FreezeScope::Everything), number);
+        }
+        // By hand, and under whatever name.
+        let vetoes = ["freeze-not", "no"].map(|name| put(name, Says::VetoPolicy([7; 32]), 1));
+        assert_eq!(candidates(folder.path(), &[7; 32]).unwrap(), (vetoes.to_vec(), false));
+        for number in 0..70 {
+            put(&format!("other-{number}"), Says::Freeze(FreezeScope::Everything), number);
+        }
+        assert!(candidates(folder.path(), &[7; 32]).unwrap().1);
+    }
 }

@@ -23,6 +23,8 @@ pub(super) struct Member {
     status: Mutex<Status>,
     /// Held from a worker's start to the token's answer to its login.
     login: Mutex<()>,
+    /// Held while the log's word is kept and the mark is set.
+    marking: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -66,7 +68,8 @@ impl Member {
             Err(other) => return Err(other),
         };
         let status = Mutex::new(Status { wrong, ..Status::default() });
-        Ok(Self { name, config, state_dir: dir, status, login: Mutex::new(()) })
+        let (login, marking) = (Mutex::default(), Mutex::default());
+        Ok(Self { name, config, state_dir: dir, status, login, marking })
     }
 
     /// Starts a worker, logs it in and lets it find the keys.
@@ -131,8 +134,11 @@ impl Member {
         self.name.as_deref().unwrap_or("first")
     }
 
-    /// It signed wrongly. The first word stays, also on disk, and is kept for the log.
+    /// It signed wrongly. The first word stays, also on disk, and is kept for the log. Kept before the mark is set: cut off
+    /// between the two it is told once more, never less than once.
     pub(super) fn distrust(&self, wrong: &Wrong) -> TokenError {
+        // Nobody sets the mark before the first has kept its word.
+        let _one_at_a_time = self.marking.lock().unwrap_or_else(PoisonError::into_inner);
         let why = TokenError::Distrusted(wrong.what.clone());
         tracing::error!(token = self.name(), "{why}");
         let (first, is) = self.status(|status| {
@@ -141,11 +147,11 @@ impl Member {
             (first, status.is.clone())
         });
         let distrust = Distrust::in_dir(&self.state_dir);
-        if let Err(error) = distrust.set(&wrong.what) {
-            tracing::error!("a restart will not know that the token cannot be trusted: {error}");
-        }
         if first && let Err(error) = distrust.keep(self.entry(wrong, is)) {
             tracing::error!("the log will not say that the token signed wrongly: {error}");
+        }
+        if let Err(error) = distrust.set(&wrong.what) {
+            tracing::error!("a restart will not know that the token cannot be trusted: {error}");
         }
         why
     }
@@ -279,4 +285,55 @@ pub(crate) fn state_dirs(state_dir: &Path) -> Vec<PathBuf> {
         dirs.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
     }
     dirs
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::*;
+
+    fn member(dir: &Path) -> Member {
+        let config = TokenConfig { socket: Some(dir.join("worker")), ..TokenConfig::default() };
+        Member::new(None, config, dir.to_path_buf()).unwrap()
+    }
+
+    fn wrong() -> Wrong {
+        Wrong { what: "it lied".into(), ..Wrong::default() }
+    }
+
+    #[test]
+    fn what_the_log_is_to_say_is_kept_before_the_mark_is_set() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mark, kept) =
+            (dir.path().join("token-distrusted"), dir.path().join("token-distrusted-unlogged"));
+        let member = member(dir.path());
+        // Keeping reads what was kept before: here it waits until this test has looked.
+        assert!(Command::new("mkfifo").arg(&kept).status().unwrap().success());
+        std::thread::scope(|scope| {
+            let distrusting = scope.spawn(|| member.distrust(&wrong()));
+            let pipe = fs::OpenOptions::new().write(true).open(&kept).unwrap();
+            let marked = mark.exists();
+            drop(pipe);
+            distrusting.join().unwrap();
+            assert!(!marked, "the mark was set first");
+        });
+        let kept = Distrust::in_dir(dir.path()).kept().unwrap();
+        assert!(mark.exists());
+        assert!(
+            matches!(&kept[..], [Event::TokenDistrusted { what, .. }] if what == "it lied"),
+            "{kept:?}"
+        );
+    }
+
+    #[test]
+    fn the_mark_is_set_also_where_nothing_can_be_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let member = member(dir.path());
+        fs::create_dir(dir.path().join("token-distrusted-unlogged")).unwrap();
+        member.distrust(&wrong());
+        let marked = Distrust::in_dir(dir.path()).check();
+        assert_eq!(marked, Err(TokenError::Distrusted("it lied".into())));
+    }
 }

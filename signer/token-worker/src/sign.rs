@@ -39,14 +39,14 @@ pub(crate) fn batch(
 
 /// Once, as a rule. After an error it is done again in a fresh session, with the keys found anew. An error that the
 /// wrapped key may be to blame for is believed after the third in a row and with the canary's word, since a refusal
-/// may be written down for good.
+/// may be written down for good. One that says nothing (SoftHSM's of a key that is zero) is when no try brought another.
 fn job(
     token: &mut Token,
     ready: &mut Ready,
     job: &Job,
     counters: &mut Counters,
 ) -> Result<JobOutcome, Fault> {
-    let (mut blamed, mut tried) = (0, 0_u32);
+    let (mut blamed, mut tried, mut vague) = (0, 0_u32, true);
     loop {
         let (unwrapper, canary) = ready.way(job.by)?;
         let children = Children::new(token.session(), &unwrapper, canary);
@@ -56,7 +56,8 @@ fn job(
         };
         tried = tried.saturating_add(1);
         blamed = if fault::blames_key(&error) { u32::saturating_add(blamed, 1) } else { 0 };
-        if blamed >= REFUSALS {
+        vague &= fault::is_vague(&error);
+        if blamed >= REFUSALS || (vague && tried >= TRIES_MAX) {
             let text = fault::short(&error);
             token.steadily(|session| {
                 let (unwrapper, canary) = ready.way(job.by)?;

@@ -132,6 +132,14 @@ impl ProofJob {
         Job { what, ..self.0.clone() }
     }
 
+    /// How its key is wrapped, if it is.
+    pub(super) fn way(&self) -> Option<WrappedBy> {
+        match self.0.key {
+            KeySource::Wrapped(by, _) => Some(by),
+            KeySource::Sealed { .. } | KeySource::Born => None,
+        }
+    }
+
     /// The key that its signature must verify under.
     pub(super) fn public_key(&self) -> &PublicKey {
         &self.0.public_key

@@ -284,6 +284,16 @@ impl Line {
         }
     }
 
+    /// Whether the token signs by the canary, wrapped in this way, as it must.
+    pub(super) fn canary_holds(&mut self, by: WrappedBy) -> Result<bool, TokenError> {
+        let challenge = challenge()?;
+        let digest = Sha256::digest(challenge).into();
+        match self.ask(&Request::Canary { by, digest }, self.start_time)? {
+            Reply::Stated(signature) => is_canarys(signature, &challenge),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// The bound keys are there and as they must be, still.
     pub(super) fn check(&mut self) -> Result<(), TokenError> {
         match self.ask(&Request::Check, self.start_time)? {

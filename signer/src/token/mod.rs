@@ -4,7 +4,7 @@
 //! Reading order: [`Token`], `jobs` (what is asked), `pool` (the workers together), `member` and `breaker`
 //! (one of several tokens with the same keys), `carried` (for which tiers), `worker` (a thread for each process), `queue` and `work` (who gets what
 //! next), `line`, `spawn` and `starter` (one process), `latch` (a refused PIN is
-//! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`, `proof` (whose fault a bad proof is), `schemes`, `operations` (what the
+//! never tried again), `distrust` (nor is a token asked that signed wrongly), `verify`, `proof` (whose fault a bad proof may be), `schemes`, `operations` (what the
 //! token did, counted for the log).
 
 mod config;
@@ -124,10 +124,11 @@ impl Token {
         let verdicts =
             looks.iter().map(|looks| verdict(looks).unwrap_or(Verdict::Tokens(Vec::new())));
         let (mut records, mut trusted) = (Vec::with_capacity(jobs.len()), true);
+        let mut asked = Vec::new();
         for (job, verdict) in jobs.iter().zip(verdicts) {
-            match verdict {
-                Verdict::Record(said) => records.push(said),
-                Verdict::Tokens(workers) => {
+            match self.settle(verdict, job.way(), &mut asked).await? {
+                Ok(said) => records.push(said),
+                Err(workers) => {
                     trusted = false;
                     let (what, key) =
                         (WRONG_PROOF.to_owned(), job.public_key().serialize().to_vec());
@@ -137,6 +138,42 @@ impl Token {
             }
         }
         if trusted { Ok(records) } else { Err(TokenError::Distrusted(WRONG_PROOF.to_owned())) }
+    }
+
+    /// What is said of the record, or the workers whose tokens signed wrongly: none is blamed that signs rightly with a key that
+    /// is known to be good. A sealed account's children are of no other curve. What was `asked` before is not asked again.
+    async fn settle(
+        &self,
+        verdict: Verdict,
+        way: Option<WrappedBy>,
+        asked: &mut Vec<(usize, WrappedBy, bool)>,
+    ) -> Result<Result<Result<(), String>, Vec<usize>>, TokenError> {
+        let (workers, record, way) = match (verdict, way) {
+            (Verdict::Unless(workers, record), Some(way)) => (workers, record, way),
+            (Verdict::Unless(workers, _), None) | (Verdict::Tokens(workers), _) => {
+                return Ok(Err(workers));
+            }
+            (Verdict::Record(said), _) => return Ok(Ok(said)),
+        };
+        let mut faulty = Vec::new();
+        for worker in workers {
+            let known = asked.iter().find(|(of, by, _)| (*of, *by) == (worker, way));
+            let sound = match known {
+                Some((.., sound)) => *sound,
+                None => {
+                    let sound = self.pool.is_sound(worker, way).await?;
+                    asked.push((worker, way, sound));
+                    sound
+                }
+            };
+            if !sound {
+                faulty.push(worker);
+            }
+        }
+        Ok(match faulty.is_empty() {
+            true => Ok(Err(record)),
+            false => Err(faulty),
+        })
     }
 
     async fn look(&self, lease: &Lease, jobs: Vec<Job>) -> Result<Vec<Outcome>, TokenError> {

@@ -334,7 +334,7 @@ pub(super) fn at_most(question: &Request) -> u64 {
         Request::Sign(batch) => of_jobs(batch.jobs.len()),
         Request::Born(batch) => of_jobs(batch.jobs.len()),
         // Opened once; its children sign outside the token.
-        Request::Sealed(_) | Request::Statement { .. } => of_jobs(1),
+        Request::Sealed(_) | Request::Statement { .. } | Request::Canary { .. } => of_jobs(1),
         Request::Init { .. }
         | Request::Bind(_)
         | Request::Attend(_)

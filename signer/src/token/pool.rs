@@ -18,7 +18,7 @@ use super::work::{Asking, Lane};
 use super::worker::Worker;
 use crate::log::Lease;
 
-use super::{Job, KeyFile, KeySource, Line, TokenError, TokenKeys, Wrong};
+use super::{Job, KeyFile, KeySource, Line, TokenError, TokenKeys, WrappedBy, Wrong};
 
 /// How long a worker may take to say what costs it nothing.
 pub(super) const PING_TIME: Duration = Duration::from_secs(10);
@@ -113,6 +113,20 @@ impl Pool {
         }
         let answer = self.shared.queue.push_statement(key, message.to_vec(), lease)?;
         Ok(answer.await.map_err(|_| stopped())??.to_bytes())
+    }
+
+    /// Whether the token of this worker signs rightly by the canary now, asked through the same worker. One that is known to
+    /// sign wrongly is not asked.
+    pub(super) async fn is_sound(&self, worker: usize, by: WrappedBy) -> Result<bool, TokenError> {
+        let member = self.whose.get(worker).ok_or_else(stopped)?;
+        if member.wrong().is_some() {
+            return Ok(false);
+        }
+        let lost = || TokenError::Unavailable("a worker did not say how its token signs".into());
+        let answer = self.shared.queue.push_canary(worker, by)?;
+        let patience = member.config.batch_time().saturating_add(member.config.start_time());
+        let answer = tokio::time::timeout(patience, answer).await;
+        answer.map_err(|_| lost())?.map_err(|_| lost())
     }
 
     /// Calls made by all workers, each asked.

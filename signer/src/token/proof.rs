@@ -1,8 +1,9 @@
-//! Whose fault it is that a proof's signature does not verify: the record's, when its wrapped key is another key, or the
-//! token's. Pure; it never asks anybody, and never condemns a record for what a token did.
+//! Whose fault it is that a proof's signature does not verify: the record's, when its wrapped key is another key or none, or
+//! the token's. Pure; it never asks anybody, and never condemns a record for what a token did.
 //!
 //! A wrapped key that is another one signs by that one key whatever it is asked; of a token that signs wrongly no single key
-//! made what it gives for two digests. So a record is looked at again, over other digests, before it is condemned.
+//! made what it gives for two digests. So a record is looked at again, over other digests, before it is condemned. What is
+//! by no key of this curve may be by a wrapped key of another curve: then the token's word with a good key decides.
 
 use secp256k1::{PublicKey, SECP256K1, Scalar, SecretKey};
 
@@ -15,47 +16,61 @@ pub(super) const LOOKS_MAX: u8 = 3;
 pub(super) const WRONG_PROOF: &str =
     "a signature for a proof did not verify under its record's public key, nor under any other one";
 
+/// What is wrong with a record that signs by another key.
+const OTHER_KEY: &str = "the wrapped key is not the record's key";
+/// And with one that does not even do that, by tokens that sign rightly otherwise.
+const NO_KEY: &str = "the wrapped key is no key of secp256k1: what it signs is by no one key, while the token signs rightly with another";
+
 /// What the looks at one record come to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     /// That its wrapped key is its public key's, or why not.
     Record(Result<(), String>),
-    /// The tokens of these workers signed wrongly; of the record nothing is known.
+    /// The tokens of these workers signed wrongly: the record's key is what it must be.
     Tokens(Vec<usize>),
+    /// The tokens of these workers signed wrongly unless they sign rightly with a good key; where all do, this is wrong with
+    /// the record.
+    Unless(Vec<usize>, String),
 }
 
 /// Of the looks so far, in their order; `None` where it takes another one.
 pub(super) fn verdict(looks: &[Outcome]) -> Option<Verdict> {
-    let tokens = || {
-        let wrong = looks.iter().filter_map(|look| match look {
-            Outcome::Wrong { by, .. } => Some(*by),
+    let wrong: Vec<_> = looks
+        .iter()
+        .filter_map(|look| match look {
+            Outcome::Wrong { by, made } => Some((*by, made.as_ref())),
             _ => None,
-        });
-        Some(Verdict::Tokens(wrong.collect()))
+        })
+        .collect();
+    let of = |wrong: &[(usize, Option<&Made>)]| {
+        let mut by: Vec<usize> = wrong.iter().map(|(by, _)| *by).collect();
+        by.dedup();
+        by
     };
     match looks {
-        [Outcome::Signed(_)] | [Outcome::Refused(_), Outcome::Signed(_)] => {
-            Some(Verdict::Record(Ok(())))
-        }
+        [.., Outcome::Signed(_)] if wrong.is_empty() => Some(Verdict::Record(Ok(()))),
+        [.., Outcome::Signed(_)] => Some(Verdict::Tokens(of(&wrong))),
         [Outcome::Refused(_), Outcome::Refused(reason)] => {
             Some(Verdict::Record(Err(reason.clone())))
         }
-        // The record's key is what it must be, or the token took it once and once not.
-        [Outcome::Wrong { .. }, Outcome::Signed(_) | Outcome::Refused(_)] => tokens(),
-        [_, Outcome::Wrong { made: Some(one), .. }, Outcome::Wrong { made: Some(other), .. }]
-            if is_one_key(one, other) =>
-        {
-            match looks.first() {
-                Some(Outcome::Wrong { by, made: Some(first) }) if !is_one_key(first, one) => {
-                    Some(Verdict::Tokens(vec![*by]))
-                }
-                _ => {
-                    let why = "the wrapped key is not the record's key".to_owned();
-                    Some(Verdict::Record(Err(why)))
-                }
-            }
+        [_, _, _, ..] => {
+            let fits = |made: &Made| {
+                let others = wrong.iter().filter_map(|(_, other)| *other);
+                others.into_iter().any(|other| is_one_key(made, other))
+            };
+            // Of a signature by BIP-340 nobody can tell by which key it is.
+            let misfits: Vec<_> = wrong
+                .iter()
+                .copied()
+                .filter(|(_, made)| made.is_some_and(|made| !fits(made)))
+                .collect();
+            let told = wrong.iter().filter_map(|(_, made)| *made).count();
+            Some(match (misfits.is_empty(), told > misfits.len()) {
+                (true, true) => Verdict::Record(Err(OTHER_KEY.to_owned())),
+                (false, true) => Verdict::Unless(of(&misfits), OTHER_KEY.to_owned()),
+                (_, false) => Verdict::Unless(of(&wrong), NO_KEY.to_owned()),
+            })
         }
-        [_, _, _, ..] => tokens(),
         _ => None,
     }
 }
@@ -149,10 +164,10 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_condemned_for_another_key_alone_and_a_token_for_the_rest() {
+    fn a_record_is_condemned_for_another_key_and_a_token_only_for_what_no_record_explains() {
         let record = |said: Result<(), &str>| Some(Verdict::Record(said.map_err(str::to_owned)));
         let tokens = |by: &[usize]| Some(Verdict::Tokens(by.to_vec()));
-        let other = "the wrapped key is not the record's key";
+        let unless = |by: &[usize], why: &str| Some(Verdict::Unless(by.to_vec(), why.to_owned()));
         let (one, two, three) = (|| wrong(1, made(8, 1)), || wrong(2, made(8, 2)), || made(8, 3));
         assert_eq!(verdict(&[]), None);
         assert_eq!(verdict(&[signed()]), record(Ok(())));
@@ -161,20 +176,44 @@ mod tests {
         assert_eq!(verdict(&[refused(), refused()]), record(Err("no")));
         assert_eq!(verdict(&[one()]), None);
         assert_eq!(verdict(&[one(), signed()]), tokens(&[1]));
-        assert_eq!(verdict(&[one(), refused()]), tokens(&[1]));
+        assert_eq!(verdict(&[one(), refused()]), None);
+        assert_eq!(verdict(&[one(), refused(), signed()]), tokens(&[1]));
+        assert_eq!(verdict(&[one(), refused(), refused()]), unless(&[1], NO_KEY));
         assert_eq!(verdict(&[one(), two()]), None);
         assert_eq!(verdict(&[refused(), two()]), None);
-        assert_eq!(verdict(&[one(), two(), wrong(3, three())]), record(Err(other)));
-        assert_eq!(verdict(&[refused(), two(), wrong(3, three())]), record(Err(other)));
+        assert_eq!(verdict(&[refused(), two(), signed()]), tokens(&[2]));
+        assert_eq!(verdict(&[one(), two(), wrong(3, three())]), record(Err(OTHER_KEY)));
+        assert_eq!(verdict(&[refused(), two(), wrong(3, three())]), record(Err(OTHER_KEY)));
+        assert_eq!(verdict(&[one(), refused(), wrong(3, three())]), record(Err(OTHER_KEY)));
         // Of a signature by BIP-340 nobody can tell by which key it is.
         let schnorr = || Outcome::Wrong { by: 1, made: None };
-        assert_eq!(verdict(&[schnorr(), two(), wrong(3, three())]), record(Err(other)));
+        assert_eq!(verdict(&[schnorr(), two(), wrong(3, three())]), record(Err(OTHER_KEY)));
         assert_eq!(verdict(&[schnorr(), signed()]), tokens(&[1]));
+        assert_eq!(
+            verdict(&[schnorr(), two(), wrong(3, flipped(3, 9))]),
+            unless(&[1, 2, 3], NO_KEY)
+        );
         assert_eq!(verdict(&[one(), two(), signed()]), tokens(&[1, 2]));
-        assert_eq!(verdict(&[refused(), two(), refused()]), tokens(&[2]));
-        assert_eq!(verdict(&[one(), two(), wrong(3, flipped(3, 9))]), tokens(&[1, 2, 3]));
-        // The record is bad, and one of the tokens as well.
-        let broken = wrong(5, flipped(1, 40));
-        assert_eq!(verdict(&[broken, two(), wrong(3, three())]), tokens(&[5]));
+        assert_eq!(verdict(&[refused(), two(), refused()]), unless(&[2], NO_KEY));
+    }
+
+    #[test]
+    fn any_two_looks_by_one_key_condemn_the_record_and_blame_only_the_third() {
+        let looks = |odd: usize| {
+            let look = |at: u8| match usize::from(at) {
+                number if number == odd => wrong(number, flipped(at, 40)),
+                number => wrong(number, made(8, at)),
+            };
+            verdict(&[look(1), look(2), look(3)])
+        };
+        for odd in 1..=3 {
+            let unless = Verdict::Unless(vec![odd], OTHER_KEY.to_owned());
+            assert_eq!(looks(odd), Some(unless), "{odd}");
+        }
+        assert_eq!(looks(4), Some(Verdict::Record(Err(OTHER_KEY.to_owned()))));
+        // By one worker, told once.
+        let one = |at: u8| wrong(1, flipped(at, 40));
+        let unless = Verdict::Unless(vec![1], NO_KEY.to_owned());
+        assert_eq!(verdict(&[one(1), one(2), one(3)]), Some(unless));
     }
 }

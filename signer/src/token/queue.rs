@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use token_wire::{Counters, RawSignature, StatementKey};
+use token_wire::{Counters, RawSignature, StatementKey, WrappedBy};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::log::Lease;
@@ -18,12 +18,20 @@ use super::{Job, TokenError};
 pub(super) enum Next {
     /// Do this.
     Work(Work),
-    /// Say how many calls were made so far.
-    Count(oneshot::Sender<Counters>),
+    /// Answer this.
+    Question(Question),
     /// Nothing came for a while.
     Idle,
     /// No more will come.
     Closed,
+}
+
+/// What one worker is asked, and no other.
+pub(super) enum Question {
+    /// How many calls were made so far?
+    Count(oneshot::Sender<Counters>),
+    /// Does the token sign rightly by the canary, wrapped in this way?
+    Canary(WrappedBy, oneshot::Sender<bool>),
 }
 
 /// The queue, shared by everybody.
@@ -45,7 +53,7 @@ struct State {
     requests: VecDeque<Batch>,
     proofs: VecDeque<Batch>,
     /// Questions for the worker of that number.
-    counts: Vec<(usize, oneshot::Sender<Counters>)>,
+    questions: Vec<(usize, Question)>,
     /// Set while no worker can reach the token.
     down: Option<TokenError>,
     /// Set once the token signed wrongly; never unset.
@@ -128,18 +136,32 @@ impl Queue {
         let mut answers = Vec::with_capacity(self.shared.workers);
         for worker in 0..self.shared.workers {
             let (to, from) = oneshot::channel();
-            state.counts.push((worker, to));
+            state.questions.push((worker, Question::Count(to)));
             answers.push(from);
         }
         self.shared.changed.notify_all();
         Ok(answers)
     }
 
-    /// Takes work if there is any now; nothing while this worker is asked to count, so that it comes to
+    /// Asks a worker to have the canary sign.
+    pub(super) fn push_canary(
+        &self,
+        worker: usize,
+        by: WrappedBy,
+    ) -> Result<oneshot::Receiver<bool>, TokenError> {
+        let mut state = self.lock();
+        state.accepts()?;
+        let (to, from) = oneshot::channel();
+        state.questions.push((worker, Question::Canary(by, to)));
+        self.shared.changed.notify_all();
+        Ok(from)
+    }
+
+    /// Takes work if there is any now; nothing while this worker is asked a question, so that it comes to
     /// [`Queue::take`].
     pub(super) fn try_take(&self, worker: usize) -> Option<Work> {
         let mut state = self.lock();
-        if state.counts.iter().any(|(wanted, _)| *wanted == worker) {
+        if state.questions.iter().any(|(wanted, _)| *wanted == worker) {
             return None;
         }
         state.take(self.shared.workers)
@@ -150,8 +172,8 @@ impl Queue {
         let until = Instant::now().checked_add(patience);
         let mut state = self.lock();
         loop {
-            if let Some(at) = state.counts.iter().position(|(wanted, _)| *wanted == worker) {
-                return Next::Count(state.counts.swap_remove(at).1);
+            if let Some(at) = state.questions.iter().position(|(wanted, _)| *wanted == worker) {
+                return Next::Question(state.questions.swap_remove(at).1);
             }
             if let Some(work) = state.take(self.shared.workers) {
                 return Next::Work(work);
@@ -325,7 +347,7 @@ impl State {
         for statement in self.statements.drain(..) {
             statement.answer(Err(why.clone()));
         }
-        self.counts.clear();
+        self.questions.clear();
     }
 }
 

@@ -11,15 +11,20 @@ use token_wire::{
 
 use super::member::Member;
 use super::pool::{PING_TIME, Shared, stopped};
-use super::queue::Next;
+use super::proof::LOOKS_MAX;
+use super::queue::{Next, Question};
 use super::verify::{self, Outcome};
 use super::work::{Batch, Item, Lane, Work};
-use super::{KeySource, Line, ToSign, TokenError, Wrong, not_ours};
+use super::{KeySource, Line, ToSign, TokenError, WrappedBy, Wrong, not_ours};
 
 /// How long a worker sits idle before it is asked whether it still lives.
 const IDLE: Duration = Duration::from_secs(2);
 /// Wait before a worker is started again; a token whose breaker is open is left alone for longer.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// As many as there are looks at a record: a token that signs wrongly now and then would have to be right as often as it was
+/// wrong before.
+const CANARIES: u8 = LOOKS_MAX;
 
 /// Starts that a worker may fail in a row before the token is given up: one may have been killed while it started.
 const STARTS_MAX: u32 = 3;
@@ -201,9 +206,13 @@ impl Worker {
                 Next::Idle => {
                     self.count(line)?;
                 }
-                Next::Count(to) => {
+                Next::Question(Question::Count(to)) => {
                     let counters = self.count(line)?;
                     let _ = to.send(counters);
+                }
+                Next::Question(Question::Canary(by, to)) => {
+                    let holds = canary_holds(line, by).map_err(Ended::Lost)?;
+                    let _ = to.send(holds);
                 }
             }
         }
@@ -293,6 +302,16 @@ impl Worker {
             }
         }
     }
+}
+
+/// Whether the token signs by the canary as often as it takes to tell that from luck.
+fn canary_holds(line: &mut Line, by: WrappedBy) -> Result<bool, TokenError> {
+    for _ in 0..CANARIES {
+        if !line.canary_holds(by)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The work, unless it rests on a log that may be another signer's by now: then nothing is signed.

@@ -10,7 +10,7 @@
 //! Login -> SendingPin, then LoggedIn   the PIN was sent to the token once
 //! Init  -> Bound      keys made where missing (`signer init` only), then as Bind
 //! Bind  -> Bound      the keys with these public keys were found, their attributes hold, the canary held
-//! Sign, Sealed, Born, Statement, Describe, Check, Counters, Shutdown
+//! Sign, Sealed, Born, Statement, Canary, Describe, Check, Counters, Shutdown
 //! MakeBorn -> BornMade   (`signer token-key generate` only)
 //! Examine (once open), SetPin (once logged in)
 //! OpenImport, ImportKek, CloseImport (once logged in, before Bind)
@@ -43,7 +43,7 @@ pub use report::{
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::{Batch, BornBatch, JobOutcome, RawSignature, SealedBatch};
 use crate::keys::{
     Binding, BindingProofs, ImportOpening, KekImport, Keys, PinState, Schemes, StatementKey,
+    WrappedBy,
 };
 use crate::report::{Counters, Examination, Fault, Operation, TokenInfo};
 
@@ -79,6 +80,13 @@ pub enum Request {
     CloseImport,
     /// As `Bind`, also while an import is open, and whatever key-encryption keys there are: statements alone are signed then.
     Attend(Binding),
+    /// Sign with the canary, wrapped as children are: does the token still sign by a key that is good?
+    Canary {
+        /// In which way it is wrapped.
+        by: WrappedBy,
+        /// What is signed.
+        digest: [u8; 32],
+    },
 }
 
 /// An answer, and what the token did since the answer before.
@@ -127,7 +135,7 @@ pub enum Reply {
         /// One per job.
         outcomes: Vec<JobOutcome>,
     },
-    /// To `Statement`.
+    /// To `Statement` and `Canary`.
     Stated(RawSignature),
     /// To `Counters`.
     Counters(Counters),

@@ -140,6 +140,7 @@ impl Worker<'_> {
             Request::Sign(batch) => self.sign(&batch),
             Request::Sealed(batch) => self.sealed(&batch),
             Request::Statement { key, message } => self.statement(key, &message),
+            Request::Canary { by, digest } => self.canary(by, &digest),
             Request::Check => self.check(),
             Request::Counters => Ok(Reply::Counters(self.counters)),
             Request::Examine => self.examine(),
@@ -331,6 +332,16 @@ impl Worker<'_> {
             first => first,
         };
         signed.map(Reply::Stated)
+    }
+
+    /// What the token makes of a key that is good, by the way that another one went wrong.
+    fn canary(&mut self, by: WrappedBy, digest: &[u8; 32]) -> Result<Reply, Fault> {
+        let (token, ready, counters) = self.serving()?;
+        let signed = token.steadily(|session| {
+            let (unwrapper, canary) = ready.way(by)?;
+            Children::new(session, &unwrapper, canary).canary(digest, counters)
+        })?;
+        Ok(Reply::Stated(signed))
     }
 
     /// The keys are there and as they must be, still.

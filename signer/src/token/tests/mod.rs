@@ -3,6 +3,7 @@
 
 mod queue;
 mod signing;
+mod records;
 mod trouble;
 mod pin;
 mod faults;
@@ -163,12 +164,9 @@ struct TestChild {
 
 impl TestChild {
     fn many(keys: &TokenKeys, count: usize) -> Vec<Self> {
-        let rsa = RsaPublicKey::from_public_key_der(&keys.wrapping_spki).unwrap();
         let one = |_| {
             let secret = SecretKey::new(&mut rand::thread_rng());
-            let padding = rsa::Oaep::new::<sha1::Sha1>();
-            let wrapped = rsa.encrypt(&mut rand::thread_rng(), padding, &pkcs8(&secret)).unwrap();
-            Self { secret, wrapped: wrapped.into() }
+            Self { secret, wrapped: wrap(keys, &pkcs8(&secret)) }
         };
         (0..count).map(one).collect()
     }
@@ -184,6 +182,13 @@ impl TestChild {
         let wrapped = (WrappedBy::OaepSha1, Arc::clone(&self.wrapped));
         ProofJob::new(&[5; 32], false, index, wrapped, public_key)
     }
+}
+
+/// Wrapped by the wrapping key, which is public.
+fn wrap(keys: &TokenKeys, what: &[u8]) -> Arc<[u8]> {
+    let rsa = RsaPublicKey::from_public_key_der(&keys.wrapping_spki).unwrap();
+    let padding = rsa::Oaep::new::<sha1::Sha1>();
+    rsa.encrypt(&mut rand::thread_rng(), padding, what).unwrap().into()
 }
 
 fn pkcs8(secret: &SecretKey) -> Vec<u8> {

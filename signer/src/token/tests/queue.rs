@@ -278,9 +278,9 @@ fn each_worker_counts_its_own_before_other_work() {
     let _requests = queue.push(Lane::Requests, [1; 16], jobs(10)).unwrap();
     let _answers = queue.push_counts().unwrap();
     assert!(queue.try_take(1).is_none());
-    assert!(matches!(queue.take(1, SOON), Next::Count(_)));
+    assert!(matches!(queue.take(1, SOON), Next::Question(_)));
     assert!(queue.try_take(1).is_some());
-    assert!(matches!(queue.take(0, SOON), Next::Count(_)));
+    assert!(matches!(queue.take(0, SOON), Next::Question(_)));
 }
 
 #[test]

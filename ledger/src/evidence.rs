@@ -64,7 +64,7 @@ impl Spends {
                         fee: spend.fee,
                         released: spend.released,
                         covers: spend.is_out() && shared.get(&number) == Some(&slots.len()),
-                        void: self.is_void(spend, now_unix),
+                        void: spend.withheld || self.is_void(spend, now_unix),
                     });
                 }
             }
@@ -74,13 +74,13 @@ impl Spends {
 
     /// Whether a reservation can never be given out any more. An order that has ended is signed for again only
     /// after a transaction that pays it was given out; with none given out, none ever will be, and the time that
-    /// decides never goes back.
+    /// decides never goes back. What was made and is given to nobody, for good, was not given out.
     fn is_void(&self, spend: &Spend, now_unix: u64) -> bool {
-        let released = |number: usize| self.spends.get(number).is_some_and(|s| s.released);
+        let out = |number: usize| self.spends.get(number).is_some_and(Spend::is_out);
         let ended = |order: &OrderRef| {
-            self.orders.get(order).is_some_and(|paid| {
-                now_unix > paid.expires_unix && !paid.spends.iter().any(released)
-            })
+            self.orders
+                .get(order)
+                .is_some_and(|paid| now_unix > paid.expires_unix && !paid.spends.iter().any(out))
         };
         !spend.released && spend.orders.iter().any(ended)
     }
@@ -138,7 +138,8 @@ impl Spends {
         branches.into_iter().map(known).collect()
     }
 
-    /// The same transaction under another key of the caller's is the same version.
+    /// The same transaction under another key of the caller's is the same version. What is withheld is one: it is in the
+    /// log, signed.
     fn most_versions(&self, intent: &Intent, now_unix: u64) -> u32 {
         let versions = |coin: &Coin| {
             let spends = coin.spends().filter_map(|number| self.spends.get(number));

@@ -28,7 +28,8 @@ pub(super) struct Spend {
     pub(super) set: usize,
     /// Its signatures were given out.
     pub(super) released: bool,
-    /// They were made and given to nobody, for good: it counts as if they had been, and nothing stands for it.
+    /// They were made and given to nobody, for good: it counts as if they had been, nothing stands for it, and its coins
+    /// may go elsewhere.
     pub(super) withheld: bool,
     /// Its coins while it waits for people; nothing of it was ever signed then.
     pub(super) waiting: Option<Box<[SlotId]>>,

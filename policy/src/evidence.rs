@@ -105,8 +105,8 @@ pub struct EarlierUse {
     pub released: bool,
     /// It was given out, signed, and spends every coin that the intent spends.
     pub covers: bool,
-    /// It was only reserved, and never can be given out any more: an order of it ended before any transaction
-    /// that pays that order was given out.
+    /// It was given to nobody, and never will be: it was only reserved, and an order of it ended before any transaction
+    /// that pays that order was given out; or it was signed, and people took it back before anybody can have had it.
     pub void: bool,
 }
 
@@ -368,7 +368,8 @@ parts! {
     indexes: Vec<IndexUse>;
     /// Slots whose proven amount differs from the amount first proven for them (CVE-2020-14199).
     repriced: Vec<SlotId>;
-    /// Most transactions, other than this very one and void ones, that were signed over one of the slots.
+    /// Most transactions, other than this very one and those only reserved for an order that ended, that were signed over
+    /// one of the slots.
     most_versions: u32;
     /// Answers to [`Rules::list_questions`](crate::Rules::list_questions).
     listings: Vec<Listing>;

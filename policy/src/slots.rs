@@ -30,7 +30,7 @@ pub(crate) fn check(intent: &Intent, evidence: &Evidence, trace: &mut Trace) {
     let may_follow = |earlier: &&EarlierUse| {
         let same: BTreeSet<OrderRef> = earlier.orders.iter().cloned().collect();
         // What never left and never can is no other way for the coin to go. Even if somebody had stolen its
-        // signatures, at most one of the two could confirm.
+        // signatures, at most one of the two could confirm: better this one than one that pays with other coins.
         earlier.void
         // The same orders on both sides: either the same payouts again, or, with none, coins that stay ours.
         // A transaction may only stand for other orders if it were another transaction.

@@ -41,6 +41,11 @@ pub fn fold(world: &World, past: &Past) -> Ledger {
                 let spent = spends.iter().find(|spent| spent.request == *request).unwrap();
                 Event::Signed { request: [*request; 16], transaction: transaction(spent) }
             }
+            What::Withheld { request, may_have_left } => {
+                let reason = Reason { code: "revoked".to_owned(), text: String::new() };
+                let (request, may_have_left) = ([*request; 16], *may_have_left);
+                Event::Withheld { request, policy: 3, reason, may_have_left }
+            }
             What::Waits(spent) => Event::Awaiting(awaiting(spent, world, *at)),
             What::WaitEnded(request) => {
                 let reason = Reason { code: "over".to_owned(), text: String::new() };

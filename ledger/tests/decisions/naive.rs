@@ -21,7 +21,16 @@ struct Live<'a> {
     since: u64,
     waits: bool,
     released: bool,
+    /// Held back for good, and nobody can have had it.
+    withheld: bool,
     set: usize,
+}
+
+impl Live<'_> {
+    /// Whether anybody may have it, signed.
+    fn is_out(&self) -> bool {
+        self.released && !self.withheld
+    }
 }
 
 /// Replaces what the log says in these facts by what a look at every step finds.
@@ -88,7 +97,8 @@ fn live(past: &Past) -> Vec<Live<'_>> {
                 let slots: Vec<SlotId> = spent.coins.iter().map(|coin| coin.0).collect();
                 let set = joins(&live, &slots).unwrap_or(sets);
                 sets += 1;
-                live.push(Live { spent, since: *at, waits, released: false, set });
+                let (released, withheld) = (false, false);
+                live.push(Live { spent, since: *at, waits, released, withheld, set });
             }
             What::Again(request) => {
                 live.iter_mut()
@@ -99,6 +109,11 @@ fn live(past: &Past) -> Vec<Live<'_>> {
                 live.iter_mut()
                     .filter(|one| one.spent.request == *request)
                     .for_each(|one| one.released = true);
+            }
+            What::Withheld { request, may_have_left } => {
+                live.iter_mut()
+                    .filter(|one| one.spent.request == *request)
+                    .for_each(|one| one.withheld = !may_have_left);
             }
             What::WaitEnded(request) => {
                 live.retain(|one| one.spent.request != *request || !one.waits)
@@ -165,8 +180,8 @@ fn uses(live: &[Live<'_>], slots: &[SlotId], now: u64) -> Vec<EarlierUse> {
             orders: orders.into_iter().collect(),
             fee: Amount::from_units(one.spent.fee),
             released: one.released,
-            covers: one.released && slots.iter().all(|slot| has(&slot)),
-            void: is_void(live, one, now),
+            covers: one.is_out() && slots.iter().all(|slot| has(&slot)),
+            void: one.withheld || is_void(live, one, now),
         }
     })
     .collect()
@@ -176,7 +191,7 @@ fn uses(live: &[Live<'_>], slots: &[SlotId], now: u64) -> Vec<EarlierUse> {
 fn is_void(live: &[Live<'_>], one: &Live<'_>, now: u64) -> bool {
     let dead = |paid: &crate::past::Paid| {
         let same = |other: &&Live<'_>| other.spent.orders.iter().any(|o| o.order == paid.order);
-        now > paid.ends && !live.iter().filter(same).any(|other| other.released)
+        now > paid.ends && !live.iter().filter(same).any(Live::is_out)
     };
     !one.released && one.spent.orders.iter().any(dead)
 }
@@ -198,7 +213,7 @@ fn orders(live: &[Live<'_>], intent: &Intent, slots: &[SlotId]) -> Vec<OrderHist
             let versions: BTreeSet<_> = paying.iter().map(|one| one.spent.digest).collect();
             OrderHistory {
                 versions: u32::try_from(versions.len()).unwrap(),
-                released: paying.iter().any(|one| one.released),
+                released: paying.iter().any(|one| one.is_out()),
                 conflicts_with_all: paying.iter().all(|one| shares(one.spent, slots)),
                 same_content: paying
                     .iter()

@@ -48,6 +48,11 @@ pub enum What {
     /// Allowed once more.
     Again(u8),
     Signed(u8),
+    /// Officers took it back, signed.
+    Withheld {
+        request: u8,
+        may_have_left: bool,
+    },
     Waits(Spent),
     WaitEnded(u8),
     /// Who says it, about the request that is decided; words are numbered.

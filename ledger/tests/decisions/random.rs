@@ -87,6 +87,11 @@ pub fn past(world: &mut World, dice: &mut Dice) -> Past {
         } else if waits && dice.maybe(2) {
             past.push((at, What::Allowed(spent)));
             past.push((at, What::Signed(request)));
+            if dice.maybe(2) {
+                let later = dice.pick(&[0, 0, 1, 60]);
+                let may_have_left = dice.maybe(3);
+                past.push((at + later, What::Withheld { request, may_have_left }));
+            }
         } else if !waits {
             if dice.maybe(8) {
                 // The same once more, by a later entry.

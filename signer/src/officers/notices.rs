@@ -13,7 +13,8 @@ const KEPT: usize = 256;
 pub struct Notice {
     /// When.
     pub unix_ms: u64,
-    /// `pending`, `said`, `ended`, `withheld`, `denied`, `frozen`, `lifted`, `freed`, `proposed`, `alarm` or `missed`.
+    /// `pending`, `said`, `ended`, `withheld`, `denied`, `frozen`, `lifted`, `freed`, `clock`, `proposed`, `fact`, `alarm` or
+    /// `missed`.
     pub kind: &'static str,
     /// About which request.
     pub request: Option<RequestId>,

@@ -41,7 +41,8 @@ impl<'a> Reader<'a> {
     pub(crate) fn raw<T: DeserializeOwned>(&self) -> Result<T, PolicyError> {
         toml::from_str(self.text).map_err(|error| {
             let line = self.line(error.span().map_or(0, |span| span.start));
-            PolicyError::Text { line, reason: error.message().to_string() }
+            // It repeats the name of a field that it does not know, which may be a key that went astray.
+            PolicyError::Text { line, reason: asset::masked(error.message()) }
         })
     }
 

@@ -185,8 +185,10 @@ fn policy() -> Parser {
     let at = file.find("descriptor = \"").unwrap() + "descriptor = \"".len();
     let end = at + file[at..].find('"').unwrap();
     let with = |descriptor: &str| [&file[..at], descriptor, &file[end..]].concat().into_bytes();
-    let seeds =
-        vec![with(&summed(&body)), with(&body), with(&summed(&body.replace("wpkh(", "tr(")))];
+    let key = body.split(']').nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let astray = format!("{file}\n{key} = 1\n").into_bytes();
+    let bent = with(&summed(&body.replace("wpkh(", "tr(")));
+    let seeds = vec![with(&summed(&body)), with(&body), bent, astray];
     let run = |_: &Room, input: &[u8]| {
         let text = text(input);
         if let Err(error) = policy::signed::check(&text, asset::Network::Regtest) {

@@ -32,6 +32,22 @@ fn read(
     draft.prove(rules, wallets, PROVEN)
 }
 
+/// Both wallets, and that the token signed by their records.
+fn imported(descriptors: &Descriptors) -> Vec<Event> {
+    let wallets = [("deposits", &descriptors.deposits), ("hot", &descriptors.hot)];
+    let of = |(number, (name, descriptor)): (u8, (&str, &String))| {
+        let (wallet, descriptor) = (name.to_owned(), descriptor.clone());
+        let (tier, bundle, [external, change]) = ("token-hd".to_owned(), [number; 32], PROVEN);
+        let proven = |change, below| Event::Proven { wallet: name.to_owned(), change, below };
+        [
+            Event::WalletImported { wallet, descriptor, tier, bundle, external, change },
+            proven(false, external),
+            proven(true, change),
+        ]
+    };
+    (1..).zip(wallets).flat_map(of).collect()
+}
+
 #[test]
 fn a_watcher_in_other_hands_moves_nothing_to_anybody_else() {
     let descriptors = Descriptors::fixed();
@@ -46,21 +62,7 @@ fn a_watcher_in_other_hands_moves_nothing_to_anybody_else() {
         ledger.apply(seq, &Entry { unix_ms: at * 1000, event }).unwrap();
         seq += 1;
     };
-    for (wallet, descriptor) in [("deposits", &descriptors.deposits), ("hot", &descriptors.hot)] {
-        let (wallet, descriptor) = (wallet.to_owned(), descriptor.clone());
-        let bundle = [u8::try_from(wallet.len()).unwrap(); 32];
-        let tier = "token-hd".to_owned();
-        let [external, change] = PROVEN;
-        let name = wallet.clone();
-        apply(
-            &mut ledger,
-            Event::WalletImported { wallet, descriptor, tier, bundle, external, change },
-            NOW,
-        );
-        for (change, below) in [(false, external), (true, change)] {
-            apply(&mut ledger, Event::Proven { wallet: name.clone(), change, below }, NOW);
-        }
-    }
+    imported(&descriptors).into_iter().for_each(|event| apply(&mut ledger, event, NOW));
     let (mut read_well, mut signed) = (0_u64, [0_u64; 3]);
     let mut paid: Vec<Vec<Transaction>> = vec![Vec::new(); 8];
     let rounds = attempts(2_000);

@@ -16,7 +16,7 @@ use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
 use devnet::Stack;
 use devnet::programs::Programs;
 use devnet::stack::{Children, Options};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -36,6 +36,8 @@ impl Drop for Relay {
 struct Receiver {
     listener: TcpListener,
     statuses: Vec<u16>,
+    /// SHA-256 of the policy in force.
+    policy: String,
 }
 
 impl Receiver {
@@ -60,7 +62,7 @@ impl Receiver {
         (serde_json::from_slice(&body).unwrap(), status == 200)
     }
 
-    /// The kind and the codes of the next message that is taken; there is no more in it than that.
+    /// The kind and the codes of the next message that is taken; there is no more in it than that, and the policy.
     async fn taken(&mut self) -> (String, Vec<String>) {
         loop {
             let (said, true) = self.next().await else { continue };
@@ -69,7 +71,12 @@ impl Receiver {
                 assert_eq!(reason.as_object().unwrap().len(), 1, "{said}");
                 reason["code"].as_str().unwrap().to_owned()
             };
-            return (said["kind"].as_str().unwrap().to_owned(), reasons.iter().map(code).collect());
+            let kind = said["kind"].as_str().unwrap().to_owned();
+            // The relay itself knows of no policy.
+            let digest = if kind == "relay" { None } else { Some(self.policy.as_str()) };
+            let policy = digest.map(|sha256| json!({ "version": 2, "sha256": sha256 }));
+            assert_eq!(said.get("policy"), policy.as_ref(), "{said}");
+            return (kind, reasons.iter().map(code).collect());
         }
     }
 }
@@ -166,7 +173,9 @@ async fn what_the_signer_tells_its_listeners_comes_to_a_webhook() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     // It fails, and sends elsewhere, before it takes anything.
-    let mut receiver = Receiver { listener, statuses: vec![500, 302] };
+    let text = fs::read(stack.dir().join("signer/policy.toml")).unwrap();
+    let policy = sha256::Hash::hash(&text).to_string();
+    let mut receiver = Receiver { listener, statuses: vec![500, 302], policy };
     let _relay = Relay(relay(&stack, &watch, &url).spawn().unwrap());
     let said = |kind: &str, code: &str| (kind.to_owned(), vec![code.to_owned()]);
     assert_eq!(receiver.taken().await, said("relay", "listening"));

@@ -315,6 +315,12 @@ impl Ledger {
         left(&self.spends, &self.people, order, Some(but))
     }
 
+    /// Whether something was signed for an order, and people took all of it back before anybody can have had it.
+    #[must_use]
+    pub fn is_taken_back(&self, order: &OrderRef) -> bool {
+        self.order(order) == Given::Signed && !left(&self.spends, &self.people, order, None)
+    }
+
     /// Whether what was allowed for the request spends this coin.
     #[must_use]
     pub fn spends_coin(&self, request: RequestId, coin: &SlotId) -> bool {

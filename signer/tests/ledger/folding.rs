@@ -354,6 +354,32 @@ fn a_coin_is_free_again_once_what_was_reserved_can_never_be_given_out() {
     assert_eq!(void(&sweep, u64::MAX), (false, true));
 }
 
+/// Its new order is better paid with the same coins: then a signature that leaked cannot pay beside it.
+#[test]
+fn a_coin_is_free_again_once_people_took_back_what_spends_it_and_nobody_can_have_had_it() {
+    let ends = 1_000_150; // order 2's
+    let voids = |events: Vec<Event>, now| {
+        let evidence = all(events).unwrap().evidence(&ask(9, 1).intent(), &[], now);
+        let text = format!("{evidence:?}");
+        ["void: true", "void: false"].map(|void| text.matches(void).count())
+    };
+    let paying = |request, coin| Ask { orders: vec![(2, false)], ..ask(request, coin) };
+    for asked in [ask(1, 1), paying(1, 1)] {
+        let (events, _) = waited(&asked);
+        let held = |left| [&events[..], &[withheld(1, "revoked", left)]].concat();
+        assert_eq!(voids(events.clone(), ends), [0, 1]);
+        assert_eq!(voids(held(false), ends), [1, 0]);
+        assert_eq!(voids(held(true), u64::MAX), [0, 1], "it may confirm whenever it likes");
+    }
+    // So is one that is reserved for the same order, once that has ended: nothing that pays it is out.
+    let (events, _) = waited(&paying(1, 5));
+    let other = vec![paying(2, 1).admitted(), paying(2, 1).spend()];
+    let held = |left| [&events[..], &other, &[withheld(1, "revoked", left)]].concat();
+    assert_eq!(voids(held(false), ends), [0, 1], "it can still be given out");
+    assert_eq!(voids(held(false), ends + 1), [1, 0]);
+    assert_eq!(voids(held(true), ends + 1), [0, 1]);
+}
+
 #[test]
 fn watermarks_rise_up_to_the_first_failure() {
     let ledger = all(vec![imported(10, 5), proven(4), proven(7), failed(7)]).unwrap();

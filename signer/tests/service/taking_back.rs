@@ -275,6 +275,9 @@ async fn every_word_comes_in_time_until_the_signature_is_covered_and_calls_its_o
             heard.unwrap();
             is_denied(&status);
             assert_eq!(standing(&status), Standing::Signed);
+            let told = told(desk.house.channel("watcher-1").await, &payout.order).await;
+            is_withheld(&told);
+            assert!(told.taken_back, "so that who pays out frees its coins");
             break (payout, about);
         };
         held.push((code, payout, about));
@@ -297,9 +300,19 @@ async fn every_word_comes_in_time_until_the_signature_is_covered_and_calls_its_o
         let again = Payout { key: format!("{}-again", payout.key), change: 1, ..payout };
         let status = desk.ask(&again).await.unwrap_err();
         match code {
-            "revoked" => assert_eq!(said_codes(&status)[0], "waiting", "it may be approved anew"),
+            "revoked" => {
+                assert_eq!(said_codes(&status)[0], "waiting", "it may be approved anew");
+                let no = Says::Reject(desk.about().await);
+                desk.submit(&desk.statement("bob", no)).await.unwrap();
+            }
             code => desk.house.denied(&status, &[code]).await,
         }
+        // A new order for the same payee is paid with the same coin: the two can never pay both.
+        let key = format!("{}-anew", again.key);
+        let anew = Payout { key, order: desk.payout(number + 1).order, change: 2, ..again };
+        number += 1;
+        approved(&desk, &anew).await;
+        desk.ask(&anew).await.unwrap();
     }
 }
 

@@ -315,12 +315,6 @@ impl Ledger {
         left(&self.spends, &self.people, order, Some(but))
     }
 
-    /// Whether something was signed for an order, and people took all of it back before anybody can have had it.
-    #[must_use]
-    pub fn is_taken_back(&self, order: &OrderRef) -> bool {
-        self.order(order) == Given::Signed && !left(&self.spends, &self.people, order, None)
-    }
-
     /// Whether what was allowed for the request spends this coin.
     #[must_use]
     pub fn spends_coin(&self, request: RequestId, coin: &SlotId) -> bool {
@@ -393,7 +387,7 @@ impl Ledger {
         self.people.sign(id);
         self.nonces.learn(points);
         if let Some(out) = out {
-            self.parents.add(out, fee, unordered, unix_s);
+            self.parents.add((id, out), fee, unordered, unix_s);
         }
         Ok(())
     }
@@ -434,6 +428,7 @@ impl Ledger {
                 self.people.withhold(request, reason, *may_have_left, unix_s, paid)?;
                 if !may_have_left {
                     self.spends.withhold(request);
+                    self.parents.withhold(request);
                 }
                 Ok(())
             }

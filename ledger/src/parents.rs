@@ -9,7 +9,7 @@ use asset::Amount;
 use bitcoin::Transaction;
 use bitcoin::hashes::Hash as _;
 use policy::evidence::Parent;
-use policy::intent::SlotId;
+use policy::intent::{RequestId, SlotId};
 use policy::names::LaneName;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,7 @@ pub(super) struct Parents {
 
 #[derive(Debug)]
 struct Given {
+    request: RequestId,
     fee: Amount,
     unordered: Option<Arc<LaneName>>,
     vsize: u64,
@@ -52,13 +53,13 @@ impl Parents {
     /// A transaction was given out, with all its signatures; on this lane, if it paid no orders.
     pub(super) fn add(
         &mut self,
-        out: Out,
+        (request, out): (RequestId, Out),
         fee: Amount,
         unordered: Option<Arc<LaneName>>,
         unix_s: u64,
     ) {
         let Out { id, vsize } = out;
-        self.given.insert(id, Given { fee, unordered, vsize, unix_s });
+        self.given.insert(id, Given { request, fee, unordered, vsize, unix_s });
         self.by_time.push_back((unix_s, id));
         while let Some((at, oldest)) = self.by_time.front().copied() {
             if at.saturating_add(KEPT_SECONDS) >= unix_s {
@@ -72,6 +73,11 @@ impl Parents {
                 given.remove();
             }
         }
+    }
+
+    /// It is given to nobody any more, and nothing pays for it.
+    pub(super) fn withhold(&mut self, request: RequestId) {
+        self.given.retain(|_, given| given.request != request);
     }
 
     /// The transaction whose output this coin is.
@@ -91,7 +97,8 @@ mod tests {
     const NOW: u64 = 100 * 86_400;
 
     fn add(parents: &mut Parents, id: u8, fee: u128, unix_s: u64) {
-        parents.add(Out { id: [id; 32], vsize: 200 }, Amount::from_units(fee), None, unix_s);
+        let out = Out { id: [id; 32], vsize: 200 };
+        parents.add((RequestId([id; 16]), out), Amount::from_units(fee), None, unix_s);
     }
 
     /// The fee of what has this output.
@@ -129,5 +136,17 @@ mod tests {
         assert_eq!(fee(&parents, 1, NOW + KEPT_SECONDS + 6), None);
         add(&mut parents, 3, 30, NOW + KEPT_SECONDS + 6);
         assert_eq!((parents.given.len(), parents.by_time.len()), (2, 2));
+    }
+
+    #[test]
+    fn what_is_given_to_nobody_any_more_is_no_parent() {
+        let mut parents = Parents::default();
+        add(&mut parents, 1, 10, NOW);
+        add(&mut parents, 2, 20, NOW);
+        parents.withhold(RequestId([1; 16]));
+        assert_eq!((fee(&parents, 1, NOW), fee(&parents, 2, NOW)), (None, Some(20)));
+        // Its time passes like that of any other.
+        add(&mut parents, 3, 30, NOW + KEPT_SECONDS + 1);
+        assert_eq!((parents.given.len(), parents.by_time.len()), (1, 1));
     }
 }

@@ -165,7 +165,6 @@ impl Signer for SignerService {
                 standing: given(Some(paid.given)).into(),
                 signed: paid.signed.into_iter().map(reply).collect(),
                 withheld: paid.withheld.as_ref().map(reason),
-                taken_back: paid.taken_back,
             })),
             Err(refusal) => {
                 self.app.note_refusal(client.as_str(), None, digest, &refusal).await;

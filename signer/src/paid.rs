@@ -34,8 +34,6 @@ pub struct Paid {
     pub signed: Vec<Signed>,
     /// Why there are not all of them.
     pub withheld: Option<Refusal>,
-    /// Officers took all of it back before anybody can have had it.
-    pub taken_back: bool,
 }
 
 /// Looks while nobody works on the order.
@@ -55,8 +53,8 @@ pub async fn paid(
         let _turn = app.gate.turn(turn(&signed)).await;
         let orders = known(app, vec![signed]).await?;
         let step = |ledger: &Ledger| Step::nothing(look(app, ledger, caller, orders.first()));
-        let (given, taken_back, found) = app.log.commit(step).await?.1;
-        Ok(Paid { taken_back, ..read(app, caller, given, found).await? })
+        let (given, found) = app.log.commit(step).await?.1;
+        read(app, caller, given, found).await
     };
     tokio::time::timeout_at(deadline, looked).await.map_err(|_| late())?
 }
@@ -78,15 +76,15 @@ fn look(
     ledger: &Ledger,
     caller: &ClientName,
     order: Option<&OrderRef>,
-) -> (Given, bool, Found) {
-    let Some(order) = order else { return (Given::Nothing, false, Vec::new()) };
+) -> (Given, Found) {
+    let Some(order) = order else { return (Given::Nothing, Vec::new()) };
     let found = ledger.released(order).map(|released| {
         may_have(app, ledger, caller, &released)?;
         let answer = ledger.request(released.request).and_then(|request| request.answer);
         let missing = || Refusal::new(Reason::Internal, "a signed request has no answer");
         Ok((released, answer.ok_or_else(missing)?))
     });
-    (ledger.order(order), ledger.is_taken_back(order), found.take(SIGNED_MAX).collect())
+    (ledger.order(order), found.take(SIGNED_MAX).collect())
 }
 
 /// What `Sign` asks before it gives a stored answer out: the lane and the client's grant of it, the wallet, the keys of
@@ -122,7 +120,7 @@ fn may_have(
 /// Reads what was found. That it may be had is asked once more at the end: an officer may have frozen it while the step waited to
 /// be covered.
 async fn read(app: &App, caller: &ClientName, given: Given, found: Found) -> Result<Paid, Refusal> {
-    let mut paid = Paid { given, signed: Vec::new(), withheld: None, taken_back: false };
+    let mut paid = Paid { given, signed: Vec::new(), withheld: None };
     for found in found {
         match found {
             Ok((released, answer)) => {

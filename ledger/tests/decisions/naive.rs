@@ -268,10 +268,16 @@ fn versions(live: &[Live<'_>], intent: &Intent, slot: SlotId, now: u64) -> u32 {
     u32::try_from(digests.len()).unwrap()
 }
 
-/// What was given out in the last thirty days and has this output.
+/// What was given out in the last thirty days, is not taken back, and has this output.
 fn parent(past: &Past, slot: SlotId, now: u64) -> Option<Parent> {
     past.iter().find_map(|(at, what)| {
         let What::Signed(request) = what else { return None };
+        let taken_back = past.iter().any(|(_, what)| {
+            matches!(what, What::Withheld { request: one, may_have_left: false } if one == request)
+        });
+        if taken_back {
+            return None;
+        }
         let spent = past.iter().find_map(|(_, what)| match what {
             What::Allowed(spent) if spent.request == *request => Some(spent),
             _ => None,

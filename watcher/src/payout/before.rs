@@ -152,13 +152,6 @@ pub(super) fn reasons(paid: &Paid) -> Vec<Reason> {
     paid.withheld.iter().cloned().chain([doubt()]).collect()
 }
 
-/// That it is over, although it was signed.
-pub(super) fn taken_back() -> Reason {
-    let text = "officers took back what was signed for this payout before it was let out: it will not be paid. Its coins are \
-                free; who is owed something gets a new order, best paid with one of the same coins";
-    Reason { code: "order-taken-back".into(), text: text.into() }
-}
-
 /// That it may be paid.
 pub(super) fn doubt() -> Reason {
     let text = "the signer has signed this payout, and these tables do not have a transaction that can pay it: were they \

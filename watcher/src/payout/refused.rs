@@ -121,8 +121,7 @@ async fn is_change_new(
 }
 
 /// Takes up what the signer signed for the order before. If that cannot be done, the payout waits: with its coins if it
-/// is this very version that is withheld now, without them if it is one that these tables do not know. Where officers took
-/// all of it back before anybody can have had it, it ends.
+/// is this very version that is withheld now, without them if it is one that these tables do not know.
 async fn signed_before(
     app: &Spender,
     payout: PayoutRow,
@@ -137,14 +136,6 @@ async fn signed_before(
     let untouched = key == Some(Given::Nothing);
     if before::take_up(app, &payout, untouched.then_some(version), &paid).await? {
         return Ok(Next::Done);
-    }
-    if paid.taken_back && key != Some(Given::Allowed) {
-        let versions = row::versions(app.store.reader(), &payout.id).await?;
-        // One that these tables have was let out, whatever a signer with an older log says.
-        if versions.iter().all(|known| known.state != VersionState::Signed) {
-            reasons.push(before::taken_back());
-            return refuse(app, payout, Some(version), reasons).await;
-        }
     }
     for reason in before::reasons(&paid) {
         if reasons.iter().all(|known| known.code != reason.code) {

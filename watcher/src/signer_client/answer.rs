@@ -79,8 +79,6 @@ pub struct Paid {
     pub signed: Vec<Vec<u8>>,
     /// Why some are not.
     pub withheld: Option<Reason>,
-    /// Officers took back all that was signed before anybody can have had it: none of it will ever be given out.
-    pub taken_back: bool,
 }
 
 /// One reason.
@@ -262,8 +260,7 @@ pub(super) fn paid(reply: OrderReply) -> Option<Paid> {
     // What other cosigners have to sign first is no transaction yet.
     let made = reply.signed.into_iter().map(|signed| signed.transaction);
     let signed = made.filter(|transaction| !transaction.is_empty()).collect();
-    let withheld = reply.withheld.map(Reason::from);
-    Some(Paid { given, signed, withheld, taken_back: reply.taken_back })
+    Some(Paid { given, signed, withheld: reply.withheld.map(Reason::from) })
 }
 
 fn join(reasons: &[Reason]) -> String {

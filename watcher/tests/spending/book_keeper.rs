@@ -63,8 +63,6 @@ pub struct Ledger {
     pub faulty: Option<(OutPoint, bool)>,
     /// Why nothing of that is given out.
     withheld: Option<&'static str>,
-    /// For good, and nobody can have had it.
-    pub taken_back: bool,
     pub signed: Vec<Transaction>,
     /// On which lanes.
     pub lanes: Vec<String>,
@@ -452,7 +450,6 @@ impl Signer for BookKeeper {
             standing: ledger.of_order(&order).into(),
             signed: signed.map(|raw| reply(raw.clone(), true)).collect(),
             withheld,
-            taken_back: ledger.taken_back,
         }))
     }
 

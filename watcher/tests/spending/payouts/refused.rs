@@ -147,24 +147,6 @@ async fn what_the_signer_signed_and_withholds_is_never_called_refused() {
     }
 }
 
-/// Only then the same coins can be planned for a new order, beside which a signature that leaked cannot pay.
-#[tokio::test]
-async fn a_payout_ends_and_frees_its_coins_once_officers_took_back_what_was_signed_for_it() {
-    let world = World::start().await;
-    world.fund(3, &[200_000]).await;
-    world.signer.ledger.lock().unwrap().taken_back = true;
-    world.signer.expect_trouble(Trouble::LoseAnswer);
-    world.signer.expect_trouble(Trouble::Withhold("policy-denied"));
-    let to = address(STRANGER, 0, 0);
-    let signed = order("o", 50_000, &to);
-    let _ = world.submit(&signed).await.unwrap();
-    let ended = world.payout_in("o", "refused").await;
-    let reasons: Vec<_> = ended.reasons.iter().map(|r| r.code.as_str()).collect();
-    assert_eq!(reasons, ["policy-denied", "order-taken-back"]);
-    assert!(world.leases().await.is_empty());
-    assert_eq!(world.submit(&signed).await.unwrap().state, "refused", "it is not paid after all");
-}
-
 #[tokio::test]
 async fn a_payout_of_retired_keys_ends_when_its_order_has_long_expired() {
     let world = World::start().await;

@@ -222,7 +222,7 @@ pub async fn show_one(
     show::request(&decoded, &shown, out)
 }
 
-/// `officer watch`: one line for each thing that happens, until the signer ends.
+/// `officer watch`: one line for each thing that happens, until the signer ends; in JSON a first one, `listening`, before them.
 ///
 /// # Errors
 /// When the signer cannot be asked.
@@ -231,6 +231,11 @@ pub async fn notifications(common: &Common, out: &mut impl Write) -> Result<()> 
     let mut client = desk.connect().await?;
     let heard = client.notifications(NotificationsRequest {}).await;
     let mut heard = heard.map_err(|status| refusal(&status))?.into_inner();
+    if common.json {
+        // So that a program knows from when on nothing is missed.
+        writeln!(out, "{}", json!({ "kind": "listening" }))?;
+        out.flush()?;
+    }
     while let Some(notice) = heard.message().await.map_err(|status| refusal(&status))? {
         let request = hex::encode(&notice.request_id);
         if common.json {

@@ -7,6 +7,7 @@ use audit::entry::{self, Event};
 use policy::decide::{Decision, Denial};
 use policy::intent::Intent;
 use policy::names::ClientName;
+use policy::rules::Lane;
 use policy::waiting::{Requirement, Waiting};
 use policy::{Finding, RuleId, Trace, VerifiedOrder};
 use proto::SignRequest;
@@ -105,6 +106,7 @@ pub async fn sign(
             if begun {
                 let said = wait::in_general(&requirements);
                 app.notices.tell("pending", Some(standing.request), &said);
+                alarm_of_evacuation(app, request);
             }
             Ok(Outcome::Waiting(standing, requirements))
         }
@@ -113,6 +115,20 @@ pub async fn sign(
             release(app, request, finished, points).await
         }
     }
+}
+
+/// Everything of a wallet is to leave at once: whoever watches hears of it apart from what waits every day.
+fn alarm_of_evacuation(app: &App, request: &SigningRequest) {
+    let intent = request.intent();
+    if !app.rules.lane(&intent.lane).is_some_and(Lane::is_evacuation) {
+        return;
+    }
+    let text = format!(
+        "client \"{}\" asks to evacuate wallet \"{}\" by lane \"{}\"",
+        intent.caller, intent.wallet, intent.lane
+    );
+    tracing::error!("{text}");
+    app.notices.tell("alarm", Some(intent.request), &[("evacuation", text)]);
 }
 
 /// Whether the request's key decides the answer, whatever the token does.

@@ -100,8 +100,8 @@ impl Token {
     }
 
     /// Proves that each record's wrapped key is its public key's, by a signature over a digest that can be
-    /// nothing else. Waits behind every real request. An inner error is a final verdict on that record, which is never one for
-    /// what a token did: a token that signed wrongly is asked for nothing more, as if it had been for a request.
+    /// nothing else. Waits behind every real request. An inner error is a final verdict on that record: not one for what a token
+    /// did that also signs wrongly by a key that is known to be good, which is asked for nothing more, as if it had been for a request.
     ///
     /// # Errors
     /// [`TokenError`] when the token could not be asked, or signed wrongly; then nothing is known about any of the records.

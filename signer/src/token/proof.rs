@@ -1,5 +1,5 @@
 //! Whose fault it is that a proof's signature does not verify: the record's, when its wrapped key is another key or none, or
-//! the token's. Pure; it never asks anybody, and never condemns a record for what a token did.
+//! the token's. Pure; it never asks anybody, and never condemns a record for what a token did that shows its fault again.
 //!
 //! A wrapped key that is another one signs by that one key whatever it is asked; of a token that signs wrongly no single key
 //! made what it gives for two digests. So a record is looked at again, over other digests, before it is condemned. What is

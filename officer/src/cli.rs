@@ -563,13 +563,13 @@ fn keygen(args: &Keygen, out: &mut impl Write) -> Result<()> {
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
     let public = key::generate(file, kind, args.name.as_deref(), passphrase)?;
     writeln!(out, "secret key  {}", file.display())?;
-    writeln!(out, "public key  {}", public.to_hex())?;
     if passphrase.is_none() {
         writeln!(
             out,
             "note        it lies there in clear, and whoever reads the file signs by it: --sealed seals it by a passphrase"
         )?;
     }
+    writeln!(out, "public key  {}", public.to_hex())?;
     Ok(())
 }
 

@@ -144,8 +144,12 @@ async fn a_sweep_stays_in_force_while_the_signer_can_make_no_other() {
     world.signer.expect_trouble(Trouble::NotNow("key-compromised"));
     world.signer.refuse_after_troubles("key-compromised");
     world.estimates_rise().await;
-    let second = world.replaced_by(&first.id).await;
-    let _ = world.sweep_in(&second, "refused").await;
+    // It is refused at once: whoever looks may find the first in force again already.
+    let refused = async || {
+        let mut sweeps = world.sweeps().await?.into_iter();
+        sweeps.find(|sweep| sweep.id != first.id && sweep.state == "refused")
+    };
+    let _ = world.until("a sweep in its place that is refused", refused).await;
     let revived = world.sweep_in(&first.id, "broadcast").await;
     assert_eq!(revived.txid, sent.txid);
     world.mine(DEPTH).await;

@@ -238,23 +238,23 @@ fn fields(psbt: &Psbt) -> Fields {
         spent: input.previous_output,
         sequence: input.sequence,
         utxo: said.witness_utxo.clone(),
-        said: [
-            format!("{:?}", said.redeem_script),
-            format!("{:?}", said.witness_script),
-            format!("{:?}", said.bip32_derivation),
-            format!("{:?}", said.tap_key_origins),
-            format!("{:?}", said.tap_internal_key),
-        ],
+        said: words([
+            &said.redeem_script,
+            &said.witness_script,
+            &said.bip32_derivation,
+            &said.tap_key_origins,
+            &said.tap_internal_key,
+        ]),
     });
     let outputs = transaction.output.iter().zip(&psbt.outputs).map(|(paid, said)| OutputFields {
         paid: paid.clone(),
-        said: [
-            format!("{:?}", said.redeem_script),
-            format!("{:?}", said.witness_script),
-            format!("{:?}", said.bip32_derivation),
-            format!("{:?}", said.tap_key_origins),
-            format!("{:?}", said.tap_internal_key),
-        ],
+        said: words([
+            &said.redeem_script,
+            &said.witness_script,
+            &said.bip32_derivation,
+            &said.tap_key_origins,
+            &said.tap_internal_key,
+        ]),
     });
     Fields {
         version: transaction.version.0,
@@ -262,6 +262,10 @@ fn fields(psbt: &Psbt) -> Fields {
         inputs: inputs.collect(),
         outputs: outputs.collect(),
     }
+}
+
+fn words(said: [&dyn std::fmt::Debug; 5]) -> [String; 5] {
+    said.map(|one| format!("{one:?}"))
 }
 
 /// A transaction of somebody else's, not like any other.

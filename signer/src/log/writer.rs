@@ -28,11 +28,11 @@ const NOTE_WAIT: Duration = Duration::from_millis(150);
 /// nor than the note took, and only where so many commits came together the last time. Each group costs the token a signature
 /// and two flushes, for which its queue of other jobs waits. A caller alone never waits here; where nobody came along, the next
 /// notes do not wait.
-const SHARE_WAIT_MAX: Duration = Duration::from_millis(10);
+const SHARE_WAIT_MAX: Duration = Duration::from_millis(50);
 const NOTE_SLOW: Duration = Duration::from_millis(4);
 const SHARING_COMMITS: usize = 8;
 const SHARED_COMMITS: usize = 32;
-const NOTES_AFTER_VAIN: u32 = 8;
+const NOTES_AFTER_VAIN: u32 = 1;
 /// How long the database may take for one group, or to read something, before the log stops.
 const WRITE_SECONDS_MAX: u64 = 30;
 
@@ -233,9 +233,12 @@ impl Inbox {
         Self { queue, coverage, last: None, vain: 0 }
     }
 
+    /// A small group among large ones is load all the same: how many came lately fades by a quarter a group.
     fn wrote(&mut self, commits: usize) {
         if commits > 0 {
-            self.last = Some((Instant::now(), commits));
+            let lately =
+                self.last.map_or(0, |(_, lately)| lately.saturating_sub(lately.div_ceil(4)));
+            self.last = Some((Instant::now(), commits.max(lately)));
         }
     }
 
@@ -307,9 +310,10 @@ fn note_is_due(coverage: &Coverage, size: u64) -> bool {
 }
 
 impl Message {
-    /// Whether it may wait for a note; for what witnesses said nobody waits anyhow.
+    /// Whether it may wait for a note; for what witnesses said nobody waits anyhow, and whoever reads everything goes after
+    /// what is decided.
     fn can_wait(&self) -> bool {
-        matches!(self, Self::Entries { .. } | Self::Cosigned { .. })
+        matches!(self, Self::Entries { .. } | Self::Cosigned { .. } | Self::Page { .. })
     }
 
     /// Whether it may wait a little longer for others; not what only asks.
@@ -331,7 +335,7 @@ async fn write_all(
     head: &watch::Sender<Head>,
     health: &Health,
 ) -> Result<Option<oneshot::Sender<()>>, StoreError> {
-    let mut group = Group::default();
+    let (mut group, mut pages) = (Group::default(), Vec::new());
     for message in messages.drain(..) {
         match message {
             Message::Entries { entries, durable } => {
@@ -351,11 +355,8 @@ async fn write_all(
                 group.write(store, history, head, health).await?;
                 let _ = found.send(read_in_time(health, store.entry(seq)).await?);
             }
-            Message::Page { from, most, found } => {
-                // It can take a while: decisions go before it.
-                group.write(store, history, head, health).await?;
-                let _ = found.send(read_in_time(health, store.page(from, most)).await?);
-            }
+            // It can take a while: decisions go before it, as one group.
+            Message::Page { from, most, found } => pages.push((from, most, found)),
             Message::Leaves { block, found } => {
                 let _ = found.send(read_in_time(health, store.leaves(block)).await?);
             }
@@ -370,6 +371,9 @@ async fn write_all(
         }
     }
     group.write(store, history, head, health).await?;
+    for (from, most, found) in pages {
+        let _ = found.send(read_in_time(health, store.page(from, most)).await?);
+    }
     Ok(None)
 }
 
@@ -520,6 +524,17 @@ mod tests {
     }
 
     #[test]
+    fn a_small_group_among_large_ones_is_load_for_a_while() {
+        let (_queue, mut inbox) = inbox();
+        let mut lately = Vec::new();
+        for commits in [16, 1, 1, 0, 1, 1, 1, 1, 1, 1] {
+            inbox.wrote(commits);
+            lately.extend(inbox.last.map(|(_, lately)| lately));
+        }
+        assert_eq!(lately, [16, 12, 9, 9, 6, 4, 3, 2, 1, 1]);
+    }
+
+    #[test]
     fn commits_and_cosignatures_wait_for_a_note_until_all_counts() {
         let covered = |size, witnessed| Coverage { size, witnessed, ..Coverage::default() };
         assert!(note_is_due(&covered(3, None), 5), "the token is asked");
@@ -536,7 +551,8 @@ mod tests {
         );
         let cosigned = Message::Cosigned { size: 3, note: String::new() };
         let read = Message::Read { seq: 0, found: oneshot::channel().0 };
-        assert!(entries().can_wait() && cosigned.can_wait());
+        let page = Message::Page { from: 0, most: 1, found: oneshot::channel().0 };
+        assert!(entries().can_wait() && cosigned.can_wait() && page.can_wait());
         assert!(!note().can_wait() && !read.can_wait());
         assert!(note().can_share() && !read.can_share());
     }

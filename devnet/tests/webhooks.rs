@@ -102,7 +102,7 @@ async fn request(io: &mut TcpStream) -> (String, Vec<u8>) {
 /// The next version of the policy: it has an officer, and a client that serves officers.
 fn with_an_officer(stack: &Stack) {
     let key = stack.dir().join("officer/ada.key");
-    let made = ["keygen", "--name", "ada", "--out", key.to_str().unwrap()];
+    let made = ["keygen", "--name", "ada", "--in-clear", "--out", key.to_str().unwrap()];
     let said = stack.run("officer", &made).unwrap();
     let public = said.lines().find_map(|line| line.strip_prefix("public key")).unwrap().trim();
     let file = stack.dir().join("signer/policy.toml");

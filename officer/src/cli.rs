@@ -123,7 +123,7 @@ struct Keygen {
     #[arg(long, required_unless_present = "token", conflicts_with = "token")]
     out: Option<PathBuf>,
     /// Make it in a token, where it stays: `pkcs11:serial=…;object=NAME?module-path=…` (docs/officers.md). Officers' keys only.
-    #[arg(long, conflicts_with_all = ["name", "sealed"])]
+    #[arg(long, conflicts_with_all = ["name", "sealed", "in_clear"])]
     token: Option<String>,
     /// A P-256 key in place of an Ed25519 key. Officers' keys only.
     #[arg(long)]
@@ -131,11 +131,14 @@ struct Keygen {
     /// Name of the key as officers' configurations or the policy write it; kept in the file.
     #[arg(long)]
     name: Option<String>,
-    /// Seal the key by a passphrase, which is asked for on the terminal.
-    #[arg(long)]
+    /// Seal the key by a passphrase, which is asked for on the terminal: as is done without this option too.
+    #[arg(long, conflicts_with = "in_clear")]
     sealed: bool,
+    /// Leave the key in clear, for a service that signs orders with nobody at the terminal, or for tests.
+    #[arg(long)]
+    in_clear: bool,
     /// A file whose first line is the passphrase, for scripts.
-    #[arg(long, requires = "sealed")]
+    #[arg(long, conflicts_with_all = ["in_clear", "token"])]
     passphrase_file: Option<PathBuf>,
 }
 
@@ -556,9 +559,11 @@ fn keygen(args: &Keygen, out: &mut impl Write) -> Result<()> {
         return Ok(());
     }
     let file = args.out.as_deref().context("say where: --out FILE")?;
-    let passphrase = match args.sealed {
-        true => Some(passphrase::choose(args.passphrase_file.as_deref())?),
-        false => None,
+    let passphrase = match args.in_clear {
+        true => None,
+        false => Some(passphrase::choose(args.passphrase_file.as_deref()).context(
+            "the key is sealed by a passphrase: type one, give --passphrase-file FILE, or leave the key --in-clear",
+        )?),
     };
     let passphrase = passphrase.as_ref().map(|passphrase| passphrase.as_str());
     let public = key::generate(file, kind, args.name.as_deref(), passphrase)?;
@@ -566,7 +571,7 @@ fn keygen(args: &Keygen, out: &mut impl Write) -> Result<()> {
     if passphrase.is_none() {
         writeln!(
             out,
-            "note        it lies there in clear, and whoever reads the file signs by it: --sealed seals it by a passphrase"
+            "note        it lies there in clear, and whoever reads the file signs by it: without --in-clear a passphrase seals it"
         )?;
     }
     writeln!(out, "public key  {}", public.to_hex())?;

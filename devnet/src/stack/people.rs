@@ -91,7 +91,8 @@ pub(super) fn verify_log(programs: &Programs, dir: &Path, checkpoint: &str) -> R
 /// Makes an Ed25519 key pair at `DIR/officer/NAME.key` and returns the public half in hex.
 pub(super) fn make_key(programs: &Programs, dir: &Path, name: &str) -> Result<String> {
     let file = dir.join("officer").join(format!("{name}.key"));
-    let said = programs.run("officer", &["keygen", "--name", name, "--out", text(&file)?])?;
+    let said = programs
+        .run("officer", &["keygen", "--name", name, "--in-clear", "--out", text(&file)?])?;
     let public = said.lines().find_map(|line| line.strip_prefix("public key"));
     let public = public.with_context(|| format!("officer printed no public key:\n{said}"))?;
     Ok(public.trim().to_owned())

@@ -274,16 +274,7 @@ fn a_freeze_needs_no_connection() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(path("passphrase"), "correct horse battery\n").unwrap();
     let (key, passphrase) = (path("alice.key"), path("passphrase"));
-    let made = run(&[
-        "keygen",
-        "--out",
-        &key,
-        "--name",
-        "alice",
-        "--sealed",
-        "--passphrase-file",
-        &passphrase,
-    ]);
+    let made = run(&["keygen", "--out", &key, "--name", "alice", "--passphrase-file", &passphrase]);
     let public =
         made.unwrap().lines().last().unwrap().split_whitespace().last().unwrap().to_owned();
     let kept = std::fs::read_to_string(&key).unwrap();

@@ -19,7 +19,7 @@ use crate::support::{attester, leaf, officer, public};
 
 fn keygen(folder: &TempDir, name: &str) -> (PathBuf, OfficerKey) {
     let path = folder.path().join(format!("{name}.key"));
-    let said = officer(&["keygen", "--name", name, "--out", text(&path)]).unwrap();
+    let said = officer(&["keygen", "--name", name, "--in-clear", "--out", text(&path)]).unwrap();
     (path, OfficerKey::parse(said.split_whitespace().last().unwrap()).unwrap())
 }
 
@@ -43,7 +43,7 @@ fn keys_are_private_and_never_overwritten() {
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let before = std::fs::read(&path).unwrap();
-    let error = officer(&["keygen", "--out", text(&path)]).unwrap_err();
+    let error = officer(&["keygen", "--in-clear", "--out", text(&path)]).unwrap_err();
     assert!(error.contains("never overwritten"), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 
@@ -90,7 +90,7 @@ fn a_p256_key_in_a_file_signs_like_any_other() {
     assert!(sealed.starts_with("cofferdam-p256-key-v2\n") && !sealed.contains("seed"), "{sealed}");
 
     std::fs::remove_file(&key).unwrap();
-    let made = officer(&make).unwrap();
+    let made = officer(&[&make[..], &["--in-clear"]].concat()).unwrap();
     let public = made.split_whitespace().last().unwrap().to_owned();
     assert_eq!(public.len(), 66);
     let shown = officer(&["key", text(&key)]).unwrap();
@@ -105,7 +105,7 @@ fn a_p256_key_in_a_file_signs_like_any_other() {
     // Halves that do not belong together, and what P-256 keys are not for.
     let good = std::fs::read_to_string(&key).unwrap();
     let other = folder.path().join("bob.key");
-    officer(&["keygen", "--p256", "--out", text(&other)]).unwrap();
+    officer(&["keygen", "--p256", "--in-clear", "--out", text(&other)]).unwrap();
     let foreign = officer(&["key", text(&other)]).unwrap();
     let foreign = foreign.split_whitespace().nth(2).unwrap();
     for damaged in [
@@ -118,7 +118,7 @@ fn a_p256_key_in_a_file_signs_like_any_other() {
         assert!(error.contains("not a key file"), "{error}");
     }
     let shop = folder.path().join("shop.key");
-    let orders = ["order", "keygen", "--p256", "--out", text(&shop)];
+    let orders = ["order", "keygen", "--p256", "--in-clear", "--out", text(&shop)];
     assert!(officer(&orders).unwrap_err().contains("Ed25519 keys in files alone"));
 }
 
@@ -179,7 +179,7 @@ fn a_policy_that_the_signer_would_refuse_is_not_signed() {
         assert!(!folder.path().join("policy.toml.sig").exists());
     }
     let nameless = folder.path().join("nameless.key");
-    officer(&["keygen", "--out", text(&nameless)]).unwrap();
+    officer(&["keygen", "--in-clear", "--out", text(&nameless)]).unwrap();
     std::fs::write(&file, good).unwrap();
     let error = officer(&["policy", "sign", text(&file), "--key", text(&nameless)]).unwrap_err();
     assert!(error.contains("--name"), "{error}");
@@ -205,7 +205,7 @@ fn order_arguments<'a>(key: &'a str, change: &[(&'a str, &'a str)]) -> Vec<&'a s
 fn an_order_is_signed_as_the_watcher_takes_it() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("shop.key");
-    officer(&["order", "keygen", "--name", "shop", "--out", text(&path)]).unwrap();
+    officer(&["order", "keygen", "--name", "shop", "--in-clear", "--out", text(&path)]).unwrap();
     let said = officer(&order_arguments(text(&path), &[("--expires-unix", "4102444800")])).unwrap();
     let json: serde_json::Value = serde_json::from_str(&said).unwrap();
     let bytes = |field: &str| STANDARD.decode(json["order"][field].as_str().unwrap()).unwrap();

@@ -201,7 +201,7 @@ fn facts_in_a_log_are_by_keys_of_the_policy_and_each_is_newer() {
 fn lists_and_balances_are_signed_as_the_signer_reads_them() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    officer(&["keygen", "--name", "auditor", "--out", &path("key")]).unwrap();
+    officer(&["keygen", "--name", "auditor", "--in-clear", "--out", &path("key")]).unwrap();
     let public = std::fs::read_to_string(path("key")).unwrap();
     let public = public.lines().find_map(|line| line.strip_prefix("public: ")).unwrap().to_owned();
     let public: [u8; 32] = hex::decode(public).unwrap().try_into().unwrap();

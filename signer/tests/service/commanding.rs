@@ -64,7 +64,7 @@ impl Officers {
                         path(&file),
                     ],
                 ),
-                _ => run(&softhsm, &["keygen", "--name", name, "--out", out]),
+                _ => run(&softhsm, &["keygen", "--name", name, "--in-clear", "--out", out]),
             };
             OfficerKey::parse(made.unwrap().split_whitespace().last().unwrap()).unwrap()
         };

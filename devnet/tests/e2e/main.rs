@@ -1,6 +1,7 @@
 //! The whole system, from its real programs, against crashes, reorganisations, outages and a real node's opinion.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
@@ -12,6 +13,11 @@
 mod bdk;
 mod bench;
 mod books;
+#[path = "../../../signer/tests/log/cluster.rs"]
+#[expect(dead_code, reason = "nobody pulls the server's plug here")]
+mod cluster;
+#[path = "../../../signer/tests/log/moved.rs"]
+mod moved;
 mod keys;
 mod kinds;
 mod leaving;

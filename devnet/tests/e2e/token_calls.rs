@@ -3,7 +3,7 @@
 //! gets the one transaction.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,16 +18,36 @@ use devnet::{Stack, load};
 use proto::{SignReply, SignRequest};
 use tonic::codegen::tokio_stream;
 
+use crate::moved::moved;
+
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A sweep of one coin makes fewer calls than that, with the checkpoints before and after.
 const CALLS_MAX: usize = 60;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_signer_is_killed_at_each_call_of_the_token() {
+async fn the_signer_is_killed_at_each_call_of_the_token_on_sqlite() {
+    killed_at_each_call(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_signer_is_killed_at_each_call_of_the_token_on_postgres() {
+    killed_at_each_call(true).await;
+}
+
+async fn killed_at_each_call(on_postgres: bool) {
     let children = Children { external: 10, change: 1 };
     let options = Options { children, ..Options::default() };
     let mut stack = Stack::start_without_watcher(options).await.unwrap();
     stack.signer.stop().unwrap();
+    let mut database = stack.dir().join("signer/state/log.sqlite").display().to_string();
+    if on_postgres {
+        database = moved(Path::new(&database)).await;
+        fs::remove_file(stack.dir().join("signer/state/log.sqlite")).unwrap();
+        let settings = fs::read_to_string(stack.signer.config()).unwrap();
+        fs::write(stack.signer.config(), format!("database = {database:?}\n{settings}")).unwrap();
+    } else {
+        database.insert_str(0, "sqlite:");
+    }
     let faulty = Faulty::put_into(&stack);
     stack.start_signer().await.unwrap();
     let mut died = Vec::new();
@@ -40,7 +60,7 @@ async fn the_signer_is_killed_at_each_call_of_the_token() {
     for call in ["C_UnwrapKey", "C_Sign", "C_DestroyObject"] {
         assert!(died.iter().any(|died| died.starts_with(call)), "{call}: {died:?}");
     }
-    check(&mut stack, died.len() + 1).await;
+    check(&mut stack, &database, died.len() + 1).await;
 }
 
 /// The signer dies while its token works on this call of the sweep, which is then asked for again; the call's name, or none when
@@ -111,15 +131,14 @@ fn ask(
 }
 
 /// The whole log holds, and each of the sweeps was allowed once and answered once.
-async fn check(stack: &mut Stack, sweeps: usize) {
+async fn check(stack: &mut Stack, database: &str, sweeps: usize) {
     let status = stack.signer_as("watcher-1").unwrap().status(proto::StatusRequest {}).await;
     let key = hex(&status.unwrap().into_inner().checkpoint_key);
     stack.signer.stop().unwrap();
-    let database = format!("sqlite:{}", stack.dir().join("signer/state/log.sqlite").display());
-    let verified = ["log", "verify", "--key", &key, "--database", &database];
+    let verified = ["log", "verify", "--key", &key, "--database", database];
     let said = stack.run("officer", &verified).unwrap();
     println!("{said}");
-    let show = ["log", "show", "--key", &key, "--database", &database, "--json"];
+    let show = ["log", "show", "--key", &key, "--database", database, "--json"];
     let shown = stack.run("officer", &show).unwrap();
     let count = |kind: &str| shown.matches(&format!("\"kind\":\"{kind}\"")).count();
     assert_eq!((count("spend"), count("signed")), (sweeps, sweeps), "{shown}");

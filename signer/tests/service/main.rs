@@ -20,6 +20,8 @@ mod token;
 #[allow(dead_code, reason = "the log's own tests crash servers")]
 #[path = "../log/cluster.rs"]
 mod cluster;
+#[path = "../log/moved.rs"]
+mod moved;
 mod pki;
 mod house;
 mod states;

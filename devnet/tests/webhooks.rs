@@ -189,6 +189,8 @@ async fn what_the_signer_tells_its_listeners_comes_to_a_webhook() {
     assert!(!taken);
     let (again, taken) = receiver.next().await;
     assert!(taken && first == again, "{first}, then {again}");
+    // Which wallet it is, nobody asked to be told.
+    assert_eq!((&first["tier"], first.get("wallet")), (&json!("token-hd"), None), "{first}");
     assert_eq!(receiver.taken().await, said("frozen", "freeze"));
 
     stack.signer.stop().unwrap();

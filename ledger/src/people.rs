@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use audit::entry::{self, Reason};
 use policy::evidence::FreezeScope;
 use policy::intent::{Intent, RequestId};
-use policy::names::{ClientName, KeyName};
+use policy::names::{ClientName, KeyName, WalletName};
 use policy::order::{OrderRef, VerifiedOrder};
 use serde::{Deserialize, Serialize};
 use statement::{About, Deed, PolicyRef, Says, Signed, Statement, Task};
@@ -46,6 +46,8 @@ pub struct Wait {
     pub seq: u64,
     /// Who asked.
     pub caller: ClientName,
+    /// Whose coins it asks to spend.
+    pub wallet: WalletName,
     /// SHA-256 of its canonical intent.
     pub intent: [u8; 32],
     /// The policy it waits under.
@@ -178,6 +180,14 @@ impl People {
         self.withheld.iter()
     }
 
+    /// Whose coins a request asks to spend that waits, or waited and was signed not long ago or is given to nobody.
+    #[must_use]
+    pub fn wallet(&self, request: RequestId) -> Option<&WalletName> {
+        let withheld = || self.withheld(request).map(|withheld| &withheld.wait);
+        let wait = self.wait(request).or_else(|| self.leaving(request)).or_else(withheld);
+        wait.map(|wait| &wait.wallet)
+    }
+
     /// Who said no to a request.
     #[must_use]
     pub fn objections(&self, request: RequestId) -> &[Objection] {
@@ -295,9 +305,11 @@ impl People {
     ) -> Result<(), FoldError> {
         let orders = spend.orders.iter().map(order_ref);
         let caller = ClientName::parse(&spend.caller).map_err(|error| wrong(error.to_string()))?;
+        let wallet = WalletName::parse(&spend.wallet).map_err(|error| wrong(error.to_string()))?;
         let wait = Wait {
             seq,
             caller,
+            wallet,
             intent: waiting.intent,
             policy: PolicyRef { version: spend.policy, digest: waiting.policy },
             asked_unix: waiting.asked_unix,

@@ -17,6 +17,7 @@ use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError, Step, Witnesses};
 use crate::metrics::{Outcome, Tally};
 use crate::officers::notices::Notices;
+use crate::officers::notices::Topic;
 use crate::refusal::{Reason, Refusal};
 use crate::request::considered::Room;
 use crate::token::{Token, TokenError};
@@ -126,7 +127,7 @@ impl App {
         let text = format!(
             "client \"{caller}\" is locked out until an officer frees it: it asked too often for what can never be right"
         );
-        self.notices.tell("alarm", None, &[("client-locked", text)]);
+        self.notices.tell("alarm", Topic::NONE, &[("client-locked", text)]);
         let step = |ledger: &Ledger| {
             let known = ledger.locks().of(caller).is_some();
             Step::write(if known { Vec::new() } else { vec![event] }, ())
@@ -145,7 +146,7 @@ impl App {
             "client \"{caller}\" was denied {denials} times in {seconds} seconds ({}): it hits a limit, or somebody feels for it",
             excess.codes.join(", ")
         );
-        self.notices.tell("alarm", None, &[("limits-felt", text)]);
+        self.notices.tell("alarm", Topic::NONE, &[("limits-felt", text)]);
     }
 
     /// Why the service cannot sign now, if so.

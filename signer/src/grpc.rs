@@ -309,12 +309,14 @@ fn with_reasons(
 ) -> Status {
     let message = reasons.first().map(|r| format!("{}: {}", r.code, r.text)).unwrap_or_default();
     let request_id = standing.map(|standing| standing.request.0.to_vec()).unwrap_or_default();
+    let tier = standing.and_then(|standing| standing.tier);
     let details = proto::Refusal {
         request_id,
         reasons,
         standing: given(standing.and_then(|standing| standing.key)).into(),
         orders: given(standing.and_then(|standing| standing.orders)).into(),
         faulty: faulty.into_iter().collect(),
+        tier: tier.map(Tier::as_str).unwrap_or_default().to_owned(),
     };
     let details = details.encode_to_vec();
     Status::with_details(code, message, details.into())

@@ -34,6 +34,7 @@ use crate::log::{Clock, LogError, Step, Witnesses, stand_by};
 use crate::log_service::LogService;
 use crate::metrics::{self, About, NotServing};
 use crate::officers::grpc::OfficersService;
+use crate::officers::notices::Topic;
 use crate::officers::unopened::{Unopened, Words};
 use crate::officers::{doubt, inbox, revocations};
 use crate::prove;
@@ -487,13 +488,13 @@ async fn watch_health(reporter: HealthReporter, app: Arc<App>) {
         let warning = app.token.warning();
         if steady(warning.as_deref()) != steady(warned.as_deref()) {
             let what = warning.as_deref().unwrap_or("every token is right again");
-            app.notices.tell("alarm", None, &[("token", what)]);
+            app.notices.tell("alarm", Topic::NONE, &[("token", what)]);
             tracing::warn!("tokens: {what}");
             warned = warning;
         }
         if steady(problem.as_deref()) != steady(said.as_deref()) {
             let what = problem.as_deref().unwrap_or("serving again");
-            app.notices.tell("alarm", None, &[("health", what)]);
+            app.notices.tell("alarm", Topic::NONE, &[("health", what)]);
             match &problem {
                 Some(problem) => tracing::error!("not serving: {problem}"),
                 None => tracing::info!("serving again"),

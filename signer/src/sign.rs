@@ -23,6 +23,7 @@ use crate::keys;
 use crate::ledger::nonces::{Points, Reuse};
 use crate::ledger::{Answer, Ledger};
 use crate::log::{DurablePermit, Fold as _, Step};
+use crate::officers::notices::Topic;
 use crate::officers::testify::testify;
 use crate::officers::{held, wait};
 use crate::receive::{Seen, late, open, receive};
@@ -55,7 +56,7 @@ pub async fn serve(
     mut parts: impl Stream<Item = Result<SignRequest, Status>> + Unpin,
     deadline: Instant,
 ) -> Result<Outcome, (Option<Standing>, Refusal)> {
-    let mut seen = Seen::default();
+    let (mut seen, mut tier) = (Seen::default(), None);
     let done = async {
         let opened = open(&app, &caller, &mut parts, deadline, &mut seen).await?;
         // Whoever hears that nothing was signed for an order can rely on it: no other call for it is on its way.
@@ -64,6 +65,7 @@ pub async fn serve(
         let place = tokio::time::timeout_at(deadline, app.gate.enter(&caller)).await;
         let _place = place.map_err(|_| late())??;
         let (request, jobs) = receive(&app, opened, parts, deadline, &mut seen).await?;
+        tier = Some(request.wallet().tier());
         sign(&app, &request, jobs).await
     };
     match done.await {
@@ -72,7 +74,9 @@ pub async fn serve(
             app.note_refusal(caller.as_str(), seen.request, seen.digest(), &refusal).await;
             let standing = match seen.request {
                 Some(request) => {
-                    Some(Standing::look(&app, request, seen.orders, &refusal, deadline).await)
+                    let standing =
+                        Standing::look(&app, request, seen.orders, &refusal, deadline).await;
+                    Some(Standing { tier, ..standing })
                 }
                 None => None,
             };
@@ -101,11 +105,11 @@ pub async fn sign(
         Verdict::Stored(answer) => give(app, request, stored(app, answer).await?, true).await,
         Verdict::OtherContent => Err(other_content(request)),
         Verdict::Refused(refusal) => Err(refusal),
-        Verdict::Denied(standing, reasons) => Ok(denied_outcome(app, standing, reasons)),
+        Verdict::Denied(standing, reasons) => Ok(denied_outcome(app, request, standing, reasons)),
         Verdict::Waiting(standing, requirements, begun) => {
             if begun {
                 let said = wait::in_general(&requirements);
-                app.notices.tell("pending", Some(standing.request), &said);
+                app.notices.tell("pending", topic(request), &said);
                 alarm_of_evacuation(app, request);
             }
             Ok(Outcome::Waiting(standing, requirements))
@@ -128,7 +132,7 @@ fn alarm_of_evacuation(app: &App, request: &SigningRequest) {
         intent.caller, intent.wallet, intent.lane
     );
     tracing::error!("{text}");
-    app.notices.tell("alarm", Some(intent.request), &[("evacuation", text)]);
+    app.notices.tell("alarm", topic(request), &[("evacuation", text)]);
 }
 
 /// Whether the request's key decides the answer, whatever the token does.
@@ -339,7 +343,7 @@ async fn release(
     };
     match app.log.commit(step).await?.1 {
         Held::Nothing => give(app, request, answer, false).await,
-        Held::Denied(standing, reasons) => Ok(denied_outcome(app, standing, reasons)),
+        Held::Denied(standing, reasons) => Ok(denied_outcome(app, request, standing, reasons)),
         Held::Waiting(standing, requirements) => Ok(Outcome::Waiting(standing, requirements)),
         Held::NonceReused(Reuse::Ours, refusal) => {
             // Which of several tokens it was, nobody can say, nor by which of its keys.
@@ -404,7 +408,7 @@ async fn give(
     };
     match app.log.commit(step).await?.1 {
         None => signed(request, answer, stored),
-        Some((standing, reasons)) => Ok(denied_outcome(app, standing, reasons)),
+        Some((standing, reasons)) => Ok(denied_outcome(app, request, standing, reasons)),
     }
 }
 
@@ -417,14 +421,24 @@ fn signed(request: &SigningRequest, answer: Event, stored: bool) -> Result<Outco
 /// What a denial says of its request, in the step that denies it: nobody else works on it or its orders.
 fn stands(ledger: &Ledger, request: &SigningRequest) -> Standing {
     let orders: Vec<_> = request.intent().orders.iter().map(VerifiedOrder::reference).collect();
-    Standing::of(ledger, request.intent().request, orders.iter())
+    Standing::of(ledger, request.intent().request, orders.iter()).with(request.wallet().tier())
 }
 
 /// A no, which officers hear of as well.
-fn denied_outcome(app: &App, standing: Standing, reasons: Vec<Finding>) -> Outcome {
+fn denied_outcome(
+    app: &App,
+    request: &SigningRequest,
+    standing: Standing,
+    reasons: Vec<Finding>,
+) -> Outcome {
     let said: Vec<_> = reasons.iter().map(|finding| (finding.rule.code(), &finding.text)).collect();
-    app.notices.tell("denied", Some(standing.request), &said);
+    app.notices.tell("denied", topic(request), &said);
     Outcome::Denied(standing, reasons)
+}
+
+/// What a notice about it is about.
+fn topic(request: &SigningRequest) -> Topic {
+    Topic::request(request.intent().request, Some(request.wallet()))
 }
 
 fn denied(app: &App, request: &SigningRequest, denial: &Denial) -> Event {

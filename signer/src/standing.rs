@@ -6,6 +6,7 @@ use std::sync::Arc;
 use order::Order;
 use policy::intent::RequestId;
 use policy::order::OrderRef;
+use policy::rules::Tier;
 use proto::SignedOrder;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -25,6 +26,8 @@ pub struct Standing {
     pub key: Option<Given>,
     /// The most that was done for any of its orders, whoever asked, under whatever key.
     pub orders: Option<Given>,
+    /// Of the wallet whose coins it asks for, once it is known to be the caller's to ask for.
+    pub tier: Option<Tier>,
 }
 
 impl Standing {
@@ -35,7 +38,12 @@ impl Standing {
         orders: impl Iterator<Item = &'a OrderRef>,
     ) -> Self {
         let orders = orders.map(|order| ledger.order(order)).max().unwrap_or_default();
-        Self { request, key: Some(ledger.given(request)), orders: Some(orders) }
+        Self { request, key: Some(ledger.given(request)), orders: Some(orders), tier: None }
+    }
+
+    /// The same, of a wallet of this tier.
+    pub(crate) fn with(self, tier: Tier) -> Self {
+        Self { tier: Some(tier), ..self }
     }
 
     /// Looks while nobody works on the request, or on another for one of its orders: a call before this one may be about
@@ -47,7 +55,7 @@ impl Standing {
         refusal: &Refusal,
         deadline: Instant,
     ) -> Self {
-        let unknown = Self { request, key: None, orders: None };
+        let unknown = Self { request, key: None, orders: None, tier: None };
         if matches!(refusal.reason, Reason::Busy | Reason::Deadline) {
             return unknown;
         }

@@ -248,6 +248,7 @@ pub async fn notifications(common: &Common, out: &mut impl Write) -> Result<()> 
                 "{}",
                 json!({
                     "unix_ms": unix_ms, "kind": kind, "request": request, "reasons": reasons,
+                    "wallet": notice.wallet, "tier": notice.tier,
                     "policy": { "version": notice.policy_version, "sha256": hex::encode(&notice.policy_digest) },
                 })
             )?;
@@ -257,8 +258,12 @@ pub async fn notifications(common: &Common, out: &mut impl Write) -> Result<()> 
             let when = time(notice.unix_ms / 1000);
             writeln!(
                 out,
-                "{when}  {:<8} {request} {}",
+                "{when}  {:<8} {request} {}{}",
                 words(&notice.kind),
+                match notice.wallet.as_str() {
+                    "" => String::new(),
+                    name => format!("[{}] ", show::wallet(name, &notice.tier)),
+                },
                 words(&reasons.join("; "))
             )?;
         }

@@ -42,7 +42,7 @@ pub(super) fn pending(reply: &PendingReply, out: &mut impl Write) -> Result<()> 
         self::withheld(withheld, out)?;
     }
     for freeze in &reply.freezes {
-        let (scope, officer) = (words(&freeze.scope), words(&freeze.officer));
+        let (scope, officer) = (wallet(&freeze.scope, &freeze.tier), words(&freeze.officer));
         writeln!(out, "\nFROZEN      {scope}, by {officer} since {}", time(freeze.at_unix))?;
         writeln!(out, "  statement   {}", hex::encode(&freeze.statement))?;
         if !freeze.lifting.is_empty() {
@@ -76,6 +76,7 @@ fn proposed(proposed: &ProposedPolicy, out: &mut impl Write) -> Result<()> {
 
 fn waits(waiting: &WaitingRequest, out: &mut impl Write) -> Result<()> {
     let (asked, expires) = (time(waiting.asked_unix), time(waiting.expires_unix));
+    writeln!(out, "  wallet      {}", wallet(&waiting.wallet, &waiting.tier))?;
     writeln!(out, "  since       {asked}, until {expires}")?;
     for reason in &waiting.requirements {
         writeln!(out, "  waits for   {}", words(&reason.text))?;
@@ -91,10 +92,19 @@ fn waits(waiting: &WaitingRequest, out: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
+/// A wallet's name and its tier, which signers from before there was one do not say.
+pub(super) fn wallet(name: &str, tier: &str) -> String {
+    match tier {
+        "" => words(name),
+        tier => words(&format!("{name} ({tier})")),
+    }
+}
+
 /// What is signed and given to nobody.
 fn withheld(withheld: &Withheld, out: &mut impl Write) -> Result<()> {
     let reason = withheld.reason.clone().unwrap_or_default();
     writeln!(out, "  signed      and given to nobody since {}, for good", time(withheld.at_unix))?;
+    writeln!(out, "  wallet      {}", wallet(&withheld.wallet, &withheld.tier))?;
     writeln!(out, "  because     {}", words(&format!("{}: {}", reason.code, reason.text)))?;
     if withheld.may_have_left {
         writeln!(
@@ -245,6 +255,7 @@ pub(super) fn pending_json(reply: &PendingReply) -> Value {
                 "officer": freeze.officer,
                 "at_unix": freeze.at_unix,
                 "lifting": freeze.lifting,
+                "tier": (!freeze.tier.is_empty()).then_some(&freeze.tier),
             })
         })
         .collect();
@@ -275,6 +286,8 @@ fn withheld_json(withheld: &Withheld) -> Value {
     let reason = withheld.reason.clone().unwrap_or_default();
     json!({
         "request": hex::encode(&withheld.request_id),
+        "wallet": withheld.wallet,
+        "tier": withheld.tier,
         "code": reason.code,
         "text": reason.text,
         "at_unix": withheld.at_unix,
@@ -295,6 +308,8 @@ fn waits_json(waiting: &WaitingRequest) -> Value {
     });
     json!({
         "request": hex::encode(&waiting.request_id),
+        "wallet": waiting.wallet,
+        "tier": waiting.tier,
         "intent": hex::encode(&waiting.intent_digest),
         "asked_unix": waiting.asked_unix,
         "expires_unix": waiting.expires_unix,
@@ -340,6 +355,7 @@ pub(super) fn request_json(decoded: &Decoded, Exhibit { shown, taken_unix }: &Ex
         "client": paper.client.as_str(),
         "lane": paper.lane.as_str(),
         "wallet": paper.wallet.as_str(),
+        "tier": paper.tier,
         "txid_unsigned": decoded.transaction.compute_txid().to_string(),
         "outputs": outputs,
         "fee": paper.fee.to_string(),

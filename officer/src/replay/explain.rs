@@ -40,6 +40,8 @@ pub(super) struct Here {
 pub(super) struct Explained<'a> {
     pub(super) origin: String,
     pub(super) known: &'a Known,
+    /// Of its wallet.
+    pub(super) tier: String,
     pub(super) decisions: Vec<Judged>,
     /// What else the log has of it: entry, time, words.
     pub(super) said: Vec<(u64, u64, String)>,
@@ -173,6 +175,7 @@ impl Collected {
         Ok(Explained {
             origin,
             known,
+            tier: replay.tier(&known.admitted.wallet),
             decisions: self.decisions.remove(&id).unwrap_or_default(),
             said: self.said.remove(&id).unwrap_or_default(),
             ended,

@@ -20,6 +20,7 @@ use bitcoin::{ScriptBuf, Transaction};
 use ledger::{Fold as _, Ledger};
 use policy::Intent;
 use policy::intent::SlotId;
+use policy::names::WalletName;
 
 use bench::{Bench, Verdict};
 
@@ -109,6 +110,18 @@ impl Replay {
     /// A request by its id.
     pub(crate) fn known(&self, request: &[u8; 16]) -> Option<&Known> {
         self.requests.get(request)
+    }
+
+    /// Where a wallet's keys are, as the log has it so far: by import or binding, else by the policy in force.
+    pub(crate) fn tier(&self, wallet: &str) -> String {
+        let name = WalletName::parse(wallet).ok();
+        let bound = name.as_ref().and_then(|name| self.ledger.imports().wallet(name));
+        let pinned = || {
+            let rules = &self.active.as_ref().ok()?.rules;
+            Some(rules.wallet(name.as_ref()?)?.tier.as_str().to_owned())
+        };
+        let tier = bound.map(|bound| bound.tier.clone()).or_else(pinned);
+        tier.unwrap_or_else(|| "unknown".to_owned())
     }
 
     /// Every request whose id, or whose caller's key, begins like this.

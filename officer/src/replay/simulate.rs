@@ -57,6 +57,8 @@ struct Line {
     unix_s: u64,
     request: [u8; 16],
     admitted: Admitted,
+    /// Of its wallet.
+    tier: String,
     policy: u64,
     was: Verdict,
     /// The draft's verdict and its reasons, or why nobody can tell.
@@ -193,6 +195,7 @@ impl Outcome {
             unix_s: decided.unix_s,
             request: decided.request,
             admitted: known.admitted.clone(),
+            tier: replay.tier(&known.admitted.wallet),
             policy: decided.policy,
             was: decided.verdict,
             by_draft,
@@ -285,7 +288,8 @@ impl Line {
     fn print(&self, out: &mut impl Write) -> Result<()> {
         let Admitted { caller, key, lane, wallet, .. } = &self.admitted;
         let (when, id, was) = (time(self.unix_s), hex::encode(self.request), self.was.as_str());
-        let who = words(&format!("{caller}, key {key}, lane {lane}, wallet {wallet}"));
+        let tier = &self.tier;
+        let who = words(&format!("{caller}, key {key}, lane {lane}, wallet {wallet} ({tier})"));
         writeln!(out, "entry {}  {when}  {id}\n  {who}", self.seq)?;
         match &self.by_draft {
             Err(why) => writeln!(out, "  {was} by policy {}; untold: {}", self.policy, words(why))?,
@@ -315,6 +319,7 @@ impl Line {
             "key": self.admitted.key,
             "lane": self.admitted.lane,
             "wallet": self.admitted.wallet,
+            "tier": self.tier,
             "policy": self.policy,
             "was": self.was.as_str(),
             "by_draft": verdict,

@@ -24,9 +24,10 @@ pub(super) fn text(told: &Explained<'_>, out: &mut impl Write) -> Result<()> {
     writeln!(out, "asked by    {}, key {}", words(&admitted.caller), words(&admitted.key))?;
     writeln!(
         out,
-        "over        lane {}, wallet {}",
+        "over        lane {}, wallet {} ({})",
         words(&admitted.lane),
-        words(&admitted.wallet)
+        words(&admitted.wallet),
+        words(&told.tier)
     )?;
     match &told.known.intent {
         Ok(intent) => moves(intent, &told.names, out)?,
@@ -218,6 +219,7 @@ pub(super) fn json(told: &Explained<'_>) -> Value {
         "key": admitted.key,
         "lane": admitted.lane,
         "wallet": admitted.wallet,
+        "tier": told.tier,
         "names": names(told),
         "not_rebuilt": told.known.intent.as_ref().err(),
         "ended": told.ended,

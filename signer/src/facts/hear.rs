@@ -13,6 +13,7 @@ use crate::ledger::Ledger;
 use crate::ledger::booked_scripts;
 use crate::log::{LogError, Step};
 use crate::officers::hear::Heard;
+use crate::officers::notices::Topic;
 use crate::refusal::{Reason, Refusal};
 
 /// Takes a fact in. `way` is a client's name, or `file`.
@@ -72,7 +73,7 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
     // Told also while witnesses or the token are away, as officers' words are.
     let holds = committed.as_ref().map_or_else(LogError::is_written, |_| true);
     if let Some(sentence) = told.filter(|_| holds) {
-        app.notices.tell("fact", None, &[(fact.states.verb(), &sentence)]);
+        app.notices.tell("fact", Topic::NONE, &[(fact.states.verb(), &sentence)]);
         tracing::info!(by = %fact.by, way, "stated {}: {sentence}", fact.states.verb());
     }
     committed?.1.map(|sentence| Heard { statement: fact.digest(), said: sentence })

@@ -19,6 +19,7 @@ use statement::sanctions::{self, Listed, SANCTIONS_BYTES_MAX};
 use crate::app::{App, blocking};
 use crate::ledger::Ledger;
 use crate::log::Step;
+use crate::officers::notices::Topic;
 use crate::refusal::Refusal;
 
 /// How often the file is looked at.
@@ -148,7 +149,7 @@ pub async fn look(app: &App, path: &Path, seen: &mut Seen) {
     if let Some(why) = why.filter(|_| news) {
         let text = format!("the sanctions list {} was not taken: {why}", path.display());
         tracing::error!("{text}");
-        app.notices.tell("alarm", None, &[("sanctions", &text)]);
+        app.notices.tell("alarm", Topic::NONE, &[("sanctions", &text)]);
     }
 }
 

@@ -9,6 +9,7 @@ use audit::entry::Event;
 use policy::names::KeyName;
 use statement::TimeIs;
 
+use super::notices::Topic;
 use crate::app::App;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError, Step};
@@ -85,7 +86,7 @@ pub async fn look(app: &App, accepted_ms: &mut i64) -> Result<(), LogError> {
     };
     app.log.commit(step).await?;
     *accepted_ms = apart;
-    app.notices.tell("alarm", None, &[("clock", reason.as_str())]);
+    app.notices.tell("alarm", Topic::NONE, &[("clock", reason.as_str())]);
     tracing::error!(
         "{reason}: delays, maturing and vetoes are held until an officer says what time it is"
     );

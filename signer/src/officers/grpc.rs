@@ -8,9 +8,9 @@ use std::sync::Arc;
 use audit::entry::{Awaiting, Event};
 use mtls::pushed::LIST_BYTES_MAX;
 use mtls::{Caller, Peer, Standing};
-use policy::evidence::{Measure, Question, Total};
+use policy::evidence::{FreezeScope, Measure, Question, Total};
 use policy::intent::RequestId;
-use policy::names::ClientName;
+use policy::names::{ClientName, WalletName};
 use proto::officers_server::{Officers, OfficersServer};
 use proto::{
     ClockDoubt, FreezeInForce, Notification, NotificationsRequest, PaidBefore, PendingReply,
@@ -221,13 +221,18 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
             officer: frozen.officer.to_string(),
             at_unix: frozen.at_unix,
             lifting: frozen.lifting.iter().map(|given| given.officer.to_string()).collect(),
+            tier: match &frozen.scope {
+                FreezeScope::Wallet(wallet) => tier(app, wallet),
+                _ => String::new(),
+            },
         });
         let clock = ledger.doubt().map(|doubt| ClockDoubt {
             entry: doubt.seq,
             held_unix: doubt.held_unix,
             now_unix: app.clock.unix_seconds(),
         });
-        let mut back: Vec<_> = people.all_withheld().map(|(id, why)| withheld(*id, why)).collect();
+        let mut back: Vec<_> =
+            people.all_withheld().map(|(id, why)| withheld(app, *id, why)).collect();
         back.sort_by_key(|one| std::cmp::Reverse(one.at_unix));
         back.truncate(WITHHELD_MAX);
         let proposed = proposed(app, ledger);
@@ -253,12 +258,14 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
     })
 }
 
-fn withheld(request: RequestId, why: &ledger::Withheld) -> Withheld {
+fn withheld(app: &App, request: RequestId, why: &ledger::Withheld) -> Withheld {
     Withheld {
         request_id: request.0.to_vec(),
         reason: Some(proto::Reason { code: why.code.clone(), text: why.text.clone() }),
         at_unix: why.at_unix,
         may_have_left: why.may_have_left,
+        wallet: why.wait.wallet.to_string(),
+        tier: tier(app, &why.wait.wallet),
     }
 }
 
@@ -284,7 +291,7 @@ async fn show(app: &App, request: RequestId) -> Result<ShowReply, Refusal> {
         let now = ledger.not_before_latest(app.clock.unix_seconds());
         let why = ledger.people().withheld(request);
         let wait = ledger.people().wait(request).or(why.map(|why| &why.wait));
-        let why = why.map(|why| withheld(request, why));
+        let why = why.map(|why| withheld(app, request, why));
         crate::log::Step::nothing((now, wait.cloned(), why))
     };
     let (now, wait, withheld) = app.log.commit(step).await?.1;
@@ -356,7 +363,14 @@ fn summary(
         requirements: awaiting.requirements.iter().map(asked).collect(),
         approvals: wait.approvals.iter().filter(holds).map(approval).collect(),
         policy_version: wait.policy.version,
+        wallet: wait.wallet.to_string(),
+        tier: tier(app, &wait.wallet),
     }
+}
+
+/// Where a wallet's keys are.
+fn tier(app: &App, wallet: &WalletName) -> String {
+    app.wallets.wallet(wallet).map_or("unknown", |wallet| wallet.tier().as_str()).to_owned()
 }
 
 /// What the address book calls each external destination, with the statements that say so: whoever reads them verifies them.
@@ -449,13 +463,19 @@ struct Under {
 
 fn notification(notice: Notice, under: Under) -> Notification {
     let reason = |(code, text)| proto::Reason { code, text };
+    let (wallet, tier) = match notice.topic.wallet {
+        Some((wallet, tier)) => (wallet.to_string(), tier.as_str().to_owned()),
+        None => (String::new(), String::new()),
+    };
     Notification {
         unix_ms: notice.unix_ms,
         kind: notice.kind.to_owned(),
-        request_id: notice.request.map(|request| request.0.to_vec()).unwrap_or_default(),
+        request_id: notice.topic.request.map(|request| request.0.to_vec()).unwrap_or_default(),
         reasons: notice.reasons.into_iter().map(reason).collect(),
         policy_version: under.version,
         policy_digest: under.digest.to_vec(),
+        wallet,
+        tier,
     }
 }
 

@@ -2,6 +2,7 @@
 //! for another signer, another network, another policy, or another intent, and never looks at how it came.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use audit::entry::Event;
 use policy::evidence::FreezeScope;
@@ -12,6 +13,7 @@ use policy::people::OfficerKey;
 use statement::fact::Fact;
 use statement::{About, Deed, Says, Signed, Statement, Task, scope_text};
 
+use super::notices::Topic;
 use super::paper::policy_ref;
 use super::{doubt, taking_back, testify, vetoing, wait};
 use crate::app::App;
@@ -50,7 +52,10 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
     let mut taken = None;
     let step = |ledger: &Ledger| match take(app, ledger, &said, &rules_asked) {
         Ok((mut events, sentence)) => {
-            taken = Some((sentence.clone(), events.iter().find_map(taking_back::told)));
+            let withheld = events.iter().find_map(taking_back::told);
+            let withheld =
+                withheld.map(|(request, code, text)| (topic(app, ledger, request), code, text));
+            taken = Some((sentence.clone(), about(app, ledger, &said.says), withheld));
             events.insert(0, entry(&signed, &key, way));
             Step::write(events, Ok(sentence))
         }
@@ -59,10 +64,10 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
     let committed = app.log.commit(step).await;
     // Told also while witnesses or the token are away: it holds, and heard once more it is only used.
     let holds = committed.as_ref().map_or_else(LogError::is_written, |_| true);
-    if let Some((sentence, withheld)) = taken.as_ref().filter(|_| holds) {
-        tell(app, &said, sentence);
-        if let Some((request, code, text)) = withheld {
-            app.notices.tell("withheld", Some(*request), &[(code, text)]);
+    if let Some((sentence, topic, withheld)) = taken.filter(|_| holds) {
+        tell(app, &said, topic, &sentence);
+        if let Some((topic, code, text)) = withheld {
+            app.notices.tell("withheld", topic, &[(code, text)]);
         }
         tracing::warn!(officer = %said.officer, way, "an officer said {}: {sentence}", said.says.verb());
     }
@@ -393,7 +398,27 @@ fn not_waiting() -> Refusal {
     Refusal::new(Reason::StatementNothing, text)
 }
 
-fn tell(app: &App, said: &Statement, sentence: &str) {
+/// What listeners hear that it is about: while it is taken, since what waits no longer has no wallet here.
+fn about(app: &App, ledger: &Ledger, says: &Says) -> Topic {
+    let scope = match says {
+        Says::Freeze(scope) => Some(scope),
+        Says::Unfreeze(statement) => ledger.people().freeze(statement).map(|frozen| &frozen.scope),
+        _ => None,
+    };
+    match scope {
+        Some(FreezeScope::Wallet(name)) => Topic::wallet(app.wallets.wallet(name).map(Arc::as_ref)),
+        Some(_) => Topic::NONE,
+        None => says.about().map_or(Topic::NONE, |about| topic(app, ledger, about.request)),
+    }
+}
+
+/// A request that waits, or waited.
+pub(super) fn topic(app: &App, ledger: &Ledger, request: RequestId) -> Topic {
+    let wallet = ledger.people().wallet(request).and_then(|wallet| app.wallets.wallet(wallet));
+    Topic::request(request, wallet.map(Arc::as_ref))
+}
+
+fn tell(app: &App, said: &Statement, topic: Topic, sentence: &str) {
     let kind = match &said.says {
         Says::Freeze(_) => "frozen",
         Says::Unfreeze(_) => "lifted",
@@ -402,6 +427,5 @@ fn tell(app: &App, said: &Statement, sentence: &str) {
         _ => "said",
     };
     let text = format!("{}: {sentence}", said.officer);
-    let request = said.says.about().map(|about| about.request);
-    app.notices.tell(kind, request, &[(said.says.verb(), &text)]);
+    app.notices.tell(kind, topic, &[(said.says.verb(), &text)]);
 }

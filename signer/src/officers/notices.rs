@@ -3,7 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use policy::intent::RequestId;
+use policy::names::WalletName;
+use policy::rules::Tier;
 use tokio::sync::broadcast;
+
+use crate::wallets::Wallet;
 
 /// A listener may lag behind by so many.
 const KEPT: usize = 256;
@@ -16,10 +20,37 @@ pub struct Notice {
     /// `pending`, `said`, `ended`, `withheld`, `denied`, `frozen`, `lifted`, `freed`, `clock`, `proposed`, `fact`, `alarm` or
     /// `missed`.
     pub kind: &'static str,
-    /// About which request.
-    pub request: Option<RequestId>,
+    /// About what.
+    pub topic: Topic,
     /// Stable codes and sentences.
     pub reasons: Vec<(String, String)>,
+}
+
+/// What a notice is about, if about any of these.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Topic {
+    /// Which request.
+    pub request: Option<RequestId>,
+    /// Which wallet, and where its keys are.
+    pub wallet: Option<(WalletName, Tier)>,
+}
+
+impl Topic {
+    /// Neither a request nor a wallet.
+    pub const NONE: Self = Self { request: None, wallet: None };
+
+    /// A request, where the wallet is known whose coins it asks for.
+    #[must_use]
+    pub fn request(request: RequestId, wallet: Option<&Wallet>) -> Self {
+        Self { request: Some(request), ..Self::wallet(wallet) }
+    }
+
+    /// A wallet.
+    #[must_use]
+    pub fn wallet(wallet: Option<&Wallet>) -> Self {
+        let named = |wallet: &Wallet| (wallet.name().clone(), wallet.tier());
+        Self { request: None, wallet: wallet.map(named) }
+    }
 }
 
 /// Tells them.
@@ -37,7 +68,7 @@ impl Notices {
     pub fn tell(
         &self,
         kind: &'static str,
-        request: Option<RequestId>,
+        topic: Topic,
         reasons: &[(impl AsRef<str>, impl AsRef<str>)],
     ) {
         let owned = |(code, text): &(_, _)| pair(code, text);
@@ -45,7 +76,7 @@ impl Notices {
         let _ = self.0.send(Notice {
             unix_ms: now_ms(),
             kind,
-            request,
+            topic,
             reasons: reasons.iter().map(owned).collect(),
         });
     }
@@ -72,13 +103,13 @@ fn pair(code: &impl AsRef<str>, text: &impl AsRef<str>) -> (String, String) {
 pub fn missed(count: u64) -> Notice {
     let text = format!("{count} notices were missed: look at what is pending");
     let reasons = vec![("missed".to_owned(), text)];
-    Notice { unix_ms: now_ms(), kind: "missed", request: None, reasons }
+    Notice { unix_ms: now_ms(), kind: "missed", topic: Topic::NONE, reasons }
 }
 
 /// What stands since before somebody listens.
 #[must_use]
 pub fn standing(kind: &'static str, code: &str, text: String) -> Notice {
-    Notice { unix_ms: now_ms(), kind, request: None, reasons: vec![(code.to_owned(), text)] }
+    Notice { unix_ms: now_ms(), kind, topic: Topic::NONE, reasons: vec![(code.to_owned(), text)] }
 }
 
 fn now_ms() -> u64 {

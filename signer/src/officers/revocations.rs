@@ -15,6 +15,7 @@ use statement::{Deed, NO_TOKEN, Says, Signed, Statement, Task};
 
 use super::hear::{Heard, countable, entry, in_time, not_revoked, verify};
 use super::holds;
+use super::notices::Topic;
 use crate::app::App;
 use crate::ledger::Ledger;
 use crate::log::Step;
@@ -55,7 +56,7 @@ pub async fn push(
     put(tls, &offer).await?;
     app.log.note(|ledger| in_force(app, ledger, &task)).await?;
     let text = format!("{}: a new revocation list is in force", said.officer);
-    app.notices.tell("said", None, &[("revocations", &text)]);
+    app.notices.tell("said", Topic::NONE, &[("revocations", &text)]);
     tracing::warn!(officer = %said.officer, way, list = %task.deed, "a new revocation list is in force");
     let mut text = IN_FORCE.to_owned();
     if let Err(error) = app.log.commit(|_| Step::nothing(())).await {

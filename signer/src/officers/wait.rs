@@ -7,6 +7,7 @@ use policy::intent::{Intent, RequestId};
 use policy::waiting::Requirement;
 use statement::intent::PAPER_BYTES_MAX;
 
+use super::hear::topic;
 use super::paper;
 use crate::app::App;
 use crate::ledger::{Ledger, People, Wait};
@@ -130,15 +131,16 @@ pub async fn end_expired(app: &App) -> Result<(), LogError> {
     }
     let mut ended = Vec::new();
     let note = |ledger: &Ledger| {
-        ended = expired(ledger);
-        ended
+        let expired = expired(ledger);
+        ended = expired.iter().map(|request| topic(app, ledger, *request)).collect();
+        expired
             .iter()
             .map(|request| over(*request, "expired", "nobody met its requirements in time"))
             .collect()
     };
     app.log.note(note).await?;
-    for request in ended {
-        app.notices.tell("ended", Some(request), &[("expired", "it waits no longer")]);
+    for topic in ended {
+        app.notices.tell("ended", topic, &[("expired", "it waits no longer")]);
     }
     Ok(())
 }

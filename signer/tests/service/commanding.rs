@@ -133,6 +133,10 @@ impl Officers {
         let pending = self.json("dan", &["pending"]).await;
         let waiting = pending["waiting"].as_array().unwrap();
         assert_eq!(waiting.len(), 1, "{pending}");
+        assert_eq!(
+            (&waiting[0]["wallet"], &waiting[0]["tier"]),
+            (&"hot".into(), &"token-hd".into())
+        );
         waiting[0]["request"].as_str().unwrap().to_owned()
     }
 
@@ -181,6 +185,17 @@ impl Watch {
         };
         until(&format!("{kinds:?}"), || kinds.iter().all(|kind| heard().iter().any(|k| k == kind)))
             .await;
+    }
+}
+
+impl Watch {
+    /// The first of this kind says so.
+    fn tells(&self, kind: &str, fields: &[(&str, &str)]) {
+        let lines = self.lines.lock().unwrap();
+        let first = lines.iter().find(|line| line["kind"] == kind).unwrap();
+        for (field, value) in fields {
+            assert_eq!(first[field], *value, "{first}");
+        }
     }
 }
 
@@ -259,7 +274,10 @@ async fn officers_see_and_say_everything_by_their_program() {
     let id = officers.waiting().await;
     watch.hears(&["pending"]).await;
     let pending = officers.officer("alice", &["pending"]).await.unwrap();
-    assert!(pending.contains(&format!("waiting     {id}")), "{pending}");
+    assert!(
+        pending.contains(&format!("waiting     {id}\n  wallet      hot (token-hd)\n")),
+        "{pending}"
+    );
     see_the_policy(&officers).await;
     let shown = officers.officer("alice", &["show", &id]).await.unwrap();
     for words in ["PAYS        0.001 BTC", "NO NAME", "paid before NEVER", "decoded here"] {
@@ -282,11 +300,13 @@ async fn officers_see_and_say_everything_by_their_program() {
     officers.json("alice", &["approve", &id]).await;
     desk.ask(&payout).await.unwrap();
     watch.hears(&["pending", "said"]).await;
+    watch.tells("pending", &[("wallet", "hot"), ("tier", "token-hd")]);
 
     let (vetoed, rejected) = (desk.payout(2), desk.payout(3));
     desk.waits(&vetoed, &["delay", "approvals"]).await;
     let id = officers.waiting().await;
     let shown = officers.json("alice", &["show", &id]).await;
+    assert_eq!(shown["tier"], "token-hd");
     let before = &shown["outputs"][0]["paid_before"];
     assert_eq!((&before["times"], &before["units"]), (&Value::from(1), &Value::from("100000")));
     assert!(before["last_unix"].as_u64().unwrap() >= desk.now() - 600, "{before}");

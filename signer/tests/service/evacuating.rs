@@ -52,7 +52,7 @@ async fn an_evacuation_is_rehearsed_then_done_while_everything_is_frozen_and_sto
     assert_eq!(heard.recv().await.unwrap().kind, "pending");
     let alarm = heard.recv().await.unwrap();
     assert_eq!((alarm.kind, alarm.reasons[0].0.as_str()), ("alarm", "evacuation"));
-    assert!(alarm.request.is_some() && alarm.reasons[0].1.contains("deposits"), "{alarm:?}");
+    assert!(alarm.topic.request.is_some() && alarm.reasons[0].1.contains("deposits"), "{alarm:?}");
     let about = desk.about().await;
     desk.say("alice", Says::Reject(about)).await.unwrap();
     let status = to_cold(&desk, "drill", "escape", &coins).await.unwrap_err();

@@ -57,6 +57,7 @@ mod standby;
 mod administering;
 mod waiving;
 mod approving;
+mod tiers;
 mod evacuating;
 mod revocations;
 mod replaying;

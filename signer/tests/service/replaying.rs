@@ -222,6 +222,7 @@ fn explained(closed: &Closed) {
     };
     let signed = explain("small-1", &[]);
     for part in [
+        "over        lane withdraw, wallet hot (token-hd)",
         "allowed by policy 2, computed here from the log",
         "pass per-transaction: external outputs come to 50000, the cap is 200000000",
         "limit       external-limit \"lane withdraw\", lane \"withdraw\", in 1 hour: 0 BTC used by others, 0.0005 BTC with this one",
@@ -248,6 +249,7 @@ fn explained(closed: &Closed) {
         .map(|d| d["verdict"].as_str().unwrap())
         .collect();
     assert_eq!((verdicts, told["ended"].as_str()), (vec!["waits", "allowed"], Some("signed")));
+    assert_eq!(told["tier"], "token-hd");
     let need = &told["decisions"][0]["computed_here"]["needs"][0];
     assert_eq!(
         need["can_give"],
@@ -301,6 +303,11 @@ fn check(closed: &Closed) {
     let lower = closed.policy(|text| {
         text.replace("per_transaction = \"2 BTC\"", "per_transaction = \"0.0004 BTC\"")
     });
+    let (text, _) = closed.simulate(&lower, &[]);
+    assert!(text.contains("lane withdraw, wallet hot (token-hd)\n"), "{text}");
+    let (json, _) = closed.simulate(&lower, &["--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["lines"][0]["tier"], "token-hd");
     let cap = ["per-transaction"];
     assert_eq!(
         closed.flips(&lower),

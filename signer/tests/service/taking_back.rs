@@ -209,6 +209,7 @@ async fn is_told(heard: &mut Streaming<Notification>, kind: &str, code: &str, ab
     assert_eq!(notice.reasons[0].code, code, "{notice:?}");
     if kind == "withheld" {
         assert_eq!(notice.request_id, about.request.0, "{notice:?}");
+        assert_eq!((notice.wallet.as_str(), notice.tier.as_str()), ("hot", "token-hd"));
     }
 }
 
@@ -216,6 +217,7 @@ fn is_shown(pending: &PendingReply, code: &str, about: &About) -> Withheld {
     let is = |one: &&Withheld| one.request_id == about.request.0;
     let shown = pending.withheld.iter().find(is).unwrap();
     assert_eq!(shown.reason.as_ref().unwrap().code, code);
+    assert_eq!((shown.wallet.as_str(), shown.tier.as_str()), ("hot", "token-hd"));
     assert!(!shown.may_have_left && pending.waiting.is_empty(), "{pending:?}");
     shown.clone()
 }

@@ -29,7 +29,8 @@ pub async fn deposits(
     let rows = sqlx::query(
         "SELECT d.chain, d.txid, d.kind, d.idx, d.wallet, d.address_index, a.customer_reference, d.asset,
                 d.amount, d.chain_state, d.credit_state, d.custody_state, d.screening_state, d.height,
-                d.block_hash, d.first_seen_unix, s.script, d.first_sequence, (SELECT height FROM cursor)
+                d.block_hash, d.first_seen_unix, s.script, d.first_sequence, (SELECT height FROM cursor),
+                (SELECT w.tier FROM wallets w WHERE w.wallet = d.wallet)
          FROM deposits d
          JOIN scripts s ON s.wallet = d.wallet AND s.branch = 0 AND s.idx = d.address_index
          LEFT JOIN addresses a ON a.wallet = d.wallet AND a.idx = d.address_index
@@ -111,5 +112,6 @@ fn deposit(row: &SqliteRow, network: Network) -> Result<Deposit, StoreError> {
         confirmations: block.and_then(|block| depth(block.height)).unwrap_or(0),
         block: block.map(|block| BlockRef { height: block.height, hash: block.hash.to_string() }),
         first_seen_unix: u64::try_from(row.try_get::<i64, _>(15)?).unwrap_or(0),
+        tier: row.try_get::<Option<String>, _>(19)?.unwrap_or_default(),
     })
 }

@@ -26,6 +26,7 @@ use crate::progress::State;
 use crate::signer_client::{Given, Reason};
 use crate::spend::Spender;
 use crate::store::{Tx, now_unix};
+use crate::wallets::Wallets;
 
 pub(crate) use self::again::turn;
 pub(crate) use self::carry::{carry, due};
@@ -92,6 +93,7 @@ pub async fn submit(
         in_force: None,
         tries: 0,
         tried_unix: None,
+        tier: Wallets::tier(app.store.reader(), &wallet.name).await?,
     };
     store(app, &order, payout).await
 }

@@ -7,7 +7,8 @@ use bitcoin::bip32::{ChildNumber, Fingerprint, Xpub};
 use bitcoin::{Address, Network, NetworkKind, ScriptBuf};
 use miniscript::descriptor::{DefiniteDescriptorKey, DescriptorPublicKey, ShInner};
 use miniscript::{Descriptor, ForEachKey as _};
-use sqlx::Row as _;
+use proto::StatusReply;
+use sqlx::{Row as _, SqliteExecutor};
 
 use crate::config::{Purpose, WalletConfig};
 use crate::scan::Branch;
@@ -70,6 +71,35 @@ impl Wallets {
     /// Every wallet.
     pub fn iter(&self) -> impl Iterator<Item = &Wallet> {
         self.0.values()
+    }
+
+    /// What [`Wallets::note_tiers`] kept of this wallet.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tier(
+        sql: impl SqliteExecutor<'_>,
+        wallet: &str,
+    ) -> Result<Option<String>, StoreError> {
+        let tier = sqlx::query_scalar("SELECT tier FROM wallets WHERE wallet = $1");
+        Ok(tier.bind(wallet).fetch_optional(sql).await?.flatten())
+    }
+
+    /// Keeps what the signer says of where its wallets' keys are, for answers and events about them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_tiers(&self, store: &Store, said: &StatusReply) -> Result<(), StoreError> {
+        let ours = said.wallets.iter().filter(|held| self.find(&held.name).is_some());
+        let mut tx = store.begin().await?;
+        for held in ours {
+            sqlx::query("UPDATE wallets SET tier = $1 WHERE wallet = $2 AND tier IS NOT $1")
+                .bind(&held.tier)
+                .bind(&held.name)
+                .execute(tx.sql())
+                .await?;
+        }
+        tx.commit().await
     }
 
     /// Makes the database agree: new wallets get their rows, and every wallet its scripts up to its lookahead.

@@ -16,6 +16,7 @@ use crate::rows::{
 };
 use crate::scan::Branch;
 use crate::store::{StoreError, Tx};
+use crate::wallets::Wallets;
 
 /// A coin with what is known about the transactions that made and spend it.
 #[derive(Clone, Debug)]
@@ -246,6 +247,7 @@ impl CoinRow {
         .bind(i64::from(self.index))
         .fetch_optional(tx.sql())
         .await?;
+        let tier = Wallets::tier(tx.sql(), &self.wallet).await?;
         let address = Address::from_script(&self.script, book.network).map(|a| a.to_string()).ok();
         let block = self.block().filter(|_| matches!(axes.chain, Chain::Confirming | Chain::Final));
         let lost = axes.chain == Chain::Gone;
@@ -253,6 +255,7 @@ impl CoinRow {
             "v": 1,
             "id": id.to_string(),
             "wallet": self.wallet,
+            "tier": tier,
             "address": address,
             "address_index": self.index,
             "customer_reference": reference,

@@ -116,6 +116,7 @@ impl Issuer {
         let body = json!({
             "v": 1,
             "wallet": entry.wallet,
+            "tier": issued.tier,
             "address": entry.address,
             "address_index": entry.index,
             "customer_reference": entry.reference,

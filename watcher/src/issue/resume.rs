@@ -40,6 +40,7 @@ pub(crate) async fn resume_all(
 
 async fn resume_every(issuer: &Issuer, signer: &SignerClient) -> Result<(), Error> {
     let status = signer.status().await?;
+    issuer.wallets.note_tiers(&issuer.store, &status).await?;
     let mut failed = None;
     for known in &status.wallets {
         let Some(wallet) = issuer.wallets.find(&known.name) else { continue };

@@ -247,6 +247,7 @@ mod tests {
             in_force: None,
             tries: 0,
             tried_unix: None,
+            tier: None,
         };
         let keys = [
             key("withdraw", &payout("a", "1"), &unsigned(2)),

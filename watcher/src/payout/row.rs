@@ -23,7 +23,7 @@ macro_rules! select_payouts {
     () => {
         "SELECT p.id, p.tenant, p.wallet, p.order_bytes, p.order_signature, p.order_signer, p.amount,
              p.destination, p.expires_unix, p.state, p.version, p.height, p.block_hash, p.reasons, v.txid, v.fee,
-             p.tries, p.tried_unix
+             p.tries, p.tried_unix, (SELECT w.tier FROM wallets w WHERE w.wallet = p.wallet)
          FROM payouts p LEFT JOIN payout_versions v ON v.payout = p.id AND v.version = p.version "
     };
 }
@@ -59,6 +59,8 @@ pub(super) struct PayoutRow {
     pub(super) tries: i64,
     /// When it was tried last; set while it waits for its turn.
     pub(super) tried_unix: Option<i64>,
+    /// Of its wallet, if the signer has said so.
+    pub(super) tier: Option<String>,
 }
 
 /// What others see of the version in force.
@@ -336,6 +338,7 @@ impl PayoutRow {
             in_force,
             tries: row.try_get(16)?,
             tried_unix: row.try_get(17)?,
+            tier: row.try_get(18)?,
         })
     }
 
@@ -459,6 +462,7 @@ impl PayoutRow {
             "v": 1,
             "id": self.order_id(),
             "wallet": self.wallet,
+            "tier": self.tier,
             "state": self.state,
             "asset": book.asset.as_str(),
             "amount": self.amount.to_string(),
@@ -493,6 +497,8 @@ impl PayoutRow {
             block: self
                 .block
                 .map(|b| proto::BlockRef { height: b.height, hash: b.hash.to_string() }),
+            wallet: self.wallet.clone(),
+            tier: self.tier.clone().unwrap_or_default(),
         }
     }
 }

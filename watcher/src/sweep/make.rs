@@ -77,6 +77,7 @@ pub(super) async fn make(app: &Spender, wish: &Wish<'_>) -> Result<String, Error
     // Every cold script is as long as the first: plan before the signer is asked for the index.
     let _ = wish.plan(&coins, &cold.script(Branch::External, 0)?)?;
     let status = app.signer.status().await?;
+    app.wallets.note_tiers(&app.store, &status).await?;
     coins::mark_unproven(&mut coins, &status, &wish.wallet.name);
     let cold_index = next_cold_index(app, cold, &status).await?;
     let plan = wish.plan(&coins, &cold.script(Branch::External, cold_index)?)?;
@@ -98,6 +99,11 @@ pub(super) async fn make(app: &Spender, wish: &Wish<'_>) -> Result<String, Error
         replaced_by: None,
         replaces: wish.choice.replaces().map(str::to_owned),
         inputs: u32::try_from(plan.inputs.len()).unwrap_or(u32::MAX),
+        tier: status
+            .wallets
+            .iter()
+            .find(|held| held.name == wish.wallet.name)
+            .map(|held| held.tier.clone()),
     };
     store(app, wish, cold, sweep, &plan).await
 }

@@ -35,6 +35,8 @@ pub(super) struct SweepRow {
     pub(super) replaced_by: Option<String>,
     pub(super) replaces: Option<String>,
     pub(super) inputs: u32,
+    /// Of its wallet, if the signer has said so.
+    pub(super) tier: Option<String>,
 }
 
 macro_rules! select_sweeps {
@@ -42,7 +44,8 @@ macro_rules! select_sweeps {
         concat!(
             "SELECT s.id, s.tenant, s.number, s.wallet, s.cold_wallet, s.cold_index, s.state, s.psbt, s.txid,
                  s.to_cold, s.fee, s.height, s.block_hash, s.reasons, s.replaced_by, s.replaces,
-                 (SELECT COUNT(*) FROM sweep_inputs i WHERE i.sweep = s.id) ",
+                 (SELECT COUNT(*) FROM sweep_inputs i WHERE i.sweep = s.id),
+                 (SELECT w.tier FROM wallets w WHERE w.wallet = s.wallet) ",
             $rest
         )
     };
@@ -116,6 +119,7 @@ impl SweepRow {
             replaced_by: row.try_get(14)?,
             replaces: row.try_get(15)?,
             inputs: height(row, 16)?,
+            tier: row.try_get(17)?,
         })
     }
 
@@ -195,6 +199,7 @@ impl SweepRow {
             "v": 1,
             "id": self.id,
             "wallet": self.wallet,
+            "tier": self.tier,
             "state": self.state,
             "txid": known_txid(self.txid).map(|txid| txid.to_string()),
             "inputs": self.inputs,
@@ -232,6 +237,7 @@ impl SweepRow {
                 .block
                 .map(|b| proto::BlockRef { height: b.height, hash: b.hash.to_string() }),
             replaced_by: self.replaced_by.clone().unwrap_or_default(),
+            tier: self.tier.clone().unwrap_or_default(),
         }
     }
 }

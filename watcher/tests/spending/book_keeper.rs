@@ -465,6 +465,7 @@ impl Signer for BookKeeper {
             external_proven: ledger.proven_in_status.unwrap_or(1_000),
             next_cold_index: ledger.next_cold,
             last_change_index: ledger.last_change,
+            tier: if *name == "cold" { "cold" } else { "token-hd" }.into(),
             attested_below: if *name == "deposits" { ledger.attested } else { 0 },
             ..WalletStatus::default()
         });

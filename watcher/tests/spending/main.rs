@@ -16,6 +16,7 @@ mod book_keeper;
 mod world;
 
 mod sweeps;
+mod tiers;
 mod payouts;
 mod crashes;
 mod renamed;

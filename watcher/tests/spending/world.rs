@@ -17,8 +17,9 @@ use order::{AddressText, Order, OrderId};
 use proto::signer_server::SignerServer;
 use proto::watcher_client::WatcherClient;
 use proto::{
-    CreateSweepRequest, Event, GetPayoutRequest, GetSweepRequest, ListSweepsRequest, Payout,
-    SignedOrder, StreamEventsRequest, SubmitPayoutRequest, Sweep, WatcherStatusRequest,
+    CreateSweepRequest, Deposit, Event, GetPayoutRequest, GetSweepRequest, ListDepositsRequest,
+    ListSweepsRequest, Payout, SignedOrder, StreamEventsRequest, SubmitPayoutRequest, Sweep,
+    WatcherStatusRequest,
 };
 use tokio::net::TcpListener;
 use tonic::transport::{Channel, Server};
@@ -266,6 +267,11 @@ impl World {
     pub async fn sweeps(&self) -> Option<Vec<Sweep>> {
         let reply = self.client.clone().list_sweeps(ListSweepsRequest::default()).await.ok()?;
         Some(reply.into_inner().sweeps)
+    }
+
+    pub async fn deposits(&self) -> Vec<Deposit> {
+        let reply = self.client.clone().list_deposits(ListDepositsRequest::default()).await;
+        reply.unwrap().into_inner().deposits
     }
 
     pub async fn sweep_in(&self, id: &str, state: &str) -> Sweep {

@@ -117,7 +117,7 @@ pub(crate) struct Drill {
     /// The file with the descriptor that the shares must give.
     #[arg(long, value_name = "FILE")]
     pub(crate) descriptor: PathBuf,
-    /// Where to write the signed transcript, the one thing a drill may leave; never overwritten.
+    /// Where to write the signed transcript, the one thing a drill leaves; never overwritten. Required on bitcoin.
     #[arg(long, value_name = "FILE")]
     pub(crate) transcript: Option<PathBuf>,
 }

@@ -112,9 +112,9 @@ pub enum Error {
     /// Not what resealing is.
     #[error("this is no resealing: {0}")]
     NotAReseal(&'static str),
-    /// Real money without a word on where it came from.
+    /// Real money without a word on where it came from, or who showed that the shares give it.
     #[error(
-        "refused: on bitcoin mainnet what is made leaves a signed transcript; say with --transcript where it goes"
+        "refused: on bitcoin mainnet a run with the account's key leaves a signed transcript; say with --transcript where it goes"
     )]
     NoTranscript,
     /// A transcript that says what nobody signed.

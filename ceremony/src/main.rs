@@ -143,6 +143,7 @@ fn backup(arguments: &Create) -> anyhow::Result<Backup> {
 }
 
 fn run_drill(arguments: &Drill) -> anyhow::Result<()> {
+    require_transcript(arguments.place.network, arguments.transcript.as_deref())?;
     absent(arguments.transcript.as_deref())?;
     let expected = read_text(&arguments.descriptor)?;
     let account = restored(&arguments.shares, &arguments.place)?;
@@ -158,8 +159,12 @@ fn run_drill(arguments: &Drill) -> anyhow::Result<()> {
     writeln!(
         out,
         "\nThe shares give this account: the descriptor is the expected one, and the private keys of the first {} \n\
-         addresses of both branches open them. Nothing was written.",
-        external.len()
+         addresses of both branches open them. {}",
+        external.len(),
+        match arguments.transcript {
+            Some(_) => "Nothing but the transcript is written.",
+            None => "Nothing was written.",
+        }
     )?;
     drop(out);
     keep(arguments.transcript.as_deref(), &drilled.transcript)
@@ -331,7 +336,7 @@ fn wrap(
     written(plan.transcript_out.as_deref())
 }
 
-/// Who makes something for real money says how, and signs it.
+/// Who makes something for real money, or shows that the shares give it, says how, and signs it.
 fn require_transcript(network: Network, transcript: Option<&Path>) -> Result<(), ceremony::Error> {
     match transcript {
         None if network == Network::Bitcoin => Err(ceremony::Error::NoTranscript),

@@ -284,7 +284,14 @@ fn groups_a_passphrase_and_dice_on_mainnet() {
     assert!(room.refused(&make).contains("--transcript"));
     room.ok(&format!("{make} --transcript t1"));
     let drill = format!("drill {place} --descriptor w.descriptor --share b2 --share a1 --share b1");
+    let unsaid = room.refused(&format!("{drill} --passphrase-file pass"));
+    assert!(unsaid.contains("say with --transcript"), "{unsaid}");
+    let drill = format!("{drill} --transcript td");
     let shown = room.ok(&format!("{drill} --passphrase-file pass"));
+    assert!(shown.contains("Nothing but the transcript is written."), "{shown}");
+    assert!(room.ok("transcript td").contains("signed by the account"));
+    assert!(fs::read_to_string(room.path("td")).unwrap().contains("drill"));
+    let drill = drill.replace("--transcript td", "--transcript tn");
     assert!(shown.contains("bc1q") && shown.contains("84'/0'/0'") | shown.contains("84h/0h/0h"));
 
     // Both groups and the passphrase make the bundle again, and show the same addresses.
@@ -311,7 +318,9 @@ fn groups_a_passphrase_and_dice_on_mainnet() {
     // Without the passphrase the shares give another account, and the drill tells.
     let other = room.refused(&drill);
     assert!(other.contains("do not give this account"), "{other}");
-    let one_group = format!("drill {place} --descriptor w.descriptor --share b2 --share b1");
+    assert!(!room.path("tn").exists());
+    let one_group =
+        format!("drill {place} --descriptor w.descriptor --share b2 --share b1 --transcript tn");
     assert!(room.refused(&one_group).contains("1 more group needed"));
 
     let real = format!("create {place} --external 3 --change 1 --out x @0");

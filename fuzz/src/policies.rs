@@ -29,6 +29,14 @@ pub(crate) fn policy(data: &[u8]) {
             !lane.clients.is_empty() && !lane.wallets.is_empty() && !lane.fee_budget.is_empty()
         );
         assert!(lane.wallets.iter().all(|wallet| rules.wallet(wallet).is_some()));
+        for grant in &lane.clients {
+            let wallets = grant.wallets.as_ref();
+            let part =
+                |all: &Vec<_>| !all.is_empty() && all.iter().all(|w| lane.wallets.contains(w));
+            assert!(rules.knows(&grant.client) && wallets.is_none_or(part));
+            let keys = grant.order_keys.iter().flatten();
+            assert!(keys.into_iter().all(|key| rules.order_key(key).is_some()));
+        }
     }
     scripts(&rules);
 }
@@ -126,7 +134,10 @@ pub(crate) fn policy_seeds() -> Vec<Vec<u8>> {
     let log = Some("cofferdam/0123456789abcdef".to_owned());
     let ours = policy_text(&Descriptors { log, ..Descriptors::fixed() }, &Knobs::default());
     let example = include_str!("../../policy/examples/policy.toml");
-    vec![ours.into(), example.replace("testnet4", "regtest").into()]
+    let narrow = "clients = [{ name = \"watcher-1\", wallets = [\"hot\"], order_keys = [\"shop\"], expires_unix = 1798761600 }]\nwallets = [\"hot\"]";
+    let narrowed = ours.replacen("clients = [\"watcher-1\"]\nwallets = [\"hot\"]", narrow, 1);
+    assert!(narrowed.contains(narrow));
+    vec![ours.into(), example.replace("testnet4", "regtest").into(), narrowed.into()]
 }
 
 pub(crate) fn descriptor_seeds() -> Vec<Vec<u8>> {

@@ -15,6 +15,7 @@ use miniscript::{Descriptor, DescriptorPublicKey};
 use policy::conditions::Target;
 use policy::first::FirstOfficers;
 use policy::governance::veto_message;
+use policy::grant::Grant;
 use policy::names::KeyName;
 use policy::people::OfficerKey;
 use policy::rules::{Lane, LaneKind, Wallet, WindowCap};
@@ -301,7 +302,8 @@ pub(crate) fn bitcoin_network(network: Network) -> bitcoin::Network {
 }
 
 fn show_lane(lane: &Lane, out: &mut impl Write) -> Result<()> {
-    let (name, clients, wallets) = (&lane.name, list(&lane.clients), list(&lane.wallets));
+    let clients: Vec<_> = lane.clients.iter().map(|grant| &grant.client).collect();
+    let (name, clients, wallets) = (&lane.name, list(&clients), list(&lane.wallets));
     match &lane.kind {
         LaneKind::Sweep { cold, min_cold_share } => {
             writeln!(out, "\nlane        {name}: {clients} may sweep {wallets} to {cold}")?;
@@ -339,6 +341,9 @@ fn show_lane(lane: &Lane, out: &mut impl Write) -> Result<()> {
             writeln!(out, "  a package      at most {most} in fees, and {max_package_feerate}")?;
         }
     }
+    for grant in lane.clients.iter().filter(|grant| grant.narrows()) {
+        show_grant(grant, out)?;
+    }
     let fee = &lane.fee;
     let total = amount(fee.max_total);
     writeln!(
@@ -350,6 +355,17 @@ fn show_lane(lane: &Lane, out: &mut impl Write) -> Result<()> {
     if let Some(unix) = lane.expires_unix {
         writeln!(out, "  closes         {}", time(unix))?;
     }
+    Ok(())
+}
+
+/// What one client may do of the lane.
+fn show_grant(grant: &Grant, out: &mut impl Write) -> Result<()> {
+    let wallets = grant.wallets.as_ref().map(|wallets| format!("from {} alone", list(wallets)));
+    let keys = grant.order_keys.as_ref();
+    let keys = keys.map(|keys| format!("for orders by {} alone", list(keys)));
+    let ends = grant.expires_unix.map(|unix| format!("until {}", time(unix)));
+    let parts: Vec<String> = [wallets, keys, ends].into_iter().flatten().collect();
+    writeln!(out, "  a part of it   {}: {}", grant.client, parts.join(", "))?;
     Ok(())
 }
 

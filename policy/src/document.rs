@@ -2,6 +2,7 @@
 //! refused with their line. It never applies a default that grants something.
 
 mod lanes;
+mod grants;
 mod people;
 mod governance;
 mod lists;

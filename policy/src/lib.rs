@@ -1,7 +1,7 @@
 //! The policy: a request's intent, the log's evidence and the officers' rules go in; one decision comes out.
 //! It is pure: no clock, no I/O, no async; it never knows PKCS#11, SQL or gRPC.
 //!
-//! Reading order: [`intent`] (what is asked), [`rules`], [`people`] and [`conditions`] (what officers signed),
+//! Reading order: [`intent`] (what is asked), [`rules`], [`grant`], [`people`] and [`conditions`] (what officers signed),
 //! [`signed`] (how rules come to be), [`evidence`] (what the log knows), [`decide()`] (the one function), [`reason`]
 //! (every rule's name), [`waiting`] (what a request may wait for), then the rules themselves: `stops`, `structure`,
 //! `slots`, `lane`, `sweep`, `withdraw`, `inward`, `bump`, `fees`, `limits`, `requires`. `docs/policy.md` says what they mean.
@@ -16,12 +16,14 @@ pub mod facts;
 pub mod hours;
 pub mod conditions;
 pub mod rules;
+pub mod grant;
 mod said;
 pub mod signed;
 pub mod officer_key;
 pub mod p256;
 mod document;
 mod raw;
+mod raw_grant;
 mod reader;
 pub mod witnesses;
 pub mod evidence;

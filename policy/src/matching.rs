@@ -13,7 +13,6 @@ use crate::evidence::{Answer, Evidence, ListQuestion, Measure, Question};
 use crate::intent::{Destination, Intent};
 use crate::names::{KeyName, LaneName, ListName, RuleName};
 use crate::reason::{RuleId, Trace};
-use crate::review::payable;
 use crate::rules::Rules;
 use crate::structure::Totals;
 
@@ -245,7 +244,8 @@ impl Rules {
     }
 
     /// One question for each total of a window that a request on one of these lanes, or on any, may add to: one by a client
-    /// of that lane, from a wallet of it, for an order by a key that it pays, as far as the condition is about such.
+    /// of that lane, from a wallet of it and for an order by a key that it pays, as that client is granted them, and as far as the
+    /// condition is about such.
     fn ask_ahead<'a>(
         &'a self,
         window: Window,
@@ -256,21 +256,20 @@ impl Rules {
         all: &mut Vec<Asked<'a>>,
     ) {
         let mut each = |of| all.push(Asked { of, measure, lanes, window_seconds: window.seconds });
-        for lane in self.lanes().iter().filter(|lane| about(lanes, &lane.name)) {
-            let clients = || {
-                let all = lane.clients.iter();
-                all.filter(|one| when.is_none_or(|when| about(&when.clients, one)))
-            };
+        let grants =
+            self.lanes().iter().flat_map(|lane| lane.clients.iter().map(move |g| (lane, g)));
+        for (lane, grant) in grants.filter(|(lane, _)| about(lanes, &lane.name)) {
             let wallets = || {
-                let all = lane.wallets.iter();
+                let all = lane.spendable(grant);
                 all.filter(|one| when.is_none_or(|when| about(&when.wallets, one)))
             };
-            let keys = payable(lane, self);
-            let ordered = |when: &When| {
-                when.order_keys.is_empty() || keys.iter().any(|key| when.order_keys.contains(key))
+            let keys = lane.bringable(grant, self);
+            let asks = |when: &When| {
+                about(&when.clients, &grant.client)
+                    && (when.order_keys.is_empty()
+                        || keys.iter().any(|key| when.order_keys.contains(key)))
             };
-            let never = clients().next().is_none() || wallets().next().is_none();
-            if never || !when.is_none_or(ordered) {
+            if wallets().next().is_none() || !when.is_none_or(asks) {
                 continue;
             }
             match window.by {
@@ -278,7 +277,7 @@ impl Rules {
                     let keys = keys.iter().filter_map(|name| self.order_key(name));
                     keys.for_each(|key| each(Of::Orderer(&key.public_key)));
                 }
-                By::Client => clients().for_each(|name| each(Of::Client(name))),
+                By::Client => each(Of::Client(&grant.client)),
                 By::Wallet => wallets().for_each(|name| each(Of::Wallet(name))),
                 By::Lane => each(Of::Lane(&lane.name)),
                 By::Asset => each(Of::Asset(asset)),

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::raw_grant::RawGrants;
 use crate::reader::{Text, Texts};
 
 #[derive(Deserialize)]
@@ -89,7 +90,7 @@ pub(crate) struct RawClient {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawSweep {
     pub(crate) name: Text,
-    pub(crate) clients: Texts,
+    pub(crate) clients: RawGrants,
     pub(crate) wallets: Texts,
     pub(crate) cold: Text,
     pub(crate) min_cold_share: Text,
@@ -102,7 +103,7 @@ pub(crate) struct RawSweep {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawWithdraw {
     pub(crate) name: Text,
-    pub(crate) clients: Texts,
+    pub(crate) clients: RawGrants,
     pub(crate) wallets: Texts,
     pub(crate) order_keys: Texts,
     pub(crate) per_transaction: Text,
@@ -117,7 +118,7 @@ pub(crate) struct RawWithdraw {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawConsolidate {
     pub(crate) name: Text,
-    pub(crate) clients: Texts,
+    pub(crate) clients: RawGrants,
     pub(crate) wallets: Texts,
     pub(crate) fee: RawFee,
     pub(crate) fee_budget: Spanned<Vec<RawWindow>>,
@@ -128,7 +129,7 @@ pub(crate) struct RawConsolidate {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawEvacuate {
     pub(crate) name: Text,
-    pub(crate) clients: Texts,
+    pub(crate) clients: RawGrants,
     pub(crate) wallets: Texts,
     pub(crate) cold: Text,
     pub(crate) approvals: Text,
@@ -274,7 +275,7 @@ pub(crate) struct RawFactKey {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawBump {
     pub(crate) name: Text,
-    pub(crate) clients: Texts,
+    pub(crate) clients: RawGrants,
     pub(crate) wallets: Texts,
     pub(crate) package: RawPackage,
     pub(crate) fee: RawFee,

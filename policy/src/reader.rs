@@ -22,6 +22,10 @@ pub(crate) const MIN_WINDOW_SECONDS: u64 = 60;
 /// No rolling window is longer.
 pub(crate) const MAX_WINDOW_SECONDS: u64 = 366 * 86_400;
 
+/// What is said of a list that has to name somebody.
+pub(crate) const EMPTY_LIST: &str =
+    "name at least one: an empty list would allow nobody and nothing";
+
 /// A value that knows where in the text it stands.
 pub(crate) type Text = Spanned<String>;
 /// A list of them.
@@ -98,11 +102,26 @@ impl<'a> Reader<'a> {
         defined: &[T],
     ) -> Result<Vec<T>, PolicyError> {
         if at.get_ref().is_empty() {
-            return Err(
-                self.fail(at, "name at least one: an empty list would allow nobody and nothing")
-            );
+            return Err(self.fail(at, EMPTY_LIST));
         }
         self.list(at, parse, defined)
+    }
+
+    /// As [`Self::some`], and each among those that the lane has.
+    pub(crate) fn part<T: PartialEq + fmt::Display, E: fmt::Display>(
+        &self,
+        at: &Texts,
+        parse: impl Fn(&str) -> Result<T, E>,
+        defined: &[T],
+        of_lane: &[T],
+    ) -> Result<Vec<T>, PolicyError> {
+        let values = self.some(at, parse, defined)?;
+        let mut strange =
+            at.get_ref().iter().zip(&values).filter(|(_, one)| !of_lane.contains(one));
+        match strange.next() {
+            Some((at, value)) => Err(self.fail(at, format!("this lane does not have \"{value}\""))),
+            None => Ok(values),
+        }
     }
 
     /// Different names, as they are defined.
@@ -141,11 +160,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn push_new<T: PartialEq + fmt::Display>(
+    /// One more value, which is not there yet.
+    pub(crate) fn push_new<T: PartialEq + fmt::Display, S>(
         &self,
         values: &mut Vec<T>,
         value: T,
-        at: &Text,
+        at: &Spanned<S>,
     ) -> Result<(), PolicyError> {
         if values.contains(&value) {
             return Err(self.fail(at, format!("\"{value}\" is there twice")));

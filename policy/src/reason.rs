@@ -36,6 +36,12 @@ rules! {
     LaneWallet = "lane-wallet",
     /// The lane's own end must not have passed.
     LaneExpired = "lane-expired",
+    /// The caller's grant of the lane must let it spend the wallet.
+    GrantWallet = "grant-wallet",
+    /// The caller's grant of the lane must let it bring these orders, and there must be some.
+    GrantOrderKey = "grant-order-key",
+    /// The caller's grant of the lane must not have ended.
+    GrantExpired = "grant-expired",
     /// What the caller was granted must not have ended.
     ClientExpired = "client-expired",
     /// Something must be spent.

@@ -13,6 +13,8 @@ impl RuleId {
             | Self::LaneCaller
             | Self::LaneWallet
             | Self::LaneExpired
+            | Self::GrantWallet
+            | Self::GrantExpired
             | Self::ClientExpired => {
                 "the request must name a lane that the policy grants this client on this wallet now, or officers sign a policy that does"
             }
@@ -54,6 +56,9 @@ impl RuleId {
             }
             Self::OrderSigner | Self::OrderKeyExpired => {
                 "the order must be signed by a key that the policy pins, that has not ended, and that the lane lists"
+            }
+            Self::GrantOrderKey => {
+                "every order must be by a key whose orders this client may bring on the lane, or officers sign a policy that pins it otherwise; pinned to keys, it brings no request without an order"
             }
             Self::OrderExpired => "a new order must be signed, under a new id",
             Self::OrderChanged => "a new order needs a new id: this one stands for another text",

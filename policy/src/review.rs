@@ -2,6 +2,7 @@
 //! do nothing or less than they seem to. It never decides, and knows no time.
 
 mod people;
+mod grants;
 mod time;
 
 use alloc::collections::BTreeSet;
@@ -11,6 +12,7 @@ use alloc::vec::Vec;
 
 use crate::conditions::{List, Require, When};
 use crate::facts::Stated;
+use crate::grant::Grant;
 use crate::names::{ClientName, KeyName, LaneName, ListName, RuleName, WalletName};
 use crate::people::Quorum;
 use crate::rules::{Lane, LaneKind, Rules, Tier};
@@ -54,12 +56,11 @@ pub fn claims(rules: &Rules) -> [Claim; 5] {
 
 /// A payout that needs no approval: the smallest, to somebody nobody knows, with nothing paid before.
 fn unattended(lane: &Lane, rules: &Rules) -> Option<String> {
-    let order_keys = payable(lane, rules);
-    let paths = lane.clients.iter().flat_map(|client| {
-        let wallets = lane.wallets.iter();
-        wallets.flat_map({
-            let order_keys = &order_keys;
-            move |wallet| order_keys.iter().map(move |key| (client, wallet, *key))
+    let paths = lane.clients.iter().flat_map(|grant| {
+        let order_keys = lane.bringable(grant, rules);
+        lane.spendable(grant).flat_map(move |wallet| {
+            let paths = order_keys.iter().map(|key| (&grant.client, wallet, *key));
+            paths.collect::<Vec<_>>()
         })
     });
     let again = if matches!(lane.kind, LaneKind::Bump { .. }) { " once more" } else { "" };
@@ -78,15 +79,6 @@ fn unattended(lane: &Lane, rules: &Rules) -> Option<String> {
         }
     }
     None
-}
-
-/// By which keys the orders are that a lane pays: a bump's by whichever.
-pub(crate) fn payable<'a>(lane: &'a Lane, rules: &'a Rules) -> Vec<&'a KeyName> {
-    match &lane.kind {
-        LaneKind::Withdraw { order_keys, .. } => order_keys.iter().collect(),
-        LaneKind::Bump { .. } => rules.order_keys().iter().map(|key| &key.name).collect(),
-        LaneKind::Sweep { .. } | LaneKind::Consolidate | LaneKind::Evacuate { .. } => Vec::new(),
-    }
 }
 
 impl When {
@@ -114,7 +106,9 @@ impl When {
 
 /// An officer who orders never counts, if it is said which key is whose.
 fn unheld(rules: &Rules) -> Option<String> {
-    let paid = |lane: &Lane, name: &KeyName| payable(lane, rules).contains(&name);
+    let paid = |lane: &Lane, name: &KeyName| {
+        lane.clients.iter().any(|grant| lane.bringable(grant, rules).contains(&name))
+    };
     let asks = rules.requires().iter().any(|require| require.approvals.is_some());
     let mut unheld = rules.order_keys().iter().filter(|key| key.officer.is_none());
     let key = unheld.find(|key| asks && rules.lanes().iter().any(|lane| paid(lane, &key.name)))?;
@@ -140,6 +134,10 @@ pub fn ends(rules: &Rules) -> Vec<(u64, String)> {
     let keys = keys.map(|key| (key.expires_unix, format!("order key \"{}\"", key.name)));
     let lanes = rules.lanes().iter();
     let lanes = lanes.map(|lane| (lane.expires_unix, format!("lane \"{}\"", lane.name)));
+    let grants = rules.lanes().iter().flat_map(|lane| {
+        let text = |grant: &Grant| format!("client \"{}\" on lane \"{}\"", grant.client, lane.name);
+        lane.clients.iter().map(move |grant| (grant.expires_unix, text(grant)))
+    });
     let entries = rules.lists().iter().flat_map(|list| {
         let text = |label: &str| format!("\"{label}\" of list \"{}\"", list.name);
         list.entries.iter().map(move |entry| (entry.expires_unix, text(&entry.label)))
@@ -154,8 +152,14 @@ pub fn ends(rules: &Rules) -> Vec<(u64, String)> {
     let asked = asked.map(|rule| (rule.expires_unix, format!("requirement \"{}\"", rule.name)));
     let denies = rules.denies().iter();
     let denies = denies.map(|deny| (deny.expires_unix, format!("denial \"{}\"", deny.name)));
-    let all =
-        clients.chain(keys).chain(lanes).chain(entries).chain(facts).chain(limits).chain(asked);
+    let all = clients
+        .chain(keys)
+        .chain(lanes)
+        .chain(grants)
+        .chain(entries)
+        .chain(facts)
+        .chain(limits)
+        .chain(asked);
     let mut ends: Vec<_> = all.chain(denies).filter_map(|(end, what)| Some((end?, what))).collect();
     ends.sort();
     ends
@@ -174,18 +178,7 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
             ));
         }
     }
-    for lane in rules.lanes() {
-        let plain = |when: &When| {
-            when.destinations.is_none() && when.above.is_none() && when.asks_no_facts()
-        };
-        let shut = |when: &When| plain(when) && when.covers(lane);
-        if let Some(deny) = rules.denies().iter().find(|deny| shut(&deny.when)) {
-            said.push(format!(
-                "lane \"{}\" is shut: \"{}\" denies all of it",
-                lane.name, deny.name
-            ));
-        }
-    }
+    said.extend(grants::remarks(rules));
     said.extend(rules.shared_seeds().map(|(sealed, other)| {
         format!(
             "wallets \"{sealed}\" (sealed-hd) and \"{other}\" (token-hd) name one master key: whoever gets the sealed account may have both. Make the sealed one anew, with a seed of its own"
@@ -264,29 +257,49 @@ fn used_lists(rules: &Rules) -> BTreeSet<&ListName> {
 impl When {
     /// Whether any request on the lane can be what it is about.
     pub(crate) fn can_be_about(&self, lane: &Lane) -> bool {
-        let pays = match &lane.kind {
-            LaneKind::Withdraw { order_keys, .. } => meets(&self.order_keys, order_keys),
+        let pays = |grant: &Grant| match &lane.kind {
+            LaneKind::Withdraw { order_keys, .. } => {
+                self.order_keys.is_empty()
+                    || order_keys
+                        .iter()
+                        .any(|key| grant.brings(key) && self.order_keys.contains(key))
+            }
             // Whatever went out, by whichever key.
-            LaneKind::Bump { .. } => true,
+            LaneKind::Bump { .. } => {
+                self.order_keys.is_empty() || self.order_keys.iter().any(|key| grant.brings(key))
+            }
             _ => self.order_keys.is_empty() && self.destinations.is_none(),
         };
         about(&self.lanes, &lane.name)
-            && meets(&self.wallets, &lane.wallets)
-            && meets(&self.clients, &lane.clients)
-            && pays
+            && lane.clients.iter().any(|grant| {
+                about(&self.clients, &grant.client)
+                    && lane.spendable(grant).any(|wallet| about(&self.wallets, wallet))
+                    && pays(grant)
+            })
     }
 
     /// Whether every request on the lane is what it is about, but for what is paid.
     fn covers(&self, lane: &Lane) -> bool {
-        let keys = match &lane.kind {
-            LaneKind::Withdraw { order_keys, .. } => order_keys.as_slice(),
-            _ => &[],
+        lane.clients.iter().all(|grant| self.covers_grant(lane, grant))
+    }
+
+    /// Whether every request of one client on the lane is.
+    fn covers_grant(&self, lane: &Lane, grant: &Grant) -> bool {
+        let orders = match (&lane.kind, &grant.order_keys) {
+            _ if self.order_keys.is_empty() => true,
+            (LaneKind::Withdraw { order_keys, .. }, _) => {
+                let mut keys = order_keys.iter().filter(|key| grant.brings(key));
+                keys.all(|key| self.order_keys.contains(key))
+            }
+            // Of one that is pinned to no keys there may be a child, which has no orders.
+            (LaneKind::Bump { .. }, Some(keys)) => {
+                keys.iter().all(|key| self.order_keys.contains(key))
+            }
+            _ => false,
         };
-        let orders = self.order_keys.is_empty()
-            || (!keys.is_empty() && keys.iter().all(|key| self.order_keys.contains(key)));
         about(&self.lanes, &lane.name)
-            && lane.wallets.iter().all(|wallet| about(&self.wallets, wallet))
-            && lane.clients.iter().all(|client| about(&self.clients, client))
+            && about(&self.clients, &grant.client)
+            && lane.spendable(grant).all(|wallet| about(&self.wallets, wallet))
             && orders
     }
 }

@@ -12,6 +12,7 @@ use crate::conditions::{Deny, Limit, List, Require};
 use crate::evidence::Measure;
 use crate::facts::FactKeys;
 use crate::governance::Governance;
+use crate::grant::Grant;
 use crate::names::{ClientName, KeyName, LaneName, ListName, WalletName};
 use crate::order::{OrderRefusal, VerifiedOrder};
 use crate::people::{Group, Officer, People, Quorum};
@@ -132,8 +133,8 @@ pub struct Client {
 pub struct Lane {
     /// Its name.
     pub name: LaneName,
-    /// Who may ask on it.
-    pub clients: Vec<ClientName>,
+    /// Who may ask on it, and for how much of it; each client once.
+    pub clients: Vec<Grant>,
     /// Wallets it may spend.
     pub wallets: Vec<WalletName>,
     /// Caps on one transaction's fee, all at once.

@@ -127,12 +127,17 @@ pub fn windows(rules: &Rules, now_unix: u64) -> Vec<Window> {
 fn totals(limit: &Limit, measure: Measure, rules: &Rules) -> Vec<Question> {
     let about = |lane: &&Lane| limit.lanes.is_empty() || limit.lanes.contains(&lane.name);
     let lanes = || rules.lanes().iter().filter(about);
+    let grants = || lanes().flat_map(|lane| lane.clients.iter().map(move |grant| (lane, grant)));
     let of: BTreeSet<Total> = match limit.window.by {
         By::Orderer => {
             rules.order_keys().iter().map(|key| Total::Orderer(key.public_key)).collect()
         }
-        By::Client => lanes().flat_map(|lane| &lane.clients).cloned().map(Total::Client).collect(),
-        By::Wallet => lanes().flat_map(|lane| &lane.wallets).cloned().map(Total::Wallet).collect(),
+        By::Client => grants().map(|(_, grant)| Total::Client(grant.client.clone())).collect(),
+        By::Wallet => grants()
+            .flat_map(|(lane, grant)| lane.spendable(grant))
+            .cloned()
+            .map(Total::Wallet)
+            .collect(),
         By::Lane => lanes().map(|lane| Total::Lane(lane.name.clone())).collect(),
         By::Destination => BTreeSet::new(),
         By::Asset => [Total::Asset(rules.network().asset_id())].into(),

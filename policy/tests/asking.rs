@@ -90,6 +90,38 @@ fn nothing_is_asked_of_whom_the_rule_is_not_about() {
     assert_eq!(by_other, ["lane boost"]);
 }
 
+/// Of two wallets and two keys of a lane, only what each client is granted of them.
+#[test]
+fn nothing_is_asked_that_no_grant_lets_anybody_ask() {
+    let lane = "clients = [\"payout-desk\"]\nwallets = [\"hot\"]\norder_keys = [\"shop\"]\n";
+    let wide = "clients = [\"watcher-1\", { name = \"payout-desk\", wallets = [\"hot\"], order_keys = [\"shop\"] }]\n\
+        wallets = [\"hot\", \"deposits\"]\norder_keys = [\"shop\", \"other\"]\n";
+    let asked = |when: &str, by: &str, wide: &str| {
+        let rule = format!(
+            "[[require]]\nname = \"all\"\nwhen = {{ lanes = [\"withdraw\"], {when}above = \"1 sat\", window = \"24h\", by = \"{by}\" }}\ndelay = \"1h\"\n"
+        );
+        let text = common::policy_text(&Knobs { extra: rule, ..Knobs::default() });
+        let questions = common::load(&text.replacen(lane, wide, 1)).standing_questions();
+        questions.iter().filter(|question| question.measure == Measure::Leaving).count()
+    };
+    let desk = "clients = [\"payout-desk\"], ";
+    for (when, by, found) in [
+        ("", "wallet", 2),
+        (desk, "wallet", 1),
+        ("", "orderer", 2),
+        (desk, "orderer", 1),
+        ("clients = [\"payout-desk\"], wallets = [\"deposits\"], ", "global", 0),
+        ("clients = [\"payout-desk\"], order_keys = [\"other\"], ", "global", 0),
+        ("clients = [\"watcher-1\"], order_keys = [\"other\"], ", "global", 1),
+        ("wallets = [\"deposits\"], ", "client", 1),
+        ("order_keys = [\"shop\"], ", "client", 2),
+    ] {
+        assert_eq!(asked(when, by, wide), found, "{when}{by}");
+    }
+    let alone = wide.replace("\"watcher-1\", ", "");
+    assert_eq!((asked("", "wallet", &alone), asked("", "orderer", &alone)), (1, 1));
+}
+
 #[test]
 fn both_sides_of_a_limit_are_asked_over_its_lanes() {
     let limit = |what: &str| {

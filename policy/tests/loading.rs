@@ -125,6 +125,80 @@ const OUT_OF_BOUNDS: &[(&str, &str, &str)] = &[
     ("status = true", "status = 1", "invalid type"),
     ("clients = [\"watcher-1\"]", "clients = []", "name at least one"),
     ("clients = [\"watcher-1\"]", "clients = [\"watcher-2\"]", "\"watcher-2\" is not defined"),
+    ("clients = [\"watcher-1\"]", "clients = [\"watcher-1\", \"watcher-1\"]", "is there twice"),
+    ("clients = [\"watcher-1\"]", "clients = [1]", "a client's name, or a table with it"),
+    ("clients = [\"watcher-1\"]", "clients = \"watcher-1\"", "invalid type"),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [\"watcher-1\", { name = \"watcher-1\", wallets = [\"deposits\"] }]",
+        "\"watcher-1\" is there twice",
+    ),
+    ("clients = [\"watcher-1\"]", "clients = [{ name = \"watcher-1\" }]", "this narrows nothing"),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [{ wallets = [\"deposits\"] }]",
+        "missing field `name`",
+    ),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [{ name = \"watcher-2\", expires_unix = 1 }]",
+        "\"watcher-2\" is not defined",
+    ),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [{ name = \"watcher-1\", expires_unix = 1, wallet = [] }]",
+        "unknown field `wallet`",
+    ),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [{ name = \"watcher-1\", expires_unix = \"2027-01-01T00:00:00Z\" }]",
+        "invalid type",
+    ),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [{ name = \"watcher-1\", wallets = [] }]",
+        "name at least one",
+    ),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [{ name = \"watcher-1\", wallets = [\"deposits\", \"deposits\"] }]",
+        "is there twice",
+    ),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [{ name = \"watcher-1\", wallets = [\"hot\"] }]",
+        "this lane does not have \"hot\"",
+    ),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [{ name = \"watcher-1\", wallets = [\"cold\"] }]",
+        "\"cold\" is not defined",
+    ),
+    (
+        "clients = [\"watcher-1\"]",
+        "clients = [{ name = \"watcher-1\", order_keys = [\"shop\"] }]",
+        "this lane pays no orders",
+    ),
+    (
+        "clients = [\"payout-desk\"]",
+        "clients = [{ name = \"payout-desk\", order_keys = [] }]",
+        "name at least one",
+    ),
+    (
+        "clients = [\"payout-desk\"]",
+        "clients = [{ name = \"payout-desk\", order_keys = [\"shop\", \"shop\"] }]",
+        "is there twice",
+    ),
+    (
+        "clients = [\"payout-desk\"]",
+        "clients = [{ name = \"payout-desk\", order_keys = [\"shop\", \"other\"] }]",
+        "this lane does not have \"other\"",
+    ),
+    (
+        "clients = [\"payout-desk\"]",
+        "clients = [{ name = \"payout-desk\", order_keys = [\"nobody\"] }]",
+        "\"nobody\" is not defined",
+    ),
     ("wallets = [\"deposits\"]", "wallets = [\"cold\"]", "is not defined"),
     ("wallets = [\"deposits\"]", "wallets = [\"deposits\", \"deposits\"]", "is there twice"),
     ("cold = \"cold\"", "cold = \"hot\"", "is not defined"),
@@ -175,6 +249,62 @@ fn each_value_out_of_bounds_is_refused_on_its_line() {
         let first = text[..text.find(from).unwrap()].matches('\n').count() + 1;
         let last = first + to.matches('\n').count();
         assert!((first..=last).contains(&line), "{to}: line {line} is not in {first}..={last}");
+    }
+}
+
+/// Each entry of a lane's clients, and each name in it, on its own line.
+#[test]
+fn a_grant_is_refused_where_it_is_wrong() {
+    let (before, after) = ("clients = [\"payout-desk\"]", "clients = [\n\"watcher-1\",\nENTRY,\n]");
+    let text = text().replacen(before, after, 1);
+    let first = text[..text.find("ENTRY").unwrap()].matches('\n').count() + 1;
+    for (entry, line, expected) in [
+        ("\"nobody\"", 0, "\"nobody\" is not defined"),
+        ("\"watcher-1\"", 0, "\"watcher-1\" is there twice"),
+        ("{ name = \"payout-desk\" }", 0, "this narrows nothing"),
+        ("{\nname = \"watcher-1\",\nwallets = [\"hot\"] }", 0, "\"watcher-1\" is there twice"),
+        ("{\nname = \"nobody\",\nwallets = [\"hot\"] }", 1, "\"nobody\" is not defined"),
+        ("{ name = \"payout-desk\",\nwallets = [\"hot\",\n\"deposits\"] }", 2, "does not have"),
+        ("{ name = \"payout-desk\",\norder_keys = [\"other\"] }", 1, "does not have \"other\""),
+        ("{ name = \"payout-desk\",\ncolour = 1 }", 1, "unknown field `colour`"),
+    ] {
+        let (found, reason) = refused(&text.replace("ENTRY", entry));
+        assert!(reason.contains(expected), "{entry}: {reason}");
+        assert_eq!(found, first + line, "{entry}: {reason}");
+    }
+}
+
+#[test]
+fn a_grant_narrows_what_a_client_may_do_on_one_lane() {
+    let narrow = "clients = [\"watcher-1\", { name = \"payout-desk\", wallets = [\"hot\"], order_keys = [\"shop\"], expires_unix = 5 }]";
+    let rules = load(&text().replacen("clients = [\"payout-desk\"]", narrow, 1));
+    let lane = rules.lanes().iter().find(|lane| lane.name.as_str() == "withdraw").unwrap();
+    let client = |text: &str| ClientName::parse(text).unwrap();
+    let (hot, deposits) =
+        (WalletName::parse("hot").unwrap(), WalletName::parse("deposits").unwrap());
+    let grant = lane.grant(&client("payout-desk")).unwrap();
+    assert_eq!((grant.spends(&hot), grant.spends(&deposits)), (true, false));
+    assert_eq!((grant.brings(&name("shop")), grant.brings(&name("other"))), (true, false));
+    assert_eq!((grant.ended(5), grant.ended(6)), (None, Some(5)));
+    let whole = lane.grant(&client("watcher-1")).unwrap();
+    assert!(whole.spends(&deposits) && whole.brings(&name("other")));
+    assert_eq!(whole.ended(u64::MAX), None);
+    assert_eq!(lane.grant(&client("nobody")), None);
+    // A bump lane lists no keys: it pays again whatever went out, and a client can be pinned to any of the policy's.
+    let pinned = "clients = [{ name = \"payout-desk\", order_keys = [\"other\"] }]";
+    let bump = common::BUMP.replacen("clients = [\"payout-desk\"]", pinned, 1);
+    assert!(check(&(text() + &bump), Network::Regtest).is_ok());
+    for lane in ["consolidate", "evacuate"] {
+        let more =
+            if lane == "evacuate" { "cold = \"cold\"\napprovals = \"1 of risk\"\n" } else { "" };
+        let other = bump.replacen("[[bump]]", &format!("[[{lane}]]"), 1);
+        let other = other.replacen(
+            "package = { max_total = \"12000 sat\", max_feerate = \"16 sat/vB\" }\n",
+            more,
+            1,
+        );
+        let (_, reason) = refused(&(text() + &common::people() + &other));
+        assert!(reason.contains("this lane pays no orders"), "{lane}: {reason}");
     }
 }
 

@@ -187,6 +187,104 @@ fn what_does_nothing_or_less_than_it_seems_is_said() {
     assert_eq!(said(&with(&(LIST.to_owned() + &part))), "");
 }
 
+/// A payout lane of two wallets and two keys, whose clients are these.
+fn wide(clients: &str, more: &str) -> Rules {
+    let lane = "clients = [\"payout-desk\"]\nwallets = [\"hot\"]\norder_keys = [\"shop\"]\n";
+    let wide = format!(
+        "clients = [{clients}]\nwallets = [\"deposits\", \"hot\"]\norder_keys = [\"shop\", \"other\"]\n"
+    );
+    let text = policy_text(&Knobs::default());
+    assert!(text.contains(lane));
+    load(&(text.replacen(lane, &wide, 1) + &people() + more))
+}
+
+#[test]
+fn what_no_client_of_a_lane_is_granted_is_said() {
+    let said = |clients: &str| {
+        let found = remarks(&wide(clients, "")).into_iter();
+        found.filter(|said| said.contains("is granted its")).collect::<Vec<_>>()
+    };
+    let desk = |narrow: &str| format!("{{ name = \"payout-desk\", {narrow} }}");
+    let hot = "wallets = [\"hot\"], order_keys = [\"shop\"]";
+    assert_eq!(said("\"payout-desk\""), [""; 0]);
+    assert_eq!(said(&(desk(hot) + ", \"watcher-1\"")), [""; 0]);
+    let expected = [
+        "lane \"withdraw\": no client is granted its wallet \"deposits\", so that nobody spends it there",
+        "lane \"withdraw\": no client is granted its order key \"other\", so that nobody brings what it ordered",
+    ];
+    assert_eq!(said(&desk(hot)), expected);
+    let other = "{ name = \"watcher-1\", order_keys = [\"other\"] }";
+    assert_eq!(said(&format!("{}, {other}", desk(hot))), [""; 0]);
+}
+
+/// What a rule is about, and whom it shuts out, is asked of what each client may do, not of the lane.
+#[test]
+fn rules_are_held_against_what_each_client_is_granted() {
+    let pair = "{ name = \"payout-desk\", wallets = [\"hot\"], order_keys = [\"shop\"] }, \
+        { name = \"watcher-1\", wallets = [\"deposits\"], order_keys = [\"other\"] }";
+    let said = |clients: &str, when: &str| {
+        let deny = format!("[[deny]]\nname = \"d\"\nwhen = {{ lanes = [\"withdraw\"], {when} }}\n");
+        let found = remarks(&wide(clients, &deny)).into_iter();
+        found.filter(|said| said.contains("\"d\"")).collect::<Vec<_>>().join("\n")
+    };
+    let nothing =
+        "\"d\" is about nothing: no lane that it names has its wallets, clients and order keys";
+    for when in [
+        "clients = [\"payout-desk\"], wallets = [\"deposits\"]",
+        "clients = [\"payout-desk\"], order_keys = [\"other\"]",
+        "wallets = [\"hot\"], order_keys = [\"other\"]",
+    ] {
+        assert_eq!(said(pair, when), nothing, "{when}");
+        assert_eq!(said("\"payout-desk\", \"watcher-1\"", when), "", "{when}");
+    }
+    let watcher =
+        "client \"watcher-1\" can do nothing on lane \"withdraw\": \"d\" denies all of it";
+    assert_eq!(said(pair, "wallets = [\"deposits\"]"), watcher);
+    assert_eq!(said(pair, "order_keys = [\"other\"]"), watcher);
+    assert_eq!(said("\"payout-desk\", \"watcher-1\"", "wallets = [\"deposits\"]"), "");
+    let hot = "{ name = \"payout-desk\", wallets = [\"hot\"] }";
+    let shut = "lane \"withdraw\" is shut: \"d\" denies all of it";
+    assert_eq!(said(hot, "wallets = [\"hot\"]"), shut);
+}
+
+/// A requirement about one client's part is enough, where nobody else has another.
+#[test]
+fn a_counter_example_is_of_what_somebody_is_granted() {
+    let asks = |when: &str| STRANGERS.replace("WHEN", when);
+    let pair = "{ name = \"payout-desk\", order_keys = [\"shop\"] }, { name = \"watcher-1\", order_keys = [\"other\"] }";
+    let both = asks("clients = [\"payout-desk\"]")
+        + &asks("order_keys = [\"other\"]").replace("strangers", "others");
+    assert!(holding(&wide(pair, &both))[0]);
+    let said = claims(&wide("\"payout-desk\", \"watcher-1\"", &both))[0].counter_example.clone();
+    assert!(said.unwrap().contains("\"watcher-1\" has an order by \"shop\" paid"));
+    let said = claims(&wide(pair, &asks("clients = [\"payout-desk\"]")))[0].counter_example.clone();
+    assert!(said.unwrap().contains("\"watcher-1\" has an order by \"other\" paid"));
+}
+
+#[test]
+fn a_lane_whose_grants_have_ended_is_dead() {
+    let ends = |desk: &str, watcher: &str| {
+        wide(
+            &format!("{{ name = \"payout-desk\", {desk} }}, {{ name = \"watcher-1\", {watcher} }}"),
+            "",
+        )
+    };
+    let both = ends("expires_unix = 5", "expires_unix = 6");
+    assert_eq!(dead(&both, 6), [""; 0], "the last second of the last");
+    assert_eq!(dead(&both, 7), ["lane \"withdraw\" is dead: every client that it names has ended"]);
+    // What is left brings a key that has ended.
+    let keyless = ends("expires_unix = 5", "order_keys = [\"shop\"]").text().to_owned();
+    let keyless = keyless.replacen("name = \"shop\"\n", "name = \"shop\"\nexpires_unix = 5\n", 1);
+    let keyless = load(&keyless);
+    assert_eq!(dead(&keyless, 5), [""; 0]);
+    assert_eq!(
+        dead(&keyless, 6),
+        ["lane \"withdraw\" is dead: every order key that it names has ended"]
+    );
+    let told = policy::review::ends(&both);
+    assert_eq!(told[0], (5, "client \"payout-desk\" on lane \"withdraw\"".to_owned()));
+}
+
 #[test]
 fn everything_that_ends_is_told_soonest_first() {
     let more = "[[list]]\nname = \"known\"\nentries = [{ label = \"one\", script = \"0014aa\", expires_unix = 6 }]\n\

@@ -87,7 +87,10 @@ pub fn is_structural(reason: Reason) -> bool {
     match reason.class() {
         // What officers say badly is no reason to keep their next word out.
         _ if reason.code().starts_with("statement-") => false,
-        Class::Invalid | Class::NotGranted => reason != Reason::ClientLocked,
+        // What has ended may be granted anew.
+        Class::Invalid | Class::NotGranted => {
+            !matches!(reason, Reason::ClientLocked | Reason::GrantExpired)
+        }
         Class::NotFound => true,
         Class::Exhausted => reason == Reason::Oversize,
         Class::Exists
@@ -108,6 +111,7 @@ pub fn structural(findings: &[Finding]) -> Option<&'static str> {
             RuleId::UnknownLane
                 | RuleId::LaneCaller
                 | RuleId::LaneWallet
+                | RuleId::GrantWallet
                 | RuleId::NoInputs
                 | RuleId::DuplicateInput
                 | RuleId::WrongAsset

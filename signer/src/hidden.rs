@@ -17,6 +17,8 @@ pub fn is_told(rule: RuleId) -> bool {
             | RuleId::LaneCaller
             | RuleId::LaneWallet
             | RuleId::LaneExpired
+            | RuleId::GrantWallet
+            | RuleId::GrantExpired
             | RuleId::ClientExpired
             | RuleId::NoInputs
             | RuleId::DuplicateInput

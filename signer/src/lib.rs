@@ -31,6 +31,7 @@ pub mod down;
 pub mod app;
 pub mod gate;
 pub mod governing;
+mod grants;
 pub mod receive;
 pub mod request;
 pub mod wallets;

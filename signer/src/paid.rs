@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use order::Order;
-use policy::Rules;
 use policy::names::ClientName;
 use policy::order::OrderRef;
 use policy::rules::LaneKind;
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Signed, stored};
 use crate::app::App;
+use crate::grants;
 use crate::keys;
 use crate::ledger::{Answer, Given, Ledger, Released};
 use crate::log::Step;
@@ -46,7 +46,7 @@ pub async fn paid(
     signed: SignedOrder,
     deadline: Instant,
 ) -> Result<Paid, Refusal> {
-    granted(&app.rules, caller)?;
+    granted(app, caller)?;
     Order::parse(&signed.order)
         .map_err(|error| Refusal::new(Reason::OrderFormat, error.to_string()))?;
     let looked = async {
@@ -60,13 +60,19 @@ pub async fn paid(
 }
 
 /// Whoever may ask for any order to be paid may know what became of one that it holds, signed.
-fn granted(rules: &Rules, caller: &ClientName) -> Result<(), Refusal> {
+fn granted(app: &App, caller: &ClientName) -> Result<(), Refusal> {
     let pays = |kind: &LaneKind| matches!(kind, LaneKind::Withdraw { .. } | LaneKind::Bump { .. });
-    if rules.lanes().iter().any(|lane| pays(&lane.kind) && lane.clients.contains(caller)) {
-        return Ok(());
-    }
+    let lanes = app.rules.lanes().iter().filter(|lane| pays(&lane.kind));
     let text = format!("client \"{caller}\" is granted no lane that pays orders");
-    Err(Refusal::new(Reason::LaneCaller, text))
+    let mut refused = Err(Refusal::new(Reason::LaneCaller, text));
+    for lane in lanes {
+        let Some(grant) = lane.grant(caller) else { continue };
+        refused = grants::has_not_ended(app, grant, &lane.name);
+        if refused.is_ok() {
+            break;
+        }
+    }
+    refused
 }
 
 type Found = Vec<Result<(Released, Answer), Refusal>>;
@@ -87,8 +93,9 @@ fn look(
     (ledger.order(order), found.take(SIGNED_MAX).collect())
 }
 
-/// What `Sign` asks before it gives a stored answer out: the lane and the client's grant of it, the wallet, the keys of
-/// the wallet and of the orders, and that no officer froze it.
+/// What `Sign` asks before it gives a stored answer out: the lane and what the client is granted of it, the wallet, the keys of
+/// the wallet and of the orders, and that no officer froze it. A client that is pinned to other keys than those of its orders
+/// gets nothing.
 fn may_have(
     app: &App,
     ledger: &Ledger,
@@ -100,10 +107,11 @@ fn may_have(
     let Some(lane) = rules.lane(name) else {
         return no(Reason::UnknownLane, format!("lane \"{name}\" is not in the policy any more"));
     };
-    if !lane.clients.contains(caller) {
+    let Some(grant) = lane.grant(caller) else {
         let text = format!("client \"{caller}\" is not granted lane \"{name}\"");
         return no(Reason::LaneCaller, text);
-    }
+    };
+    grants::ended(grant, name, ledger.not_before_latest(app.clock.unix_seconds()))?;
     if !lane.wallets.contains(wallet) {
         let text = format!("lane \"{name}\" is not allowed to spend wallet \"{wallet}\" any more");
         return no(Reason::LaneWallet, text);
@@ -113,6 +121,8 @@ fn may_have(
         let text = format!("the key that signed order \"{order}\" is not in the policy any more");
         return no(Reason::OrderKey, text);
     }
+    grants::spends(grant, name, wallet)?;
+    grants::brings(rules, grant, &released.orders)?;
     keys::may_sign(ledger, rules, &app.kin, wallet, name)?;
     held::may_tell(rules, ledger, released, caller)
 }

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use policy::Rules;
 use policy::intent::RequestId;
 use policy::names::{ClientName, LaneName, WalletName};
 use proto::sign_request::Part;
@@ -15,6 +14,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Status};
 
 use crate::app::{App, blocking_if};
+use crate::grants;
 use crate::refusal::{Reason, Refusal};
 use crate::request::signing::not_imported;
 use crate::request::{Asked, Draft, ORDERS_MAX, SigningRequest, asked, request_id};
@@ -53,7 +53,7 @@ pub async fn open(
     deadline: Instant,
     seen: &mut Seen,
 ) -> Result<Opened, Refusal> {
-    if !app.rules.lanes().iter().any(|lane| lane.clients.contains(caller)) {
+    if !app.rules.lanes().iter().any(|lane| lane.grant(caller).is_some()) {
         let text = format!("client \"{caller}\" is not granted any lane");
         return Err(Refusal::new(Reason::LaneCaller, text));
     }
@@ -76,7 +76,7 @@ pub async fn open(
     })
     .await?;
     keep(seen, hash);
-    granted(&app.rules, caller, &header)?;
+    granted(app, caller, &header)?;
     Ok(Opened { asked, header })
 }
 
@@ -132,25 +132,28 @@ impl Seen {
 }
 
 /// The policy asks this again, with all the rest, of what passes here. An unknown wallet is named as such later.
-fn granted(rules: &Rules, caller: &ClientName, header: &SignHeader) -> Result<(), Refusal> {
+fn granted(app: &App, caller: &ClientName, header: &SignHeader) -> Result<(), Refusal> {
+    let rules = &app.rules;
     let name = LaneName::parse(&header.lane)
         .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
     let Some(lane) = rules.lane(&name) else {
         let text = format!("lane \"{name}\" is not in policy version {}", rules.version());
         return Err(Refusal::new(Reason::UnknownLane, text));
     };
-    if !lane.clients.contains(caller) {
+    let Some(grant) = lane.grant(caller) else {
         let text = format!("client \"{caller}\" is not granted lane \"{name}\"");
         return Err(Refusal::new(Reason::LaneCaller, text));
-    }
+    };
+    grants::has_not_ended(app, grant, &name)?;
     let wallet = WalletName::parse(&header.wallet).ok();
     let wallet = wallet.filter(|wallet| rules.wallet(wallet).is_some());
-    match wallet.filter(|wallet| !lane.wallets.contains(wallet)) {
-        None => Ok(()),
-        Some(wallet) => {
+    match wallet {
+        Some(wallet) if !lane.wallets.contains(&wallet) => {
             let text = format!("lane \"{name}\" is not allowed to spend wallet \"{wallet}\"");
             Err(Refusal::new(Reason::LaneWallet, text))
         }
+        Some(wallet) => grants::spends(grant, &name, &wallet),
+        None => Ok(()),
     }
 }
 

@@ -79,6 +79,10 @@ reasons! {
     LaneCaller = "lane-caller", NotGranted;
     /// The lane must be allowed to spend the wallet.
     LaneWallet = "lane-wallet", NotGranted;
+    /// The client's grant of the lane must let it spend the wallet.
+    GrantWallet = "grant-wallet", NotGranted;
+    /// The client's grant of the lane must not have ended.
+    GrantExpired = "grant-expired", NotGranted;
     /// The wallet must be in the policy in force.
     UnknownWallet = "unknown-wallet", NotFound;
     /// Only wallets with keys in the token can be spent or attested.

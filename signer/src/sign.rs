@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use audit::entry::{self, Event};
 use policy::decide::{Decision, Denial};
+use policy::grant::Grant;
 use policy::intent::Intent;
 use policy::names::ClientName;
 use policy::rules::Lane;
@@ -377,7 +378,7 @@ fn cosigner_nonce() -> Refusal {
 
 const NONCE_REUSED: &str = "the token used a nonce twice, and two such signatures would give the keys away: nothing of this request left";
 
-/// Gives out what is written down, unless officers froze it: while it was being covered and witnessed, before it is asked
+/// Gives out what is written down, unless its client may not do that any more, by what it is granted of the lane, or officers froze it: while it was being covered and witnessed, before it is asked
 /// for again, and also where it was told before. What they took back before it was covered and witnessed is given to nobody.
 async fn give(
     app: &App,
@@ -389,10 +390,11 @@ async fn give(
         if let Some(taken_back) = held::taken_back(ledger, request.intent().request) {
             return Some(Denial { reasons: vec![taken_back], trace: Trace::default() });
         }
-        ledger.people().freezes().next()?;
-        let is_frozen = |denial: &Denial| denial.reasons.iter().any(|r| r.rule == RuleId::Frozen);
+        if ledger.people().freezes().next().is_none() && !is_narrowed(app, request) {
+            return None;
+        }
         match weigh(app, ledger, request) {
-            Err(NotAllowed::Denied(denial)) if is_frozen(&denial) => Some(denial),
+            Err(NotAllowed::Denied(denial)) if denial.reasons.iter().any(withholds) => Some(denial),
             _ => None,
         }
     };
@@ -410,6 +412,21 @@ async fn give(
         None => signed(request, answer, stored),
         Some((standing, reasons)) => Ok(denied_outcome(app, request, standing, reasons)),
     }
+}
+
+/// Whether the request's client is granted less than all of its lane.
+fn is_narrowed(app: &App, request: &SigningRequest) -> bool {
+    let intent = request.intent();
+    let lane = app.rules.lane(&intent.lane);
+    lane.and_then(|lane| lane.grant(&intent.caller)).is_some_and(Grant::narrows)
+}
+
+/// Whether this is about who is told, now, and not about what was right when it was signed.
+fn withholds(finding: &Finding) -> bool {
+    matches!(
+        finding.rule,
+        RuleId::Frozen | RuleId::GrantWallet | RuleId::GrantOrderKey | RuleId::GrantExpired
+    )
 }
 
 /// The answer that an entry holds, as this caller gets it.

@@ -95,12 +95,21 @@ fn compare(theirs: &[u8], paper: &Paper) -> Result<()> {
 fn granted(rules: &Rules, paper: &Paper) -> Result<()> {
     let lane = rules.lane(&paper.lane);
     let lane = lane.with_context(|| format!("the policy has no lane \"{}\"", paper.lane))?;
+    let grant = lane.grant(&paper.client);
+    let grant =
+        grant.filter(|grant| lane.wallets.contains(&paper.wallet) && grant.spends(&paper.wallet));
+    let grant = grant.with_context(|| {
+        let Paper { client, lane, wallet, .. } = paper;
+        format!("the policy grants client \"{client}\" no lane \"{lane}\" on wallet \"{wallet}\"")
+    })?;
+    let (client, lane) = (&paper.client, &paper.lane);
+    if let Some(end) = grant.ended(paper.asked_unix) {
+        bail!("what the policy grants client \"{client}\" of lane \"{lane}\" ended at {end}");
+    }
+    let strange = paper.orders.iter().find(|order| !grant.brings(&order.signer));
     ensure!(
-        lane.clients.contains(&paper.client) && lane.wallets.contains(&paper.wallet),
-        "the policy grants client \"{}\" no lane \"{}\" on wallet \"{}\"",
-        paper.client,
-        paper.lane,
-        paper.wallet
+        strange.is_none() && (grant.order_keys.is_none() || !paper.orders.is_empty()),
+        "the policy lets client \"{client}\" bring orders by other keys alone on lane \"{lane}\""
     );
     Ok(())
 }

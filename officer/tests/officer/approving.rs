@@ -130,7 +130,13 @@ fn honest(rules: &Rules, lane: &str, coins: &[Coin], outs: &[Out]) -> ShowReply 
 }
 
 fn payout() -> (Rules, ShowReply) {
-    let (rules, wallets) = (rules(), Descriptors::fixed());
+    let rules = rules();
+    let shown = payout_under(&rules);
+    (rules, shown)
+}
+
+fn payout_under(rules: &Rules) -> ShowReply {
+    let wallets = Descriptors::fixed();
     let coins =
         [coin(&wallets.hot, false, 1, 300_000, 1, 2), coin(&wallets.hot, true, 3, 200_000, 2, 1)];
     let outs = [
@@ -139,8 +145,37 @@ fn payout() -> (Rules, ShowReply) {
         own(&wallets.hot, true, 2, 200_000),
         own(&wallets.cold, false, 7, 149_000),
     ];
-    let shown = honest(&rules, "withdraw", &coins, &outs);
-    (rules, shown)
+    honest(rules, "withdraw", &coins, &outs)
+}
+
+/// Nobody approves what the policy grants the client no more: not its wallet, nor these orders, nor at this time.
+#[test]
+fn what_a_client_is_not_granted_of_a_lane_is_not_approved() {
+    let lane = "clients = [\"watcher-1\"]\nwallets = [\"hot\"]\norder_keys = [\"shop\"]";
+    let text = rules().text().to_owned();
+    let other =
+        format!("[[order_key]]\nname = \"other\"\ned25519 = \"{}\"\n[[client]]", public(66));
+    let text = text.replacen("[[client]]", &other, 1);
+    let under = |part: &str| {
+        let narrowed = format!(
+            "clients = [{{ name = \"watcher-1\", {part} }}]\nwallets = [\"hot\", \"deposits\"]\norder_keys = [\"shop\", \"other\"]"
+        );
+        assert!(text.contains(lane));
+        let rules = common::rules_of(&text.replacen(lane, &narrowed, 1));
+        decode(&payout_under(&rules), &rules).map(drop).map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(
+        under("wallets = [\"hot\"], order_keys = [\"shop\"], expires_unix = 4000000000"),
+        Ok(())
+    );
+    for (part, expected) in [
+        ("wallets = [\"deposits\"]", "no lane \"withdraw\" on wallet \"hot\""),
+        ("order_keys = [\"other\"]", "bring orders by other keys alone on lane \"withdraw\""),
+        ("expires_unix = 5", "ended at 5"),
+    ] {
+        let said = under(part).unwrap_err();
+        assert!(said.contains(expected), "{part}: {said}");
+    }
 }
 
 #[test]

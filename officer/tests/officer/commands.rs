@@ -435,6 +435,32 @@ fn a_check_says_which_claims_are_not_shown() {
 }
 
 #[test]
+fn a_check_says_which_part_of_a_lane_a_client_has() {
+    let folder = TempDir::new().unwrap();
+    let file = policy(&folder);
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let lane = "name = \"withdraw\"\nclients = [\"watcher-1\"]";
+    let part = "name = \"withdraw\"\nclients = [{ name = \"watcher-1\", wallets = [\"hot\"], order_keys = [\"shop\"], expires_unix = 1900000000 }]";
+    assert!(whole.contains(lane));
+    let later = whole.replacen("version = 1 ", "version = 2 ", 1).replacen(lane, part, 1);
+    std::fs::write(&file, later).unwrap();
+    let said = officer(&["policy", "check", text(&file), "--within", "90000d"]).unwrap();
+    for wanted in [
+        "withdraw: watcher-1 may pay orders signed by shop from hot\n",
+        "\n  a part of it   watcher-1: from hot alone, for orders by shop alone, until 2030-03-17 17:46:40 UTC\n",
+        "\nends        client \"watcher-1\" on lane \"withdraw\": 2030-03-17",
+    ] {
+        assert!(said.contains(wanted), "{wanted}\n{said}");
+    }
+    let old = folder.path().join("old.toml");
+    std::fs::write(&old, &whole).unwrap();
+    let said = officer(&["policy", "diff", text(&old), text(&file)]).unwrap();
+    let wanted =
+        "tightens    lane \"withdraw\", client \"watcher-1\" is granted another part of it";
+    assert!(said.contains(wanted), "{said}");
+}
+
+#[test]
 fn a_check_says_what_has_ended_and_what_ends_soon() {
     let folder = TempDir::new().unwrap();
     let file = policy(&folder);

@@ -1,10 +1,13 @@
 //! Lanes before and after. It never looks at what the log knows: whatever a window says, a smaller one says less.
 
 use alloc::format;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::Comparison;
 use super::names::{by_name, ends_no_later, subset};
+use crate::grant::Grant;
+use crate::names::ClientName;
 use crate::rules::{FeeCaps, Lane, LaneKind, Rules, WindowCap};
 
 pub(super) fn compare(before: &Rules, after: &Rules, said: &mut Comparison) {
@@ -22,10 +25,7 @@ pub(super) fn compare(before: &Rules, after: &Rules, said: &mut Comparison) {
 
 fn lane(before: &Lane, after: &Lane, said: &mut Comparison) {
     let what = format!("lane \"{}\"", before.name);
-    if before.clients != after.clients {
-        let less = subset(&after.clients, &before.clients);
-        said.say(less, format!("{what} has other clients"));
-    }
+    grants(&what, before, after, said);
     if before.wallets != after.wallets {
         let less = subset(&after.wallets, &before.wallets);
         said.say(less, format!("{what} spends other wallets"));
@@ -37,6 +37,40 @@ fn lane(before: &Lane, after: &Lane, said: &mut Comparison) {
     fee(&what, &before.fee, &after.fee, said);
     windows(&format!("{what}, fee budget"), &before.fee_budget, &after.fee_budget, said);
     kind(&what, &before.kind, &after.kind, said);
+}
+
+/// Who may ask, and for how much of the lane. What a grant leaves is compared, not whether it says so: whoever had one wallet by
+/// name and has all of a lane with that one still has no more.
+fn grants(what: &str, before: &Lane, after: &Lane, said: &mut Comparison) {
+    let (old, new) = (clients(before), clients(after));
+    if old != new {
+        said.say(subset(&new, &old), format!("{what} has other clients"));
+    }
+    for (client, old, new) in by_name(&before.clients, &after.clients, |grant| &grant.client) {
+        let (Some(old), Some(new)) = (old, new) else { continue };
+        if old == new {
+            continue;
+        }
+        let wallets: Vec<_> = before.spendable(old).collect();
+        let less = after.spendable(new).all(|wallet| wallets.contains(&wallet))
+            && keys_within(after, old, new)
+            && ends_no_later(old.expires_unix, new.expires_unix);
+        said.say(less, format!("{what}, client \"{client}\" is granted another part of it"));
+    }
+}
+
+fn clients(lane: &Lane) -> Vec<&ClientName> {
+    lane.clients.iter().map(|grant| &grant.client).collect()
+}
+
+/// Whether orders by no other keys can be brought. What a bump lane without pinned keys pays is whatever is out.
+fn keys_within(after: &Lane, old: &Grant, new: &Grant) -> bool {
+    let Some(pinned) = &old.order_keys else { return true };
+    match (&new.order_keys, &after.kind) {
+        (Some(keys), _) => subset(keys, pinned),
+        (None, LaneKind::Withdraw { order_keys, .. }) => subset(order_keys, pinned),
+        (None, _) => false,
+    }
 }
 
 fn fee(what: &str, before: &FeeCaps, after: &FeeCaps, said: &mut Comparison) {

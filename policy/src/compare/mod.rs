@@ -268,7 +268,7 @@ fn order_keys(before: &Rules, after: &Rules, said: &mut Comparison) {
 fn clients(before: &Rules, after: &Rules, said: &mut Comparison) {
     let evacuates = |client: &Client| {
         let mut lanes = before.lanes().iter().filter(|lane| lane.is_evacuation());
-        lanes.any(|lane| lane.clients.contains(&client.name))
+        lanes.any(|lane| lane.grant(&client.name).is_some())
     };
     for (name, before, after) in by_name(before.clients(), after.clients(), |one| &one.name) {
         // People may have no other way to stop something, to look, or to move everything to safety.

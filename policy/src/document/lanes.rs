@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use asset::{FeeRate, Percent};
 use toml::Spanned;
 
-use super::{Defined, people};
-use crate::names::{ClientName, KeyName, LaneName, WalletName};
+use super::{Defined, grants, people};
+use crate::names::{KeyName, LaneName, WalletName};
 use crate::people::People;
 use crate::raw::{
     RawBump, RawConsolidate, RawEvacuate, RawFee, RawPolicy, RawSweep, RawWindow, RawWithdraw,
@@ -61,10 +61,11 @@ fn sweep(
         return Err(reader.fail(&raw.min_cold_share, "a sweep that brings nothing to cold is none"));
     }
     let cold = reader.known(&raw.cold, WalletName::parse, &defined.cold)?;
+    let wallets = reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?;
     Ok(Lane {
         name,
-        clients: reader.some(&raw.clients, ClientName::parse, &defined.clients)?,
-        wallets: reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?,
+        clients: grants::read(reader, &raw.clients, &wallets, None, defined)?,
+        wallets,
         fee: fee(reader, &raw.fee)?,
         fee_budget: windows(reader, &raw.fee_budget)?,
         expires_unix: raw.expires_unix,
@@ -79,15 +80,17 @@ fn withdraw(
     defined: &Defined,
 ) -> Result<Lane, PolicyError> {
     let per_destination = raw.per_destination.as_ref().map(|raw| reader.amount(raw)).transpose()?;
+    let wallets = reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?;
+    let order_keys = reader.some(&raw.order_keys, KeyName::parse, &defined.order_keys)?;
     Ok(Lane {
         name,
-        clients: reader.some(&raw.clients, ClientName::parse, &defined.clients)?,
-        wallets: reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?,
+        clients: grants::read(reader, &raw.clients, &wallets, Some(&order_keys), defined)?,
+        wallets,
         fee: fee(reader, &raw.fee)?,
         fee_budget: windows(reader, &raw.fee_budget)?,
         expires_unix: raw.expires_unix,
         kind: LaneKind::Withdraw {
-            order_keys: reader.some(&raw.order_keys, KeyName::parse, &defined.order_keys)?,
+            order_keys,
             per_transaction: reader.amount(&raw.per_transaction)?,
             per_destination,
             limits: windows(reader, &raw.limits)?,
@@ -101,10 +104,11 @@ fn consolidate(
     raw: &RawConsolidate,
     defined: &Defined,
 ) -> Result<Lane, PolicyError> {
+    let wallets = reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?;
     Ok(Lane {
         name,
-        clients: reader.some(&raw.clients, ClientName::parse, &defined.clients)?,
-        wallets: reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?,
+        clients: grants::read(reader, &raw.clients, &wallets, None, defined)?,
+        wallets,
         fee: fee(reader, &raw.fee)?,
         fee_budget: windows(reader, &raw.fee_budget)?,
         expires_unix: raw.expires_unix,
@@ -121,10 +125,11 @@ fn evacuate(
 ) -> Result<Lane, PolicyError> {
     let cold = reader.known(&raw.cold, WalletName::parse, &defined.cold)?;
     let approvals = people::quorum(reader, &raw.approvals, raw.max_per_domain.as_ref(), people)?;
+    let wallets = reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?;
     Ok(Lane {
         name,
-        clients: reader.some(&raw.clients, ClientName::parse, &defined.clients)?,
-        wallets: reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?,
+        clients: grants::read(reader, &raw.clients, &wallets, None, defined)?,
+        wallets,
         fee: fee(reader, &raw.fee)?,
         fee_budget: windows(reader, &raw.fee_budget)?,
         expires_unix: raw.expires_unix,
@@ -138,10 +143,11 @@ fn bump(
     raw: &RawBump,
     defined: &Defined,
 ) -> Result<Lane, PolicyError> {
+    let wallets = reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?;
     Ok(Lane {
         name,
-        clients: reader.some(&raw.clients, ClientName::parse, &defined.clients)?,
-        wallets: reader.some(&raw.wallets, WalletName::parse, &defined.spendable)?,
+        clients: grants::read(reader, &raw.clients, &wallets, Some(&defined.order_keys), defined)?,
+        wallets,
         fee: fee(reader, &raw.fee)?,
         fee_budget: windows(reader, &raw.fee_budget)?,
         expires_unix: raw.expires_unix,

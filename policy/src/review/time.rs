@@ -5,8 +5,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{meets, payable};
+use super::meets;
 use crate::conditions::{Require, When};
+use crate::grant::Grant;
 use crate::hours::Hours;
 use crate::names::ListName;
 use crate::rules::{Lane, LaneKind, Rules};
@@ -18,17 +19,19 @@ const WEEK: u64 = 7 * 86_400;
 pub fn dead(rules: &Rules, now_unix: u64) -> Vec<String> {
     let ended = |end: Option<u64>| end.is_some_and(|end| now_unix > end);
     let open = rules.lanes().iter().filter(|lane| !ended(lane.expires_unix));
-    let clients = |lane: &Lane| {
-        let mut clients = rules.clients().iter().filter(|one| lane.clients.contains(&one.name));
-        clients.all(|client| ended(client.expires_unix))
+    let gone = |grant: &&Grant| {
+        let client = rules.client(&grant.client);
+        grant.ended(now_unix).is_some() || client.is_none_or(|client| ended(client.expires_unix))
     };
-    let keys = |lane: &Lane| {
-        let paid = payable(lane, rules);
+    // Of those that are left.
+    let keyless = |lane: &Lane, grant: &Grant| {
+        let paid = lane.bringable(grant, rules);
         let mut keys = rules.order_keys().iter().filter(|key| paid.contains(&&key.name));
         matches!(lane.kind, LaneKind::Withdraw { .. }) && keys.all(|key| ended(key.expires_unix))
     };
     let dead = open.filter_map(|lane| {
-        let why = match (clients(lane), keys(lane)) {
+        let left: Vec<&Grant> = lane.clients.iter().filter(|grant| !gone(grant)).collect();
+        let why = match (left.is_empty(), left.iter().all(|grant| keyless(lane, grant))) {
             (true, _) => "every client that it names has ended",
             (false, true) => "every order key that it names has ended",
             (false, false) => return None,

@@ -9,6 +9,7 @@ use asset::Amount;
 use order::{AddressText, Order};
 
 use super::{HOUR, amount};
+use crate::grant::Grant;
 use crate::intent::{Destination, Fee, Intent, RequestId, Slot, SlotId, Transfer};
 use crate::names::{ClientName, KeyName, OrderId, WalletName};
 use crate::order::VerifiedOrder;
@@ -38,9 +39,13 @@ impl Request<'_> {
     ) -> Option<Intent> {
         let asset = rules.network().asset_id();
         let fee = said("fee").map_or(Some(Amount::from_units(FEE.into())), amount)?;
-        let client = said("client").map_or(Ok(lane.clients.first()?.clone()), ClientName::parse);
-        let wallet = said("from").map_or(Ok(lane.wallets.first()?.clone()), WalletName::parse);
-        let order = self.order(rules, lane, said("ordered"))?;
+        let first = lane.clients.first()?;
+        let client = said("client").map_or(Ok(first.client.clone()), ClientName::parse).ok()?;
+        // Of one that the lane does not name everything else is as of its first.
+        let grant = lane.grant(&client).unwrap_or(first);
+        let wallet = lane.spendable(grant).next()?;
+        let wallet = said("from").map_or(Ok(wallet.clone()), WalletName::parse);
+        let order = self.order(rules, lane, grant, said("ordered"))?;
         let mut transfers = Vec::new();
         let mut slots = Vec::new();
         let mut moves = |amount, to: Option<Destination>| {
@@ -56,7 +61,7 @@ impl Request<'_> {
         }
         Some(Intent {
             request: RequestId([0; 16]),
-            caller: client.ok()?,
+            caller: client,
             lane: lane.name.clone(),
             wallet: wallet.ok()?,
             orders: order.into_iter().collect(),
@@ -67,16 +72,21 @@ impl Request<'_> {
         })
     }
 
-    /// By the key that is named, or else the lane's first; none on a lane that pays no orders, where none may be named.
+    /// By the key that is named, or else the first of the lane's that the client may bring; none on a lane that pays no orders, where none may be named.
     fn order(
         &self,
         rules: &Rules,
         lane: &Lane,
+        grant: &Grant,
         ordered: Option<&str>,
     ) -> Option<Option<VerifiedOrder>> {
         let first = match &lane.kind {
-            LaneKind::Withdraw { order_keys, .. } => rules.order_key(order_keys.first()?)?,
-            LaneKind::Bump { .. } if self.verb == "bump" => rules.order_keys().first()?,
+            LaneKind::Bump { .. } if self.verb != "bump" => {
+                return ordered.is_none().then_some(None);
+            }
+            LaneKind::Withdraw { .. } | LaneKind::Bump { .. } => {
+                rules.order_key(lane.bringable(grant, rules).first()?)?
+            }
             _ => return ordered.is_none().then_some(None),
         };
         let named =

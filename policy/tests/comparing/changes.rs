@@ -44,6 +44,8 @@ const LISTS: &str = "[[list]]\nname = \"thieves\"\nentries = [{ label = \"thief\
     [[list]]\nname = \"unused\"\nentries = [{ label = \"one\", script = \"07\" }, { label = \"none\", script = \"08\" }]\n";
 const FRESH: &str = "[[require]]\nname = \"facts\"\nwhen = { lanes = [\"sweep\"] }\nscreened = \"24h\"\nbooks = \"24h\"\n";
 
+const DESK: &str = "name = \"withdraw\"\nclients = [\"payout-desk\"]";
+
 /// One of everything.
 pub(crate) fn whole() -> String {
     let (client_ends, key_ends) = (Some(1_900_000_001), Some(1_900_000_000));
@@ -68,6 +70,14 @@ pub(crate) const CHANGES: &[(&str, &str, &str, &str)] = &[
     ("name = \"sweep\"\nclients = [\"watcher-1\"]", "name = \"sweep\"\nclients = [\"payout-desk\"]", "L", "L"),
     ("wallets = [\"deposits\"]", "wallets = [\"deposits\", \"hot\"]", "L", "T"),
     ("[[withdraw]]", "expires_unix = 1800000000\n[[withdraw]]", "T", "L"),
+    // How much of a lane a client is granted.
+    (DESK, "name = \"withdraw\"\nclients = [{ name = \"payout-desk\", wallets = [\"hot\"] }]", "T", "T"),
+    (DESK, "name = \"withdraw\"\nclients = [{ name = \"payout-desk\", order_keys = [\"shop\"] }]", "T", "T"),
+    (DESK, "name = \"withdraw\"\nclients = [{ name = \"payout-desk\", expires_unix = 1800000000 }]", "T", "L"),
+    (DESK, "name = \"withdraw\"\nclients = [\"payout-desk\", { name = \"watcher-1\", expires_unix = 1800000000 }]", "L", "T"),
+    (DESK, "name = \"withdraw\"\nclients = [{ name = \"watcher-1\", expires_unix = 1800000000 }]", "L", "L"),
+    ("name = \"boost\"\nclients = [\"payout-desk\"]", "name = \"boost\"\nclients = [{ name = \"payout-desk\", order_keys = [\"shop\", \"other\"] }]", "T", "L"),
+    ("name = \"escape\"\nclients = [\"payout-desk\"]", "name = \"escape\"\nclients = [{ name = \"payout-desk\", wallets = [\"hot\"] }]", "G", "G"),
     // Where things go.
     ("min_cold_share = \"90%\"", "min_cold_share = \"91%\"", "T", "L"),
     ("cold = \"cold\"", "cold = \"vault\"", "G", "G"),

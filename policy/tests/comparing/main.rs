@@ -17,11 +17,12 @@ use std::collections::BTreeMap;
 
 use asset::Amount;
 use changes::{CHANGES, WITNESS, whole};
-use common::{Case, DAY, Facts, HOUR, Knobs, NOW, approved, load, people, rules};
+use common::{Case, DAY, Facts, HOUR, Knobs, NOW, approved, load, people};
 use policy::compare::{Effect, compare};
 use policy::conditions::Target;
 use policy::evidence::{Answer, Listed, Question};
 use policy::intent::{Destination, Intent};
+use policy::names::WalletName;
 use policy::{Decision, Rules, decide};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -100,11 +101,93 @@ fn every_kind_of_change_has_its_effect_between_others() {
     assert_eq!(effects(&revoked, &revoked), "");
 }
 
+/// What is left of a lane is compared, not how that is written.
+#[test]
+fn a_grant_is_compared_by_what_it_leaves() {
+    let rules = |wallets: &str, keys: &str, grant: &str| {
+        let before = "clients = [\"payout-desk\"]\nwallets = [\"hot\"]\norder_keys = [\"shop\"]\n";
+        let grant = match grant {
+            "" => "\"payout-desk\"".to_owned(),
+            narrow => format!("{{ name = \"payout-desk\", {narrow} }}"),
+        };
+        changed(before, &format!("clients = [{grant}]\nwallets = {wallets}\norder_keys = {keys}\n"))
+    };
+    let (two, keys) = ("[\"hot\", \"deposits\"]", "[\"shop\", \"other\"]");
+    let of = |grant: &str| rules(two, keys, grant);
+    for (one, other, forth, back) in [
+        ("", "wallets = [\"hot\"]", "T", "L"),
+        ("wallets = [\"hot\"]", "wallets = [\"deposits\"]", "L", "L"),
+        ("wallets = [\"hot\"]", "wallets = [\"deposits\", \"hot\"]", "L", "T"),
+        ("", "wallets = [\"deposits\", \"hot\"]", "T", "T"),
+        ("", "order_keys = [\"other\"]", "T", "L"),
+        ("order_keys = [\"shop\"]", "order_keys = [\"other\"]", "L", "L"),
+        ("wallets = [\"hot\"]", "order_keys = [\"shop\"]", "L", "L"),
+        ("expires_unix = 6", "expires_unix = 5", "T", "L"),
+        ("expires_unix = 6", "expires_unix = 5, wallets = [\"hot\"]", "T", "L"),
+        ("expires_unix = 6, wallets = [\"hot\"]", "expires_unix = 5", "L", "L"),
+    ] {
+        let found = (effects(&of(one), &of(other)), effects(&of(other), &of(one)));
+        assert_eq!((found.0.as_str(), found.1.as_str()), (forth, back), "{one} -> {other}");
+    }
+    // All of a smaller lane is no more than this part of a larger one, whose lane has less now.
+    let part = of("wallets = [\"hot\"], order_keys = [\"shop\"]");
+    let all = rules("[\"hot\"]", "[\"shop\"]", "");
+    assert_eq!((effects(&part, &all), effects(&all, &part)), ("TTT".into(), "LLT".into()));
+    let said = compare(&of(""), &of("wallets = [\"hot\"]"));
+    let expected = "lane \"withdraw\", client \"payout-desk\" is granted another part of it";
+    assert_eq!(said.changes[0].text, expected);
+}
+
 /// One policy of few shapes, so that two of them are often close.
 #[derive(Clone, Debug)]
-struct Shape([u8; 12]);
+struct Shape([u8; 14]);
 
 impl Shape {
+    /// Its payout lane has one wallet and one key or two, and clients that may do all of that or less.
+    fn rules(&self) -> Rules {
+        let lane = "clients = [\"payout-desk\"]\nwallets = [\"hot\"]\norder_keys = [\"shop\"]\n";
+        let pick = |at: usize, shift: u8, of: &[&str]| {
+            of[usize::from(self.0[at] >> shift) % of.len()].to_owned()
+        };
+        let (two, both) = (self.0[12] & 1 == 1, self.0[12] & 2 == 2);
+        let wallets = if two { "[\"hot\", \"deposits\"]" } else { "[\"hot\"]" };
+        let keys = if both { "[\"shop\", \"other\"]" } else { "[\"shop\"]" };
+        let mut narrow = [
+            pick(13, 4, &["", "", ", expires_unix = 1766999999", ", expires_unix = 1767000001"]),
+            pick(13, 0, &["", "", ", wallets = [\"hot\"]", &format!(", wallets = {wallets}")]),
+            pick(13, 2, &["", "", ", order_keys = [\"shop\"]", &format!(", order_keys = {keys}")]),
+        ];
+        if two && self.0[13] & 64 == 64 {
+            narrow[1] = ", wallets = [\"deposits\"]".into();
+        }
+        if both && self.0[13] & 128 == 128 {
+            narrow[2] = ", order_keys = [\"other\"]".into();
+        }
+        let desk = match narrow.concat() {
+            all if all.is_empty() => "\"payout-desk\"".to_owned(),
+            narrow => format!("{{ name = \"payout-desk\"{narrow} }}"),
+        };
+        let more = pick(12, 2, &["", "", "", ", \"watcher-1\""]);
+        let wide = format!("clients = [{desk}{more}]\nwallets = {wallets}\norder_keys = {keys}\n");
+        load(&common::policy_text(&self.knobs()).replacen(lane, &wide, 1))
+    }
+
+    /// What may be asked under it: a sweep, and payouts from either wallet by either key.
+    fn intents(&self) -> Vec<Intent> {
+        let knobs = self.knobs();
+        let payout = Case::withdraw(&knobs);
+        let mut from_deposits = payout.intent.clone();
+        from_deposits.wallet = WalletName::parse("deposits").unwrap();
+        let mut by_other = payout.intent.clone();
+        let ids = [("a", 300_000, 1), ("b", 200_000, 2)];
+        for (at, (id, units, script)) in ids.into_iter().enumerate() {
+            let order = common::order_by(&payout.rules, "other", 9, id, units, NOW + HOUR);
+            by_other.transfers[at].to = common::external(script, Some(order.reference()));
+            by_other.orders[at] = order;
+        }
+        vec![Case::sweep(&knobs).intent, payout.intent, from_deposits, by_other]
+    }
+
     fn knobs(&self) -> Knobs {
         let pick = |at: usize, of: &[u128]| of[usize::from(self.0[at]) % of.len()];
         let mut extra = people();
@@ -196,7 +279,7 @@ fn rank(decision: &Decision) -> u8 {
 #[test]
 fn what_is_said_to_tighten_lets_nothing_more_through() {
     let pairs =
-        (any::<[u8; 12]>(), any::<[u8; 12]>(), any::<[bool; 12]>(), any::<(u8, bool, bool)>());
+        (any::<[u8; 14]>(), any::<[u8; 14]>(), any::<[bool; 14]>(), any::<(u8, bool, bool)>());
     let (proven, denied) = (Cell::new(0_u32), Cell::new(0_u32));
     let mut cases: BTreeMap<(u8, u8), u32> = BTreeMap::new();
     let cases = std::cell::RefCell::new(&mut cases);
@@ -206,13 +289,13 @@ fn what_is_said_to_tighten_lets_nothing_more_through() {
         let two = std::array::from_fn(|at| {
             if kept[at] || at % 3 != usize::from(rate) % 3 { one[at] } else { two[at] }
         });
-        let (before, after) = (Shape(one).knobs(), Shape(two).knobs());
-        let (old, new) = (rules(&before), rules(&after));
+        let (before, after) = (Shape(one), Shape(two));
+        let (old, new) = (before.rules(), after.rules());
         if !compare(&old, &new).only_tightens() {
             return Ok(());
         }
         proven.set(proven.get() + 1);
-        for intent in [Case::sweep(&before).intent, Case::withdraw(&before).intent] {
+        for intent in before.intents() {
             for rate in [0, u128::from(rate) * 100, u128::from(rate) * 20_000] {
                 let ranks = [&old, &new].map(|rules| {
                     let facts = facts(rules, &intent, rate, asked, approvals);

@@ -57,7 +57,10 @@ const LANES: [(&str, &str); 5] = [
 
 /// Keys without which there is no lane, and the codes of the rules that they are about.
 const LANE_KEYS: &[(&str, &[RuleId])] = &[
-    ("clients", &[RuleId::LaneCaller]),
+    (
+        "clients",
+        &[RuleId::LaneCaller, RuleId::GrantWallet, RuleId::GrantOrderKey, RuleId::GrantExpired],
+    ),
     ("wallets", &[RuleId::LaneWallet]),
     ("cold", &[RuleId::ColdWallet, RuleId::EvacuateOnly]),
     ("min_cold_share", &[RuleId::ColdShare]),
@@ -131,6 +134,26 @@ fn every_key_of_every_kind_of_rule_decides_a_case() {
             let optional = LANES.iter().any(|(lane, _)| is_decided(lane, &key));
             assert!(key == "name" || shown || optional, "no case needs {key} of a {section}");
         }
+    }
+}
+
+/// What narrows a client is an example where some case comes out otherwise without it.
+#[test]
+fn every_key_that_narrows_a_client_decides_a_case() {
+    for key in keys("[[sweep]]\nname = \"x\"\nclients = [{ nonsense = 1 }]") {
+        let needed = policies().iter().any(|(text, lines)| {
+            let mut whole: Table = toml::from_str(text).unwrap();
+            LANES.iter().any(|(section, _)| {
+                let lanes = whole.get_mut(*section).and_then(Value::as_array_mut);
+                let clients = lanes.into_iter().flatten().flat_map(|lane| {
+                    lane.as_table_mut().unwrap()["clients"].as_array_mut().unwrap()
+                });
+                let narrowed = clients.filter_map(Value::as_table_mut);
+                narrowed.filter_map(|entry| entry.remove(&key)).count() > 0
+            }) && key != "name"
+                && comes_out_otherwise(&whole.to_string(), lines)
+        });
+        assert!(key == "name" || needed, "no case needs {key} of a client");
     }
 }
 

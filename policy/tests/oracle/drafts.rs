@@ -16,6 +16,7 @@ pub struct World {
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub knobs: Knobs,
+    pub lanes: Vec<Lane>,
     /// The officer who holds the shop's key.
     pub holder: Option<&'static str>,
     /// An officer whose yes counts no more.
@@ -25,6 +26,24 @@ pub struct Draft {
     pub requires: Vec<Require>,
     pub denies: Vec<Deny>,
     pub escape: Quorum,
+}
+
+/// What a lane has, and who may do how much of it.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    pub name: &'static str,
+    pub wallets: Vec<&'static str>,
+    /// By which keys it pays orders.
+    pub keys: Vec<&'static str>,
+    pub grants: Vec<Grant>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub client: &'static str,
+    pub wallets: Option<Vec<&'static str>>,
+    pub keys: Option<Vec<&'static str>>,
+    pub ends: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -114,6 +133,14 @@ const QUORUMS: [&[Way]; 7] = [
     &[&[(1, &["all"]), (1, &["treasury"])]],
     &[&[(1, &["treasury"]), (1, &["all", "risk"])], &[(3, &["all"])]],
 ];
+/// Each with a client and a wallet that sound requests name.
+const LANES: [(&str, &str, &str); 5] = [
+    ("sweep", "watcher-1", "deposits"),
+    ("withdraw", "payout-desk", "hot"),
+    ("tidy", "payout-desk", "hot"),
+    ("escape", "payout-desk", "hot"),
+    ("boost", "payout-desk", "hot"),
+];
 const BYS: [&str; 7] = ["orderer", "client", "wallet", "destination", "lane", "asset", "global"];
 const WEEK: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 /// In what leaves: half a million, more or less.
@@ -125,6 +152,7 @@ impl Draft {
         let some = |dice: &mut Dice| dice.below(3);
         let mut draft = Self {
             knobs,
+            lanes: LANES.iter().map(|of| granted(*of, dice)).collect(),
             holder: dice.maybe(3).then(|| PEOPLE[dice.below(5)].0),
             revoked: None,
             lists: (0..some(dice)).map(|number| list(number, dice)).collect(),
@@ -144,6 +172,10 @@ impl Draft {
         }
         draft.knobs.extra = draft.text(dice);
         draft
+    }
+
+    pub fn lane(&self, name: &str) -> Option<&Lane> {
+        self.lanes.iter().find(|lane| lane.name == name)
     }
 
     pub fn is_in(&self, officer: &str, group: &str) -> bool {
@@ -173,6 +205,11 @@ impl Draft {
         people().replacen(&name, &format!("{name}revoked = true\n"), 1)
     }
 
+    fn section(&self, kind: &str, name: &str, more: &str) -> String {
+        let (lane, fee) = (self.lane(name).unwrap().text(), crate::common::fee_text(&self.knobs));
+        format!("[[{kind}]]\nname = \"{name}\"\n{lane}{more}{fee}")
+    }
+
     /// The sections, in any order.
     fn text(&self, dice: &mut Dice) -> String {
         let mut sections = vec![
@@ -183,19 +220,13 @@ impl Draft {
             ),
             "[[group]]\nname = \"all\"\nmembers = [\"eve\", \"dan\", \"cyd\", \"bob\", \"ada\"]\n"
                 .to_owned(),
-            lane("consolidate", "tidy", "", &self.knobs),
-            lane(
+            self.section("consolidate", "tidy", ""),
+            self.section(
                 "bump",
                 "boost",
                 "package = { max_total = \"12000 sat\", max_feerate = \"20 sat/vB\" }\n",
-                &self.knobs,
             ),
-            lane(
-                "evacuate",
-                "escape",
-                &format!("cold = \"cold\"\n{}", self.escape.text()),
-                &self.knobs,
-            ),
+            self.section("evacuate", "escape", &format!("cold = \"cold\"\n{}", self.escape.text())),
         ];
         sections.extend(self.lists.iter().map(List::text));
         sections.extend(self.limits.iter().enumerate().map(|(n, limit)| limit.text(n)));
@@ -209,11 +240,38 @@ impl Draft {
     }
 }
 
-fn lane(kind: &str, name: &str, more: &str, knobs: &Knobs) -> String {
-    let fee = crate::common::fee_text(knobs);
-    format!(
-        "[[{kind}]]\nname = \"{name}\"\nclients = [\"payout-desk\"]\nwallets = [\"hot\"]\n{more}{fee}"
-    )
+fn granted(
+    (name, client, wallet): (&'static str, &'static str, &'static str),
+    dice: &mut Dice,
+) -> Lane {
+    let mut lane = Lane { name, wallets: vec![wallet], keys: vec![], grants: vec![] };
+    if dice.maybe(3) {
+        lane.wallets = vec!["hot", "deposits"];
+    }
+    lane.keys = match name {
+        "withdraw" if dice.maybe(3) => vec!["other", "shop"],
+        "withdraw" => vec!["shop"],
+        "boost" => vec!["shop", "other"],
+        _ => vec![],
+    };
+    lane.grants.push(grant(client, &lane, dice));
+    if dice.maybe(4) {
+        let other = if client == "watcher-1" { "payout-desk" } else { "watcher-1" };
+        lane.grants.push(grant(other, &lane, dice));
+        dice.shuffle(&mut lane.grants);
+    }
+    lane
+}
+
+fn grant(client: &'static str, lane: &Lane, dice: &mut Dice) -> Grant {
+    let mut part = |of: &[&'static str]| {
+        let mut names = of.to_vec();
+        dice.shuffle(&mut names);
+        names.truncate(1 + dice.below(2));
+        (!names.is_empty() && dice.maybe(5)).then_some(names)
+    };
+    let (wallets, keys) = (part(&lane.wallets), part(&lane.keys));
+    Grant { client, wallets, keys, ends: dice.maybe(12).then(|| dice.pick(&ENDS[1..])) }
 }
 
 fn list(number: usize, dice: &mut Dice) -> List {
@@ -315,6 +373,29 @@ fn hours(dice: &mut Dice) -> Hours {
         days[dice.pick(&[0, 0, 1, 6, 3])] = true;
     }
     Hours { days, from, to, offset }
+}
+
+impl Lane {
+    /// As it stands behind the lane's name.
+    pub fn text(&self) -> String {
+        let grants: Vec<String> = self.grants.iter().map(Grant::text).collect();
+        let keys = match self.name {
+            "withdraw" => format!("order_keys = {:?}\n", self.keys),
+            _ => String::new(),
+        };
+        format!("clients = [{}]\nwallets = {:?}\n{keys}", grants.join(", "), self.wallets)
+    }
+}
+
+impl Grant {
+    fn text(&self) -> String {
+        let name = format!("\"{}\"", self.client);
+        let wallets = self.wallets.as_ref().map(|names| format!("wallets = {names:?}"));
+        let keys = self.keys.as_ref().map(|names| format!("order_keys = {names:?}"));
+        let ends = self.ends.map(|unix| format!("expires_unix = {unix}"));
+        let parts: Vec<String> = [wallets, keys, ends].into_iter().flatten().collect();
+        if parts.is_empty() { name } else { format!("{{ name = {name}, {} }}", parts.join(", ")) }
+    }
 }
 
 impl Quorum {

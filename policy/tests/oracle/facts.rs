@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use asset::Amount;
 use policy::Intent;
-use policy::evidence::{EarlierUse, IndexUse, Measure, OrderHistory, Parent, Question, Total};
+use policy::evidence::{
+    EarlierUse, FreezeScope, IndexUse, Measure, OrderHistory, Parent, Question, Total,
+};
 use policy::intent::{Destination, SlotId, Transfer};
 use policy::names::LaneName;
 use policy::order::{OrderRef, VerifiedOrder};
 
 use crate::common::Facts;
-use crate::drafts::{Draft, Hours, When, World};
+use crate::drafts::{Draft, Hours, Quorum, When, World};
 
 pub fn sum(amounts: impl IntoIterator<Item = u128>) -> Option<u128> {
     amounts.into_iter().try_fold(0_u128, u128::checked_add)
@@ -202,13 +204,30 @@ pub fn spends(intent: &Intent, coin: &SlotId) -> bool {
     intent.slots.iter().any(|slot| slot.id == *coin)
 }
 
-/// Whom the policy grants the lane, and which wallet.
-pub fn granted(lane: &str) -> Option<(&'static str, &'static str)> {
-    match lane {
-        "sweep" => Some(("watcher-1", "deposits")),
-        "withdraw" | "tidy" | "escape" | "boost" => Some(("payout-desk", "hot")),
-        _ => None,
+/// Whether a freeze is of what moves.
+pub fn is_frozen(scope: &FreezeScope, intent: &Intent) -> bool {
+    let evacuates = intent.lane.as_str() == "escape";
+    match scope {
+        FreezeScope::Evacuation => evacuates,
+        FreezeScope::Everything => !evacuates,
+        FreezeScope::Wallet(wallet) => !evacuates && *wallet == intent.wallet,
+        FreezeScope::Lane(lane) => !evacuates && *lane == intent.lane,
+        FreezeScope::Client(client) => !evacuates && *client == intent.caller,
+        FreezeScope::Slot(coin) => !evacuates && spends(intent, coin),
     }
+}
+
+/// Whether the officers fill one of the ways of a quorum.
+pub fn is_met(quorum: &Quorum, by: &[&str], draft: &Draft) -> bool {
+    quorum.ways.iter().any(|way| {
+        let seats = way.iter().flat_map(|(count, groups)| vec![groups.as_slice(); *count]);
+        seated(&seats.collect::<Vec<_>>(), by, &[], quorum.per_domain, draft)
+    })
+}
+
+/// Whether names are said, and this is none of them.
+pub fn left_out(names: Option<&Vec<&str>>, name: &str) -> bool {
+    names.is_some_and(|names| !names.contains(&name))
 }
 
 /// Whether the policy has such a wallet.
@@ -301,7 +320,7 @@ pub fn package(world: &World) -> (bool, Option<u128>, u128) {
     let spent = parents.iter().filter(|p| spends(intent, &p.slot));
     let chained = |p: &Parent| {
         let lane = p.unordered.as_ref().map(LaneName::as_str);
-        lane.is_some_and(|lane| lane == "boost" || granted(lane).is_none())
+        lane.is_some_and(|lane| lane == "boost" || world.draft.lane(lane).is_none())
     };
     let strange = strange || spent.clone().any(chained);
     let once: BTreeMap<_, _> = spent.map(|parent| (parent.id, parent)).collect();

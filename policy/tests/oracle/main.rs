@@ -116,10 +116,13 @@ fn what_requests_ask_is_known_before() {
             let mut lanes = lanes
                 .filter(|lane| question.lanes.is_empty() || question.lanes.contains(&lane.name));
             let possible = lanes.any(|lane| match &question.of {
-                Total::Client(client) => lane.clients.contains(client),
-                Total::Wallet(wallet) => lane.wallets.contains(wallet),
+                Total::Client(client) => lane.grant(client).is_some(),
+                Total::Wallet(wallet) => {
+                    let of_lane = lane.wallets.contains(wallet);
+                    of_lane && lane.clients.iter().any(|grant| grant.spends(wallet))
+                }
                 Total::Lane(name) => lane.name == *name,
-                Total::Orderer(key) => of_lane(&world.case.rules, lane, key),
+                Total::Orderer(key) => of_lane(&world.case.rules, lane, key, None),
                 Total::Asset(_) | Total::Everything => true,
                 Total::Destination(_) => false,
             });
@@ -130,14 +133,16 @@ fn what_requests_ask_is_known_before() {
             let (rules, intent) = (&world.case.rules, &world.case.intent);
             let Some(lane) = rules.lane(&intent.lane) else { continue };
             let mut orders = intent.orders.iter();
-            let granted = lane.clients.contains(&intent.caller)
-                && lane.wallets.contains(&intent.wallet)
-                && orders.all(|order| pays(lane, order.signer()));
+            let grant = lane.grant(&intent.caller).filter(|grant| grant.spends(&intent.wallet));
+            let granted = lane.wallets.contains(&intent.wallet)
+                && grant.is_some_and(|grant| {
+                    orders.all(|order| pays(lane, order.signer()) && grant.brings(order.signer()))
+                });
             for question in rules.questions(intent) {
                 let named = match &question.of {
                     Total::Destination(_) => false,
                     // An order may be by a key that the policy has no more.
-                    Total::Orderer(key) => granted && of_lane(rules, lane, key),
+                    Total::Orderer(key) => granted && of_lane(rules, lane, key, grant),
                     _ => granted,
                 };
                 assert!(!named || standing.contains(&question), "policy {seed}: {question:?}");
@@ -148,10 +153,17 @@ fn what_requests_ask_is_known_before() {
     assert!(known > 3_000, "{known}");
 }
 
-/// Whether a lane pays orders by this key.
-fn of_lane(rules: &policy::Rules, lane: &policy::rules::Lane, key: &[u8; 32]) -> bool {
-    let mut of_key = rules.order_keys().iter().filter(|known| known.public_key == *key);
-    of_key.any(|known| pays(lane, &known.name))
+/// Whether a lane pays orders by this key that a client with this grant, or any of its clients, may bring.
+fn of_lane(
+    rules: &policy::Rules,
+    lane: &policy::rules::Lane,
+    key: &[u8; 32],
+    by: Option<&policy::grant::Grant>,
+) -> bool {
+    let of_key = rules.order_keys().iter().filter(|known| known.public_key == *key);
+    let mut of_key = of_key.filter(|known| pays(lane, &known.name));
+    let brings = |grant: &&policy::grant::Grant| by.is_none_or(|by| by == *grant);
+    of_key.any(|known| lane.clients.iter().filter(brings).any(|grant| grant.brings(&known.name)))
 }
 
 fn pays(lane: &policy::rules::Lane, key: &policy::names::KeyName) -> bool {

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use policy::evidence::{FreezeScope, Measure, Objection, Total};
+use policy::evidence::{Measure, Objection, Total};
 use policy::intent::{Destination, Transfer};
 use policy::order::{OrderRef, VerifiedOrder};
 
-use crate::drafts::{Quorum, When, World};
+use crate::drafts::{Lane, Quorum, When, World};
 use crate::facts::*;
 
 type Said = Vec<(&'static str, bool)>;
@@ -20,23 +20,38 @@ pub fn oracle(world: &World) -> BTreeSet<&'static str> {
         let hit = waited(world) <= deny.ends && holds(&deny.when, world, &mut said);
         said.push(("deny-rule", hit));
     }
-    let known = granted(intent.lane.as_str());
-    said.push(("unknown-lane", known.is_none()));
-    if let Some((client, wallet)) = known {
+    let lane = world.draft.lane(intent.lane.as_str());
+    said.push(("unknown-lane", lane.is_none()));
+    if let Some(lane) = lane {
         let (knobs, desk) = (&world.draft.knobs, intent.caller.as_str() == "payout-desk");
         said.extend([
-            ("lane-caller", intent.caller.as_str() != client),
-            ("lane-wallet", intent.wallet.as_str() != wallet),
+            ("lane-wallet", !lane.wallets.contains(&intent.wallet.as_str())),
             ("lane-expired", is_over(world, knobs.expires_unix)),
             ("client-expired", desk && is_over(world, knobs.client_ends)),
         ]);
-        on_lane(world, &mut said);
+        granted(lane, world, &mut said);
+        on_lane(lane, world, &mut said);
         of_money(world, &mut said);
         limits(world, &mut said);
         waits = requirements(world, &mut said);
     }
     let against: BTreeSet<_> = said.into_iter().filter(|(_, wrong)| *wrong).map(|s| s.0).collect();
     if against.is_empty() { waits.into_iter().collect() } else { against }
+}
+
+/// What the client may do of a lane; pinned to keys, nothing without an order.
+fn granted(lane: &Lane, world: &World, said: &mut Said) {
+    let intent = &world.case.intent;
+    let grant = lane.grants.iter().find(|grant| grant.client == intent.caller.as_str());
+    said.push(("lane-caller", grant.is_none()));
+    let Some(grant) = grant else { return };
+    let strange = |o: &VerifiedOrder| left_out(grant.keys.as_ref(), o.signer().as_str());
+    said.extend([
+        ("grant-wallet", left_out(grant.wallets.as_ref(), intent.wallet.as_str())),
+        ("grant-order-key", grant.keys.is_some() && intent.orders.is_empty()),
+        ("grant-order-key", intent.orders.iter().any(strange)),
+        ("grant-expired", is_over(world, grant.ends)),
+    ]);
 }
 
 fn everywhere(world: &World) -> Said {
@@ -86,28 +101,18 @@ fn index(world: &World, transfer: &Transfer, said: &mut Said) {
 }
 
 fn frozen(world: &World, said: &mut Said) {
-    let (intent, evacuates) = (&world.case.intent, world.case.intent.lane.as_str() == "escape");
-    said.push(("missing-evidence", world.case.facts.freezes.is_none()));
-    for freeze in world.case.facts.freezes.iter().flatten() {
-        let hit = match &freeze.scope {
-            FreezeScope::Evacuation => evacuates,
-            FreezeScope::Everything => !evacuates,
-            FreezeScope::Wallet(wallet) => !evacuates && *wallet == intent.wallet,
-            FreezeScope::Lane(lane) => !evacuates && *lane == intent.lane,
-            FreezeScope::Client(client) => !evacuates && *client == intent.caller,
-            FreezeScope::Slot(coin) => !evacuates && spends(intent, coin),
-        };
-        said.push(("frozen", hit));
-    }
+    let (freezes, intent) = (&world.case.facts.freezes, &world.case.intent);
+    let hit = freezes.iter().flatten().any(|freeze| is_frozen(&freeze.scope, intent));
+    said.extend([("missing-evidence", freezes.is_none()), ("frozen", hit)]);
 }
 
-fn on_lane(world: &World, said: &mut Said) {
+fn on_lane(lane: &Lane, world: &World, said: &mut Said) {
     let intent = &world.case.intent;
     let to_cold = |t: &Transfer| matches!(&t.to, Destination::Cold { wallet, .. } if wallet.as_str() == "cold");
     let others = |wanted: &dyn Fn(&Transfer) -> bool| !intent.transfers.iter().all(wanted);
     let ordered = !intent.orders.is_empty();
     match intent.lane.as_str() {
-        "withdraw" => on_withdraw(world, said),
+        "withdraw" => on_withdraw(lane, world, said),
         "boost" if ordered => on_replacement(world, said),
         "boost" => on_child(world, said),
         "tidy" => said.extend([
@@ -151,14 +156,14 @@ fn as_ordered(world: &World, said: &mut Said) {
     }
 }
 
-fn on_withdraw(world: &World, said: &mut Said) {
+fn on_withdraw(lane: &Lane, world: &World, said: &mut Said) {
     let (knobs, intent) = (&world.draft.knobs, &world.case.intent);
     as_ordered(world, said);
     for wanted in &intent.orders {
         let (told, known, again) = history(world, wanted);
         let ended = wanted.order().expires_unix < world.case.now;
         said.extend([
-            ("order-signer", !is_shops(wanted)),
+            ("order-signer", !lane.keys.contains(&wanted.signer().as_str())),
             ("missing-evidence", !told),
             ("order-expired", ended && !(told && again)),
             ("order-changed", known.iter().any(|history| !history.same_content)),
@@ -264,12 +269,7 @@ fn approvals(quorum: &Quorum, world: &World, said: &mut Said) -> Option<&'static
     let asked = |officer: &str| groups().any(|group| draft.is_in(officer, group));
     let rejected = facts.rejections.iter().flatten().any(|no| asked(no.officer.as_str()));
     said.extend([("missing-evidence", facts.rejections.is_none()), ("rejected", rejected)]);
-    let by = approved(world);
-    let met = quorum.ways.iter().any(|way| {
-        let seats = way.iter().flat_map(|(count, groups)| vec![groups.as_slice(); *count]);
-        seated(&seats.collect::<Vec<_>>(), &by, &[], quorum.per_domain, draft)
-    });
-    (!met).then_some("approvals")
+    (!is_met(quorum, &approved(world), draft)).then_some("approvals")
 }
 
 /// Whether a condition holds. What nobody can tell holds, and speaks against the request besides.

@@ -12,12 +12,13 @@ use policy::{Intent, Rules, VerifiedOrder};
 
 use crate::common::{
     Case, DAY, Facts, HOUR, Knobs, NOW, by_shop, change, cold, external, foreign, intent, order,
-    order_by, pays, rules, slot_id, used_before,
+    order_by, pays, slot_id, used_before,
 };
 use crate::dice::Dice;
 use crate::drafts::{Draft, ENDS, SUMS, World};
 
 const IDS: [&str; 4] = ["a", "b", "c", "d"];
+const CALLERS: [&str; 3] = ["watcher-1", "watcher-1", "payout-desk"];
 pub const OFFICERS: [&str; 6] = ["ada", "bob", "cyd", "dan", "eve", "mallory"];
 
 /// A policy with what is dear to make for every request: its rules, and signed orders.
@@ -26,6 +27,8 @@ pub struct Setting {
     rules: Rules,
     /// By amount, then id; made under the key that was pinned when they came in.
     orders: Vec<Vec<VerifiedOrder>>,
+    /// By another key, one for each id.
+    others: Vec<VerifiedOrder>,
     strange: VerifiedOrder,
 }
 
@@ -56,20 +59,29 @@ pub fn knobs(dice: &mut Dice) -> Knobs {
 impl Setting {
     pub fn random(dice: &mut Dice) -> Self {
         let draft = Draft::random(knobs(dice), dice);
-        let rules = match draft.holder {
-            None => rules(&draft.knobs),
-            Some(officer) => {
-                let shop = "[[order_key]]\nname = \"shop\"\n";
-                let text = crate::common::policy_text(&draft.knobs);
-                let held = format!("{shop}officer = \"{officer}\"\n");
-                crate::common::load(&text.replacen(shop, &held, 1))
-            }
-        };
+        let mut text = crate::common::policy_text(&draft.knobs);
+        if let Some(officer) = draft.holder {
+            let shop = "[[order_key]]\nname = \"shop\"\n";
+            text = text.replacen(shop, &format!("{shop}officer = \"{officer}\"\n"), 1);
+        }
+        for (name, as_written) in [
+            ("sweep", "clients = [\"watcher-1\"]\nwallets = [\"deposits\"]\n"),
+            (
+                "withdraw",
+                "clients = [\"payout-desk\"]\nwallets = [\"hot\"]\norder_keys = [\"shop\"]\n",
+            ),
+        ] {
+            assert_eq!(text.matches(as_written).count(), 1, "{name}");
+            text = text.replacen(as_written, &draft.lane(name).unwrap().text(), 1);
+        }
+        let rules = crate::common::load(&text);
         let before = crate::common::rules(&Knobs { shop_seed: 7, ..Knobs::default() });
         let by_id = |units: &u128| IDS.iter().map(|id| order(&before, id, *units)).collect();
         let orders = AMOUNTS.iter().map(by_id).collect();
+        let by_other = |id: &&str| order_by(&before, "other", 9, id, 200_000, NOW + HOUR);
+        let others = IDS.iter().map(by_other).collect();
         let strange = order_by(&before, "other", 9, dice.pick(&IDS), 200_000, NOW);
-        Self { draft, rules, orders, strange }
+        Self { draft, rules, orders, others, strange }
     }
 
     /// The policy with a first request.
@@ -96,6 +108,7 @@ impl Setting {
     fn sound(&self, dice: &mut Dice) -> (Intent, Facts) {
         let lane = dice.pick(&["sweep", "withdraw", "withdraw", "tidy", "escape", "boost"]);
         let carries = lane == "boost" && dice.maybe(2);
+        let by_other = dice.maybe(6);
         let last = dice.pick(&[None, Some(0), Some(7), Some(40)]);
         let index = last.map_or(0, |last| last + u32::try_from(dice.below(4)).unwrap());
         let (mut transfers, mut orders): (Vec<Transfer>, Vec<_>) = (vec![], vec![]);
@@ -106,6 +119,10 @@ impl Setting {
             match lane {
                 "boost" if carries && number > 0 => {}
                 "boost" if carries => transfers.push(change(index, units)),
+                "withdraw" if by_other => {
+                    transfers.push(paid(0, &self.others[number]));
+                    orders.push(self.others[number].clone());
+                }
                 "withdraw" | "boost" => {
                     let script = u8::try_from(dice.below(3)).unwrap();
                     transfers.push(pays(id, script, units));
@@ -124,8 +141,12 @@ impl Setting {
         if dice.maybe(2) {
             inputs = vec![all];
         }
-        let (caller, wallet) =
+        let (mut caller, mut wallet) =
             if lane == "sweep" { ("watcher-1", "deposits") } else { ("payout-desk", "hot") };
+        if dice.maybe(4) {
+            let lane = self.draft.lane(lane).unwrap();
+            (caller, wallet) = (dice.pick(&lane.grants).client, dice.pick(&lane.wallets));
+        }
         let mut intent = intent(caller, lane, wallet, inputs, transfers, orders);
         intent.fee.vsize = dice.pick(&[150, 300, 300, 2_000]);
         let mut facts = Facts::empty(&self.rules, &intent);
@@ -225,7 +246,7 @@ impl Setting {
         let byte = u8::try_from(small).unwrap();
         let position = dice.below(intent.transfers.len().max(1));
         match what {
-            0 => intent.caller = ClientName::parse("watcher-1").unwrap(),
+            0 => intent.caller = ClientName::parse(dice.pick(&CALLERS)).unwrap(),
             1 => {
                 let lane = dice.pick(&["sweep", "withdraw", "tidy", "escape", "boost", "other"]);
                 intent.lane = LaneName::parse(lane).unwrap();
@@ -304,6 +325,12 @@ fn parent_of(slot: SlotId, dice: &mut Dice) -> Parent {
         dice.pick(&[None, None, None, None, None, Some("tidy"), Some("boost"), Some("gone")]);
     let unordered = lane.map(|lane| LaneName::parse(lane).unwrap());
     Parent { slot, id, fee, vsize, unordered }
+}
+
+/// An output for an order, to the unit.
+fn paid(script: u8, order: &VerifiedOrder) -> Transfer {
+    let amount = order.order().amount.units();
+    crate::common::transfer(amount, external(script, Some(order.reference())))
 }
 
 fn wallet(name: &str) -> WalletName {

@@ -13,6 +13,7 @@
 mod common;
 mod bumping;
 mod coins;
+mod granting;
 mod inward;
 mod making;
 mod money;
@@ -30,6 +31,7 @@ fn denied() -> impl Iterator<Item = &'static Vector> {
     [
         bumping::DENIED,
         coins::DENIED,
+        granting::DENIED,
         inward::DENIED,
         money::DENIED,
         paying::DENIED,
@@ -45,6 +47,7 @@ fn allowed() -> impl Iterator<Item = &'static Sound> {
     [
         bumping::ALLOWED,
         coins::ALLOWED,
+        granting::ALLOWED,
         inward::ALLOWED,
         money::ALLOWED,
         paying::ALLOWED,

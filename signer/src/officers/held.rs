@@ -68,7 +68,7 @@ pub(crate) fn may_attest(
 }
 
 /// In one code with everything else that callers do not hear of.
-fn denied() -> Refusal {
+pub(crate) fn denied() -> Refusal {
     let text = "the policy does not allow this now: officers know why. The same may be asked again later, and is decided anew";
     Refusal::new(Reason::PolicyDenied, text)
 }

@@ -102,6 +102,51 @@ async fn what_was_signed_for_an_order_is_given_to_any_client_of_the_lane() {
     );
 }
 
+/// Whoever is pinned to other keys is told that it was signed, and gets nothing of it, by either call; nor does anybody after the
+/// end of their grant, or from a wallet that they have no more.
+#[tokio::test]
+async fn what_was_signed_for_an_order_is_given_to_no_client_that_may_not_bring_it() {
+    let mut house = House::new().await;
+    let coins = hot(&house, 1);
+    let first = house.sign(pay(&house, "p1", &coins, 1_000), &coins).await.unwrap();
+    let other = hex::encode(SigningKey::from_bytes(&[10; 32]).verifying_key().to_bytes());
+    let key = format!(
+        "[[order_key]]\nname = \"other\"\ned25519 = {other:?}\n[[client]]\nname = \"payout-desk\""
+    );
+    let key = ("[[client]]\nname = \"payout-desk\"", &*key);
+    let lane = "clients = [\"watcher-1\"]\nwallets = [\"hot\"]\norder_keys = [\"shop\"]";
+    let narrowed = |part: &str| {
+        format!(
+            "clients = [{{ name = \"watcher-1\", {part} }}, \"payout-desk\"]\nwallets = [\"hot\", \"deposits\"]\norder_keys = [\"shop\", \"other\"]"
+        )
+    };
+    for (version, part, withheld) in [
+        (2, "order_keys = [\"other\"]", "policy-denied"),
+        (3, "wallets = [\"deposits\"]", "grant-wallet"),
+    ] {
+        change(&mut house, version, &[key, (lane, &narrowed(part))]).await;
+        let reply = ask(&house, "watcher-1", signed(&wanted())).await.unwrap();
+        assert_eq!((reply.standing(), reply.signed.len()), (Standing::Signed, 0), "{part}");
+        assert_eq!(reply.withheld.unwrap().code, withheld);
+        let again = pay(&house, "p1", &coins, 1_000);
+        let status = house.sign_as("watcher-1", again, &coins).await.unwrap_err();
+        assert_eq!(said(&status), (Code::PermissionDenied, vec![withheld.to_owned()]));
+        assert_eq!(standing(&status), Standing::Signed, "{part}");
+        let others = ask(&house, "payout-desk", signed(&wanted())).await.unwrap();
+        assert_eq!(others.signed[0].transaction, first.transaction);
+    }
+    // Its own key, its own wallet and a day that is not over are enough.
+    let part = "wallets = [\"hot\"], order_keys = [\"shop\"], expires_unix = 4000000000";
+    change(&mut house, 4, &[key, (lane, &narrowed(part))]).await;
+    let reply = ask(&house, "watcher-1", signed(&wanted())).await.unwrap();
+    assert_eq!(reply.signed[0].transaction, first.transaction);
+    let again = house.sign(pay(&house, "p1", &coins, 1_000), &coins).await.unwrap();
+    assert_eq!((again.stored, again.transaction), (true, first.transaction));
+    change(&mut house, 5, &[key, (lane, &narrowed("expires_unix = 1700000000"))]).await;
+    let status = ask(&house, "watcher-1", signed(&wanted())).await.unwrap_err();
+    assert_eq!(said(&status), (Code::PermissionDenied, vec!["grant-expired".to_owned()]));
+}
+
 /// What `Sign` would withhold is withheld here too; that it was signed is always told.
 #[tokio::test]
 async fn what_is_withheld_is_said_to_be_signed() {

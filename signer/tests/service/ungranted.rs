@@ -46,6 +46,32 @@ async fn a_caller_without_the_lane_is_refused_by_the_header_alone() {
     }
 }
 
+/// A lane of two wallets: one client has the one alone, the other's grant of it has ended.
+const NARROW: &str = "[[sweep]]\nname = \"narrow\"\nwallets = [\"deposits\", \"hot\"]\ncold = \"cold\"\nmin_cold_share = \"50%\"\n\
+    clients = [{ name = \"payout-desk\", wallets = [\"hot\"] }, { name = \"watcher-1\", expires_unix = 1700000000 }]\n\
+    fee = { max_total = \"0.01 BTC\", max_feerate = \"100 sat/vB\", max_percent = \"5%\" }\n\
+    fee_budget = [{ sum = \"1 BTC\", window = \"1d\" }]\n";
+
+#[tokio::test]
+async fn a_caller_with_another_part_of_the_lane_is_refused_by_the_header_alone() {
+    let knobs = Knobs { more: NARROW.into(), ..Knobs::default() };
+    let house = House::with(&knobs, Limits::default()).await;
+    let narrow = || SignHeader { lane: "narrow".into(), ..ask(&house) };
+    for (client, reason) in [("payout-desk", "grant-wallet"), ("watcher-1", "grant-expired")] {
+        let before = house.log_size();
+        let found = refused(&house, client, narrow()).await;
+        assert_eq!(found, (Code::PermissionDenied, vec![reason.to_owned()]));
+        let entries = house.entries(before).await;
+        let [entry] = &entries[..] else { panic!("{entries:?}") };
+        assert!(matches!(entry.event, Event::Refused { .. }), "{entry:?}");
+    }
+    // Its own part is as before: the request is read on, and what is wrong is found there.
+    let own = SignHeader { wallet: "hot".into(), ..narrow() };
+    let whole = SignRequest { part: Some(Part::Header(own)) };
+    let answer = house.client("payout-desk").await.sign(tokio_stream::iter([whole])).await;
+    assert_eq!(said(&answer.unwrap_err()).1, ["missing-parent"]);
+}
+
 #[tokio::test]
 async fn a_caller_without_the_lane_takes_no_place() {
     let one = NonZeroU16::new(1).unwrap();

@@ -363,10 +363,22 @@ pub async fn open_log(
 /// # Errors
 /// When the state folder cannot be written.
 pub fn tell_waived(config: &Config, command: &str) -> Result<(), StartError> {
+    tell_some(config, command, |_| true)
+}
+
+/// The same of a command that asks no token and is confined by nothing anyway: only as whom it runs.
+///
+/// # Errors
+/// When the state folder cannot be written.
+pub fn tell_root(config: &Config, command: &str) -> Result<(), StartError> {
+    tell_some(config, command, |safeguard| safeguard == ROOT)
+}
+
+fn tell_some(config: &Config, command: &str, of: fn(&str) -> bool) -> Result<(), StartError> {
     let root = confine::process::is_root();
     let here = Here { root, softhsm: false, clock_is_right: false, unadministered: false };
     let told = Told::in_dir(&config.state_dir);
-    for (safeguard, said) in of_process(config, &here) {
+    for (safeguard, said) in of_process(config, &here).into_iter().filter(|(one, _)| of(one)) {
         tracing::warn!("somebody waived a safeguard: {safeguard} ({said})");
         told.add(safeguard, &format!("{said}, at `{command}`"))?;
     }

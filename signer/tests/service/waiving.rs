@@ -48,6 +48,53 @@ fn private(path: &std::path::Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+fn run(file: &std::path::Path, command: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_signer"))
+        .arg("--config")
+        .arg(file)
+        .args(command)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
+/// Root, where the test is; the sandbox too, where the command has a worker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_opens_no_log_leaves_its_word_for_whoever_opens_it_next() {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    house.open().await;
+    let before = house.log_size();
+    house.close().await;
+    let file = house.folder().join("signer.toml");
+    fs::write(&file, settings(&house)).unwrap();
+    let root = confine::process::is_root().then_some(("root", "allow_root = true"));
+    let mut expected = Vec::new();
+    for (command, sandbox) in [
+        (&["wrapping-key"][..], Some(("sandbox", "sandbox = \"off\""))),
+        (&["wrapping-key", "--sealing"], Some(("sandbox", "sandbox = \"off\""))),
+        (&["pin", "clear"], None),
+        (&["token", "clear"], None),
+    ] {
+        run(&file, command);
+        let name = match command {
+            ["wrapping-key", ..] => "wrapping-key".to_owned(),
+            other => other.join(" "),
+        };
+        let word = |(safeguard, said): (&str, &str)| Event::Waived {
+            safeguard: safeguard.to_owned(),
+            said: format!("{said}, at `signer {name}`"),
+        };
+        expected.extend(root.into_iter().chain(sandbox).map(word));
+    }
+    house.open().await;
+    let entries = house.entries(before).await.into_iter().map(|entry| entry.event);
+    let is_left =
+        |event: &Event| matches!(event, Event::Waived { said, .. } if said.contains(", at `"));
+    assert_eq!(entries.filter(is_left).collect::<Vec<_>>(), expected);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_without() {
     let mut house = House::closed(&Knobs::default(), Limits::default()).await;
@@ -91,15 +138,7 @@ async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_witho
         (&["set-pin", "--new-pin-file", &next], |event| matches!(event, Event::PinChanged { .. })),
     ];
     for (command, _) in &commands {
-        let output = Command::new(env!("CARGO_BIN_EXE_signer"))
-            .arg("--config")
-            .arg(&file)
-            .args(*command)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}: {said}");
+        run(&file, command);
     }
     house.open().await;
     let mut left = house.entries(before).await.into_iter().map(|entry| entry.event);

@@ -16,6 +16,7 @@ use signer::conformance::{self, Form};
 use signer::json::Json;
 use signer::log::Clock;
 use signer::sandbox;
+use signer::start::{tell_root, tell_waived};
 use signer::token::{ModuleReach, Starter, TokenConfig};
 use signer::{begin, doctor, init, kek, serve, set_pin};
 use tracing_subscriber::EnvFilter;
@@ -43,11 +44,13 @@ fn main() -> anyhow::Result<ExitCode> {
             set_pin::none_unfinished(&config)?;
             let clearing = if last_try { Clearing::PinLastTry } else { Clearing::Pin };
             let allowed = by_officers(&config, clearing, &by.statements)?;
+            tell_root(&config, "signer pin clear")?;
             init::clear_pin_by(&config.state_dir, last_try, allowed.as_ref(), &mut out)?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Token { command: TokenCommand::Clear { by } } => {
             let allowed = by_officers(&config, Clearing::Token, &by.statements)?;
+            tell_root(&config, "signer token clear")?;
             init::clear_token_by(&config.state_dir, allowed.as_ref(), &mut out)?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -151,6 +154,7 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
             begin::log(&config, &keys, officers.as_ref(), &mut out).await
         }
         Command::WrappingKey { sealing, pem } => {
+            tell_waived(&config, "signer wrapping-key")?;
             let (token, state, pem) = (&config.token, &config.state_dir, pem.as_deref());
             if sealing {
                 init::sealing_key(token, state, pem, &mut out).await?;

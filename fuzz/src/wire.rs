@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use token_wire::{
     Answered, Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Fault, FaultCode,
-    ImportOpening, Job, JobFault, JobOutcome, Kek, KekImport, Keys, Operation, RawSignature, Reply,
-    Request, Schemes, SealedAccount, SealedBatch, SealedJob, SigningWay, StatementKey, TokenInfo,
-    WrappedBy,
+    ImportOpening, Job, JobFault, JobOutcome, Kek, KekImport, Keys, Mechanisms, Operation,
+    RawSignature, Reply, Request, Schemes, SealedAccount, SealedBatch, SealedJob, SigningWay,
+    StatementKey, TokenInfo, WrappedBy,
 };
 
 pub(crate) fn question(data: &[u8]) {
@@ -86,7 +86,7 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
     let job = |at| Job { permit: [1; 16], by, wrapped: vec![at; 24], digest: [at; 32] };
     said(&[
         Request::Hello { version: token_wire::VERSION },
-        Request::Open { write: true },
+        Request::Open { write: true, mechanisms: Mechanisms::default() },
         Request::Login,
         Request::Init { challenge: [3; 32], schemes },
         Request::Bind(Binding { keys: keys(), schemes, challenge: [4; 32] }),

@@ -1,10 +1,10 @@
 //! Mechanisms at other numbers than the real module has them at (the rule `swap`), as modules differ: in calls that take
-//! a mechanism, in its lists, and in `CKA_ALLOWED_MECHANISMS`. It never changes what a mechanism does.
+//! a mechanism, in its lists, in `CKA_ALLOWED_MECHANISMS` and in `CKA_KEY_GEN_MECHANISM`. It never changes what a mechanism does.
 
 use cryptoki_sys::{
     CK_ATTRIBUTE, CK_BYTE, CK_FUNCTION_LIST, CK_MECHANISM, CK_MECHANISM_INFO, CK_MECHANISM_TYPE,
-    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG, CKA_ALLOWED_MECHANISMS,
-    CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
+    CK_OBJECT_HANDLE, CK_RV, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG, CK_UNAVAILABLE_INFORMATION,
+    CKA_ALLOWED_MECHANISMS, CKA_KEY_GEN_MECHANISM, CKR_FUNCTION_NOT_SUPPORTED, CKR_OK,
 };
 
 use crate::plan::{self, Step};
@@ -17,6 +17,7 @@ pub(crate) fn stand_in(list: &mut CK_FUNCTION_LIST) {
     list.C_CreateObject = Some(create_object);
     list.C_EncryptInit = Some(encrypt_init);
     list.C_GenerateKey = Some(generate_key);
+    list.C_GenerateKeyPair = Some(generate_key_pair);
     list.C_WrapKey = Some(wrap_key);
 }
 
@@ -76,7 +77,9 @@ pub(crate) fn found(template: *mut CK_ATTRIBUTE, count: CK_ULONG) {
 }
 
 fn is_list(attribute: &CK_ATTRIBUTE) -> bool {
-    attribute.type_ == CKA_ALLOWED_MECHANISMS && !attribute.pValue.is_null()
+    let mechanisms = [CKA_ALLOWED_MECHANISMS, CKA_KEY_GEN_MECHANISM];
+    let shown = attribute.ulValueLen != CK_UNAVAILABLE_INFORMATION;
+    shown && mechanisms.contains(&attribute.type_) && !attribute.pValue.is_null()
 }
 
 /// By bytes: nobody promised that a list lies where numbers may.
@@ -167,6 +170,38 @@ unsafe extern "C" fn generate_key(
             // SAFETY: as above.
             given(template, count, |template| unsafe {
                 function(session, mechanism, template, count, out)
+            })
+        })
+    })
+}
+
+unsafe extern "C" fn generate_key_pair(
+    session: CK_SESSION_HANDLE,
+    mechanism: *mut CK_MECHANISM,
+    public: *mut CK_ATTRIBUTE,
+    public_count: CK_ULONG,
+    private: *mut CK_ATTRIBUTE,
+    private_count: CK_ULONG,
+    public_out: *mut CK_OBJECT_HANDLE,
+    private_out: *mut CK_OBJECT_HANDLE,
+) -> CK_RV {
+    step("C_GenerateKeyPair", || {
+        let Some(function) = real().C_GenerateKeyPair else { return CKR_FUNCTION_NOT_SUPPORTED };
+        asked(mechanism, |mechanism| {
+            given(public, public_count, |public| {
+                // SAFETY: as above.
+                given(private, private_count, |private| unsafe {
+                    function(
+                        session,
+                        mechanism,
+                        public,
+                        public_count,
+                        private,
+                        private_count,
+                        public_out,
+                        private_out,
+                    )
+                })
             })
         })
     })

@@ -30,6 +30,10 @@ pub struct Plan {
     pub worker: Option<PathBuf>,
     /// The number at which the module has AES key wrap with padding (RFC 5649).
     pub kwp_mechanism: String,
+    /// The number of EdDSA.
+    pub eddsa_mechanism: String,
+    /// And of what makes keys for it.
+    pub eddsa_key_pair_gen_mechanism: String,
     /// How the worker is confined, and what the module needs beside its libraries and what the environment names.
     pub confinement: Confinement,
     /// All of it must be done within this time.
@@ -99,6 +103,8 @@ pub fn run(plan: &Plan) -> anyhow::Result<Report> {
         .args(["--token-label", &plan.token_label, "--pin-file"])
         .arg(&plan.pin_file)
         .args(["--kwp-mechanism", &plan.kwp_mechanism])
+        .args(["--eddsa-mechanism", &plan.eddsa_mechanism])
+        .args(["--eddsa-key-pair-gen-mechanism", &plan.eddsa_key_pair_gen_mechanism])
         .args(["--seconds-max", &plan.seconds_max.to_string()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

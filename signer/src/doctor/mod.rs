@@ -331,6 +331,9 @@ fn look(config: &TokenConfig, dirs: (&Path, &Path), may_log_in: bool, checked: &
     };
     let info = line.info().clone();
     checked.well("module", &seen.module);
+    if let Some(said) = config.numbers_in_words() {
+        checked.well("module", &said);
+    }
     let token = format!(
         "\"{}\", {} {}, serial {}, {}",
         info.label, info.manufacturer, info.model, info.serial, seen.firmware

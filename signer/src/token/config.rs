@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use token_wire::Mechanisms;
 
 use super::{Operations, Starter, TokenError};
 
@@ -49,6 +50,9 @@ pub struct TokenConfig {
     pub schemes: Option<Vec<String>>,
     /// The number at which the module has AES key wrap with padding (RFC 5649); 0x210a when not given, 0x210b since PKCS#11 3.0.
     pub kwp_mechanism: Option<u64>,
+    /// The numbers at which the module has what modules number differently.
+    #[serde(default)]
+    pub mechanisms: Numbers,
     /// How often the keys' attributes are looked at again; 180 seconds when not given.
     pub check_seconds: Option<NonZeroU16>,
     /// Other tokens that hold the very same keys (by the vendor's cloning), by names of their own: all are used, and
@@ -76,6 +80,38 @@ pub struct TokenConfig {
     /// Who starts the workers, once the signer itself cannot.
     #[serde(skip)]
     pub starter: Option<Starter>,
+}
+
+/// `[token.mechanisms]`: a mechanism's number in this module, where it is not the standard's.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Numbers {
+    /// The other name of `kwp_mechanism`.
+    pub aes_kwp: Option<u64>,
+    /// `CKM_EDDSA`; 0x1057 when not given.
+    pub eddsa: Option<u64>,
+    /// `CKM_EC_EDWARDS_KEY_PAIR_GEN`; 0x1055 when not given.
+    pub eddsa_key_pair_gen: Option<u64>,
+}
+
+impl Numbers {
+    /// These, and what the others say besides.
+    fn or(self, others: Self) -> Self {
+        Self {
+            aes_kwp: self.aes_kwp.or(others.aes_kwp),
+            eddsa: self.eddsa.or(others.eddsa),
+            eddsa_key_pair_gen: self.eddsa_key_pair_gen.or(others.eddsa_key_pair_gen),
+        }
+    }
+
+    /// As workers are told.
+    pub(crate) fn to_wire(self) -> Mechanisms {
+        let standard = Mechanisms::default();
+        Mechanisms {
+            eddsa: self.eddsa.unwrap_or(standard.eddsa),
+            eddsa_key_pair_gen: self.eddsa_key_pair_gen.unwrap_or(standard.eddsa_key_pair_gen),
+        }
+    }
 }
 
 /// How else the PIN comes to the workers.
@@ -164,7 +200,14 @@ impl TokenConfig {
         Self {
             refuse_softhsm: self.refuse_softhsm,
             schemes: self.schemes.clone(),
-            kwp_mechanism: standby.kwp_mechanism.or(self.kwp_mechanism),
+            // Under one of its two names, or it would be said twice.
+            kwp_mechanism: standby
+                .kwp_mechanism
+                .or(self.kwp_mechanism.filter(|_| standby.mechanisms.aes_kwp.is_none())),
+            mechanisms: standby.mechanisms.or(Numbers {
+                aes_kwp: self.mechanisms.aes_kwp.filter(|_| standby.kwp_mechanism.is_none()),
+                ..self.mechanisms
+            }),
             operations: self.operations.clone(),
             ..standby.clone()
         }

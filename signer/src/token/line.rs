@@ -134,7 +134,7 @@ impl Line {
             }
             other => return Err(unexpected(&other)),
         }
-        match line.ask(&Request::Open { write }, time)? {
+        match line.ask(&Request::Open { write, mechanisms: config.mechanisms.to_wire() }, time)? {
             Reply::Opened(info) => line.info = info,
             other => return Err(unexpected(&other)),
         }

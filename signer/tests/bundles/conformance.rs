@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use signer::token::TokenConfig;
+use signer::init::init;
+use signer::token::{Token, TokenConfig};
 use tempfile::TempDir;
 
 use crate::token;
@@ -113,6 +114,45 @@ fn a_token_with_the_standards_number_of_aes_key_wrap_with_padding_carries_aes_kw
     assert!(said.contains("by aes-kwp is unwrapped, signs 32 bytes and is destroyed: verified"));
     let (said, _) = faulty.run_with(rules, &[]);
     assert!(said.contains("\naes-kwp         REFUSED"), "{said}");
+}
+
+/// Where modules have EdDSA that had it before PKCS#11 did.
+const VENDORS: &str = "swap 0x1057 0x80000c03\nswap 0x1055 0x80000c01\n";
+
+#[test]
+fn a_token_with_eddsa_at_a_vendors_numbers_carries_every_tier() {
+    let folder = TempDir::new().unwrap();
+    let faulty = Faulty::new(token::empty(folder.path()), folder.path());
+    let vendors =
+        ["--eddsa-mechanism", "0x80000c03", "--eddsa-key-pair-gen-mechanism", "0x80000c01"];
+    let (said, _) = faulty.run_with(VENDORS, &vendors);
+    for tier in ["token    ", "token-hd ", "sealed-hd"] {
+        assert!(said.contains(&format!("\n{tier} can be carried\n")), "{said}");
+    }
+    assert!(said.contains("\nmet       CKM_EDDSA, 0x80000c03, for signing"), "{said}");
+    assert!(said.contains("\nmet       it signs statements (CKM_EDDSA): verified"), "{said}");
+    let (said, _) = faulty.run_with(VENDORS, &[]);
+    assert!(said.contains("\ntoken     REFUSED"), "{said}");
+}
+
+#[tokio::test]
+async fn a_signer_makes_finds_and_uses_keys_by_the_numbers_of_its_settings() {
+    let folder = TempDir::new().unwrap();
+    let mut config = Faulty::new(token::empty(folder.path()), folder.path()).config;
+    fs::write(Path::new(&config.env["FAULTY_DIR"]).join("rules"), VENDORS).unwrap();
+    let refused = init(&config, folder.path(), None, &mut Vec::new()).await.unwrap_err();
+    assert!(refused.to_string().contains("MechanismInvalid"), "{refused}");
+    config.mechanisms.eddsa = Some(0x8000_0c03);
+    config.mechanisms.eddsa_key_pair_gen = Some(0x8000_0c01);
+    let keys = init(&config, folder.path(), None, &mut Vec::new()).await.unwrap();
+    // A start looks at every attribute and has each key sign fresh bytes.
+    let token = token::start(&config, folder.path()).await;
+    assert_eq!(token.keys().checkpoint, keys.checkpoint);
+    drop(token);
+    // Numbers that are another mechanism's are refused before anything is asked for.
+    config.mechanisms.eddsa = Some(0x1041);
+    let error = Token::start(config.clone(), folder.path()).await.err().unwrap();
+    assert!(error.to_string().contains("`eddsa` under [token.mechanisms]"), "{error}");
 }
 
 #[tokio::test]

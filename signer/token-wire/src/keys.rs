@@ -59,6 +59,22 @@ impl Default for Schemes {
     }
 }
 
+/// Where a module has what modules number differently, beside AES key wrap with padding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Mechanisms {
+    /// EdDSA.
+    pub eddsa: u64,
+    /// The making of keys for it.
+    pub eddsa_key_pair_gen: u64,
+}
+
+impl Default for Mechanisms {
+    /// As PKCS#11 has it since 3.0.
+    fn default() -> Self {
+        Self { eddsa: 0x1057, eddsa_key_pair_gen: 0x1055 }
+    }
+}
+
 impl Schemes {
     /// Every way by which these keys must unwrap children.
     #[must_use]

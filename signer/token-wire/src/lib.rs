@@ -33,8 +33,8 @@ pub use job::{
     SealedJob, SigningWay,
 };
 pub use keys::{
-    Binding, BindingProofs, ImportOpening, Kek, KekImport, Keys, PinState, Schemes, StatementKey,
-    WrappedBy,
+    Binding, BindingProofs, ImportOpening, Kek, KekImport, Keys, Mechanisms, PinState, Schemes,
+    StatementKey, WrappedBy,
 };
 pub use message::{Answered, Reply, Request};
 pub use report::{
@@ -43,7 +43,7 @@ pub use report::{
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 9;
+pub const VERSION: u16 = 10;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::job::{Batch, BornBatch, JobOutcome, RawSignature, SealedBatch};
 use crate::keys::{
-    Binding, BindingProofs, ImportOpening, KekImport, Keys, PinState, Schemes, StatementKey,
-    WrappedBy,
+    Binding, BindingProofs, ImportOpening, KekImport, Keys, Mechanisms, PinState, Schemes,
+    StatementKey, WrappedBy,
 };
 use crate::report::{Counters, Examination, Fault, Operation, TokenInfo};
 
@@ -22,6 +22,8 @@ pub enum Request {
     Open {
         /// Whether the session may write to the token (`signer init` only).
         write: bool,
+        /// Where the module has what modules number differently.
+        mechanisms: Mechanisms,
     },
     /// Send the PIN to the token, once.
     Login,

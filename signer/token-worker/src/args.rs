@@ -66,6 +66,12 @@ pub(crate) struct Args {
     /// With `--conformance`: the number at which the module has AES key wrap with padding (RFC 5649).
     #[arg(long, default_value = "0x210a", value_parser = kwp::number)]
     pub(crate) kwp_mechanism: u64,
+    /// With `--conformance`: the number at which the module has EdDSA.
+    #[arg(long, default_value = "0x1057", value_parser = kwp::number)]
+    pub(crate) eddsa_mechanism: u64,
+    /// With `--conformance`: the number at which the module makes keys for EdDSA.
+    #[arg(long, default_value = "0x1055", value_parser = kwp::number)]
+    pub(crate) eddsa_key_pair_gen_mechanism: u64,
     /// Start workers with these settings for whoever asks on standard input, and do nothing else.
     #[arg(long, hide = true)]
     pub(crate) starter: bool,

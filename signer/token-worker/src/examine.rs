@@ -6,13 +6,13 @@ use cryptoki::mechanism::{MechanismInfo, MechanismType};
 use cryptoki::slot::Slot;
 use token_wire::{Examination, Fault};
 
-use crate::{fault, kwp};
+use crate::{fault, kwp, numbers};
 
 /// A use of a mechanism.
 type Use = fn(&MechanismInfo) -> bool;
 
 /// What some tier needs, or could be wrapped by.
-const MECHANISMS: [(&str, MechanismType, Use); 8] = [
+const MECHANISMS: [(&str, MechanismType, Use); 6] = [
     (
         "CKM_RSA_PKCS_KEY_PAIR_GEN",
         MechanismType::RSA_PKCS_KEY_PAIR_GEN,
@@ -21,12 +21,6 @@ const MECHANISMS: [(&str, MechanismType, Use); 8] = [
     ("CKM_RSA_PKCS_OAEP", MechanismType::RSA_PKCS_OAEP, MechanismInfo::unwrap),
     ("CKM_ECDSA", MechanismType::ECDSA, MechanismInfo::sign),
     ("CKM_EC_KEY_PAIR_GEN", MechanismType::ECC_KEY_PAIR_GEN, MechanismInfo::generate_key_pair),
-    ("CKM_EDDSA", MechanismType::EDDSA, MechanismInfo::sign),
-    (
-        "CKM_EC_EDWARDS_KEY_PAIR_GEN",
-        MechanismType::ECC_EDWARDS_KEY_PAIR_GEN,
-        MechanismInfo::generate_key_pair,
-    ),
     ("CKM_AES_GCM", MechanismType::AES_GCM, MechanismInfo::decrypt),
     ("CKM_AES_KEY_WRAP_PAD", MechanismType::AES_KEY_WRAP_PAD, MechanismInfo::unwrap),
 ];
@@ -42,13 +36,19 @@ pub(crate) fn examine(
     let token = pkcs11.get_token_info(slot).map_err(failed)?;
     let there = pkcs11.get_mechanism_list(slot).map_err(failed)?;
     let has = |kind: MechanismType, wanted: Use| {
-        there.contains(&kind)
+        // A number that it has no name for `cryptoki` leaves out of the list, but asks the module about.
+        (there.contains(&kind) || !kwp::has_name(kind))
             && pkcs11.get_mechanism_info(slot, kind).is_ok_and(|info| wanted(&info))
     };
-    // `cryptoki` leaves numbers that it has no name for out of the list, but asks the module about one.
-    let kwp = kwp::at(kwp::STANDARD).is_ok_and(|(kind, _)| {
-        pkcs11.get_mechanism_info(slot, kind).is_ok_and(|info| info.unwrap())
-    });
+    let kwp = kwp::at(kwp::STANDARD).is_ok_and(|(kind, _)| has(kind, MechanismInfo::unwrap));
+    let eddsa: [(&str, MechanismType, Use); 2] = [
+        ("CKM_EDDSA", numbers::eddsa_type(), MechanismInfo::sign),
+        (
+            "CKM_EC_EDWARDS_KEY_PAIR_GEN",
+            numbers::eddsa_key_pair_gen_type(),
+            MechanismInfo::generate_key_pair,
+        ),
+    ];
     let flags = [
         (token.user_pin_locked(), "the PIN is locked"),
         (token.user_pin_final_try(), "one more wrong PIN locks it"),
@@ -72,6 +72,7 @@ pub(crate) fn examine(
         ),
         mechanisms: MECHANISMS
             .iter()
+            .chain(&eddsa)
             .map(|(name, kind, wanted)| ((*name).to_owned(), has(*kind, *wanted)))
             .chain([("CKM_AES_KEY_WRAP_KWP".to_owned(), kwp)])
             .collect(),

@@ -10,6 +10,7 @@ use token_wire::{Fault, FaultCode};
 use crate::session::Session;
 use crate::unwrap_template::{UNWRAP_TEMPLATE, WRAPPING_MECHANISM, bytes_expected};
 use crate::{der, fault};
+use crate::{kwp, numbers};
 
 /// Bytes of one `CK_MECHANISM_TYPE`.
 const MECHANISM_BYTES: usize = size_of::<std::ffi::c_ulong>();
@@ -85,22 +86,39 @@ fn check_kek_use(
 }
 
 /// `cryptoki` reads no number back that it has no name for (it says `NotSupported`): a vendor's, CKM_AES_KEY_WRAP_KWP. Then
-/// the length says that there is one, and the canary, which is unwrapped by that number, which.
+/// the length says that there is one, and the canary, which is unwrapped by that number, which. Of a key for statements its
+/// proof does, which is signed by that number.
 fn check_one_mechanism(
     session: &Session,
     key: ObjectHandle,
     name: &str,
     by: MechanismType,
 ) -> Result<(), Fault> {
-    if crate::kwp::has_name(by) {
-        return check(session, key, name, &[Attribute::AllowedMechanisms(vec![by])]);
-    }
+    check(session, key, name, &[Attribute::AllowedMechanisms(vec![by])])
+}
+
+/// That there is one mechanism in such an attribute, of whatever number.
+fn check_there_is_one(
+    session: &Session,
+    key: ObjectHandle,
+    name: &str,
+    kind: AttributeType,
+) -> Result<(), Fault> {
     let info = session
-        .get_attribute_info(key, &[AttributeType::AllowedMechanisms])
-        .map_err(|error| fault::token("read a key's allowed mechanisms", &error))?;
+        .get_attribute_info(key, &[kind])
+        .map_err(|error| fault::token("read a key's mechanism", &error))?;
     match info.as_slice() {
         [AttributeInfo::Available(bytes)] if *bytes == MECHANISM_BYTES => Ok(()),
-        other => Err(unsafe_key(name, "CKA_ALLOWED_MECHANISMS", &format!("{other:?}"), "one")),
+        other => Err(unsafe_key(name, &kind.to_string(), &format!("{other:?}"), "one")),
+    }
+}
+
+/// The mechanism that is asked for, if `cryptoki` has no name for it.
+fn unnamed(wanted: &Attribute) -> bool {
+    match wanted {
+        Attribute::AllowedMechanisms(by) => matches!(by.as_slice(), [by] if !kwp::has_name(*by)),
+        Attribute::KeyGenMechanism(by) => !kwp::has_name(*by),
+        _ => false,
     }
 }
 
@@ -131,7 +149,8 @@ pub(crate) fn check_statement(
 
 /// What a key that signs statements must be.
 pub(crate) fn statement() -> Vec<Attribute> {
-    signing(KeyType::EC_EDWARDS, MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, MechanismType::EDDSA)
+    let (made_by, signs_by) = (numbers::eddsa_key_pair_gen_type(), numbers::eddsa_type());
+    signing(KeyType::EC_EDWARDS, made_by, signs_by)
 }
 
 /// A key for coins that was born in the token. Shows every attribute as it was found, one line each.
@@ -268,6 +287,9 @@ fn check_one(
     wanted: &Attribute,
 ) -> Result<(), Fault> {
     let kind = wanted.attribute_type();
+    if unnamed(wanted) {
+        return check_there_is_one(session, key, name, kind);
+    }
     let unsafe_key =
         |found: &str| unsafe_key(name, &kind.to_string(), found, &format!("{wanted:?}"));
     let found = session

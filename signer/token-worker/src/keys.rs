@@ -8,6 +8,7 @@ use token_wire::{BORN_MAX, Counters, Fault, FaultCode, Keys, Schemes, StatementK
 use crate::der;
 use crate::expect::{bytes, check_born, check_statement, check_wrapping};
 use crate::fault;
+use crate::numbers;
 use crate::session::Session;
 use crate::unwrap_template::{WRAPPING_MECHANISM, child, kek, opener, with_attribute};
 
@@ -364,7 +365,7 @@ pub(crate) fn make_statement(
     without: &[AttributeType],
 ) -> Result<Pair, Fault> {
     let curve = der::ED25519_OID.to_vec();
-    let (made_by, signs_by) = (Mechanism::EccEdwardsKeyPairGen, MechanismType::EDDSA);
+    let (made_by, signs_by) = (numbers::eddsa_key_pair_gen(), numbers::eddsa_type());
     make_signing(session, label, curve, &made_by, signs_by, without)
 }
 

@@ -52,7 +52,7 @@ const _: () = assert!(
     unsafe_code,
     reason = "cryptoki has no name for CKM_AES_KEY_WRAP_KWP, and takes no number below the vendors'"
 )]
-fn numbered(number: u64) -> Result<MechanismType, String> {
+pub(crate) fn numbered(number: u64) -> Result<MechanismType, String> {
     // SAFETY: `MechanismType` is `#[repr(transparent)]` over one `CK_MECHANISM_TYPE`, which is an `unsigned long`, 64 bits
     // here (asserted above); it is so on purpose, since the crate hands arrays of it to modules. Every number is a value
     // of it: `new_vendor_defined` and `Deref` put it in and give it out as it is, no code of the crate is `unsafe` by

@@ -21,6 +21,7 @@ mod expect;
 mod der;
 mod unwrap_template;
 mod kwp;
+mod numbers;
 mod scheme;
 mod attempt;
 mod taking_out;

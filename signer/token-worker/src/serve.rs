@@ -20,7 +20,7 @@ use crate::sign::{self, Children};
 use crate::tally::Tally;
 use crate::token::{TRIES_MAX, Token};
 use crate::watchdog::Watchdog;
-use crate::{canary, examine, expect, kek_trial};
+use crate::{canary, examine, expect, kek_trial, numbers};
 
 /// Answers until the signer closes the socket or says goodbye.
 pub(crate) fn serve(socket: &mut UnixStream, args: &Args) -> anyhow::Result<()> {
@@ -118,7 +118,9 @@ impl Worker<'_> {
             Request::Hello { .. } => {
                 Ok(Reply::Hello { version: VERSION, program: env!("CARGO_PKG_VERSION").to_owned() })
             }
-            Request::Open { write } => self.open(write),
+            Request::Open { write, mechanisms } => {
+                numbers::set(&mechanisms).and_then(|()| self.open(write))
+            }
             Request::Pin { last_try } => self.pin_state(last_try),
             Request::Login => self.log_in(socket),
             Request::Init { challenge, schemes } => self.bind(None, schemes, &challenge),

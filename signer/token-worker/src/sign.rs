@@ -5,7 +5,6 @@
 
 use cryptoki::error::Error;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::object::{Attribute, ObjectHandle};
 use token_wire::{
     BATCH_JOBS_MAX, Batch, BornBatch, Counters, Fault, FaultCode, Job, JobFault, JobOutcome,
@@ -13,6 +12,7 @@ use token_wire::{
 };
 
 use crate::fault;
+use crate::numbers;
 use crate::scheme::Unwrapper;
 use crate::serve::Ready;
 use crate::session::Session;
@@ -175,7 +175,7 @@ pub(crate) fn statement(
         return Err(Fault::new(FaultCode::BadRequest, "a statement beyond its limit"));
     }
     count(&mut counters.statements);
-    let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
+    let mechanism = numbers::eddsa();
     let failed = |error: &Error| fault::token("sign a statement", error);
     let signed = session.sign(&mechanism, key, message).map_err(|error| failed(&error))?;
     RawSignature::from_slice(&signed).ok_or_else(|| failed(&Error::InvalidValue))

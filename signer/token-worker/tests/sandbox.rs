@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use token_wire::{Answered, Request, VERSION};
+use token_wire::{Answered, Mechanisms, Request, VERSION};
 
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
@@ -44,7 +44,10 @@ fn tried(folder: &Path, more: &[&str]) -> BTreeMap<String, i32> {
         .spawn()
         .unwrap();
     let mut line = &ours;
-    for question in [Request::Hello { version: VERSION }, Request::Open { write: false }] {
+    for question in [
+        Request::Hello { version: VERSION },
+        Request::Open { write: false, mechanisms: Mechanisms::default() },
+    ] {
         token_wire::write(&mut line, &question).unwrap();
         let _: Option<Answered> = token_wire::read(&mut line).unwrap();
     }

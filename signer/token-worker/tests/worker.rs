@@ -25,8 +25,8 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use secp256k1::{PublicKey, SECP256K1, SecretKey};
 use support::{TestToken, Worker, verifies, wrap};
 use token_wire::{
-    BATCH_JOBS_MAX, Batch, Binding, FaultCode, Job, JobOutcome, Reply, Request, Schemes,
-    StatementKey, WRAPPED_BYTES_MAX, WrappedBy,
+    BATCH_JOBS_MAX, Batch, Binding, FaultCode, Job, JobOutcome, Mechanisms, Reply, Request,
+    Schemes, StatementKey, WRAPPED_BYTES_MAX, WrappedBy,
 };
 
 fn random_secret() -> SecretKey {
@@ -195,7 +195,10 @@ fn questions_out_of_order_or_beyond_limits_are_refused() {
         assert_eq!(worker.fault(question).code, FaultCode::BadRequest);
     }
     worker.open(true);
-    assert_eq!(worker.fault(&Request::Open { write: true }).code, FaultCode::BadRequest);
+    assert_eq!(
+        worker.fault(&Request::Open { write: true, mechanisms: Mechanisms::default() }).code,
+        FaultCode::BadRequest
+    );
     assert_eq!(
         worker.fault(&Request::Init { challenge: [0; 32], schemes: Schemes::default() }).code,
         FaultCode::BadRequest
@@ -228,7 +231,7 @@ fn faults_of_the_place_are_named() {
     let token = TestToken::new();
     let pin_file = token.pin_file();
     let config = token.config();
-    let open = Request::Open { write: false };
+    let open = Request::Open { write: false, mechanisms: Mechanisms::default() };
     let start = |module: &str, label: &str| Worker::start(module, &config, label, &pin_file, &[]);
 
     let fault = start("/nowhere.so", "cofferdam-dev").fault(&open);
@@ -380,7 +383,7 @@ fn a_credential_is_taken_as_a_pin_file_is() {
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
     let mut worker = start(0o444);
     worker.ask(&Request::Hello { version: token_wire::VERSION });
-    match worker.ask(&Request::Open { write: false }) {
+    match worker.ask(&Request::Open { write: false, mechanisms: Mechanisms::default() }) {
         Reply::Fault(fault) => assert_eq!(fault.code, FaultCode::PinFile),
         other => panic!("{other:?}"),
     }

@@ -181,6 +181,12 @@ pub(crate) struct Conformance {
     /// The number at which the module has AES key wrap with padding (RFC 5649): 0x210a, 0x210b, or a vendor's own.
     #[arg(long, default_value = "0x210a")]
     pub(crate) kwp_mechanism: String,
+    /// The number at which the module has EdDSA: 0x1057, or a vendor's own.
+    #[arg(long, default_value = "0x1057")]
+    pub(crate) eddsa_mechanism: String,
+    /// The number at which the module makes keys for EdDSA: 0x1055, or a vendor's own.
+    #[arg(long, default_value = "0x1055")]
+    pub(crate) eddsa_key_pair_gen_mechanism: String,
     /// Confine the worker as in service: "on" says what the kernel lacks, "required" ends without it, "off" does nothing.
     #[arg(long, default_value = "on")]
     pub(crate) sandbox: confine::Mode,

@@ -223,6 +223,8 @@ async fn serve(
 fn hold_against_needs(asked: Conformance, out: &mut impl std::io::Write) -> anyhow::Result<()> {
     let Conformance { module, token_label, pin_file, worker, kwp_mechanism, seconds_max, .. } =
         asked;
+    let (eddsa_mechanism, eddsa_key_pair_gen_mechanism) =
+        (asked.eddsa_mechanism, asked.eddsa_key_pair_gen_mechanism);
     let reach = if asked.network { ModuleReach::Network } else { ModuleReach::Local };
     let (sandbox, module_files) = (asked.sandbox, asked.module_files);
     let plan = conformance::Plan {
@@ -231,6 +233,8 @@ fn hold_against_needs(asked: Conformance, out: &mut impl std::io::Write) -> anyh
         pin_file,
         worker,
         kwp_mechanism,
+        eddsa_mechanism,
+        eddsa_key_pair_gen_mechanism,
         confinement: conformance::Confinement { sandbox, reach, module_files },
         seconds_max,
     };

@@ -2,7 +2,6 @@
 //! that seals. It never takes a weaker key for a good one: what a token would not have of a template is named.
 
 use crate::session::Session;
-use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use token_wire::conformance::Proof;
@@ -13,7 +12,7 @@ use crate::attempt::attempt;
 use crate::expect::{self, bytes, check_unwrap_template, differences};
 use crate::keys::{Pair, Unwrapping, make_born, make_signing, make_statement, make_unwrapping};
 use crate::sealing::Sealing;
-use crate::{der, fault};
+use crate::{der, fault, numbers};
 
 const LABEL: &str = "cofferdam conformance";
 /// `1.2.840.10045.3.1.7`, P-256.
@@ -99,7 +98,7 @@ fn by_ed25519(session: &Session, (public, private): Pair) -> Result<Proof, Strin
     let point = bytes(session, public, AttributeType::EcPoint).map_err(|fault| fault.text)?;
     let key = der::ed25519_point(&point).ok_or("its point is not 32 bytes")?;
     let message = b"cofferdam conformance".to_vec();
-    let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure));
+    let mechanism = numbers::eddsa();
     let signature = session.sign(&mechanism, private, &message);
     let signature = signature.map_err(|error| fault::short(&error))?;
     Ok(Proof::Ed25519 { key, message, signature })

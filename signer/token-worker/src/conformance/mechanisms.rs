@@ -6,6 +6,7 @@ use token_wire::Fault;
 use super::table::Table;
 use crate::fault;
 use crate::kwp;
+use crate::numbers;
 use crate::token::Token;
 
 /// What a mechanism must be good for.
@@ -23,14 +24,18 @@ pub(super) fn try_all(token: &Token, kwp: u64, table: &mut Table) -> Result<(), 
         ("CKM_RSA_PKCS_OAEP", MechanismType::RSA_PKCS_OAEP, UNWRAP),
         ("CKM_EC_KEY_PAIR_GEN", MechanismType::ECC_KEY_PAIR_GEN, PAIR),
         ("CKM_ECDSA", MechanismType::ECDSA, SIGN),
-        ("CKM_EC_EDWARDS_KEY_PAIR_GEN", MechanismType::ECC_EDWARDS_KEY_PAIR_GEN, PAIR),
-        ("CKM_EDDSA", MechanismType::EDDSA, SIGN),
+        ("CKM_EC_EDWARDS_KEY_PAIR_GEN", numbers::eddsa_key_pair_gen_type(), PAIR),
+        ("CKM_EDDSA", numbers::eddsa_type(), SIGN),
         ("CKM_AES_KEY_GEN", MechanismType::AES_KEY_GEN, KEY),
         ("CKM_AES_GCM", MechanismType::AES_GCM, ENCRYPT),
     ] {
         let tried = ask(token, mechanism, (use_name, is_for));
         let id = format!("mechanism:{name}");
-        table.need(&id, &format!("{name} for {use_name}"), tried)?;
+        let at = match kwp::has_name(mechanism) {
+            true => String::new(),
+            false => format!(", {:#x},", u64::from(mechanism)),
+        };
+        table.need(&id, &format!("{name}{at} for {use_name}"), tried)?;
     }
     let tried = kwp::at(kwp).and_then(|(mechanism, _)| ask(token, mechanism, UNWRAP));
     let what = format!("AES key wrap with padding, {kwp:#x}, for unwrapping");

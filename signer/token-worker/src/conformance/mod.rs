@@ -15,10 +15,11 @@ use std::io;
 use crate::session::Session;
 use cryptoki::object::Attribute;
 use token_wire::conformance::{ModuleInfo, Said};
-use token_wire::{Fault, FaultCode};
+use token_wire::{Fault, FaultCode, Mechanisms};
 
 use crate::args::Args;
 use crate::fault;
+use crate::numbers;
 use crate::tally::Tally;
 use crate::token::Token;
 use crate::watchdog::Watchdog;
@@ -46,6 +47,10 @@ fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
         firmware: firmware.to_string(),
         token: info,
     }))?;
+    numbers::set(&Mechanisms {
+        eddsa: args.eddsa_mechanism,
+        eddsa_key_pair_gen: args.eddsa_key_pair_gen_mechanism,
+    })?;
     mechanisms::try_all(&token, args.kwp_mechanism, table)?;
     // A signer's token is told by its public keys, which all may see, before a PIN is sent to it.
     refuse_signers_token(token.session())?;

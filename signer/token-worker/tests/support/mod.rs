@@ -15,7 +15,8 @@ use rsa::RsaPublicKey;
 use rsa::pkcs8::DecodePublicKey;
 use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use token_wire::{
-    Answered, Counters, Fault, Keys, Operation, RawSignature, Reply, Request, Schemes, VERSION,
+    Answered, Counters, Fault, Keys, Mechanisms, Operation, RawSignature, Reply, Request, Schemes,
+    VERSION,
 };
 
 /// A token made by `softhsm-setup`, gone with this value.
@@ -139,7 +140,7 @@ impl Worker {
             Reply::Hello { version: VERSION, .. } => {}
             other => panic!("{other:?}"),
         }
-        match self.ask(&Request::Open { write }) {
+        match self.ask(&Request::Open { write, mechanisms: Mechanisms::default() }) {
             Reply::Opened(info) => assert!(info.is_softhsm() && info.label == "cofferdam-dev"),
             other => panic!("{other:?}"),
         }

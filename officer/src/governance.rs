@@ -53,6 +53,10 @@ fn show_governance(governance: &Governance, out: &mut impl Write) -> Result<()> 
             writeln!(out, "  at the machine whoever is there: no officer is asked (administer)")?
         }
     }
+    match &governance.unbind {
+        Some(quorum) => writeln!(out, "  a stuck payout unbound from what was signed: {quorum}")?,
+        None => writeln!(out, "  a stuck payout stays bound to what was signed (unbind)")?,
+    }
     Ok(())
 }
 

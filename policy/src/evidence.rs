@@ -132,9 +132,10 @@ pub struct OrderHistory {
     pub order: OrderRef,
     /// How many different transactions paying it were signed.
     pub versions: u32,
-    /// Whether one of them was given out, signed; one that was only reserved never left the signer.
+    /// Whether one of them was given out, signed; one that was only reserved never left the signer. One that officers unbound the
+    /// order from stands for nothing here.
     pub released: bool,
-    /// Whether this intent spends at least one slot of every one of them.
+    /// Whether this intent spends at least one slot of every one of them, but for those that officers unbound the order from.
     pub conflicts_with_all: bool,
     /// Whether every one of them was signed for an order with the same bytes.
     pub same_content: bool,

@@ -28,6 +28,8 @@ pub struct Governance {
     pub veto: Option<GroupName>,
     /// Who must sign for what is done at the signer's machine; `None`: whoever is there does it.
     pub administer: Option<Quorum>,
+    /// Who may say that an order is bound no longer to what was signed for it; `None`: nobody can.
+    pub unbind: Option<Quorum>,
     /// The way back when too many keys are lost for `change`.
     pub recover: Option<Recovery>,
 }
@@ -69,7 +71,7 @@ impl Next {
 impl Governance {
     /// What it says, a line each.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Self { tighten, change, delay_seconds, veto, administer, recover } = self;
+        let Self { tighten, change, delay_seconds, veto, administer, unbind, recover } = self;
         let mut lines = Vec::from([
             format!("tighten: {tighten}"),
             format!("change: {change}"),
@@ -77,6 +79,7 @@ impl Governance {
         ]);
         lines.extend(veto.as_ref().map(|group| format!("veto: {group}")));
         lines.extend(administer.as_ref().map(|quorum| format!("administer: {quorum}")));
+        lines.extend(unbind.as_ref().map(|quorum| format!("unbind: {quorum}")));
         lines.extend(recover.as_ref().map(|Recovery { quorum, delay_seconds }| {
             format!("recover: {quorum}, after {delay_seconds}")
         }));
@@ -205,6 +208,28 @@ impl Rules {
     #[must_use]
     pub fn may_administer(&self, by: &BTreeSet<&KeyName>) -> bool {
         self.administer().is_none_or(|quorum| quorum.is_met(&self.everybody(), by))
+    }
+
+    /// Who must say that what was signed for an order can never confirm, before the order may be paid beside it; `None`: under
+    /// this policy nobody can.
+    #[must_use]
+    pub fn unbind(&self) -> Option<&Quorum> {
+        self.governance().and_then(|governance| governance.unbind.as_ref())
+    }
+
+    /// Whether this officer is asked for that at all.
+    #[must_use]
+    pub fn asks_to_unbind(&self, officer: &KeyName) -> bool {
+        let members = |quorum: &Quorum| self.everybody().members(quorum.groups());
+        self.unbind().is_some_and(|quorum| members(quorum).contains(officer))
+    }
+
+    /// Whether these are enough for an order by this key. Whoever holds that key is not among them: they would be paid.
+    #[must_use]
+    pub fn may_unbind(&self, by: &BTreeSet<&KeyName>, order_key: &[u8; 32]) -> bool {
+        let own = self.orderers(|key| key == order_key);
+        let by: BTreeSet<&KeyName> = by.difference(&own).copied().collect();
+        self.unbind().is_some_and(|quorum| quorum.is_met(&self.everybody(), &by))
     }
 
     /// Whether this officer's veto stops a policy that was proposed. Over a `recovery` a revoked one has none: the keys that it is

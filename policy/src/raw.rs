@@ -244,6 +244,7 @@ pub(crate) struct RawGovernance {
     pub(crate) delay: Text,
     pub(crate) veto: Option<Text>,
     pub(crate) administer: Option<Text>,
+    pub(crate) unbind: Option<Text>,
     pub(crate) recover: Option<Text>,
     pub(crate) recover_delay: Option<Text>,
 }

@@ -63,7 +63,7 @@ impl RuleId {
             Self::OrderExpired => "a new order must be signed, under a new id",
             Self::OrderChanged => "a new order needs a new id: this one stands for another text",
             Self::OrderPaid => {
-                "the transaction must spend a coin of each earlier one for this order, so that only one can confirm"
+                "the transaction must spend a coin of each earlier one for this order, so that only one can confirm; or officers unbind the order from what never can"
             }
             Self::FeeTotal | Self::FeeRate | Self::FeePercent => {
                 "the fee must be lower, or officers sign a policy that lets it be higher"

@@ -195,6 +195,7 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
     if let Some(governance) = rules.governance() {
         asked.extend(governance.tighten.groups().chain(governance.change.groups()));
         asked.extend(governance.administer.iter().flat_map(|quorum| quorum.groups()));
+        asked.extend(governance.unbind.iter().flat_map(|quorum| quorum.groups()));
         asked.extend(governance.recover.iter().flat_map(|one| one.quorum.groups()));
         vetoes.extend(&governance.veto);
     }

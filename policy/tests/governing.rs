@@ -10,6 +10,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use common::{Knobs, load, officer, people, policy_text};
 use ed25519_dalek::Signer as _;
 use policy::first::FirstOfficers;
@@ -289,6 +291,46 @@ fn who_is_asked_at_the_machine_is_said_by_a_quorum_that_can_be_met() {
     refused(next(&rules, &text(5, 9_000), &["ada"]));
     assert!(matches!(next(&rules, &text(5, 9_000), &["ada", "cyd", "eve"]), Ok(Next::After(..))));
     let never = asks.replacen("administer = \"2 of", "administer = \"4 of", 1);
+    policy::signed::check(&never, rules.network()).unwrap_err();
+}
+
+#[test]
+fn who_unbinds_an_order_is_said_by_a_quorum_that_leaves_out_whoever_ordered() {
+    let quiet = load(&text(3, 10_000));
+    let names = ["ada", "bob", "cyd", "eve"].map(|name| KeyName::parse(name).unwrap());
+    let [ada, bob, cyd, eve] = &names;
+    let everybody = || names.iter().collect::<BTreeSet<_>>();
+    // Without it nobody can, however many they are.
+    assert!(quiet.unbind().is_none() && !quiet.may_unbind(&everybody(), &[7; 32]));
+    let asks = text(4, 10_000) + "unbind = \"2 of treasury\"\n";
+    let rules = load(&asks);
+    assert!(rules.may_unbind(&[ada, cyd].into(), &[7; 32]));
+    assert!(rules.asks_to_unbind(ada) && !rules.asks_to_unbind(eve));
+    // Of one site two count as one.
+    for few in [vec![], vec![ada], vec![ada, eve], vec![ada, bob]] {
+        assert!(!rules.may_unbind(&few.into_iter().collect(), &[7; 32]));
+    }
+    // Whoever holds the key that ordered counts for nothing there.
+    let key = rules.order_keys()[0].public_key;
+    let own = asks.replacen("[[order_key]]\n", "[[order_key]]\nofficer = \"ada\"\n", 1);
+    assert_ne!(own, asks);
+    assert!(rules.may_unbind(&[ada, cyd].into(), &key));
+    assert!(!load(&own).may_unbind(&[ada, cyd].into(), &key));
+    assert!(load(&own).may_unbind(&[bob, cyd].into(), &key));
+    // It is part of who governs: brought in, changed and taken away by the big quorum alone, after its delay.
+    let all = ["ada", "cyd", "eve"];
+    refused(next(&quiet, &asks, &["ada"]));
+    assert!(matches!(next(&quiet, &asks, &all), Ok(Next::After(..))));
+    let more = asks.replacen("version = 4", "version = 5", 1).replacen(
+        "2 of treasury\"\n",
+        "1 of treasury\"\n",
+        1,
+    );
+    for changed in [text(5, 10_000), more] {
+        refused(next(&rules, &changed, &["ada"]));
+        assert!(matches!(next(&rules, &changed, &all), Ok(Next::After(..))));
+    }
+    let never = asks.replacen("unbind = \"2 of", "unbind = \"4 of", 1);
     policy::signed::check(&never, rules.network()).unwrap_err();
 }
 

@@ -313,7 +313,7 @@ fn everything_that_ends_is_told_soonest_first() {
 
 const GOVERNED: &str = "[[require]]\nname = \"all\"\nwhen = {}\napprovals = \"2 of treasury\"\ndelay = \"1h\"\nveto = \"risk\"\n\
     [governance]\ntighten = \"2 of treasury\"\nchange = \"2 of treasury and 1 of risk\"\ndelay = \"48h\"\nveto = \"risk\"\n\
-    administer = \"2 of treasury\"\nrecover = \"2 of risk\"\nrecover_delay = \"14d\"\n";
+    administer = \"2 of treasury\"\nunbind = \"2 of treasury\"\nrecover = \"2 of risk\"\nrecover_delay = \"14d\"\n";
 
 /// A policy that says who lifts a freeze.
 fn governed(more: &str) -> Rules {
@@ -329,6 +329,7 @@ fn whoever_governs_alone_is_named() {
         ("tighten = \"2", "tighten = \"1", "\"tighten\": one person is enough, e.g. \"ada\""),
         ("change = \"2 of treasury and 1", "change = \"1", "\"change\": one person is enough"),
         ("administer = \"2", "administer = \"1", "\"administer\": one person is enough"),
+        ("unbind = \"2", "unbind = \"1", "\"unbind\": one person is enough"),
         ("recover = \"2", "recover = \"1", "\"recover\": one person is enough, e.g. \"dan\""),
         (
             "48h\"\nveto = \"risk\"",
@@ -358,6 +359,7 @@ fn what_the_main_network_should_not_be_without_is_named() {
     for (line, expected) in [
         ("unfreeze = \"2 of treasury\"\n", "`unfreeze` is missing"),
         ("administer = \"2 of treasury\"\n", "`administer` is missing"),
+        ("unbind = \"2 of treasury\"\n", "`unbind` is missing"),
         ("officers = true\n", "no client has `officers = true`"),
     ] {
         let found = said(&whole.replacen(line, "", 1));

@@ -31,9 +31,13 @@ pub(super) fn section(
     let administer = administer
         .map(|at| people::quorum(reader, at, raw.max_per_domain.as_ref(), everybody))
         .transpose()?;
+    let unbind = raw.unbind.as_ref();
+    let unbind = unbind
+        .map(|at| people::quorum(reader, at, raw.max_per_domain.as_ref(), everybody))
+        .transpose()?;
     let recover = recovery(reader, raw, delay_seconds, everybody)?;
     let veto = raw.veto.as_ref().map(|at| group(reader, at, everybody)).transpose()?;
-    Ok(Governance { tighten, change, delay_seconds, veto, administer, recover })
+    Ok(Governance { tighten, change, delay_seconds, veto, administer, unbind, recover })
 }
 
 /// Slower than anything else, so that whoever is still there sees it in time.

@@ -43,6 +43,7 @@ fn governing(rules: &Rules) -> impl Iterator<Item = (String, &Quorum)> {
             ("tighten", Some(&governance.tighten)),
             ("change", Some(&governance.change)),
             ("administer", governance.administer.as_ref()),
+            ("unbind", governance.unbind.as_ref()),
             ("recover", recover),
         ]
     });
@@ -66,6 +67,10 @@ fn missing(rules: &Rules) -> Vec<&'static str> {
         (
             rules.unfreeze().is_none(),
             "`unfreeze` is missing: nothing but a new policy lifts a freeze",
+        ),
+        (
+            asks && rules.unbind().is_none(),
+            "`unbind` is missing: a payout whose every coin disappeared is never paid under the same order",
         ),
         (asks && !veto, "`veto` is missing: nobody stops a policy that is proposed"),
         (

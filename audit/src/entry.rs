@@ -518,6 +518,19 @@ pub enum Event {
         /// When, Unix seconds by the machine's clock: the entry may come later.
         seen_unix: u64,
     },
+    /// Enough officers said that these can never confirm: the order may be paid beside them from here on. They count on as signed.
+    Unbound {
+        /// Raw Ed25519 key that signed the order.
+        key: [u8; 32],
+        /// The order's id.
+        id: String,
+        /// SHA-256 of each transaction as the log holds it, signed.
+        versions: Vec<[u8; 32]>,
+        /// Policy version that says how many are enough.
+        policy: u64,
+        /// Who they are.
+        officers: Vec<String>,
+    },
 }
 
 /// What entry 0 says, of either kind.

@@ -160,7 +160,14 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
     let people = of_people(spend);
     let others = of_token_keys().into_iter().chain(of_policies()).chain(people);
     let withheld = Event::Withheld { request, policy: 2, reason: reason(), may_have_left: true };
-    let others = others.chain([distrusted(), withheld]);
+    let unbound = Event::Unbound {
+        key: [2; 32],
+        id: text(),
+        versions: vec![[3; 32]],
+        policy: 1,
+        officers: vec![text()],
+    };
+    let others = others.chain([distrusted(), withheld, unbound]);
     events.into_iter().chain(others).map(encoded).collect()
 }
 

@@ -4,10 +4,13 @@ use policy::conditions::Target;
 use policy::evidence::FreezeScope as Scope;
 use policy::intent::RequestId;
 use policy::names::{ClientName, KeyName, LaneName, ListName, OrderId, WalletName};
+use policy::order::OrderRef;
 use statement::fact::{Entry, Fact, States};
 use statement::intent::{Input, Ordered, Output, To};
 use statement::sanctions::{self, listed};
-use statement::{About, Deed, NO_TOKEN, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs};
+use statement::{
+    About, Deed, NO_TOKEN, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs, Unbinding,
+};
 
 pub(crate) fn statement(data: &[u8]) {
     // The first line is the same in all of them, and so is that of facts.
@@ -83,6 +86,13 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
             client: ClientName::parse("watcher-1").unwrap(),
             lock: 300,
             reason: "it is mended".to_owned(),
+        },
+        Says::Unbind {
+            unbinding: Unbinding {
+                order: OrderRef { key: [8; 32], id: OrderId::parse("invoice-7").unwrap() },
+                versions: vec![[1; 32], [2; 32]],
+            },
+            reason: "its coin was spent in block 7".to_owned(),
         },
     ];
     let mut seeds: Vec<Vec<u8>> = kinds.map(|kind| says(kind).encode()).into();

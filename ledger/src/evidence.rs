@@ -97,10 +97,13 @@ impl Spends {
             let mut released = false;
             if let Some(paid) = self.orders.get(&reference) {
                 same_content = paid.same_content && paid.digest == *order.digest();
-                conflicting = paid.spends.iter().all(|number| conflicts.contains(&number));
+                let binding =
+                    || paid.spends.iter().filter(|number| self.orders.binds(&reference, *number));
+                conflicting = binding().all(|number| conflicts.contains(&number));
                 let spends = || paid.spends.iter().filter_map(|number| self.spends.get(number));
                 digests = spends().map(|spend| spend.digest).collect();
-                released = spends().any(Spend::is_out);
+                released =
+                    binding().filter_map(|number| self.spends.get(number)).any(Spend::is_out);
             }
             histories.push(OrderHistory {
                 order: reference,

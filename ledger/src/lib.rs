@@ -64,6 +64,7 @@ pub use born::{BornKey, BornKeys};
 pub use facts::{Balanced, Facts, SanctionsRead};
 pub use keks::{KekStep, Keks};
 pub use locks::Locks;
+pub use orders::Version;
 pub use people::{Frozen, Objection, People, Wait, Withheld, Word};
 pub use requests::{Answer, Request};
 pub use reservation::Names;
@@ -309,6 +310,11 @@ impl Ledger {
         self.spends.released(order)
     }
 
+    /// Everything that was allowed for an order, and whether it binds it still.
+    pub fn versions(&self, order: &OrderRef) -> impl Iterator<Item = Version> {
+        self.spends.versions(order)
+    }
+
     /// Whether something was signed for an order that may have been let out, by another request than this one.
     #[must_use]
     pub fn may_have_left(&self, order: &OrderRef, but: RequestId) -> bool {
@@ -433,6 +439,16 @@ impl Ledger {
                 Ok(())
             }
             Event::FreezeLifted { freeze, .. } => self.people.lift(freeze),
+            Event::Unbound { key, id, versions, .. } => {
+                let order = OrderRef { key: *key, id: name(OrderId::parse(id))? };
+                let is = |request, version: &[u8; 32]| {
+                    let answer = self.requests.get(request).and_then(|request| request.answer);
+                    answer.is_some_and(|answer| answer.digest == *version)
+                };
+                self.spends.unbind(&order, versions, is)?;
+                self.people.unbind(&order, versions);
+                Ok(())
+            }
             Event::Administered { what, serial, site } => {
                 self.people.administer(what, serial, *site)
             }

@@ -1,15 +1,16 @@
 //! Every order that something was allowed for, and by which spends. It never asks what an order says.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use audit::entry;
+use policy::intent::RequestId;
 use policy::names::{ClientName, LaneName, OrderId, WalletName};
 use policy::order::OrderRef;
 
 use super::numbers::Numbers;
 use super::reservation::PaidOrder;
 use super::spends::{Given, Released, Spends};
-use super::{FoldError, name};
+use super::{FoldError, name, wrong};
 
 /// By key and id. Whoever signs orders chooses their ids letter by letter, so their map has the slow hash.
 #[derive(Debug, Default)]
@@ -17,6 +18,21 @@ pub(super) struct Orders {
     all: HashMap<OrderRef, Paid>,
     /// Every key that signed one of them.
     keys: BTreeSet<[u8; 32]>,
+    /// What was signed for an order and binds it no longer, by the numbers of the spends: officers said that it can never confirm.
+    unbound: BTreeMap<OrderRef, BTreeSet<usize>>,
+}
+
+/// What was allowed for an order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Version {
+    /// The request for it.
+    pub request: RequestId,
+    /// Whose coins it spends.
+    pub wallet: WalletName,
+    /// It was signed.
+    pub signed: bool,
+    /// What pays the order has to make it impossible.
+    pub binds: bool,
 }
 
 /// An order that was paid.
@@ -60,6 +76,11 @@ impl Orders {
         }
     }
 
+    /// Whether what pays the order has to make this spend of it impossible.
+    pub(super) fn binds(&self, order: &OrderRef, number: usize) -> bool {
+        self.unbound.get(order).is_none_or(|unbound| !unbound.contains(&number))
+    }
+
     /// There will be about so many times as many.
     pub(super) fn expect(&mut self, times: usize) {
         super::expect(&mut self.all, times);
@@ -87,6 +108,46 @@ impl Spends {
             wallet: WalletName::clone(&spend.wallet),
             orders: spend.orders.clone(),
         })
+    }
+
+    /// Everything that was allowed for an order, in the order of the log.
+    pub(super) fn versions(&self, order: &OrderRef) -> impl Iterator<Item = Version> {
+        self.numbered(order).map(|(_, version)| version)
+    }
+
+    fn numbered(&self, order: &OrderRef) -> impl Iterator<Item = (usize, Version)> {
+        let numbers = self.orders.get(order).into_iter().flat_map(|paid| paid.spends.iter());
+        numbers.filter_map(|number| {
+            let spend = self.spends.get(number)?;
+            let binds = self.orders.binds(order, number);
+            let (request, signed) = (spend.request, spend.released);
+            let wallet = WalletName::clone(&spend.wallet);
+            Some((number, Version { request, wallet, signed, binds }))
+        })
+    }
+
+    /// Officers said that these can never confirm, each of which was signed for the order and binds it. `is` says which request
+    /// was answered by one.
+    pub(super) fn unbind(
+        &mut self,
+        order: &OrderRef,
+        versions: &[[u8; 32]],
+        is: impl Fn(RequestId, &[u8; 32]) -> bool,
+    ) -> Result<(), FoldError> {
+        let bound = |(_, version): &(usize, Version)| version.signed && version.binds;
+        let bound: Vec<(usize, Version)> = self.numbered(order).filter(bound).collect();
+        for version in versions {
+            let these: BTreeSet<usize> = bound
+                .iter()
+                .filter(|(_, bound)| is(bound.request, version))
+                .map(|(number, _)| *number)
+                .collect();
+            if these.is_empty() {
+                return Err(wrong("an order was unbound from what does not bind it"));
+            }
+            self.orders.unbound.entry(order.clone()).or_default().extend(these);
+        }
+        Ok(())
     }
 
     /// Every order of this id that something was allowed for; each key has ids of its own.

@@ -9,7 +9,7 @@ use policy::intent::{Intent, RequestId};
 use policy::names::{ClientName, KeyName, WalletName};
 use policy::order::{OrderRef, VerifiedOrder};
 use serde::{Deserialize, Serialize};
-use statement::{About, Deed, PolicyRef, Says, Signed, Statement, Task};
+use statement::{About, Deed, PolicyRef, Says, Signed, Statement, Task, Unbinding};
 
 use super::orders::order_ref;
 use super::{FoldError, wrong};
@@ -32,6 +32,8 @@ pub struct People {
     freezes: BTreeMap<[u8; 32], Frozen>,
     /// What may be done at the signer's machine, by whose word.
     tasks: BTreeMap<Task, Vec<Word>>,
+    /// What of which order is to bind it no longer, by whose word.
+    unbindings: BTreeMap<Unbinding, Vec<Word>>,
     /// Tokens whose PIN may be changed, since the words for it were used up, and of which no entry says how that ended.
     pin_changes: BTreeSet<String>,
     /// Sites that may serve, each with one token.
@@ -235,6 +237,17 @@ impl People {
         self.tasks.get(task).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Who said that an order may be unbound from these, where not enough did so far.
+    #[must_use]
+    pub fn unbinding(&self, unbinding: &Unbinding) -> &[Word] {
+        self.unbindings.get(unbinding).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Every one of them.
+    pub fn unbindings(&self) -> impl Iterator<Item = (&Unbinding, &Vec<Word>)> {
+        self.unbindings.iter()
+    }
+
     /// Sites that may serve, each with one token's serial number.
     #[must_use]
     pub fn sites(&self) -> &BTreeSet<([u8; 16], String)> {
@@ -421,9 +434,21 @@ impl People {
                 words.retain(|earlier| earlier.officer != officer);
                 words.push(given(officer));
             }
+            Says::Unbind { unbinding, .. } => {
+                let words = self.unbindings.entry(unbinding).or_default();
+                words.retain(|earlier| earlier.officer != officer);
+                words.push(given(officer));
+            }
             said @ Says::Unlist { .. } => return Ok(Some(said)),
         }
         Ok(None)
+    }
+
+    /// Enough officers said so: what was said of any of these is used up.
+    pub(super) fn unbind(&mut self, order: &OrderRef, versions: &[[u8; 32]]) {
+        self.unbindings.retain(|said, _| {
+            said.order != *order || said.versions.iter().all(|version| !versions.contains(version))
+        });
     }
 
     /// Enough officers said so.

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use statement::Says;
 
 use crate::approvals::desk::Desk;
-use crate::approvals::{commands, lists};
+use crate::approvals::{commands, lists, unbind};
 use crate::audit::live::Live;
 use crate::audit::{self, source::Source};
 use crate::key::{self, Key, Kind};
@@ -68,6 +68,9 @@ enum Command {
     Freeze(commands::OnScope),
     /// Say that a freeze may be lifted. It takes as many officers as the policy says.
     Unfreeze(commands::OnStatement),
+    /// Say that what was signed for an order can never confirm, so that the order may be paid beside it. It takes as many officers
+    /// as the policy says; if it does confirm, the payee is paid twice.
+    Unbind(unbind::OnOrder),
     /// Say that something may be done at the signer's machine, where the policy asks officers.
     Administer(commands::OnTask),
     /// Hand a new revocation list to a signer.
@@ -418,6 +421,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Crl(Crl::Push(args)) => block_on(lists::push(&args, out)),
         Command::Administer(args) => block_on(commands::administer(&args, out)),
         Command::Unfreeze(args) => block_on(commands::on_statement(&args, Says::Unfreeze, out)),
+        Command::Unbind(args) => block_on(unbind::unbind(&args, out)),
         Command::Time(args) => block_on(commands::tell_time(&args, out)),
         Command::Policy(policy) => check_policy(policy, out),
         Command::Book(book) => block_on(book::run(book, out)),

@@ -76,8 +76,8 @@ async fn main() {
     match word(2).as_deref() {
         Some("make") => make(&folder, number(3, 10_000_000), number(4, 365)).await,
         Some("keep") => keep(&folder).await,
-        None => open(&folder, false).await,
-        Some("stay") => open(&folder, true).await,
+        None => Box::pin(open(&folder, false)).await,
+        Some("stay") => Box::pin(open(&folder, true)).await,
         Some(other) => panic!("{other}? make, keep, stay, or nothing"),
     }
 }

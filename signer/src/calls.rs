@@ -56,6 +56,7 @@ pub const CALLS: &[Call] = &[
     of_log("/cofferdam.v1.Log/Witness"),
     of_officers("/cofferdam.v1.Officers/Pending"),
     of_officers("/cofferdam.v1.Officers/Show"),
+    of_officers("/cofferdam.v1.Officers/ShowOrder"),
     // A freeze must come through when nobody can tell what is revoked; what officers say is signed by themselves. What lets
     // something happen is refused there.
     Call { despite_unknown_revocation: true, ..of_officers("/cofferdam.v1.Officers/Submit") },

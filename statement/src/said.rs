@@ -18,7 +18,9 @@
 //! done at the signer's machine (`task:`) with which token (`token:`), and `time` says what time it is (`unix:`) and which
 //! doubt about the clock that settles (`doubt:`, the number of the log's entry). `unlist` has the `list:` and `label:` of an entry of
 //! the address book that is there no longer, `veto-policy` the SHA-256 of a policy's text that was proposed (`proposed:`), and `free` the `client:`
-//! that may come in again, the entry that locked it (`lock:`), and why (`reason:`).
+//! that may come in again, the entry that locked it (`lock:`), and why (`reason:`). `unbind` names an order (`order:`, the key that
+//! signed it and its id), what was signed for it and can never confirm (a line `version:` each, the SHA-256 of exactly what was
+//! signed, rising), and why (`reason:`).
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -27,16 +29,19 @@ use core::fmt;
 
 use policy::evidence::FreezeScope;
 use policy::intent::{RequestId, SlotId};
-use policy::names::{ClientName, KeyName, LaneName, ListName, WalletName};
+use policy::names::{ClientName, KeyName, LaneName, ListName, OrderId, WalletName};
 use policy::officer_key::OfficerKey;
+use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
 
 use crate::lines::{LineError, Lines, hex, number, sentence, visible, word};
 
 /// No statement is longer.
-pub const STATEMENT_BYTES_MAX: usize = 1024;
+pub const STATEMENT_BYTES_MAX: usize = 2048;
 /// No statement with its signature is longer.
 pub const SIGNED_BYTES_MAX: usize = STATEMENT_BYTES_MAX + 160;
+/// One statement names no more transactions that can never confirm: others have one of their own.
+pub const VERSIONS_MAX: usize = 16;
 /// First line: no other signed message can be taken for a statement.
 const FIRST_LINE: &str = "cofferdam-statement-v1";
 
@@ -94,6 +99,22 @@ pub enum Says {
         /// Why, in the officer's words.
         reason: String,
     },
+    /// These can never confirm: the order may be paid beside them, as far as I am concerned.
+    Unbind {
+        /// What, of which order.
+        unbinding: Unbinding,
+        /// Why, in the officer's words.
+        reason: String,
+    },
+}
+
+/// An order, and some of what was signed for it: that is to bind it no longer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Unbinding {
+    /// The order.
+    pub order: OrderRef,
+    /// SHA-256 of each transaction as it was signed, rising: one at least, [`VERSIONS_MAX`] at most.
+    pub versions: Vec<[u8; 32]>,
 }
 
 /// What a person at the signer's machine may do, and with which token.
@@ -211,6 +232,9 @@ impl Statement {
             Says::Free { client, lock, reason } => {
                 format!("client: {client}\nlock: {lock}\nreason: {reason}\n")
             }
+            Says::Unbind { unbinding, reason } => {
+                format!("{}reason: {reason}\n", unbinding.lines())
+            }
         };
         format!(
             "{FIRST_LINE}\nsays: {verb}\nlog: {log}\nnetwork: {network}\nofficer: {officer}\n{what}expires: {expires_unix}\nnonce: {}\n",
@@ -261,8 +285,12 @@ impl Statement {
                 lock: lines.read("lock", number)?,
                 reason: lines.read("reason", sentence)?,
             },
+            "unbind" => Says::Unbind {
+                unbinding: Unbinding::read(&mut lines)?,
+                reason: lines.read("reason", sentence)?,
+            },
             _ => {
-                let reason = "is none of approve, reject, veto, revoke, freeze, unfreeze, administer, time, unlist, veto-policy, free".into();
+                let reason = "is none of approve, reject, veto, revoke, freeze, unfreeze, administer, time, unlist, veto-policy, free, unbind".into();
                 return Err(LineError { line: 2, reason }.into());
             }
         };
@@ -295,6 +323,7 @@ impl Says {
             Self::Unlist { .. } => "unlist",
             Self::VetoPolicy(_) => "veto-policy",
             Self::Free { .. } => "free",
+            Self::Unbind { .. } => "unbind",
         }
     }
 
@@ -303,7 +332,11 @@ impl Says {
     pub fn is_yes(&self) -> bool {
         matches!(
             self,
-            Self::Approve(_) | Self::Unfreeze(_) | Self::Administer(_) | Self::Free { .. }
+            Self::Approve(_)
+                | Self::Unfreeze(_)
+                | Self::Administer(_)
+                | Self::Free { .. }
+                | Self::Unbind { .. }
         )
     }
 
@@ -319,7 +352,8 @@ impl Says {
             | Self::Time(_)
             | Self::Unlist { .. }
             | Self::VetoPolicy(_)
-            | Self::Free { .. } => None,
+            | Self::Free { .. }
+            | Self::Unbind { .. } => None,
         }
     }
 }
@@ -394,6 +428,35 @@ impl About {
             intent: lines.read("intent", hex)?,
             policy: lines.read("policy", PolicyRef::parse)?,
         })
+    }
+}
+
+impl Unbinding {
+    fn lines(&self) -> String {
+        let OrderRef { key, id } = &self.order;
+        let order = format!("order: {} {id}\n", hex::encode(key));
+        let versions =
+            self.versions.iter().map(|version| format!("version: {}\n", hex::encode(version)));
+        core::iter::once(order).chain(versions).collect()
+    }
+
+    fn read(lines: &mut Lines<'_>) -> Result<Self, LineError> {
+        let order = lines.read("order", |text| {
+            let (key, id) = word(text)?;
+            Ok::<_, String>(OrderRef {
+                key: hex(key)?,
+                id: OrderId::parse(id).map_err(|error| error.to_string())?,
+            })
+        })?;
+        let versions: Vec<[u8; 32]> = lines.many("version", hex)?;
+        let rises = versions.iter().zip(versions.iter().skip(1)).all(|(one, next)| one < next);
+        match rises && (1..=VERSIONS_MAX).contains(&versions.len()) {
+            true => Ok(Self { order, versions }),
+            false => {
+                let text = format!("there must be 1 to {VERSIONS_MAX} versions, each once, rising");
+                Err(lines.wrong(text))
+            }
+        }
     }
 }
 

@@ -10,14 +10,17 @@
 use ed25519_dalek::{Signer as _, SigningKey};
 use policy::evidence::FreezeScope as Scope;
 use policy::intent::RequestId;
-use policy::names::{ClientName, KeyName, LaneName, ListName, WalletName};
+use policy::names::{ClientName, KeyName, LaneName, ListName, OrderId, WalletName};
+use policy::order::OrderRef;
 use policy::p256::lower;
 use policy::people::OfficerKey;
 use proptest::prelude::*;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
-use statement::said::{SIGNED_BYTES_MAX, STATEMENT_BYTES_MAX};
-use statement::{About, PolicyRef, Says, Signed, Statement, StatementError, TimeIs, parse_coin};
+use statement::said::{SIGNED_BYTES_MAX, STATEMENT_BYTES_MAX, VERSIONS_MAX};
+use statement::{
+    About, PolicyRef, Says, Signed, Statement, StatementError, TimeIs, Unbinding, parse_coin,
+};
 
 const HEAD: &str = "log: cofferdam/9f3a\n\
     network: bip122:0f9188f13cb7b2c71f2a335e3a4fc328\n\
@@ -50,6 +53,12 @@ fn about() -> About {
     About { request: RequestId([1; 16]), intent: [2; 32], policy }
 }
 
+fn unbind(id: &str, versions: Vec<[u8; 32]>) -> Says {
+    let order = OrderRef { key: [7; 32], id: OrderId::parse(id).unwrap() };
+    let reason = "its coin was spent in block 7".to_owned();
+    Says::Unbind { unbinding: Unbinding { order, versions }, reason }
+}
+
 /// The bytes of each kind. Officers' programs and logs hold such bytes: never change a line.
 #[test]
 fn the_bytes_are_these() {
@@ -78,6 +87,16 @@ fn the_bytes_are_these() {
             },
             "free",
             "client: watcher-1\nlock: 17\nreason: its PSBTs were cut off; fixed\n".to_owned(),
+        ),
+        (
+            unbind("invoice-7", vec![[6; 32], [8; 32]]),
+            "unbind",
+            format!(
+                "order: {} invoice-7\nversion: {}\nversion: {}\nreason: its coin was spent in block 7\n",
+                "07".repeat(32),
+                "06".repeat(32),
+                "08".repeat(32)
+            ),
         ),
         (
             Says::Freeze(Scope::Slot(parse_coin(COIN).unwrap())),
@@ -218,6 +237,51 @@ fn nothing_else_is_a_statement() {
     assert_eq!(Statement::parse(&long), Err(StatementError::TooLong(STATEMENT_BYTES_MAX + 1)));
 }
 
+#[test]
+fn what_is_unbound_is_named_in_one_way_and_there_is_an_end_to_it() {
+    let all: Vec<[u8; 32]> = (0..=u8::try_from(VERSIONS_MAX).unwrap()).map(|n| [n; 32]).collect();
+    // The longest of everything.
+    let longest = Statement {
+        log: "x".repeat(128),
+        network: "x".repeat(64),
+        officer: KeyName::parse(&"x".repeat(64)).unwrap(),
+        expires_unix: u64::MAX,
+        ..says(match unbind(&"x".repeat(64), all[1..].to_vec()) {
+            Says::Unbind { unbinding, .. } => Says::Unbind { unbinding, reason: "x".repeat(200) },
+            other => other,
+        })
+    };
+    assert_eq!(Statement::parse(&longest.encode()), Ok(longest));
+    let refused = |versions: Vec<[u8; 32]>| {
+        Statement::parse(&says(unbind("o", versions)).encode()).unwrap_err();
+    };
+    refused(vec![]);
+    refused(all);
+    refused(vec![[8; 32], [6; 32]]);
+    refused(vec![[6; 32], [6; 32]]);
+    let good = String::from_utf8(says(unbind("o", vec![[6; 32]])).encode()).unwrap();
+    let (key, version) = ("07".repeat(32), "06".repeat(32));
+    for (from, to) in [
+        (format!("order: {key} o"), format!("order: {key}")),
+        (format!("order: {key} o"), format!("order: {key} o o")),
+        (format!("order: {key} o"), format!("order: o {key}")),
+        (format!("version: {version}"), format!("version: {}", &version[2..])),
+        (format!("version: {version}"), format!("version: {version} ")),
+        ("reason: its".to_owned(), "reason: ".to_owned() + &"x".repeat(200)),
+        ("reason: its".to_owned(), "reason:  its".to_owned()),
+    ] {
+        let wrong = good.replacen(&from, &to, 1);
+        assert_ne!(wrong, good, "{from}");
+        assert!(Statement::parse(wrong.as_bytes()).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn whatever_lets_something_happen_is_a_yes() {
+    assert!(unbind("o", vec![[6; 32]]).is_yes());
+    assert!(!Says::Freeze(Scope::Everything).is_yes());
+}
+
 fn any_says() -> impl Strategy<Value = Says> {
     let about = (any::<[u8; 16]>(), any::<[u8; 32]>(), any::<u64>(), any::<[u8; 32]>());
     let about = about.prop_map(|(request, intent, version, digest)| About {
@@ -232,6 +296,8 @@ fn any_says() -> impl Strategy<Value = Says> {
         about.prop_map(Says::Veto),
         any::<[u8; 32]>().prop_map(Says::Revoke),
         any::<[u8; 32]>().prop_map(Says::Unfreeze),
+        ("[a-zA-Z0-9._:-]{1,64}", prop::collection::btree_set(any::<[u8; 32]>(), 1..17))
+            .prop_map(|(id, versions)| unbind(&id, versions.into_iter().collect())),
         Just(Says::Freeze(Scope::Everything)),
         Just(Says::Freeze(Scope::Evacuation)),
         name.prop_map(|name| Says::Freeze(Scope::Wallet(WalletName::parse(&name).unwrap()))),

@@ -6,7 +6,9 @@ use ledger::{Fold as _, Ledger};
 use policy::evidence::{Approval, Freeze, Objection};
 use policy::intent::RequestId;
 use policy::names::{ClientName, KeyName, LaneName, WalletName};
+use policy::order::OrderRef;
 use policy::{Evidence, Intent, Rules};
+use sha2::{Digest as _, Sha256};
 use statement::{About, Paper, PolicyRef, Says, Statement};
 
 use crate::common::NOW;
@@ -74,6 +76,12 @@ pub fn fold(world: &World, past: &Past) -> Ledger {
             }
             What::Lifted(freeze) => {
                 Event::FreezeLifted { freeze: statement(*freeze), policy: 3, officers: vec![] }
+            }
+            What::Unbound(request, OrderRef { key, id }) => {
+                let spent = spends.iter().find(|spent| spent.request == *request).unwrap();
+                let versions = vec![Sha256::digest(transaction(spent)).into()];
+                let (key, id, policy, officers) = (*key, id.to_string(), 3, vec![]);
+                Event::Unbound { key, id, versions, policy, officers }
             }
             What::ClockDoubted(held_unix) => {
                 Event::ClockDoubted { held_unix: *held_unix, reason: String::new() }

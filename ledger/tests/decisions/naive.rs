@@ -11,6 +11,7 @@ use policy::evidence::{
 };
 use policy::intent::{Destination, SlotId};
 use policy::names::{KeyName, LaneName, WalletName};
+use policy::order::OrderRef;
 
 use crate::common::{DAY, Facts};
 use crate::past::{OWN, PROVEN, Past, Spent, What, Word, id};
@@ -23,6 +24,8 @@ struct Live<'a> {
     released: bool,
     /// Held back for good, and nobody can have had it.
     withheld: bool,
+    /// Orders that it binds no longer.
+    unbound: BTreeSet<OrderRef>,
     set: usize,
 }
 
@@ -98,7 +101,8 @@ fn live(past: &Past) -> Vec<Live<'_>> {
                 let set = joins(&live, &slots).unwrap_or(sets);
                 sets += 1;
                 let (released, withheld) = (false, false);
-                live.push(Live { spent, since: *at, waits, released, withheld, set });
+                let unbound = BTreeSet::new();
+                live.push(Live { spent, since: *at, waits, released, withheld, unbound, set });
             }
             What::Again(request) => {
                 live.iter_mut()
@@ -114,6 +118,11 @@ fn live(past: &Past) -> Vec<Live<'_>> {
                 live.iter_mut()
                     .filter(|one| one.spent.request == *request)
                     .for_each(|one| one.withheld = !may_have_left);
+            }
+            What::Unbound(request, order) => {
+                live.iter_mut()
+                    .filter(|one| one.spent.request == *request)
+                    .for_each(|one| one.unbound.extend([order.clone()]));
             }
             What::WaitEnded(request) => {
                 live.retain(|one| one.spent.request != *request || !one.waits)
@@ -211,10 +220,12 @@ fn orders(live: &[Live<'_>], intent: &Intent, slots: &[SlotId]) -> Vec<OrderHist
             };
             let paying: Vec<_> = live.iter().filter(|one| !texts(one).is_empty()).collect();
             let versions: BTreeSet<_> = paying.iter().map(|one| one.spent.digest).collect();
+            // What binds the order no longer still has the text that it had.
+            let binding = || paying.iter().filter(|one| !one.unbound.contains(&order));
             OrderHistory {
                 versions: u32::try_from(versions.len()).unwrap(),
-                released: paying.iter().any(|one| one.is_out()),
-                conflicts_with_all: paying.iter().all(|one| shares(one.spent, slots)),
+                released: binding().any(|one| one.is_out()),
+                conflicts_with_all: binding().all(|one| shares(one.spent, slots)),
                 same_content: paying
                     .iter()
                     .all(|one| texts(one).iter().all(|text| text == wanted.digest())),

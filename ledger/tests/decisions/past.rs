@@ -58,6 +58,8 @@ pub enum What {
     /// Who says it, about the request that is decided; words are numbered.
     Said(u8, &'static str, Word),
     Lifted(u8),
+    /// Officers said that what was signed for this request can never confirm, and unbound an order of its from that.
+    Unbound(u8, OrderRef),
     ClockDoubted(u64),
 }
 

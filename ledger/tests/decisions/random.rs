@@ -77,6 +77,7 @@ pub fn past(world: &mut World, dice: &mut Dice) -> Past {
         let request = spent.request;
         own |= request == OWN;
         let waits = dice.maybe(4);
+        let unbound = unbinds(&spent, dice);
         past.push((
             at,
             if waits { What::Waits(spent.clone()) } else { What::Allowed(spent.clone()) },
@@ -100,6 +101,7 @@ pub fn past(world: &mut World, dice: &mut Dice) -> Past {
             }
             if !dice.maybe(4) {
                 past.push((at, What::Signed(request)));
+                past.extend(unbound.map(|order| (at + dice.pick(&[0, 0, 60]), order)));
             }
         }
     }
@@ -116,6 +118,12 @@ pub fn past(world: &mut World, dice: &mut Dice) -> Past {
         adopt(world, &mut past, dice);
     }
     past
+}
+
+/// What is said of one of its orders once it is signed, if anything is.
+fn unbinds(spent: &Spent, dice: &mut Dice) -> Option<What> {
+    let order = spent.orders.first()?.order.clone();
+    (spent.readable && dice.maybe(2)).then_some(What::Unbound(spent.request, order))
 }
 
 fn spent(number: u8, known: Known, world: &World, dice: &mut Dice) -> Spent {
@@ -161,6 +169,9 @@ fn like(spent: &mut Spent, known: Known, world: &World, dice: &mut Dice) {
     spent.coins = known.coins(world);
     if dice.maybe(6) {
         spent.coins.truncate(1);
+    } else if !intent.orders.is_empty() && dice.maybe(6) {
+        // Nothing in common with the request but the order.
+        spent.coins = vec![coin(46)];
     }
     spent.orders = known.orders(world);
     if !intent.orders.is_empty() {

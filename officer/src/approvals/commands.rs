@@ -421,7 +421,7 @@ async fn ask_for(desk: &Desk, id: [u8; 16]) -> Result<ShowReply> {
 }
 
 /// Asks, signs, and sends or writes a statement.
-async fn say(
+pub(super) async fn say(
     desk: &Desk,
     saying: &Saying,
     says: Says,
@@ -541,7 +541,7 @@ pub(super) fn write(file: &Path, signed: &Signed) -> Result<()> {
     std::fs::rename(&fresh, file).with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn bytes<const N: usize>(text: &str) -> Result<[u8; N]> {
+pub(super) fn bytes<const N: usize>(text: &str) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     let read = hex::decode_to_slice(text, &mut bytes);
     ensure!(read.is_ok(), "\"{}\" is not {} hex digits", words(text), N.saturating_mul(2));

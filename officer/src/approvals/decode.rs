@@ -146,6 +146,22 @@ fn fee(transaction: &Transaction, spent: &[TxOut]) -> Result<u128> {
     fee.context("the outputs come to more than the inputs")
 }
 
+/// Which of these outputs are change of a wallet, found by looking at so many indexes where no PSBT says where to look.
+pub(super) fn change(
+    rules: &Rules,
+    wallet: &str,
+    outputs: &BTreeSet<&ScriptBuf>,
+    indexes: u32,
+) -> Result<BTreeSet<ScriptBuf>> {
+    let Some(wallet) = rules.wallets().iter().find(|known| known.name.as_str() == wallet) else {
+        return Ok(BTreeSet::new());
+    };
+    let own = Branches::of(wallet)?;
+    let last = if own.is_ranged() { indexes } else { 1 };
+    let derived = (0..last).filter_map(|index| own.script(true, index));
+    Ok(derived.filter(|script| outputs.contains(script)).collect())
+}
+
 /// Every output, as whose it becomes: found by deriving, where the PSBT says to look.
 fn outputs(psbt: &Psbt, rules: &Rules, wallet: &Wallet) -> Result<Vec<Output>> {
     let network = bitcoin_network(rules.network());
@@ -221,16 +237,24 @@ impl Branches {
         self.0.iter().any(Descriptor::has_wildcard)
     }
 
-    fn pays(&self, change: bool, index: u32, script: &ScriptBuf) -> bool {
+    fn script(&self, change: bool, index: u32) -> Option<ScriptBuf> {
         // A wallet without branches has the same addresses for both.
         let branch = self.0.get(usize::from(change)).or_else(|| self.0.first());
         let derived = branch.and_then(|branch| branch.at_derivation_index(index).ok());
-        derived.is_some_and(|derived| derived.script_pubkey() == *script)
+        derived.map(|derived| derived.script_pubkey())
+    }
+
+    fn pays(&self, change: bool, index: u32, script: &ScriptBuf) -> bool {
+        self.script(change, index).is_some_and(|derived| derived == *script)
     }
 }
 
 /// What the policy's lists call a destination.
-fn label(script: &ScriptBuf, rules: &Rules, network: bitcoin::Network) -> Option<String> {
+pub(super) fn label(
+    script: &ScriptBuf,
+    rules: &Rules,
+    network: bitcoin::Network,
+) -> Option<String> {
     for list in rules.lists() {
         for entry in &list.entries {
             let named = match &entry.target {

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`desk`] (settings and the line to the signer), [`decode`] (from bytes to the canonical intent), `booked` (what the
 //! address book says), `show`
-//! (in words), [`commands`].
+//! (in words), [`commands`], [`unbind`] (of an order that is stuck).
 
 pub mod desk;
 mod exhibit;
@@ -11,4 +11,5 @@ pub mod decode;
 pub(crate) mod booked;
 pub mod commands;
 pub mod lists;
+pub mod unbind;
 mod show;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use proto::{PendingReply, ProposedPolicy, ShowReply, WaitingRequest, Withheld};
+use proto::{PendingReply, ProposedPolicy, ShowReply, UnbindingAsked, WaitingRequest, Withheld};
 use serde_json::{Value, json};
 use statement::intent::To;
 
@@ -40,6 +40,14 @@ pub(super) fn pending(reply: &PendingReply, out: &mut impl Write) -> Result<()> 
     for withheld in &reply.withheld {
         writeln!(out, "\nHELD BACK   {}", hex::encode(&withheld.request_id))?;
         self::withheld(withheld, out)?;
+    }
+    for asked in &reply.unbindings {
+        let (id, by) = (words(&asked.id), words(&asked.officers.join(", ")));
+        writeln!(out, "\nSTUCK       order {id} of the key {}", hex::encode(&asked.key))?;
+        for version in &asked.versions {
+            writeln!(out, "  version     {}", hex::encode(version))?;
+        }
+        writeln!(out, "  unbound by  {by}, which is not enough; `officer unbind {id}` shows it")?;
     }
     for freeze in &reply.freezes {
         let (scope, officer) = (wallet(&freeze.scope, &freeze.tier), words(&freeze.officer));
@@ -268,6 +276,16 @@ pub(super) fn pending_json(reply: &PendingReply) -> Value {
         "freezes": freezes,
         "withheld": reply.withheld.iter().map(withheld_json).collect::<Vec<_>>(),
         "proposed": reply.proposed.as_ref().map(proposed_json),
+        "unbindings": reply.unbindings.iter().map(unbinding_json).collect::<Vec<_>>(),
+    })
+}
+
+fn unbinding_json(asked: &UnbindingAsked) -> Value {
+    json!({
+        "key": hex::encode(&asked.key),
+        "id": asked.id,
+        "versions": asked.versions.iter().map(hex::encode).collect::<Vec<_>>(),
+        "officers": asked.officers,
     })
 }
 

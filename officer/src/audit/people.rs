@@ -7,10 +7,11 @@ use audit::entry::{Awaiting, Event, Spend};
 use policy::Rules;
 use policy::evidence::FreezeScope;
 use policy::intent::RequestId;
-use policy::names::{KeyName, RuleName};
+use policy::names::{KeyName, OrderId, RuleName};
+use policy::order::OrderRef;
 use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
-use statement::{About, Deed, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs};
+use statement::{About, Deed, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs, Unbinding};
 
 use super::facts::Facts;
 use crate::policies;
@@ -45,6 +46,8 @@ pub(super) struct People {
     freezes: BTreeMap<[u8; 32], Frozen>,
     /// What may be done at the signer's machine, and by whose word.
     tasks: BTreeMap<Task, BTreeMap<KeyName, Word>>,
+    /// What of which order is to bind it no longer, and by whose word.
+    unbindings: BTreeMap<Unbinding, BTreeMap<KeyName, Word>>,
     /// Tokens whose PIN officers let be changed, and of which no entry says how that ended.
     pin_changes: BTreeSet<String>,
     /// Whether any site was said to serve.
@@ -270,6 +273,9 @@ impl People {
                 let frozen = frozen.ok_or("a freeze is to be lifted that is not there")?;
                 frozen.lifting.insert(officer, word);
             }
+            Says::Unbind { unbinding, .. } => {
+                self.unbindings.entry(unbinding).or_default().insert(officer, word);
+            }
             Says::Unlist { list, label } => self.facts.unlist(list, label, unix_s),
             // Whoever is freed by it has an entry that names the officer.
             Says::Free { .. } => {}
@@ -309,6 +315,38 @@ impl People {
         if by.len() != officers.len() || !rules.may_unfreeze(&by) {
             return Err("a freeze was lifted that not enough officers lifted".to_owned());
         }
+        Ok(())
+    }
+
+    /// Enough officers said that an order may be paid beside these.
+    pub(super) fn unbind(
+        &mut self,
+        (key, id): (&[u8; 32], &str),
+        versions: &[[u8; 32]],
+        officers: &[String],
+        unix_s: u64,
+    ) -> Result<(), String> {
+        let id = OrderId::parse(id).map_err(|error| error.to_string())?;
+        let order = OrderRef { key: *key, id };
+        let words = self.unbindings.get(&Unbinding { order, versions: versions.to_vec() });
+        let words = words.ok_or("an order was unbound by nobody's word")?;
+        let rules = self.rules()?;
+        let said = |name: &&KeyName| {
+            words.get(*name).is_some_and(|word| {
+                let in_time = unix_s <= word.until_unix.saturating_add(GRACE_SECONDS);
+                in_time && has_key(rules, name, &word.key)
+            })
+        };
+        let named = officers.iter().filter_map(|name| KeyName::parse(name).ok());
+        let named: Vec<KeyName> = named.collect();
+        let by: BTreeSet<&KeyName> = named.iter().filter(said).collect();
+        if by.len() != officers.len() || !rules.may_unbind(&by, key) {
+            return Err("an order was unbound that not enough officers unbound".to_owned());
+        }
+        let is_used = |said: &Unbinding| {
+            said.order.key == *key && said.versions.iter().any(|version| versions.contains(version))
+        };
+        self.unbindings.retain(|said, _| !is_used(said));
         Ok(())
     }
 

@@ -31,6 +31,15 @@ pub(super) enum SignedBytes {
     Psbt(Vec<u8>),
 }
 
+impl SignedBytes {
+    /// Of either kind.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Transaction(bytes) | Self::Psbt(bytes) => bytes,
+        }
+    }
+}
+
 impl Check {
     /// How many signatures were verified.
     pub(super) fn run(&self) -> Result<u64, String> {

@@ -59,6 +59,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::Withheld { .. } => "withheld",
         Event::OfficerSaid { .. } | Event::OfficerSaidP256 { .. } => "officer said",
         Event::FreezeLifted { .. } => "freeze lifted",
+        Event::Unbound { .. } => "unbound",
         Event::Considered(_) => "considered",
         Event::Administered { .. } => "administered",
         Event::ClockDoubted { .. } => "clock doubted",
@@ -343,6 +344,11 @@ fn of_people(event: &Event) -> Option<String> {
         }
         Event::FreezeLifted { freeze, officers, .. } => {
             words(&format!("{} by {}", hex::encode(freeze), officers.join(", ")))
+        }
+        Event::Unbound { key, id, versions, officers, .. } => {
+            let versions: Vec<String> = versions.iter().map(hex::encode).collect();
+            let (key, versions) = (hex::encode(key), versions.join(", "));
+            words(&format!("order {id} of {key} from {versions}, by {}", officers.join(", ")))
         }
         Event::ClockDoubted { held_unix, reason } => {
             format!("time is held at {}: {}", time(*held_unix), words(reason))

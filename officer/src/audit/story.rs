@@ -79,7 +79,18 @@ struct Request {
 #[derive(Clone, Debug)]
 struct Payments {
     digest: [u8; 32],
-    versions: Vec<(Txid, HashSet<SlotBytes>)>,
+    versions: Vec<Version>,
+}
+
+/// One of them, as a request was allowed it.
+#[derive(Clone, Debug)]
+struct Version {
+    request: [u8; 16],
+    slots: HashSet<SlotBytes>,
+    /// SHA-256 of what was signed.
+    signed: Option<[u8; 32]>,
+    /// Officers said that it can never confirm.
+    unbound: bool,
 }
 
 impl Story {
@@ -378,12 +389,25 @@ impl Story {
                 };
                 self.people.done(deed, Some(serial), unix_s)
             }
+            Event::SanctionsRead { .. } | Event::FactStated { .. } => {
+                self.people.fact(event, unix_s)
+            }
+            event => self.enough_said(event),
+        }
+    }
+
+    /// What officers let happen by their words alone, enough of them; no other kind of entry is known here.
+    fn enough_said(&mut self, event: &Event) -> Result<(), String> {
+        let unix_s = self.last_ms / 1000;
+        match event {
             Event::FreezeLifted { freeze, policy, officers } => {
                 self.in_force(*policy)?;
                 self.people.lift(freeze, officers, unix_s)
             }
-            Event::SanctionsRead { .. } | Event::FactStated { .. } => {
-                self.people.fact(event, unix_s)
+            Event::Unbound { key, id, versions, policy, officers } => {
+                self.in_force(*policy)?;
+                self.people.unbind((key, id), versions, officers, unix_s)?;
+                self.unbind(*key, id, versions)
             }
             _ => Err("this program does not know what it says: use a newer one".to_owned()),
         }
@@ -481,7 +505,7 @@ impl Story {
             }
         }
         for order in &spend.orders {
-            self.pay(order, coins.txid, &coins.slots)?;
+            self.pay(order, spend.request, &coins.slots)?;
         }
         let request = self.request(&spend.request)?;
         if request.spend.is_some_and(|earlier| earlier != coins.txid) {
@@ -550,7 +574,7 @@ impl Story {
     fn pay(
         &mut self,
         PaidOrder { key, id, digest, .. }: &PaidOrder,
-        txid: Txid,
+        request: [u8; 16],
         slots: &HashSet<SlotBytes>,
     ) -> Result<(), String> {
         let digest = *digest;
@@ -561,15 +585,38 @@ impl Story {
         if payments.digest != digest {
             return Err(format!("order {id} was paid before with other content"));
         }
-        if payments.versions.iter().any(|(earlier, _)| *earlier == txid) {
+        // The same request is the same transaction, and what came after it had to conflict with it.
+        if payments.versions.iter().any(|earlier| earlier.request == request) {
             return Ok(());
         }
-        if payments.versions.iter().any(|(_, earlier)| earlier.is_disjoint(slots)) {
+        let binding = payments.versions.iter().filter(|earlier| !earlier.unbound);
+        if binding.into_iter().any(|earlier| earlier.slots.is_disjoint(slots)) {
             return Err(format!(
                 "order {id} could be paid twice: an earlier transaction shares no coin"
             ));
         }
-        payments.versions.push((txid, slots.clone()));
+        payments.versions.push(Version {
+            request,
+            slots: slots.clone(),
+            signed: None,
+            unbound: false,
+        });
+        Ok(())
+    }
+
+    /// An order is bound no longer to what was signed for it by now, and to nothing else.
+    fn unbind(&mut self, key: [u8; 32], id: &str, versions: &[[u8; 32]]) -> Result<(), String> {
+        let none = "an order was unbound from what was never signed for it";
+        let payments = self.orders.get_mut(&(key, id.to_owned())).ok_or(none)?;
+        for version in versions {
+            let bound = payments.versions.iter_mut();
+            let bound = bound.filter(|known| known.signed == Some(*version) && !known.unbound);
+            let mut bound = bound.peekable();
+            if bound.peek().is_none() {
+                return Err(none.to_owned());
+            }
+            bound.for_each(|known| known.unbound = true);
+        }
         Ok(())
     }
 
@@ -586,6 +633,14 @@ impl Story {
         }
         let spend = request.spent.take().ok_or("a transaction was signed that nobody allowed")?;
         request.signed = true;
+        let digest: [u8; 32] = Sha256::digest(signed.bytes()).into();
+        for order in &spend.orders {
+            let payments = self.orders.get_mut(&(order.key, order.id.clone()));
+            let versions = payments.into_iter().flat_map(|payments| &mut payments.versions);
+            for version in versions.filter(|version| version.request == spend.request) {
+                version.signed = Some(digest);
+            }
+        }
         self.people.signed(&spend, self.last_ms / 1000)?;
         if self.wallets.get(&spend.wallet).is_some_and(|wallet| wallet.taproot) {
             let unverified = taproot(&spend)?;

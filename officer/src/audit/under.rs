@@ -29,6 +29,7 @@ pub(super) fn decided_by(event: &Event) -> Option<u64> {
         Event::Denied { policy, .. }
         | Event::SpendAgain { policy, .. }
         | Event::FreezeLifted { policy, .. }
+        | Event::Unbound { policy, .. }
         | Event::Withheld { policy, .. }
         | Event::ClockBelieved { policy, .. } => Some(*policy),
         Event::Spend(spend) => Some(spend.policy),

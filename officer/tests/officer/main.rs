@@ -24,6 +24,7 @@ mod governing;
 mod lies;
 mod mutations;
 mod statements;
+mod unbinding;
 mod tiers;
 mod tokens;
 mod witnessing;

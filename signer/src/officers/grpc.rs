@@ -14,8 +14,8 @@ use policy::names::{ClientName, WalletName};
 use proto::officers_server::{Officers, OfficersServer};
 use proto::{
     ClockDoubt, FreezeInForce, Notification, NotificationsRequest, PaidBefore, PendingReply,
-    PendingRequest, ProposedPolicy, PushRevocationsRequest, ShowReply, ShowRequest, SubmitReply,
-    SubmitRequest, WaitingRequest, Withheld,
+    PendingRequest, ProposedPolicy, PushRevocationsRequest, ShowOrderReply, ShowOrderRequest,
+    ShowReply, ShowRequest, SubmitReply, SubmitRequest, WaitingRequest, Withheld,
 };
 use sha2::{Digest as _, Sha256};
 use statement::said::STATEMENT_BYTES_MAX;
@@ -28,7 +28,7 @@ use tonic::{Request, Response, Status};
 
 use super::hear::hear;
 use super::notices::{Notice, missed, standing};
-use super::{revocations, testify};
+use super::{revocations, testify, unbinding};
 use crate::app::App;
 use crate::facts;
 use crate::governing::Proposed;
@@ -127,6 +127,15 @@ impl Officers for OfficersService {
         let id =
             id.map_err(|_| status_of(&Refusal::new(Reason::BadRequest, "an id has 16 bytes")))?;
         show(&self.app, RequestId(id)).await.map(Response::new).map_err(|e| status_of(&e))
+    }
+
+    async fn show_order(
+        &self,
+        request: Request<ShowOrderRequest>,
+    ) -> Result<Response<ShowOrderReply>, Status> {
+        let _place = self.admit(&request, "show-order").await?;
+        let shown = unbinding::show(&self.app, request.into_inner()).await;
+        shown.map(Response::new).map_err(|refusal| status_of(&refusal))
     }
 
     async fn submit(
@@ -236,9 +245,12 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
         back.sort_by_key(|one| std::cmp::Reverse(one.at_unix));
         back.truncate(WITHHELD_MAX);
         let proposed = proposed(app, ledger);
-        crate::log::Step::nothing((now, waits, freezes.collect::<Vec<_>>(), clock, proposed, back))
+        let unbindings = unbinding::pending(app, ledger, now);
+        let freezes = freezes.collect::<Vec<_>>();
+        crate::log::Step::nothing((now, waits, freezes, clock, proposed, (back, unbindings)))
     };
-    let (now, waits, freezes, clock, proposed, withheld) = app.log.commit(step).await?.1;
+    let (now, waits, freezes, clock, proposed, (withheld, unbindings)) =
+        app.log.commit(step).await?.1;
     let mut waiting = Vec::with_capacity(waits.len());
     for (request, wait) in waits {
         let awaiting = awaiting(app, &wait).await?;
@@ -255,6 +267,7 @@ async fn pending(app: &App) -> Result<PendingReply, Refusal> {
         clock,
         proposed,
         withheld,
+        unbindings,
     })
 }
 

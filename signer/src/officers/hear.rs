@@ -15,7 +15,7 @@ use statement::{About, Deed, Says, Signed, Statement, Task, scope_text};
 
 use super::notices::Topic;
 use super::paper::policy_ref;
-use super::{doubt, taking_back, testify, vetoing, wait};
+use super::{doubt, taking_back, testify, unbinding, vetoing, wait};
 use crate::app::App;
 use crate::facts;
 use crate::freeing;
@@ -55,7 +55,9 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
             let withheld = events.iter().find_map(taking_back::told);
             let withheld =
                 withheld.map(|(request, code, text)| (topic(app, ledger, request), code, text));
-            taken = Some((sentence.clone(), about(app, ledger, &said.says), withheld));
+            let unbound = events.iter().find_map(unbinding::told);
+            let topic = about(app, ledger, &said.says);
+            taken = Some((sentence.clone(), topic, withheld, unbound));
             events.insert(0, entry(&signed, &key, way));
             Step::write(events, Ok(sentence))
         }
@@ -64,10 +66,14 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
     let committed = app.log.commit(step).await;
     // Told also while witnesses or the token are away: it holds, and heard once more it is only used.
     let holds = committed.as_ref().map_or_else(LogError::is_written, |_| true);
-    if let Some((sentence, topic, withheld)) = taken.filter(|_| holds) {
+    if let Some((sentence, topic, withheld, unbound)) = taken.filter(|_| holds) {
         tell(app, &said, topic, &sentence);
         if let Some((topic, code, text)) = withheld {
             app.notices.tell("withheld", topic, &[(code, text)]);
+        }
+        if let Some(text) = unbound {
+            app.notices.tell("unbound", Topic::NONE, &[("unbound", text.clone())]);
+            app.notices.tell("alarm", Topic::NONE, &[("unbound", text)]);
         }
         tracing::warn!(officer = %said.officer, way, "an officer said {}: {sentence}", said.says.verb());
     }
@@ -230,23 +236,13 @@ fn take(
         }
         Says::Reject(about) => objects(about, policy::Rules::asks, "rejected"),
         Says::Veto(about) => objects(about, policy::Rules::lets_veto, "vetoed"),
-        Says::Revoke(statement) => match people.approval(statement) {
-            Some((request, given)) if given.officer == *officer => {
-                if people.wait(request).is_none() {
-                    return taking_back::revoked(app, ledger, (request, given), now);
-                }
-                Ok((Vec::new(), "the approval counts no longer".to_owned()))
-            }
-            _ => {
-                let text = "there is no such approval of yours: it was taken back, its request is over, or it was signed and let out: nothing calls that back";
-                Err(Refusal::new(Reason::StatementNothing, text))
-            }
-        },
+        Says::Revoke(statement) => revoke(app, ledger, officer, statement, now),
         Says::Freeze(scope) => {
             freezable(app, ledger, scope, officer)?;
             Ok((Vec::new(), format!("{} is frozen", scope_text(scope))))
         }
         Says::Unfreeze(statement) => unfreeze(app, ledger, said, statement, now),
+        Says::Unbind { unbinding, .. } => unbinding::unbind(app, ledger, said, unbinding, now),
         // Heard by the command that does it, which alone knows the token: nothing is held ready here.
         Says::Administer(Task { deed: Deed::Revocations(_), .. }) => {
             let text = "this statement comes with its list: officer crl push LIST";
@@ -261,6 +257,29 @@ fn take(
         Says::VetoPolicy(policy) => vetoing::veto(app, ledger, officer, policy),
         Says::Free { client, lock, reason } => {
             freeing::by_statement(ledger, officer, (client, *lock, reason))
+        }
+    }
+}
+
+/// An approval is taken back, until what it approved is let out.
+fn revoke(
+    app: &App,
+    ledger: &Ledger,
+    officer: &KeyName,
+    statement: &[u8; 32],
+    now_unix: u64,
+) -> Result<(Vec<Event>, String), Refusal> {
+    let people = ledger.people();
+    match people.approval(statement) {
+        Some((request, given)) if given.officer == *officer => {
+            if people.wait(request).is_none() {
+                return taking_back::revoked(app, ledger, (request, given), now_unix);
+            }
+            Ok((Vec::new(), "the approval counts no longer".to_owned()))
+        }
+        _ => {
+            let text = "there is no such approval of yours: it was taken back, its request is over, or it was signed and let out: nothing calls that back";
+            Err(Refusal::new(Reason::StatementNothing, text))
         }
     }
 }

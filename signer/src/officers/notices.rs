@@ -17,8 +17,8 @@ const KEPT: usize = 256;
 pub struct Notice {
     /// When.
     pub unix_ms: u64,
-    /// `pending`, `said`, `ended`, `withheld`, `denied`, `frozen`, `lifted`, `freed`, `clock`, `proposed`, `fact`, `alarm` or
-    /// `missed`.
+    /// `pending`, `said`, `ended`, `withheld`, `denied`, `frozen`, `lifted`, `freed`, `unbound`, `clock`, `proposed`, `fact`,
+    /// `alarm` or `missed`.
     pub kind: &'static str,
     /// About what.
     pub topic: Topic,

@@ -17,7 +17,7 @@ use policy::names::{ClientName, KeyName};
 use proto::officers_server::{Officers, OfficersServer};
 use proto::{
     Notification, NotificationsRequest, PendingReply, PendingRequest, PushRevocationsRequest,
-    ShowReply, ShowRequest, SubmitReply, SubmitRequest,
+    ShowOrderReply, ShowOrderRequest, ShowReply, ShowRequest, SubmitReply, SubmitRequest,
 };
 use sha2::{Digest as _, Sha256};
 use statement::{Says, Signed, Statement, scope_text};
@@ -267,6 +267,13 @@ impl Officers for Unopened {
     }
 
     async fn show(&self, request: Request<ShowRequest>) -> Result<Response<ShowReply>, Status> {
+        self.refuse(&request)
+    }
+
+    async fn show_order(
+        &self,
+        request: Request<ShowOrderRequest>,
+    ) -> Result<Response<ShowOrderReply>, Status> {
         self.refuse(&request)
     }
 

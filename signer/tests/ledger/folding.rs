@@ -14,6 +14,7 @@ use policy::names::KeyName;
 use policy::order::OrderRef;
 use secp256k1::ecdsa::Signature;
 use secp256k1::{Message, SECP256K1, SecretKey};
+use sha2::{Digest as _, Sha256};
 use signer::ledger::nonces::Points;
 use signer::ledger::{Given, Ledger};
 use signer::log::{Fold as _, FoldError};
@@ -268,6 +269,69 @@ fn waited(ask: &Ask) -> (Vec<Event>, About) {
     let (awaiting, about) = awaiting(spend, policy, 1_000_000);
     let events = vec![ask.admitted(), Event::Awaiting(awaiting), ask.spend(), signed(ask.request)];
     (events, about)
+}
+
+/// Signed with bytes of its own.
+fn signed_as(request: u8, answer: &[u8]) -> Event {
+    Event::Signed { request: [request; 16], transaction: answer.to_vec() }
+}
+
+fn unbound(order: u8, answers: &[&[u8]]) -> Event {
+    let OrderRef { key, id } = verified((order, false)).reference();
+    let versions = answers.iter().map(|answer| Sha256::digest(answer).into()).collect();
+    Event::Unbound { key, id: id.to_string(), versions, policy: 1, officers: vec!["ada".into()] }
+}
+
+#[test]
+fn an_order_is_unbound_from_what_was_signed_for_it_and_from_nothing_else() {
+    let paying =
+        |request, coin| Ask { orders: vec![(0, false)], external: 40, ..ask(request, coin) };
+    let (first, second, next) = (paying(1, 1), paying(2, 2), paying(3, 3));
+    let pays = |ask: &Ask, answer: &[u8]| {
+        vec![ask.admitted(), ask.spend(), signed_as(ask.request, answer)]
+    };
+    let history = |ledger: &Ledger, ask: &Ask| {
+        let (intent, lanes) = (ask.intent(), vec![]);
+        let of = policy::evidence::Total::Everything;
+        let measure = policy::evidence::Measure::External;
+        let question = policy::evidence::Question { of, lanes, measure, window_seconds: u64::MAX };
+        let evidence = ledger.evidence(&intent, std::slice::from_ref(&question), 2_000_000);
+        let debug = format!("{evidence:?}");
+        let said = |what: &str| debug.contains(what);
+        (said("conflicts_with_all: true"), said("released: true"), ledger.paid(&question).units())
+    };
+    let bound = all(pays(&first, b"first")).unwrap();
+    assert_eq!(history(&bound, &next), (false, true, 40));
+    let freed = [pays(&first, b"first"), vec![unbound(0, &[b"first"])]].concat();
+    let ledger = all(freed.clone()).unwrap();
+    // It counts on, nothing that is out stands for the order any more, and nobody pays it by its coins alone.
+    assert_eq!(history(&ledger, &next), (true, false, 40));
+    let version = |number: usize| ledger.versions(&verified((0, false)).reference()).nth(number);
+    assert!(version(0).is_some_and(|version| version.signed && !version.binds));
+    assert!(version(1).is_none());
+    // The next one counts beside it, and binds.
+    let both = all([freed.clone(), pays(&second, b"second")].concat()).unwrap();
+    assert_eq!(history(&both, &next), (false, true, 80));
+    assert_eq!(history(&both, &paying(4, 2)), (true, true, 80));
+    // What was signed after they looked binds on, also where it is the same transaction under another key.
+    let again = Ask { request: 5, ..first.clone() };
+    let later = [pays(&first, b"first"), pays(&again, b"fifth"), vec![unbound(0, &[b"first"])]];
+    assert!(!history(&all(later.concat()).unwrap(), &next).0);
+    let later = [freed.clone(), pays(&again, b"first")];
+    assert!(!history(&all(later.concat()).unwrap(), &next).0);
+    for (what, events) in [
+        ("an order that was never signed", vec![unbound(0, &[b"first"])]),
+        ("what was only allowed", vec![first.admitted(), first.spend(), unbound(0, &[b"first"])]),
+        ("what is not on record", [pays(&first, b"first"), vec![unbound(0, &[b"other"])]].concat()),
+        (
+            "some that is not",
+            [pays(&first, b"first"), vec![unbound(0, &[b"first", b"other"])]].concat(),
+        ),
+        ("another order", [pays(&first, b"first"), vec![unbound(1, &[b"first"])]].concat()),
+        ("once more", [freed, vec![unbound(0, &[b"first"])]].concat()),
+    ] {
+        assert!(all(events).is_err(), "{what}");
+    }
 }
 
 #[test]

@@ -14,14 +14,15 @@ use bitcoin::consensus::serialize;
 use policy::conditions::Target;
 use policy::evidence::FreezeScope;
 use policy::intent::RequestId;
-use policy::names::{ClientName, KeyName, LaneName, ListName};
+use policy::names::{ClientName, KeyName, LaneName, ListName, OrderId};
+use policy::order::OrderRef;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use secp256k1::{SECP256K1, SecretKey};
 use sha2::{Digest as _, Sha256};
 use statement::fact::{self, Fact, States};
 use statement::intent::{Input, Output, To};
-use statement::{About, Deed, Paper, PolicyRef, Says, Statement, Task, TimeIs};
+use statement::{About, Deed, Paper, PolicyRef, Says, Statement, Task, TimeIs, Unbinding};
 
 use crate::common::{Descriptors, Knobs, address, policy_text, stranger};
 use crate::history::{Ask, LANES, lane, name};
@@ -62,6 +63,8 @@ struct Story {
     roots: Vec<[u8; 32]>,
     freezes: Vec<[u8; 32]>,
     approvals: Vec<[u8; 32]>,
+    /// What was signed for the first of its orders, as it was answered.
+    bound: Vec<(OrderRef, [u8; 32])>,
     said: u8,
     labels: Vec<String>,
     pin_changing: bool,
@@ -110,6 +113,7 @@ impl Story {
             roots: Vec::new(),
             freezes: Vec::new(),
             approvals: Vec::new(),
+            bound: Vec::new(),
             said: 0,
             labels: Vec::new(),
             pin_changing: false,
@@ -244,6 +248,15 @@ impl Story {
             1 => Event::Signed { request, transaction: vec![1, 2, 3] },
             _ => Event::Signed { request, transaction: serialize(&made) },
         };
+        let (Event::PartlySigned { psbt: bytes, .. } | Event::Signed { transaction: bytes, .. }) =
+            &event
+        else {
+            panic!()
+        };
+        if let (Some(order), true) = (spend.orders.first(), bytes.len() > 3) {
+            let order = OrderRef { key: order.key, id: OrderId::parse(&order.id).unwrap() };
+            self.bound.push((order, Sha256::digest(bytes).into()));
+        }
         self.write(event);
         self.requests[at].answered = true;
         if let Some(about) = self.requests[at].waits.take()
@@ -320,6 +333,24 @@ impl Story {
         {
             let officers = vec!["ada".to_owned()];
             self.write(Event::FreezeLifted { freeze, policy: self.policy, officers });
+        }
+    }
+
+    /// An officer says so, and at times enough of them.
+    fn unbind(&mut self) {
+        if self.bound.is_empty() || self.said == u8::MAX {
+            return;
+        }
+        let at = self.random.gen_range(0..self.bound.len());
+        let (order, version) = self.bound[at].clone();
+        let OrderRef { key, id } = order.clone();
+        let (unbinding, reason) = (Unbinding { order, versions: vec![version] }, "dead".to_owned());
+        self.say(Says::Unbind { unbinding, reason });
+        if self.random.r#gen() {
+            self.bound.remove(at);
+            let (id, officers) = (id.to_string(), vec!["ada".to_owned()]);
+            let (versions, policy) = (vec![version], self.policy);
+            self.write(Event::Unbound { key, id, versions, policy, officers });
         }
     }
 
@@ -583,7 +614,7 @@ impl Story {
 
     fn besides(&mut self) {
         let text = |text: &str| text.to_owned();
-        match self.random.gen_range(0..10) {
+        match self.random.gen_range(0..11) {
             0 => {
                 let state = self.one_of(&["started", "stopped", "opened"]).unwrap();
                 self.write(Event::Service { state: text(state), version: text("0.1.0") });
@@ -624,6 +655,7 @@ impl Story {
                 let root = self.roots.pop().unwrap();
                 self.write(Event::AttestationSigned { root, signature: vec![7; 64] });
             }
+            9 => self.unbind(),
             8 => self.write(Event::TokenDistrusted {
                 name: text("first"),
                 label: text("l"),

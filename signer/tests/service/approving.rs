@@ -12,7 +12,9 @@ use policy::names::{KeyName, LaneName, WalletName};
 use policy::p256::lower;
 use policy::people::OfficerKey;
 use proto::officers_client::OfficersClient;
-use proto::{PendingReply, PendingRequest, ShowRequest, SubmitRequest, WaitingRequest};
+use proto::{
+    PendingReply, PendingRequest, ShowOrderRequest, ShowRequest, SubmitRequest, WaitingRequest,
+};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use signer::config::Limits;
@@ -578,6 +580,7 @@ async fn what_officers_see_is_granted_by_the_policy() {
         let codes = [
             client.pending(PendingRequest {}).await.map(drop).unwrap_err(),
             client.show(ShowRequest { request_id: vec![1; 16] }).await.map(drop).unwrap_err(),
+            client.show_order(ShowOrderRequest::default()).await.map(drop).unwrap_err(),
             client.submit(SubmitRequest::default()).await.map(drop).unwrap_err(),
             client.notifications(proto::NotificationsRequest {}).await.map(drop).unwrap_err(),
         ];

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use policy::people::OfficerKey;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::approving::{Desk, people_with};
 use crate::common::Knobs;
@@ -35,6 +36,10 @@ struct Officers {
 
 impl Officers {
     async fn new() -> Self {
+        Self::under(RULES).await
+    }
+
+    async fn under(rules: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let token = empty(folder.path());
         let softhsm = token.env["SOFTHSM2_CONF"].clone();
@@ -68,7 +73,7 @@ impl Officers {
             };
             OfficerKey::parse(made.unwrap().split_whitespace().last().unwrap()).unwrap()
         };
-        let knobs: Knobs = people_with(RULES, make);
+        let knobs: Knobs = people_with(rules, make);
         let desk = Desk::open_with(&knobs, with_list).await;
         let officers = Self { desk, folder, softhsm };
         for (name, key) in [
@@ -399,6 +404,101 @@ async fn officers_without_a_connection_see_and_say_the_same_by_files() {
     desk.denied(&desk.payout(2), &["frozen"]).await;
     let alone = officers.officer("bob-alone", &["pending"]).await.unwrap_err();
     assert!(alone.contains("--offline"), "{alone}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn officers_unbind_a_stuck_payout_by_their_program_with_a_connection_and_without() {
+    let officers = Officers::under(crate::unbinding::GOVERNED).await;
+    let desk = &officers.desk;
+    let payout = desk.payout(1);
+    let signed = desk.ask(&payout).await.unwrap();
+    let version = hex::encode(Sha256::digest(&signed));
+    let unbind = |more: &[&str]| {
+        let all = [&["unbind", "invoice-1", "--reason", "its coin was spent in block 7"], more];
+        all.concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let say = async |name: &str, more: &[&str]| {
+        let args = unbind(more);
+        officers.officer(name, &args.iter().map(String::as_str).collect::<Vec<_>>()).await
+    };
+    assert!(say("alice", &[]).await.unwrap_err().contains("nobody is here to say yes"));
+    let strange = "07".repeat(32);
+    let strange = say("alice", &["--yes", "--version", &strange]).await.unwrap_err();
+    assert!(strange.contains("is not bound to version"), "{strange}");
+    let file = officers.path("order.exhibit");
+    let export = ["unbind", "invoice-1", "--export", path(&file)];
+    let shown = officers.officer("dan", &export).await.unwrap();
+    let coin = payout.coins[0].outpoint().to_string();
+    for words in [
+        version.as_str(),
+        "binds the order",
+        coin.as_str(),
+        "PAYS        0.001 BTC to bcrt1",
+        "change",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    assert!(!shown.contains("PAID TWICE") && shown.contains("nothing was signed"), "{shown}");
+    // A lie in the file is found: what is named is what was decoded.
+    let text = fs::read_to_string(&file).unwrap();
+    let reply = text.split_once("shown: ").unwrap().1.trim_end();
+    let lying = officers.path("lying.exhibit");
+    fs::write(&lying, text.replacen(reply, &another_transaction(reply), 1)).unwrap();
+    let statement = officers.path("bob.statement");
+    let offline = ["--yes", "--offline", path(&statement), "--from"];
+    let caught = say("bob-alone", &[&offline[..], &[path(&lying)]].concat()).await.unwrap_err();
+    assert!(caught.contains("Sign nothing") && !statement.exists(), "{caught}");
+
+    let said = say("bob-alone", &[&offline[..], &[path(&file)]].concat()).await.unwrap();
+    assert!(said.contains("PAID TWICE") && said.contains("out of a file"), "{said}");
+    officers.hand_over(&statement).await;
+    let pending = officers.json("dan", &["pending"]).await;
+    let asked = &pending["unbindings"][0];
+    assert_eq!(
+        (&asked["id"], &asked["versions"][0]),
+        (&"invoice-1".into(), &version.as_str().into())
+    );
+    assert_eq!(asked["officers"], serde_json::json!(["bob"]));
+    let pending = officers.officer("dan", &["pending"]).await.unwrap();
+    assert!(pending.contains("STUCK       order invoice-1"), "{pending}");
+    let watch = officers.watch().await;
+    let said: Value =
+        serde_json::from_str(&say("alice", &["--json", "--yes"]).await.unwrap()).unwrap();
+    assert!(said["said"].as_str().unwrap().contains("may be asked for again"), "{said}");
+    watch.hears(&["said", "unbound", "alarm"]).await;
+    let nothing = say("dan", &["--yes"]).await.unwrap_err();
+    assert!(nothing.contains("nothing that was signed binds this order"), "{nothing}");
+    drop(watch);
+    log_says_who_unbound(officers, &version).await;
+}
+
+async fn log_says_who_unbound(mut officers: Officers, version: &str) {
+    let house = &officers.desk.house;
+    let key = hex::encode(house.app().token.keys().checkpoint);
+    let database = house.config.database_url();
+    officers.desk.house.close().await;
+    let verify = ["log", "verify", "--key", &key, "--database", &database];
+    run(&officers.softhsm, &verify).unwrap();
+    let show = ["log", "show", "--key", &key, "--database", &database];
+    let shown = run(&officers.softhsm, &show).unwrap();
+    let line = shown.lines().find(|line| line.contains("unbound") && line.contains(version));
+    let line = line.unwrap();
+    assert!(line.contains("order invoice-1"), "{line}");
+    assert!(line.contains("alice, bob") && line.contains("[policy "), "{line}");
+}
+
+/// The same answer, with another transaction under the same SHA-256.
+fn another_transaction(shown: &str) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use prost::Message as _;
+    let mut reply =
+        proto::ShowOrderReply::decode(STANDARD.decode(shown).unwrap().as_slice()).unwrap();
+    let bytes = &reply.versions[0].transaction;
+    let mut made: bitcoin::Transaction = bitcoin::consensus::deserialize(bytes).unwrap();
+    made.output[0].value += bitcoin::Amount::ONE_SAT;
+    reply.versions[0].transaction = bitcoin::consensus::serialize(&made);
+    STANDARD.encode(reply.encode_to_vec())
 }
 
 /// The same answer with one satoshi more to the payee, by the intent's word.

@@ -36,6 +36,7 @@ mod paying;
 mod orders;
 mod withheld;
 mod taking_back;
+mod unbinding;
 mod waits;
 mod attesting;
 mod refusing;

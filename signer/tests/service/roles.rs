@@ -16,7 +16,7 @@ use proto::witness_says::Said;
 use proto::{
     AddressClaim, AttestRequest, ConsistencyRequest, EntriesRequest, InclusionRequest,
     NewestRequest, NotificationsRequest, OrderRequest, PendingRequest, PushRevocationsRequest,
-    ShowRequest, SignRequest, StatusRequest, SubmitRequest, WitnessSays,
+    ShowOrderRequest, ShowRequest, SignRequest, StatusRequest, SubmitRequest, WitnessSays,
 };
 use sha2::{Digest as _, Sha256};
 use signer::calls::CALLS;
@@ -59,6 +59,7 @@ fn row(path: &str) -> Option<[&'static str; 6]> {
         "/cofferdam.v1.Log/Witness" => [log, log, STRANGER, log, log, "served"],
         "/cofferdam.v1.Officers/Pending"
         | "/cofferdam.v1.Officers/Show"
+        | "/cofferdam.v1.Officers/ShowOrder"
         | "/cofferdam.v1.Officers/Submit"
         | "/cofferdam.v1.Officers/PushRevocations"
         | "/cofferdam.v1.Officers/Notifications" => {
@@ -224,6 +225,10 @@ async fn call_officers(things: &Things, channel: Channel, path: &str) -> Result<
             let Signed { statement, signature } = things.freeze.clone();
             let signature = signature.to_vec();
             client.submit(SubmitRequest { statement, signature }).await.map(drop)
+        }
+        "/cofferdam.v1.Officers/ShowOrder" => {
+            let request = ShowOrderRequest { id: "waits-1".to_owned(), key: Vec::new() };
+            client.show_order(request).await.map(drop)
         }
         "/cofferdam.v1.Officers/PushRevocations" => {
             let (list, Signed { statement, signature }) = things.list.clone();

@@ -1,0 +1,239 @@
+//! Logs in which officers unbound an order from what was signed for it: by enough of them, for exactly that, or it is a fault.
+
+use audit::entry::{Entry, Event, Spend};
+use ed25519_dalek::{Signer as _, SigningKey};
+use officer::audit::{At, Auditor};
+use policy::names::{KeyName, OrderId};
+use policy::order::OrderRef;
+use sha2::{Digest as _, Sha256};
+use statement::{Says, Statement, Unbinding};
+
+use crate::common::{self, Descriptors, Knobs};
+use crate::support::{
+    NETWORK, admitted, checkpoint, opened, public, signed, spend, token, unsigned,
+};
+
+fn key(name: &str) -> SigningKey {
+    SigningKey::from_bytes(&[name.as_bytes()[0]; 32])
+}
+
+fn log() -> String {
+    audit::checkpoint::origin(&public(&token()))
+}
+
+fn policy_with(unbind: &str) -> String {
+    let officer = |name: &&str| {
+        let public = hex::encode(public(&key(name)));
+        format!("[[officer]]\nname = \"{name}\"\ndomain = \"{name}\"\ned25519 = \"{public}\"\n")
+    };
+    let officers: String = ["alice", "bob", "carol"].iter().map(officer).collect();
+    let group = "[[group]]\nname = \"treasury\"\nmembers = [\"alice\", \"bob\", \"carol\"]\n";
+    let governance =
+        "[governance]\ntighten = \"1 of treasury\"\nchange = \"2 of treasury\"\ndelay = \"48h\"\n";
+    let more = [&officers, group, governance, unbind].concat();
+    let wallets = Descriptors { log: Some(log()), ..Descriptors::fixed() };
+    common::policy_text(&wallets, &Knobs { more, ..Knobs::default() })
+}
+
+fn policy() -> String {
+    policy_with("unbind = \"2 of treasury\"\n")
+}
+
+fn activated(text: String) -> Event {
+    let officers = vec!["alice".to_owned(), "bob".to_owned()];
+    Event::PolicyActivated { version: 1, digest: Sha256::digest(&text).into(), text, officers }
+}
+
+/// Of one coin. Carol's own key ordered it where that is said.
+fn paying(request: u8, coin: u8, by_carol: bool) -> (Spend, Vec<u8>) {
+    let mut paid = spend(request, &[coin], &["invoice-1"]);
+    if by_carol {
+        paid.orders[0].key = public(&key("carol"));
+    }
+    (paid, signed(unsigned(&[coin], 99_000)))
+}
+
+fn pays(request: u8, coin: u8, by_carol: bool) -> Vec<Event> {
+    let (spend, transaction) = paying(request, coin, by_carol);
+    vec![
+        admitted(request, "withdraw"),
+        Event::Spend(spend),
+        Event::Signed { request: [request; 16], transaction },
+    ]
+}
+
+fn version(request: u8, coin: u8) -> [u8; 32] {
+    Sha256::digest(paying(request, coin, false).1).into()
+}
+
+fn says(officer: &str, nonce: u8, order_key: [u8; 32], versions: &[[u8; 32]]) -> Event {
+    let order = OrderRef { key: order_key, id: OrderId::parse("invoice-1").unwrap() };
+    let unbinding = Unbinding { order, versions: versions.to_vec() };
+    let said = Statement {
+        says: Says::Unbind { unbinding, reason: "its coin was spent".to_owned() },
+        log: log(),
+        network: NETWORK.to_owned(),
+        officer: KeyName::parse(officer).unwrap(),
+        expires_unix: 1_767_225_610,
+        nonce: [nonce; 16],
+    };
+    let key = key(officer);
+    Event::OfficerSaid {
+        signature: key.sign(&said.encode()).to_bytes().to_vec(),
+        statement: said.encode(),
+        key: public(&key),
+        way: "officers-desk".to_owned(),
+    }
+}
+
+fn unbound(versions: &[[u8; 32]], officers: &[&str]) -> Event {
+    let officers = officers.iter().map(ToString::to_string).collect();
+    let (id, versions) = ("invoice-1".to_owned(), versions.to_vec());
+    Event::Unbound { key: [4; 32], id, versions, policy: 1, officers }
+}
+
+/// Entries 2 to 4 pay, 5 and 6 are officers' words, 7 unbinds, and 8 to 10 pay out of another coin.
+fn story() -> Vec<Event> {
+    let dead = [version(1, 1)];
+    let words = [says("alice", 1, [4; 32], &dead), says("bob", 2, [4; 32], &dead)];
+    [
+        vec![opened(), activated(policy())],
+        pays(1, 1, false),
+        words.into(),
+        vec![unbound(&dead, &["alice", "bob"])],
+        pays(2, 2, false),
+    ]
+    .concat()
+}
+
+fn audit(story: &[Event]) -> Result<(), (At, String)> {
+    let entry = |(number, event): (u64, &Event)| {
+        let unix_ms = 1_767_225_600_000 + number * 1_000;
+        Entry { unix_ms, event: event.clone() }.encode().unwrap()
+    };
+    let entries: Vec<Vec<u8>> = (0..).zip(story).map(entry).collect();
+    let mut auditor = Auditor::new(public(&token()), &[]);
+    let run = || {
+        for (seq, bytes) in (0..).zip(&entries) {
+            auditor.entry(seq, bytes)?;
+        }
+        auditor.checkpoint(&checkpoint(&entries, entries.len()))?;
+        auditor.finish()
+    };
+    run().map(drop).map_err(|fault| (fault.at, fault.why))
+}
+
+#[test]
+fn an_order_is_paid_beside_what_officers_unbound_it_from() {
+    audit(&story()).unwrap();
+    // It is replaced like any other, and by what conflicts with that alone.
+    let mut replaced = story();
+    let bump = Spend { fee: 2_000, external: 98_000, ..paying(3, 2, false).0 };
+    let transaction = bitcoin::consensus::serialize(&unsigned(&[2], 98_000));
+    let bump = Spend { transaction, ..bump };
+    let signed = signed(unsigned(&[2], 98_000));
+    replaced.extend([
+        admitted(3, "withdraw"),
+        Event::Spend(bump),
+        Event::Signed { request: [3; 16], transaction: signed },
+    ]);
+    audit(&replaced).unwrap();
+    let mut twice = story();
+    twice.extend(pays(3, 3, false));
+    assert!(audit(&twice).unwrap_err().1.contains("paid twice"));
+    let mut first_again = story();
+    first_again.extend(pays(3, 1, false));
+    assert!(audit(&first_again).unwrap_err().1.contains("paid twice"));
+}
+
+type Lie = (&'static str, fn(&mut Vec<Event>), u64, &'static str);
+
+const LIES: &[Lie] = &[
+    ("by nobody", |s| drop(s.drain(5..8)), 6, "paid twice"),
+    ("by nobody's word", |s| drop(s.drain(5..7)), 5, "nobody's word"),
+    ("by one", |s| drop(s.remove(6)), 6, "not enough"),
+    ("by the same twice", |s| s[6] = says("alice", 2, [4; 32], &[version(1, 1)]), 7, "not enough"),
+    (
+        "by one who is named alone",
+        |s| s[7] = unbound(&[version(1, 1)], &["alice"]),
+        7,
+        "not enough",
+    ),
+    (
+        "a word that had ended",
+        |s| {
+            let service = Event::Service { state: "started".to_owned(), version: "1".to_owned() };
+            s.splice(7..7, vec![service; 9]);
+        },
+        16,
+        "not enough",
+    ),
+    ("a statement twice", |s| s[6] = s[5].clone(), 6, "taken twice"),
+    (
+        "of what they did not name",
+        |s| s[7] = unbound(&[version(1, 1), [9; 32]], &["alice", "bob"]),
+        7,
+        "nobody's word",
+    ),
+    (
+        "of what is not on record",
+        |s| {
+            s[5] = says("alice", 1, [4; 32], &[[9; 32]]);
+            s[6] = says("bob", 2, [4; 32], &[[9; 32]]);
+            s[7] = unbound(&[[9; 32]], &["alice", "bob"]);
+        },
+        7,
+        "never signed",
+    ),
+    (
+        "of what was not signed yet",
+        |s| {
+            let signed = s.remove(4);
+            s.insert(7, signed);
+        },
+        6,
+        "never signed",
+    ),
+    ("once more", |s| s.insert(8, s[7].clone()), 8, "nobody's word"),
+    ("without a quorum in the policy", |s| s[1] = activated(policy_with("")), 7, "not enough"),
+    (
+        "by another policy",
+        |s| {
+            let Event::Unbound { policy, .. } = &mut s[7] else { panic!() };
+            *policy = 2;
+        },
+        7,
+        "not in force",
+    ),
+    (
+        "by whoever ordered",
+        |s| {
+            let dead = [version(1, 1)];
+            let carols = public(&key("carol"));
+            let paid = pays(1, 1, true);
+            s.splice(2..5, paid);
+            s[5] = says("alice", 1, carols, &dead);
+            s[6] = says("carol", 2, carols, &dead);
+            s[7] = Event::Unbound {
+                key: carols,
+                id: "invoice-1".to_owned(),
+                versions: dead.to_vec(),
+                policy: 1,
+                officers: vec!["alice".to_owned(), "carol".to_owned()],
+            };
+        },
+        7,
+        "not enough",
+    ),
+];
+
+#[test]
+fn a_log_in_which_an_order_was_unbound_by_too_few_or_from_something_else_is_a_fault() {
+    for (what, lie, entry, why) in LIES {
+        let mut story = story();
+        lie(&mut story);
+        let (at, said) = audit(&story).expect_err(what);
+        assert_eq!(at, At::Entry(*entry), "{what}: {said}");
+        assert!(said.contains(why), "{what}: {said}");
+    }
+}

@@ -1,0 +1,247 @@
+//! A payout that is stuck: officers say that what was signed for its order can never confirm, and once enough of them did, the
+//! order is bound to it no longer. It signs nothing, gives no coin and no room under a limit back, and never unbinds an order from
+//! what was signed after an officer looked.
+
+use std::collections::BTreeSet;
+
+use audit::entry::Event;
+use policy::intent::RequestId;
+use policy::names::{KeyName, OrderId};
+use policy::order::OrderRef;
+use proto::{ShowOrderReply, ShowOrderRequest, SignedVersion, UnbindingAsked};
+use statement::{Says, Statement, Unbinding};
+
+use super::testify;
+use crate::answer::stored;
+use crate::app::App;
+use crate::ledger::{Answer, Ledger, Version};
+use crate::log::Step;
+use crate::refusal::{Reason, Refusal};
+
+/// Bytes of what was signed that are shown at once; a reply has room for them.
+const SHOWN_BYTES_MAX: usize = 3 << 20;
+
+/// An officer's word: what is to be written beside it, and what came of it.
+///
+/// # Errors
+/// [`Refusal`] when the policy asks nobody, or others, or the order is not bound to exactly these.
+pub(super) fn unbind(
+    app: &App,
+    ledger: &Ledger,
+    said: &Statement,
+    unbinding: &Unbinding,
+    now_unix: u64,
+) -> Result<(Vec<Event>, String), Refusal> {
+    let Unbinding { order, versions } = unbinding;
+    asked(app, &said.officer, order)?;
+    let bound = bound(ledger, order);
+    if bound.is_empty() {
+        let text = format!(
+            "nothing that was signed binds order {order}: there is nothing to unbind it from"
+        );
+        return Err(Refusal::new(Reason::StatementNothing, text));
+    }
+    if let Some(strange) = versions.iter().find(|version| !bound.contains(*version)) {
+        let text = format!(
+            "order {order} is not bound to version {}: look again at what was signed for it, and sign again",
+            hex::encode(strange)
+        );
+        return Err(Refusal::new(Reason::StatementOther, text));
+    }
+    let mut by = who_said(app, ledger, unbinding, now_unix);
+    by.insert(&said.officer);
+    if !app.rules.may_unbind(&by, &order.key) {
+        let quorum = app.rules.unbind().map(ToString::to_string).unwrap_or_default();
+        let text = format!(
+            "written down; order {order} stays bound until {quorum} said so of these versions"
+        );
+        return Ok((Vec::new(), text));
+    }
+    let event = Event::Unbound {
+        key: order.key,
+        id: order.id.to_string(),
+        versions: versions.clone(),
+        policy: app.rules.version(),
+        officers: by.iter().map(ToString::to_string).collect(),
+    };
+    let left = bound.len().saturating_sub(versions.len());
+    let text = match left {
+        0 => {
+            format!("order {order} is bound to none of these any more, and may be asked for again")
+        }
+        _ => format!(
+            "order {order} is bound to none of these any more, and still to {left} others that were signed for it"
+        ),
+    };
+    Ok((vec![event], text))
+}
+
+/// Whether this officer's word of that kind counts for this order.
+fn asked(app: &App, officer: &KeyName, order: &OrderRef) -> Result<(), Refusal> {
+    let no = |text: String| Err(Refusal::new(Reason::StatementOfficer, text));
+    if app.rules.unbind().is_none() {
+        return no("the policy says nobody who unbinds an order (`unbind` under [governance]): a policy that does must come into force first".to_owned());
+    }
+    if !app.rules.asks_to_unbind(officer) {
+        return no(format!("`unbind` asks others than \"{officer}\""));
+    }
+    if app.rules.orderers(|key| *key == order.key).contains(officer) {
+        return no(format!(
+            "\"{officer}\" holds the key that signed this order: others have to say so"
+        ));
+    }
+    Ok(())
+}
+
+/// What was signed for an order and binds it, by its SHA-256.
+fn bound(ledger: &Ledger, order: &OrderRef) -> BTreeSet<[u8; 32]> {
+    let bound = ledger.versions(order).filter(|version| version.signed && version.binds);
+    bound
+        .filter_map(|version| answer(ledger, version.request))
+        .map(|answer| answer.digest)
+        .collect()
+}
+
+fn answer(ledger: &Ledger, request: RequestId) -> Option<Answer> {
+    ledger.request(request).and_then(|request| request.answer)
+}
+
+/// Officers whose word for exactly this counts now.
+fn who_said<'a>(
+    app: &App,
+    ledger: &'a Ledger,
+    unbinding: &Unbinding,
+    now_unix: u64,
+) -> BTreeSet<&'a KeyName> {
+    let is = |says: &Says| matches!(says, Says::Unbind { unbinding: of, .. } if of == unbinding);
+    let words = ledger.people().unbinding(unbinding).iter();
+    let words = words.filter(|word| testify::holds(&app.rules, word, now_unix, is));
+    let words = words.filter(|word| !app.rules.is_revoked(&word.officer));
+    words.map(|word| &word.officer).collect()
+}
+
+/// What listeners hear of such an entry.
+pub(super) fn told(event: &Event) -> Option<String> {
+    let Event::Unbound { id, versions, officers, .. } = event else { return None };
+    let (count, by) = (versions.len(), officers.join(", "));
+    Some(format!(
+        "order {id} may be paid beside {count} transactions that were signed for it, since {by} said that they can never confirm; if one does, it is paid twice"
+    ))
+}
+
+/// What is said already, where not enough officers did.
+pub(super) fn pending(app: &App, ledger: &Ledger, now_unix: u64) -> Vec<UnbindingAsked> {
+    let all = ledger.people().unbindings().filter_map(|(unbinding, _)| {
+        let by = who_said(app, ledger, unbinding, now_unix);
+        let Unbinding { order, versions } = unbinding;
+        (!by.is_empty()).then(|| UnbindingAsked {
+            key: order.key.to_vec(),
+            id: order.id.to_string(),
+            versions: versions.iter().map(|version| version.to_vec()).collect(),
+            officers: by.iter().map(ToString::to_string).collect(),
+        })
+    });
+    all.collect()
+}
+
+/// What was signed for an order, for people who look at the chain for it.
+///
+/// # Errors
+/// [`Refusal`] when nothing was allowed for such an order, several keys ordered it, or the log cannot be read.
+pub(super) async fn show(app: &App, request: ShowOrderRequest) -> Result<ShowOrderReply, Refusal> {
+    let bad = |text: String| Refusal::new(Reason::BadRequest, text);
+    let id = OrderId::parse(&request.id).map_err(|error| bad(error.to_string()))?;
+    let key = match request.key.as_slice() {
+        [] => None,
+        key => Some(key.try_into().map_err(|_| bad("an order key has 32 bytes".to_owned()))?),
+    };
+    let step = |ledger: &Ledger| {
+        let found = named(ledger, &id, key).map(|order| {
+            let versions = ledger.versions(&order).map(|version| {
+                let withheld = ledger.people().withheld(version.request).is_some();
+                let answer = answer(ledger, version.request);
+                (version, answer, withheld)
+            });
+            let versions = versions.collect::<Vec<_>>();
+            (order, versions)
+        });
+        Step::nothing(found)
+    };
+    let (order, found) = app.log.commit(step).await?.1?;
+    let unsigned = found.iter().filter(|(version, ..)| !version.signed && version.binds).count();
+    let (mut versions, mut size, mut more) = (Vec::new(), 0_usize, false);
+    for (version, answer, withheld) in found.into_iter().rev() {
+        let Some(answer) = answer else { continue };
+        let shown = signed(app, version, answer, withheld).await?;
+        size = size.saturating_add(shown.transaction.len()).saturating_add(shown.psbt.len());
+        if size > SHOWN_BYTES_MAX {
+            more = true;
+            break;
+        }
+        versions.push(shown);
+    }
+    Ok(ShowOrderReply {
+        log: app.log.opening().origin.clone(),
+        key: order.key.to_vec(),
+        id: order.id.to_string(),
+        versions,
+        unsigned: u32::try_from(unsigned).unwrap_or(u32::MAX),
+        more,
+    })
+}
+
+fn named(ledger: &Ledger, id: &OrderId, key: Option<[u8; 32]>) -> Result<OrderRef, Refusal> {
+    let mut known = ledger.orders_named(id);
+    known.retain(|order| key.is_none_or(|key| order.key == key));
+    match known.as_slice() {
+        [order] => Ok(order.clone()),
+        [] => {
+            let text = format!("nothing was ever allowed for an order {id}");
+            Err(Refusal::new(Reason::StatementNothing, text))
+        }
+        several => {
+            let keys: Vec<String> = several.iter().map(|order| hex::encode(order.key)).collect();
+            let text = format!(
+                "{} keys signed an order {id}: say which of {}",
+                keys.len(),
+                keys.join(", ")
+            );
+            Err(Refusal::new(Reason::BadRequest, text))
+        }
+    }
+}
+
+/// Of what is given to nobody, what it would do alone.
+async fn signed(
+    app: &App,
+    version: Version,
+    answer: Answer,
+    withheld: bool,
+) -> Result<SignedVersion, Refusal> {
+    let broken = || Refusal::new(Reason::Internal, "a stored answer cannot be read");
+    let (mut transaction, mut psbt) = match stored(app, answer).await? {
+        Event::Signed { transaction, .. } => (transaction, Vec::new()),
+        Event::PartlySigned { psbt, .. } => (Vec::new(), psbt),
+        _ => return Err(broken()),
+    };
+    if withheld && psbt.is_empty() {
+        let mut bare: bitcoin::Transaction =
+            bitcoin::consensus::deserialize(&transaction).map_err(|_| broken())?;
+        for input in &mut bare.input {
+            (input.witness, input.script_sig) =
+                (bitcoin::Witness::new(), bitcoin::ScriptBuf::new());
+        }
+        transaction = bitcoin::consensus::serialize(&bare);
+    } else if withheld {
+        let read = bitcoin::Psbt::deserialize(&psbt).map_err(|_| broken())?;
+        (transaction, psbt) = (bitcoin::consensus::serialize(&read.unsigned_tx), Vec::new());
+    }
+    Ok(SignedVersion {
+        version: answer.digest.to_vec(),
+        transaction,
+        psbt,
+        withheld,
+        binds: version.binds,
+        wallet: version.wallet.to_string(),
+    })
+}

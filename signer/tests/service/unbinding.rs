@@ -1,0 +1,255 @@
+//! A payout that is stuck: enough officers unbind its order from what was signed for it, and from nothing else; then it is paid
+//! once more, by everything that a payout needs.
+
+use audit::entry::Event;
+use policy::evidence::FreezeScope;
+use policy::names::OrderId;
+use policy::order::OrderRef;
+use proto::{Notification, NotificationsRequest, ShowOrderReply, ShowOrderRequest};
+use sha2::{Digest as _, Sha256};
+use statement::{Says, Statement, Unbinding};
+
+use crate::approving::{Desk, Payout, TWO_SITES, people};
+use crate::common::{Knobs, coin, shop};
+use crate::house::said;
+
+pub(crate) const GOVERNED: &str = "[governance]\ntighten = \"1 of treasury\"\nchange = \"2 of treasury\"\ndelay = \"48h\"\n\
+    max_per_domain = 1\nunbind = \"2 of treasury\"\n";
+
+fn digest(transaction: &[u8]) -> [u8; 32] {
+    Sha256::digest(transaction).into()
+}
+
+fn order_of(payout: &Payout) -> OrderRef {
+    let id = OrderId::parse(payout.order.id.as_str()).unwrap();
+    OrderRef { key: shop().verifying_key().to_bytes(), id }
+}
+
+fn unbind(payout: &Payout, signed: &[&[u8]]) -> Says {
+    let mut versions: Vec<[u8; 32]> = signed.iter().map(|signed| digest(signed)).collect();
+    versions.sort_unstable();
+    let unbinding = Unbinding { order: order_of(payout), versions };
+    Says::Unbind { unbinding, reason: "its coin was spent in block 7".to_owned() }
+}
+
+/// The same order, out of another coin.
+fn anew(desk: &Desk, payout: &Payout, number: u64) -> Payout {
+    let coins = [coin(&desk.house.descriptors.hot, false, 1, 500_000, number, 1)];
+    Payout { key: format!("anew-{number}"), coins, order: payout.order.clone(), change: 0 }
+}
+
+async fn is_bound(desk: &Desk, payout: &Payout) {
+    let status = desk.ask(payout).await.unwrap_err();
+    assert_eq!(said(&status).1, ["order-paid"], "{status:?}");
+}
+
+async fn shown(desk: &Desk, payout: &Payout) -> ShowOrderReply {
+    let request = ShowOrderRequest { id: payout.order.id.to_string(), key: Vec::new() };
+    desk.client().await.show_order(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_stuck_payout_is_paid_once_enough_officers_unbound_its_order() {
+    let desk = Desk::open(&Knobs { limit: 250_000, ..people(GOVERNED) }).await;
+    let mut heard =
+        desk.client().await.notifications(NotificationsRequest {}).await.unwrap().into_inner();
+    let payout = desk.payout(1);
+    let first = desk.ask(&payout).await.unwrap();
+    let next = anew(&desk, &payout, 2);
+    is_bound(&desk, &next).await;
+    let reply = shown(&desk, &payout).await;
+    let [version] = reply.versions.as_slice() else { panic!("{reply:?}") };
+    assert_eq!((&version.transaction, version.version.as_slice()), (&first, &digest(&first)[..]));
+    assert!(version.binds && !version.withheld && reply.unsigned == 0 && !reply.more);
+
+    let size = desk.house.log_size();
+    desk.say("alice", unbind(&payout, &[&first])).await.unwrap();
+    // One is not enough, nor the same once more, nor one of the same site.
+    desk.say("alice", unbind(&payout, &[&first])).await.unwrap();
+    desk.say("dan", unbind(&payout, &[&first])).await.unwrap();
+    is_bound(&desk, &next).await;
+    let pending = desk.pending().await;
+    let [asked] = pending.unbindings.as_slice() else { panic!("{pending:?}") };
+    assert_eq!((asked.id.as_str(), asked.officers.len()), ("invoice-1", 2));
+    assert_eq!(asked.versions, [digest(&first).to_vec()]);
+    desk.say("bob", unbind(&payout, &[&first])).await.unwrap();
+    assert!(desk.pending().await.unbindings.is_empty());
+    assert!(!shown(&desk, &payout).await.versions[0].binds);
+    let events = desk.house.entries(size).await.into_iter().map(|entry| entry.event);
+    let unbound: Vec<Event> = events.filter(|e| matches!(e, Event::Unbound { .. })).collect();
+    let [Event::Unbound { key, id, versions, policy, officers }] = unbound.as_slice() else {
+        panic!("{unbound:?}")
+    };
+    assert_eq!((*key, id.as_str()), (order_of(&payout).key, "invoice-1"));
+    assert_eq!(
+        (versions.as_slice(), *policy),
+        (&[digest(&first)][..], desk.house.app().rules.version())
+    );
+    assert_eq!(officers.as_slice(), ["alice", "bob", "dan"]);
+
+    let second = desk.ask(&next).await.unwrap();
+    assert_ne!(second, first);
+    // That binds anew, and may be replaced like any other.
+    is_bound(&desk, &anew(&desk, &payout, 3)).await;
+    let bumped = Payout {
+        key: "bumped".into(),
+        coins: next.coins.clone(),
+        change: 1,
+        ..anew(&desk, &payout, 2)
+    };
+    desk.ask(&bumped).await.unwrap();
+    // Its amount counts beside the first one's, which gave no room back.
+    let other = Payout { change: 0, ..desk.payout(9) };
+    desk.denied(&other, &["external-limit"]).await;
+    // And the first coin still goes to that order alone, which the second binds.
+    let coins = payout.coins.clone();
+    let taken = desk.ask(&Payout { coins: coins.clone(), ..desk.payout(8) }).await.unwrap_err();
+    assert!(said(&taken).1.contains(&"slot-signed".to_owned()), "{taken:?}");
+    let back = Payout { key: "back".into(), coins, order: payout.order.clone(), change: 1 };
+    is_bound(&desk, &back).await;
+
+    let mut kinds = Vec::new();
+    while kinds.len() < 2 {
+        let Notification { kind, reasons, .. } = heard.message().await.unwrap().unwrap();
+        if kind == "unbound" || kind == "alarm" {
+            assert_eq!(reasons[0].code, "unbound");
+            assert!(
+                reasons[0].text.contains("invoice-1") && reasons[0].text.contains("paid twice")
+            );
+            kinds.push(kind);
+        }
+    }
+    assert_eq!(kinds, ["unbound", "alarm"]);
+}
+
+#[tokio::test]
+async fn an_order_stays_bound_to_whatever_officers_did_not_name() {
+    let mut desk = Desk::open(&people(GOVERNED)).await;
+    let payout = desk.payout(1);
+    let first = desk.ask(&payout).await.unwrap();
+    let bump = Payout {
+        key: "bump".into(),
+        change: 1,
+        coins: payout.coins.clone(),
+        order: payout.order.clone(),
+    };
+    let next = anew(&desk, &payout, 2);
+    desk.say("alice", unbind(&payout, &[&first])).await.unwrap();
+    // Another version is signed after they looked: it is not released by what they said.
+    let second = desk.ask(&bump).await.unwrap();
+    desk.say("bob", unbind(&payout, &[&first])).await.unwrap();
+    is_bound(&desk, &next).await;
+    let both = shown(&desk, &payout).await;
+    let bound: Vec<bool> = both.versions.iter().map(|version| version.binds).collect();
+    assert_eq!(bound, [true, false], "newest first");
+    // A replacement of what binds still is allowed, by its coins.
+    desk.reopen().await;
+    is_bound(&desk, &next).await;
+    for officer in ["alice", "bob"] {
+        desk.refused(
+            &desk.statement(officer, unbind(&payout, &[&first, &second])),
+            "statement-other",
+        )
+        .await;
+        desk.say(officer, unbind(&payout, &[&second])).await.unwrap();
+    }
+    desk.ask(&next).await.unwrap();
+    desk.reopen().await;
+    is_bound(&desk, &anew(&desk, &payout, 3)).await;
+}
+
+#[tokio::test]
+async fn a_word_that_unbinds_counts_for_one_order_at_one_signer_in_time_and_once() {
+    let desk = Desk::open(&people(GOVERNED)).await;
+    let (payout, other) = (desk.payout(1), desk.payout(2));
+    let signed = desk.ask(&payout).await.unwrap();
+    let good = || desk.statement("alice", unbind(&payout, &[&signed]));
+    let strange = OrderRef { id: OrderId::parse("nothing").unwrap(), ..order_of(&payout) };
+    let unsigned = desk.ask(&other).await.unwrap();
+    let wrong_order = |order: OrderRef| match unbind(&payout, &[&signed]) {
+        Says::Unbind { unbinding, reason } => {
+            Says::Unbind { unbinding: Unbinding { order, ..unbinding }, reason }
+        }
+        _ => panic!(),
+    };
+    for (what, statement, code) in [
+        ("never signed", desk.statement("alice", wrong_order(strange)), "statement-nothing"),
+        (
+            "another key's",
+            desk.statement("alice", wrong_order(OrderRef { key: [9; 32], ..order_of(&payout) })),
+            "statement-nothing",
+        ),
+        ("not on record", desk.statement("alice", unbind(&payout, &[b"other"])), "statement-other"),
+        (
+            "of another order",
+            desk.statement("alice", unbind(&payout, &[&unsigned])),
+            "statement-other",
+        ),
+        (
+            "some not on record",
+            desk.statement("alice", unbind(&payout, &[&signed, b"o"])),
+            "statement-other",
+        ),
+        (
+            "by who ordered",
+            desk.statement("carol", unbind(&payout, &[&signed])),
+            "statement-officer",
+        ),
+        (
+            "another log",
+            Statement { log: "cofferdam/9f3a".into(), ..good() },
+            "statement-elsewhere",
+        ),
+        ("too late", Statement { expires_unix: desk.now() - 1, ..good() }, "statement-expired"),
+    ] {
+        let status = desk.submit(&statement).await.unwrap_err();
+        assert_eq!(said(&status).1, [code], "{what}");
+    }
+    // A word that ended before the second came counts no longer.
+    let first = good();
+    desk.submit(&first).await.unwrap();
+    desk.refused(&first, "statement-used").await;
+    desk.pass(601);
+    desk.say("bob", unbind(&payout, &[&signed])).await.unwrap();
+    is_bound(&desk, &anew(&desk, &payout, 3)).await;
+    // What was used up is, for whatever it was said: nothing is left to be said again.
+    let last = good();
+    desk.submit(&last).await.unwrap();
+    desk.refused(&last, "statement-used").await;
+    desk.refused(&good(), "statement-nothing").await;
+    let quiet =
+        Desk::open(&people(&GOVERNED.replacen("unbind = \"2 of treasury\"\n", "", 1))).await;
+    let payout = quiet.payout(1);
+    let signed = quiet.ask(&payout).await.unwrap();
+    quiet
+        .refused(&quiet.statement("alice", unbind(&payout, &[&signed])), "statement-officer")
+        .await;
+}
+
+#[tokio::test]
+async fn an_unbound_order_goes_through_everything_again() {
+    let desk = Desk::open(&people(&format!("{TWO_SITES}{GOVERNED}"))).await;
+    let payout = desk.payout(1);
+    desk.waits(&payout, &["approvals"]).await;
+    let about = desk.about().await;
+    for officer in ["alice", "bob"] {
+        desk.say(officer, Says::Approve(about)).await.unwrap();
+    }
+    let signed = desk.ask(&payout).await.unwrap();
+    for officer in ["alice", "bob"] {
+        desk.say(officer, unbind(&payout, &[&signed])).await.unwrap();
+    }
+    // No approval of the first one helps the next, and a freeze stops it.
+    let next = anew(&desk, &payout, 2);
+    desk.waits(&next, &["approvals"]).await;
+    let freeze = desk.statement("dan", Says::Freeze(FreezeScope::Everything));
+    desk.submit(&freeze).await.unwrap();
+    desk.denied(&next, &["frozen"]).await;
+    for officer in ["alice", "bob"] {
+        desk.say(officer, Says::Unfreeze(freeze.digest())).await.unwrap();
+    }
+    let about = desk.about().await;
+    desk.say("dan", Says::Approve(about)).await.unwrap();
+    desk.say("bob", Says::Approve(about)).await.unwrap();
+    desk.ask(&next).await.unwrap();
+}

@@ -165,6 +165,7 @@ impl Signer for SignerService {
                 standing: given(Some(paid.given)).into(),
                 signed: paid.signed.into_iter().map(reply).collect(),
                 withheld: paid.withheld.as_ref().map(reason),
+                unbound: paid.unbound,
             })),
             Err(refusal) => {
                 self.app.note_refusal(client.as_str(), None, digest, &refusal).await;

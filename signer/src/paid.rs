@@ -34,6 +34,8 @@ pub struct Paid {
     pub signed: Vec<Signed>,
     /// Why there are not all of them.
     pub withheld: Option<Refusal>,
+    /// Something was signed, and nothing that was allowed binds the order any more.
+    pub unbound: bool,
 }
 
 /// Looks while nobody works on the order.
@@ -53,8 +55,9 @@ pub async fn paid(
         let _turn = app.gate.turn(turn(&signed)).await;
         let orders = known(app, vec![signed]).await?;
         let step = |ledger: &Ledger| Step::nothing(look(app, ledger, caller, orders.first()));
-        let (given, found) = app.log.commit(step).await?.1;
-        read(app, caller, given, found).await
+        let (given, unbound, found) = app.log.commit(step).await?.1;
+        let paid = Paid { given, signed: Vec::new(), withheld: None, unbound };
+        read(app, caller, paid, found).await
     };
     tokio::time::timeout_at(deadline, looked).await.map_err(|_| late())?
 }
@@ -82,15 +85,17 @@ fn look(
     ledger: &Ledger,
     caller: &ClientName,
     order: Option<&OrderRef>,
-) -> (Given, Found) {
-    let Some(order) = order else { return (Given::Nothing, Vec::new()) };
+) -> (Given, bool, Found) {
+    let Some(order) = order else { return (Given::Nothing, false, Vec::new()) };
     let found = ledger.released(order).map(|released| {
         may_have(app, ledger, caller, &released)?;
         let answer = ledger.request(released.request).and_then(|request| request.answer);
         let missing = || Refusal::new(Reason::Internal, "a signed request has no answer");
         Ok((released, answer.ok_or_else(missing)?))
     });
-    (ledger.order(order), found.take(SIGNED_MAX).collect())
+    let given = ledger.order(order);
+    let unbound = given == Given::Signed && ledger.versions(order).all(|version| !version.binds);
+    (given, unbound, found.take(SIGNED_MAX).collect())
 }
 
 /// What `Sign` asks before it gives a stored answer out: the lane and what the client is granted of it, the wallet, the keys of
@@ -129,8 +134,12 @@ fn may_have(
 
 /// Reads what was found. That it may be had is asked once more at the end: an officer may have frozen it while the step waited to
 /// be covered.
-async fn read(app: &App, caller: &ClientName, given: Given, found: Found) -> Result<Paid, Refusal> {
-    let mut paid = Paid { given, signed: Vec::new(), withheld: None };
+async fn read(
+    app: &App,
+    caller: &ClientName,
+    mut paid: Paid,
+    found: Found,
+) -> Result<Paid, Refusal> {
     for found in found {
         match found {
             Ok((released, answer)) => {

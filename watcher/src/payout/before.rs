@@ -1,6 +1,8 @@
 //! What the signer signed for a payout that these tables do not know: they may be a restored backup, older than its log.
 //! It is asked by the order, never for a signature, and taken up again: kept, sent and followed like any other version.
 
+use std::time::Duration;
+
 use bitcoin::consensus::encode;
 use bitcoin::{Amount, Transaction};
 use order::Order;
@@ -9,16 +11,23 @@ use tonic::Code;
 
 use crate::coins;
 use crate::error::Error;
+use crate::follow::Next;
 use crate::leases::{self, Holder};
 use crate::made;
 use crate::plan::Coin;
 use crate::progress::{State, VersionState};
 use crate::psbt::{self, Output, Payee};
-use crate::signer_client::{Paid, Reason};
+use crate::signer_client::{Given, Paid, Reason};
 use crate::spend::Spender;
+use crate::store::now_unix;
 use crate::sweep::inputs;
 
+use super::refused::pause_after;
 use super::row::{self, InForce, PayoutRow, Version};
+
+/// How often one that may be paid, and can be paid no more, is looked at. After a restore its coins may be unknown for as long
+/// as the chain is read again; the signer is asked, and writes nothing down.
+pub(super) const DOUBT_PAUSE: Duration = Duration::from_secs(20);
 
 /// What the signer's log holds for an order, whoever asked, under whatever key; `None` if it does not say.
 pub(super) async fn paid(app: &Spender, order: &SignedOrder) -> Option<Paid> {
@@ -29,6 +38,24 @@ pub(super) async fn paid(app: &Spender, order: &SignedOrder) -> Option<Paid> {
             None
         }
     }
+}
+
+/// What to do with one that may be paid, as long as it is too early to ask for another version of it: unless officers unbound its order
+/// from what was signed, since then nothing is waited for.
+pub(super) async fn is_bound(app: &Spender, payout: &PayoutRow) -> Result<Option<Next>, Error> {
+    if !payout.may_be_paid() {
+        return Ok(None);
+    }
+    let (number, made_unix) = row::last_version(app.store.reader(), &payout.id).await?;
+    let pause = i64::try_from(pause_after(number).as_secs()).unwrap_or(i64::MAX);
+    if number == 0 || now_unix() >= made_unix.saturating_add(pause) {
+        return Ok(None);
+    }
+    let Some(paid) = paid(app, &payout.signed).await else { return Ok(Some(Next::Failed)) };
+    if paid.given == Given::Signed && take_up(app, payout, None, &paid).await? {
+        return Ok(Some(Next::Done));
+    }
+    Ok((!paid.unbound).then_some(Next::After(DOUBT_PAUSE)))
 }
 
 /// Takes up every transaction that the signer gives out and these tables do not know; the newest is then in force. False

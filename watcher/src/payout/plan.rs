@@ -36,10 +36,6 @@ use super::{again, before};
 const PAUSE: Duration = Duration::from_secs(5);
 /// Plans that come to nothing in one look at the waiting.
 const IN_VAIN_MAX: u32 = 16;
-/// How often one that may be paid, and can be paid no more, is looked at. After a restore its coins may be unknown for as long
-/// as the chain is read again; the signer is asked, and writes nothing down.
-const DOUBT_PAUSE: Duration = Duration::from_secs(20);
-
 /// For so long a payout takes no coin that the signer refused to sign for in it.
 const BARRED_SECONDS: i64 = 3_600;
 
@@ -66,7 +62,10 @@ pub(super) async fn plan(app: &Spender, id: &str) -> Result<Next, Error> {
             return Ok(Next::Done);
         }
         let _ = note(app, payout, before::reasons(&paid)).await?;
-        return Ok(Next::After(DOUBT_PAUSE));
+        return Ok(Next::After(before::DOUBT_PAUSE));
+    }
+    if let Some(next) = before::is_bound(app, &payout).await? {
+        return Ok(next);
     }
     if payout.tried_unix.is_some() && again::ask_for_the_same(app, &payout, &versions).await? {
         return Ok(Next::Done);

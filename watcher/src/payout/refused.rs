@@ -323,7 +323,13 @@ async fn step_back(
         leases::release_unsigned(&mut tx, &app.book, &payout.id).await?;
         tx.commit().await?;
     }
-    // Longer from time to time: each try is a version of its own.
-    let times = u32::try_from(version.number.clamp(0, 7)).unwrap_or(7);
-    Ok(Next::After(DENIED_PAUSE.saturating_mul(1_u32.checked_shl(times).unwrap_or(1))))
+    // Another one is asked for later, or once officers unbound the order, for which it looks sooner.
+    Ok(Next::After(before::DOUBT_PAUSE))
+}
+
+/// How long after a version that stepped back another one is asked for: longer from time to time, since each try is a version of its
+/// own.
+pub(super) fn pause_after(number: i64) -> Duration {
+    let times = u32::try_from(number.clamp(0, 7)).unwrap_or(7);
+    DENIED_PAUSE.saturating_mul(1_u32.checked_shl(times).unwrap_or(1))
 }

@@ -148,6 +148,18 @@ pub(super) async fn load(
     row.as_ref().map(PayoutRow::read).transpose()
 }
 
+/// The number of the newest version, and when it was made; zeros if there is none.
+pub(super) async fn last_version(
+    executor: impl SqliteExecutor<'_>,
+    id: &str,
+) -> Result<(i64, i64), StoreError> {
+    let row = sqlx::query(
+        "SELECT COALESCE(MAX(version), 0), COALESCE(MAX(created_unix), 0) FROM payout_versions WHERE payout = $1",
+    );
+    let row = row.bind(id).fetch_one(executor).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 /// Every version of a payout, first to last.
 pub(super) async fn versions(
     sql: impl SqliteExecutor<'_>,

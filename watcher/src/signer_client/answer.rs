@@ -79,6 +79,8 @@ pub struct Paid {
     pub signed: Vec<Vec<u8>>,
     /// Why some are not.
     pub withheld: Option<Reason>,
+    /// Officers said that none of them can ever confirm: it may be paid out of any coins.
+    pub unbound: bool,
 }
 
 /// One reason.
@@ -260,7 +262,8 @@ pub(super) fn paid(reply: OrderReply) -> Option<Paid> {
     // What other cosigners have to sign first is no transaction yet.
     let made = reply.signed.into_iter().map(|signed| signed.transaction);
     let signed = made.filter(|transaction| !transaction.is_empty()).collect();
-    Some(Paid { given, signed, withheld: reply.withheld.map(Reason::from) })
+    let withheld = reply.withheld.map(Reason::from);
+    Some(Paid { given, signed, withheld, unbound: reply.unbound })
 }
 
 fn join(reasons: &[Reason]) -> String {

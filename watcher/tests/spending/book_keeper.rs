@@ -81,6 +81,12 @@ pub struct BookKeeper {
     wallets: BTreeMap<&'static str, u8>,
 }
 
+impl Ledger {
+    fn is_unbound(&self, order: &str) -> bool {
+        self.paid.contains_key(order) && self.versions.get(order).is_some_and(Vec::is_empty)
+    }
+}
+
 impl BookKeeper {
     pub fn new(wallets: &[(&'static str, u8)]) -> Self {
         Self { ledger: Arc::default(), wallets: wallets.iter().copied().collect() }
@@ -104,6 +110,14 @@ impl BookKeeper {
     pub fn prove(&self, really: u32, said: u32) {
         let mut ledger = self.ledger.lock().unwrap();
         (ledger.proven, ledger.proven_in_status) = (Some(really), Some(said));
+    }
+
+    /// Officers said that nothing which was signed for the order can ever confirm.
+    pub fn unbind(&self, order: &str) {
+        let mut ledger = self.ledger.lock().unwrap();
+        let bound =
+            ledger.versions.iter_mut().filter(|(name, _)| name.ends_with(&format!("/{order}")));
+        bound.for_each(|(_, versions)| versions.clear());
     }
 
     /// A coin was signed for something that nobody here knows of.
@@ -450,6 +464,7 @@ impl Signer for BookKeeper {
             standing: ledger.of_order(&order).into(),
             signed: signed.map(|raw| reply(raw.clone(), true)).collect(),
             withheld,
+            unbound: ledger.is_unbound(&name(&order)),
         }))
     }
 

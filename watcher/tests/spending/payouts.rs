@@ -8,6 +8,7 @@ mod denied;
 mod bumped;
 mod restored;
 mod real;
+mod unbound;
 
 /// Whom they pay.
 const STRANGER: u8 = 77;

@@ -151,6 +151,40 @@ async fn when_a_coin_vanishes_the_next_version_conflicts_with_the_first() {
     assert!(story.contains(&"payout.replanned".to_owned()), "{story:?}");
 }
 
+/// The watcher asks the signer now and then whether it is bound still, and for nothing else until much later.
+#[tokio::test]
+async fn a_payout_that_officers_unbound_from_what_can_never_pay_it_is_paid_out_of_other_coins() {
+    let world = World::start().await;
+    let parents = world.fund_apart(3, &[80_000, 90_000]).await;
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let first = world.payout_in("o", "broadcast").await;
+    world.mine(1).await;
+    world.node.reorg_without(parents[1]).await.unwrap();
+    world.caught_up().await;
+    world.mine(DEPTH).await;
+    let doubted = async || world.payout("o").await.filter(|p| p.state == "accepted");
+    let doubt = world.until("a doubt", async || doubted().await.filter(|p| !p.reasons.is_empty()));
+    assert_eq!(doubt.await.reasons[0].code, "order-paid");
+    world.signer.unbind("o");
+    let again = ["broadcast", "confirming", "final"];
+    let second = world
+        .until("another version", async || {
+            world.payout("o").await.filter(|p| again.contains(&p.state.as_str()))
+        })
+        .await;
+    assert_ne!(second.txid, first.txid);
+    world.mine(DEPTH).await;
+    assert!(world.payout_in("o", "final").await.reasons.is_empty());
+    assert_eq!(world.balance(STRANGER).await, 50_000);
+    let signed = world.signer.ledger.lock().unwrap().signed.clone();
+    let coins = |number: usize| {
+        let inputs = signed[number].input.iter().map(|input| input.previous_output);
+        inputs.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(signed.len() == 2 && coins(0).is_disjoint(&coins(1)));
+    assert!(world.leases().await.is_empty());
+}
+
 #[tokio::test]
 async fn coins_of_a_version_that_cannot_pay_any_more_are_not_held() {
     let world = World::start().await;

@@ -25,14 +25,15 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 /// takes some 50 ms for one. A token that takes longer must not keep refusals from being written.
 const NOTE_WAIT: Duration = Duration::from_millis(150);
 /// Once a note has come that took the token a while, entries may wait for others to share its transaction: no longer than this,
-/// nor than the note took, and only where so many commits came together the last time. Each group costs the token a signature
-/// and two flushes, for which its queue of other jobs waits. A caller alone never waits here; where nobody came along, the next
-/// notes do not wait.
+/// nor than the note took, and only where so many commits came together lately. Each group costs the token a signature
+/// and two flushes, for which its queue of other jobs waits. Where nobody came along, the next note does not wait; where nothing
+/// came for `LATELY`, none does.
 const SHARE_WAIT_MAX: Duration = Duration::from_millis(50);
 const NOTE_SLOW: Duration = Duration::from_millis(4);
 const SHARING_COMMITS: usize = 8;
 const SHARED_COMMITS: usize = 32;
 const NOTES_AFTER_VAIN: u32 = 1;
+const LATELY: Duration = Duration::from_secs(1);
 /// How long the database may take for one group, or to read something, before the log stops.
 const WRITE_SECONDS_MAX: u64 = 30;
 
@@ -186,10 +187,16 @@ pub(super) async fn run(
     let mut beat = tokio::time::interval(BEAT_EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let closed = loop {
-        messages.clear();
         let size = history.read().unwrap_or_else(PoisonError::into_inner).size();
         tokio::select! {
-            any = inbox.take(&mut messages, size) => if !any { break None },
+            taken = inbox.take(&mut messages, size) => match taken {
+                Taken::Group => {}
+                Taken::Asked => match answer(&mut store, &mut messages, &health).await {
+                    Ok(()) => continue,
+                    Err(_) => break None,
+                },
+                Taken::Ended => break None,
+            },
             _ = beat.tick(), if beats => match in_time(&health, store.beat()).await {
                 // What was taken already is written now, and waits for no note.
                 Ok(()) if messages.is_empty() => continue,
@@ -197,7 +204,7 @@ pub(super) async fn run(
                 Err(_) => break None,
             },
         }
-        let commits = messages.iter().filter(|message| message.is_commit()).count();
+        let commits = commits(&messages);
         match write_all(&mut store, &history, &mut cosigned, &mut messages, &head, &health).await {
             Ok(None) => inbox.wrote(commits),
             Ok(Some(closed)) => break Some(closed),
@@ -222,41 +229,67 @@ pub(super) async fn run(
 pub(super) struct Inbox {
     queue: mpsc::Receiver<Message>,
     coverage: watch::Receiver<Coverage>,
-    /// When commits were written last, and how many together.
+    /// When commits were written last, and how many came together lately.
     last: Option<(Instant, usize)>,
     /// For how many notes nobody is waited for.
     vain: u32,
+    /// How long the messages at hand wait.
+    waits: Waits,
+}
+
+/// How long the messages at hand wait.
+struct Waits {
+    /// For the note that is being made.
+    note: Instant,
+    /// For others to come along with a note, and how many commits there were before: once known, if at all.
+    company: Option<Option<(Instant, usize)>>,
+}
+
+/// What there is to do with the messages at hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Taken {
+    /// To be written.
+    Group,
+    /// Somebody only asks: is answered, and the others go on waiting.
+    Asked,
+    /// No more will come.
+    Ended,
 }
 
 impl Inbox {
     pub(super) fn new(queue: mpsc::Receiver<Message>, coverage: watch::Receiver<Coverage>) -> Self {
-        Self { queue, coverage, last: None, vain: 0 }
+        let waits = Waits { note: Instant::now(), company: None };
+        Self { queue, coverage, last: None, vain: 0, waits }
     }
 
-    /// A small group among large ones is load all the same: how many came lately fades by a quarter a group.
+    /// A small group among large ones is load all the same: how many came lately fades by a quarter a group, and is
+    /// forgotten where nothing came for a while.
     fn wrote(&mut self, commits: usize) {
         if commits > 0 {
-            let lately =
-                self.last.map_or(0, |(_, lately)| lately.saturating_sub(lately.div_ceil(4)));
-            self.last = Some((Instant::now(), commits.max(lately)));
+            let lately = self.last.filter(|(at, _)| at.elapsed() < LATELY).map_or(0, |(_, n)| n);
+            let faded = lately.saturating_sub(lately.div_ceil(4));
+            self.last = Some((Instant::now(), commits.max(faded)));
         }
     }
 
     /// Takes all that is there at once: this is what makes groups. While a checkpoint over what is written, `size`
     /// entries, is being made, new ones wait for its note and are written with it: they need the next checkpoint anyhow,
-    /// which is made no sooner. False when no more will come.
-    async fn take(&mut self, messages: &mut Vec<Message>, size: u64) -> bool {
-        if self.queue.recv_many(messages, QUEUE_COMMITS_MAX).await == 0 {
-            return false;
+    /// which is made no sooner. What was taken before and not written is among the messages still.
+    async fn take(&mut self, messages: &mut Vec<Message>, size: u64) -> Taken {
+        if messages.is_empty() {
+            if self.queue.recv_many(messages, QUEUE_COMMITS_MAX).await == 0 {
+                return Taken::Ended;
+            }
+            let now = Instant::now();
+            self.waits = Waits { note: now.checked_add(NOTE_WAIT).unwrap_or(now), company: None };
         }
-        let until = tokio::time::sleep(NOTE_WAIT);
-        tokio::pin!(until);
         while note_is_due(&self.coverage.borrow_and_update(), size)
             && messages.iter().all(Message::can_wait)
         {
             let left = QUEUE_COMMITS_MAX.saturating_sub(messages.len());
             tokio::select! {
-                () = &mut until => break,
+                biased;
+                () = tokio::time::sleep_until(self.waits.note) => break,
                 changed = self.coverage.changed() => if changed.is_err() { break },
                 more = self.queue.recv_many(messages, left) => if more == 0 { break },
             }
@@ -264,23 +297,33 @@ impl Inbox {
         if messages.iter().any(|message| matches!(message, Message::Checkpoint { .. })) {
             self.share(messages).await;
         }
-        true
+        if messages.iter().any(Message::only_asks) { Taken::Asked } else { Taken::Group }
     }
 
     /// Waits a little for others to come along with a note.
     async fn share(&mut self, messages: &mut Vec<Message>) {
-        let Some((written, commits)) = self.last else { return };
-        let Some(patience) = self.patience(written.elapsed(), commits) else { return };
-        let before = messages.len();
-        self.gather(messages, patience).await;
-        if messages.len() == before {
+        let company = match self.waits.company {
+            Some(company) => company,
+            None => self.company(messages),
+        };
+        self.waits.company = Some(company);
+        let Some((until, before)) = company else { return };
+        self.gather(messages, until).await;
+        if Instant::now() >= until && commits(messages) == before {
             self.vain = NOTES_AFTER_VAIN;
         }
     }
 
-    /// How long a note waits that took so long, over so many commits.
-    fn patience(&mut self, took: Duration, commits: usize) -> Option<Duration> {
-        if took < NOTE_SLOW || commits < SHARING_COMMITS {
+    /// Until when a note waits for company, and how many commits there are before.
+    fn company(&mut self, messages: &[Message]) -> Option<(Instant, usize)> {
+        let (written, lately) = self.last?;
+        let patience = self.patience(written.elapsed(), lately)?;
+        Some((Instant::now().checked_add(patience)?, commits(messages)))
+    }
+
+    /// How long a note waits that took so long, where so many commits came together lately.
+    fn patience(&mut self, took: Duration, lately: usize) -> Option<Duration> {
+        if !(NOTE_SLOW..LATELY).contains(&took) || lately < SHARING_COMMITS {
             return None;
         }
         if let Some(left) = self.vain.checked_sub(1) {
@@ -290,18 +333,21 @@ impl Inbox {
         Some(took.min(SHARE_WAIT_MAX))
     }
 
-    /// Takes whoever comes within that time; no longer once enough came, or somebody who only asks.
-    async fn gather(&mut self, messages: &mut Vec<Message>, patience: Duration) {
-        let until = tokio::time::sleep(patience);
-        tokio::pin!(until);
+    /// Takes whoever comes until then; no longer once enough came, or somebody who only asks.
+    async fn gather(&mut self, messages: &mut Vec<Message>, until: Instant) {
         while messages.len() < SHARED_COMMITS && messages.iter().all(Message::can_share) {
             let left = QUEUE_COMMITS_MAX.saturating_sub(messages.len());
             tokio::select! {
-                () = &mut until => break,
+                biased;
+                () = tokio::time::sleep_until(until) => break,
                 more = self.queue.recv_many(messages, left) => if more == 0 { break },
             }
         }
     }
+}
+
+fn commits(messages: &[Message]) -> usize {
+    messages.iter().filter(|message| message.is_commit()).count()
 }
 
 /// Whether a checkpoint is on its way, or follows the one that witnesses are asked about; not where there was none the last time.
@@ -310,10 +356,14 @@ fn note_is_due(coverage: &Coverage, size: u64) -> bool {
 }
 
 impl Message {
-    /// Whether it may wait for a note; for what witnesses said nobody waits anyhow, and whoever reads everything goes after
-    /// what is decided.
+    /// Whether it may wait for a note; for what witnesses said nobody waits anyhow.
     fn can_wait(&self) -> bool {
-        matches!(self, Self::Entries { .. } | Self::Cosigned { .. } | Self::Page { .. })
+        matches!(self, Self::Entries { .. } | Self::Cosigned { .. })
+    }
+
+    /// Whether it asks for rows that were written long ago: a checkpoint may wait for the answer.
+    fn only_asks(&self) -> bool {
+        matches!(self, Self::Page { .. } | Self::Leaves { .. })
     }
 
     /// Whether it may wait a little longer for others; not what only asks.
@@ -335,7 +385,8 @@ async fn write_all(
     head: &watch::Sender<Head>,
     health: &Health,
 ) -> Result<Option<oneshot::Sender<()>>, StoreError> {
-    let (mut group, mut pages) = (Group::default(), Vec::new());
+    answer(store, messages, health).await?;
+    let mut group = Group::default();
     for message in messages.drain(..) {
         match message {
             Message::Entries { entries, durable } => {
@@ -355,11 +406,8 @@ async fn write_all(
                 group.write(store, history, head, health).await?;
                 let _ = found.send(read_in_time(health, store.entry(seq)).await?);
             }
-            // It can take a while: decisions go before it, as one group.
-            Message::Page { from, most, found } => pages.push((from, most, found)),
-            Message::Leaves { block, found } => {
-                let _ = found.send(read_in_time(health, store.leaves(block)).await?);
-            }
+            // Answered before.
+            Message::Page { .. } | Message::Leaves { .. } => {}
             Message::Cosigned { size, note } => *cosigned = Some((size, note)),
             Message::Close { closed } => {
                 // So that an audit can name any edited entry, the last block's too.
@@ -371,10 +419,27 @@ async fn write_all(
         }
     }
     group.write(store, history, head, health).await?;
-    for (from, most, found) in pages {
-        let _ = found.send(read_in_time(health, store.page(from, most)).await?);
-    }
     Ok(None)
+}
+
+/// Answers those who ask for rows that were written before, and leaves the others where they are.
+async fn answer(
+    store: &mut Store,
+    messages: &mut Vec<Message>,
+    health: &Health,
+) -> Result<(), StoreError> {
+    for message in messages.extract_if(.., |message| message.only_asks()) {
+        match message {
+            Message::Page { from, most, found } => {
+                let _ = found.send(read_in_time(health, store.page(from, most)).await?);
+            }
+            Message::Leaves { block, found } => {
+                let _ = found.send(read_in_time(health, store.leaves(block)).await?);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Commits that go to the disk together.
@@ -521,6 +586,7 @@ mod tests {
         assert_eq!(inbox.patience(ms(3), 20), None, "a quick note");
         assert_eq!(inbox.patience(ms(6), 8), Some(ms(6)), "no longer than the note took");
         assert_eq!(inbox.patience(ms(60), 8), Some(SHARE_WAIT_MAX));
+        assert_eq!(inbox.patience(LATELY, 8), None, "long ago");
     }
 
     #[test]
@@ -532,6 +598,9 @@ mod tests {
             lately.extend(inbox.last.map(|(_, lately)| lately));
         }
         assert_eq!(lately, [16, 12, 9, 9, 6, 4, 3, 2, 1, 1]);
+        inbox.last = Instant::now().checked_sub(LATELY).map(|at| (at, 1_000));
+        inbox.wrote(1);
+        assert_eq!(inbox.last.map(|(_, lately)| lately), Some(1), "that was long ago");
     }
 
     #[test]
@@ -551,8 +620,7 @@ mod tests {
         );
         let cosigned = Message::Cosigned { size: 3, note: String::new() };
         let read = Message::Read { seq: 0, found: oneshot::channel().0 };
-        let page = Message::Page { from: 0, most: 1, found: oneshot::channel().0 };
-        assert!(entries().can_wait() && cosigned.can_wait() && page.can_wait());
+        assert!(entries().can_wait() && cosigned.can_wait());
         assert!(!note().can_wait() && !read.can_wait());
         assert!(note().can_share() && !read.can_share());
     }
@@ -568,28 +636,51 @@ mod tests {
         queue.send(entries()).await.unwrap();
         for left in (0..NOTES_AFTER_VAIN).rev() {
             inbox.last = slow();
+            inbox.waits.company = None;
             inbox.share(&mut messages).await;
             assert_eq!((messages.len(), inbox.vain), (1, left), "nobody is waited for");
         }
         inbox.last = slow();
+        inbox.waits.company = None;
         inbox.share(&mut messages).await;
         assert_eq!((messages.len(), inbox.vain), (2, 0));
     }
 
     #[tokio::test]
     async fn whoever_only_asks_or_is_one_of_enough_ends_the_wait() {
-        const LONG: Duration = Duration::from_secs(3_600);
+        let long = || Instant::now().checked_add(Duration::from_secs(3_600)).unwrap();
         let (queue, mut inbox) = inbox();
         let mut messages = vec![note()];
         queue.send(entries()).await.unwrap();
         queue.send(Message::Read { seq: 0, found: oneshot::channel().0 }).await.unwrap();
-        inbox.gather(&mut messages, LONG).await;
+        inbox.gather(&mut messages, long()).await;
         assert_eq!(messages.len(), 3);
         let mut messages = vec![note()];
         for _ in 1..SHARED_COMMITS {
             queue.send(entries()).await.unwrap();
         }
-        inbox.gather(&mut messages, LONG).await;
+        inbox.gather(&mut messages, long()).await;
         assert_eq!(messages.len(), SHARED_COMMITS);
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_rows_is_answered_while_entries_wait_for_a_note() {
+        let (queue, receiver) = mpsc::channel(64);
+        let (covered, coverage) = watch::channel(Coverage::default());
+        let mut inbox = Inbox::new(receiver, coverage);
+        let page = || Message::Page { from: 0, most: 1, found: oneshot::channel().0 };
+        let leaves = Message::Leaves { block: 0, found: oneshot::channel().0 };
+        let mut messages = Vec::new();
+        queue.send(entries()).await.unwrap();
+        for asks in [page(), leaves, page()] {
+            queue.send(asks).await.unwrap();
+            assert_eq!(inbox.take(&mut messages, 5).await, Taken::Asked);
+            let left = messages.extract_if(.., |message| message.only_asks()).count();
+            assert_eq!((left, messages.len()), (1, 1), "and the entries wait on");
+        }
+        covered.send_replace(Coverage { size: 5, ..Coverage::default() });
+        queue.send(note()).await.unwrap();
+        assert_eq!(inbox.take(&mut messages, 5).await, Taken::Group);
+        assert_eq!(messages.len(), 1, "nothing more is waited for once all counts");
     }
 }

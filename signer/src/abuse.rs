@@ -183,9 +183,13 @@ mod tests {
 
     #[test]
     fn limits_and_our_own_faults_are_not_abuse() {
-        for reason in
-            [Reason::BadPsbt, Reason::ForeignInput, Reason::UnknownLane, Reason::LaneCaller]
-        {
+        for reason in [
+            Reason::BadPsbt,
+            Reason::ForeignInput,
+            Reason::UnknownLane,
+            Reason::LaneCaller,
+            Reason::GrantWallet,
+        ] {
             assert!(is_structural(reason), "{reason}");
         }
         for reason in [
@@ -195,6 +199,7 @@ mod tests {
             Reason::InputNotProven,
             Reason::IdempotencyKeyReused,
             Reason::ClientLocked,
+            Reason::GrantExpired,
         ] {
             assert!(!is_structural(reason), "{reason}");
         }

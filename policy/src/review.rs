@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::conditions::{List, Require, When};
+use crate::conditions::{Above, List, Require, When};
 use crate::facts::Stated;
 use crate::grant::Grant;
 use crate::names::{ClientName, KeyName, LaneName, ListName, RuleName, WalletName};
@@ -172,9 +172,14 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
     let rules_and_whens = rules.requires().iter().map(|r| (&r.name, &r.when));
     let rules_and_whens = rules_and_whens.chain(rules.denies().iter().map(|d| (&d.name, &d.when)));
     for (name, when) in rules_and_whens {
-        if !rules.lanes().iter().any(|lane| when.can_be_about(lane)) {
+        let mut lanes = rules.lanes().iter().filter(|lane| when.can_be_about(lane)).peekable();
+        if lanes.peek().is_none() {
             said.push(format!(
                 "\"{name}\" is about nothing: no lane that it names has its wallets, clients and order keys"
+            ));
+        } else if !lanes.any(|lane| when.can_be_above(lane)) {
+            said.push(format!(
+                "\"{name}\" never holds: no lane that it is about lets so much leave with one transaction"
             ));
         }
     }
@@ -277,6 +282,19 @@ impl When {
                     && lane.spendable(grant).any(|wallet| about(&self.wallets, wallet))
                     && pays(grant)
             })
+    }
+
+    /// Whether the caps of the lane let through any transaction of the amount that it says. What windows come to, and what a bump
+    /// makes again, no lane's own caps say.
+    fn can_be_above(&self, lane: &Lane) -> bool {
+        let Some(Above { amount, window: None }) = &self.above else { return true };
+        let fee = lane.fee.max_total;
+        let most = match &lane.kind {
+            LaneKind::Withdraw { per_transaction, .. } => per_transaction.checked_add(fee),
+            LaneKind::Bump { .. } => None,
+            LaneKind::Sweep { .. } | LaneKind::Consolidate | LaneKind::Evacuate { .. } => Some(fee),
+        };
+        most.is_none_or(|most| *amount < most)
     }
 
     /// Whether every request on the lane is what it is about, but for what is paid.

@@ -183,8 +183,31 @@ fn what_does_nothing_or_less_than_it_seems_is_said() {
     assert_eq!(said(&with(&slow)), "");
     let idle = LIST.to_owned() + book + clean;
     assert!(said(&with(&idle)).contains("book key \"desk\" adds to no list"));
-    let part = format!("{clean}[[deny]]\nname = \"d\"\nwhen = {{ above = \"1 BTC\" }}\n");
+    let part = format!("{clean}[[deny]]\nname = \"d\"\nwhen = {{ above = \"0.01 BTC\" }}\n");
     assert_eq!(said(&with(&(LIST.to_owned() + &part))), "");
+}
+
+/// The payout lane lets 1,500,000 sat leave at once, and a fee of 10,000 besides; from the others only a fee leaves.
+#[test]
+fn amounts_that_no_lane_lets_leave_are_said() {
+    let said = |when: &str, more: &str| {
+        let rules = with(&format!("[[deny]]\nname = \"d\"\nwhen = {{ {when} }}\n{more}"));
+        remarks(&rules).into_iter().find(|said| said.starts_with("\"d\""))
+    };
+    let never =
+        "\"d\" never holds: no lane that it is about lets so much leave with one transaction";
+    for (when, holds) in [
+        ("above = \"1509999 sat\"", true),
+        ("above = \"1510000 sat\"", false),
+        ("lanes = [\"sweep\"], above = \"9999 sat\"", true),
+        ("lanes = [\"sweep\"], above = \"10000 sat\"", false),
+        ("clients = [\"watcher-1\"], above = \"10000 sat\"", false),
+        ("above = \"1510000 sat\", window = \"1h\", by = \"lane\"", true),
+    ] {
+        assert_eq!(said(when, "").as_deref(), (!holds).then_some(never), "{when}");
+    }
+    // What a bump makes again may have been let out by a lane that is gone.
+    assert_eq!(said("above = \"1510000 sat\"", BUMP), None);
 }
 
 /// A payout lane of two wallets and two keys, whose clients are these.

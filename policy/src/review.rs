@@ -3,6 +3,8 @@
 
 mod people;
 mod grants;
+mod money;
+mod reach;
 mod time;
 
 use alloc::collections::BTreeSet;
@@ -10,7 +12,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::conditions::{Above, List, Require, When};
+use crate::conditions::{List, Require, When};
 use crate::facts::Stated;
 use crate::grant::Grant;
 use crate::names::{ClientName, KeyName, LaneName, ListName, RuleName, WalletName};
@@ -184,6 +186,7 @@ pub fn remarks(rules: &Rules) -> Vec<String> {
         }
     }
     said.extend(grants::remarks(rules));
+    said.extend(money::remarks(rules));
     said.extend(rules.shared_seeds().map(|(sealed, other)| {
         format!(
             "wallets \"{sealed}\" (sealed-hd) and \"{other}\" (token-hd) name one master key: whoever gets the sealed account may have both. Make the sealed one anew, with a seed of its own"
@@ -258,69 +261,6 @@ fn used_lists(rules: &Rules) -> BTreeSet<&ListName> {
     let whens = rules.requires().iter().map(|require| &require.when);
     let whens = whens.chain(rules.denies().iter().map(|deny| &deny.when));
     whens.filter_map(|when| when.destinations.as_ref()).flat_map(|to| &to.lists).collect()
-}
-
-impl When {
-    /// Whether any request on the lane can be what it is about.
-    pub(crate) fn can_be_about(&self, lane: &Lane) -> bool {
-        let pays = |grant: &Grant| match &lane.kind {
-            LaneKind::Withdraw { order_keys, .. } => {
-                self.order_keys.is_empty()
-                    || order_keys
-                        .iter()
-                        .any(|key| grant.brings(key) && self.order_keys.contains(key))
-            }
-            // Whatever went out, by whichever key.
-            LaneKind::Bump { .. } => {
-                self.order_keys.is_empty() || self.order_keys.iter().any(|key| grant.brings(key))
-            }
-            _ => self.order_keys.is_empty() && self.destinations.is_none(),
-        };
-        about(&self.lanes, &lane.name)
-            && lane.clients.iter().any(|grant| {
-                about(&self.clients, &grant.client)
-                    && lane.spendable(grant).any(|wallet| about(&self.wallets, wallet))
-                    && pays(grant)
-            })
-    }
-
-    /// Whether the caps of the lane let through any transaction of the amount that it says. What windows come to, and what a bump
-    /// makes again, no lane's own caps say.
-    fn can_be_above(&self, lane: &Lane) -> bool {
-        let Some(Above { amount, window: None }) = &self.above else { return true };
-        let fee = lane.fee.max_total;
-        let most = match &lane.kind {
-            LaneKind::Withdraw { per_transaction, .. } => per_transaction.checked_add(fee),
-            LaneKind::Bump { .. } => None,
-            LaneKind::Sweep { .. } | LaneKind::Consolidate | LaneKind::Evacuate { .. } => Some(fee),
-        };
-        most.is_none_or(|most| *amount < most)
-    }
-
-    /// Whether every request on the lane is what it is about, but for what is paid.
-    fn covers(&self, lane: &Lane) -> bool {
-        lane.clients.iter().all(|grant| self.covers_grant(lane, grant))
-    }
-
-    /// Whether every request of one client on the lane is.
-    fn covers_grant(&self, lane: &Lane, grant: &Grant) -> bool {
-        let orders = match (&lane.kind, &grant.order_keys) {
-            _ if self.order_keys.is_empty() => true,
-            (LaneKind::Withdraw { order_keys, .. }, _) => {
-                let mut keys = order_keys.iter().filter(|key| grant.brings(key));
-                keys.all(|key| self.order_keys.contains(key))
-            }
-            // Of one that is pinned to no keys there may be a child, which has no orders.
-            (LaneKind::Bump { .. }, Some(keys)) => {
-                keys.iter().all(|key| self.order_keys.contains(key))
-            }
-            _ => false,
-        };
-        about(&self.lanes, &lane.name)
-            && about(&self.clients, &grant.client)
-            && lane.spendable(grant).all(|wallet| about(&self.wallets, wallet))
-            && orders
-    }
 }
 
 fn about<T: PartialEq>(wanted: &[T], found: &T) -> bool {

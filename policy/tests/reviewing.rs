@@ -18,8 +18,12 @@ const STRANGERS: &str =
 const LIST: &str =
     "[[list]]\nname = \"known\"\nentries = [{ label = \"one\", script = \"0014aa\" }]\n";
 
+/// One that counts fees as well.
+const ALL_THAT_LEAVES: &str =
+    "[[limit]]\nname = \"all-that-leaves\"\nby = \"global\"\nwindow = \"1d\"\nsum = \"9 BTC\"\n";
+
 fn with(more: &str) -> Rules {
-    load(&(policy_text(&Knobs::default()) + &people() + more))
+    load(&(policy_text(&Knobs::default()) + &people() + ALL_THAT_LEAVES + more))
 }
 
 fn strangers(when: &str) -> Rules {
@@ -187,6 +191,28 @@ fn what_does_nothing_or_less_than_it_seems_is_said() {
     assert_eq!(said(&with(&(LIST.to_owned() + &part))), "");
 }
 
+#[test]
+fn a_payout_lane_whose_fees_no_limit_counts_is_said() {
+    let said = |limit: &str| {
+        let found = remarks(&load(&(policy_text(&Knobs::default()) + &people() + limit)));
+        found.into_iter().filter(|said| said.contains("no [[limit]] adds up")).collect::<Vec<_>>()
+    };
+    let open = "lane \"withdraw\": no [[limit]] adds up what leaves it with the fees; its own limits count what others get, and its fee budget comes on top";
+    assert_eq!(said(""), [open]);
+    for (from, to, counts) in [
+        ("", "", true),
+        ("by =", "lanes = [\"withdraw\"]\nby =", true),
+        ("by =", "lanes = [\"sweep\"]\nby =", false),
+        ("\"global\"", "\"client\"", true),
+        ("\"global\"", "\"destination\"", false),
+        ("sum = \"9 BTC\"", "count = 9", false),
+        ("sum = \"9 BTC\"", "sum = \"9 BTC\"\nexpires_unix = 4000000000", false),
+    ] {
+        let limit = ALL_THAT_LEAVES.replacen(from, to, 1);
+        assert_eq!(said(&limit).is_empty(), counts, "{to}");
+    }
+}
+
 /// The payout lane lets 1,500,000 sat leave at once, and a fee of 10,000 besides; from the others only a fee leaves.
 #[test]
 fn amounts_that_no_lane_lets_leave_are_said() {
@@ -340,7 +366,7 @@ const GOVERNED: &str = "[[require]]\nname = \"all\"\nwhen = {}\napprovals = \"2 
 
 /// A policy that says who lifts a freeze.
 fn governed(more: &str) -> Rules {
-    let text = policy_text(&Knobs::default()) + &people() + more;
+    let text = policy_text(&Knobs::default()) + &people() + ALL_THAT_LEAVES + more;
     let head = "network = \"regtest\"\nunfreeze = \"2 of treasury\"\n";
     load(&text.replacen("network = \"regtest\"\n", head, 1))
 }

@@ -122,6 +122,22 @@ fn nothing_is_asked_that_no_grant_lets_anybody_ask() {
     assert_eq!((asked("", "wallet", &alone), asked("", "orderer", &alone)), (1, 1));
 }
 
+/// Nor is a total watched that nobody can add to.
+#[test]
+fn a_limit_has_totals_of_what_clients_are_granted() {
+    let lane = "clients = [\"payout-desk\"]\nwallets = [\"hot\"]\n";
+    let wide = |desk: &str| format!("clients = [{desk}]\nwallets = [\"hot\", \"deposits\"]\n");
+    let limit = "[[limit]]\nname = \"day\"\nlanes = [\"withdraw\"]\nby = \"wallet\"\nwindow = \"24h\"\ncount = 1\n";
+    let text = common::policy_text(&Knobs { extra: limit.into(), ..Knobs::default() });
+    let totals = |desk: &str| {
+        let rules = common::load(&text.replacen(lane, &wide(desk), 1));
+        let windows = policy::usage::windows(&rules, common::NOW);
+        windows.into_iter().find(|window| window.name == "day").unwrap().totals.len()
+    };
+    assert_eq!(totals("\"payout-desk\""), 2);
+    assert_eq!(totals("{ name = \"payout-desk\", wallets = [\"hot\"] }"), 1);
+}
+
 #[test]
 fn both_sides_of_a_limit_are_asked_over_its_lanes() {
     let limit = |what: &str| {

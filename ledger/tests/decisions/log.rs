@@ -77,11 +77,9 @@ pub fn fold(world: &World, past: &Past) -> Ledger {
             What::Lifted(freeze) => {
                 Event::FreezeLifted { freeze: statement(*freeze), policy: 3, officers: vec![] }
             }
-            What::Unbound(request, OrderRef { key, id }) => {
+            What::Unbound(request, order) => {
                 let spent = spends.iter().find(|spent| spent.request == *request).unwrap();
-                let versions = vec![Sha256::digest(transaction(spent)).into()];
-                let (key, id, policy, officers) = (*key, id.to_string(), 3, vec![]);
-                Event::Unbound { key, id, versions, policy, officers }
+                unbound(spent, order)
             }
             What::ClockDoubted(held_unix) => {
                 Event::ClockDoubted { held_unix: *held_unix, reason: String::new() }
@@ -90,6 +88,12 @@ pub fn fold(world: &World, past: &Past) -> Ledger {
         write(*at, event);
     }
     ledger
+}
+
+fn unbound(spent: &Spent, order: &OrderRef) -> Event {
+    let versions = vec![Sha256::digest(transaction(spent)).into()];
+    let (key, id, policy, officers) = (order.key, order.id.to_string(), 3, vec![]);
+    Event::Unbound { key, id, versions, policy, officers }
 }
 
 /// All that the ledger says of the request, as the signer asks it.

@@ -206,8 +206,14 @@ mod tests {
     fn said(without: &[&str], held: Held) -> Vec<String> {
         let mechanisms = ALL.map(|name| (name.to_owned(), !without.contains(&name))).to_vec();
         let (module, firmware) = (String::new(), String::new());
-        let seen =
-            Examination { module, firmware, mechanisms, pin: Vec::new(), lacking: Vec::new() };
+        let seen = Examination {
+            module,
+            firmware,
+            mechanisms,
+            pin: Vec::new(),
+            lacking: Vec::new(),
+            hardware_slot: false,
+        };
         let (mut checked, named) = (Checked::default(), Schemes::default());
         tiers(&seen, &named, &held, &mut checked);
         schemes(&seen, &named, &held, &mut checked);
@@ -259,8 +265,14 @@ mod tests {
         let has = |number, name: &str| {
             let mechanisms = vec![(name.to_owned(), true)];
             let (module, firmware) = (String::new(), String::new());
-            let seen =
-                Examination { module, firmware, mechanisms, pin: Vec::new(), lacking: Vec::new() };
+            let seen = Examination {
+                module,
+                firmware,
+                mechanisms,
+                pin: Vec::new(),
+                lacking: Vec::new(),
+                hardware_slot: false,
+            };
             has_kwp(&seen, &Schemes { kwp_mechanism: number, ..NONE })
         };
         assert!(has(Some(0x210a), pad) && !has(Some(0x210a), kwp));

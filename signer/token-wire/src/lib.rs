@@ -13,12 +13,14 @@
 //! Sign, Sealed, Born, Statement, Canary, Describe, Check, Counters, Shutdown
 //! MakeBorn -> BornMade   (`signer token-key generate` only)
 //! Examine (once open), SetPin (once logged in)
+//! Anchor (once logged in; a look at a trial's object once open)
 //! OpenImport, ImportKek, CloseImport (once logged in, before Bind)
 //! Attend -> Bound     as Bind while such an import goes on; then Statement, Check, Counters, Shutdown alone
 //! ```
 //!
 //! Any question may be answered with [`Reply::Fault`] instead. Each reply comes as [`Answered`], with what the token did meanwhile.
 
+mod anchor;
 pub mod conformance;
 mod frame;
 mod job;
@@ -27,6 +29,7 @@ mod message;
 mod report;
 mod starting;
 
+pub use anchor::{ANCHOR_BYTES_MAX, AnchorAsk};
 pub use frame::{FrameError, read, write};
 pub use job::{
     Batch, BornBatch, BornJob, Job, JobFault, JobOutcome, RawSignature, SealedAccount, SealedBatch,

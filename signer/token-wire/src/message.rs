@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::anchor::AnchorAsk;
 use crate::job::{Batch, BornBatch, JobOutcome, RawSignature, SealedBatch};
 use crate::keys::{
     Binding, BindingProofs, ImportOpening, KekImport, Keys, Mechanisms, PinState, Schemes,
@@ -89,6 +90,8 @@ pub enum Request {
         /// What is signed.
         digest: [u8; 32],
     },
+    /// About the token's own memory of how long the log was.
+    Anchor(AnchorAsk),
 }
 
 /// An answer, and what the token did since the answer before.
@@ -179,4 +182,6 @@ pub enum Reply {
         /// Whether there was a one-time key.
         was_open: bool,
     },
+    /// To `Anchor`: what it says or said before it was forgotten; several where a write was cut off, nothing where there is none.
+    Anchor(Vec<Vec<u8>>),
 }

@@ -22,6 +22,18 @@ impl TokenInfo {
         self.model.to_ascii_lowercase().contains("softhsm")
             || self.manufacturer.to_ascii_lowercase().contains("softhsm")
     }
+
+    /// Whether this is a module that is known to keep everything in files of this machine.
+    #[must_use]
+    pub fn is_known_software(&self) -> bool {
+        let model = self.model.to_ascii_lowercase();
+        let maker = self.manufacturer.to_ascii_lowercase();
+        // openCryptoki's soft token, kryoptic, NSS.
+        self.is_softhsm()
+            || model.trim() == "soft"
+            || [&model, &maker].iter().any(|text| text.contains("kryoptic"))
+            || maker.contains("mozilla")
+    }
 }
 
 /// What a worker sees of module, token and itself.
@@ -37,6 +49,8 @@ pub struct Examination {
     pub pin: Vec<String>,
     /// What the kernel lacks of the worker's sandbox.
     pub lacking: Vec<String>,
+    /// Whether the slot says that it is hardware.
+    pub hardware_slot: bool,
 }
 
 /// PKCS#11 calls a worker made, so that tests and a vendor's audit can be held against the log. Calls of the

@@ -78,5 +78,6 @@ pub(crate) fn examine(
             .collect(),
         pin: said.collect(),
         lacking,
+        hardware_slot: pkcs11.get_slot_info(slot).map_err(failed)?.hardware_slot(),
     })
 }

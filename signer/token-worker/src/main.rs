@@ -6,7 +6,7 @@
 //! (module, login), [`session`] (replaced when it breaks), [`pin`], [`keys`] (found by public key, made, checked),
 //! [`unwrap_template`], [`scheme`] (by what children are unwrapped), [`keks`], [`canary`] (how the token holds
 //! children; [`attempt`] tells a refusal from a failure), [`sign`]; for sealed accounts [`sealing`] (opened by
-//! the token), [`secret`] (where their keys are), [`mod@derive`], [`sealed`]; [`conformance`] apart. [`starter`] is the
+//! the token), [`secret`] (where their keys are), [`mod@derive`], [`sealed`]; [`anchor`] and [`conformance`] apart. [`starter`] is the
 //! same program in another role: a confined signer cannot start processes, so this one starts workers for it.
 
 mod args;
@@ -34,6 +34,7 @@ mod sealing;
 mod secret;
 mod derive;
 mod sealed;
+mod anchor;
 mod conformance;
 mod fault;
 mod examine;

@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Answered, Binding, BindingProofs, BornBatch, Counters, Fault, FaultCode, Keys, RawSignature,
-    Reply, Request, Schemes, SealedAccount, SealedBatch, Stage, StatementKey, VERSION, WrappedBy,
+    AnchorAsk, Answered, Binding, BindingProofs, BornBatch, Counters, Fault, FaultCode, Keys,
+    RawSignature, Reply, Request, Schemes, SealedAccount, SealedBatch, Stage, StatementKey,
+    VERSION, WrappedBy,
 };
 
 use crate::args::Args;
@@ -20,7 +21,7 @@ use crate::sign::{self, Children};
 use crate::tally::Tally;
 use crate::token::{TRIES_MAX, Token};
 use crate::watchdog::Watchdog;
-use crate::{canary, examine, expect, kek_trial, numbers};
+use crate::{anchor, canary, examine, expect, kek_trial, numbers};
 
 /// Answers until the signer closes the socket or says goodbye.
 pub(crate) fn serve(socket: &mut UnixStream, args: &Args) -> anyhow::Result<()> {
@@ -150,6 +151,7 @@ impl Worker<'_> {
             Request::MakeBorn { name } => self.make_born(&name),
             Request::Describe { public_key } => self.describe(&public_key),
             Request::Born(batch) => self.born(&batch),
+            Request::Anchor(ask) => self.anchor(&ask),
             Request::Shutdown => {
                 self.open.wipe();
                 (self.ready, self.token) = (None, None);
@@ -173,6 +175,15 @@ impl Worker<'_> {
         let (pkcs11, slot) = token.module();
         let examination = examine::examine(pkcs11, slot, self.args.lacking.clone())?;
         Ok(Reply::Examined(Box::new(examination)))
+    }
+
+    /// What changes objects does so in a session of its own, for which this one stays read-only.
+    fn anchor(&mut self, ask: &AnchorAsk) -> Result<Reply, Fault> {
+        let LoggedIn { token, yes } = self.token.as_mut().ok_or_else(out_of_order)?;
+        if !*yes && *ask != AnchorAsk::Look {
+            return Err(out_of_order());
+        }
+        anchor::answer(token, ask).map(Reply::Anchor)
     }
 
     fn set_pin(&self) -> Result<Reply, Fault> {

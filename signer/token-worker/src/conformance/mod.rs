@@ -5,6 +5,7 @@
 
 mod table;
 mod mechanisms;
+mod data;
 mod keys;
 mod children;
 mod import;
@@ -61,6 +62,7 @@ fn everything(args: &Args, table: &mut Table) -> Result<(), Fault> {
     token.log_in(false, false, || Ok(()))?;
     let session = token.session();
     refuse_signers_token(session)?;
+    data::try_all(&token, table)?;
     let wrapping = keys::try_wrapping(session, table)?;
     keys::try_statements(session, table)?;
     keys::try_coin_key(session, table)?;

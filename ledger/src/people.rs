@@ -297,6 +297,7 @@ impl People {
             "pin-clear" => self.done(&Deed::ClearPin(site)),
             "pin-clear-last-try" => self.done(&Deed::ClearPinLastTry(site)),
             "token-clear" => self.done(&Deed::ClearToken(site)),
+            "anchor-forget" => self.done(&Deed::ForgetAnchor(site)),
             "set-pin failed" if self.pin_changes.remove(serial) => {}
             _ => return Err(wrong("this program does not know what was done there")),
         }

@@ -157,6 +157,8 @@ pub enum Deed {
     ClearPinLastTry([u8; 16]),
     /// At the site with this number a token is used again although it signed wrongly.
     ClearToken([u8; 16]),
+    /// At the site with this number what the tokens remember of the log is given up: the log goes on as it is then.
+    ForgetAnchor([u8; 16]),
 }
 
 /// What stands for the token of a task that has to do with none.
@@ -385,9 +387,10 @@ impl Deed {
             Some(("pin-clear", site)) => hex(site).map(Self::ClearPin),
             Some(("pin-clear-last-try", site)) => hex(site).map(Self::ClearPinLastTry),
             Some(("token-clear", site)) => hex(site).map(Self::ClearToken),
+            Some(("anchor-forget", site)) => hex(site).map(Self::ForgetAnchor),
             _ => {
                 let known = "init, import SHA256, set-pin, activate SITE, key-activate WALLET, token-key-generate NAME, \
-                             token-key-activate NAME, kek-open, kek-import SHA256, kek-forget SHA256, revocations SHA256, pin-clear SITE, pin-clear-last-try SITE, token-clear SITE";
+                             token-key-activate NAME, kek-open, kek-import SHA256, kek-forget SHA256, revocations SHA256, pin-clear SITE, pin-clear-last-try SITE, token-clear SITE, anchor-forget SITE";
                 Err(format!("a task is one of: {known}"))
             }
         }
@@ -411,6 +414,7 @@ impl fmt::Display for Deed {
             Self::ClearPin(site) => write!(f, "pin-clear {}", hex::encode(site)),
             Self::ClearPinLastTry(site) => write!(f, "pin-clear-last-try {}", hex::encode(site)),
             Self::ClearToken(site) => write!(f, "token-clear {}", hex::encode(site)),
+            Self::ForgetAnchor(site) => write!(f, "anchor-forget {}", hex::encode(site)),
         }
     }
 }

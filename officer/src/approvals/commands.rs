@@ -144,7 +144,7 @@ pub struct OnTask {
     /// `pin-clear SITE`, ...
     #[arg(required = true, num_args = 1..=2)]
     pub task: Vec<String>,
-    /// Serial number of the token; `-` for pin-clear, pin-clear-last-try and token-clear, for which no token can be asked.
+    /// Serial number of the token; `-` for pin-clear, pin-clear-last-try, token-clear and anchor-forget, for which no token can be asked.
     #[arg(long)]
     pub token: String,
     /// How it is said. Only with --offline FILE: the command takes files.

@@ -559,7 +559,10 @@ impl People {
 /// signer takes none that is older than this.
 fn late(deed: &Deed, otherwise: u64) -> u64 {
     match deed {
-        Deed::ClearPin(_) | Deed::ClearPinLastTry(_) | Deed::ClearToken(_) => 31 * 86_400,
+        Deed::ClearPin(_)
+        | Deed::ClearPinLastTry(_)
+        | Deed::ClearToken(_)
+        | Deed::ForgetAnchor(_) => 31 * 86_400,
         _ => otherwise,
     }
 }
@@ -580,7 +583,8 @@ fn is_about_keys(deed: &Deed) -> bool {
         | Deed::Revocations(_)
         | Deed::ClearPin(_)
         | Deed::ClearPinLastTry(_)
-        | Deed::ClearToken(_) => false,
+        | Deed::ClearToken(_)
+        | Deed::ForgetAnchor(_) => false,
     }
 }
 

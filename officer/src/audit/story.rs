@@ -380,6 +380,7 @@ impl Story {
                     "pin-clear" => Deed::ClearPin(*site),
                     "pin-clear-last-try" => Deed::ClearPinLastTry(*site),
                     "token-clear" => Deed::ClearToken(*site),
+                    "anchor-forget" => Deed::ForgetAnchor(*site),
                     "revocations" => {
                         return self.done(&format!("revocations {serial}"), Some(NO_TOKEN));
                     }

@@ -371,6 +371,7 @@ fn nothing_is_cleared_without_the_officers_that_the_policy_asks() {
         (Deed::ClearPin([5; 16]), "pin-clear"),
         (Deed::ClearPinLastTry([5; 16]), "pin-clear-last-try"),
         (Deed::ClearToken([5; 16]), "token-clear"),
+        (Deed::ForgetAnchor([5; 16]), "anchor-forget"),
     ] {
         let both = [said_for("-", "ada", 1, deed.clone(), 1), said_for("-", "eve", 2, deed, 1)];
         audit(&after(&[both.as_slice(), &[clear(what, 5)]].concat())).unwrap();
@@ -518,6 +519,7 @@ fn only_what_is_cleared_may_stand_in_the_log_a_month_after_its_words_ended() {
         (Deed::ClearPin([5; 16]), "pin-clear"),
         (Deed::ClearPinLastTry([5; 16]), "pin-clear-last-try"),
         (Deed::ClearToken([5; 16]), "token-clear"),
+        (Deed::ForgetAnchor([5; 16]), "anchor-forget"),
     ] {
         audit(&story(&which, 2 + MONTH, what, 2 + MONTH)).unwrap();
         let (at, found) = audit(&story(&which, 3 + MONTH, what, 3 + MONTH)).unwrap_err();

@@ -101,6 +101,7 @@ fn settings(folder: &Path, clock: Clock) -> Settings {
         audit_every: Duration::from_millis(50),
         snapshot_every: 65_536,
         witnesses: Arc::default(),
+        anchors: Vec::new(),
     }
 }
 

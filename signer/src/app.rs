@@ -8,6 +8,7 @@ use policy::names::ClientName;
 use policy::{Finding, Rules};
 
 use crate::abuse::{Abuse, is_structural};
+use crate::anchoring::Anchors;
 use crate::facts::sanctions::Sanctions;
 use crate::feeling::Feeling;
 use crate::gate::Gate;
@@ -57,6 +58,8 @@ pub struct App {
     pub considered: Room,
     /// Tells officers what happens.
     pub notices: Notices,
+    /// What the tokens remember of the log.
+    pub anchors: Anchors,
 }
 
 impl App {

@@ -1,4 +1,4 @@
-//! `pin clear` and `token clear` where the policy has officers say what is done at the machine. No log can be opened to ask while
+//! `pin clear`, `token clear` and `token anchor-forget` where the policy has officers say what is done at the machine. No log can be opened to ask while
 //! they are needed, so statements are held against the policy that was in force when this signer looked last, kept in the state folder, and written down by whoever opens the log
 //! next. It never opens log or token, and never takes a statement twice.
 
@@ -33,6 +33,8 @@ pub enum Clearing {
     PinLastTry,
     /// That a token signed wrongly.
     Token,
+    /// What the tokens remember of the log.
+    Anchor,
 }
 
 /// Officers' leave to clear it, on this machine.
@@ -51,6 +53,7 @@ impl Clearing {
             Self::Pin => "pin-clear",
             Self::PinLastTry => "pin-clear-last-try",
             Self::Token => "token-clear",
+            Self::Anchor => "anchor-forget",
         }
     }
 
@@ -59,6 +62,7 @@ impl Clearing {
             Self::Pin => Deed::ClearPin(site),
             Self::PinLastTry => Deed::ClearPinLastTry(site),
             Self::Token => Deed::ClearToken(site),
+            Self::Anchor => Deed::ForgetAnchor(site),
         };
         Task { deed, token: NO_TOKEN.to_owned() }
     }
@@ -135,7 +139,7 @@ impl Allowed {
     pub(crate) fn read(line: &str) -> Option<Self> {
         let mut words = line.split(' ');
         let what = words.next()?;
-        let clearing = [Clearing::Pin, Clearing::PinLastTry, Clearing::Token]
+        let clearing = [Clearing::Pin, Clearing::PinLastTry, Clearing::Token, Clearing::Anchor]
             .into_iter()
             .find(|one| one.what() == what)?;
         let site = hex::decode(words.next()?).ok()?.try_into().ok()?;
@@ -220,5 +224,6 @@ pub(crate) fn safeguard(clearing: Clearing) -> &'static str {
     match clearing {
         Clearing::Pin | Clearing::PinLastTry => "PIN latch",
         Clearing::Token => "distrust of a token",
+        Clearing::Anchor => "anchor in the token",
     }
 }

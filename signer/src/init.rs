@@ -165,7 +165,7 @@ pub fn clear_token_by(
 }
 
 /// Keeps for the log what is done now; officers' statements are used up first.
-fn tell(
+pub(crate) fn tell(
     state_dir: &Path,
     by: Option<&Allowed>,
     clearing: Clearing,

@@ -4,7 +4,7 @@
 //!
 //! Reading order, as a request travels: [`config`], [`sandbox`], [`serve`], [`door`] (with [`calls`], [`abuse`], [`feeling`], [`freeing`]), [`split`], [`grpc`], [`log_service`] (for those who check the log), [`request`] (bytes become facts),
 //! [`wallets`], [`ledger`] (the log folded into memory), [`sign`] (the whole story in one function), [`answer`], [`standing`] and [`paid`] (what was signed before), [`attest`], [`officers`] (what waits for people and what they say),
-//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`begin`], [`administer`], [`born`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`], [`counting`], `distrusting`, and what those see who watch it: [`metrics`],
+//! [`log`] (the only state), [`token`] (the only keys), then what operators run: [`init`], [`begin`], [`administer`], [`born`], `told`, [`set_pin`], [`doctor`], [`import`], [`prove`], [`counting`], `distrusting`, [`anchoring`], and what those see who watch it: [`metrics`],
 //! [`json`].
 
 pub mod config;
@@ -13,6 +13,7 @@ pub mod start;
 pub mod serve;
 pub mod counting;
 mod distrusting;
+pub mod anchoring;
 pub mod refusal;
 pub mod grpc;
 pub mod hidden;

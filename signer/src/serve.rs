@@ -20,6 +20,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
+use crate::anchoring;
 use crate::app::App;
 use crate::config::Config;
 use crate::counting;
@@ -288,6 +289,7 @@ async fn run_from(
                 tokio::spawn(beat(Arc::clone(&app))),
                 tokio::spawn(counting::run(Arc::clone(&app))),
                 tokio::spawn(distrusting::run(Arc::clone(&app))),
+                tokio::spawn(anchoring::run(Arc::clone(&app))),
                 tokio::spawn(freeing),
                 tokio::spawn(inbox::run(Arc::clone(&app), config.state_dir.clone())),
                 tokio::spawn(doubt::watch(Arc::clone(&app))),
@@ -574,7 +576,7 @@ async fn close(app: Arc<App>) -> Result<(), StartError> {
     if let Err(error) = counting::count_last(&app, service("stopped")).await {
         tracing::error!("the end could not be logged: {error}");
     }
-    let closed = app.log.close().await;
+    let closed = anchoring::close(&app).await;
     counting::end(&app);
     if let Some(app) = Arc::into_inner(app) {
         stop_token(app.token).await;

@@ -16,6 +16,7 @@ use policy::rules::Tier;
 
 use crate::abuse::Abuse;
 use crate::administer;
+use crate::anchoring::{self, Anchors};
 use crate::app::App;
 use crate::born::{self, BindError};
 use crate::clearing::Allowed;
@@ -77,6 +78,16 @@ pub enum StartError {
         "this token is SoftHSM, which keeps keys in files and protects nothing: it is refused on the main network unless the configuration says `i_understand_that_softhsm_is_not_an_hsm = true`"
     )]
     SoftHsm,
+    /// What a token remembers of the log cannot be used.
+    #[error(
+        "the anchor in token {token}: {why}; find out who did that, and if it is known, the anchor can be given up: `signer token anchor-forget`, see docs/log.md"
+    )]
+    Anchor {
+        /// Name of the token.
+        token: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The log belongs to something else.
     #[error(
         "the log was begun for {what} {logged}, and this is {found}: wrong database, token or configuration"
@@ -182,6 +193,7 @@ impl StartError {
                 Some(Refusal::new(Reason::WitnessUnavailable, error.to_string()))
             }
             Self::Log(error) => Some(Refusal::new(Reason::LogUnavailable, error.to_string())),
+            Self::Anchor { .. } => Some(Refusal::new(Reason::LogUnavailable, self.to_string())),
             Self::Records(error) => Some(Refusal::new(Reason::RecordsFault, error.to_string())),
             _ => None,
         }
@@ -287,6 +299,7 @@ pub async fn start_from(
         sanctions: Sanctions::default(),
         considered: Room::default(),
         notices: Notices::default(),
+        anchors: Anchors::default(),
     })
 }
 
@@ -411,6 +424,7 @@ async fn open_witnessed_log(
         audit_every: AUDIT_EVERY,
         snapshot_every: if config.snapshot { config.snapshot_every.get() } else { u64::MAX },
         witnesses,
+        anchors: anchoring::read(token).await?,
     };
     let log = Box::pin(Log::open(store, Ledger::new(), settings)).await?;
     let opening = log.opening();

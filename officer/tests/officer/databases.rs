@@ -55,6 +55,7 @@ fn settings(folder: &Path) -> Settings {
         audit_every: Duration::from_secs(3_600),
         snapshot_every: u64::MAX,
         witnesses: Arc::default(),
+        anchors: Vec::new(),
     }
 }
 

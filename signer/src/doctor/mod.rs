@@ -1,6 +1,7 @@
 //! `signer doctor`: one screen about everything that must be right. It never loads the module (a worker does), never
-//! tries a PIN that may be wrong, never changes the log, and touches nothing that a running signer holds.
+//! tries a PIN that may be wrong, never changes the log, leaves nothing in a token, and touches nothing that a running signer holds.
 
+mod anchor;
 mod report;
 mod tiers;
 
@@ -37,13 +38,15 @@ pub async fn examine(config: &Config) -> Checked {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
     memory(limit, confine::Locked::with_room(SECRET_BYTES).map(drop), &mut checked);
     // Whoever holds the log is the only one who may log in and look at keys: a running signer does so itself.
-    let free = log(config, &mut checked).await;
+    let (free, entries) = log(config, &mut checked).await.unzip();
+    let entries = entries.flatten();
     for (whose, token, own_dir) in config.token.each(&config.state_dir) {
         let (state_dir, free) = (config.state_dir.clone(), free.is_some());
         let looked = tokio::task::spawn_blocking(move || {
             let mut checked = Checked::default();
             let latched = pin(&own_dir, &mut checked);
-            look(&token, (&state_dir, &own_dir), free && !latched, &mut checked);
+            let may = (free && !latched, entries);
+            look(&token, (&state_dir, &own_dir), may, &mut checked);
             checked
         });
         match looked.await {
@@ -189,8 +192,8 @@ fn memory(limit: Option<u64>, locked: Result<(), ConfineError>, checked: &mut Ch
     }
 }
 
-/// The log, if nobody holds it; then it stays held until the doctor is done.
-async fn log(config: &Config, checked: &mut Checked) -> Option<Store> {
+/// The log, if nobody holds it, and how many entries it has; then it stays held until the doctor is done.
+async fn log(config: &Config, checked: &mut Checked) -> Option<(Store, Option<u64>)> {
     let url = config.database_url();
     if let Some(file) = url.strip_prefix("sqlite:").map(Path::new).filter(|file| !file.exists()) {
         checked.broken("database", &format!("{} is not there: run `signer init`", file.display()));
@@ -215,19 +218,15 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<Store> {
             return None;
         }
     };
-    let kind = if url.starts_with("sqlite:") {
-        "SQLite, journal_mode wal, synchronous full"
-    } else {
-        "PostgreSQL, fsync on, synchronous_commit on"
-    };
-    checked.well("database", kind);
+    checked.well("database", kind(&url));
     let keys = match KeyFile::in_dir(&config.state_dir).require() {
         Ok(keys) => keys,
         Err(error) => {
             checked.broken("log", &error.to_string());
-            return Some(store);
+            return Some((store, None));
         }
     };
+    let mut entries = None;
     match examine_log(&mut store, &keys.checkpoint, &config.state_dir).await {
         Ok((found, last_ms, policy)) => {
             if config.rules().is_err() && governed(config) {
@@ -238,6 +237,7 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<Store> {
                 );
             }
             let (size, covered) = (found.size, found.checkpointed);
+            entries = Some(size);
             checked.well("log", &format!("{size} entries, verified up to checkpoint {covered}"));
             if found.set_aside > 0 {
                 checked.warn(
@@ -257,7 +257,15 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<Store> {
         Err(LogError::Store(error)) => checked.broken("database", &error.to_string()),
         Err(error) => checked.broken("log", &error.to_string()),
     }
-    Some(store)
+    Some((store, entries))
+}
+
+fn kind(url: &str) -> &'static str {
+    if url.starts_with("sqlite:") {
+        "SQLite, journal_mode wal, synchronous full"
+    } else {
+        "PostgreSQL, fsync on, synchronous_commit on"
+    }
 }
 
 /// The digest that every checkpoint carries, to compare with what officers have.
@@ -323,7 +331,12 @@ fn pin(own_dir: &Path, checked: &mut Checked) -> bool {
 
 /// Module and token through a worker; the keys too, when logging in disturbs nobody. `dirs` are where the keys are
 /// written down, and the token's own.
-fn look(config: &TokenConfig, dirs: (&Path, &Path), may_log_in: bool, checked: &mut Checked) {
+fn look(
+    config: &TokenConfig,
+    dirs: (&Path, &Path),
+    (may_log_in, entries): (bool, Option<u64>),
+    checked: &mut Checked,
+) {
     let seen = Line::connect(config, false).and_then(|mut line| Ok((line.examine()?, line)));
     let (seen, mut line) = match seen {
         Ok(seen) => seen,
@@ -349,6 +362,9 @@ fn look(config: &TokenConfig, dirs: (&Path, &Path), may_log_in: bool, checked: &
     let mut held = Held::default();
     if may_log_in {
         held = keys(config, dirs, &mut line, checked);
+        if line.is_logged_in() {
+            anchor::look(config, dirs.1, (&mut line, &seen), entries, checked);
+        }
     } else {
         checked.well("keys", "not looked at, since a signer runs or the PIN is not to be tried");
     }

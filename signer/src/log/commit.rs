@@ -73,7 +73,12 @@ pub struct Settings {
     pub snapshot_every: u64,
     /// Who must have seen what is let out.
     pub witnesses: Arc<Witnesses>,
+    /// Checkpoints that lie elsewhere, and the log must have grown from: the token's own.
+    pub anchors: Vec<Elsewhere>,
 }
+
+/// A checkpoint's note that lies neither in the database nor in the state folder. Nobody verified it yet.
+pub type Elsewhere = (Whose, String);
 
 /// How the log is doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -176,11 +181,15 @@ impl<S: Fold> Log<S> {
         mut state: S,
         settings: Settings,
     ) -> Result<Self, LogError> {
-        let Settings { checkpoint_key: key, state_dir, clock, witnesses, .. } = &settings;
+        let Settings { checkpoint_key: key, state_dir, clock, witnesses, anchors, .. } = &settings;
+        // A witness that saw nothing yet says nothing.
+        let told = witnesses.tales().into_iter().filter(|(_, note)| !note.is_empty());
+        let told = told.map(|(witness, note)| (Whose::Witness(witness.name.to_string()), note));
+        let elsewhere: Vec<Elsewhere> = told.chain(anchors.iter().cloned()).collect();
         let by_snapshot = settings.snapshot_every < u64::MAX;
         let (from, into) = (&mut store, &mut state);
         let replayed =
-            replay::replay(from, into, key, state_dir, clock, witnesses, by_snapshot).await?;
+            replay::replay(from, into, key, state_dir, clock, &elsewhere, by_snapshot).await?;
         let log = Self::start(store, state, settings, replayed);
         if let Err(error) = log.commit(|_| Step::nothing(())).await {
             // Gives the database back, so that whoever tries again finds it free.
@@ -431,7 +440,22 @@ impl<S: Fold> Log<S> {
         }
         let checkpoint = Checkpoint::open(note, &self.opening.origin, &self.key)
             .map_err(|error| LogError::Witness { name: name.to_owned(), why: error.to_string() })?;
-        let (size, whose) = (checkpoint.size, Whose::Witness(name.to_owned()));
+        self.grew_from(Whose::Witness(name.to_owned()), checkpoint).await
+    }
+
+    /// The same for what a token remembers that could not be asked at the start.
+    ///
+    /// # Errors
+    /// [`LogError::Checkpoint`] when the token did not sign it, [`LogError::Stopped`] when it did.
+    pub async fn anchored(&self, name: &str, note: &str) -> Result<u64, LogError> {
+        let whose = Whose::Token(name.to_owned());
+        let checkpoint = Checkpoint::open(note, &self.opening.origin, &self.key)
+            .map_err(|source| LogError::Checkpoint { whose: whose.clone(), source })?;
+        self.grew_from(whose, checkpoint).await
+    }
+
+    async fn grew_from(&self, whose: Whose, checkpoint: Checkpoint) -> Result<u64, LogError> {
+        let size = checkpoint.size;
         let found = self.proofs.history().size();
         let error = match self.proofs.root_at(size).await {
             Ok(root) if root == checkpoint.root => return Ok(size),

@@ -110,6 +110,20 @@ pub enum Whose {
     Snapshot,
     /// A witness, elsewhere.
     Witness(String),
+    /// The token of that name itself.
+    Token(String),
+}
+
+impl Whose {
+    /// What to do about one that cannot be trusted, or that the log does not follow from.
+    fn way_out(&self) -> &'static str {
+        match self {
+            Self::Token(_) => {
+                "; if there is none, and it is known why, the anchor can be given up: `signer token anchor-forget`, see docs/log.md"
+            }
+            _ => "",
+        }
+    }
 }
 
 impl std::fmt::Display for Whose {
@@ -119,6 +133,7 @@ impl std::fmt::Display for Whose {
             Self::StateFolder => f.write_str("the checkpoint in the state folder"),
             Self::Snapshot => f.write_str("the snapshot in the state folder"),
             Self::Witness(name) => write!(f, "the checkpoint that witness {name} holds"),
+            Self::Token(name) => write!(f, "the anchor in token {name}"),
         }
     }
 }
@@ -194,7 +209,8 @@ pub enum LogError {
     },
     /// A checkpoint that is not the token's.
     #[error(
-        "{whose} cannot be trusted ({source}): restore it, or the database, from the newest backup"
+        "{whose} cannot be trusted ({source}): restore it, or the database, from the newest backup{}",
+        whose.way_out()
     )]
     Checkpoint {
         /// Which.
@@ -204,7 +220,8 @@ pub enum LogError {
     },
     /// The log was rolled back.
     #[error(
-        "the log was rolled back: it has {found} entries, but {whose} says the token signed {signed}; restore the newest database, nothing else may be signed on"
+        "the log was rolled back: it has {found} entries, but {whose} says the token signed {signed}; restore the newest database, nothing else may be signed on{}",
+        whose.way_out()
     )]
     RolledBack {
         /// Which checkpoint.
@@ -216,7 +233,8 @@ pub enum LogError {
     },
     /// History was changed.
     #[error(
-        "the log was edited: its first {size} entries are not those {whose} was signed over; restore the newest untouched backup"
+        "the log was edited: its first {size} entries are not those {whose} was signed over; restore the newest untouched backup{}",
+        whose.way_out()
     )]
     Edited {
         /// Which checkpoint.

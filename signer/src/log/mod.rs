@@ -28,7 +28,7 @@ mod error;
 pub use ::ledger::{Fold, FoldError};
 pub use checkpoints::CheckpointSigner;
 pub use clock::Clock;
-pub use commit::{Log, Settings, Status, Step, begin, begun};
+pub use commit::{Elsewhere, Log, Settings, Status, Step, begin, begun};
 pub use error::{LogError, StoreError, Whose};
 pub use high_water::{kept_origin, read as kept_checkpoint};
 pub(crate) use lease::{Lease, Over};

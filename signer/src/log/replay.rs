@@ -14,12 +14,12 @@ use crate::ledger::{ActivePolicy, Ledger};
 
 use super::Fold;
 use super::clock::Clock;
+use super::commit::Elsewhere;
 use super::error::{LogError, Whose};
 use super::high_water;
 use super::lease::BEAT_EVERY;
 use super::snapshot::{self, Kept, Restored};
 use super::store::Store;
-use super::witnesses::Witnesses;
 
 /// What was found at start, for the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,11 +56,11 @@ pub(super) async fn replay<S: Fold>(
     key: &[u8; 32],
     state_dir: &Path,
     clock: &Clock,
-    witnesses: &Witnesses,
+    elsewhere: &[Elsewhere],
     by_snapshot: bool,
 ) -> Result<Replayed, LogError> {
     let Read { origin, officers, signed, newest, mut tree, tail, mut last_ms, kept } =
-        read(store, state, key, state_dir, witnesses, by_snapshot).await?;
+        read(store, state, key, state_dir, elsewhere, by_snapshot).await?;
     let checkpointed = covered(&signed);
     clock.follows(last_ms)?;
     let set_aside = tail.size();
@@ -102,7 +102,7 @@ pub async fn examine(
     state_dir: &Path,
 ) -> Result<(Opening, u64, Option<ActivePolicy>), LogError> {
     let mut ledger = Ledger::new();
-    let found = read(store, &mut ledger, key, state_dir, &Witnesses::default(), false).await?;
+    let found = read(store, &mut ledger, key, state_dir, &[], false).await?;
     let opening = Opening {
         checkpointed: covered(&found.signed),
         size: found.tree.size(),
@@ -119,7 +119,7 @@ async fn read<S: Fold>(
     state: &mut S,
     key: &[u8; 32],
     state_dir: &Path,
-    witnesses: &Witnesses,
+    elsewhere: &[Elsewhere],
     by_snapshot: bool,
 ) -> Result<Read, LogError> {
     let first = store.entries_from(i64::MIN).await?;
@@ -132,7 +132,7 @@ async fn read<S: Fold>(
     };
     let (origin, officers) = beginning(first, key)?;
     let (mut signed, newest) = checkpoints(store, &origin, key, state_dir).await?;
-    signed.extend(told(witnesses, &origin, key)?);
+    signed.extend(told(elsewhere, &origin, key)?);
     let head = match snapshot::head(state_dir, &origin, key) {
         Ok(head) => head,
         Err(error) => {
@@ -374,22 +374,18 @@ async fn checkpoints(
     Ok((signed, newest))
 }
 
-/// What witnesses say they saw last. One that saw nothing yet says nothing; one whose checkpoint this token did not sign
-/// watches another log, and must not be taken for one that watches this.
+/// What witnesses say they saw last, and what the token remembers itself. One whose
+/// checkpoint this token did not sign watches another log, and must not be taken for one that watches this.
 fn told(
-    witnesses: &Witnesses,
+    elsewhere: &[Elsewhere],
     origin: &str,
     key: &[u8; 32],
 ) -> Result<Vec<(Whose, Checkpoint)>, LogError> {
     let mut signed = Vec::new();
-    for (witness, note) in witnesses.tales() {
-        if note.is_empty() {
-            continue;
-        }
-        let whose = Whose::Witness(witness.name.to_string());
-        let checkpoint = Checkpoint::open(&note, origin, key)
+    for (whose, note) in elsewhere {
+        let checkpoint = Checkpoint::open(note, origin, key)
             .map_err(|source| LogError::Checkpoint { whose: whose.clone(), source })?;
-        signed.push((whose, checkpoint));
+        signed.push((whose.clone(), checkpoint));
     }
     Ok(signed)
 }

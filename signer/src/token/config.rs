@@ -55,6 +55,10 @@ pub struct TokenConfig {
     pub mechanisms: Numbers,
     /// How often the keys' attributes are looked at again; 180 seconds when not given.
     pub check_seconds: Option<NonZeroU16>,
+    /// Keep the newest checkpoint in the token too, and hold the log against it at each start: for a token that keeps data
+    /// objects in hardware. Off when not given; each standby has a word of its own.
+    #[serde(default)]
+    pub anchor: bool,
     /// Other tokens that hold the very same keys (by the vendor's cloning), by names of their own: all are used, and
     /// any of them does the others' work.
     #[serde(default)]

@@ -9,8 +9,9 @@ use bundle::KekFile;
 use secp256k1::PublicKey;
 use sha2::{Digest, Sha256};
 use token_wire::{
-    Answered, Binding, BindingProofs, Examination, FaultCode, FrameError, ImportOpening, Kek,
-    KekImport, Keys, PinState, RawSignature, Reply, Request, Schemes, Stage, TokenInfo, WrappedBy,
+    AnchorAsk, Answered, Binding, BindingProofs, Examination, FaultCode, FrameError, ImportOpening,
+    Kek, KekImport, Keys, PinState, RawSignature, Reply, Request, Schemes, Stage, TokenInfo,
+    WrappedBy,
 };
 
 use super::config::{Source, TokenConfig};
@@ -30,6 +31,8 @@ pub(crate) struct Line {
     operations: Operations,
     /// How much it may have had the token do since its last answer.
     unheard: u64,
+    /// Whether the token took its PIN.
+    logged_in: bool,
     /// Whether its last answer was a fault.
     said_no: bool,
     /// Whose canary failed in the last binding, where nothing else did and the token was not gone.
@@ -120,6 +123,7 @@ impl Line {
             attending,
             operations,
             unheard,
+            logged_in: false,
             said_no: false,
             failed: None,
         };
@@ -151,7 +155,9 @@ impl Line {
             Source::Spawn { pin_file, .. } => pin_file,
             Source::Connect { .. } => None,
         };
-        self.log_in(latch, pin_file.as_deref())
+        self.log_in(latch, pin_file.as_deref())?;
+        self.logged_in = true;
+        Ok(())
     }
 
     /// What module, token and worker are like.
@@ -300,6 +306,19 @@ impl Line {
             Reply::Checked => Ok(()),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// About the token's own memory of how long the log was: what it says.
+    pub(crate) fn anchor(&mut self, ask: AnchorAsk) -> Result<Vec<Vec<u8>>, TokenError> {
+        match self.ask(&Request::Anchor(ask), self.start_time)? {
+            Reply::Anchor(said) => Ok(said),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Whether the token took its PIN.
+    pub(crate) fn is_logged_in(&self) -> bool {
+        self.logged_in
     }
 
     /// The token, as it described itself.

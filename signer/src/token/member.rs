@@ -129,6 +129,11 @@ impl Member {
         })
     }
 
+    /// Where its latch and its mark of distrust are.
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// For the log.
     pub(super) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or("first")

@@ -40,6 +40,7 @@ pub use jobs::{Job, KeySource, ProofJob, SigningJobs, ToSign};
 pub use keys::TokenKeys;
 pub use operations::Operations;
 pub use starter::Starter;
+pub(crate) use token_wire::AnchorAsk;
 pub use token_wire::{Counters, SealedAccount, StatementKey, TokenInfo, WrappedBy};
 pub use verify::Signature;
 
@@ -57,6 +58,15 @@ use pool::Pool;
 use proof::{LOOKS_MAX, Verdict, WRONG_PROOF, verdict};
 use verify::Outcome;
 use work::{Asking, Lane};
+
+/// A token that keeps an anchor.
+pub(crate) struct Anchored {
+    pub(crate) name: String,
+    /// The folder of its state.
+    pub(crate) dir: PathBuf,
+    /// Whether it can be asked now.
+    pub(crate) usable: bool,
+}
 
 /// A token behind a pool of single-threaded worker processes, each with a session of its own. Dropping it
 /// closes the workers.
@@ -198,6 +208,25 @@ impl Token {
         message: &[u8],
     ) -> Result<[u8; 64], TokenError> {
         self.pool.statement(held(lease).await?, key, message).await
+    }
+
+    /// The tokens that keep an anchor.
+    pub(crate) fn anchored(&self) -> Vec<Anchored> {
+        let owned = |(name, dir, usable): (&str, &Path, bool)| Anchored {
+            name: name.to_owned(),
+            dir: dir.to_path_buf(),
+            usable,
+        };
+        self.pool.anchored().map(owned).collect()
+    }
+
+    /// Asks one of them about it.
+    pub(crate) async fn anchor(
+        &self,
+        name: &str,
+        ask: &AnchorAsk,
+    ) -> Result<Vec<Vec<u8>>, TokenError> {
+        self.pool.anchor(name, ask).await
     }
 
     /// What the token did and the log does not say, and the folder of what waits for that.

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use token_wire::{Counters, StatementKey, TokenInfo};
+use token_wire::{AnchorAsk, Counters, StatementKey, TokenInfo};
 use tokio::sync::Notify;
 
 use super::carried::{self, Carried};
@@ -127,6 +127,40 @@ impl Pool {
         let patience = member.config.batch_time().saturating_add(member.config.start_time());
         let answer = tokio::time::timeout(patience, answer).await;
         answer.map_err(|_| lost())?.map_err(|_| lost())
+    }
+
+    /// The tokens that keep an anchor, by name, each with the folder of its state and whether one of its workers can be asked.
+    pub(super) fn anchored(&self) -> impl Iterator<Item = (&str, &Path, bool)> {
+        let members = self.shared.members.iter().filter(|member| member.config.anchor);
+        members.map(|member| {
+            let usable = member.live() > 0 && member.wrong().is_none();
+            (member.name(), member.state_dir(), usable)
+        })
+    }
+
+    /// Asks one token about its anchor, by one of its workers after the other.
+    pub(super) async fn anchor(
+        &self,
+        name: &str,
+        ask: &AnchorAsk,
+    ) -> Result<Vec<Vec<u8>>, TokenError> {
+        let mut lost = TokenError::Unavailable(format!("no worker of token {name} could be asked"));
+        for (worker, member) in self.whose.iter().enumerate() {
+            if member.name() != name || member.live() == 0 {
+                continue;
+            }
+            let answer = self.shared.queue.push_anchor(worker, ask.clone())?;
+            let patience = member.config.batch_time().saturating_add(member.config.start_time());
+            match tokio::time::timeout(patience, answer).await {
+                // What the token itself says, another worker would hear as well.
+                Ok(Ok(said)) => return said,
+                Ok(Err(_)) => lost = stopped(),
+                Err(_) => {
+                    lost = TokenError::Unavailable(format!("token {name} did not answer in time"))
+                }
+            }
+        }
+        Err(lost)
     }
 
     /// Calls made by all workers, each asked.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use token_wire::{Counters, RawSignature, StatementKey, WrappedBy};
+use token_wire::{AnchorAsk, Counters, RawSignature, StatementKey, WrappedBy};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::log::Lease;
@@ -32,7 +32,12 @@ pub(super) enum Question {
     Count(oneshot::Sender<Counters>),
     /// Does the token sign rightly by the canary, wrapped in this way?
     Canary(WrappedBy, oneshot::Sender<bool>),
+    /// About the token's own memory of how long the log was.
+    Anchor(AnchorAsk, oneshot::Sender<AnchorAnswer>),
 }
+
+/// What it says, or why the token does not say it.
+type AnchorAnswer = Result<Vec<Vec<u8>>, TokenError>;
 
 /// The queue, shared by everybody.
 #[derive(Clone)]
@@ -153,6 +158,20 @@ impl Queue {
         state.accepts()?;
         let (to, from) = oneshot::channel();
         state.questions.push((worker, Question::Canary(by, to)));
+        self.shared.changed.notify_all();
+        Ok(from)
+    }
+
+    /// Asks a worker about its token's anchor.
+    pub(super) fn push_anchor(
+        &self,
+        worker: usize,
+        ask: AnchorAsk,
+    ) -> Result<oneshot::Receiver<AnchorAnswer>, TokenError> {
+        let mut state = self.lock();
+        state.accepts()?;
+        let (to, from) = oneshot::channel();
+        state.questions.push((worker, Question::Anchor(ask, to)));
         self.shared.changed.notify_all();
         Ok(from)
     }

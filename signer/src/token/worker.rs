@@ -214,6 +214,16 @@ impl Worker {
                     let holds = canary_holds(line, by).map_err(Ended::Lost)?;
                     let _ = to.send(holds);
                 }
+                // Nobody waits any more: an older note must not be written after a newer one.
+                Next::Question(Question::Anchor(_, to)) if to.is_closed() => {}
+                Next::Question(Question::Anchor(ask, to)) => {
+                    let said = line.anchor(ask);
+                    let lost = said.as_ref().err().filter(|_| !line.said_no()).cloned();
+                    let _ = to.send(said);
+                    if let Some(why) = lost {
+                        return Err(Ended::Lost(why));
+                    }
+                }
             }
         }
     }

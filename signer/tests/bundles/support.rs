@@ -281,6 +281,7 @@ pub(crate) async fn open_in(folder: &Path) -> Log<Ledger> {
         audit_every: Duration::from_secs(3_600),
         snapshot_every: u64::MAX,
         witnesses: Arc::default(),
+        anchors: Vec::new(),
     };
     Log::open(store, Ledger::new(), settings).await.unwrap()
 }

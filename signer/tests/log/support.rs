@@ -183,6 +183,7 @@ impl Database {
             audit_every: Duration::from_secs(3_600),
             snapshot_every: self.snapshot_every,
             witnesses: Arc::default(),
+            anchors: Vec::new(),
         }
     }
 

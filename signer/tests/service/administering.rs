@@ -31,7 +31,7 @@ fn key(name: &str) -> SigningKey {
 }
 
 /// A signer whose policy asks two of three.
-async fn house() -> House {
+pub(crate) async fn house() -> House {
     let mut house = House::new().await;
     house.close().await;
     let mut more = String::new();
@@ -62,14 +62,19 @@ async fn leave(token: Arc<Token>, log: Log<Ledger>) {
 }
 
 /// Statements as files.
-struct Desk {
-    folder: PathBuf,
-    log: String,
-    nonce: u8,
+pub(crate) struct Desk {
+    pub(crate) folder: PathBuf,
+    pub(crate) log: String,
+    pub(crate) nonce: u8,
 }
 
 impl Desk {
-    fn file(&mut self, officer: &str, task: &Task, change: impl FnOnce(&mut Statement)) -> PathBuf {
+    pub(crate) fn file(
+        &mut self,
+        officer: &str,
+        task: &Task,
+        change: impl FnOnce(&mut Statement),
+    ) -> PathBuf {
         self.nonce += 1;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut statement = Statement {

@@ -56,6 +56,7 @@ mod postgres;
 mod racing;
 mod standby;
 mod administering;
+mod anchoring;
 mod waiving;
 mod approving;
 mod tiers;

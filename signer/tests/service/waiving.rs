@@ -43,6 +43,12 @@ fn settings(house: &House) -> String {
 /// A command, and how its entry is known.
 type Asked<'a> = (&'a [&'a str], fn(&Event) -> bool);
 
+/// The anchor, for a reason.
+fn is_given_up(event: &Event) -> bool {
+    matches!(event, Event::Waived { safeguard, said }
+        if safeguard == "anchor in the token" && said == "signer token anchor-forget: a test")
+}
+
 fn private(path: &std::path::Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -102,7 +108,7 @@ async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_witho
     let before = house.log_size();
     house.close().await;
     let file = house.folder().join("signer.toml");
-    fs::write(&file, settings(&house)).unwrap();
+    fs::write(&file, settings(&house).replace("[token]\n", "[token]\nanchor = true\n")).unwrap();
     let place = |name: &str| house.folder().join(name).to_str().unwrap().to_owned();
     let pin = fs::read_to_string(house.config.token.pin_file.as_ref().unwrap()).unwrap();
     private(&house.folder().join("theirs"), &pin);
@@ -110,7 +116,8 @@ async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_witho
     let (theirs, pem, next) = (place("theirs"), place("kek.pem"), place("next"));
     let reason = ["--reason", "a test"];
     // What each is to write; one that opens no log leaves its word for the next.
-    let commands: [Asked<'_>; 8] = [
+    let forget = ["token", "anchor-forget", reason[0], reason[1]];
+    let commands: [Asked<'_>; 9] = [
         (&["init"], |_| false),
         (
             &["key", "suspend", "hot", reason[0], reason[1]],
@@ -136,6 +143,7 @@ async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_witho
             |event| matches!(event, Event::KekImport { what, .. } if what == "closed"),
         ),
         (&["set-pin", "--new-pin-file", &next], |event| matches!(event, Event::PinChanged { .. })),
+        (&forget, |_| false),
     ];
     for (command, _) in &commands {
         run(&file, command);
@@ -147,7 +155,7 @@ async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_witho
         *event == Event::Waived { safeguard: "sandbox".to_owned(), said }
     };
     assert!(left.any(|event| sandbox(&event, ", at `signer init`")), "init");
-    for (command, done) in &commands[1..] {
+    for (command, done) in &commands[1..8] {
         let mut told = false;
         let is_done = left.by_ref().any(|event| {
             told |= sandbox(&event, "");
@@ -155,6 +163,8 @@ async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_witho
         });
         assert!(is_done && told, "{command:?}: done {is_done}, said before {told}");
     }
+    assert!(left.any(|event| sandbox(&event, ", at `signer token anchor-forget`")), "{forget:?}");
+    assert!(left.any(|event| is_given_up(&event)), "{forget:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -331,4 +331,13 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         by: By,
     },
+    /// Gives up what the tokens remember of the log (`anchor = true`), where no database is left that follows from it and
+    /// everybody knows why: the next start goes on from the log as it is. The signer must be down.
+    AnchorForget {
+        /// Why, where the policy in force asks no officers; written to the log.
+        #[arg(long, value_name = "TEXT", conflicts_with = "statements")]
+        reason: Option<String>,
+        #[command(flatten)]
+        by: By,
+    },
 }

@@ -18,7 +18,7 @@ use signer::log::Clock;
 use signer::sandbox;
 use signer::start::{tell_root, tell_waived};
 use signer::token::{ModuleReach, Starter, TokenConfig};
-use signer::{begin, doctor, init, kek, serve, set_pin};
+use signer::{anchoring, begin, doctor, init, kek, serve, set_pin};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Arguments, Command, Conformance, KekCommand, Lines, PinCommand, TokenCommand};
@@ -186,6 +186,10 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
             }
             KekCommand::Close => kek::close(&config, &mut out).await,
         },
+        Command::Token { command: TokenCommand::AnchorForget { reason, by } } => {
+            let allowed = by_officers(&config, Clearing::Anchor, &by.statements)?;
+            anchoring::forget(&config, allowed.as_ref(), reason.as_deref(), &mut out).await
+        }
         // These have been seen to.
         _ => Ok(()),
     }

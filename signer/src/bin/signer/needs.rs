@@ -6,7 +6,7 @@ use signer::config::Config;
 use signer::doctor;
 use signer::sandbox::Needs;
 
-use crate::cli::{Command, KekCommand, KeyCommand, TokenKeyCommand};
+use crate::cli::{Command, KekCommand, KeyCommand, TokenCommand, TokenKeyCommand};
 
 /// What a command was told to read or write, beside what the configuration names.
 pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
@@ -57,6 +57,9 @@ pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
         Command::Serve { .. } => Needs { listens: true, ..Needs::default() },
         Command::TokenKey { command: TokenKeyCommand::Attest { out, .. } } => {
             Needs { write: out.iter().map(|file| folder(file)).collect(), ..Needs::default() }
+        }
+        Command::Token { command: TokenCommand::AnchorForget { by, .. } } => {
+            Needs { read: by.statements.clone(), ..Needs::default() }
         }
         Command::Key { .. }
         | Command::TokenKey { .. }

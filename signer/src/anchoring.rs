@@ -1,0 +1,283 @@
+//! The token's own memory of how long the log was (`anchor = true` under `[token]`): read at each start, which holds the log
+//! against it, and written now and then while the log grows. A token is given none before the log was verified, and one that it
+//! has is replaced only after the log was held against it. Failing to write it stops nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use audit::checkpoint::Checkpoint;
+
+use crate::app::App;
+use crate::clearing::{Allowed, Clearing};
+use crate::config::Config;
+use crate::init::tell;
+use crate::log::{Clock, Elsewhere, LogError, Store, StoreError, Whose};
+use crate::start::{StartError, tell_waived};
+use crate::token::{
+    AnchorAsk, Anchored, Latch, Line, Token, TokenConfig, TokenError, read_file, remove_file,
+};
+
+/// How often it is written at most: a write to an HSM's memory takes long and wears it.
+const WRITE_EVERY: Duration = Duration::from_secs(300);
+/// How long the end waits for it.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+/// Beside a token's latch: it was given an anchor, over so many entries, at this Unix second.
+const REMEMBERED: &str = "anchored";
+
+/// What was done about the anchors of this process's tokens, by name.
+#[derive(Debug, Default)]
+pub struct Anchors(Mutex<BTreeMap<String, Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Entries under the anchor, once the log was held against it.
+    size: Option<u64>,
+    /// Why it is not kept now.
+    trouble: Option<String>,
+}
+
+/// What the tokens remember, for the log to be held against. At least one of those that keep an anchor must be heard.
+///
+/// # Errors
+/// [`StartError::Anchor`] where one has none any more or not the one that it must have.
+pub(crate) async fn read(token: &Token) -> Result<Vec<Elsewhere>, StartError> {
+    let tokens = token.anchored();
+    let (mut notes, mut heard) = (Vec::new(), tokens.is_empty());
+    if !heard && token.info().is_known_software() {
+        tracing::warn!(
+            "the token keeps its anchor in files of this machine: whoever sets log and state folder back can set it back too"
+        );
+    }
+    for anchored in &tokens {
+        let name = anchored.name.as_str();
+        if !anchored.usable {
+            tracing::warn!(token = name, "its anchor is not asked for, since the token is away");
+            continue;
+        }
+        let said = read_one(token, anchored).await?;
+        heard = true;
+        notes.extend(said.into_iter().map(|note| (Whose::Token(name.to_owned()), note)));
+    }
+    if heard {
+        return Ok(notes);
+    }
+    let text = "none of the tokens that keep an anchor can be asked for it".to_owned();
+    Err(TokenError::Unavailable(text).into())
+}
+
+async fn read_one(token: &Token, anchored: &Anchored) -> Result<Vec<String>, StartError> {
+    let name = anchored.name.clone();
+    let said = match token.anchor(&name, &AnchorAsk::Read).await {
+        Err(TokenError::Keys(why)) => return Err(StartError::Anchor { token: name, why }),
+        said => said?,
+    };
+    if said.is_empty() && remembered(&anchored.dir)?.is_some() {
+        let why =
+            "it was given one, and holds none any more: it was exchanged or emptied".to_owned();
+        return Err(StartError::Anchor { token: name, why });
+    }
+    Ok(said.iter().map(|note| String::from_utf8_lossy(note).into_owned()).collect())
+}
+
+/// Keeps them until it is stopped, which it may be anywhere.
+pub(crate) async fn run(app: Arc<App>) {
+    if app.token.anchored().is_empty() {
+        return;
+    }
+    loop {
+        hold(&app).await;
+        write(&app).await;
+        tokio::time::sleep(WRITE_EVERY).await;
+    }
+}
+
+/// The same at the end of the log: held against it while that can still be done.
+pub(crate) async fn close(app: &App) -> Result<(), LogError> {
+    in_time(hold(app)).await;
+    let closed = app.log.close().await;
+    in_time(write(app)).await;
+    closed
+}
+
+/// A token that hangs keeps nobody from ending.
+async fn in_time(done: impl Future<Output = ()>) {
+    if tokio::time::timeout(END_PATIENCE, done).await.is_err() {
+        tracing::error!("ALARM: a token did not keep the log's anchor in time at the end");
+    }
+}
+
+/// Holds the log against each anchor that was not looked at by this process: that of a token which was away at the start, too.
+pub async fn hold(app: &App) {
+    for anchored in app.token.anchored().iter().filter(|anchored| anchored.usable) {
+        if app.anchors.of(&anchored.name, |kept| kept.size.is_some()) {
+            continue;
+        }
+        match hold_one(app, anchored).await {
+            Ok(size) => app.anchors.of(&anchored.name, |kept| kept.size = Some(size)),
+            Err(why) => trouble(app, &anchored.name, Some(why.to_string())),
+        }
+    }
+}
+
+/// The entries under what it remembers.
+async fn hold_one(app: &App, anchored: &Anchored) -> Result<u64, StartError> {
+    let (mut smallest, notes) = (None, read_one(&app.token, anchored).await?);
+    for note in notes {
+        let size = app.log.anchored(&anchored.name, &note).await?;
+        smallest = Some(smallest.map_or(size, |before: u64| before.min(size)));
+    }
+    Ok(smallest.unwrap_or(0))
+}
+
+/// Writes the newest checkpoint to each token whose anchor the log was held against, where the log grew.
+pub async fn write(app: &App) {
+    let origin = &app.log.opening().origin;
+    let Some(note) = own(&app.log.newest()) else { return };
+    let Ok(newest) = Checkpoint::open(&note, origin, &app.token.keys().checkpoint) else { return };
+    for anchored in app.token.anchored() {
+        let held = app.anchors.of(&anchored.name, |kept| kept.size);
+        if held.is_none_or(|size| size >= newest.size) {
+            continue;
+        }
+        let ask = AnchorAsk::Write(note.clone().into_bytes());
+        let written = app.token.anchor(&anchored.name, &ask).await.map_err(|why| why.to_string());
+        let written = written
+            .and_then(|_| remember(&anchored.dir, newest.size).map_err(|why| why.to_string()));
+        if written.is_ok() {
+            app.anchors.of(&anchored.name, |kept| kept.size = Some(newest.size));
+        }
+        trouble(app, &anchored.name, written.err());
+    }
+}
+
+/// Says once that an anchor is not kept, and that it is again.
+fn trouble(app: &App, name: &str, why: Option<String>) {
+    let before = app.anchors.of(name, |kept| std::mem::replace(&mut kept.trouble, why.clone()));
+    let said = match (&before, &why) {
+        (None, None) => return,
+        (Some(before), Some(why)) if before == why => return,
+        (_, Some(why)) => format!("token {name} does not keep the log's anchor: {why}"),
+        (Some(_), None) => format!("token {name} keeps the log's anchor again"),
+    };
+    match why {
+        Some(_) => tracing::error!("ALARM: {said}"),
+        None => tracing::info!("{said}"),
+    }
+    app.notices.tell("alarm", None, &[("anchor", &said)]);
+}
+
+/// The note with the token's own signature alone: witnesses' lines would make it long.
+fn own(note: &str) -> Option<String> {
+    let (text, signatures) = note.split_once("\n\n")?;
+    Some(format!("{text}\n\n{}\n", signatures.lines().next()?))
+}
+
+/// `signer token anchor-forget`: the tokens' anchors are destroyed, and the next start gives them new ones over the log as it
+/// is then. Where officers are asked, by their leave, else for a reason that the log says.
+///
+/// # Errors
+/// When a signer runs, no reason is given, or no token can be reached.
+pub async fn forget(
+    config: &Config,
+    by: Option<&Allowed>,
+    reason: Option<&str>,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let said = match (by, reason) {
+        (Some(_), _) => String::new(),
+        (None, Some(reason)) => format!("signer token anchor-forget: {reason}"),
+        (None, None) => bail!("no officers are asked for this: say why (--reason TEXT)"),
+    };
+    // Whatever else is wrong with the database is why this is done.
+    let held = match Store::open(&config.database_url()).await {
+        Err(error @ StoreError::InUse) => return Err(error).context("the signer must be down"),
+        opened => opened.ok(),
+    };
+    let mut lines = Vec::new();
+    for (name, token, dir) in config.token.each(&config.state_dir) {
+        if !token.anchor && remembered(&dir)?.is_none() {
+            continue;
+        }
+        let name = name.unwrap_or_else(|| "first".to_owned());
+        match reach(token, dir.clone()).await {
+            Ok(line) => lines.push((name, dir, line)),
+            Err(error) => writeln!(out, "token {name}: not reached, its anchor stays: {error}")?,
+        }
+    }
+    ensure!(!lines.is_empty(), "no token that keeps an anchor could be reached: nothing was done");
+    tell_waived(config, "signer token anchor-forget")?;
+    tell(&config.state_dir, by, Clearing::Anchor, &said)?;
+    for (name, dir, mut line) in lines {
+        let done = tokio::task::spawn_blocking(move || {
+            let forgotten = line.anchor(AnchorAsk::Forget);
+            line.close();
+            forgotten
+        });
+        let forgotten = done.await??;
+        remove_file(&dir.join(REMEMBERED))?;
+        if forgotten.is_empty() {
+            writeln!(out, "token {name}: there was none that could be read")?;
+        }
+        for note in forgotten {
+            let note = String::from_utf8_lossy(&note).into_owned();
+            let entries = note.lines().nth(1).unwrap_or("unknown").to_owned();
+            writeln!(out, "token {name}: forgotten, it was over {entries} entries")?;
+        }
+    }
+    if let Some(store) = held {
+        store.close().await?;
+    }
+    writeln!(out, "the next start gives the token a new anchor over the log as it is then")?;
+    Ok(())
+}
+
+async fn reach(token: TokenConfig, dir: std::path::PathBuf) -> anyhow::Result<Line> {
+    let opened = tokio::task::spawn_blocking(move || {
+        fs::create_dir_all(&dir)?;
+        anyhow::Ok(Line::open(&token, &Latch::in_dir(&dir), false)?)
+    });
+    opened.await?
+}
+
+/// How many entries the token's anchor was over when it was written last, and when that was.
+pub(crate) fn remembered(dir: &Path) -> Result<Option<(u64, u64)>, TokenError> {
+    let text = read_file(&dir.join(REMEMBERED))?;
+    let number = |text: Option<&str>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
+    Ok(text.map(|text| {
+        let mut words = text.split_whitespace();
+        (number(words.next()), number(words.next()))
+    }))
+}
+
+fn remember(dir: &Path, size: u64) -> Result<(), TokenError> {
+    let text = format!("{size} {}\n", Clock::system().unix_seconds());
+    crate::token::write_durably(&dir.join(REMEMBERED), text.as_bytes())
+}
+
+impl Anchors {
+    fn of<T>(&self, name: &str, change: impl FnOnce(&mut Kept) -> T) -> T {
+        change(self.lock().entry(name.to_owned()).or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tokens_own_signature_is_kept_and_no_witnesses() {
+        let note = "cofferdam/a\n7\nAAAA\n\n\u{2014} cofferdam/a BBBB\n\u{2014} alpha CCCC\n";
+        assert_eq!(own(note).unwrap(), note.replace("\u{2014} alpha CCCC\n", ""));
+        assert_eq!(own("cofferdam/a\n7\n"), None);
+        assert_eq!(own(""), None);
+    }
+}

@@ -17,6 +17,7 @@ use crate::clearing::{Allowed, Clearing};
 use crate::config::Config;
 use crate::init::tell;
 use crate::log::{Clock, Elsewhere, LogError, Store, StoreError, Whose};
+use crate::officers::notices::Topic;
 use crate::start::{StartError, tell_waived};
 use crate::token::{
     AnchorAsk, Anchored, Latch, Line, Token, TokenConfig, TokenError, read_file, remove_file,
@@ -168,7 +169,7 @@ fn trouble(app: &App, name: &str, why: Option<String>) {
         Some(_) => tracing::error!("ALARM: {said}"),
         None => tracing::info!("{said}"),
     }
-    app.notices.tell("alarm", None, &[("anchor", &said)]);
+    app.notices.tell("alarm", Topic::NONE, &[("anchor", &said)]);
 }
 
 /// The note with the token's own signature alone: witnesses' lines would make it long.

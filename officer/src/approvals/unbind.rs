@@ -88,7 +88,8 @@ pub async fn unbind(args: &OnOrder, out: &mut impl Write) -> Result<()> {
         )?;
         return Ok(());
     }
-    let versions = chosen(args, &found)?;
+    let named = args.version.iter().map(|text| bytes(text)).collect::<Result<BTreeSet<_>>>()?;
+    let versions = chosen(named, args.from.is_some(), &found)?;
     writeln!(to_people(&args.saying, out), "\n{WARNING}")?;
     let unbinding = Unbinding { order, versions: versions.into_iter().collect() };
     let says = Says::Unbind { unbinding, reason: args.reason.clone().context("say why")? };
@@ -129,19 +130,36 @@ impl<'a> Found<'a> {
     }
 }
 
-/// What the statement names.
-fn chosen(args: &OnOrder, found: &[Found<'_>]) -> Result<BTreeSet<[u8; 32]>> {
+/// What the statement names. What is shown without its signatures is whatever it is said to be: only who names it means it, and
+/// only the signer is asked.
+fn chosen(
+    named: BTreeSet<[u8; 32]>,
+    from_file: bool,
+    found: &[Found<'_>],
+) -> Result<BTreeSet<[u8; 32]>> {
     let bound: BTreeSet<[u8; 32]> =
         found.iter().filter(|one| one.shown.binds).map(|one| one.digest).collect();
     ensure!(
         !bound.is_empty(),
         "nothing that was signed binds this order: it may be asked for again"
     );
-    let named = args.version.iter().map(|text| bytes(text)).collect::<Result<BTreeSet<_>>>()?;
     if let Some(strange) = named.iter().find(|version| !bound.contains(*version)) {
         bail!("the order is not bound to version {}", hex::encode(strange));
     }
-    let chosen = if named.is_empty() { bound } else { named };
+    let unseen = found.iter().filter(|one| one.shown.withheld).map(|one| one.digest);
+    let unseen: BTreeSet<[u8; 32]> = unseen.collect();
+    if let Some(unseen) = named.intersection(&unseen).next().filter(|_| from_file) {
+        bail!(
+            "version {} is shown without its signatures, and nobody but the signer says that it is this transaction: a file is not enough for it, ask the signer",
+            hex::encode(unseen)
+        );
+    }
+    let chosen =
+        if named.is_empty() { bound.difference(&unseen).copied().collect() } else { named };
+    ensure!(
+        !chosen.is_empty(),
+        "all that binds this order is shown without its signatures, because of a freeze or of officers who took it back: lift the freeze, or name it with --version if you know it otherwise"
+    );
     ensure!(
         chosen.len() <= VERSIONS_MAX,
         "one statement names {VERSIONS_MAX} versions at most, and {} bind the order: say which with --version, and the rest in another",
@@ -189,7 +207,10 @@ fn version(one: &Found<'_>, rules: &Rules, out: &mut impl Write) -> Result<()> {
     writeln!(out, "\nVERSION     {}, {binds}", hex::encode(digest))?;
     writeln!(out, "  txid        {}", txid(one))?;
     if shown.withheld {
-        writeln!(out, "  held back   by officers; the SHA-256 is the service's word")?;
+        writeln!(
+            out,
+            "  held back   by officers, and shown without signatures: that it has this SHA-256 is the service's word"
+        )?;
     }
     for input in &transaction.input {
         writeln!(out, "  spends      {} of {}", input.previous_output, words(&shown.wallet))?;
@@ -220,5 +241,49 @@ fn txid(one: &Found<'_>) -> String {
     match one.shown.withheld || !one.shown.psbt.is_empty() {
         true => format!("{id}, where every coin has a witness"),
         false => id.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(lock_time: u32, withheld: bool) -> SignedVersion {
+        let transaction = Transaction {
+            version: bitcoin::transaction::Version::TWO,
+            lock_time: bitcoin::absolute::LockTime::from_consensus(lock_time),
+            input: Vec::new(),
+            output: Vec::new(),
+        };
+        let transaction = bitcoin::consensus::serialize(&transaction);
+        let version = Sha256::digest(&transaction).to_vec();
+        let wallet = "hot".to_owned();
+        SignedVersion { version, transaction, psbt: Vec::new(), withheld, binds: true, wallet }
+    }
+
+    #[test]
+    fn what_is_shown_without_signatures_is_named_or_not_meant_and_never_out_of_a_file() {
+        let (seen, unseen) = (version(1, false), version(2, true));
+        let found = [Found::read(&seen).unwrap(), Found::read(&unseen).unwrap()];
+        let [a, b] = [found[0].digest, found[1].digest];
+        let ask = |named: &[[u8; 32]], from_file, found: &[Found<'_>]| {
+            chosen(named.iter().copied().collect(), from_file, found)
+        };
+        for from_file in [false, true] {
+            assert_eq!(ask(&[], from_file, &found).unwrap(), BTreeSet::from([a]));
+            assert_eq!(ask(&[a], from_file, &found).unwrap(), BTreeSet::from([a]));
+            let error = ask(&[], from_file, &found[1..]).unwrap_err().to_string();
+            assert!(error.contains("without its signatures"), "{error}");
+        }
+        assert_eq!(ask(&[a, b], false, &found).unwrap(), BTreeSet::from([a, b]));
+        let error = ask(&[a, b], true, &found).unwrap_err().to_string();
+        assert!(error.contains("a file is not enough"), "{error}");
+
+        // Bytes that are another transaction's are refused; without signatures nobody can tell.
+        let mut other = version(1, false);
+        other.transaction = version(3, false).transaction;
+        assert!(Found::read(&other).is_err());
+        other.withheld = true;
+        assert!(Found::read(&other).is_ok());
     }
 }

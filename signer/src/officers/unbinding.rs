@@ -158,28 +158,40 @@ pub(super) async fn show(app: &App, request: ShowOrderRequest) -> Result<ShowOrd
     let step = |ledger: &Ledger| {
         let found = named(ledger, &id, key).map(|order| {
             let versions = ledger.versions(&order).map(|version| {
-                let withheld = ledger.people().withheld(version.request).is_some();
                 let answer = answer(ledger, version.request);
-                (version, answer, withheld)
+                (version, answer)
             });
-            let versions = versions.collect::<Vec<_>>();
+            let mut versions = versions.collect::<Vec<_>>();
+            versions.reverse();
+            // What can be unbound is never out of reach behind what was.
+            versions.sort_by_key(|(version, _)| !version.binds);
             (order, versions)
         });
         Step::nothing(found)
     };
     let (order, found) = app.log.commit(step).await?.1?;
-    let unsigned = found.iter().filter(|(version, ..)| !version.signed && version.binds).count();
-    let (mut versions, mut size, mut more) = (Vec::new(), 0_usize, false);
-    for (version, answer, withheld) in found.into_iter().rev() {
+    let unsigned = found.iter().filter(|(version, _)| !version.signed && version.binds).count();
+    let (mut read, mut size, mut more) = (Vec::new(), 0_usize, false);
+    for (version, answer) in found {
         let Some(answer) = answer else { continue };
-        let shown = signed(app, version, answer, withheld).await?;
+        let request = version.request;
+        let shown = signed(app, version, answer).await?;
         size = size.saturating_add(shown.transaction.len()).saturating_add(shown.psbt.len());
         if size > SHOWN_BYTES_MAX {
             more = true;
             break;
         }
-        versions.push(shown);
+        read.push((request, shown));
     }
+    // Only now, when nothing is waited for any more: it may have been frozen or taken back meanwhile.
+    let held: Vec<bool> = app.log.read(|ledger| {
+        let frozen = ledger.people().freezes().next().is_some();
+        let held = |request| frozen || ledger.people().withheld(request).is_some();
+        read.iter().map(|(request, _)| held(*request)).collect()
+    });
+    let read = read.into_iter().zip(held);
+    let versions = read.map(|((_, shown), held)| if held { bare(shown) } else { Ok(shown) });
+    let versions = versions.collect::<Result<Vec<_>, _>>()?;
     Ok(ShowOrderReply {
         log: app.log.opening().origin.clone(),
         key: order.key.to_vec(),
@@ -211,37 +223,41 @@ fn named(ledger: &Ledger, id: &OrderId, key: Option<[u8; 32]>) -> Result<OrderRe
     }
 }
 
-/// Of what is given to nobody, what it would do alone.
-async fn signed(
-    app: &App,
-    version: Version,
-    answer: Answer,
-    withheld: bool,
-) -> Result<SignedVersion, Refusal> {
-    let broken = || Refusal::new(Reason::Internal, "a stored answer cannot be read");
-    let (mut transaction, mut psbt) = match stored(app, answer).await? {
+/// As it is in the log.
+async fn signed(app: &App, version: Version, answer: Answer) -> Result<SignedVersion, Refusal> {
+    let (transaction, psbt) = match stored(app, answer).await? {
         Event::Signed { transaction, .. } => (transaction, Vec::new()),
         Event::PartlySigned { psbt, .. } => (Vec::new(), psbt),
         _ => return Err(broken()),
     };
-    if withheld && psbt.is_empty() {
-        let mut bare: bitcoin::Transaction =
-            bitcoin::consensus::deserialize(&transaction).map_err(|_| broken())?;
-        for input in &mut bare.input {
-            (input.witness, input.script_sig) =
-                (bitcoin::Witness::new(), bitcoin::ScriptBuf::new());
-        }
-        transaction = bitcoin::consensus::serialize(&bare);
-    } else if withheld {
-        let read = bitcoin::Psbt::deserialize(&psbt).map_err(|_| broken())?;
-        (transaction, psbt) = (bitcoin::consensus::serialize(&read.unsigned_tx), Vec::new());
-    }
     Ok(SignedVersion {
         version: answer.digest.to_vec(),
         transaction,
         psbt,
-        withheld,
+        withheld: false,
         binds: version.binds,
         wallet: version.wallet.to_string(),
     })
+}
+
+/// Of what is given to nobody, what it would do alone.
+fn bare(mut shown: SignedVersion) -> Result<SignedVersion, Refusal> {
+    let transaction = if shown.psbt.is_empty() {
+        let mut signed: bitcoin::Transaction =
+            bitcoin::consensus::deserialize(&shown.transaction).map_err(|_| broken())?;
+        for input in &mut signed.input {
+            (input.witness, input.script_sig) =
+                (bitcoin::Witness::new(), bitcoin::ScriptBuf::new());
+        }
+        signed
+    } else {
+        bitcoin::Psbt::deserialize(&shown.psbt).map_err(|_| broken())?.unsigned_tx
+    };
+    (shown.transaction, shown.psbt) = (bitcoin::consensus::serialize(&transaction), Vec::new());
+    shown.withheld = true;
+    Ok(shown)
+}
+
+fn broken() -> Refusal {
+    Refusal::new(Reason::Internal, "a stored answer cannot be read")
 }

@@ -19,7 +19,7 @@ use signer::log::{Clock, Step};
 use signer::start::start;
 use signer::token::TokenConfig;
 use statement::{Deed, NO_TOKEN, Task};
-use token_wire::{AnchorAsk, Answered, Reply, Request, VERSION};
+use token_wire::{AnchorAsk, Answered, Mechanisms, Reply, Request, VERSION};
 
 use crate::administering;
 use crate::common::Knobs;
@@ -102,7 +102,7 @@ fn at_token(token: &TokenConfig, ask: AnchorAsk) -> Vec<Vec<u8>> {
         }
     };
     say(Request::Hello { version: VERSION });
-    say(Request::Open { write: false });
+    say(Request::Open { write: false, mechanisms: Mechanisms::default() });
     assert_eq!(say(Request::Login), Reply::LoggedIn);
     let Reply::Anchor(said) = say(Request::Anchor(ask)) else { panic!("no anchor") };
     say(Request::Shutdown);

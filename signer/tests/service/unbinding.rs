@@ -123,6 +123,25 @@ async fn a_stuck_payout_is_paid_once_enough_officers_unbound_its_order() {
 }
 
 #[tokio::test]
+async fn no_signature_is_shown_while_anything_is_frozen() {
+    let desk = Desk::open(&people(GOVERNED)).await;
+    let payout = desk.payout(1);
+    let first = desk.ask(&payout).await.unwrap();
+    let all = |reply: ShowOrderReply| {
+        let [version] = <[_; 1]>::try_from(reply.versions).unwrap();
+        assert_eq!(version.version, digest(&first));
+        (version.withheld, version.transaction)
+    };
+    assert_eq!(all(shown(&desk, &payout).await), (false, first.clone()));
+    desk.say("alice", Says::Freeze(FreezeScope::Everything)).await.unwrap();
+    let (withheld, bare) = all(shown(&desk, &payout).await);
+    let signed: bitcoin::Transaction = bitcoin::consensus::deserialize(&first).unwrap();
+    let bare: bitcoin::Transaction = bitcoin::consensus::deserialize(&bare).unwrap();
+    assert!(withheld && bare.input.iter().all(|input| input.witness.is_empty()));
+    assert_eq!(bare.compute_txid(), signed.compute_txid());
+}
+
+#[tokio::test]
 async fn an_order_stays_bound_to_whatever_officers_did_not_name() {
     let mut desk = Desk::open(&people(GOVERNED)).await;
     let payout = desk.payout(1);

@@ -3,12 +3,34 @@
 
 use policy::Rules;
 use policy::grant::Grant;
-use policy::names::{LaneName, WalletName};
+use policy::names::{ClientName, LaneName, WalletName};
 use policy::order::OrderRef;
+use policy::rules::Lane;
 
 use crate::app::App;
 use crate::officers::held;
 use crate::refusal::{Reason, Refusal};
+
+/// Whether the client is granted one of these lanes, and that has not ended.
+///
+/// # Errors
+/// [`Reason::LaneCaller`] in these words if it is granted none, else [`Reason::GrantExpired`].
+pub(crate) fn has_any<'a>(
+    app: &App,
+    caller: &ClientName,
+    lanes: impl Iterator<Item = &'a Lane>,
+    none: String,
+) -> Result<(), Refusal> {
+    let mut refused = Err(Refusal::new(Reason::LaneCaller, none));
+    for lane in lanes {
+        let Some(grant) = lane.grant(caller) else { continue };
+        refused = has_not_ended(app, grant, &lane.name);
+        if refused.is_ok() {
+            break;
+        }
+    }
+    refused
+}
 
 /// Whether the grant's end, where it has one, has not passed.
 ///

@@ -67,15 +67,7 @@ fn granted(app: &App, caller: &ClientName) -> Result<(), Refusal> {
     let pays = |kind: &LaneKind| matches!(kind, LaneKind::Withdraw { .. } | LaneKind::Bump { .. });
     let lanes = app.rules.lanes().iter().filter(|lane| pays(&lane.kind));
     let text = format!("client \"{caller}\" is granted no lane that pays orders");
-    let mut refused = Err(Refusal::new(Reason::LaneCaller, text));
-    for lane in lanes {
-        let Some(grant) = lane.grant(caller) else { continue };
-        refused = grants::has_not_ended(app, grant, &lane.name);
-        if refused.is_ok() {
-            break;
-        }
-    }
-    refused
+    grants::has_any(app, caller, lanes, text)
 }
 
 type Found = Vec<Result<(Released, Answer), Refusal>>;
@@ -100,7 +92,7 @@ fn look(
 
 /// What `Sign` asks before it gives a stored answer out: the lane and what the client is granted of it, the wallet, the keys of
 /// the wallet and of the orders, and that no officer froze it. A client that is pinned to other keys than those of its orders
-/// gets nothing.
+/// gets nothing. Nobody hears the name of a lane or a wallet that it is not granted.
 fn may_have(
     app: &App,
     ledger: &Ledger,
@@ -113,10 +105,14 @@ fn may_have(
         return no(Reason::UnknownLane, format!("lane \"{name}\" is not in the policy any more"));
     };
     let Some(grant) = lane.grant(caller) else {
-        let text = format!("client \"{caller}\" is not granted lane \"{name}\"");
+        let text = format!("client \"{caller}\" is not granted the lane of what was signed");
         return no(Reason::LaneCaller, text);
     };
     grants::ended(grant, name, ledger.not_before_latest(app.clock.unix_seconds()))?;
+    if !grant.spends(wallet) {
+        let text = format!("client \"{caller}\" is not granted the wallet of what was signed");
+        return no(Reason::GrantWallet, text);
+    }
     if !lane.wallets.contains(wallet) {
         let text = format!("lane \"{name}\" is not allowed to spend wallet \"{wallet}\" any more");
         return no(Reason::LaneWallet, text);
@@ -126,7 +122,6 @@ fn may_have(
         let text = format!("the key that signed order \"{order}\" is not in the policy any more");
         return no(Reason::OrderKey, text);
     }
-    grants::spends(grant, name, wallet)?;
     grants::brings(rules, grant, &released.orders)?;
     keys::may_sign(ledger, rules, &app.kin, wallet, name)?;
     held::may_tell(rules, ledger, released, caller)

@@ -53,10 +53,9 @@ pub async fn open(
     deadline: Instant,
     seen: &mut Seen,
 ) -> Result<Opened, Refusal> {
-    if !app.rules.lanes().iter().any(|lane| lane.grant(caller).is_some()) {
-        let text = format!("client \"{caller}\" is not granted any lane");
-        return Err(Refusal::new(Reason::LaneCaller, text));
-    }
+    // Whoever may ask for nothing, any more, hears nothing of an order either.
+    let text = format!("client \"{caller}\" is not granted any lane");
+    grants::has_any(app, caller, app.rules.lanes().iter(), text)?;
     let Some(Part::Header(header)) = next(parts, deadline).await? else {
         return Err(Refusal::new(Reason::BadRequest, "a request begins with its header"));
     };
@@ -147,14 +146,14 @@ fn granted(app: &App, caller: &ClientName, header: &SignHeader) -> Result<(), Re
     grants::has_not_ended(app, grant, &name)?;
     let wallet = WalletName::parse(&header.wallet).ok();
     let wallet = wallet.filter(|wallet| rules.wallet(wallet).is_some());
-    match wallet {
-        Some(wallet) if !lane.wallets.contains(&wallet) => {
-            let text = format!("lane \"{name}\" is not allowed to spend wallet \"{wallet}\"");
-            Err(Refusal::new(Reason::LaneWallet, text))
-        }
-        Some(wallet) => grants::spends(grant, &name, &wallet),
-        None => Ok(()),
+    let Some(wallet) = wallet else { return Ok(()) };
+    // First, so that a client with some of the lane's wallets does not hear which others there are.
+    grants::spends(grant, &name, &wallet)?;
+    if !lane.wallets.contains(&wallet) {
+        let text = format!("lane \"{name}\" is not allowed to spend wallet \"{wallet}\"");
+        return Err(Refusal::new(Reason::LaneWallet, text));
     }
+    Ok(())
 }
 
 fn is_large(header: &SignHeader) -> bool {

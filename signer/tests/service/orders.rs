@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use audit::entry::Event;
 use ed25519_dalek::SigningKey;
-use policy::Trace;
 use policy::decide::Granted;
 use policy::names::{ClientName, WalletName};
+use policy::{RuleId, Trace};
 use proto::{OrderReply, OrderRequest, SignHeader, SignedOrder, Standing};
 use signer::gate::Turn;
 use signer::keys::set_state;
 use signer::ledger::KeyState;
 use signer::log::Step;
 use signer::receive::{Seen, open, receive};
+use signer::sign::{Outcome, sign};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -145,6 +146,79 @@ async fn what_was_signed_for_an_order_is_given_to_no_client_that_may_not_bring_i
     change(&mut house, 5, &[key, (lane, &narrowed("expires_unix = 1700000000"))]).await;
     let status = ask(&house, "watcher-1", signed(&wanted())).await.unwrap_err();
     assert_eq!(said(&status), (Code::PermissionDenied, vec!["grant-expired".to_owned()]));
+}
+
+/// What its grant lost while a request was on its way is lost: what was signed is not given out by a call that began before.
+#[tokio::test]
+async fn a_grant_that_is_narrowed_or_ends_on_the_way_withholds_what_was_signed() {
+    let mut house = House::new().await;
+    let coins = hot(&house, 1);
+    let _ = house.sign(pay(&house, "p1", &coins, 1_000), &coins).await.unwrap();
+    let caller = ClientName::parse("watcher-1").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let lane = "clients = [\"watcher-1\"]\nwallets = [\"hot\"]";
+    for (version, part, withheld) in [
+        (2, "wallets = [\"deposits\"]", RuleId::GrantWallet),
+        (4, "expires_unix = 1700000000", RuleId::GrantExpired),
+    ] {
+        let app = house.app();
+        let all = parts(pay(&house, "p1", &coins, 1_000), &coins);
+        let mut stream = tokio_stream::iter(all.into_iter().map(Ok));
+        let mut seen = Seen::default();
+        let opened = open(&app, &caller, &mut stream, deadline, &mut seen).await.unwrap();
+        let (request, jobs) = receive(&app, opened, stream, deadline, &mut seen).await.unwrap();
+        drop(app);
+        let narrow = format!(
+            "clients = [{{ name = \"watcher-1\", {part} }}]\nwallets = [\"hot\", \"deposits\"]"
+        );
+        change(&mut house, version, &[(lane, &narrow)]).await;
+        let given = sign(&house.app(), &request, jobs).await.unwrap();
+        let Outcome::Denied(_, reasons) = given else { panic!("{part}: it was given out") };
+        assert!(reasons.iter().any(|finding| finding.rule == withheld), "{part}: {reasons:?}");
+        change(&mut house, version + 1, &[]).await;
+    }
+}
+
+/// Neither by an order in a header that is refused, nor by asking for the order: whoever holds one hears nothing of it without a
+/// grant.
+#[tokio::test]
+async fn whoever_has_no_grant_left_hears_of_no_order() {
+    let mut house = House::new().await;
+    let coins = hot(&house, 1);
+    let _ = house.sign(pay(&house, "p1", &coins, 1_000), &coins).await.unwrap();
+    let granted = "clients = [\"watcher-1\"]";
+    let ended = "clients = [{ name = \"watcher-1\", expires_unix = 1700000000 }]";
+    change(&mut house, 2, &[(granted, ended)]).await;
+    let status = ask(&house, "watcher-1", signed(&wanted())).await.unwrap_err();
+    assert_eq!(said(&status), (Code::PermissionDenied, vec!["grant-expired".to_owned()]));
+    let again = pay(&house, "p2", &coins, 1_000);
+    let status = house.sign_as("watcher-1", again, &coins).await.unwrap_err();
+    assert_eq!(said(&status), (Code::PermissionDenied, vec!["grant-expired".to_owned()]));
+    let unknown = (Standing::Unspecified, Standing::Unspecified);
+    assert_eq!((standing(&status), orders_standing(&status)), unknown);
+    assert_eq!(house.last_reasons().await, ["grant-expired"]);
+}
+
+/// Of what was signed over a lane or from a wallet that it is not granted, a client hears no name; and whether the lane has that
+/// wallet makes no difference to what it hears.
+#[tokio::test]
+async fn a_client_hears_no_more_of_a_lane_than_it_is_granted() {
+    let mut house = House::new().await;
+    let coins = hot(&house, 1);
+    let _ = house.sign(pay(&house, "p1", &coins, 1_000), &coins).await.unwrap();
+    let lane = "clients = [\"watcher-1\"]\nwallets = [\"hot\"]";
+    let part = "clients = [{ name = \"watcher-1\", wallets = [\"deposits\"] }]";
+    let mut heard = Vec::new();
+    for (version, wallets) in [(2, "[\"hot\", \"deposits\"]"), (3, "[\"deposits\"]")] {
+        change(&mut house, version, &[(lane, &format!("{part}\nwallets = {wallets}"))]).await;
+        let withheld = ask(&house, "watcher-1", signed(&wanted())).await.unwrap().withheld.unwrap();
+        assert!(!withheld.text.contains("hot"), "{withheld:?}");
+        let again = pay(&house, "p1", &coins, 1_000);
+        let status = house.sign_as("watcher-1", again, &coins).await.unwrap_err();
+        heard.push((withheld, said(&status), status.message().to_owned()));
+    }
+    assert_eq!(heard[0], heard[1]);
+    assert_eq!((heard[0].0.code.as_str(), &heard[0].1.1[0][..]), ("grant-wallet", "grant-wallet"));
 }
 
 /// What `Sign` would withhold is withheld here too; that it was signed is always told.

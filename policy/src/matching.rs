@@ -255,7 +255,8 @@ impl Rules {
         asset: &'a AssetId,
         all: &mut Vec<Asked<'a>>,
     ) {
-        let mut each = |of| all.push(Asked { of, measure, lanes, window_seconds: window.seconds });
+        // Each once, however many clients may ask so.
+        let (mut each, mut orderers) = (BTreeSet::new(), BTreeSet::new());
         let grants =
             self.lanes().iter().flat_map(|lane| lane.clients.iter().map(move |g| (lane, g)));
         for (lane, grant) in grants.filter(|(lane, _)| about(lanes, &lane.name)) {
@@ -273,18 +274,19 @@ impl Rules {
                 continue;
             }
             match window.by {
-                By::Orderer => {
-                    let keys = keys.iter().filter_map(|name| self.order_key(name));
-                    keys.for_each(|key| each(Of::Orderer(&key.public_key)));
-                }
-                By::Client => each(Of::Client(&grant.client)),
-                By::Wallet => wallets().for_each(|name| each(Of::Wallet(name))),
-                By::Lane => each(Of::Lane(&lane.name)),
-                By::Asset => each(Of::Asset(asset)),
-                By::Global => each(Of::Everything),
+                By::Orderer => orderers.extend(keys),
+                By::Client => each.extend([Of::Client(&grant.client)]),
+                By::Wallet => each.extend(wallets().map(Of::Wallet)),
+                By::Lane => each.extend([Of::Lane(&lane.name)]),
+                By::Asset => each.extend([Of::Asset(asset)]),
+                By::Global => each.extend([Of::Everything]),
                 By::Destination => {}
             }
         }
+        let keys = orderers.into_iter().filter_map(|name| self.order_key(name));
+        each.extend(keys.map(|key| Of::Orderer(&key.public_key)));
+        let asked = |of| Asked { of, measure, lanes, window_seconds: window.seconds };
+        all.extend(each.into_iter().map(asked));
     }
 
     /// Which destinations the signer must look up on which lists before this intent can be allowed.

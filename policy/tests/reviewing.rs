@@ -330,6 +330,22 @@ fn a_lane_whose_grants_have_ended_is_dead() {
         dead(&keyless, 6),
         ["lane \"withdraw\" is dead: every order key that it names has ended"]
     );
+    // A bump lane lists no keys, and carries without any; not for whoever is pinned to one.
+    let bump = |client: &str| {
+        let bump =
+            BUMP.replacen("clients = [\"payout-desk\"]", &format!("clients = [{client}]"), 1);
+        let knobs = Knobs { key_ends: Some(5), ..Knobs::default() };
+        load(&(policy_text(&knobs) + &people() + &bump))
+    };
+    let dead_bumps = |rules: &Rules, now| {
+        let said = dead(rules, now);
+        said.into_iter().filter(|one| !one.contains("\"withdraw\"")).collect::<Vec<_>>()
+    };
+    let pinned = bump("{ name = \"payout-desk\", order_keys = [\"shop\"] }");
+    assert_eq!(dead_bumps(&pinned, 5), [""; 0]);
+    let said = dead_bumps(&pinned, 6);
+    assert!(said[0].ends_with("is dead: every order key that it names has ended"), "{said:?}");
+    assert_eq!(dead_bumps(&bump("\"payout-desk\""), 6), [""; 0]);
     let told = policy::review::ends(&both);
     assert_eq!(told[0], (5, "client \"payout-desk\" on lane \"withdraw\"".to_owned()));
 }

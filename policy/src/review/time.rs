@@ -27,7 +27,13 @@ pub fn dead(rules: &Rules, now_unix: u64) -> Vec<String> {
     let keyless = |lane: &Lane, grant: &Grant| {
         let paid = lane.bringable(grant, rules);
         let mut keys = rules.order_keys().iter().filter(|key| paid.contains(&&key.name));
-        matches!(lane.kind, LaneKind::Withdraw { .. }) && keys.all(|key| ended(key.expires_unix))
+        // A bump lane carries without orders, but not for whoever is pinned to keys.
+        let needs_key = match lane.kind {
+            LaneKind::Withdraw { .. } => true,
+            LaneKind::Bump { .. } => grant.order_keys.is_some(),
+            LaneKind::Sweep { .. } | LaneKind::Consolidate | LaneKind::Evacuate { .. } => false,
+        };
+        needs_key && keys.all(|key| ended(key.expires_unix))
     };
     let dead = open.filter_map(|lane| {
         let left: Vec<&Grant> = lane.clients.iter().filter(|grant| !gone(grant)).collect();

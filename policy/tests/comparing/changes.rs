@@ -77,6 +77,7 @@ pub(crate) const CHANGES: &[(&str, &str, &str, &str)] = &[
     (DESK, "name = \"withdraw\"\nclients = [\"payout-desk\", { name = \"watcher-1\", expires_unix = 1800000000 }]", "L", "T"),
     (DESK, "name = \"withdraw\"\nclients = [{ name = \"watcher-1\", expires_unix = 1800000000 }]", "L", "L"),
     ("name = \"boost\"\nclients = [\"payout-desk\"]", "name = \"boost\"\nclients = [{ name = \"payout-desk\", order_keys = [\"shop\", \"other\"] }]", "T", "L"),
+    ("name = \"boost\"\nclients = [\"payout-desk\"]", "name = \"boost\"\nclients = [{ name = \"payout-desk\", order_keys = [\"shop\"] }]", "T", "L"),
     ("name = \"escape\"\nclients = [\"payout-desk\"]", "name = \"escape\"\nclients = [{ name = \"payout-desk\", wallets = [\"hot\"] }]", "G", "G"),
     // Where things go.
     ("min_cold_share = \"90%\"", "min_cold_share = \"91%\"", "T", "L"),

@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 
 use asset::Amount;
 use changes::{CHANGES, WITNESS, whole};
-use common::{Case, DAY, Facts, HOUR, Knobs, NOW, approved, load, people};
+use common::{BUMP, Case, DAY, Facts, HOUR, Knobs, NOW, approved, load, people, used_before};
 use policy::compare::{Effect, compare};
 use policy::conditions::Target;
-use policy::evidence::{Answer, Listed, Question};
+use policy::evidence::{Answer, EarlierUse, Listed, Question};
 use policy::intent::{Destination, Intent};
-use policy::names::WalletName;
-use policy::{Decision, Rules, decide};
+use policy::names::{ClientName, LaneName, WalletName};
+use policy::{Decision, Rules, VerifiedOrder, decide};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -179,10 +179,20 @@ impl Shape {
         };
         let more = ["", ", \"watcher-1\""][usize::from(self.0[15] >> 7)];
         let wide = format!("clients = [{desk}{more}]\nwallets = {wallets}\norder_keys = {keys}\n");
-        load(&common::policy_text(&self.knobs()).replacen(lane, &wide, 1))
+        let text = common::policy_text(&self.knobs()).replacen(lane, &wide, 1);
+        let pinned = [None, Some("[\"shop\"]"), Some("[\"other\"]"), Some("[\"shop\", \"other\"]")];
+        let bump = match pinned[usize::from(self.0[14] >> 6)] {
+            None => BUMP.to_owned(),
+            Some(keys) => BUMP.replacen(
+                "\"payout-desk\"",
+                &format!("{{ name = \"payout-desk\", order_keys = {keys} }}"),
+                1,
+            ),
+        };
+        load(&(text + &bump))
     }
 
-    /// What may be asked under it: a sweep, and payouts from either wallet by either key.
+    /// What may be asked under it: a sweep, and payouts from either wallet by either key, or by another client, and bumps.
     fn intents(&self) -> Vec<Intent> {
         let knobs = self.knobs();
         let payout = Case::withdraw(&knobs);
@@ -195,7 +205,12 @@ impl Shape {
             by_other.transfers[at].to = common::external(script, Some(order.reference()));
             by_other.orders[at] = order;
         }
-        vec![Case::sweep(&knobs).intent, payout.intent, from_deposits, by_other]
+        let mut by_watcher = payout.intent.clone();
+        by_watcher.caller = ClientName::parse("watcher-1").unwrap();
+        let bump = |paid: &Intent| Intent { lane: boost(), ..paid.clone() };
+        let bumps = [bump(&payout.intent), bump(&by_other)];
+        let paid = [payout.intent, from_deposits, by_other, by_watcher];
+        [Case::sweep(&knobs).intent].into_iter().chain(paid).chain(bumps).collect()
     }
 
     fn knobs(&self) -> Knobs {
@@ -256,6 +271,10 @@ impl Shape {
     }
 }
 
+fn boost() -> LaneName {
+    LaneName::parse("boost").unwrap()
+}
+
 /// A log in which `rate` left every hour; approvals and waiting as given.
 fn facts(rules: &Rules, intent: &Intent, rate: u128, asked: bool, approvals: bool) -> Facts {
     let answer = |question: Question| {
@@ -272,6 +291,14 @@ fn facts(rules: &Rules, intent: &Intent, rate: u128, asked: bool, approvals: boo
         let listed =
             entries.map(|entry| Listed { label: entry.label.clone(), since_unix: NOW - 2 * HOUR });
         listing.entries = listed.collect();
+    }
+    if intent.lane == boost() {
+        // One transaction for its orders is out.
+        let orders = intent.orders.iter().map(VerifiedOrder::reference).collect();
+        facts.uses = vec![EarlierUse { orders, ..used_before(0, "withdraw", &[]) }];
+        for history in &mut facts.orders {
+            (history.versions, history.released) = (1, true);
+        }
     }
     facts.asked_unix = asked.then_some(NOW - 2 * HOUR);
     facts.approvals = if approvals { vec![approved("cyd")] } else { vec![] };
@@ -290,7 +317,7 @@ fn rank(decision: &Decision) -> u8 {
 fn what_is_said_to_tighten_lets_nothing_more_through() {
     let pairs =
         (any::<[u8; 16]>(), any::<[u8; 16]>(), any::<[bool; 16]>(), any::<(u8, [bool; 3])>());
-    let (proven, denied) = (Cell::new(0_u32), Cell::new(0_u32));
+    let (proven, denied, bumped) = (Cell::new(0_u32), Cell::new(0_u32), Cell::new(0_u32));
     let mut cases: BTreeMap<(u8, u8), u32> = BTreeMap::new();
     let cases = std::cell::RefCell::new(&mut cases);
     let mut runner = TestRunner::new(Config::with_cases(Config::default().cases.max(3_000)));
@@ -314,6 +341,7 @@ fn what_is_said_to_tighten_lets_nothing_more_through() {
                     rank(&decide(&intent, &facts.evidence(), rules, NOW))
                 });
                 denied.set(denied.get() + u32::from(ranks[1] < ranks[0]));
+                bumped.set(bumped.get() + u32::from(intent.lane == boost() && ranks[0] == 2));
                 *cases.borrow_mut().entry((ranks[0], ranks[1])).or_default() += 1;
                 prop_assert!(ranks[1] <= ranks[0], "{:?}", compare(&old, &new));
             }
@@ -327,6 +355,7 @@ fn what_is_said_to_tighten_lets_nothing_more_through() {
         cases.into_inner()
     );
     assert!(proven > 300 && tighter > 20, "{proven} proven, {tighter} tighter");
+    assert!(bumped.get() > 100, "{} bumps allowed", bumped.get());
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Setting {
             match lane {
                 "boost" if carries && number > 0 => {}
                 "boost" if carries => transfers.push(change(index, units)),
-                "withdraw" if by_other => {
+                "withdraw" | "boost" if by_other => {
                     transfers.push(paid(0, &self.others[number]));
                     orders.push(self.others[number].clone());
                 }
@@ -169,6 +169,7 @@ impl Setting {
             if dice.maybe(3) {
                 facts.uses.push(maybe_out(dice, ids));
             }
+            of_its_orders(&mut facts.uses, &intent);
             for history in &mut facts.orders {
                 (history.versions, history.released) = (1, !dice.maybe(12));
             }
@@ -308,6 +309,13 @@ impl Setting {
             38 => listings(&mut facts.listings, few),
             _ => facts.answers.iter_mut().for_each(|answer: &mut Answer| answer.others = amount),
         }
+    }
+}
+
+/// What is out was for the same orders, whichever key signed them.
+fn of_its_orders(uses: &mut [EarlierUse], intent: &Intent) {
+    for earlier in uses {
+        earlier.orders = intent.orders.iter().map(VerifiedOrder::reference).collect();
     }
 }
 

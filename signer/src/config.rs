@@ -64,6 +64,9 @@ pub struct Config {
     /// Without this, root is refused.
     #[serde(default)]
     pub allow_root: bool,
+    /// Without this, the main network is not served under a policy whose officers are asked for nothing at this machine.
+    #[serde(default)]
+    pub allow_unadministered: bool,
     /// Without this, a SoftHSM token on the main network is refused.
     #[serde(default)]
     pub i_understand_that_softhsm_is_not_an_hsm: bool,
@@ -301,7 +304,7 @@ pub(crate) mod tests {
     fn defaults_are_safe_and_local() {
         let config: Config = toml::from_str(MINIMAL).unwrap();
         assert!(!config.development && !config.i_understand_that_softhsm_is_not_an_hsm);
-        assert!(config.sandbox == Mode::On && !config.allow_root);
+        assert!(config.sandbox == Mode::On && !config.allow_root && !config.allow_unadministered);
         assert_eq!(config.database_url(), "sqlite:/var/lib/cofferdam/log.sqlite");
         assert_eq!(config.limits.concurrent.get(), 8);
     }

@@ -52,6 +52,11 @@ const SANDBOX: &str = "sandbox";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// Real money, and nobody is asked for what is done at this machine.
+    #[error(
+        "the policy in force has no `administer` under [governance], so that whoever is at this machine brings in keys, changes the PIN or has a copy serve and asks nobody: on the main network that is refused unless the configuration says `allow_unadministered = true`. Have officers sign a policy with `administer` (docs/officers.md)"
+    )]
+    Unadministered,
     /// Configuration or policy.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -272,6 +277,7 @@ pub async fn start_from(
     // The policy in force may name others than the file, which waits.
     witnesses.appoint(&rules);
     enough_told(witnesses)?;
+    administered(config, &rules)?;
     administer::site_serves(&log, &config.state_dir, &rules, &token.info().serial).await?;
     let mut wallets = Wallets::new(&rules)?;
     attach(&log, config, &token.keys(), &mut wallets)?;
@@ -321,6 +327,15 @@ async fn make_ready(log: &Arc<Log<Ledger>>, rules: &Rules) {
         Err(error) => {
             tracing::warn!(%error, "totals are not ready: the first decision will make them");
         }
+    }
+}
+
+/// Nobody alone at this machine brings in keys, changes the PIN or has a copy serve, where it is real money, unless the
+/// configuration says so.
+fn administered(config: &Config, rules: &Rules) -> Result<(), StartError> {
+    match is_unadministered(rules) && !config.allow_unadministered {
+        true => Err(StartError::Unadministered),
+        false => Ok(()),
     }
 }
 
@@ -584,11 +599,12 @@ fn of_service(config: &Config, here: &Here) -> Vec<(&'static str, &'static str)>
     let mainnet = config.network == asset::Network::Bitcoin;
     let softhsm = config.i_understand_that_softhsm_is_not_an_hsm && mainnet && here.softhsm;
     let unlisted = mainnet && config.tls.crl.is_none();
+    let unadministered = config.allow_unadministered && here.unadministered;
     let said = [
         (softhsm, ("softhsm", "i_understand_that_softhsm_is_not_an_hsm = true")),
         (here.clock_is_right, ("clock", "--clock-is-right")),
         (unlisted, ("revocation lists", "no crl under [tls]")),
-        (here.unadministered, ("officers at the machine", "no administer under [governance]")),
+        (unadministered, ("officers at the machine", "allow_unadministered = true")),
     ];
     said.into_iter().filter_map(|(waived, said)| waived.then_some(said)).collect()
 }
@@ -810,23 +826,24 @@ mod tests {
         let softhsm = "softhsm by i_understand_that_softhsm_is_not_an_hsm = true";
         let clock = "clock by --clock-is-right";
         let lists = "revocation lists by no crl under [tls]";
-        let alone = "officers at the machine by no administer under [governance]";
+        let alone = "officers at the machine by allow_unadministered = true";
         let plain = minimal();
         assert_eq!(told(&plain, &nowhere()), [""; 0]);
-        // Nobody said a word about root or SoftHSM: those do not even start.
-        assert_eq!(told(&plain, &everywhere()), [clock, alone]);
+        // Nobody said a word about root, SoftHSM or officers: those do not even start.
+        assert_eq!(told(&plain, &everywhere()), [clock]);
         let real = Config { network: asset::Network::Bitcoin, ..minimal() };
         let mut waiving: Vec<(Config, Here, Vec<&str>)> = vec![
-            (Config { allow_root: true, ..minimal() }, everywhere(), vec![root, clock, alone]),
+            (Config { allow_root: true, ..minimal() }, everywhere(), vec![root, clock]),
             (Config { allow_root: true, ..minimal() }, nowhere(), vec![]),
             (Config { sandbox: Mode::Off, ..minimal() }, nowhere(), vec![sandbox]),
             (Config { sandbox: Mode::Required, ..minimal() }, nowhere(), vec![]),
         ];
         let words = |config| Config { i_understand_that_softhsm_is_not_an_hsm: true, ..config };
+        let alone_at = |config| Config { allow_unadministered: true, ..config };
         waiving.extend([
             (words(real.clone()), Here { softhsm: true, ..nowhere() }, vec![softhsm, lists]),
             (words(real.clone()), nowhere(), vec![lists]),
-            (real, Here { unadministered: true, ..nowhere() }, vec![lists, alone]),
+            (alone_at(real), Here { unadministered: true, ..nowhere() }, vec![lists, alone]),
             // On a test network it needs nobody's word.
             (words(minimal()), Here { softhsm: true, ..nowhere() }, vec![]),
         ]);
@@ -834,7 +851,7 @@ mod tests {
             network: asset::Network::Bitcoin,
             allow_root: true,
             sandbox: Mode::Off,
-            ..words(minimal())
+            ..alone_at(words(minimal()))
         };
         waiving.push((all, everywhere(), vec![root, sandbox, softhsm, clock, lists, alone]));
         for (config, here, wanted) in waiving {
@@ -855,8 +872,14 @@ mod tests {
     }
 
     #[test]
-    fn real_money_without_officers_at_the_machine_is_a_safeguard_waived() {
+    fn real_money_without_officers_at_the_machine_is_not_served_unless_somebody_says_so() {
         let (real, asks) = (asset::Network::Bitcoin, "administer = \"1 of board\"\n");
+        let (plain, waived) = (minimal(), Config { allow_unadministered: true, ..minimal() });
+        let refused = administered(&plain, &governed(real, "")).unwrap_err();
+        assert!(matches!(refused, StartError::Unadministered), "{refused}");
+        administered(&waived, &governed(real, "")).unwrap();
+        administered(&plain, &governed(real, asks)).unwrap();
+        administered(&plain, &governed(asset::Network::Regtest, "")).unwrap();
         assert!(is_unadministered(&governed(real, "")));
         assert!(!is_unadministered(&governed(real, asks)));
         assert!(!is_unadministered(&governed(asset::Network::Regtest, "")));

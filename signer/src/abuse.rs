@@ -87,9 +87,9 @@ pub fn is_structural(reason: Reason) -> bool {
     match reason.class() {
         // What officers say badly is no reason to keep their next word out.
         _ if reason.code().starts_with("statement-") => false,
-        // What has ended may be granted anew.
+        // What a grant leaves of its lane may be granted anew: nobody who asked before is locked out of every lane for it.
         Class::Invalid | Class::NotGranted => {
-            !matches!(reason, Reason::ClientLocked | Reason::GrantExpired)
+            !matches!(reason, Reason::ClientLocked | Reason::GrantWallet | Reason::GrantExpired)
         }
         Class::NotFound => true,
         Class::Exhausted => reason == Reason::Oversize,
@@ -111,7 +111,6 @@ pub fn structural(findings: &[Finding]) -> Option<&'static str> {
             RuleId::UnknownLane
                 | RuleId::LaneCaller
                 | RuleId::LaneWallet
-                | RuleId::GrantWallet
                 | RuleId::NoInputs
                 | RuleId::DuplicateInput
                 | RuleId::WrongAsset
@@ -182,13 +181,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_grant_is_not_abuse_and_what_a_lane_never_had_is() {
+        let code = |rule| {
+            let (verdict, text) = (policy::reason::Verdict::Deny, String::new());
+            structural(&[Finding { rule, verdict, text }])
+        };
+        for rule in [RuleId::GrantWallet, RuleId::GrantOrderKey, RuleId::GrantExpired] {
+            assert_eq!(code(rule), None, "{rule}");
+        }
+        assert_eq!(code(RuleId::LaneWallet), Some("lane-wallet"));
+        assert_eq!(code(RuleId::LaneCaller), Some("lane-caller"));
+    }
+
+    #[test]
     fn limits_and_our_own_faults_are_not_abuse() {
         for reason in [
             Reason::BadPsbt,
             Reason::ForeignInput,
             Reason::UnknownLane,
             Reason::LaneCaller,
-            Reason::GrantWallet,
+            Reason::LaneWallet,
         ] {
             assert!(is_structural(reason), "{reason}");
         }
@@ -200,6 +212,7 @@ mod tests {
             Reason::IdempotencyKeyReused,
             Reason::ClientLocked,
             Reason::GrantExpired,
+            Reason::GrantWallet,
         ] {
             assert!(!is_structural(reason), "{reason}");
         }

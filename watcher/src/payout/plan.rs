@@ -244,7 +244,7 @@ struct Wish<'a> {
     survivors: Vec<Coin>,
     /// What the signer has set aside for something else.
     barred: BTreeSet<OutPoint>,
-    /// The highest fee of the earlier versions, if there are any.
+    /// The highest fee of the earlier versions that it conflicts with, if there are coins to conflict by.
     replaced: Option<asset::Amount>,
     /// A new index for change was too far above the last.
     change_again: bool,
@@ -269,13 +269,18 @@ impl<'a> Wish<'a> {
         let survivors = survivors(app, &payout.id, versions).await?;
         let barred = barred(app, &payout.id).await?;
         let before = versions.iter().filter(|version| version.may_be_signed());
+        let fees = before.map(|version| match takes_place(&survivors, version) {
+            true => version.fee,
+            false => asset::Amount::ZERO,
+        });
+        let replaced = fees.max().filter(|_| !survivors.is_empty());
         Ok(Self {
             wallet,
             to,
             amount,
             survivors,
             barred,
-            replaced: before.map(|version| version.fee).max(),
+            replaced,
             change_again: payout.has("index-window"),
         })
     }
@@ -382,6 +387,16 @@ async fn wait(
 pub(super) async fn barred(app: &Spender, id: &str) -> Result<BTreeSet<OutPoint>, Error> {
     let since = now_unix().saturating_sub(BARRED_SECONDS);
     Ok(coins::barred(app.store.reader(), id, since).await?)
+}
+
+/// Whether what spends these coins conflicts with a version.
+fn takes_place(coins: &[Coin], version: &Version) -> bool {
+    let spends = |psbt: &bitcoin::Psbt| {
+        let mut inputs = psbt.unsigned_tx.input.iter();
+        inputs.any(|input| coins.iter().any(|coin| coin.outpoint == input.previous_output))
+    };
+    // What cannot be read is outbid.
+    bitcoin::Psbt::deserialize(&version.psbt).map_or(true, |psbt| spends(&psbt))
 }
 
 /// Coins of earlier versions that a new one can still spend, so that at most one of them confirms.

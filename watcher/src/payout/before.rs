@@ -22,12 +22,15 @@ use crate::spend::Spender;
 use crate::store::now_unix;
 use crate::sweep::inputs;
 
-use super::refused::pause_after;
+use super::refused::{note, pause_after};
 use super::row::{self, InForce, PayoutRow, Version};
 
 /// How often one that may be paid, and can be paid no more, is looked at. After a restore its coins may be unknown for as long
 /// as the chain is read again; the signer is asked, and writes nothing down.
 pub(super) const DOUBT_PAUSE: Duration = Duration::from_secs(20);
+
+/// Why the next version of one is not asked for at once, though its order was unbound: the signer said no since.
+pub(super) const UNBOUND: &str = "order-unbound";
 
 /// What the signer's log holds for an order, whoever asked, under whatever key; `None` if it does not say.
 pub(super) async fn paid(app: &Spender, order: &SignedOrder) -> Option<Paid> {
@@ -41,21 +44,28 @@ pub(super) async fn paid(app: &Spender, order: &SignedOrder) -> Option<Paid> {
 }
 
 /// What to do with one that may be paid, as long as it is too early to ask for another version of it: unless officers unbound its order
-/// from what was signed, since then nothing is waited for.
+/// from what was signed, since then nothing is waited for, but after the first no. One that ended unbound is asked for no more.
 pub(super) async fn is_bound(app: &Spender, payout: &PayoutRow) -> Result<Option<Next>, Error> {
     if !payout.may_be_paid() {
         return Ok(None);
     }
     let (number, made_unix) = row::last_version(app.store.reader(), &payout.id).await?;
     let pause = i64::try_from(pause_after(number).as_secs()).unwrap_or(i64::MAX);
-    if number == 0 || now_unix() >= made_unix.saturating_add(pause) {
+    let early = number != 0 && now_unix() < made_unix.saturating_add(pause);
+    let ended = i64::try_from(payout.expires_unix).is_ok_and(|expires| expires <= now_unix());
+    if !early && !ended {
         return Ok(None);
     }
     let Some(paid) = paid(app, &payout.signed).await else { return Ok(Some(Next::Failed)) };
     if paid.given == Given::Signed && take_up(app, payout, None, &paid).await? {
         return Ok(Some(Next::Done));
     }
-    Ok((!paid.unbound).then_some(Next::After(DOUBT_PAUSE)))
+    if ended && paid.unbound {
+        let reasons = vec![super::plan::expired(payout.expires_unix), doubt()];
+        return note(app, payout.clone(), reasons).await.map(Some);
+    }
+    let at_once = paid.unbound && !payout.has(UNBOUND);
+    Ok((early && !at_once).then_some(Next::After(DOUBT_PAUSE)))
 }
 
 /// Takes up every transaction that the signer gives out and these tables do not know; the newest is then in force. False
@@ -177,6 +187,13 @@ async fn keep(
 /// What a payout says of which something is signed that cannot be taken up: for ever, or until somebody finds out.
 pub(super) fn reasons(paid: &Paid) -> Vec<Reason> {
     paid.withheld.iter().cloned().chain([doubt()]).collect()
+}
+
+/// That officers unbound its order, and that the signer said no all the same.
+pub(super) fn unbound() -> Reason {
+    let text = "officers unbound the order from what was signed for it, and the signer did not sign it anew: it is asked again, \
+                each time after twice as long";
+    Reason { code: UNBOUND.into(), text: text.into() }
 }
 
 /// That it may be paid.

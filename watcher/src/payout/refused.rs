@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::follow::Next;
 use crate::leases::{self, Holder};
 use crate::progress::{State, VersionState};
-use crate::signer_client::{Given, Reason, Refusal};
+use crate::signer_client::{Given, Paid, Reason, Refusal};
 use crate::spend::Spender;
 use crate::store::now_unix;
 use crate::sweep::faulty;
@@ -129,16 +129,27 @@ async fn signed_before(
     version: &Version,
     refusal: Refusal,
 ) -> Result<Next, Error> {
-    let Refusal { key, mut reasons, .. } = refusal;
     let Some(paid) = before::paid(app, &payout.signed).await else {
-        reasons.push(before::doubt());
-        return note(app, payout, reasons).await;
+        return note(app, payout, [refusal.reasons, vec![before::doubt()]].concat()).await;
     };
-    let untouched = key == Some(Given::Nothing);
-    if before::take_up(app, &payout, untouched.then_some(version), &paid).await? {
+    if before::take_up(app, &payout, untouched(version, &refusal), &paid).await? {
         return Ok(Next::Done);
     }
-    for reason in before::reasons(&paid) {
+    not_taken_up(app, payout, version, refusal, &paid).await
+}
+
+/// Has one wait that may be paid by what cannot be taken up.
+async fn not_taken_up(
+    app: &Spender,
+    payout: PayoutRow,
+    version: &Version,
+    refusal: Refusal,
+    paid: &Paid,
+) -> Result<Next, Error> {
+    // A no to that, said of the order while it was bound still, says nothing of what comes next.
+    let unbound = (paid.unbound && !refusal.has("order-paid")).then(before::unbound);
+    let Refusal { key, mut reasons, .. } = refusal;
+    for reason in unbound.into_iter().chain(before::reasons(paid)) {
         if reasons.iter().all(|known| known.code != reason.code) {
             reasons.push(reason);
         }
@@ -147,6 +158,11 @@ async fn signed_before(
         Some(Given::Signed) => note(app, payout, reasons).await,
         _ => step_back(app, payout, version, reasons).await,
     }
+}
+
+/// The version, if the signer says that nothing is set aside for it.
+fn untouched<'a>(version: &'a Version, refusal: &Refusal) -> Option<&'a Version> {
+    (refusal.key == Some(Given::Nothing)).then_some(version)
 }
 
 /// What the signer cannot do now is asked for again; but a version with coins whose keys are not proven is given up for
@@ -167,10 +183,19 @@ pub(super) async fn not_now(
         }
         app.send_again(alive.txid).await?;
     } else if refusal.orders == Some(Given::Signed) {
-        return match signed_before(app, payout, version, refusal).await? {
-            Next::Done => Ok(Next::Done),
-            _ => Ok(Next::Failed),
+        let Some(paid) = before::paid(app, &payout.signed).await else {
+            refusal.reasons.push(before::doubt());
+            let _ = note(app, payout, refusal.reasons).await?;
+            return Ok(Next::Failed);
         };
+        if before::take_up(app, &payout, self::untouched(version, &refusal), &paid).await? {
+            return Ok(Next::Done);
+        }
+        // What waits for people or time may be signed beside all that was signed before: it keeps its coins, like a first version.
+        if !refusal.has("waiting") && !paid.unbound {
+            let _ = not_taken_up(app, payout, version, refusal, &paid).await?;
+            return Ok(Next::Failed);
+        }
     }
     if refusal.has("input-not-proven") && untouched {
         let status = app.signer.status().await?;

@@ -37,6 +37,8 @@ pub enum Trouble {
     Away,
     /// Sets the coins aside for the request, then fails.
     FailInToken,
+    /// Sets the coins aside for the request, which needs the approval of officers.
+    Wait,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +48,8 @@ pub struct Ledger {
     pub never: BTreeSet<String>,
     /// Every order that was asked for, each time.
     asked: Vec<String>,
+    /// How often it was asked what it signed for an order.
+    pub looked: usize,
     /// It says nothing of orders.
     pub silent: bool,
     /// Why it cannot sign anything once the troubles are over.
@@ -210,9 +214,7 @@ impl BookKeeper {
         if let Some((input, _)) = fault {
             return Err(faulty("token-fault", input));
         }
-        if trouble == Some(Trouble::FailInToken) {
-            return Err(Status::unavailable("token gone"));
-        }
+        stopped_once_allowed(trouble)?;
         let transaction = self.sign_inputs(&header.wallet, &psbt, &coins);
         let raw = encode::serialize(&transaction);
         ledger.answers.get_mut(&header.idempotency_key).unwrap().1 = Some(raw.clone());
@@ -452,7 +454,8 @@ impl Signer for BookKeeper {
 
     async fn order(&self, request: Request<OrderRequest>) -> Result<Response<OrderReply>, Status> {
         let order = request.into_inner().order.unwrap();
-        let ledger = self.ledger.lock().unwrap();
+        let mut ledger = self.ledger.lock().unwrap();
+        ledger.looked += 1;
         if ledger.silent {
             return Err(Status::unavailable("not now"));
         }
@@ -501,6 +504,15 @@ fn stopped_by(trouble: Option<Trouble>) -> Result<(), Status> {
             Err(refuse(code, "not by that key"))
         }
         Some(Trouble::Deny(code)) => Err(with_reason(Code::PermissionDenied, code, "denied")),
+        _ => Ok(()),
+    }
+}
+
+/// What stops one whose coins are set aside.
+fn stopped_once_allowed(trouble: Option<Trouble>) -> Result<(), Status> {
+    match trouble {
+        Some(Trouble::FailInToken) => Err(Status::unavailable("token gone")),
+        Some(Trouble::Wait) => Err(with_reason(Code::FailedPrecondition, "waiting", "approvals")),
         _ => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use bitcoin::Amount;
 use bitcoin::hashes::Hash as _;
 
 use super::STRANGER;
+use crate::book_keeper::Trouble;
 use crate::world::{DEPTH, World, address, now, order};
 
 #[tokio::test]
@@ -151,10 +152,8 @@ async fn when_a_coin_vanishes_the_next_version_conflicts_with_the_first() {
     assert!(story.contains(&"payout.replanned".to_owned()), "{story:?}");
 }
 
-/// The watcher asks the signer now and then whether it is bound still, and for nothing else until much later.
-#[tokio::test]
-async fn a_payout_that_officers_unbound_from_what_can_never_pay_it_is_paid_out_of_other_coins() {
-    let world = World::start().await;
+/// A payout of which the only coin disappeared, while another coin is there. What cannot pay it any more.
+async fn stuck(world: &World) -> proto::Payout {
     let parents = world.fund_apart(3, &[80_000, 90_000]).await;
     let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
     let first = world.payout_in("o", "broadcast").await;
@@ -162,9 +161,25 @@ async fn a_payout_that_officers_unbound_from_what_can_never_pay_it_is_paid_out_o
     world.node.reorg_without(parents[1]).await.unwrap();
     world.caught_up().await;
     world.mine(DEPTH).await;
-    let doubted = async || world.payout("o").await.filter(|p| p.state == "accepted");
-    let doubt = world.until("a doubt", async || doubted().await.filter(|p| !p.reasons.is_empty()));
-    assert_eq!(doubt.await.reasons[0].code, "order-paid");
+    let _ = reason(world, "order-paid").await;
+    first
+}
+
+/// Waits until it waits for this reason, with nothing in force that is signed.
+async fn reason(world: &World, code: &str) -> proto::Payout {
+    world
+        .until(&format!("{code} to be said"), async || {
+            let payout = world.payout("o").await.filter(|payout| payout.state == "accepted")?;
+            payout.reasons.iter().any(|reason| reason.code == code).then_some(payout)
+        })
+        .await
+}
+
+/// The watcher asks the signer now and then whether it is bound still, and for nothing else until much later.
+#[tokio::test]
+async fn a_payout_that_officers_unbound_from_what_can_never_pay_it_is_paid_out_of_other_coins() {
+    let world = World::start().await;
+    let first = stuck(&world).await;
     world.signer.unbind("o");
     let again = ["broadcast", "confirming", "final"];
     let second = world
@@ -173,6 +188,7 @@ async fn a_payout_that_officers_unbound_from_what_can_never_pay_it_is_paid_out_o
         })
         .await;
     assert_ne!(second.txid, first.txid);
+    assert_eq!(second.fee, first.fee, "it outbids nothing that it conflicts with");
     world.mine(DEPTH).await;
     assert!(world.payout_in("o", "final").await.reasons.is_empty());
     assert_eq!(world.balance(STRANGER).await, 50_000);
@@ -183,6 +199,63 @@ async fn a_payout_that_officers_unbound_from_what_can_never_pay_it_is_paid_out_o
     };
     assert!(signed.len() == 2 && coins(0).is_disjoint(&coins(1)));
     assert!(world.leases().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_payout_that_was_unbound_and_waits_for_officers_keeps_its_coins_until_they_approve() {
+    let world = World::start().await;
+    let first = stuck(&world).await;
+    world.signer.expect_trouble(Trouble::Wait);
+    world.signer.unbind("o");
+    let _ = reason(&world, "waiting").await;
+    // Also that of what is out.
+    assert_eq!(world.leases().await, ["payout/shop/o", "payout/shop/o"]);
+    let second = world.payout_in("o", "broadcast").await;
+    // The same was asked for in vain while the order was bound.
+    let planned = [first.txid, second.txid.clone(), second.txid];
+    assert_eq!(world.planned_txids("shop/o").await, planned);
+}
+
+#[tokio::test]
+async fn a_no_to_what_was_unbound_is_asked_about_again_much_later_and_never_after_its_order_ended()
+{
+    let mut world = World::start().await;
+    let first = stuck(&world).await;
+    world.signer.never("shop/o");
+    world.signer.unbind("o");
+    let _ = reason(&world, "policy-denied").await;
+    let once = world.signer.asked();
+    looked_at_again(&mut world).await;
+    assert_eq!(world.signer.asked(), once);
+    // Days later.
+    world.kill_watcher();
+    let before = "UPDATE payout_versions SET created_unix = created_unix - 200000";
+    world.execute(&world.config.database, before).await;
+    world.start_watcher();
+    let refused =
+        async || world.versions("shop/o").await.get(3).filter(|v| v.0 == "refused").cloned();
+    world.until("another version to be refused", refused).await;
+    world.kill_watcher();
+    world.execute(&world.config.database, before).await;
+    world.expire("shop/o", now() - 1).await;
+    world.signer.ledger.lock().unwrap().never.clear();
+    world.start_watcher();
+    let ended = reason(&world, "order-expired").await;
+    assert!(ended.reasons.iter().any(|reason| reason.code == "order-paid"), "{ended:?}");
+    assert_eq!(world.planned_txids("shop/o").await.len(), 4);
+    assert_eq!(world.planned_txids("shop/o").await[0], first.txid);
+    assert_eq!(world.signer.signed(), 1);
+}
+
+/// Starts the watcher anew, and waits until the signer was asked about the order again and whatever came of that is done.
+async fn looked_at_again(world: &mut World) {
+    world.kill_watcher();
+    let before = world.signer.ledger.lock().unwrap().looked;
+    world.start_watcher();
+    let looked = |times: usize| world.signer.ledger.lock().unwrap().looked >= before + times;
+    world.until("the order to be looked at", async || looked(1).then_some(())).await;
+    // It is looked at after every try, or else in a while.
+    world.until("the order to be looked at again", async || looked(2).then_some(())).await;
 }
 
 #[tokio::test]

@@ -33,15 +33,21 @@ impl Spends {
         let answers = self.answers(questions, set, now_unix);
         Evidence::from_ledger()
             .answers(answers)
-            .uses(self.earlier_uses(intent, own, now_unix))
+            .uses(self.earlier_uses(intent, (own, set), now_unix))
             .orders(self.histories(intent, &conflicts))
             .indexes(self.index_uses(intent, now_unix, change_proven))
             .repriced(self.repriced(intent))
             .most_versions(self.most_versions(intent, now_unix))
     }
 
-    /// One line for each earlier spend, with the first coin that it shares with the intent.
-    fn earlier_uses(&self, intent: &Intent, own: Option<usize>, now_unix: u64) -> Vec<EarlierUse> {
+    /// One line for each earlier spend, with the first coin that it shares with the intent. What the intent would count beside,
+    /// since its set is another, does not cover it: both may confirm, each within its own lane's limits.
+    fn earlier_uses(
+        &self,
+        intent: &Intent,
+        (own, set): (Option<usize>, Option<usize>),
+        now_unix: u64,
+    ) -> Vec<EarlierUse> {
         let slots: BTreeSet<&SlotId> = intent.slots.iter().map(|slot| &slot.id).collect();
         let mut shared: BTreeMap<usize, usize> = BTreeMap::new();
         for coin in slots.iter().filter_map(|slot| self.coins.get(slot)) {
@@ -57,13 +63,14 @@ impl Spends {
             for number in coin.spends() {
                 let Some(spend) = self.spends.get(number) else { continue };
                 if seen.insert(number) {
+                    let all = shared.get(&number) == Some(&slots.len());
                     uses.push(EarlierUse {
                         slot: slot.id,
                         lane: LaneName::clone(&spend.lane),
                         orders: spend.orders.to_vec(),
                         fee: spend.fee,
                         released: spend.released,
-                        covers: spend.is_out() && shared.get(&number) == Some(&slots.len()),
+                        covers: spend.is_out() && all && set == Some(spend.set),
                         void: spend.withheld || self.is_void(spend, now_unix),
                     });
                 }
@@ -74,13 +81,15 @@ impl Spends {
 
     /// Whether a reservation can never be given out any more. An order that has ended is signed for again only
     /// after a transaction that pays it was given out; with none given out, none ever will be, and the time that
-    /// decides never goes back. What was made and is given to nobody, for good, was not given out.
+    /// decides never goes back. What was made and is given to nobody, for good, was not given out; and of what an order was unbound
+    /// from, nothing is a replacement.
     fn is_void(&self, spend: &Spend, now_unix: u64) -> bool {
         let out = |number: usize| self.spends.get(number).is_some_and(Spend::is_out);
         let ended = |order: &OrderRef| {
+            let stands = |number: usize| self.orders.binds(order, number) && out(number);
             self.orders
                 .get(order)
-                .is_some_and(|paid| now_unix > paid.expires_unix && !paid.spends.iter().any(out))
+                .is_some_and(|paid| now_unix > paid.expires_unix && !paid.spends.iter().any(stands))
         };
         !spend.released && spend.orders.iter().any(ended)
     }

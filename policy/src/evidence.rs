@@ -103,10 +103,11 @@ pub struct EarlierUse {
     pub fee: Amount,
     /// It was given out, signed.
     pub released: bool,
-    /// It was given out, signed, and spends every coin that the intent spends.
+    /// It was given out, signed, spends every coin that the intent spends, and is in the conflict set that the intent joins: the
+    /// larger of the two is what counts.
     pub covers: bool,
-    /// It was given to nobody, and never will be: it was only reserved, and an order of it ended before any transaction
-    /// that pays that order was given out; or it was signed, and people took it back before anybody can have had it.
+    /// It was given to nobody, and never will be: it was only reserved, and an order of it ended while no transaction
+    /// that pays and binds that order was given out; or it was signed, and people took it back before anybody can have had it.
     pub void: bool,
 }
 

@@ -49,7 +49,7 @@ pub fn tell(facts: &mut Facts, past: &Past, intent: &Intent, questions: &[Questi
         None => joins(&live, &slots),
     };
     facts.answers = questions.iter().map(|q| answer(&live, q, set, now)).collect();
-    facts.uses = uses(&live, &slots, now);
+    facts.uses = uses(&live, &slots, set, now);
     facts.orders = orders(&live, intent, &slots);
     facts.indexes = indexes(past, intent, now);
     facts.repriced.clear();
@@ -178,7 +178,7 @@ fn answer(live: &[Live<'_>], question: &Question, own: Option<usize>, now: u64) 
     Answer { question: question.clone(), others, own_set }
 }
 
-fn uses(live: &[Live<'_>], slots: &[SlotId], now: u64) -> Vec<EarlierUse> {
+fn uses(live: &[Live<'_>], slots: &[SlotId], set: Option<usize>, now: u64) -> Vec<EarlierUse> {
     let over = live.iter().filter(|one| one.spent.request != OWN && shares(one.spent, slots));
     over.map(|one| {
         let has = |slot: &&SlotId| one.spent.coins.iter().any(|coin| coin.0 == **slot);
@@ -189,7 +189,7 @@ fn uses(live: &[Live<'_>], slots: &[SlotId], now: u64) -> Vec<EarlierUse> {
             orders: orders.into_iter().collect(),
             fee: Amount::from_units(one.spent.fee),
             released: one.released,
-            covers: one.is_out() && slots.iter().all(|slot| has(&slot)),
+            covers: one.is_out() && set == Some(one.set) && slots.iter().all(|slot| has(&slot)),
             void: one.withheld || is_void(live, one, now),
         }
     })
@@ -200,7 +200,8 @@ fn uses(live: &[Live<'_>], slots: &[SlotId], now: u64) -> Vec<EarlierUse> {
 fn is_void(live: &[Live<'_>], one: &Live<'_>, now: u64) -> bool {
     let dead = |paid: &crate::past::Paid| {
         let same = |other: &&Live<'_>| other.spent.orders.iter().any(|o| o.order == paid.order);
-        now > paid.ends && !live.iter().filter(same).any(Live::is_out)
+        let stands = |other: &Live<'_>| other.is_out() && !other.unbound.contains(&paid.order);
+        now > paid.ends && !live.iter().filter(same).any(stands)
     };
     !one.released && one.spent.orders.iter().any(dead)
 }

@@ -334,6 +334,36 @@ fn an_order_is_unbound_from_what_was_signed_for_it_and_from_nothing_else() {
     }
 }
 
+/// The order is paid again by what counts in the first one's set. Its second coin alone conflicts with that and not with the first:
+/// it would count in a set of its own, on whichever lane, and could confirm beside the first.
+#[test]
+fn nothing_covers_what_would_count_beside_it() {
+    let paying = |request, coins: &[u8]| Ask {
+        orders: vec![(0, false)],
+        coins: coins.to_vec(),
+        ..ask(request, 1)
+    };
+    let (first, second) = (paying(1, &[1]), paying(2, &[1, 2]));
+    let pays = |ask: &Ask, answer: &[u8]| {
+        vec![ask.admitted(), ask.spend(), signed_as(ask.request, answer)]
+    };
+    let covers = |events: &[Vec<Event>], coins: &[u8]| {
+        let ledger = all(events.concat()).unwrap();
+        let intent = Ask { lane: 1, ..paying(9, coins) }.intent();
+        let evidence = format!("{:?}", ledger.evidence(&intent, &[], 1_000_000));
+        assert!(evidence.contains("released: true, conflicts_with_all: true"), "{evidence}");
+        evidence.matches("covers: true").count()
+    };
+    let unbound = [pays(&first, b"first"), vec![unbound(0, &[b"first"])]];
+    let both = [&unbound[..], &[pays(&second, b"second")]].concat();
+    assert_eq!(covers(&both, &[2]), 0);
+    assert_eq!(covers(&both, &[1, 2]), 1);
+    assert_eq!(covers(&both, &[1]), 2);
+    // One that counts beside the first is bumped like any other.
+    let beside = [&unbound[..], &[pays(&paying(2, &[2, 3]), b"second")]].concat();
+    assert_eq!(covers(&beside, &[2]), 1);
+}
+
 #[test]
 fn a_no_to_what_is_signed_calls_its_orders_off_where_nothing_can_have_left() {
     let paying = |request, coin| Ask { orders: vec![(0, false)], ..ask(request, coin) };
@@ -416,6 +446,23 @@ fn a_coin_is_free_again_once_what_was_reserved_can_never_be_given_out() {
     // A sweep ends never.
     let sweep = all(vec![ask(1, 1).admitted(), ask(1, 1).spend()]).unwrap();
     assert_eq!(void(&sweep, u64::MAX), (false, true));
+}
+
+#[test]
+fn a_coin_is_free_again_once_its_order_was_unbound_from_all_that_is_out_and_ended() {
+    let ends = 1_000_150; // order 2's
+    let paying = |request, coin| Ask { orders: vec![(2, false)], ..ask(request, coin) };
+    let (out, anew) = (paying(1, 5), paying(2, 1));
+    let void = |unbound: &[Event], now| {
+        let before = [out.admitted(), out.spend(), signed_as(1, b"first")];
+        let events = [&before[..], unbound, &[anew.admitted(), anew.spend()]].concat();
+        let evidence = all(events).unwrap().evidence(&ask(9, 1).intent(), &[], now);
+        format!("{evidence:?}").contains("void: true")
+    };
+    let unbound = [unbound(2, &[b"first"])];
+    assert!(!void(&unbound, ends), "it can still be given out");
+    assert!(void(&unbound, ends + 1), "nothing is out that it could replace");
+    assert!(!void(&[], ends + 1), "it may be given out in the place of what is out");
 }
 
 /// Its new order is better paid with the same coins: then a signature that leaked cannot pay beside it.

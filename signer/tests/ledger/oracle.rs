@@ -72,7 +72,7 @@ pub(crate) fn evidence(
     });
     Evidence::from_ledger()
         .answers(answers)
-        .uses(uses(&list, ask, own, now))
+        .uses(uses(&list, ask, (own, own_set), now))
         .orders(orders(&list, ask))
         .indexes(indexes(history, ask, now))
         .repriced(repriced.map(slot).collect())
@@ -104,7 +104,12 @@ fn answer(list: &[Signed], own: Option<usize>, question: &Question, now: u64) ->
 }
 
 /// In the order in which the intent's coins meet them.
-fn uses(list: &[Signed], ask: &Ask, own: Option<usize>, now: u64) -> Vec<EarlierUse> {
+fn uses(
+    list: &[Signed],
+    ask: &Ask,
+    (own, set): (Option<usize>, Option<usize>),
+    now: u64,
+) -> Vec<EarlierUse> {
     let mut seen = BTreeSet::new();
     let mut uses = Vec::new();
     for coin in &ask.coins {
@@ -118,7 +123,7 @@ fn uses(list: &[Signed], ask: &Ask, own: Option<usize>, now: u64) -> Vec<Earlier
                 let fee = Amount::from_units(signed.ask.fee.into());
                 let all = ask.coins.iter().all(|coin| signed.ask.coins.contains(coin));
                 let (released, void) = (signed.released, void(list, signed, now));
-                let covers = released && all;
+                let covers = released && all && set == Some(signed.set);
                 uses.push(EarlierUse { slot, lane, orders, fee, released, covers, void });
             }
         }

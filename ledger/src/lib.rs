@@ -315,7 +315,7 @@ impl Ledger {
         self.spends.versions(order)
     }
 
-    /// Whether something was signed for an order that may have been let out, by another request than this one.
+    /// Whether something was signed for an order that binds it and may have been let out, by another request than this one.
     #[must_use]
     pub fn may_have_left(&self, order: &OrderRef, but: RequestId) -> bool {
         left(&self.spends, &self.people, order, Some(but))
@@ -656,11 +656,12 @@ impl Fold for Ledger {
     }
 }
 
-/// Whether something was signed for the order that may have been let out, by another request than `but`.
+/// Whether something was signed for the order that binds it and may have been let out, by another request than `but`. What pays
+/// an order beside what it was unbound from is new money, and a no to that is for good.
 fn left(spends: &Spends, people: &People, order: &OrderRef, but: Option<RequestId>) -> bool {
-    spends.released(order).any(|released| {
-        let withheld = people.withheld(released.request);
-        Some(released.request) != but && withheld.is_none_or(|withheld| withheld.may_have_left)
+    spends.versions(order).filter(|version| version.signed && version.binds).any(|version| {
+        let withheld = people.withheld(version.request);
+        Some(version.request) != but && withheld.is_none_or(|withheld| withheld.may_have_left)
     })
 }
 

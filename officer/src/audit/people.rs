@@ -37,8 +37,8 @@ pub(super) struct People {
     /// What somebody said no to, for good: requests, and orders that nothing was signed for by then.
     refused: HashSet<RequestId>,
     called_off: HashSet<OrderName>,
-    /// How many transactions were signed for each that may have been let out.
-    paid: HashMap<OrderName, u32>,
+    /// The requests that something was signed for which binds the order and may have been let out.
+    paid: HashMap<OrderName, Vec<RequestId>>,
     /// What waited and was signed, and is not held back.
     leaving: HashMap<RequestId, Leaving>,
     /// Somebody said no to this one when it was signed: the next entry must hold it back.
@@ -328,7 +328,8 @@ impl People {
     ) -> Result<(), String> {
         let id = OrderId::parse(id).map_err(|error| error.to_string())?;
         let order = OrderRef { key: *key, id };
-        let words = self.unbindings.get(&Unbinding { order, versions: versions.to_vec() });
+        let unbinding = Unbinding { order, versions: versions.to_vec() };
+        let words = self.unbindings.get(&unbinding);
         let words = words.ok_or("an order was unbound by nobody's word")?;
         let rules = self.rules()?;
         let said = |name: &&KeyName| {
@@ -344,10 +345,18 @@ impl People {
             return Err("an order was unbound that not enough officers unbound".to_owned());
         }
         let is_used = |said: &Unbinding| {
-            said.order.key == *key && said.versions.iter().any(|version| versions.contains(version))
+            said.order == unbinding.order
+                && said.versions.iter().any(|version| versions.contains(version))
         };
         self.unbindings.retain(|said, _| !is_used(said));
         Ok(())
+    }
+
+    /// What was signed for these requests binds the order no longer: nothing that is paid anew stands for it.
+    pub(super) fn unbound(&mut self, order: &OrderName, requests: &[RequestId]) {
+        if let Some(paid) = self.paid.get_mut(order) {
+            paid.retain(|paid| !requests.contains(paid));
+        }
     }
 
     /// A client was freed by these: officers whose yes counts, where the policy names any.
@@ -400,8 +409,7 @@ impl People {
             return Err("it was signed although an officer had said no".to_owned());
         }
         for order in orders {
-            let paid = self.paid.entry(order).or_default();
-            *paid = paid.saturating_add(1);
+            self.paid.entry(order).or_default().push(RequestId(spend.request));
         }
         let wait = self.waits.remove(&RequestId(spend.request));
         if let Some(wait) = &wait {
@@ -461,8 +469,8 @@ impl People {
         }
         for order in leaving.orders {
             let paid = self.paid.entry(order.clone()).or_default();
-            *paid = paid.saturating_sub(1);
-            if *paid == 0 && code != "revoked" {
+            paid.retain(|paid| *paid != RequestId(request));
+            if paid.is_empty() && code != "revoked" {
                 self.called_off.insert(order);
             }
         }
@@ -488,7 +496,7 @@ impl People {
             return Ok(());
         }
         let orders = self.about(about)?.orders.clone();
-        let is_paid = |order: &OrderName| self.paid.get(order).is_some_and(|paid| *paid > 0);
+        let is_paid = |order: &OrderName| self.paid.get(order).is_some_and(|paid| !paid.is_empty());
         let off: Vec<OrderName> = orders.into_iter().filter(|order| !is_paid(order)).collect();
         self.called_off.extend(off);
         self.refused.insert(about.request);

@@ -8,6 +8,7 @@ use audit::entry::{Attested, Entry, Event, PaidOrder, Spend};
 use audit::keys_line::KeysLine;
 use audit::tree::Tree;
 use bitcoin::Txid;
+use policy::intent::RequestId;
 use policy::p256::Point;
 use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
@@ -608,7 +609,9 @@ impl Story {
     /// An order is bound no longer to what was signed for it by now, and to nothing else.
     fn unbind(&mut self, key: [u8; 32], id: &str, versions: &[[u8; 32]]) -> Result<(), String> {
         let none = "an order was unbound from what was never signed for it";
-        let payments = self.orders.get_mut(&(key, id.to_owned())).ok_or(none)?;
+        let order = (key, id.to_owned());
+        let payments = self.orders.get_mut(&order).ok_or(none)?;
+        let mut requests = Vec::new();
         for version in versions {
             let bound = payments.versions.iter_mut();
             let bound = bound.filter(|known| known.signed == Some(*version) && !known.unbound);
@@ -616,8 +619,12 @@ impl Story {
             if bound.peek().is_none() {
                 return Err(none.to_owned());
             }
-            bound.for_each(|known| known.unbound = true);
+            for known in bound {
+                known.unbound = true;
+                requests.push(RequestId(known.request));
+            }
         }
+        self.people.unbound(&order, &requests);
         Ok(())
     }
 

@@ -1,12 +1,14 @@
 //! Logs in which officers unbound an order from what was signed for it: by enough of them, for exactly that, or it is a fault.
 
-use audit::entry::{Entry, Event, Spend};
+use audit::entry::{Awaiting, Entry, Event, Spend};
 use ed25519_dalek::{Signer as _, SigningKey};
 use officer::audit::{At, Auditor};
-use policy::names::{KeyName, OrderId};
+use policy::intent::RequestId;
+use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
 use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
-use statement::{Says, Statement, Unbinding};
+use statement::intent::Input;
+use statement::{About, Paper, PolicyRef, Says, Statement, Unbinding};
 
 use crate::common::{self, Descriptors, Knobs};
 use crate::support::{
@@ -67,10 +69,18 @@ fn version(request: u8, coin: u8) -> [u8; 32] {
 }
 
 fn says(officer: &str, nonce: u8, order_key: [u8; 32], versions: &[[u8; 32]]) -> Event {
-    let order = OrderRef { key: order_key, id: OrderId::parse("invoice-1").unwrap() };
+    unbinds(officer, nonce, (order_key, "invoice-1"), versions)
+}
+
+fn unbinds(officer: &str, nonce: u8, (key, id): ([u8; 32], &str), versions: &[[u8; 32]]) -> Event {
+    let order = OrderRef { key, id: OrderId::parse(id).unwrap() };
     let unbinding = Unbinding { order, versions: versions.to_vec() };
+    heard(officer, nonce, Says::Unbind { unbinding, reason: "its coin was spent".to_owned() })
+}
+
+fn heard(officer: &str, nonce: u8, says: Says) -> Event {
     let said = Statement {
-        says: Says::Unbind { unbinding, reason: "its coin was spent".to_owned() },
+        says,
         log: log(),
         network: NETWORK.to_owned(),
         officer: KeyName::parse(officer).unwrap(),
@@ -144,6 +154,72 @@ fn an_order_is_paid_beside_what_officers_unbound_it_from() {
     let mut first_again = story();
     first_again.extend(pays(3, 1, false));
     assert!(audit(&first_again).unwrap_err().1.contains("paid twice"));
+}
+
+/// A batch is unbound order by order: a word about one of them is not used up by what becomes of another.
+#[test]
+fn each_order_of_a_batch_is_unbound_by_words_of_its_own() {
+    let transaction = signed(unsigned(&[1], 99_000));
+    let dead = [Sha256::digest(&transaction).into()];
+    let word = |officer, nonce, id| unbinds(officer, nonce, ([4; 32], id), &dead);
+    let unbound = |id: &str| {
+        let (id, versions) = (id.to_owned(), dead.to_vec());
+        let officers = vec!["alice".to_owned(), "bob".to_owned()];
+        Event::Unbound { key: [4; 32], id, versions, policy: 1, officers }
+    };
+    audit(&[
+        opened(),
+        activated(policy()),
+        admitted(1, "withdraw"),
+        Event::Spend(spend(1, &[1], &["invoice-1", "invoice-2"])),
+        Event::Signed { request: [1; 16], transaction },
+        word("alice", 1, "invoice-1"),
+        word("alice", 2, "invoice-2"),
+        word("bob", 3, "invoice-1"),
+        unbound("invoice-1"),
+        word("bob", 4, "invoice-2"),
+        unbound("invoice-2"),
+    ])
+    .unwrap();
+}
+
+/// What would be paid beside what the order was unbound from waits, and an officer says no to it.
+#[test]
+fn an_unbound_order_that_an_officer_said_no_to_is_paid_by_nothing() {
+    let (spend, _) = paying(2, 2, false);
+    let policy = PolicyRef { version: 1, digest: Sha256::digest(policy()).into() };
+    let paper = Paper {
+        network: NETWORK.to_owned(),
+        request: RequestId(spend.request),
+        client: ClientName::parse(&spend.caller).unwrap(),
+        lane: LaneName::parse(&spend.lane).unwrap(),
+        wallet: WalletName::parse(&spend.wallet).unwrap(),
+        tier: "token-hd".to_owned(),
+        transaction: Sha256::digest(&spend.transaction).into(),
+        inputs: vec![Input { coin: format!("{}:2", hex::encode([2; 32])), amount: 100_000 }],
+        outputs: Vec::new(),
+        fee: spend.fee,
+        orders: Vec::new(),
+        policy,
+        asked_unix: 1_767_225_600,
+        expires_unix: 1_767_229_200,
+    };
+    let about = About { request: paper.request, intent: paper.digest(), policy };
+    let waits = Event::Awaiting(Awaiting {
+        spend,
+        intent: String::from_utf8(paper.encode()).unwrap(),
+        psbt: Vec::new(),
+        parents: Vec::new(),
+        orders: Vec::new(),
+        requirements: Vec::new(),
+        expires_unix: paper.expires_unix,
+    });
+    let mut refused = story();
+    refused.truncate(8);
+    refused.extend([admitted(2, "withdraw"), waits, heard("carol", 9, Says::Reject(about))]);
+    audit(&refused).unwrap();
+    refused.extend(pays(3, 3, false));
+    assert!(audit(&refused).unwrap_err().1.contains("an officer had said no"));
 }
 
 type Lie = (&'static str, fn(&mut Vec<Event>), u64, &'static str);

@@ -405,6 +405,7 @@ fn config(folder: &Path, token: TokenConfig, authority: &Authority, limits: &Lim
         development: true,
         sandbox: confine::Mode::On,
         lacking: Vec::new(),
+        allow_unadministered: false,
         allow_root: false,
         i_understand_that_softhsm_is_not_an_hsm: false,
     }

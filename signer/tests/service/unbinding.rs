@@ -178,6 +178,33 @@ async fn an_order_stays_bound_to_whatever_officers_did_not_name() {
 }
 
 #[tokio::test]
+async fn a_no_to_an_unbound_order_is_for_good() {
+    let mut desk = Desk::open(&people(&format!("{TWO_SITES}{GOVERNED}"))).await;
+    let payout = desk.payout(1);
+    desk.waits(&payout, &["approvals"]).await;
+    let about = desk.about().await;
+    for officer in ["alice", "bob"] {
+        desk.say(officer, Says::Approve(about)).await.unwrap();
+    }
+    let signed = desk.ask(&payout).await.unwrap();
+    for officer in ["alice", "bob"] {
+        desk.say(officer, unbind(&payout, &[&signed])).await.unwrap();
+    }
+    // What pays it anew conflicts with nothing: a no is not to that one request.
+    let next = anew(&desk, &payout, 2);
+    desk.waits(&next, &["approvals"]).await;
+    let about = desk.about().await;
+    let twin = Payout { key: "twin".into(), coins: next.coins.clone(), ..anew(&desk, &payout, 2) };
+    desk.waits(&twin, &["approvals"]).await;
+    desk.say("dan", Says::Reject(about)).await.unwrap();
+    assert!(desk.pending().await.waiting.is_empty());
+    desk.denied(&twin, &["rejected"]).await;
+    desk.denied(&anew(&desk, &payout, 3), &["rejected"]).await;
+    desk.reopen().await;
+    desk.denied(&anew(&desk, &payout, 4), &["rejected"]).await;
+}
+
+#[tokio::test]
 async fn a_word_that_unbinds_counts_for_one_order_at_one_signer_in_time_and_once() {
     let desk = Desk::open(&people(GOVERNED)).await;
     let (payout, other) = (desk.payout(1), desk.payout(2));

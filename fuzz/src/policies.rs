@@ -8,6 +8,7 @@ use miniscript::descriptor::checksum;
 use miniscript::{Descriptor, DescriptorPublicKey};
 use policy::names::KeyName;
 use policy::people::OfficerKey;
+use policy::rules::LaneKind;
 use policy::{Rules, SignedPolicy};
 use signer::wallets::{Wallet, Wallets};
 use watcher::config::{Purpose, WalletConfig};
@@ -34,8 +35,13 @@ pub(crate) fn policy(data: &[u8]) {
             let part =
                 |all: &Vec<_>| !all.is_empty() && all.iter().all(|w| lane.wallets.contains(w));
             assert!(rules.knows(&grant.client) && wallets.is_none_or(part));
-            let keys = grant.order_keys.iter().flatten();
-            assert!(keys.into_iter().all(|key| rules.order_key(key).is_some()));
+            let keys = grant.order_keys.as_ref();
+            let payable = |key| match &lane.kind {
+                LaneKind::Withdraw { order_keys, .. } => order_keys.contains(key),
+                LaneKind::Bump { .. } => rules.order_key(key).is_some(),
+                LaneKind::Sweep { .. } | LaneKind::Consolidate | LaneKind::Evacuate { .. } => false,
+            };
+            assert!(keys.is_none_or(|all| !all.is_empty() && all.iter().all(payable)));
         }
     }
     scripts(&rules);

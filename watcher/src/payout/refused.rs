@@ -20,9 +20,10 @@ use super::{again, before, plan};
 const DENIED_PAUSE: Duration = Duration::from_secs(600);
 /// Denials that time, officers or another policy may end: the signer says no more of most rules than the first. None of them counts
 /// towards a lock.
-const MAY_PASS: [&str; 7] = [
+const MAY_PASS: [&str; 8] = [
     "policy-denied",
     "lane-expired",
+    "grant-wallet",
     "grant-expired",
     "client-expired",
     "missing-evidence",

@@ -10,16 +10,16 @@ use crate::world::{DEPTH, World, address, key, now, order};
 async fn what_the_policy_may_allow_later_ends_no_payout_before_its_order_ends() {
     let mut world = World::start().await;
     world.fund(3, &[200_000]).await;
-    for _ in 0..2 {
-        world.signer.expect_trouble(Trouble::Deny("policy-denied"));
+    for code in ["grant-wallet", "policy-denied"] {
+        world.signer.expect_trouble(Trouble::Deny(code));
     }
-    for id in ["patient", "short"] {
+    for (id, code) in [("patient", "grant-wallet"), ("short", "policy-denied")] {
         let _ = world.submit(&order(id, 50_000, &address(STRANGER, 0, 0))).await.unwrap();
         let waits = world
             .until("a reason", async || world.payout(id).await.filter(|p| !p.reasons.is_empty()))
             .await;
         let told = (waits.state.as_str(), waits.reasons[0].code.as_str());
-        assert_eq!(told, ("accepted", "policy-denied"));
+        assert_eq!(told, ("accepted", code));
     }
     assert!(world.leases().await.is_empty(), "nobody holds the coin meanwhile");
     let _ = world.submit(&order("other", 30_000, &address(STRANGER, 0, 1))).await.unwrap();

@@ -106,7 +106,7 @@ async fn govern(stack: &mut Stack) {
 /// A key and settings; the policy's section for it.
 fn officer(stack: &Stack, name: &str, log: &str) -> String {
     let key: PathBuf = stack.dir().join(format!("officer/{name}.key"));
-    let made = ["keygen", "--name", name, "--out", key.to_str().unwrap()];
+    let made = ["keygen", "--in-clear", "--name", name, "--out", key.to_str().unwrap()];
     let said = stack.run("officer", &made).unwrap();
     let public = said.lines().find_map(|line| line.strip_prefix("public key")).unwrap().trim();
     let of = stack.credential("officer").unwrap();

@@ -220,7 +220,8 @@ fn take(
         let others =
             others_over(ledger, (about.request, orders.unwrap_or_default()), what, officer);
         let ended = std::iter::once(ended).chain(others).collect();
-        Ok((ended, "it will never be signed, nor its orders under another request".to_owned()))
+        let text = "it will never be signed, nor under another request those of its orders that nothing signed binds yet";
+        Ok((ended, text.to_owned()))
     };
     match &said.says {
         Says::Approve(about) => {

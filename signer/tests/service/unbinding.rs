@@ -38,6 +38,21 @@ fn anew(desk: &Desk, payout: &Payout, number: u64) -> Payout {
     Payout { key: format!("anew-{number}"), coins, order: payout.order.clone(), change: 0 }
 }
 
+/// A payout that two officers approved, that was signed, and whose order they unbound.
+async fn approved_and_unbound(desk: &Desk) -> Payout {
+    let payout = desk.payout(1);
+    desk.waits(&payout, &["approvals"]).await;
+    let about = desk.about().await;
+    for officer in ["alice", "bob"] {
+        desk.say(officer, Says::Approve(about)).await.unwrap();
+    }
+    let signed = desk.ask(&payout).await.unwrap();
+    for officer in ["alice", "bob"] {
+        desk.say(officer, unbind(&payout, &[&signed])).await.unwrap();
+    }
+    payout
+}
+
 async fn is_bound(desk: &Desk, payout: &Payout) {
     let status = desk.ask(payout).await.unwrap_err();
     assert_eq!(said(&status).1, ["order-paid"], "{status:?}");
@@ -180,16 +195,7 @@ async fn an_order_stays_bound_to_whatever_officers_did_not_name() {
 #[tokio::test]
 async fn a_no_to_an_unbound_order_is_for_good() {
     let mut desk = Desk::open(&people(&format!("{TWO_SITES}{GOVERNED}"))).await;
-    let payout = desk.payout(1);
-    desk.waits(&payout, &["approvals"]).await;
-    let about = desk.about().await;
-    for officer in ["alice", "bob"] {
-        desk.say(officer, Says::Approve(about)).await.unwrap();
-    }
-    let signed = desk.ask(&payout).await.unwrap();
-    for officer in ["alice", "bob"] {
-        desk.say(officer, unbind(&payout, &[&signed])).await.unwrap();
-    }
+    let payout = approved_and_unbound(&desk).await;
     // What pays it anew conflicts with nothing: a no is not to that one request.
     let next = anew(&desk, &payout, 2);
     desk.waits(&next, &["approvals"]).await;
@@ -275,16 +281,7 @@ async fn a_word_that_unbinds_counts_for_one_order_at_one_signer_in_time_and_once
 #[tokio::test]
 async fn an_unbound_order_goes_through_everything_again() {
     let desk = Desk::open(&people(&format!("{TWO_SITES}{GOVERNED}"))).await;
-    let payout = desk.payout(1);
-    desk.waits(&payout, &["approvals"]).await;
-    let about = desk.about().await;
-    for officer in ["alice", "bob"] {
-        desk.say(officer, Says::Approve(about)).await.unwrap();
-    }
-    let signed = desk.ask(&payout).await.unwrap();
-    for officer in ["alice", "bob"] {
-        desk.say(officer, unbind(&payout, &[&signed])).await.unwrap();
-    }
+    let payout = approved_and_unbound(&desk).await;
     // No approval of the first one helps the next, and a freeze stops it.
     let next = anew(&desk, &payout, 2);
     desk.waits(&next, &["approvals"]).await;

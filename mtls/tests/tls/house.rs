@@ -77,6 +77,7 @@ impl House {
         handed_in: Option<&Path>,
         places: Places,
     ) -> Self {
+        crate::said::listen();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::load_with(files, handed_in).unwrap();

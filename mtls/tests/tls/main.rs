@@ -14,3 +14,4 @@ mod matrix;
 mod places;
 mod pushed;
 mod rotation;
+mod said;

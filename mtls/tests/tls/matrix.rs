@@ -1,7 +1,7 @@
 //! Every way not to be a client: each is turned away for its own reason, with a line of its own, and nothing is served.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use mtls::Turned;
 use rcgen::{
@@ -18,6 +18,7 @@ use rustls::{ClientConfig, SignatureAlgorithm, SignatureScheme, SupportedProtoco
 
 use crate::house::{Anybody, House, PLACES};
 use crate::pki::{Authority, Shown, authority, client, put};
+use crate::said;
 
 const REVOKED: u64 = 666;
 
@@ -248,35 +249,8 @@ fn about_protocols(good: &Shown) -> Vec<Cell> {
     ]
 }
 
-/// Keeps what the service says.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    /// What was said since the last time.
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
-
 #[tokio::test]
 async fn each_is_turned_away_for_its_own_reason_with_a_line() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _lines = tracing::subscriber::set_default(subscriber);
     let dir = tempfile::tempdir().unwrap();
     let ours = authority("cofferdam test CA");
     let mut files = ours.files(dir.path(), "signer", true, &ours.pem);
@@ -294,11 +268,11 @@ async fn each_is_turned_away_for_its_own_reason_with_a_line() {
     let count = cells.len();
     for Cell { name, config, reason } in cells {
         let before = house.turned(reason);
-        lines.take();
+        said::take();
         house.knock(config).await;
         house.until(name, |house| house.turned(reason) > before).await;
         assert_eq!(house.turned(reason), before + 1, "{name}");
-        let said = lines.take();
+        let said = said::take();
         let about = said.lines().filter(|line| line.contains("connection turned away"));
         let about: Vec<&str> = about.collect();
         assert!(about.len() == 1 && about[0].contains(reason.code()), "{name}: {said}");

@@ -1,7 +1,6 @@
 //! How often the disk is asked to flush: by the signer, counted from outside by `strace`, and by somebody who flushes
 //! once for each denial. It never changes what the signer does, but slows it; nothing is timed meanwhile.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -82,7 +81,7 @@ impl Counting {
             Command::new("kill").args(["-INT", &self.strace.id().to_string()]).status()?;
         ensure!(interrupted.success(), "strace did not hear that it should end");
         self.strace.wait()?;
-        let mut by_file: BTreeMap<String, u64> = BTreeMap::new();
+        let mut names = Vec::new();
         for line in fs::read_to_string(&self.log)?.lines() {
             // A call that another thread interrupted is shown twice.
             if line.contains("resumed>") || !line.contains("sync") {
@@ -90,23 +89,39 @@ impl Counting {
             }
             let file = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
             let (file, _) = file.with_context(|| format!("which file was flushed? {line}"))?;
-            let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy();
-            let count = by_file.entry(name.into_owned()).or_default();
-            *count = count.saturating_add(1);
+            let name = Path::new(file).file_name().unwrap_or_default();
+            names.push(name.to_string_lossy().into_owned());
         }
-        Ok(Flushes::of(&by_file))
+        let flushes = Flushes::of(whole(&names));
+        ensure!(flushes.groups > 0, "no checkpoint was kept: there is nothing to count by");
+        Ok(flushes)
     }
 }
 
+fn keeps_checkpoint(name: &str) -> bool {
+    name.starts_with("checkpoint")
+}
+
+/// Without the groups that had begun before, or had not ended when nobody looked any more: after the first checkpoint that was
+/// kept, up to the last.
+fn whole(names: &[String]) -> &[String] {
+    let kept = |name: &String| keeps_checkpoint(name);
+    let (Some(first), Some(last)) = (names.iter().position(kept), names.iter().rposition(kept))
+    else {
+        return &[];
+    };
+    names.get(first.saturating_add(1)..=last).unwrap_or_default()
+}
+
 impl Flushes {
-    fn of(by_file: &BTreeMap<String, u64>) -> Self {
+    fn of(names: &[String]) -> Self {
         let sum = |wanted: &dyn Fn(&str) -> bool| {
-            let counts = by_file.iter().filter(|(name, _)| wanted(name)).map(|(_, count)| *count);
-            counts.fold(0, u64::saturating_add)
+            let count = names.iter().filter(|name| wanted(name)).count();
+            u64::try_from(count).unwrap_or(u64::MAX)
         };
         let database = sum(&|name| name.starts_with("log.sqlite"));
-        let groups = sum(&|name| name.starts_with("checkpoint"));
-        let state = sum(&|name| name.starts_with("checkpoint") || name == "state");
+        let groups = sum(&keeps_checkpoint);
+        let state = sum(&|name| keeps_checkpoint(name) || name == "state");
         let all = sum(&|_| true);
         Self { database, state, other: all.saturating_sub(database).saturating_sub(state), groups }
     }

@@ -12,10 +12,11 @@ use audit::checkpoint::Checkpoint;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::high_water;
+use super::inbox::Message;
 use super::lease::Lease;
 use super::proofs::Proofs;
 use super::witnesses::Witnesses;
-use super::writer::{Head, Message};
+use super::writer::Head;
 
 /// How long the token may take for one signature.
 const SIGN_SECONDS_MAX: u64 = 20;

@@ -19,7 +19,9 @@ use super::Fold;
 use super::checkpoints::{CheckpointSigner, Checkpoints, Coverage, Problem};
 use super::clock::Clock;
 use super::error::{LogError, Whose};
+use super::health::{Groups, Health};
 use super::high_water;
+use super::inbox::{Inbox, Message, QUEUE_COMMITS_MAX};
 use super::keeper::Keeper;
 use super::lease::Lease;
 use super::permit::DurablePermit;
@@ -29,7 +31,7 @@ use super::round::{self, Round};
 use super::snapshot::Shelf;
 use super::store::Store;
 use super::witnesses::Witnesses;
-use super::writer::{self, Groups, Head, Health, Inbox, Message, QUEUE_COMMITS_MAX};
+use super::writer::{self, Head};
 
 /// What a decision wants written down, and granted once it is.
 #[derive(Debug)]

@@ -13,11 +13,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::checkpoints::{CheckpointSigner, Coverage};
 use super::error::LogError;
+use super::health::Health;
+use super::inbox::Message;
 use super::lease::Lease;
 use super::proofs::Proofs;
 use super::round::{self, Reach};
 use super::snapshot::{self, Digested, Position, Shelf};
-use super::writer::{Health, Message};
 
 /// How long the token may take for its signature.
 const SIGN_PATIENCE: Duration = Duration::from_secs(20);

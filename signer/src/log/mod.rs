@@ -3,7 +3,7 @@
 //! before its spend does.
 //!
 //! Reading order: [`Log`] (open, read, commit), `permit` (the proof that an entry counts), `replay`
-//! (what is checked at start, what does not count is set aside), `snapshot` and `keeper` (what spares a start the reading), `writer` (group commit), `checkpoints` and
+//! (what is checked at start, what does not count is set aside), `snapshot` and `keeper` (what spares a start the reading), `inbox` and `writer` (group commit), `checkpoints` and
 //! `high_water` (what the token signs about it, and the copy outside the database), `witnesses` (who elsewhere must have
 //! seen it), `proofs`, `round` (rows read again while it runs), `store` (the few SQL statements), `lease` and
 //! `standby` (for how long it is ours, and how another signer takes it over).
@@ -12,6 +12,8 @@ mod commit;
 mod permit;
 mod replay;
 mod writer;
+mod inbox;
+mod health;
 mod checkpoints;
 mod high_water;
 mod proofs;
@@ -30,6 +32,7 @@ pub use checkpoints::CheckpointSigner;
 pub use clock::Clock;
 pub use commit::{Elsewhere, Log, Settings, Status, Step, begin, begun};
 pub use error::{LogError, StoreError, Whose};
+pub use health::Groups;
 pub use high_water::{kept_origin, read as kept_checkpoint};
 pub(crate) use lease::{Lease, Over};
 pub use permit::DurablePermit;
@@ -37,4 +40,4 @@ pub use replay::{Opening, examine};
 pub use standby::stand_by;
 pub use store::Store;
 pub use witnesses::{Ask, Witnesses};
-pub use writer::{Groups, Head};
+pub use writer::Head;

@@ -10,7 +10,7 @@ use audit::tree::leaf_hash;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::LogError;
-use super::writer::Message;
+use super::inbox::Message;
 
 /// The log's tree, and where old leaves are read.
 #[derive(Clone)]

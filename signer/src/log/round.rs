@@ -11,10 +11,11 @@ use audit::tree::{Tree, leaf_hash};
 use tokio::sync::mpsc;
 
 use super::error::LogError;
+use super::health::Health;
+use super::inbox::{Message, Rows};
 use super::keeper::Keeper;
 use super::proofs::Proofs;
 use super::snapshot::{self, Digested, Shelf};
-use super::writer::{Health, Message, Rows};
 
 /// So many times as long as a look took, it rests: large rows take no more of a machine than small ones.
 const REST: u32 = 50;

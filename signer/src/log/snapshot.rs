@@ -24,7 +24,7 @@ use ledger::nonces::Nonces;
 use sha2::{Digest as _, Sha256};
 
 use super::Fold;
-use super::writer::Rows;
+use super::inbox::Rows;
 
 /// The data's name in the state folder.
 pub(super) const DATA: &str = "snapshot.data";

@@ -22,6 +22,9 @@ const PAGE_ROWS: i64 = 256;
 const CHECKPOINT_BLOCK: i64 = 1024;
 /// Pages of SQLite's write-ahead log, of 4 KiB, after which it is moved into the database, which takes flushes of its own.
 const WAL_PAGES: &str = "8192";
+/// Bytes of entries after which it is moved sooner, once nothing is to be written for a while.
+const REST_BYTES: usize = 1 << 20;
+const WAL_MOVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 /// Entries whose leaf hashes lie in one row.
 const BLOCK: i64 = 64;
 /// How long a predecessor that is just ending may keep the lock.
@@ -80,6 +83,8 @@ pub struct Store {
     epoch: i64,
     size: i64,
     lease: Lease,
+    /// Bytes that were appended since the database last had a rest.
+    appended: usize,
 }
 
 #[derive(Debug)]
@@ -111,7 +116,7 @@ impl Store {
             let taken = sqlx::query_as(FENCE_TAKE).fetch_one(&mut connection).await;
             let (epoch, size) = taken.map_err(failed)?;
             let connection = Connection::Sqlite(Box::new(connection));
-            Ok(Self { connection, epoch, size, lease: Lease::forever() })
+            Ok(Self { connection, epoch, size, lease: Lease::forever(), appended: 0 })
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let mut connection = connect_postgres(url).await?;
             if !lock_within(&mut connection, TAKE_OVER).await? {
@@ -136,7 +141,7 @@ impl Store {
         let (epoch, size) =
             sqlx::query_as(FENCE).fetch_one(&mut connection).await.map_err(failed)?;
         let (connection, lease) = (Connection::Postgres(Box::new(connection)), Lease::since(begun));
-        Ok(Self { connection, epoch, size, lease })
+        Ok(Self { connection, epoch, size, lease, appended: 0 })
     }
 
     /// For how long this process may take the log for its own.
@@ -167,6 +172,19 @@ impl Store {
             }
             tokio::time::sleep(BEAT_EVERY).await;
         }
+    }
+
+    /// Whether there is something to be done that takes flushes, so that no group need wait for it later.
+    pub(super) fn wants_rest(&self) -> bool {
+        matches!(self.connection, Connection::Sqlite(_)) && self.appended >= REST_BYTES
+    }
+
+    /// Moves SQLite's write-ahead log into the database.
+    pub(super) async fn rest(&mut self) -> Result<(), StoreError> {
+        self.appended = 0;
+        let Connection::Sqlite(connection) = &mut self.connection else { return Ok(()) };
+        sqlx::raw_sql(WAL_MOVE).execute(&mut **connection).await.map_err(failed)?;
+        Ok(())
     }
 
     /// Makes sure that nobody else wrote until now, without writing.
@@ -227,6 +245,8 @@ impl Store {
             transaction.commit().await.map_err(failed)?;
         });
         self.size = size;
+        let bytes = entries.iter().map(Vec::len).fold(self.appended, usize::saturating_add);
+        self.appended = bytes;
         if added > 0 {
             // Whoever watches sees the log grow.
             self.lease.renew(begun);

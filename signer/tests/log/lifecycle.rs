@@ -277,6 +277,22 @@ async fn the_file_is_its_owners_alone() {
     }
 }
 
+/// Long before SQLite would do it by itself, in the middle of a group.
+#[tokio::test]
+async fn what_was_written_moves_into_the_database_once_nothing_more_is() {
+    let db = Database::sqlite();
+    db.begin().await.unwrap();
+    let log = db.open().await.unwrap();
+    let (long, file) = ("x".repeat(40_000), db.state_dir.join("log.db"));
+    for _ in 0..30 {
+        commit(&log, long.clone()).await.unwrap();
+    }
+    until("the database to grow", || std::fs::metadata(&file).unwrap().len() > 1 << 20).await;
+    commit(&log, "and it goes on").await.unwrap();
+    log.close().await.unwrap();
+    db.more(1).await;
+}
+
 /// Nothing but the server's own start decides on `fsync`: a session can only look.
 #[tokio::test]
 async fn a_server_that_may_lose_commits_is_refused() {

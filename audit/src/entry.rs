@@ -223,6 +223,8 @@ pub enum Event {
         request: [u8; 16],
         /// Policy version that allowed it.
         policy: u64,
+        /// Which keys it asks for, then what each rule said, one line each.
+        trace: Vec<String>,
     },
     /// A person at the signer's machine said what may be done with a wallet's keys.
     KeyState {

@@ -116,8 +116,8 @@ fn vectors() -> Vec<(Event, &'static str)> {
             "02d2090eac02020707070707070707070707070707070707070707070707070707070707070707",
         ),
         (
-            Event::SpendAgain { request, policy: 300 },
-            "02d2090f01010101010101010101010101010101ac02",
+            Event::SpendAgain { request, policy: 300, trace: vec!["a".into()] },
+            "02d2090f01010101010101010101010101010101ac02010161",
         ),
         (
             Event::KeyState {

@@ -151,7 +151,7 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
         Event::AttestationSigned { root, signature: vec![4; 64] },
         Event::Service { state: text(), version: text() },
         Event::TailSetAside { from: 300, count: 2, digest },
-        Event::SpendAgain { request, policy: 2 },
+        Event::SpendAgain { request, policy: 2, trace: vec![text()] },
         Event::KeyState { wallet: text(), tier: text(), state: text(), reason: text() },
         Event::ClientLocked { client: text(), refusals: 300, seconds: 600, codes: vec![text()] },
         Event::ClientFreed { client: text(), lock: 300, officers: vec![text()], reason: text() },

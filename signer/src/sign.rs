@@ -182,7 +182,11 @@ fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict>
         Ok(authorization) => {
             let granted = authorization.granted();
             events.push(if ledger.spend_recorded(intent.request, &intent.digest) {
-                Event::SpendAgain { request: intent.request.0, policy: granted.policy_version }
+                Event::SpendAgain {
+                    request: intent.request.0,
+                    policy: granted.policy_version,
+                    trace: request.trace(&app.token.info().serial, &granted.trace),
+                }
             } else {
                 Event::Spend(request.spend(granted, &app.token.info().serial))
             });
@@ -242,9 +246,12 @@ fn weigh(
     let evidence = facts::testify(app, ledger, intent, evidence, now);
     let decision = policy::decide(intent, &evidence, &app.rules, now);
     // A no is for good, also once nothing asks for a yes any more.
-    if !matches!(decision, Decision::Deny(_))
-        && let Some(denial) = objected(ledger, intent)
-    {
+    let trace = match &decision {
+        Decision::Allow(authorization) => Some(&authorization.granted().trace),
+        Decision::Await(waiting) => Some(&waiting.trace),
+        Decision::Deny(_) => None,
+    };
+    if let Some(denial) = trace.and_then(|trace| objected(ledger, intent, trace)) {
         return Err(NotAllowed::Denied(denial));
     }
     match decision {
@@ -254,13 +261,13 @@ fn weigh(
     }
 }
 
-/// That somebody who was asked said no to this request, or to one that would have paid the same order.
-fn objected(ledger: &Ledger, intent: &Intent) -> Option<Denial> {
+/// That somebody who was asked said no to this request, or to one that would have paid the same order; and what every rule said.
+fn objected(ledger: &Ledger, intent: &Intent, trace: &Trace) -> Option<Denial> {
     let (objection, what) = ledger.people().no_to(intent)?;
     let rule = if objection.veto { RuleId::Vetoed } else { RuleId::Rejected };
     let text = format!("officer \"{}\" said no to {what}", objection.officer);
     let reasons = vec![Finding { rule, verdict: policy::reason::Verdict::Deny, text }];
-    Some(Denial { reasons, trace: Trace::default() })
+    Some(Denial { reasons, trace: trace.clone() })
 }
 
 /// Uses the permit: every input signed and verified in the token's part, then put together.
@@ -388,6 +395,7 @@ async fn give(
 ) -> Result<Outcome, Refusal> {
     let stopped = |ledger: &Ledger| {
         if let Some(taken_back) = held::taken_back(ledger, request.intent().request) {
+            // No rule was asked again: officers' word is all that speaks against it.
             return Some(Denial { reasons: vec![taken_back], trace: Trace::default() });
         }
         if ledger.people().freezes().next().is_none() && !is_narrowed(app, request) {

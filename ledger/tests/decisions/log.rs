@@ -38,7 +38,9 @@ pub fn fold(world: &World, past: &Past) -> Ledger {
         let statement = |number: u8| said.iter().find(|(n, _)| *n == number).unwrap().1.digest();
         let event = match what {
             What::Allowed(spent) => Event::Spend(spend(spent)),
-            What::Again(request) => Event::SpendAgain { request: [*request; 16], policy: 3 },
+            What::Again(request) => {
+                Event::SpendAgain { request: [*request; 16], policy: 3, trace: Vec::new() }
+            }
             What::Signed(request) => {
                 let spent = spends.iter().find(|spent| spent.request == *request).unwrap();
                 Event::Signed { request: [*request; 16], transaction: transaction(spent) }

@@ -193,7 +193,7 @@ fn details(event: &Event) -> String {
                 btc(s.fee)
             ))
         }
-        Event::SpendAgain { request, policy } => {
+        Event::SpendAgain { request, policy, .. } => {
             format!("{} by policy {policy}", hex::encode(request))
         }
         Event::Signed { request, transaction } => made(request, "transaction", transaction),

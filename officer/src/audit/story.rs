@@ -151,7 +151,9 @@ impl Story {
                 self.denied(request, trace)
             }
             Event::Spend(spend) => self.spend(spend),
-            Event::SpendAgain { request, policy } => self.spend_again(request, *policy),
+            Event::SpendAgain { request, policy, trace } => {
+                self.spend_again(request, *policy, trace)
+            }
             Event::Signed { request, transaction } => {
                 let taproot = |spend: &_| coins::check_taproot(transaction, spend);
                 self.signed(seq, request, SignedBytes::Transaction(transaction.clone()), taproot)
@@ -190,8 +192,14 @@ impl Story {
         }
     }
 
-    fn spend_again(&mut self, request: &[u8; 16], policy: u64) -> Result<(), String> {
+    fn spend_again(
+        &mut self,
+        request: &[u8; 16],
+        policy: u64,
+        trace: &[String],
+    ) -> Result<(), String> {
         self.in_force(policy)?;
+        self.stated(None, trace)?;
         let request = self.request(request)?;
         match (request.spend, request.signed) {
             (Some(_), false) => Ok(()),

@@ -213,8 +213,8 @@ fn decided(seq: u64, entry: &Entry) -> Option<Decided<'_>> {
         Event::Spend(spend) => {
             (spend.request, spend.policy, Verdict::Allowed, &[][..], &spend.trace[..])
         }
-        Event::SpendAgain { request, policy } => {
-            (*request, *policy, Verdict::Allowed, &[][..], &[][..])
+        Event::SpendAgain { request, policy, trace } => {
+            (*request, *policy, Verdict::Allowed, &[][..], &trace[..])
         }
         Event::Denied { request, policy, reasons, trace } => {
             (*request, *policy, Verdict::Denied, &reasons[..], &trace[..])

@@ -357,7 +357,12 @@ const LIES: &[Lie] = &[
     ),
     (
         "allowed again when signed",
-        |s| s.insert(9, Event::SpendAgain { request: [1; 16], policy: 1 }),
+        |s| {
+            s.insert(
+                9,
+                Event::SpendAgain { request: [1; 16], policy: 1, trace: spend(1, &[1], &[]).trace },
+            )
+        },
         9,
         "waited for no signature",
     ),
@@ -397,7 +402,10 @@ fn the_true_story_holds() {
     audit(&again).unwrap();
     // So is a request allowed once more before it is signed, by the policy in force.
     let mut waiting = story();
-    waiting.insert(8, Event::SpendAgain { request: [1; 16], policy: 1 });
+    waiting.insert(
+        8,
+        Event::SpendAgain { request: [1; 16], policy: 1, trace: spend(1, &[1], &[]).trace },
+    );
     audit(&waiting).unwrap();
     // So are the token's own keys, what is said of them, and a wallet that they sign for.
     let mut born = story();

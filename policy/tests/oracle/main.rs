@@ -174,10 +174,12 @@ fn pays(lane: &policy::rules::Lane, key: &policy::names::KeyName) -> bool {
     }
 }
 
-/// What is held against the decision stays small enough to be read in one go.
+/// What is held against the decision stays small enough to be read in one go, and so does what reads its facts, which neither
+/// grows by what the oracle may not.
 #[test]
 fn the_oracle_is_short() {
-    assert!(include_str!("oracle.rs").lines().count() <= 300);
+    let lines = [include_str!("oracle.rs"), include_str!("facts.rs")].map(|s| s.lines().count());
+    assert!(lines[0] <= 300 && lines[1] <= 330, "{lines:?}");
 }
 
 /// Neither the order of sections nor that of anything a request or the log lists changes an answer.

@@ -42,9 +42,22 @@ fn signature(der: &str, digest: [u8; 32], key: &PublicKey) -> Signature {
     Signature::Ecdsa(verified(raw, digest, key).expect("the BIP's signature verifies"))
 }
 
+/// The BIP's examples with SIGHASH_ALL and scripts that are signed here: those of other types of the same multisig, and of
+/// scripts with OP_CODESEPARATOR, never are.
 #[test]
-fn bip143_digests_of_single_keys() {
-    // Native P2WPKH: the second of two inputs.
+fn bip143_digests() {
+    let digests = [native_single_key(), nested_single_key(), multisig()];
+    let expected = [
+        "c37af31116d1b27caf68aae9e3ac82f1477929014d5b917657d0eb49478cb670",
+        "64f3b0f4dd2bb3aa1ce8566d220cc74dda9df97d8490cc81d89d735c92e59fb6",
+        "185c0be5263dce5b4bb50a047973c1b6272bfbd0103a89444597dc40b248ee7c",
+    ];
+    assert_eq!(digests.map(hex::encode), expected);
+    println!("vectors: BIP-143 digests {}, one of them as a whole transaction", expected.len());
+}
+
+/// P2WPKH: the second of two inputs.
+fn native_single_key() -> [u8; 32] {
     let key: PublicKey =
         "025476c2e83188368da1ff3e292e7acafcdb3566bb0ad253f62fc70f07aeee6357".parse().unwrap();
     let transaction = unsigned(
@@ -59,10 +72,6 @@ fn bip143_digests_of_single_keys() {
         Place { script: program, redeem: None, witness: None, keys: vec![key], output: None };
     let native = owned(place, 600_000_000);
     let digest = asked(&transaction, 1, ScriptKind::P2wpkh, &native);
-    assert_eq!(
-        hex::encode(digest),
-        "c37af31116d1b27caf68aae9e3ac82f1477929014d5b917657d0eb49478cb670"
-    );
     let signed = signature(
         "304402203609e17b84f6a7d30c80bfa610b5b4542f32a8a0d5447a12fb1366d7f01cc44a0220573a954c4518331561406f90300e8f3358f51928d43c212a8caed02de67eebee",
         digest,
@@ -71,8 +80,11 @@ fn bip143_digests_of_single_keys() {
     let mut input = transaction.input[1].clone();
     assert!(satisfy(&mut input, ScriptKind::P2wpkh, &native, &[(key, signed)]));
     assert_eq!(input.witness.len(), 2);
+    digest
+}
 
-    // P2SH-P2WPKH: the whole transaction comes out as the BIP has it.
+/// P2SH-P2WPKH: the whole transaction comes out as the BIP has it.
+fn nested_single_key() -> [u8; 32] {
     let key: PublicKey =
         "03ad1d8e89212f0b92c74d23bb710c00662ad1470198ac48c43f7d6f93a2a26873".parse().unwrap();
     let mut transaction = unsigned(
@@ -86,10 +98,6 @@ fn bip143_digests_of_single_keys() {
     let place = Place { script: outer, redeem, witness: None, keys: vec![key], output: None };
     let nested = owned(place, 1_000_000_000);
     let digest = asked(&transaction, 0, ScriptKind::P2shP2wpkh, &nested);
-    assert_eq!(
-        hex::encode(digest),
-        "64f3b0f4dd2bb3aa1ce8566d220cc74dda9df97d8490cc81d89d735c92e59fb6"
-    );
     let signed = signature(
         "3044022047ac8e878352d3ebbde1c94ce3a10d057c24175747116f8288e5d794d12d482f0220217f36a485cae903c713331d877c1f64677e3622ad4010726870540656fe9dcb",
         digest,
@@ -100,14 +108,11 @@ fn bip143_digests_of_single_keys() {
         hex::encode(serialize(&transaction)),
         "01000000000101db6b1b20aa0fd7b23880be2ecbd4a98130974cf4748fb66092ac4d3ceb1a5477010000001716001479091972186c449eb1ded22b78e40d009bdf0089feffffff02b8b4eb0b000000001976a914a457b684d7f0d539a46a45bbc043f35b59d0d96388ac0008af2f000000001976a914fd270b1ee6abcaea97fea7ad0402e8bd8ad6d77c88ac02473044022047ac8e878352d3ebbde1c94ce3a10d057c24175747116f8288e5d794d12d482f0220217f36a485cae903c713331d877c1f64677e3622ad4010726870540656fe9dcb012103ad1d8e89212f0b92c74d23bb710c00662ad1470198ac48c43f7d6f93a2a2687392040000"
     );
-    println!(
-        "vectors: BIP-143 digests 2, one whole transaction; 2 more examples are of scripts and sighash types that are never signed"
-    );
+    digest
 }
 
 /// A multisig's witness script under SIGHASH_ALL. The BIP nests it in P2SH, which the digest does not see.
-#[test]
-fn bip143_digest_of_a_multisig() {
+fn multisig() -> [u8; 32] {
     let transaction = unsigned(
         "010000000136641869ca081e70f394c6948e8af409e18b619df2ed74aa106c1ca29787b96e0100000000ffffffff\
          0200e9a435000000001976a914389ffce9cd9ae88dcc0631e88a821ffdbe9bfe2688acc0832f05000000001976a9\
@@ -128,14 +133,7 @@ fn bip143_digest_of_a_multisig() {
         output: None,
     };
     let kind = ScriptKind::P2wshSortedMulti { needed: 6, keys: 6 };
-    let digest = asked(&transaction, 0, kind, &owned(place, 987_654_321));
-    assert_eq!(
-        hex::encode(digest),
-        "185c0be5263dce5b4bb50a047973c1b6272bfbd0103a89444597dc40b248ee7c"
-    );
-    println!(
-        "vectors: BIP-143 digests 3; 2 more examples are of scripts and sighash types that are never signed"
-    );
+    asked(&transaction, 0, kind, &owned(place, 987_654_321))
 }
 
 #[test]

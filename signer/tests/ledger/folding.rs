@@ -93,7 +93,7 @@ fn signed(request: u8) -> Event {
 }
 
 fn again(request: u8) -> Event {
-    Event::SpendAgain { request: [request; 16], policy: 1 }
+    Event::SpendAgain { request: [request; 16], policy: 1, trace: Vec::new() }
 }
 
 fn attested(claims: &[(u32, &str)]) -> Attested {

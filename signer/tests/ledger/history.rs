@@ -283,7 +283,7 @@ pub(crate) fn entries(history: &[Reserved]) -> Vec<Entry> {
         }
         let is_signed = step.became == Became::Signed;
         let event = if reserved.contains(&step.ask.request) && is_signed {
-            Event::SpendAgain { request, policy: 1 }
+            Event::SpendAgain { request, policy: 1, trace: Vec::new() }
         } else {
             step.ask.spend()
         };

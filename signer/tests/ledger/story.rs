@@ -220,7 +220,7 @@ impl Story {
         let Some(at) = self.open(|_| true) else { return };
         let request = [self.requests[at].ask.request; 16];
         if self.requests[at].spent && self.random.r#gen() {
-            self.write(Event::SpendAgain { request, policy: self.policy });
+            self.write(Event::SpendAgain { request, policy: self.policy, trace: Vec::new() });
         } else {
             let spend = self.spend(at);
             self.write(Event::Spend(spend));

@@ -74,7 +74,7 @@ impl Requests {
             return Step::nothing(Verdict::Stored(*seq));
         }
         if self.spent.contains(&request) {
-            let again = Event::SpendAgain { request: id, policy: 1 };
+            let again = Event::SpendAgain { request: id, policy: 1, trace: Vec::new() };
             return Step::write(vec![again], Verdict::Allowed);
         }
         let admitted = Event::Admitted(Admitted { request: id, ..admitted() });

@@ -110,7 +110,11 @@ fn a_watcher_in_other_hands_moves_nothing_to_anybody_else() {
         let lane = ["sweep", "withdraw", "consolidate"].iter().position(|lane| *lane == spend.lane);
         signed[lane.unwrap()] += 1;
         let event = match again {
-            true => Event::SpendAgain { request: intent.request.0, policy: rules.version() },
+            true => Event::SpendAgain {
+                request: intent.request.0,
+                policy: rules.version(),
+                trace: Vec::new(),
+            },
             false => Event::Spend(spend),
         };
         apply(&mut ledger, event, now);

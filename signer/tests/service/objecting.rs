@@ -16,6 +16,9 @@ fn again(desk: &Desk, key: &str, number: u64, coins: u64) -> Payout {
 
 async fn is_over(desk: &Desk) {
     desk.denied(&desk.payout(1), &["rejected"]).await;
+    let last = desk.house.entries(desk.house.log_size() - 1).await.pop().unwrap().event;
+    let Event::Denied { trace, .. } = last else { panic!("{last:?}") };
+    assert!(trace.iter().any(|line| line.contains("fee-budget")), "what rules said: {trace:?}");
     // Under another key, with the same coins and with others.
     desk.denied(&again(desk, "twin", 1, 1), &["rejected"]).await;
     desk.denied(&again(desk, "elsewhere", 1, 7), &["rejected"]).await;

@@ -71,7 +71,11 @@ async fn a_reservation_without_an_answer_is_taken_up_again() {
     assert!(!reply.stored);
     verify(&reply.transaction, &coins);
     let kinds: Vec<_> = house.entries(before).await.into_iter().map(|entry| entry.event).collect();
-    assert!(matches!(&kinds[..], [Event::SpendAgain { .. }, Event::Signed { .. }]), "{kinds:?}");
+    let [Event::SpendAgain { trace, .. }, Event::Signed { .. }] = &kinds[..] else {
+        panic!("{kinds:?}")
+    };
+    assert!(trace[0].starts_with("keys: "), "{trace:?}");
+    assert!(trace.iter().any(|line| line.contains("fee-budget")), "why this time: {trace:?}");
     assert!(house.sign(ask(98_000), &coins).await.unwrap().stored);
 }
 

@@ -22,7 +22,7 @@ use bitcoin::bip32::{ChildNumber, Xpriv};
 use bitcoin::key::TapTweak as _;
 use memory::{Hit, Needles};
 use secp256k1::schnorr::Signature;
-use secp256k1::{Message, PublicKey, SECP256K1};
+use secp256k1::{Message, PublicKey, SECP256K1, SecretKey};
 use support::{TestToken, Worker, faulty_module, verifies};
 use token_wire::{
     BATCH_JOBS_MAX, Binding, FaultCode, JobOutcome, Keys, RawSignature, Reply, Request,
@@ -36,8 +36,12 @@ fn account() -> Xpriv {
 }
 
 fn child(change: bool, index: u32) -> PublicKey {
+    private_child(change, index).public_key(SECP256K1)
+}
+
+fn private_child(change: bool, index: u32) -> SecretKey {
     let path = [u32::from(change), index].map(|index| ChildNumber::Normal { index });
-    account().derive_priv(SECP256K1, &path).unwrap().private_key.public_key(SECP256K1)
+    account().derive_priv(SECP256K1, &path).unwrap().private_key
 }
 
 /// As a ceremony seals.
@@ -260,7 +264,8 @@ fn every_form_of_a_secret_is_found() {
 /// Children that sign in the test below, on each branch.
 const CHILDREN: u32 = 8;
 
-/// Private keys and chain codes of the account, its branches and children.
+/// Private keys and chain codes of the account, its branches and children; and the keys of the children's outputs (BIP-341), which
+/// spend their coins by themselves: also negated, as keys of points with an odd y are used (BIP-340).
 fn secrets() -> Needles {
     let mut secrets = Needles::default();
     let mut add = |name: &str, node: &Xpriv| {
@@ -276,6 +281,16 @@ fn secrets() -> Needles {
         for index in 0..CHILDREN {
             let child = ChildNumber::Normal { index };
             add("child", &branch.derive_priv(SECP256K1, &[child]).unwrap());
+        }
+    }
+    for change in [false, true] {
+        for index in 0..CHILDREN {
+            let child = private_child(change, index);
+            let output = child.keypair(SECP256K1).tap_tweak(SECP256K1, None).to_keypair();
+            secrets.add("output key", &output.secret_bytes());
+            for (name, key) in [("child", child), ("output", output.secret_key())] {
+                secrets.add(&format!("{name} key negated"), &key.negate().secret_bytes());
+            }
         }
     }
     secrets
@@ -359,7 +374,7 @@ fn an_opened_account_is_in_memory_while_it_signs_and_nowhere_once_the_worker_is_
         signed(&signing.join().unwrap()[0]);
     });
 
-    // Somewhere in the midst of signatures: again until a child is seen at work.
+    // Somewhere in the midst of signatures: again until a child, and the key of an output, are seen at work.
     let jobs = (0..CHILDREN)
         .flat_map(|index| [taproot(false, index), job(true, index, SigningWay::Ecdsa)]);
     let jobs: Vec<SealedJob> = jobs.cycle().take(BATCH_JOBS_MAX).collect();
@@ -373,11 +388,13 @@ fn an_opened_account_is_in_memory_while_it_signs_and_nowhere_once_the_worker_is_
         });
         let _guard = EndsWithTheTest(pid);
         let wanted = ["branch key", "branch chain code", "child key"];
+        let mut seen = Vec::new();
         until("all to be seen", || {
             signal(pid, "STOP");
             until("the worker to stand still", || stands_still(pid));
-            let hits = halted(pid, &secrets);
-            wanted.iter().all(|name| has(&hits, name))
+            seen.extend(halted(pid, &secrets));
+            let output = has(&seen, "output key") || has(&seen, "output key negated");
+            output && wanted.iter().all(|name| has(&seen, name))
         });
         enough.store(true, Ordering::Relaxed);
     });

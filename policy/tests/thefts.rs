@@ -145,6 +145,9 @@ fn bigone_a_back_end_that_approves_everything_gets_no_more_than_the_unattended_d
 }
 
 /// Ronin, 2022: five of nine keys were within one company's reach, and a grant that was to be temporary was forgotten.
+/// What both policies say of their clients and order keys.
+const GRANTS_END: u64 = 1_830_297_600;
+
 #[test]
 fn ronin_one_domain_is_one_voice_and_grants_end() {
     for text in both() {
@@ -160,6 +163,18 @@ fn ronin_one_domain_is_one_voice_and_grants_end() {
         let mut stale = looked_at(shipped(BTC));
         stale.facts.approvals.iter_mut().for_each(|approval| approval.expires_unix = NOW - 1);
         assert_eq!(stale.reasons(), [R::Approvals]);
+
+        // What nobody remembers ends by itself: the client, and the key that orders.
+        let mut forgotten = looked_at(shipped(BTC));
+        forgotten.now = GRANTS_END;
+        let of_grants = [R::ClientExpired, R::OrderKeyExpired];
+        let ended = |case: &Case| {
+            let reasons = case.reasons();
+            of_grants.map(|rule| reasons.contains(&rule))
+        };
+        assert_eq!(ended(&forgotten), [false; 2], "{:?}", forgotten.reasons());
+        forgotten.now = GRANTS_END + 1;
+        assert_eq!(ended(&forgotten), [true; 2], "{:?}", forgotten.reasons());
 
         // A client that the lane does not name any more, and a lane that has ended.
         let mut former = looked_at(shipped(BTC));

@@ -1,6 +1,7 @@
 //! Kill -9 of the signer at a call of its token: every call that a small sweep makes of the module, one after the other, from
 //! the first unwrapping to the last checkpoint. Nothing is signed that the log does not have, nothing counts twice, and a retry
-//! gets the one transaction.
+//! gets the one transaction. A limit holds exactly what all of them come to: had one death made something count twice, the last
+//! would not fit, and had one been forgotten, one more would.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::sighash::SighashCache;
-use bitcoin::{EcdsaSighashType, ScriptBuf, Transaction};
+use bitcoin::{EcdsaSighashType, Psbt, ScriptBuf, Transaction};
 use devnet::forge::Coin;
 use devnet::programs::Programs;
 use devnet::stack::{Children, Options};
@@ -23,6 +24,8 @@ use crate::moved::moved;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A sweep of one coin makes fewer calls than that, with the checkpoints before and after.
 const CALLS_MAX: usize = 60;
+/// One for each call, and the one that nothing happens to.
+const SWEEPS: u32 = 9;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_signer_is_killed_at_each_call_of_the_token_on_sqlite() {
@@ -48,6 +51,7 @@ async fn killed_at_each_call(on_postgres: bool) {
     } else {
         database.insert_str(0, "sqlite:");
     }
+    limit(&stack);
     let faulty = Faulty::put_into(&stack);
     stack.start_signer().await.unwrap();
     let mut died = Vec::new();
@@ -60,7 +64,33 @@ async fn killed_at_each_call(on_postgres: bool) {
     for call in ["C_UnwrapKey", "C_Sign", "C_DestroyObject"] {
         assert!(died.iter().any(|died| died.starts_with(call)), "{call}: {died:?}");
     }
-    check(&mut stack, &database, died.len() + 1).await;
+    assert_eq!(u32::try_from(died.len()).unwrap() + 1, SWEEPS, "{died:?}");
+    let (coins, psbt) = sweep(&stack, SWEEPS);
+    let one_more = ask(&stack, load::stream("one-more", "deposits", &psbt, &coins)).await;
+    assert_eq!(one_more.unwrap_err().code(), tonic::Code::PermissionDenied);
+    check(&mut stack, &database).await;
+}
+
+/// The sweep of this number: of one coin.
+fn sweep(stack: &Stack, number: u32) -> (Vec<Coin>, Psbt) {
+    let coins = load::coins(&stack.descriptors().deposits, number, 1, 10, 2).unwrap();
+    let psbt = load::sweep(stack.descriptors(), &coins, 2).unwrap();
+    (coins, psbt)
+}
+
+/// The next version of the policy: of all that leaves, fees alone here, and of how many transactions, no more than the sweeps
+/// come to.
+fn limit(stack: &Stack) {
+    let fee = sweep(stack, 0).1.fee().unwrap().to_sat() * u64::from(SWEEPS);
+    let rule = format!(
+        "[[limit]]\nname = \"edge\"\nby = \"lane\"\nlanes = [\"sweep\"]\nwindow = \"1d\"\nsum = \"{fee} sat\"\ncount = {SWEEPS}\n"
+    );
+    let file = stack.dir().join("signer/policy.toml");
+    let text = fs::read_to_string(&file).unwrap().replacen("version = 1", "version = 2", 1);
+    fs::write(&file, text + "\n" + &rule).unwrap();
+    let key = stack.dir().join("officer/alice.key");
+    let (file, key) = (file.to_str().unwrap(), key.to_str().unwrap());
+    stack.run("officer", &["policy", "sign", file, "--key", key, "--yes"]).unwrap();
 }
 
 /// The signer dies while its token works on this call of the sweep, which is then asked for again; the call's name, or none when
@@ -68,8 +98,7 @@ async fn killed_at_each_call(on_postgres: bool) {
 async fn one(stack: &mut Stack, faulty: &Faulty, number: usize) -> Option<String> {
     let call = number + 1;
     let round = u32::try_from(number).unwrap();
-    let coins = load::coins(&stack.descriptors().deposits, round, 1, 10, 2).unwrap();
-    let psbt = load::sweep(stack.descriptors(), &coins, 2).unwrap();
+    let (coins, psbt) = sweep(stack, round);
     let request = load::stream(&format!("call-{call}"), "deposits", &psbt, &coins);
     faulty.rule(&format!("* #{call} hang\n"));
     let before = faulty.happened().len();
@@ -130,8 +159,8 @@ fn ask(
     }
 }
 
-/// The whole log holds, and each of the sweeps was allowed once and answered once.
-async fn check(stack: &mut Stack, database: &str, sweeps: usize) {
+/// The whole log holds, each of the sweeps was allowed once and answered once, and one more was too many.
+async fn check(stack: &mut Stack, database: &str) {
     let status = stack.signer_as("watcher-1").unwrap().status(proto::StatusRequest {}).await;
     let key = hex(&status.unwrap().into_inner().checkpoint_key);
     stack.signer.stop().unwrap();
@@ -141,7 +170,12 @@ async fn check(stack: &mut Stack, database: &str, sweeps: usize) {
     let show = ["log", "show", "--key", &key, "--database", database, "--json"];
     let shown = stack.run("officer", &show).unwrap();
     let count = |kind: &str| shown.matches(&format!("\"kind\":\"{kind}\"")).count();
+    let sweeps = usize::try_from(SWEEPS).unwrap();
     assert_eq!((count("spend"), count("signed")), (sweeps, sweeps), "{shown}");
+    assert_eq!(count("denied"), 1, "{shown}");
+    for code in ["limit-sum", "limit-count"] {
+        assert!(shown.contains(code), "{code}: {shown}");
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -240,7 +240,9 @@ async fn a_standby_serves_within_seconds_of_a_kill_and_no_limit_is_there_twice()
     one.child.kill().unwrap();
     let killed = Instant::now();
     until_it_serves(&second, &other).await;
-    println!("served {} ms after the kill", killed.elapsed().as_millis());
+    let took = killed.elapsed();
+    println!("served {} ms after the kill", took.as_millis());
+    assert!(took < Duration::from_secs(30), "a takeover is a matter of seconds: {took:?}");
     let mut answers: Vec<Vec<u8>> = racing.join_all().await.into_iter().flatten().collect();
     answers.push(signed_early.clone());
     assert_eq!(answers.len() as u64, FIT, "all that fits, and no more");

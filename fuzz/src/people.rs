@@ -10,6 +10,7 @@ use statement::intent::{Input, Ordered, Output, To};
 use statement::sanctions::{self, listed};
 use statement::{
     About, Deed, NO_TOKEN, Paper, PolicyRef, Says, Signed, Statement, Task, TimeIs, Unbinding,
+    VersionName,
 };
 
 pub(crate) fn statement(data: &[u8]) {
@@ -90,7 +91,10 @@ pub(crate) fn statement_seeds() -> Vec<Vec<u8>> {
         Says::Unbind {
             unbinding: Unbinding {
                 order: OrderRef { key: [8; 32], id: OrderId::parse("invoice-7").unwrap() },
-                versions: vec![[1; 32], [2; 32]],
+                versions: vec![
+                    VersionName { signed: [1; 32], bare: [3; 32] },
+                    VersionName { signed: [2; 32], bare: [3; 32] },
+                ],
             },
             reason: "its coin was spent in block 7".to_owned(),
         },

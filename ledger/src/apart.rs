@@ -8,13 +8,11 @@ use super::parents::Out;
 use super::reservation::{Names, Reservation};
 use super::{Condensed, FoldError};
 
+type Digest = [u8; 32];
+
 /// One entry. Nothing in it is as good as always given back to the system's memory by the thread that folds: that
 /// is slow where the other thread takes it.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most are spends, and a box would be one more allocation for each of millions"
-)]
 pub enum Apart {
     /// As it was kept.
     Whole(Condensed),
@@ -35,8 +33,8 @@ pub enum Apart {
         unix_ms: u64,
         /// Request id.
         request: RequestId,
-        /// SHA-256 of the answer.
-        digest: [u8; 32],
+        /// SHA-256 of the answer, and of its transaction without signatures.
+        digests: (Digest, Option<Digest>),
         /// Of a transaction with all its signatures, what its change must know to pay for it.
         out: Option<Out>,
     },
@@ -68,8 +66,11 @@ impl Apart {
                 }),
                 _ => Self::Whole(Condensed::Entry(entry)),
             },
-            Condensed::Answered { unix_ms, request, digest, points, out } if points.is_empty() => {
-                Self::Answered { unix_ms, request: RequestId(request), digest, out }
+            Condensed::Answered { unix_ms, request, digest, bare, points, out }
+                if points.is_empty() =>
+            {
+                let (request, digests) = (RequestId(request), (digest, bare));
+                Self::Answered { unix_ms, request, digests, out }
             }
             whole => Self::Whole(whole),
         }

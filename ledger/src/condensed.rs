@@ -7,13 +7,14 @@ use bitcoin::transaction::{Transaction, Version};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::bare::{bare_digest, bare_digest_of_psbt};
 use super::nonces::{Nonces, Points};
 use super::parents::Out;
 use super::people::Waiting;
 use super::{FoldError, wrong};
 
 /// Rises whenever the same entries come to other bytes, or the fold begins to look at something that was left out so far.
-pub const CONDENSED_VERSION: u32 = 2;
+pub const CONDENSED_VERSION: u32 = 3;
 
 /// One entry.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -28,6 +29,8 @@ pub enum Condensed {
         request: [u8; 16],
         /// SHA-256 of the answer.
         digest: [u8; 32],
+        /// SHA-256 of its transaction without signatures; none: it cannot be read.
+        bare: Option<[u8; 32]>,
         /// Nonce points of its signatures.
         points: Points,
         /// Of a transaction with all its signatures, what its change must know to pay for it.
@@ -49,10 +52,11 @@ impl Condensed {
     #[must_use]
     pub fn of(entry: Entry) -> Self {
         let unix_ms = entry.unix_ms;
-        let answered = |request, answer: &[u8], points: Option<Points>, out| Self::Answered {
+        let answered = |request, answer: &[u8], bare, points: Option<Points>, out| Self::Answered {
             unix_ms,
             request,
             digest: Sha256::digest(answer).into(),
+            bare,
             points: points.unwrap_or_default(),
             out,
         };
@@ -60,10 +64,17 @@ impl Condensed {
             Event::Signed { request, transaction } => {
                 let read: Option<Transaction> = bitcoin::consensus::deserialize(&transaction).ok();
                 let (points, out) = (read.as_ref().map(Points::of), read.as_ref().map(Out::of));
-                return answered(request, &transaction, points, out);
+                return answered(
+                    request,
+                    &transaction,
+                    read.as_ref().map(bare_digest),
+                    points,
+                    out,
+                );
             }
             Event::PartlySigned { request, psbt } => {
-                return answered(request, &psbt, Points::of_psbt_bytes(&psbt), None);
+                let (bare, points) = (bare_digest_of_psbt(&psbt), Points::of_psbt_bytes(&psbt));
+                return answered(request, &psbt, bare, points, None);
             }
             Event::Admitted(Admitted { request, digest, .. }) => {
                 let none = String::new;

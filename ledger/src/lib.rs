@@ -36,11 +36,12 @@ mod parents;
 mod people;
 mod deeds;
 mod facts;
+mod bare;
 mod book;
 mod scripts;
 pub mod nonces;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hash};
 
 use asset::Amount;
@@ -52,13 +53,14 @@ use policy::intent::{Intent, RequestId, SlotId};
 use policy::names::{ListName, OrderId, WalletName};
 use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
-use statement::{Deed, Says, Signed};
+use statement::{Deed, Says, Signed, Unbinding, VersionName};
 
 pub use clock::Doubt;
 pub use condensed::Condensed;
 pub use fold::{Fold, FoldError};
 
 pub use attested::{Attested, Batch, Leaf, Place};
+pub use bare::{bare, bare_digest, bare_digest_of_psbt};
 pub use book::{Book, BookEntry};
 pub use born::{BornKey, BornKeys};
 pub use facts::{Balanced, Facts, SanctionsRead};
@@ -315,6 +317,18 @@ impl Ledger {
         self.spends.versions(order)
     }
 
+    /// What was signed for an order and binds it, as officers' statements name it.
+    #[must_use]
+    pub fn bound(&self, order: &OrderRef) -> BTreeSet<VersionName> {
+        bound(&self.spends, &self.requests, order)
+    }
+
+    /// When an order ends, by the latest of its texts that something was allowed for, in Unix seconds.
+    #[must_use]
+    pub fn order_ends(&self, order: &OrderRef) -> Option<u64> {
+        self.spends.orders.get(order).map(|paid| paid.expires_unix)
+    }
+
     /// Whether something was signed for an order that binds it and may have been let out, by another request than this one.
     #[must_use]
     pub fn may_have_left(&self, order: &OrderRef, but: RequestId) -> bool {
@@ -375,16 +389,24 @@ impl Ledger {
         self.spends.last_used(wallet, change)
     }
 
+    /// A request was answered by a transaction with all its signatures.
+    fn signed(&mut self, at: (u64, u64), id: RequestId, signed: &[u8]) -> Result<(), FoldError> {
+        let read: Option<Transaction> = bitcoin::consensus::deserialize(signed).ok();
+        let points = read.as_ref().map(Points::of).unwrap_or_default();
+        let (bare, out) = (read.as_ref().map(bare_digest), read.as_ref().map(Out::of));
+        self.answer(at, id, (Sha256::digest(signed).into(), bare), points, out)
+    }
+
     /// A request was answered; of a transaction with all its signatures, which is out then, its change may pay for it.
     fn answer(
         &mut self,
         (seq, unix_s): (u64, u64),
         id: RequestId,
-        digest: [u8; 32],
+        (digest, bare): ([u8; 32], Option<[u8; 32]>),
         points: Points,
         out: Option<Out>,
     ) -> Result<(), FoldError> {
-        let (fee, unordered) = self.spends.release(id)?;
+        let (fee, unordered) = self.spends.release(id, bare)?;
         let request = self.requests.admitted(id)?;
         if request.answer.is_some() {
             return Err(wrong("a request was answered twice"));
@@ -417,10 +439,14 @@ impl Ledger {
                 let signature = signature.as_slice().try_into();
                 let signature = signature.map_err(|_| wrong("a signature is not 64 bytes"))?;
                 let signed = Signed { statement: statement.clone(), signature };
-                let spends = &self.spends;
+                let (spends, requests) = (&self.spends, &self.requests);
                 let paid = |order: &OrderRef, people: &People| left(spends, people, order, None);
+                let bound = |unbinding: &Unbinding| {
+                    let bound = bound(spends, requests, &unbinding.order);
+                    unbinding.versions.iter().all(|version| bound.contains(version))
+                };
                 if let Some(Says::Unlist { list, label }) =
-                    self.people.hear(signed, unix_s, paid)?
+                    self.people.hear(signed, unix_s, paid, bound)?
                 {
                     let network = network(self.beginning.as_ref());
                     self.facts.unlist(list, label, network, unix_s);
@@ -575,15 +601,12 @@ impl Fold for Ledger {
             }
             Event::SpendAgain { request, .. } => self.spends.again(RequestId(*request), unix_s),
             Event::Signed { request, transaction } => {
-                let read: Option<Transaction> = bitcoin::consensus::deserialize(transaction).ok();
-                let points = read.as_ref().map(Points::of).unwrap_or_default();
-                let (digest, out) = (Sha256::digest(transaction), read.as_ref().map(Out::of));
-                self.answer((seq, unix_s), RequestId(*request), digest.into(), points, out)
+                self.signed((seq, unix_s), RequestId(*request), transaction)
             }
             Event::PartlySigned { request, psbt } => {
-                let (points, digest) = (Points::of_psbt_bytes(psbt), Sha256::digest(psbt).into());
-                let request = RequestId(*request);
-                self.answer((seq, unix_s), request, digest, points.unwrap_or_default(), None)
+                let points = Points::of_psbt_bytes(psbt).unwrap_or_default();
+                let digests = (Sha256::digest(psbt).into(), bare_digest_of_psbt(psbt));
+                self.answer((seq, unix_s), RequestId(*request), digests, points, None)
             }
             Event::Attested(attested) => {
                 self.attested.add(network(self.beginning.as_ref()), attested)
@@ -627,16 +650,16 @@ impl Fold for Ledger {
             Apart::Whole(Condensed::Awaiting { spend, waiting, .. }) => {
                 self.wait(seq, &spend, waiting, unix_s)
             }
-            Apart::Whole(Condensed::Answered { request, digest, points, out, .. }) => {
-                self.answer((seq, unix_s), RequestId(request), digest, points, out)
+            Apart::Whole(Condensed::Answered { request, digest, bare, points, out, .. }) => {
+                self.answer((seq, unix_s), RequestId(request), (digest, bare), points, out)
             }
             Apart::Admitted { request, digest, .. } => self.requests.admit(request, digest),
             Apart::Spend(apart::Spend { request, reservation, .. }) => {
                 let digest = self.tell(request)?;
                 self.spends.add_apart(request, reservation, digest, unix_s)
             }
-            Apart::Answered { request, digest, out, .. } => {
-                self.answer((seq, unix_s), request, digest, Points::default(), out)
+            Apart::Answered { request, digests, out, .. } => {
+                self.answer((seq, unix_s), request, digests, Points::default(), out)
             }
         }
     }
@@ -663,6 +686,16 @@ fn left(spends: &Spends, people: &People, order: &OrderRef, but: Option<RequestI
         let withheld = people.withheld(version.request);
         Some(version.request) != but && withheld.is_none_or(|withheld| withheld.may_have_left)
     })
+}
+
+/// What was signed for the order and binds it. What cannot be read has no name.
+fn bound(spends: &Spends, requests: &Requests, order: &OrderRef) -> BTreeSet<VersionName> {
+    let bound = spends.versions(order).filter(|version| version.signed && version.binds);
+    let names = bound.filter_map(|version| {
+        let answer = requests.get(version.request)?.answer?;
+        Some(VersionName { signed: answer.digest, bare: version.bare? })
+    });
+    names.collect()
 }
 
 /// CAIP-2 id of the log's chain.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use asset::Amount;
 use audit::entry;
 use policy::intent::RequestId;
 use policy::names::{ClientName, LaneName, OrderId, WalletName};
@@ -29,6 +30,10 @@ pub struct Version {
     pub request: RequestId,
     /// Whose coins it spends.
     pub wallet: WalletName,
+    /// What it pays to the miners.
+    pub fee: Amount,
+    /// SHA-256 of what was signed, without signatures; none: nothing was, or it cannot be read.
+    pub bare: Option<[u8; 32]>,
     /// It was signed.
     pub signed: bool,
     /// What pays the order has to make it impossible.
@@ -122,7 +127,8 @@ impl Spends {
             let binds = self.orders.binds(order, number);
             let (request, signed) = (spend.request, spend.released);
             let wallet = WalletName::clone(&spend.wallet);
-            Some((number, Version { request, wallet, signed, binds }))
+            let (fee, bare) = (spend.fee, spend.bare.as_deref().copied());
+            Some((number, Version { request, wallet, fee, bare, signed, binds }))
         })
     }
 

@@ -383,13 +383,15 @@ impl People {
         Ok(())
     }
 
-    /// Takes in what an officer said. A no calls off those orders of its request that nothing was signed for. What is
+    /// Takes in what an officer said. A no calls off those orders of its request that nothing was signed for; what is to be
+    /// unbound binds its order, and is what both of its hashes say. What is
     /// about nothing here is given back.
     pub(super) fn hear(
         &mut self,
         signed: Signed,
         unix_s: u64,
         is_paid: impl Fn(&OrderRef, &Self) -> bool,
+        is_bound: impl Fn(&Unbinding) -> bool,
     ) -> Result<Option<Says>, FoldError> {
         let said = Statement::parse(&signed.statement).map_err(|error| wrong(error.to_string()))?;
         if !self.nonces.insert((said.officer.clone(), said.nonce)) {
@@ -436,6 +438,9 @@ impl People {
                 words.push(given(officer));
             }
             Says::Unbind { unbinding, .. } => {
+                if !is_bound(&unbinding) {
+                    return Err(wrong("an officer would unbind an order from what is not bound"));
+                }
                 let words = self.unbindings.entry(unbinding).or_default();
                 words.retain(|earlier| earlier.officer != officer);
                 words.push(given(officer));
@@ -448,7 +453,8 @@ impl People {
     /// Enough officers said so: what was said of any of these is used up.
     pub(super) fn unbind(&mut self, order: &OrderRef, versions: &[[u8; 32]]) {
         self.unbindings.retain(|said, _| {
-            said.order != *order || said.versions.iter().all(|version| !versions.contains(version))
+            said.order != *order
+                || said.versions.iter().all(|version| !versions.contains(&version.signed))
         });
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Spend {
     pub(super) set: usize,
     /// Its signatures were given out.
     pub(super) released: bool,
+    /// SHA-256 of what was signed, without signatures; where it pays orders, and can be read.
+    pub(super) bare: Option<Box<[u8; 32]>>,
     /// They were made and given to nobody, for good: it counts as if they had been, nothing stands for it, and its coins
     /// may go elsewhere.
     pub(super) withheld: bool,

@@ -188,6 +188,7 @@ impl Spends {
             orders,
             set,
             released: false,
+            bare: None,
             withheld: false,
             waiting,
             gone: false,
@@ -231,6 +232,7 @@ impl Spends {
     pub(super) fn release(
         &mut self,
         request: RequestId,
+        bare: Option<[u8; 32]>,
     ) -> Result<(Amount, Option<Arc<LaneName>>), FoldError> {
         let number = self.by_request.get(&request);
         let spend = number.and_then(|number| self.spends.get_mut(*number));
@@ -238,6 +240,7 @@ impl Spends {
         let spend = spend.ok_or_else(|| wrong("a transaction was signed that nobody allowed"))?;
         spend.released = true;
         if !spend.orders.is_empty() {
+            spend.bare = bare.map(Box::new);
             return Ok((spend.fee, None));
         }
         // Not the spend's own: whoever takes entries apart meanwhile counts the holders of that one.

@@ -16,5 +16,5 @@ pub use intent::Paper;
 pub use lines::LineError;
 pub use said::{
     About, Deed, NO_TOKEN, PolicyRef, Says, Signed, Statement, StatementError, Task, TimeIs,
-    Unbinding, parse_coin, parse_scope, scope_text,
+    Unbinding, VersionName, parse_coin, parse_scope, scope_text,
 };

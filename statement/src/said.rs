@@ -19,8 +19,8 @@
 //! doubt about the clock that settles (`doubt:`, the number of the log's entry). `unlist` has the `list:` and `label:` of an entry of
 //! the address book that is there no longer, `veto-policy` the SHA-256 of a policy's text that was proposed (`proposed:`), and `free` the `client:`
 //! that may come in again, the entry that locked it (`lock:`), and why (`reason:`). `unbind` names an order (`order:`, the key that
-//! signed it and its id), what was signed for it and can never confirm (a line `version:` each, the SHA-256 of exactly what was
-//! signed, rising), and why (`reason:`).
+//! signed it and its id), what was signed for it and can never confirm (a line `version:` each, rising: the SHA-256 of exactly what was
+//! signed, and that of the transaction without any signature), and why (`reason:`).
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -40,8 +40,9 @@ use crate::lines::{LineError, Lines, hex, number, sentence, visible, word};
 pub const STATEMENT_BYTES_MAX: usize = 2048;
 /// No statement with its signature is longer.
 pub const SIGNED_BYTES_MAX: usize = STATEMENT_BYTES_MAX + 160;
-/// One statement names no more transactions that can never confirm: others have one of their own.
-pub const VERSIONS_MAX: usize = 16;
+/// One statement names no more transactions that can never confirm, and has room for so many whatever else it says: others have
+/// one of their own.
+pub const VERSIONS_MAX: usize = 9;
 /// First line: no other signed message can be taken for a statement.
 const FIRST_LINE: &str = "cofferdam-statement-v1";
 
@@ -113,8 +114,17 @@ pub enum Says {
 pub struct Unbinding {
     /// The order.
     pub order: OrderRef,
-    /// SHA-256 of each transaction as it was signed, rising: one at least, [`VERSIONS_MAX`] at most.
-    pub versions: Vec<[u8; 32]>,
+    /// Each transaction, rising by what was signed, each once: one at least, [`VERSIONS_MAX`] at most.
+    pub versions: Vec<VersionName>,
+}
+
+/// What was signed, by two hashes: the log knows it by the first, and whoever sees the transaction alone by the second.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct VersionName {
+    /// SHA-256 of the transaction, or the PSBT, with its signatures.
+    pub signed: [u8; 32],
+    /// SHA-256 of the transaction without any: no scriptSig, no witness.
+    pub bare: [u8; 32],
 }
 
 /// What a person at the signer's machine may do, and with which token.
@@ -439,8 +449,7 @@ impl Unbinding {
     fn lines(&self) -> String {
         let OrderRef { key, id } = &self.order;
         let order = format!("order: {} {id}\n", hex::encode(key));
-        let versions =
-            self.versions.iter().map(|version| format!("version: {}\n", hex::encode(version)));
+        let versions = self.versions.iter().map(|version| format!("version: {version}\n"));
         core::iter::once(order).chain(versions).collect()
     }
 
@@ -452,8 +461,9 @@ impl Unbinding {
                 id: OrderId::parse(id).map_err(|error| error.to_string())?,
             })
         })?;
-        let versions: Vec<[u8; 32]> = lines.many("version", hex)?;
-        let rises = versions.iter().zip(versions.iter().skip(1)).all(|(one, next)| one < next);
+        let versions: Vec<VersionName> = lines.many("version", VersionName::parse)?;
+        let next = versions.iter().skip(1);
+        let rises = versions.iter().zip(next).all(|(one, next)| one.signed < next.signed);
         match rises && (1..=VERSIONS_MAX).contains(&versions.len()) {
             true => Ok(Self { order, versions }),
             false => {
@@ -461,6 +471,19 @@ impl Unbinding {
                 Err(lines.wrong(text))
             }
         }
+    }
+}
+
+impl VersionName {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (signed, bare) = word(text)?;
+        Ok(Self { signed: hex(signed)?, bare: hex(bare)? })
+    }
+}
+
+impl fmt::Display for VersionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", hex::encode(self.signed), hex::encode(self.bare))
     }
 }
 

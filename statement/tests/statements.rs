@@ -19,7 +19,8 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use statement::said::{SIGNED_BYTES_MAX, STATEMENT_BYTES_MAX, VERSIONS_MAX};
 use statement::{
-    About, PolicyRef, Says, Signed, Statement, StatementError, TimeIs, Unbinding, parse_coin,
+    About, PolicyRef, Says, Signed, Statement, StatementError, TimeIs, Unbinding, VersionName,
+    parse_coin,
 };
 
 const HEAD: &str = "log: cofferdam/9f3a\n\
@@ -53,7 +54,11 @@ fn about() -> About {
     About { request: RequestId([1; 16]), intent: [2; 32], policy }
 }
 
-fn unbind(id: &str, versions: Vec<[u8; 32]>) -> Says {
+fn version(signed: u8, bare: u8) -> VersionName {
+    VersionName { signed: [signed; 32], bare: [bare; 32] }
+}
+
+fn unbind(id: &str, versions: Vec<VersionName>) -> Says {
     let order = OrderRef { key: [7; 32], id: OrderId::parse(id).unwrap() };
     let reason = "its coin was spent in block 7".to_owned();
     Says::Unbind { unbinding: Unbinding { order, versions }, reason }
@@ -89,13 +94,15 @@ fn the_bytes_are_these() {
             "client: watcher-1\nlock: 17\nreason: its PSBTs were cut off; fixed\n".to_owned(),
         ),
         (
-            unbind("invoice-7", vec![[6; 32], [8; 32]]),
+            unbind("invoice-7", vec![version(6, 9), version(8, 2)]),
             "unbind",
             format!(
-                "order: {} invoice-7\nversion: {}\nversion: {}\nreason: its coin was spent in block 7\n",
+                "order: {} invoice-7\nversion: {} {}\nversion: {} {}\nreason: its coin was spent in block 7\n",
                 "07".repeat(32),
                 "06".repeat(32),
-                "08".repeat(32)
+                "09".repeat(32),
+                "08".repeat(32),
+                "02".repeat(32)
             ),
         ),
         (
@@ -239,7 +246,8 @@ fn nothing_else_is_a_statement() {
 
 #[test]
 fn what_is_unbound_is_named_in_one_way_and_there_is_an_end_to_it() {
-    let all: Vec<[u8; 32]> = (0..=u8::try_from(VERSIONS_MAX).unwrap()).map(|n| [n; 32]).collect();
+    let all: Vec<VersionName> =
+        (0..=u8::try_from(VERSIONS_MAX).unwrap()).map(|n| version(n, 7)).collect();
     // The longest of everything.
     let longest = Statement {
         log: "x".repeat(128),
@@ -252,21 +260,27 @@ fn what_is_unbound_is_named_in_one_way_and_there_is_an_end_to_it() {
         })
     };
     assert_eq!(Statement::parse(&longest.encode()), Ok(longest));
-    let refused = |versions: Vec<[u8; 32]>| {
-        Statement::parse(&says(unbind("o", versions)).encode()).unwrap_err();
+    let refused = |versions: Vec<VersionName>| {
+        Statement::parse(&says(unbind("o", versions)).encode()).unwrap_err().to_string()
     };
     refused(vec![]);
-    refused(all);
-    refused(vec![[8; 32], [6; 32]]);
-    refused(vec![[6; 32], [6; 32]]);
-    let good = String::from_utf8(says(unbind("o", vec![[6; 32]])).encode()).unwrap();
-    let (key, version) = ("07".repeat(32), "06".repeat(32));
+    let many = refused(all);
+    assert!(many.contains("1 to 9 versions"), "{many}");
+    refused(vec![version(8, 1), version(6, 2)]);
+    refused(vec![version(6, 1), version(6, 1)]);
+    // What was signed is one transaction.
+    refused(vec![version(6, 1), version(6, 2)]);
+    let good = String::from_utf8(says(unbind("o", vec![version(6, 9)])).encode()).unwrap();
+    let (key, version, bare) = ("07".repeat(32), "06".repeat(32), "09".repeat(32));
     for (from, to) in [
         (format!("order: {key} o"), format!("order: {key}")),
         (format!("order: {key} o"), format!("order: {key} o o")),
         (format!("order: {key} o"), format!("order: o {key}")),
         (format!("version: {version}"), format!("version: {}", &version[2..])),
         (format!("version: {version}"), format!("version: {version} ")),
+        (format!("version: {version} {bare}"), format!("version: {version}")),
+        (format!("version: {version} {bare}"), format!("version: {version} {}", &bare[2..])),
+        (format!("version: {version} {bare}"), format!("version: {version} {bare} {bare}")),
         ("reason: its".to_owned(), "reason: ".to_owned() + &"x".repeat(200)),
         ("reason: its".to_owned(), "reason:  its".to_owned()),
     ] {
@@ -278,7 +292,7 @@ fn what_is_unbound_is_named_in_one_way_and_there_is_an_end_to_it() {
 
 #[test]
 fn whatever_lets_something_happen_is_a_yes() {
-    assert!(unbind("o", vec![[6; 32]]).is_yes());
+    assert!(unbind("o", vec![version(6, 9)]).is_yes());
     assert!(!Says::Freeze(Scope::Everything).is_yes());
 }
 
@@ -296,8 +310,14 @@ fn any_says() -> impl Strategy<Value = Says> {
         about.prop_map(Says::Veto),
         any::<[u8; 32]>().prop_map(Says::Revoke),
         any::<[u8; 32]>().prop_map(Says::Unfreeze),
-        ("[a-zA-Z0-9._:-]{1,64}", prop::collection::btree_set(any::<[u8; 32]>(), 1..17))
-            .prop_map(|(id, versions)| unbind(&id, versions.into_iter().collect())),
+        (
+            "[a-zA-Z0-9._:-]{1,64}",
+            prop::collection::btree_map(any::<[u8; 32]>(), any::<[u8; 32]>(), 1..10)
+        )
+            .prop_map(|(id, versions)| {
+                let name = |(signed, bare)| VersionName { signed, bare };
+                unbind(&id, versions.into_iter().map(name).collect())
+            }),
         Just(Says::Freeze(Scope::Everything)),
         Just(Says::Freeze(Scope::Evacuation)),
         name.prop_map(|name| Says::Freeze(Scope::Wallet(WalletName::parse(&name).unwrap()))),

@@ -44,8 +44,9 @@ pub(super) fn pending(reply: &PendingReply, out: &mut impl Write) -> Result<()> 
     for asked in &reply.unbindings {
         let (id, by) = (words(&asked.id), words(&asked.officers.join(", ")));
         writeln!(out, "\nSTUCK       order {id} of the key {}", hex::encode(&asked.key))?;
-        for version in &asked.versions {
+        for (version, bare) in asked.versions.iter().zip(&asked.bare) {
             writeln!(out, "  version     {}", hex::encode(version))?;
+            writeln!(out, "  bare        {}", hex::encode(bare))?;
         }
         writeln!(out, "  unbound by  {by}, which is not enough; `officer unbind {id}` shows it")?;
     }
@@ -285,6 +286,7 @@ fn unbinding_json(asked: &UnbindingAsked) -> Value {
         "key": hex::encode(&asked.key),
         "id": asked.id,
         "versions": asked.versions.iter().map(hex::encode).collect::<Vec<_>>(),
+        "bare": asked.bare.iter().map(hex::encode).collect::<Vec<_>>(),
         "officers": asked.officers,
     })
 }

@@ -1,5 +1,5 @@
 //! `officer unbind`: what was signed for an order is decoded and shown here, and an officer says that it can never confirm. It never
-//! names what was not shown, and cannot tell itself whether anything may confirm: that is on the chain, for people to look at.
+//! names what was not shown, by a hash of its own of what was shown, with signatures or without them; and it cannot tell itself whether anything may confirm: that is on the chain, for people to look at.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -15,7 +15,7 @@ use policy::order::OrderRef;
 use proto::{ShowOrderReply, ShowOrderRequest, SignedVersion};
 use sha2::{Digest as _, Sha256};
 use statement::said::VERSIONS_MAX;
-use statement::{Says, Unbinding};
+use statement::{Says, Unbinding, VersionName};
 
 use super::commands::{Saying, bytes, say, to_people};
 use super::desk::{Desk, refusal};
@@ -89,7 +89,7 @@ pub async fn unbind(args: &OnOrder, out: &mut impl Write) -> Result<()> {
         return Ok(());
     }
     let named = args.version.iter().map(|text| bytes(text)).collect::<Result<BTreeSet<_>>>()?;
-    let versions = chosen(named, args.from.is_some(), &found)?;
+    let versions = chosen(&named, &found)?;
     writeln!(to_people(&args.saying, out), "\n{WARNING}")?;
     let unbinding = Unbinding { order, versions: versions.into_iter().collect() };
     let says = Says::Unbind { unbinding, reason: args.reason.clone().context("say why")? };
@@ -106,7 +106,8 @@ async fn ask_for(desk: &Desk, id: &OrderId, key: Option<[u8; 32]>) -> Result<Sho
 
 /// What was signed, as it was decoded here.
 struct Found<'a> {
-    digest: [u8; 32],
+    /// Its second hash is computed here.
+    name: VersionName,
     transaction: Transaction,
     shown: &'a SignedVersion,
 }
@@ -120,49 +121,36 @@ impl<'a> Found<'a> {
             psbt => (Psbt::deserialize(psbt).ok().map(|psbt| psbt.unsigned_tx), &shown.psbt),
         };
         let transaction: Transaction = transaction.context("a version cannot be read")?;
-        // Of what is given to nobody the signatures are not shown, and their SHA-256 is the service's word.
+        let name = VersionName { signed: digest, bare: ledger::bare_digest(&transaction) };
+        // Of what is given to nobody the signatures are not shown: the signer takes no statement whose two hashes are not of one
+        // and the same transaction of its log, nor does whoever verifies that.
+        let is_signed = shown.withheld || <[u8; 32]>::from(Sha256::digest(bytes)) == digest;
         ensure!(
-            shown.withheld || <[u8; 32]>::from(Sha256::digest(bytes)) == digest,
+            is_signed && shown.bare == name.bare,
             "WHAT IS SHOWN AS VERSION {} IS ANOTHER TRANSACTION. Sign nothing, and tell the others.",
             hex::encode(digest)
         );
-        Ok(Self { digest, transaction, shown })
+        Ok(Self { name, transaction, shown })
     }
 }
 
-/// What the statement names. What is shown without its signatures is whatever it is said to be: only who names it means it, and
-/// only the signer is asked.
-fn chosen(
-    named: BTreeSet<[u8; 32]>,
-    from_file: bool,
-    found: &[Found<'_>],
-) -> Result<BTreeSet<[u8; 32]>> {
-    let bound: BTreeSet<[u8; 32]> =
-        found.iter().filter(|one| one.shown.binds).map(|one| one.digest).collect();
+/// What the statement names.
+fn chosen(named: &BTreeSet<[u8; 32]>, found: &[Found<'_>]) -> Result<BTreeSet<VersionName>> {
+    let bound: BTreeSet<VersionName> =
+        found.iter().filter(|one| one.shown.binds).map(|one| one.name).collect();
     ensure!(
         !bound.is_empty(),
         "nothing that was signed binds this order: it may be asked for again"
     );
-    if let Some(strange) = named.iter().find(|version| !bound.contains(*version)) {
+    let is_bound = |version: &&[u8; 32]| bound.iter().any(|bound| bound.signed == **version);
+    if let Some(strange) = named.iter().find(|version| !is_bound(version)) {
         bail!("the order is not bound to version {}", hex::encode(strange));
     }
-    let unseen = found.iter().filter(|one| one.shown.withheld).map(|one| one.digest);
-    let unseen: BTreeSet<[u8; 32]> = unseen.collect();
-    if let Some(unseen) = named.intersection(&unseen).next().filter(|_| from_file) {
-        bail!(
-            "version {} is shown without its signatures, and nobody but the signer says that it is this transaction: a file is not enough for it, ask the signer",
-            hex::encode(unseen)
-        );
-    }
-    let chosen =
-        if named.is_empty() { bound.difference(&unseen).copied().collect() } else { named };
-    ensure!(
-        !chosen.is_empty(),
-        "all that binds this order is shown without its signatures, because of a freeze or of officers who took it back: lift the freeze, or name it with --version if you know it otherwise"
-    );
+    let is_named = |version: &VersionName| named.is_empty() || named.contains(&version.signed);
+    let chosen: BTreeSet<VersionName> = bound.into_iter().filter(is_named).collect();
     ensure!(
         chosen.len() <= VERSIONS_MAX,
-        "one statement names {VERSIONS_MAX} versions at most, and {} bind the order: say which with --version, and the rest in another",
+        "one statement has room for {VERSIONS_MAX} versions, and these are {}: say which with --version, the same as the other officers, and the rest in another statement",
         chosen.len()
     );
     Ok(chosen)
@@ -202,14 +190,15 @@ fn show(
 }
 
 fn version(one: &Found<'_>, rules: &Rules, out: &mut impl Write) -> Result<()> {
-    let Found { digest, transaction, shown } = one;
+    let Found { name, transaction, shown } = one;
     let binds = if shown.binds { "binds the order" } else { "unbound already" };
-    writeln!(out, "\nVERSION     {}, {binds}", hex::encode(digest))?;
+    writeln!(out, "\nVERSION     {}, {binds}", hex::encode(name.signed))?;
+    writeln!(out, "  bare        {}, its SHA-256 without signatures", hex::encode(name.bare))?;
     writeln!(out, "  txid        {}", txid(one))?;
     if shown.withheld {
         writeln!(
             out,
-            "  held back   by officers, and shown without signatures: that it has this SHA-256 is the service's word"
+            "  held back   by officers, and shown without signatures: the statement names by the hash above what you see here"
         )?;
     }
     for input in &transaction.input {
@@ -232,6 +221,10 @@ fn version(one: &Found<'_>, rules: &Rules, out: &mut impl Write) -> Result<()> {
         let label = label.map_or("NO NAME in the policy's lists".to_owned(), |label| words(&label));
         writeln!(out, "  PAYS        {amount} to {to}\n  who is      {label}")?;
     }
+    // What its coins are worth stands in no transaction.
+    if let Ok(fee) = shown.fee.parse() {
+        writeln!(out, "  fee         {}, by the service's word", btc(fee))?;
+    }
     Ok(())
 }
 
@@ -249,41 +242,78 @@ mod tests {
     use super::*;
 
     fn version(lock_time: u32, withheld: bool) -> SignedVersion {
-        let transaction = Transaction {
+        let coin = bitcoin::OutPoint::new(bitcoin::hashes::Hash::all_zeros(), lock_time);
+        let mut transaction = Transaction {
             version: bitcoin::transaction::Version::TWO,
             lock_time: bitcoin::absolute::LockTime::from_consensus(lock_time),
-            input: Vec::new(),
+            input: vec![bitcoin::TxIn {
+                previous_output: coin,
+                script_sig: ScriptBuf::from_bytes(vec![1, 7]),
+                witness: bitcoin::Witness::from_slice(&[[9; 3]]),
+                ..bitcoin::TxIn::default()
+            }],
             output: Vec::new(),
         };
-        let transaction = bitcoin::consensus::serialize(&transaction);
-        let version = Sha256::digest(&transaction).to_vec();
-        let wallet = "hot".to_owned();
-        SignedVersion { version, transaction, psbt: Vec::new(), withheld, binds: true, wallet }
+        let signed = bitcoin::consensus::serialize(&transaction);
+        let version = Sha256::digest(&signed).to_vec();
+        transaction.input[0].witness.clear();
+        transaction.input[0].script_sig = ScriptBuf::new();
+        let unsigned = bitcoin::consensus::serialize(&transaction);
+        let bare = Sha256::digest(&unsigned).to_vec();
+        let transaction = if withheld { unsigned } else { signed };
+        let (psbt, binds, wallet, fee) = (Vec::new(), true, "hot".to_owned(), "7".to_owned());
+        SignedVersion { version, transaction, psbt, withheld, binds, wallet, bare, fee }
+    }
+
+    fn psbt(of: &SignedVersion) -> SignedVersion {
+        let made: Transaction = deserialize(&of.transaction).unwrap();
+        let mut made = Psbt::from_unsigned_tx(ledger::bare(&made)).unwrap();
+        made.inputs[0].final_script_witness = Some(bitcoin::Witness::from_slice(&[[9; 3]]));
+        let psbt = made.serialize();
+        let version = Sha256::digest(&psbt).to_vec();
+        SignedVersion { version, psbt, transaction: Vec::new(), ..of.clone() }
     }
 
     #[test]
-    fn what_is_shown_without_signatures_is_named_or_not_meant_and_never_out_of_a_file() {
+    fn what_is_shown_without_signatures_is_named_like_what_is_shown_with_them() {
         let (seen, unseen) = (version(1, false), version(2, true));
         let found = [Found::read(&seen).unwrap(), Found::read(&unseen).unwrap()];
-        let [a, b] = [found[0].digest, found[1].digest];
-        let ask = |named: &[[u8; 32]], from_file, found: &[Found<'_>]| {
-            chosen(named.iter().copied().collect(), from_file, found)
+        let [a, b] = [found[0].name, found[1].name];
+        let ask = |named: &[[u8; 32]], found: &[Found<'_>]| {
+            chosen(&named.iter().copied().collect(), found)
         };
-        for from_file in [false, true] {
-            assert_eq!(ask(&[], from_file, &found).unwrap(), BTreeSet::from([a]));
-            assert_eq!(ask(&[a], from_file, &found).unwrap(), BTreeSet::from([a]));
-            let error = ask(&[], from_file, &found[1..]).unwrap_err().to_string();
-            assert!(error.contains("without its signatures"), "{error}");
-        }
-        assert_eq!(ask(&[a, b], false, &found).unwrap(), BTreeSet::from([a, b]));
-        let error = ask(&[a, b], true, &found).unwrap_err().to_string();
-        assert!(error.contains("a file is not enough"), "{error}");
+        assert_eq!(ask(&[], &found).unwrap(), BTreeSet::from([a, b]));
+        assert_eq!(ask(&[b.signed], &found).unwrap(), BTreeSet::from([b]));
+        assert!(ask(&[b.bare], &found).is_err(), "by what the log knows it by");
+        // With its signatures, without them and of others who have yet to sign it is one transaction.
+        let whole = version(2, false);
+        assert_eq!(Found::read(&whole).unwrap().name, b);
+        assert_eq!(Found::read(&psbt(&whole)).unwrap().name.bare, b.bare);
+    }
 
-        // Bytes that are another transaction's are refused; without signatures nobody can tell.
-        let mut other = version(1, false);
-        other.transaction = version(3, false).transaction;
-        assert!(Found::read(&other).is_err());
-        other.withheld = true;
-        assert!(Found::read(&other).is_ok());
+    #[test]
+    fn another_transaction_than_the_one_that_is_named_is_found_with_signatures_and_without() {
+        for withheld in [false, true] {
+            let good = version(1, withheld);
+            assert!(Found::read(&good).is_ok());
+            let other = version(3, withheld);
+            let (transaction, bare) = (other.transaction.clone(), other.bare.clone());
+            assert!(Found::read(&SignedVersion { transaction, ..good.clone() }).is_err());
+            assert!(Found::read(&SignedVersion { bare, ..good.clone() }).is_err());
+            assert!(Found::read(&SignedVersion { bare: Vec::new(), ..good }).is_err());
+        }
+        let (good, other) = (psbt(&version(1, false)), psbt(&version(3, false)));
+        assert!(Found::read(&SignedVersion { psbt: other.psbt, ..good.clone() }).is_err());
+        assert!(Found::read(&SignedVersion { bare: other.bare, ..good }).is_err());
+    }
+
+    #[test]
+    fn one_statement_names_as_many_versions_as_it_has_room_for() {
+        let many: Vec<SignedVersion> =
+            (0..=u32::try_from(VERSIONS_MAX).unwrap()).map(|n| version(n, false)).collect();
+        let found: Vec<Found<'_>> = many.iter().map(|one| Found::read(one).unwrap()).collect();
+        assert_eq!(chosen(&BTreeSet::new(), &found[1..]).unwrap().len(), VERSIONS_MAX);
+        let error = chosen(&BTreeSet::new(), &found).unwrap_err().to_string();
+        assert!(error.contains("--version") && error.contains("room for 9"), "{error}");
     }
 }

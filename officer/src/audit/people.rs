@@ -231,6 +231,7 @@ impl People {
         signature: &[u8],
         key: &OfficerKey,
         (unix_s, stood): (u64, bool),
+        is_bound: impl Fn(&Unbinding) -> bool,
     ) -> Result<Option<(KeyName, [u8; 32])>, String> {
         let signature = signature.try_into().map_err(|_| "a signature is not 64 bytes")?;
         let signed = Signed { statement: statement.to_vec(), signature };
@@ -274,6 +275,9 @@ impl People {
                 frozen.lifting.insert(officer, word);
             }
             Says::Unbind { unbinding, .. } => {
+                if !is_bound(&unbinding) {
+                    return Err("an order is to be unbound from what does not bind it, or from what is another transaction by its second hash".to_owned());
+                }
                 self.unbindings.entry(unbinding).or_default().insert(officer, word);
             }
             Says::Unlist { list, label } => self.facts.unlist(list, label, unix_s),
@@ -328,9 +332,12 @@ impl People {
     ) -> Result<(), String> {
         let id = OrderId::parse(id).map_err(|error| error.to_string())?;
         let order = OrderRef { key: *key, id };
-        let unbinding = Unbinding { order, versions: versions.to_vec() };
-        let words = self.unbindings.get(&unbinding);
-        let words = words.ok_or("an order was unbound by nobody's word")?;
+        // What they signed names each version's second hash too, which was that of the one with the first.
+        let is_of = |said: &Unbinding| {
+            said.order == order && said.versions.iter().map(|said| &said.signed).eq(versions)
+        };
+        let words = self.unbindings.iter().find(|(said, _)| is_of(said));
+        let (_, words) = words.ok_or("an order was unbound by nobody's word")?;
         let rules = self.rules()?;
         let said = |name: &&KeyName| {
             words.get(*name).is_some_and(|word| {
@@ -345,8 +352,8 @@ impl People {
             return Err("an order was unbound that not enough officers unbound".to_owned());
         }
         let is_used = |said: &Unbinding| {
-            said.order == unbinding.order
-                && said.versions.iter().any(|version| versions.contains(version))
+            said.order == order
+                && said.versions.iter().any(|version| versions.contains(&version.signed))
         };
         self.unbindings.retain(|said, _| !is_used(said));
         Ok(())

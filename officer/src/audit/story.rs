@@ -9,10 +9,11 @@ use audit::keys_line::KeysLine;
 use audit::tree::Tree;
 use bitcoin::Txid;
 use policy::intent::RequestId;
+use policy::order::OrderRef;
 use policy::p256::Point;
 use policy::people::OfficerKey;
 use sha2::{Digest as _, Sha256};
-use statement::{Deed, NO_TOKEN};
+use statement::{Deed, NO_TOKEN, Unbinding, VersionName};
 
 use super::coins::{self, SlotBytes};
 use super::governed;
@@ -88,10 +89,17 @@ struct Payments {
 struct Version {
     request: [u8; 16],
     slots: HashSet<SlotBytes>,
-    /// SHA-256 of what was signed.
-    signed: Option<[u8; 32]>,
+    /// What was signed, with signatures and without.
+    signed: Option<VersionName>,
     /// Officers said that it can never confirm.
     unbound: bool,
+}
+
+impl Payments {
+    /// Whether this was signed for the order and binds it.
+    fn binds(&self, name: &VersionName) -> bool {
+        self.versions.iter().any(|version| version.signed == Some(*name) && !version.unbound)
+    }
 }
 
 impl Story {
@@ -261,7 +269,13 @@ impl Story {
 
     fn hear(&mut self, statement: &[u8], signature: &[u8], key: &OfficerKey) -> Result<(), String> {
         let when = (self.last_ms / 1000, self.stood);
-        match self.people.hear(statement, signature, key, when)? {
+        let orders = &self.orders;
+        let is_bound = |unbinding: &Unbinding| {
+            let OrderRef { key, id } = &unbinding.order;
+            let payments = orders.get(&(*key, id.to_string()));
+            unbinding.versions.iter().all(|name| payments.is_some_and(|paid| paid.binds(name)))
+        };
+        match self.people.hear(statement, signature, key, when, is_bound)? {
             Some((officer, policy)) => self.governed.object(&officer, &policy),
             None => Ok(()),
         }
@@ -622,7 +636,9 @@ impl Story {
         let mut requests = Vec::new();
         for version in versions {
             let bound = payments.versions.iter_mut();
-            let bound = bound.filter(|known| known.signed == Some(*version) && !known.unbound);
+            let bound = bound.filter(|known| {
+                known.signed.is_some_and(|signed| signed.signed == *version) && !known.unbound
+            });
             let mut bound = bound.peekable();
             if bound.peek().is_none() {
                 return Err(none.to_owned());
@@ -649,12 +665,15 @@ impl Story {
         }
         let spend = request.spent.take().ok_or("a transaction was signed that nobody allowed")?;
         request.signed = true;
-        let digest: [u8; 32] = Sha256::digest(signed.bytes()).into();
+        // That what was signed is what was allowed, and nothing else, is checked with its signatures.
+        let (signed_digest, bare) =
+            (Sha256::digest(signed.bytes()), Sha256::digest(&spend.transaction));
+        let name = VersionName { signed: signed_digest.into(), bare: bare.into() };
         for order in &spend.orders {
             let payments = self.orders.get_mut(&(order.key, order.id.clone()));
             let versions = payments.into_iter().flat_map(|payments| &mut payments.versions);
             for version in versions.filter(|version| version.request == spend.request) {
-                version.signed = Some(digest);
+                version.signed = Some(name);
             }
         }
         self.people.signed(&spend, self.last_ms / 1000)?;

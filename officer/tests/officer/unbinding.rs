@@ -8,7 +8,7 @@ use policy::names::{ClientName, KeyName, LaneName, OrderId, WalletName};
 use policy::order::OrderRef;
 use sha2::{Digest as _, Sha256};
 use statement::intent::Input;
-use statement::{About, Paper, PolicyRef, Says, Statement, Unbinding};
+use statement::{About, Paper, PolicyRef, Says, Statement, Unbinding, VersionName};
 
 use crate::common::{self, Descriptors, Knobs};
 use crate::support::{
@@ -64,15 +64,25 @@ fn pays(request: u8, coin: u8, by_carol: bool) -> Vec<Event> {
     ]
 }
 
-fn version(request: u8, coin: u8) -> [u8; 32] {
-    Sha256::digest(paying(request, coin, false).1).into()
+fn version(request: u8, coin: u8) -> VersionName {
+    let (spend, signed) = paying(request, coin, false);
+    let (signed, bare) = (Sha256::digest(signed), Sha256::digest(spend.transaction));
+    VersionName { signed: signed.into(), bare: bare.into() }
 }
 
-fn says(officer: &str, nonce: u8, order_key: [u8; 32], versions: &[[u8; 32]]) -> Event {
+/// Of nothing that is in a log.
+const STRANGE: VersionName = VersionName { signed: [0xff; 32], bare: [8; 32] };
+
+fn says(officer: &str, nonce: u8, order_key: [u8; 32], versions: &[VersionName]) -> Event {
     unbinds(officer, nonce, (order_key, "invoice-1"), versions)
 }
 
-fn unbinds(officer: &str, nonce: u8, (key, id): ([u8; 32], &str), versions: &[[u8; 32]]) -> Event {
+fn unbinds(
+    officer: &str,
+    nonce: u8,
+    (key, id): ([u8; 32], &str),
+    versions: &[VersionName],
+) -> Event {
     let order = OrderRef { key, id: OrderId::parse(id).unwrap() };
     let unbinding = Unbinding { order, versions: versions.to_vec() };
     heard(officer, nonce, Says::Unbind { unbinding, reason: "its coin was spent".to_owned() })
@@ -96,9 +106,10 @@ fn heard(officer: &str, nonce: u8, says: Says) -> Event {
     }
 }
 
-fn unbound(versions: &[[u8; 32]], officers: &[&str]) -> Event {
+fn unbound(versions: &[VersionName], officers: &[&str]) -> Event {
     let officers = officers.iter().map(ToString::to_string).collect();
-    let (id, versions) = ("invoice-1".to_owned(), versions.to_vec());
+    let versions = versions.iter().map(|version| version.signed).collect();
+    let id = "invoice-1".to_owned();
     Event::Unbound { key: [4; 32], id, versions, policy: 1, officers }
 }
 
@@ -159,11 +170,11 @@ fn an_order_is_paid_beside_what_officers_unbound_it_from() {
 /// A batch is unbound order by order: a word about one of them is not used up by what becomes of another.
 #[test]
 fn each_order_of_a_batch_is_unbound_by_words_of_its_own() {
-    let transaction = signed(unsigned(&[1], 99_000));
-    let dead = [Sha256::digest(&transaction).into()];
+    let (_, transaction) = paying(1, 1, false);
+    let dead = [version(1, 1)];
     let word = |officer, nonce, id| unbinds(officer, nonce, ([4; 32], id), &dead);
     let unbound = |id: &str| {
-        let (id, versions) = (id.to_owned(), dead.to_vec());
+        let (id, versions) = (id.to_owned(), vec![dead[0].signed]);
         let officers = vec!["alice".to_owned(), "bob".to_owned()];
         Event::Unbound { key: [4; 32], id, versions, policy: 1, officers }
     };
@@ -247,19 +258,39 @@ const LIES: &[Lie] = &[
     ("a statement twice", |s| s[6] = s[5].clone(), 6, "taken twice"),
     (
         "of what they did not name",
-        |s| s[7] = unbound(&[version(1, 1), [9; 32]], &["alice", "bob"]),
+        |s| s[7] = unbound(&[version(1, 1), STRANGE], &["alice", "bob"]),
         7,
         "nobody's word",
     ),
     (
         "of what is not on record",
+        |s| s[5] = says("alice", 1, [4; 32], &[STRANGE]),
+        5,
+        "does not bind it",
+    ),
+    (
+        "of some that is not on record",
+        |s| s[5] = says("alice", 1, [4; 32], &[version(1, 1), STRANGE]),
+        5,
+        "does not bind it",
+    ),
+    (
+        "of another transaction under the hash of what was signed",
         |s| {
-            s[5] = says("alice", 1, [4; 32], &[[9; 32]]);
-            s[6] = says("bob", 2, [4; 32], &[[9; 32]]);
-            s[7] = unbound(&[[9; 32]], &["alice", "bob"]);
+            let bare = version(2, 2).bare;
+            s[5] = says("alice", 1, [4; 32], &[VersionName { bare, ..version(1, 1) }]);
         },
-        7,
-        "never signed",
+        5,
+        "second hash",
+    ),
+    (
+        "of what is known by its second hash alone",
+        |s| {
+            let signed = version(1, 1).bare;
+            s[5] = says("alice", 1, [4; 32], &[VersionName { signed, ..version(1, 1) }]);
+        },
+        5,
+        "does not bind it",
     ),
     (
         "of what was not signed yet",
@@ -267,8 +298,14 @@ const LIES: &[Lie] = &[
             let signed = s.remove(4);
             s.insert(7, signed);
         },
-        6,
-        "never signed",
+        4,
+        "does not bind it",
+    ),
+    (
+        "of what is unbound already",
+        |s| s.insert(8, says("alice", 3, [4; 32], &[version(1, 1)])),
+        8,
+        "does not bind it",
     ),
     ("once more", |s| s.insert(8, s[7].clone()), 8, "nobody's word"),
     ("without a quorum in the policy", |s| s[1] = activated(policy_with("")), 7, "not enough"),
@@ -293,7 +330,7 @@ const LIES: &[Lie] = &[
             s[7] = Event::Unbound {
                 key: carols,
                 id: "invoice-1".to_owned(),
-                versions: dead.to_vec(),
+                versions: vec![dead[0].signed],
                 policy: 1,
                 officers: vec!["alice".to_owned(), "carol".to_owned()],
             };

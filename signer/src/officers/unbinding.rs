@@ -34,7 +34,7 @@ pub(super) fn unbind(
 ) -> Result<(Vec<Event>, String), Refusal> {
     let Unbinding { order, versions } = unbinding;
     asked(app, &said.officer, order)?;
-    let bound = bound(ledger, order);
+    let bound = ledger.bound(order);
     if bound.is_empty() {
         let text = format!(
             "nothing that was signed binds order {order}: there is nothing to unbind it from"
@@ -42,10 +42,18 @@ pub(super) fn unbind(
         return Err(Refusal::new(Reason::StatementNothing, text));
     }
     if let Some(strange) = versions.iter().find(|version| !bound.contains(*version)) {
-        let text = format!(
-            "order {order} is not bound to version {}: look again at what was signed for it, and sign again",
-            hex::encode(strange)
-        );
+        let is_named = bound.iter().any(|version| version.signed == strange.signed);
+        let text = match is_named {
+            true => format!(
+                "version {} of order {order} is another transaction than the one that was signed ({}): whoever showed it lied, or it was copied wrongly. Tell the others",
+                hex::encode(strange.signed),
+                hex::encode(strange.bare)
+            ),
+            false => format!(
+                "order {order} is not bound to version {}: look again at what was signed for it, and sign again",
+                hex::encode(strange.signed)
+            ),
+        };
         return Err(Refusal::new(Reason::StatementOther, text));
     }
     let mut by = who_said(app, ledger, unbinding, now_unix);
@@ -60,7 +68,7 @@ pub(super) fn unbind(
     let event = Event::Unbound {
         key: order.key,
         id: order.id.to_string(),
-        versions: versions.clone(),
+        versions: versions.iter().map(|version| version.signed).collect(),
         policy: app.rules.version(),
         officers: by.iter().map(ToString::to_string).collect(),
     };
@@ -91,15 +99,6 @@ fn asked(app: &App, officer: &KeyName, order: &OrderRef) -> Result<(), Refusal> 
         ));
     }
     Ok(())
-}
-
-/// What was signed for an order and binds it, by its SHA-256.
-fn bound(ledger: &Ledger, order: &OrderRef) -> BTreeSet<[u8; 32]> {
-    let bound = ledger.versions(order).filter(|version| version.signed && version.binds);
-    bound
-        .filter_map(|version| answer(ledger, version.request))
-        .map(|answer| answer.digest)
-        .collect()
 }
 
 fn answer(ledger: &Ledger, request: RequestId) -> Option<Answer> {
@@ -137,7 +136,8 @@ pub(super) fn pending(app: &App, ledger: &Ledger, now_unix: u64) -> Vec<Unbindin
         (!by.is_empty()).then(|| UnbindingAsked {
             key: order.key.to_vec(),
             id: order.id.to_string(),
-            versions: versions.iter().map(|version| version.to_vec()).collect(),
+            versions: versions.iter().map(|version| version.signed.to_vec()).collect(),
+            bare: versions.iter().map(|version| version.bare.to_vec()).collect(),
             officers: by.iter().map(ToString::to_string).collect(),
         })
     });
@@ -237,19 +237,16 @@ async fn signed(app: &App, version: Version, answer: Answer) -> Result<SignedVer
         withheld: false,
         binds: version.binds,
         wallet: version.wallet.to_string(),
+        bare: version.bare.map(Vec::from).unwrap_or_default(),
+        fee: version.fee.to_string(),
     })
 }
 
 /// Of what is given to nobody, what it would do alone.
 fn bare(mut shown: SignedVersion) -> Result<SignedVersion, Refusal> {
     let transaction = if shown.psbt.is_empty() {
-        let mut signed: bitcoin::Transaction =
-            bitcoin::consensus::deserialize(&shown.transaction).map_err(|_| broken())?;
-        for input in &mut signed.input {
-            (input.witness, input.script_sig) =
-                (bitcoin::Witness::new(), bitcoin::ScriptBuf::new());
-        }
-        signed
+        let signed = bitcoin::consensus::deserialize(&shown.transaction).map_err(|_| broken())?;
+        ledger::bare(&signed)
     } else {
         bitcoin::Psbt::deserialize(&shown.psbt).map_err(|_| broken())?.unsigned_tx
     };

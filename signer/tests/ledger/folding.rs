@@ -18,9 +18,10 @@ use sha2::{Digest as _, Sha256};
 use signer::ledger::nonces::Points;
 use signer::ledger::{Given, Ledger};
 use signer::log::{Fold as _, FoldError};
-use statement::{About, PolicyRef, Says, Statement};
+use statement::{About, PolicyRef, Says, Statement, Unbinding, VersionName};
 
 use crate::history::{Ask, entries, name, verified};
+use crate::properties::transaction;
 use crate::story::awaiting;
 
 fn ask(request: u8, coin: u8) -> Ask {
@@ -331,6 +332,55 @@ fn an_order_is_unbound_from_what_was_signed_for_it_and_from_nothing_else() {
         ("once more", [freed, vec![unbound(0, &[b"first"])]].concat()),
     ] {
         assert!(all(events).is_err(), "{what}");
+    }
+}
+
+/// The statement itself must be about what binds, by both of its hashes.
+#[test]
+fn an_officer_speaks_only_of_what_binds_the_order_and_by_its_own_two_hashes() {
+    let paying = |request, coin| Ask { orders: vec![(0, false)], ..ask(request, coin) };
+    let (first, second) = (paying(1, 1), paying(2, 2));
+    let made = |ask: &Ask, signed: bool| {
+        let Event::Spend(spend) = ask.spend() else { panic!() };
+        transaction(&spend, signed.then_some(ask.request))
+    };
+    let name = |ask: &Ask| VersionName {
+        signed: Sha256::digest(serialize(&made(ask, true))).into(),
+        bare: Sha256::digest(serialize(&made(ask, false))).into(),
+    };
+    let pays = |ask: &Ask| {
+        let answer = signed_as(ask.request, &serialize(&made(ask, true)));
+        vec![ask.admitted(), ask.spend(), answer]
+    };
+    let word = |order, versions: Vec<VersionName>| {
+        let order = verified((order, false)).reference();
+        let (unbinding, reason) = (Unbinding { order, versions }, "dead".to_owned());
+        said(1, Says::Unbind { unbinding, reason })
+    };
+    let (one, other) = (name(&first), name(&second));
+    assert_ne!(one.bare, other.bare);
+    let both = [pays(&first), pays(&second)].concat();
+    let tell = |word: Event| all([both.clone(), vec![word]].concat());
+    tell(word(0, vec![one])).unwrap();
+    for (what, order, version) in [
+        ("another transaction", 0, VersionName { bare: other.bare, ..one }),
+        ("by what is shown alone", 0, VersionName { signed: one.bare, ..one }),
+        ("none that is on record", 0, VersionName { signed: [9; 32], ..one }),
+        ("another order", 1, one),
+    ] {
+        assert!(tell(word(order, vec![version])).is_err(), "{what}");
+    }
+    let unbound = |ask: &Ask| unbound(0, &[&serialize(&made(ask, true))]);
+    assert!(all([both.clone(), vec![unbound(&first), word(0, vec![one])]].concat()).is_err());
+    all([both.clone(), vec![unbound(&first), word(0, vec![other])]].concat()).unwrap();
+    // What others have to sign as well is the transaction of its PSBT.
+    let psbt = bitcoin::Psbt::from_unsigned_tx(made(&first, false)).unwrap().serialize();
+    let partly = VersionName { signed: Sha256::digest(&psbt).into(), ..one };
+    let partly_signed = Event::PartlySigned { request: [1; 16], psbt };
+    let asked = vec![first.admitted(), first.spend(), partly_signed];
+    for (version, good) in [(partly, true), (VersionName { bare: other.bare, ..partly }, false)] {
+        let told = all([asked.clone(), vec![word(0, vec![version])]].concat());
+        assert_eq!(told.is_ok(), good, "{version:?}");
     }
 }
 

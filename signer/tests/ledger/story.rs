@@ -22,7 +22,9 @@ use secp256k1::{SECP256K1, SecretKey};
 use sha2::{Digest as _, Sha256};
 use statement::fact::{self, Fact, States};
 use statement::intent::{Input, Output, To};
-use statement::{About, Deed, Paper, PolicyRef, Says, Statement, Task, TimeIs, Unbinding};
+use statement::{
+    About, Deed, Paper, PolicyRef, Says, Statement, Task, TimeIs, Unbinding, VersionName,
+};
 
 use crate::common::{Descriptors, Knobs, address, policy_text, stranger};
 use crate::history::{Ask, LANES, lane, name};
@@ -64,7 +66,7 @@ struct Story {
     freezes: Vec<[u8; 32]>,
     approvals: Vec<[u8; 32]>,
     /// What was signed for the first of its orders, as it was answered.
-    bound: Vec<(OrderRef, [u8; 32])>,
+    bound: Vec<(OrderRef, VersionName)>,
     said: u8,
     labels: Vec<String>,
     pin_changing: bool,
@@ -255,7 +257,8 @@ impl Story {
         };
         if let (Some(order), true) = (spend.orders.first(), bytes.len() > 3) {
             let order = OrderRef { key: order.key, id: OrderId::parse(&order.id).unwrap() };
-            self.bound.push((order, Sha256::digest(bytes).into()));
+            let bare = Sha256::digest(serialize(&transaction(&spend, None))).into();
+            self.bound.push((order, VersionName { signed: Sha256::digest(bytes).into(), bare }));
         }
         self.write(event);
         self.requests[at].answered = true;
@@ -349,7 +352,7 @@ impl Story {
         if self.random.r#gen() {
             self.bound.remove(at);
             let (id, officers) = (id.to_string(), vec!["ada".to_owned()]);
-            let (versions, policy) = (vec![version], self.policy);
+            let (versions, policy) = (vec![version.signed], self.policy);
             self.write(Event::Unbound { key, id, versions, policy, officers });
         }
     }

@@ -425,13 +425,19 @@ async fn officers_unbind_a_stuck_payout_by_their_program_with_a_connection_and_w
     let strange = "07".repeat(32);
     let strange = say("alice", &["--yes", "--version", &strange]).await.unwrap_err();
     assert!(strange.contains("is not bound to version"), "{strange}");
+    // While anything is frozen nobody sees a signature, and everybody can check what the statement names all the same.
+    officers.officer("dan", &["freeze", "everything", "--yes"]).await.unwrap();
     let file = officers.path("order.exhibit");
     let export = ["unbind", "invoice-1", "--export", path(&file)];
     let shown = officers.officer("dan", &export).await.unwrap();
+    let bare = hex::encode(crate::unbinding::named(&signed).bare);
     let coin = payout.coins[0].outpoint().to_string();
     for words in [
         version.as_str(),
         "binds the order",
+        "without signatures",
+        bare.as_str(),
+        "fee         0.00001 BTC",
         coin.as_str(),
         "PAYS        0.001 BTC to bcrt1",
         "change",
@@ -450,6 +456,7 @@ async fn officers_unbind_a_stuck_payout_by_their_program_with_a_connection_and_w
     assert!(caught.contains("Sign nothing") && !statement.exists(), "{caught}");
 
     let said = say("bob-alone", &[&offline[..], &[path(&file)]].concat()).await.unwrap();
+    assert!(said.contains(&format!("version: {version} {bare}")), "{said}");
     assert!(said.contains("PAID TWICE") && said.contains("out of a file"), "{said}");
     officers.hand_over(&statement).await;
     let pending = officers.json("dan", &["pending"]).await;
@@ -459,6 +466,7 @@ async fn officers_unbind_a_stuck_payout_by_their_program_with_a_connection_and_w
         (&"invoice-1".into(), &version.as_str().into())
     );
     assert_eq!(asked["officers"], serde_json::json!(["bob"]));
+    assert_eq!(asked["bare"], serde_json::json!([bare]));
     let pending = officers.officer("dan", &["pending"]).await.unwrap();
     assert!(pending.contains("STUCK       order invoice-1"), "{pending}");
     let watch = officers.watch().await;

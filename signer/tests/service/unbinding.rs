@@ -2,12 +2,14 @@
 //! once more, by everything that a payout needs.
 
 use audit::entry::Event;
+use bitcoin::Transaction;
+use bitcoin::consensus::{deserialize, serialize};
 use policy::evidence::FreezeScope;
 use policy::names::OrderId;
 use policy::order::OrderRef;
 use proto::{Notification, NotificationsRequest, ShowOrderReply, ShowOrderRequest};
 use sha2::{Digest as _, Sha256};
-use statement::{Says, Statement, Unbinding};
+use statement::{Says, Statement, Unbinding, VersionName};
 
 use crate::approving::{Desk, Payout, TWO_SITES, people};
 use crate::common::{Knobs, coin, shop};
@@ -20,16 +22,35 @@ fn digest(transaction: &[u8]) -> [u8; 32] {
     Sha256::digest(transaction).into()
 }
 
+/// As a statement names it; the bytes of nothing at all by that alone.
+pub(crate) fn named(signed: &[u8]) -> VersionName {
+    let read: Option<Transaction> = deserialize(signed).ok();
+    let bare = read.map_or([0; 32], |mut transaction| {
+        for input in &mut transaction.input {
+            (input.script_sig, input.witness) = Default::default();
+        }
+        digest(&serialize(&transaction))
+    });
+    VersionName { signed: digest(signed), bare }
+}
+
 fn order_of(payout: &Payout) -> OrderRef {
     let id = OrderId::parse(payout.order.id.as_str()).unwrap();
     OrderRef { key: shop().verifying_key().to_bytes(), id }
 }
 
 fn unbind(payout: &Payout, signed: &[&[u8]]) -> Says {
-    let mut versions: Vec<[u8; 32]> = signed.iter().map(|signed| digest(signed)).collect();
+    let mut versions: Vec<VersionName> = signed.iter().map(|signed| named(signed)).collect();
     versions.sort_unstable();
     let unbinding = Unbinding { order: order_of(payout), versions };
     Says::Unbind { unbinding, reason: "its coin was spent in block 7".to_owned() }
+}
+
+/// The first one's hash with signatures, and the other's without.
+fn swapped(payout: &Payout, signed: &[u8], other: &[u8]) -> Says {
+    let Says::Unbind { mut unbinding, reason } = unbind(payout, &[signed]) else { panic!() };
+    unbinding.versions[0].bare = named(other).bare;
+    Says::Unbind { unbinding, reason }
 }
 
 /// The same order, out of another coin.
@@ -76,6 +97,7 @@ async fn a_stuck_payout_is_paid_once_enough_officers_unbound_its_order() {
     let [version] = reply.versions.as_slice() else { panic!("{reply:?}") };
     assert_eq!((&version.transaction, version.version.as_slice()), (&first, &digest(&first)[..]));
     assert!(version.binds && !version.withheld && reply.unsigned == 0 && !reply.more);
+    assert_eq!((version.bare.as_slice(), version.fee.as_str()), (&named(&first).bare[..], "1000"));
 
     let size = desk.house.log_size();
     desk.say("alice", unbind(&payout, &[&first])).await.unwrap();
@@ -87,6 +109,7 @@ async fn a_stuck_payout_is_paid_once_enough_officers_unbound_its_order() {
     let [asked] = pending.unbindings.as_slice() else { panic!("{pending:?}") };
     assert_eq!((asked.id.as_str(), asked.officers.len()), ("invoice-1", 2));
     assert_eq!(asked.versions, [digest(&first).to_vec()]);
+    assert_eq!(asked.bare, [named(&first).bare.to_vec()]);
     desk.say("bob", unbind(&payout, &[&first])).await.unwrap();
     assert!(desk.pending().await.unbindings.is_empty());
     assert!(!shown(&desk, &payout).await.versions[0].binds);
@@ -145,13 +168,16 @@ async fn no_signature_is_shown_while_anything_is_frozen() {
     let all = |reply: ShowOrderReply| {
         let [version] = <[_; 1]>::try_from(reply.versions).unwrap();
         assert_eq!(version.version, digest(&first));
+        assert_eq!(version.bare, named(&first).bare);
         (version.withheld, version.transaction)
     };
     assert_eq!(all(shown(&desk, &payout).await), (false, first.clone()));
     desk.say("alice", Says::Freeze(FreezeScope::Everything)).await.unwrap();
     let (withheld, bare) = all(shown(&desk, &payout).await);
-    let signed: bitcoin::Transaction = bitcoin::consensus::deserialize(&first).unwrap();
-    let bare: bitcoin::Transaction = bitcoin::consensus::deserialize(&bare).unwrap();
+    // Whoever sees that has what the statement names.
+    assert_eq!(digest(&bare), named(&first).bare);
+    let signed: Transaction = deserialize(&first).unwrap();
+    let bare: Transaction = deserialize(&bare).unwrap();
     assert!(withheld && bare.input.iter().all(|input| input.witness.is_empty()));
     assert_eq!(bare.compute_txid(), signed.compute_txid());
 }
@@ -230,6 +256,11 @@ async fn a_word_that_unbinds_counts_for_one_order_at_one_signer_in_time_and_once
             "another key's",
             desk.statement("alice", wrong_order(OrderRef { key: [9; 32], ..order_of(&payout) })),
             "statement-nothing",
+        ),
+        (
+            "another transaction under that name",
+            desk.statement("alice", swapped(&payout, &signed, &unsigned)),
+            "statement-other",
         ),
         ("not on record", desk.statement("alice", unbind(&payout, &[b"other"])), "statement-other"),
         (

@@ -210,6 +210,12 @@ impl People {
         })
     }
 
+    /// Who said no to an order for good.
+    #[must_use]
+    pub fn called_off(&self, order: &OrderRef) -> Option<&Objection> {
+        self.called_off.get(order)
+    }
+
     /// Every freeze in force, by SHA-256 of its statement.
     pub fn freezes(&self) -> impl Iterator<Item = (&[u8; 32], &Frozen)> {
         self.freezes.iter()

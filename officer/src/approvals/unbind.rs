@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bitcoin::consensus::deserialize;
@@ -91,9 +92,27 @@ pub async fn unbind(args: &OnOrder, out: &mut impl Write) -> Result<()> {
     let named = args.version.iter().map(|text| bytes(text)).collect::<Result<BTreeSet<_>>>()?;
     let versions = chosen(&named, &found)?;
     writeln!(to_people(&args.saying, out), "\n{WARNING}")?;
+    if let Some(over) = over(&shown, now_unix()) {
+        writeln!(to_people(&args.saying, out), "\n{over}")?;
+    }
     let unbinding = Unbinding { order, versions: versions.into_iter().collect() };
     let says = Says::Unbind { unbinding, reason: args.reason.clone().context("say why")? };
     say(&desk, &args.saying, says, u64::MAX, out).await
+}
+
+fn now_unix() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Why nothing is paid under the order any more, by the signer's word or by the clock here.
+fn over(shown: &ShowOrderReply, now_unix: u64) -> Option<String> {
+    let anew = "Nothing is paid under it any more, whatever it is bound to: unbinding it has nothing paid, and what is ordered anew binds to none of these";
+    let (end, no) = (time(shown.ends_unix), words(&shown.called_off));
+    if !no.is_empty() {
+        return Some(format!("THE ORDER WAS CALLED OFF by {no}, for good. {anew}."));
+    }
+    let ended = shown.ended || now_unix > shown.ends_unix;
+    ended.then(|| format!("THE ORDER HAS ENDED, at {end}. {anew}."))
 }
 
 async fn ask_for(desk: &Desk, id: &OrderId, key: Option<[u8; 32]>) -> Result<ShowOrderReply> {
@@ -166,12 +185,16 @@ fn show(
     let signer = signer.map_or("NOBODY in your policy".to_owned(), |key| key.name.to_string());
     writeln!(out, "order       {}", order.id)?;
     writeln!(out, "signed by   {signer}, key {}", hex::encode(order.key))?;
+    writeln!(out, "ends        at {}", time(shown.ends_unix))?;
     if let Some(taken) = taken {
         writeln!(
             out,
             "as it was   at {}, out of a file; what was signed since is not in it",
             time(taken)
         )?;
+    }
+    if let Some(over) = over(shown, now_unix()) {
+        writeln!(out, "{over}")?;
     }
     for one in found {
         version(one, rules, out)?;
@@ -305,6 +328,23 @@ mod tests {
         let (good, other) = (psbt(&version(1, false)), psbt(&version(3, false)));
         assert!(Found::read(&SignedVersion { psbt: other.psbt, ..good.clone() }).is_err());
         assert!(Found::read(&SignedVersion { bare: other.bare, ..good }).is_err());
+    }
+
+    #[test]
+    fn an_order_that_has_ended_or_was_called_off_is_said_to_be_over() {
+        let open = ShowOrderReply { ends_unix: 1_000, ..ShowOrderReply::default() };
+        assert_eq!(over(&open, 1_000), None);
+        let ended = ShowOrderReply { ended: true, ..open.clone() };
+        let called_off = ShowOrderReply { called_off: "dan".to_owned(), ..open.clone() };
+        // By the signer's time, or by the clock of whoever looks at a file of yesterday's.
+        for (shown, now, why) in [
+            (&open, 1_001, "HAS ENDED, at 1970-01-01"),
+            (&ended, 5, "HAS ENDED, at 1970-01-01"),
+            (&called_off, 5, "CALLED OFF by dan"),
+        ] {
+            let said = over(shown, now).unwrap();
+            assert!(said.contains(why) && said.contains("ordered anew"), "{said}");
+        }
     }
 
     #[test]

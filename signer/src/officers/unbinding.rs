@@ -56,12 +56,14 @@ pub(super) fn unbind(
         };
         return Err(Refusal::new(Reason::StatementOther, text));
     }
+    let over = over(ledger, order, now_unix);
+    let but = over.as_ref().map(|over| format!("; but {over}")).unwrap_or_default();
     let mut by = who_said(app, ledger, unbinding, now_unix);
     by.insert(&said.officer);
     if !app.rules.may_unbind(&by, &order.key) {
         let quorum = app.rules.unbind().map(ToString::to_string).unwrap_or_default();
         let text = format!(
-            "written down; order {order} stays bound until {quorum} said so of these versions"
+            "written down; order {order} stays bound until {quorum} said so of these versions{but}"
         );
         return Ok((Vec::new(), text));
     }
@@ -73,15 +75,26 @@ pub(super) fn unbind(
         officers: by.iter().map(ToString::to_string).collect(),
     };
     let left = bound.len().saturating_sub(versions.len());
-    let text = match left {
-        0 => {
-            format!("order {order} is bound to none of these any more, and may be asked for again")
-        }
-        _ => format!(
-            "order {order} is bound to none of these any more, and still to {left} others that were signed for it"
-        ),
+    let rest = match left {
+        0 if over.is_some() => String::new(),
+        0 => ", and may be asked for again".to_owned(),
+        _ => format!(", and still to {left} others that were signed for it"),
     };
-    Ok((vec![event], text))
+    Ok((vec![event], format!("order {order} is bound to none of these any more{rest}{but}")))
+}
+
+/// Why nothing is paid under an order any more, whatever binds it.
+fn over(ledger: &Ledger, order: &OrderRef, now_unix: u64) -> Option<String> {
+    if let Some(no) = ledger.people().called_off(order) {
+        return Some(format!(
+            "\"{}\" said no to it for good: nothing is paid under it any more",
+            no.officer
+        ));
+    }
+    let end = ledger.order_ends(order).filter(|end| now_unix > *end)?;
+    Some(format!(
+        "it ended at {end}: nothing is paid under it any more, and whoever ordered has to order anew"
+    ))
 }
 
 /// Whether this officer's word of that kind counts for this order.
@@ -165,11 +178,14 @@ pub(super) async fn show(app: &App, request: ShowOrderRequest) -> Result<ShowOrd
             versions.reverse();
             // What can be unbound is never out of reach behind what was.
             versions.sort_by_key(|(version, _)| !version.binds);
-            (order, versions)
+            let end = ledger.order_ends(&order).unwrap_or_default();
+            let ended = ledger.not_before_latest(app.clock.unix_seconds()) > end;
+            let no = ledger.people().called_off(&order).map(|no| no.officer.to_string());
+            (order, (end, ended, no.unwrap_or_default()), versions)
         });
         Step::nothing(found)
     };
-    let (order, found) = app.log.commit(step).await?.1?;
+    let (order, (ends_unix, ended, called_off), found) = app.log.commit(step).await?.1?;
     let unsigned = found.iter().filter(|(version, _)| !version.signed && version.binds).count();
     let (mut read, mut size, mut more) = (Vec::new(), 0_usize, false);
     for (version, answer) in found {
@@ -199,6 +215,9 @@ pub(super) async fn show(app: &App, request: ShowOrderRequest) -> Result<ShowOrd
         versions,
         unsigned: u32::try_from(unsigned).unwrap_or(u32::MAX),
         more,
+        ends_unix,
+        ended,
+        called_off,
     })
 }
 

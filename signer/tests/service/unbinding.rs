@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use statement::{Says, Statement, Unbinding, VersionName};
 
 use crate::approving::{Desk, Payout, TWO_SITES, people};
-use crate::common::{Knobs, coin, shop};
+use crate::common::{Knobs, address, coin, order, shop, stranger};
 use crate::house::said;
 
 pub(crate) const GOVERNED: &str = "[governance]\ntighten = \"1 of treasury\"\nchange = \"2 of treasury\"\ndelay = \"48h\"\n\
@@ -230,10 +230,35 @@ async fn a_no_to_an_unbound_order_is_for_good() {
     desk.waits(&twin, &["approvals"]).await;
     desk.say("dan", Says::Reject(about)).await.unwrap();
     assert!(desk.pending().await.waiting.is_empty());
+    assert_eq!(shown(&desk, &payout).await.called_off, "dan");
     desk.denied(&twin, &["rejected"]).await;
     desk.denied(&anew(&desk, &payout, 3), &["rejected"]).await;
     desk.reopen().await;
     desk.denied(&anew(&desk, &payout, 4), &["rejected"]).await;
+}
+
+/// Of an order that is over nothing is paid: officers hear so before they sign, and in the answer.
+#[tokio::test]
+async fn officers_hear_that_an_order_has_ended_when_they_look_and_when_they_unbind_it() {
+    let desk = Desk::open(&people(GOVERNED)).await;
+    let end = desk.now() + 100;
+    let soon = order("invoice-1", 100_000, &address(&stranger(4)), end);
+    let payout = Payout { order: soon, ..desk.payout(1) };
+    let first = desk.ask(&payout).await.unwrap();
+    let said = |reply: ShowOrderReply| (reply.ends_unix, reply.ended, reply.called_off);
+    assert_eq!(said(shown(&desk, &payout).await), (end, false, String::new()));
+    let early = desk.say("alice", unbind(&payout, &[&first])).await.unwrap();
+    assert!(early.starts_with("written down") && !early.contains("ended"), "{early}");
+    desk.pass(101);
+    assert_eq!(said(shown(&desk, &payout).await), (end, true, String::new()));
+    for officer in ["dan", "bob"] {
+        let said = desk.say(officer, unbind(&payout, &[&first])).await.unwrap();
+        assert!(said.contains(&format!("it ended at {end}: nothing is paid")), "{said}");
+        assert!(!said.contains("may be asked for again"), "{said}");
+    }
+    assert!(!shown(&desk, &payout).await.versions[0].binds);
+    let next = anew(&desk, &payout, 2);
+    assert_eq!(crate::house::said(&desk.ask(&next).await.unwrap_err()).1, ["order-expired"]);
 }
 
 #[tokio::test]

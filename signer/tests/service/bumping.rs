@@ -13,7 +13,7 @@ use crate::replaying::officer;
 use crate::sweeping::verify;
 
 /// Watcher-1 pays, and payout-desk bumps.
-const BUMP: &str = "[[bump]]\nname = \"bump\"\nclients = [\"payout-desk\"]\nwallets = [\"hot\"]\n\
+pub(crate) const BUMP: &str = "[[bump]]\nname = \"bump\"\nclients = [\"payout-desk\"]\nwallets = [\"hot\"]\n\
     package = { max_total = \"11500 sat\", max_feerate = \"100 sat/vB\" }\n\
     fee = { max_total = \"0.01 BTC\", max_feerate = \"100 sat/vB\", max_percent = \"20%\" }\n\
     fee_budget = [{ sum = \"15000 sat\", window = \"1d\" }]\n\

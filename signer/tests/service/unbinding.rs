@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 use statement::{Says, Statement, Unbinding, VersionName};
 
 use crate::approving::{Desk, Payout, TWO_SITES, people};
-use crate::common::{Knobs, address, coin, order, shop, stranger};
+use crate::bumping::BUMP;
+use crate::common::{Knobs, address, coin, header, order, own, psbt, shop, signed, stranger, to};
 use crate::house::said;
 
 pub(crate) const GOVERNED: &str = "[governance]\ntighten = \"1 of treasury\"\nchange = \"2 of treasury\"\ndelay = \"48h\"\n\
@@ -235,6 +236,49 @@ async fn a_no_to_an_unbound_order_is_for_good() {
     desk.denied(&anew(&desk, &payout, 3), &["rejected"]).await;
     desk.reopen().await;
     desk.denied(&anew(&desk, &payout, 4), &["rejected"]).await;
+}
+
+/// The same order at a higher fee, on the bump lane: the codes of a no.
+async fn bump(desk: &Desk, payout: &Payout, fee: u64) -> Result<Vec<u8>, Vec<String>> {
+    let change = own(&desk.house.descriptors.hot, true, payout.change, 400_000 - fee);
+    let outs = [to(stranger(4), 100_000), change];
+    let key = format!("bump-{}-{fee}", payout.key);
+    let mut header = header(&key, "bump", "hot", &psbt(&payout.coins, &outs));
+    header.orders = vec![signed(&payout.order)];
+    let asked = desk.house.sign_as("payout-desk", header, &payout.coins).await;
+    asked.map(|reply| reply.transaction).map_err(|status| said(&status).1)
+}
+
+/// To the bump lane nothing is out of which an order was unbound; on no lane does it pay beside what paid the order next.
+#[tokio::test]
+async fn a_bump_of_what_an_order_was_unbound_from_pays_nothing_beside_the_next_one() {
+    let lane = BUMP.replacen("130000 sat", "1 BTC", 1);
+    let mut desk = Desk::open(&people(&format!("{GOVERNED}{lane}"))).await;
+    let payout = desk.payout(1);
+    let first = desk.ask(&payout).await.unwrap();
+    let bumped = bump(&desk, &payout, 2_000).await.unwrap();
+    let again = |desk: &Desk| Payout {
+        key: "again".into(),
+        coins: payout.coins.clone(),
+        change: 1,
+        ..anew(desk, &payout, 1)
+    };
+    for officer in ["alice", "bob"] {
+        desk.say(officer, unbind(&payout, &[&first, &bumped])).await.unwrap();
+    }
+    assert_eq!(bump(&desk, &payout, 3_000).await.unwrap_err(), ["bump-nothing"]);
+
+    let next = anew(&desk, &payout, 2);
+    desk.ask(&next).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(bump(&desk, &payout, 4_000).await.unwrap_err(), ["bump-nothing"]);
+        is_bound(&desk, &again(&desk)).await;
+        desk.reopen().await;
+    }
+    // What pays the order now is bumped as if the first had never been; and what was signed is told as before.
+    bump(&desk, &next, 2_000).await.unwrap();
+    assert_eq!(bump(&desk, &payout, 2_000).await.unwrap(), bumped);
+    assert_eq!(desk.ask(&payout).await.unwrap(), first);
 }
 
 /// Of an order that is over nothing is paid: officers hear so before they sign, and in the answer.

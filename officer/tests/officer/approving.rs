@@ -41,6 +41,13 @@ fn rules() -> Rules {
     common::rules(&Descriptors::fixed(), &Knobs { more, ..Knobs::default() })
 }
 
+/// A lane that carries what is out.
+const BUMP: &str = "[[bump]]\nname = \"bump\"\nclients = [\"payout-desk\"]\nwallets = [\"hot\"]\n\
+    package = { max_total = \"11500 sat\", max_feerate = \"100 sat/vB\" }\n\
+    fee = { max_total = \"0.01 BTC\", max_feerate = \"100 sat/vB\", max_percent = \"20%\" }\n\
+    fee_budget = [{ sum = \"15000 sat\", window = \"1d\" }]\n\
+    [[limit]]\nname = \"day\"\nby = \"global\"\nwindow = \"1d\"\nsum = \"130000 sat\"\n";
+
 fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
@@ -168,7 +175,10 @@ fn what_a_client_is_not_granted_of_a_lane_is_not_approved() {
         under("wallets = [\"hot\"], order_keys = [\"shop\"], expires_unix = 4000000000"),
         Ok(())
     );
+    // To the second, by when it was asked.
+    assert_eq!(under("expires_unix = 1767225000"), Ok(()));
     for (part, expected) in [
+        ("expires_unix = 1767224999", "ended at 1767224999"),
         ("wallets = [\"deposits\"]", "no lane \"withdraw\" on wallet \"hot\""),
         ("order_keys = [\"other\"]", "bring orders by other keys alone on lane \"withdraw\""),
         ("expires_unix = 5", "ended at 5"),
@@ -176,6 +186,45 @@ fn what_a_client_is_not_granted_of_a_lane_is_not_approved() {
         let said = under(part).unwrap_err();
         assert!(said.contains(expected), "{part}: {said}");
     }
+}
+
+/// What the service alone says of a request, who asked and on which lane, is held against the policy.
+#[test]
+fn a_lane_that_the_policy_does_not_have_for_a_client_and_a_wallet_is_not_approved() {
+    let (rules, shown) = payout();
+    let claimed = String::from_utf8(shown.intent.clone()).unwrap();
+    for (line, instead, expected) in [
+        ("lane: withdraw\n", "lane: withdrew\n", "the policy has no lane \"withdrew\""),
+        ("lane: withdraw\n", "lane: sweep\n", "no lane \"sweep\" on wallet \"hot\""),
+        (
+            "client: watcher-1\n",
+            "client: payout-desk\n",
+            "grants client \"payout-desk\" no lane \"withdraw\" on wallet \"hot\"",
+        ),
+    ] {
+        assert!(claimed.contains(line), "{claimed}");
+        let intent = claimed.replacen(line, instead, 1).into_bytes();
+        let error = decode(&ShowReply { intent, ..shown.clone() }, &rules).expect_err(instead);
+        assert!(format!("{error:#}").contains(expected), "{instead}: {error:#}");
+    }
+}
+
+/// Whoever may bring orders by some keys alone may do nothing without one.
+#[test]
+fn what_pays_no_order_is_not_approved_for_a_client_with_keys_of_its_own() {
+    let wallets = Descriptors::fixed();
+    let coins = [coin(&wallets.hot, true, 3, 200_000, 2, 1)];
+    let outs = [own(&wallets.hot, true, 4, 190_000)];
+    let under = |clients: &str| {
+        let lane = BUMP.replacen("[\"payout-desk\"]", clients, 1);
+        let rules = common::rules_of(&format!("{}{lane}", rules().text()));
+        let shown = honest(&rules, "bump", &coins, &outs);
+        decode(&shown, &rules).map(drop).map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(under("[\"watcher-1\"]"), Ok(()));
+    assert_eq!(under("[{ name = \"watcher-1\", expires_unix = 4000000000 }]"), Ok(()));
+    let said = under("[{ name = \"watcher-1\", order_keys = [\"shop\"] }]").unwrap_err();
+    assert!(said.contains("bring orders by other keys alone on lane \"bump\""), "{said}");
 }
 
 #[test]

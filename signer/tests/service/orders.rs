@@ -18,6 +18,7 @@ use signer::sign::{Outcome, sign};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use crate::bumping::BUMP;
 use crate::common::{
     Coin, FAR, Knobs, address, coin, header, order, own, policy_signatures, policy_text, psbt,
     signed, stranger, to,
@@ -142,10 +143,23 @@ async fn what_was_signed_for_an_order_is_given_to_no_client_that_may_not_bring_i
     let reply = ask(&house, "watcher-1", signed(&wanted())).await.unwrap();
     assert_eq!(reply.signed[0].transaction, first.transaction);
     let again = house.sign(pay(&house, "p1", &coins, 1_000), &coins).await.unwrap();
-    assert_eq!((again.stored, again.transaction), (true, first.transaction));
-    change(&mut house, 5, &[key, (lane, &narrowed("expires_unix = 1700000000"))]).await;
+    assert_eq!((again.stored, &again.transaction), (true, &first.transaction));
+    let ended = narrowed("expires_unix = 1700000000");
+    change(&mut house, 5, &[key, (lane, &ended)]).await;
     let status = ask(&house, "watcher-1", signed(&wanted())).await.unwrap_err();
     assert_eq!(said(&status), (Code::PermissionDenied, vec!["grant-expired".to_owned()]));
+    // Another lane of its own that pays orders lets it ask; of what was signed over the one that it had it gets nothing.
+    let bump = BUMP.replacen("payout-desk", "watcher-1", 1);
+    let beside = format!("{bump}{}", key.1);
+    change(&mut house, 6, &[(key.0, &beside), (lane, &ended)]).await;
+    let reply = ask(&house, "watcher-1", signed(&wanted())).await.unwrap();
+    assert_eq!((reply.standing(), reply.signed.len()), (Standing::Signed, 0));
+    assert_eq!(reply.withheld.unwrap().code, "grant-expired");
+    let again = pay(&house, "p1", &coins, 1_000);
+    let status = house.sign_as("watcher-1", again, &coins).await.unwrap_err();
+    assert_eq!(said(&status), (Code::PermissionDenied, vec!["grant-expired".to_owned()]));
+    let others = ask(&house, "payout-desk", signed(&wanted())).await.unwrap();
+    assert_eq!(others.signed[0].transaction, first.transaction);
 }
 
 /// What its grant lost while a request was on its way is lost: what was signed is not given out by a call that began before.

@@ -2,44 +2,53 @@
 //! against it, and written now and then while the log grows. A token is given none before the log was verified, and one that it
 //! has is replaced only after the log was held against it. Failing to write it stops nothing.
 
+mod giving_up;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
 use audit::checkpoint::Checkpoint;
 
 use crate::app::App;
-use crate::clearing::{Allowed, Clearing};
-use crate::config::Config;
-use crate::init::tell;
-use crate::log::{Clock, Elsewhere, LogError, Store, StoreError, Whose};
+use crate::log::{Clock, Elsewhere, LogError, Whose};
 use crate::officers::notices::Topic;
-use crate::start::{StartError, tell_waived};
-use crate::token::{
-    AnchorAsk, Anchored, Latch, Line, Token, TokenConfig, TokenError, read_file, remove_file,
-};
+use crate::start::StartError;
+use crate::token::{AnchorAsk, Anchored, Token, TokenError, read_file};
 
-/// How often it is written at most: a write to an HSM's memory takes long and wears it.
-const WRITE_EVERY: Duration = Duration::from_secs(300);
+pub use giving_up::forget;
+
 /// How long the end waits for it.
 const END_PATIENCE: Duration = Duration::from_secs(10);
 /// Beside a token's latch: it was given an anchor, over so many entries, at this Unix second.
 const REMEMBERED: &str = "anchored";
 
 /// What was done about the anchors of this process's tokens, by name.
-#[derive(Debug, Default)]
-pub struct Anchors(Mutex<BTreeMap<String, Kept>>);
+#[derive(Debug)]
+pub struct Anchors {
+    begun: Instant,
+    kept: Mutex<BTreeMap<String, Kept>>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Entries under the anchor, once the log was held against it.
+    /// Entries under the anchor, since the log was held against it last. None while the token is away: nobody knows what it
+    /// comes back with.
     size: Option<u64>,
+    /// When it was last over all that the newest checkpoint covered.
+    whole: Option<Instant>,
     /// Why it is not kept now.
     trouble: Option<String>,
+}
+
+/// What is told of a token's anchor, by the token's place in the configuration.
+pub(crate) struct Standing {
+    pub(crate) number: usize,
+    /// Entries of the log that it is not known to cover.
+    pub(crate) lag: u64,
+    /// Seconds since it covered the newest checkpoint; of one that never did, since this signer started.
+    pub(crate) age_seconds: u64,
 }
 
 /// What the tokens remember, for the log to be held against. At least one of those that keep an anchor must be heard.
@@ -60,7 +69,14 @@ pub(crate) async fn read(token: &Token) -> Result<Vec<Elsewhere>, StartError> {
             tracing::warn!(token = name, "its anchor is not asked for, since the token is away");
             continue;
         }
-        let said = read_one(token, anchored).await?;
+        let said = match read_one(token, anchored).await {
+            // Another one may be heard.
+            Err(StartError::Token(TokenError::Unavailable(why))) => {
+                tracing::warn!(token = name, "its anchor was asked for in vain: {why}");
+                continue;
+            }
+            said => said?,
+        };
         heard = true;
         notes.extend(said.into_iter().map(|note| (Whose::Token(name.to_owned()), note)));
     }
@@ -93,7 +109,7 @@ pub(crate) async fn run(app: Arc<App>) {
     loop {
         hold(&app).await;
         write(&app).await;
-        tokio::time::sleep(WRITE_EVERY).await;
+        tokio::time::sleep(app.token.anchor_time()).await;
     }
 }
 
@@ -112,15 +128,16 @@ async fn in_time(done: impl Future<Output = ()>) {
     }
 }
 
-/// Holds the log against each anchor that was not looked at by this process: that of a token which was away at the start, too.
+/// Holds the log against each anchor, every time: a token that was away may have come back with an old one, or as another one.
 pub async fn hold(app: &App) {
-    for anchored in app.token.anchored().iter().filter(|anchored| anchored.usable) {
-        if app.anchors.of(&anchored.name, |kept| kept.size.is_some()) {
-            continue;
-        }
-        match hold_one(app, anchored).await {
-            Ok(size) => app.anchors.of(&anchored.name, |kept| kept.size = Some(size)),
-            Err(why) => trouble(app, &anchored.name, Some(why.to_string())),
+    for anchored in app.token.anchored() {
+        let held = match anchored.usable {
+            true => hold_one(app, &anchored).await.map_err(|why| why.to_string()),
+            false => Err("it is away, or not asked any more".to_owned()),
+        };
+        app.anchors.of(&anchored.name, |kept| kept.size = held.as_ref().ok().copied());
+        if let Err(why) = held {
+            trouble(app, &anchored.name, Some(why));
         }
     }
 }
@@ -141,19 +158,36 @@ pub async fn write(app: &App) {
     let Some(note) = own(&app.log.newest()) else { return };
     let Ok(newest) = Checkpoint::open(&note, origin, &app.token.keys().checkpoint) else { return };
     for anchored in app.token.anchored() {
-        let held = app.anchors.of(&anchored.name, |kept| kept.size);
-        if held.is_none_or(|size| size >= newest.size) {
-            continue;
+        let Some(held) = app.anchors.of(&anchored.name, |kept| kept.size) else { continue };
+        let mut written = Ok(());
+        if held < newest.size {
+            let ask = AnchorAsk::Write(note.clone().into_bytes());
+            let asked = app.token.anchor(&anchored.name, &ask).await;
+            written = asked
+                .and_then(|_| remember(&anchored.dir, newest.size))
+                .map_err(|why| why.to_string());
         }
-        let ask = AnchorAsk::Write(note.clone().into_bytes());
-        let written = app.token.anchor(&anchored.name, &ask).await.map_err(|why| why.to_string());
-        let written = written
-            .and_then(|_| remember(&anchored.dir, newest.size).map_err(|why| why.to_string()));
         if written.is_ok() {
-            app.anchors.of(&anchored.name, |kept| kept.size = Some(newest.size));
+            app.anchors.of(&anchored.name, |kept| {
+                (kept.size, kept.whole) = (Some(held.max(newest.size)), Some(Instant::now()));
+            });
         }
         trouble(app, &anchored.name, written.err());
     }
+}
+
+/// How far each token's anchor is behind the log.
+pub(crate) fn standings(app: &App) -> Vec<Standing> {
+    let size = app.log.status().head.size;
+    let standing = |anchored: Anchored| {
+        let (held, whole) = app.anchors.of(&anchored.name, |kept| (kept.size, kept.whole));
+        Standing {
+            number: anchored.number,
+            lag: size.saturating_sub(held.unwrap_or(0)),
+            age_seconds: whole.unwrap_or(app.anchors.begun).elapsed().as_secs(),
+        }
+    };
+    app.token.anchored().into_iter().map(standing).collect()
 }
 
 /// Says once that an anchor is not kept, and that it is again.
@@ -178,73 +212,6 @@ fn own(note: &str) -> Option<String> {
     Some(format!("{text}\n\n{}\n", signatures.lines().next()?))
 }
 
-/// `signer token anchor-forget`: the tokens' anchors are destroyed, and the next start gives them new ones over the log as it
-/// is then. Where officers are asked, by their leave, else for a reason that the log says.
-///
-/// # Errors
-/// When a signer runs, no reason is given, or no token can be reached.
-pub async fn forget(
-    config: &Config,
-    by: Option<&Allowed>,
-    reason: Option<&str>,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let said = match (by, reason) {
-        (Some(_), _) => String::new(),
-        (None, Some(reason)) => format!("signer token anchor-forget: {reason}"),
-        (None, None) => bail!("no officers are asked for this: say why (--reason TEXT)"),
-    };
-    // Whatever else is wrong with the database is why this is done.
-    let held = match Store::open(&config.database_url()).await {
-        Err(error @ StoreError::InUse) => return Err(error).context("the signer must be down"),
-        opened => opened.ok(),
-    };
-    let mut lines = Vec::new();
-    for (name, token, dir) in config.token.each(&config.state_dir) {
-        if !token.anchor && remembered(&dir)?.is_none() {
-            continue;
-        }
-        let name = name.unwrap_or_else(|| "first".to_owned());
-        match reach(token, dir.clone()).await {
-            Ok(line) => lines.push((name, dir, line)),
-            Err(error) => writeln!(out, "token {name}: not reached, its anchor stays: {error}")?,
-        }
-    }
-    ensure!(!lines.is_empty(), "no token that keeps an anchor could be reached: nothing was done");
-    tell_waived(config, "signer token anchor-forget")?;
-    tell(&config.state_dir, by, Clearing::Anchor, &said)?;
-    for (name, dir, mut line) in lines {
-        let done = tokio::task::spawn_blocking(move || {
-            let forgotten = line.anchor(AnchorAsk::Forget);
-            line.close();
-            forgotten
-        });
-        let forgotten = done.await??;
-        remove_file(&dir.join(REMEMBERED))?;
-        if forgotten.is_empty() {
-            writeln!(out, "token {name}: there was none that could be read")?;
-        }
-        for note in forgotten {
-            let note = String::from_utf8_lossy(&note).into_owned();
-            let entries = note.lines().nth(1).unwrap_or("unknown").to_owned();
-            writeln!(out, "token {name}: forgotten, it was over {entries} entries")?;
-        }
-    }
-    if let Some(store) = held {
-        store.close().await?;
-    }
-    writeln!(out, "the next start gives the token a new anchor over the log as it is then")?;
-    Ok(())
-}
-
-async fn reach(token: TokenConfig, dir: std::path::PathBuf) -> anyhow::Result<Line> {
-    let opened = tokio::task::spawn_blocking(move || {
-        fs::create_dir_all(&dir)?;
-        anyhow::Ok(Line::open(&token, &Latch::in_dir(&dir), false)?)
-    });
-    opened.await?
-}
-
 /// How many entries the token's anchor was over when it was written last, and when that was.
 pub(crate) fn remembered(dir: &Path) -> Result<Option<(u64, u64)>, TokenError> {
     let text = read_file(&dir.join(REMEMBERED))?;
@@ -260,13 +227,19 @@ fn remember(dir: &Path, size: u64) -> Result<(), TokenError> {
     crate::token::write_durably(&dir.join(REMEMBERED), text.as_bytes())
 }
 
+impl Default for Anchors {
+    fn default() -> Self {
+        Self { begun: Instant::now(), kept: Mutex::default() }
+    }
+}
+
 impl Anchors {
     fn of<T>(&self, name: &str, change: impl FnOnce(&mut Kept) -> T) -> T {
         change(self.lock().entry(name.to_owned()).or_default())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

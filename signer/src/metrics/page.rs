@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use mtls::{Facts, Turned};
 
 use super::{Watched, limits};
+use crate::anchoring;
 use crate::app::App;
 
 /// All numbers.
@@ -46,6 +47,7 @@ pub(super) fn write(watched: &Watched) -> String {
         limits::write(app, &mut page);
         log(app, &mut page);
         witnesses(app, &mut page);
+        anchors(app, &mut page);
     }
     page.0
 }
@@ -187,6 +189,21 @@ fn witnesses(app: &App, page: &mut Page) {
         if let Some(seen) = seen {
             page.labelled(name, format_args!("number=\"{number}\""), size.saturating_sub(*seen));
         }
+    }
+}
+
+/// By the token's place in the configuration.
+fn anchors(app: &App, page: &mut Page) {
+    let standings = anchoring::standings(app);
+    let name = "cofferdam_token_anchor_lag_entries";
+    page.head(name, "gauge", "durable entries that a token's anchor is not known to cover");
+    for at in &standings {
+        page.labelled(name, format_args!("number=\"{}\"", at.number), at.lag);
+    }
+    let name = "cofferdam_token_anchor_age_seconds";
+    page.head(name, "gauge", "since a token's anchor covered all that could be in it");
+    for at in &standings {
+        page.labelled(name, format_args!("number=\"{}\"", at.number), at.age_seconds);
     }
 }
 

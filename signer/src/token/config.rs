@@ -59,6 +59,8 @@ pub struct TokenConfig {
     /// objects in hardware. Off when not given; each standby has a word of its own.
     #[serde(default)]
     pub anchor: bool,
+    /// How often it is written at most; 300 seconds when not given. A word of the first token, for all of them.
+    pub anchor_seconds: Option<NonZeroU16>,
     /// Other tokens that hold the very same keys (by the vendor's cloning), by names of their own: all are used, and
     /// any of them does the others' work.
     #[serde(default)]
@@ -278,6 +280,11 @@ impl TokenConfig {
     /// Time from one look at the keys' attributes to the next.
     pub(crate) fn check_time(&self) -> Duration {
         Duration::from_secs(self.check_seconds.map_or(180, |seconds| seconds.get().into()))
+    }
+
+    /// Time from one look at the anchors to the next: a write to an HSM's memory takes long and wears it.
+    pub(crate) fn anchor_time(&self) -> Duration {
+        Duration::from_secs(self.anchor_seconds.map_or(300, |seconds| seconds.get().into()))
     }
 
     /// Most signatures waiting in a lane.

@@ -31,6 +31,7 @@ mod operations;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(crate) use breaker::COUNTING;
 pub use config::{ModuleReach, NewPin, PinDelivery, TokenConfig};
@@ -61,6 +62,8 @@ use work::{Asking, Lane};
 
 /// A token that keeps an anchor.
 pub(crate) struct Anchored {
+    /// Its place in the configuration; the first token's is 0.
+    pub(crate) number: usize,
     pub(crate) name: String,
     /// The folder of its state.
     pub(crate) dir: PathBuf,
@@ -212,12 +215,12 @@ impl Token {
 
     /// The tokens that keep an anchor.
     pub(crate) fn anchored(&self) -> Vec<Anchored> {
-        let owned = |(name, dir, usable): (&str, &Path, bool)| Anchored {
-            name: name.to_owned(),
-            dir: dir.to_path_buf(),
-            usable,
-        };
-        self.pool.anchored().map(owned).collect()
+        self.pool.anchored()
+    }
+
+    /// How often they are looked at, and written at most.
+    pub(crate) fn anchor_time(&self) -> Duration {
+        self.pool.anchor_time()
     }
 
     /// Asks one of them about it.

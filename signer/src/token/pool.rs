@@ -18,7 +18,7 @@ use super::work::{Asking, Lane};
 use super::worker::Worker;
 use crate::log::Lease;
 
-use super::{Job, KeyFile, KeySource, Line, TokenError, TokenKeys, WrappedBy, Wrong};
+use super::{Anchored, Job, KeyFile, KeySource, Line, TokenError, TokenKeys, WrappedBy, Wrong};
 
 /// How long a worker may take to say what costs it nothing.
 pub(super) const PING_TIME: Duration = Duration::from_secs(10);
@@ -129,13 +129,23 @@ impl Pool {
         answer.map_err(|_| lost())?.map_err(|_| lost())
     }
 
-    /// The tokens that keep an anchor, by name, each with the folder of its state and whether one of its workers can be asked.
-    pub(super) fn anchored(&self) -> impl Iterator<Item = (&str, &Path, bool)> {
-        let members = self.shared.members.iter().filter(|member| member.config.anchor);
-        members.map(|member| {
-            let usable = member.live() > 0 && member.wrong().is_none();
-            (member.name(), member.state_dir(), usable)
-        })
+    /// The tokens that keep an anchor.
+    pub(super) fn anchored(&self) -> Vec<Anchored> {
+        let members = self.shared.members.iter().enumerate();
+        let anchored = members.filter(|(_, member)| member.config.anchor);
+        let told = anchored.map(|(number, member)| Anchored {
+            number,
+            name: member.name().to_owned(),
+            dir: member.state_dir().to_path_buf(),
+            usable: member.live() > 0 && member.wrong().is_none(),
+        });
+        told.collect()
+    }
+
+    /// How often they are looked at.
+    pub(super) fn anchor_time(&self) -> Duration {
+        let first = self.shared.members.first();
+        first.map_or_else(|| TokenConfig::default().anchor_time(), |it| it.config.anchor_time())
     }
 
     /// Asks one token about its anchor, by one of its workers after the other.

@@ -35,7 +35,7 @@ async fn anchored() -> House {
     house
 }
 
-async fn a_day(house: &mut House) {
+pub(crate) async fn a_day(house: &mut House) {
     house.open().await;
     assert!(house.running().app().is_some(), "it serves");
     house.close().await;
@@ -47,7 +47,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.is_file()).collect()
 }
 
-fn keep(house: &House, name: &str) -> PathBuf {
+pub(crate) fn keep(house: &House, name: &str) -> PathBuf {
     let kept = house.folder().join(name);
     fs::create_dir(&kept).unwrap();
     for file in files(&house.config.state_dir) {
@@ -56,7 +56,7 @@ fn keep(house: &House, name: &str) -> PathBuf {
     kept
 }
 
-fn set_back(house: &House, kept: &Path) {
+pub(crate) fn set_back(house: &House, kept: &Path) {
     files(&house.config.state_dir).iter().for_each(|file| fs::remove_file(file).unwrap());
     for file in files(kept) {
         fs::copy(&file, house.config.state_dir.join(file.file_name().unwrap())).unwrap();
@@ -64,7 +64,7 @@ fn set_back(house: &House, kept: &Path) {
 }
 
 /// Why it does not start; one that starts is ended in order.
-async fn refusal(config: &Config) -> Option<String> {
+pub(crate) async fn refusal(config: &Config) -> Option<String> {
     match Box::pin(start(config, Clock::system(), &Arc::default())).await {
         Ok(app) => {
             app.log.close().await.unwrap();
@@ -78,7 +78,7 @@ async fn refusal(config: &Config) -> Option<String> {
 }
 
 /// As somebody who has the PIN, past the signer.
-fn at_token(token: &TokenConfig, ask: AnchorAsk) -> Vec<Vec<u8>> {
+pub(crate) fn at_token(token: &TokenConfig, ask: AnchorAsk) -> Vec<Vec<u8>> {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let mut worker = Command::new(token.worker.as_ref().unwrap())
         .arg("--module")
@@ -110,13 +110,13 @@ fn at_token(token: &TokenConfig, ask: AnchorAsk) -> Vec<Vec<u8>> {
     said
 }
 
-fn note(house: &House) -> String {
+pub(crate) fn note(house: &House) -> String {
     let mut said = at_token(&house.config.token, AnchorAsk::Read);
     assert_eq!(said.len(), 1);
     String::from_utf8(said.remove(0)).unwrap()
 }
 
-fn size(note: &str) -> u64 {
+pub(crate) fn size(note: &str) -> u64 {
     note.lines().nth(1).unwrap().parse().unwrap()
 }
 

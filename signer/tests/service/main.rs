@@ -57,6 +57,7 @@ mod racing;
 mod standby;
 mod administering;
 mod anchoring;
+mod anchor_moving;
 mod waiving;
 mod approving;
 mod tiers;

@@ -4,7 +4,8 @@ use audit::entry::{Entry, Event};
 use officer::audit::{At, Auditor, Report};
 
 use crate::support::{
-    admitted, attested, checkpoint, encoded, opened, public, signed, spend, story, token, unsigned,
+    Lie, admitted, attested, checkpoint, each_is_named, encoded, opened, public, signed, spend,
+    story, token, unsigned,
 };
 
 /// Audits a story whose signer signed all of it.
@@ -76,8 +77,6 @@ fn attested_of(event: &mut Event) -> &mut audit::entry::Attested {
 fn keys(wallet: &str, tier: &str) -> Vec<String> {
     vec![format!("keys: {wallet} is {tier}; 2 inputs by [73c5da0a/84h/1h/0h] at 0/1-2; token 41fc")]
 }
-
-type Lie = (&'static str, fn(&mut Vec<Event>), u64, &'static str);
 
 const LIES: &[Lie] = &[
     (
@@ -423,13 +422,7 @@ fn the_true_story_holds() {
 
 #[test]
 fn every_lie_is_named_with_its_entry() {
-    for (name, tell, seq, why) in LIES {
-        let mut lie = story();
-        tell(&mut lie);
-        let (at, found) = audit(&lie).expect_err(name);
-        assert_eq!(at, At::Entry(*seq), "{name}: {found}");
-        assert!(found.contains(why), "{name}: {found}");
-    }
+    each_is_named(LIES, story, audit);
 }
 
 #[test]

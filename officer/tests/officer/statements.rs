@@ -12,7 +12,8 @@ use statement::{About, Paper, PolicyRef, Says, Statement, TimeIs};
 
 use crate::common::{self, Descriptors, Knobs};
 use crate::support::{
-    NETWORK, admitted, checkpoint, opened, public, signed, spend, token, unsigned,
+    Lie, NETWORK, admitted, checkpoint, each_is_named, opened, public, signed, spend, token,
+    unsigned,
 };
 
 fn key(name: &str) -> SigningKey {
@@ -244,8 +245,6 @@ fn settled_at(unix: u64, officer: &str, doubt: u64) -> [Event; 3] {
     ]
 }
 
-type Lie = (&'static str, fn(&mut Vec<Event>), u64, &'static str);
-
 const LIES: &[Lie] = &[
     ("nobody approved", |s| drop(s.remove(4)), 5, "without the approvals"),
     ("it did not even wait", |s| drop(s.drain(3..5)), 4, "without the approvals"),
@@ -444,11 +443,5 @@ const LIES: &[Lie] = &[
 
 #[test]
 fn lies_about_officers_are_found() {
-    for (name, lie, seq, why) in LIES {
-        let mut story = story();
-        lie(&mut story);
-        let (at, said) = audit(&story).expect_err(name);
-        assert_eq!(at, At::Entry(*seq), "{name}: {said}");
-        assert!(said.contains(why), "{name}: {said}");
-    }
+    each_is_named(LIES, story, audit);
 }

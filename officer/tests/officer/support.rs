@@ -13,6 +13,7 @@ use bitcoin::{
 };
 use clap::Parser as _;
 use ed25519_dalek::{Signer as _, SigningKey};
+use officer::audit::At;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) const NETWORK: &str = "bip122:0f9188f13cb7b2c71f2a335e3a4fc328";
@@ -25,6 +26,24 @@ pub(crate) fn officer(arguments: &[&str]) -> Result<String, String> {
     match officer::cli::run(parsed, &mut out) {
         Ok(()) => Ok(String::from_utf8(out).unwrap()),
         Err(error) => Err(format!("{error:#}")),
+    }
+}
+
+/// What is done to a true story, at which entry it is noticed, and a part of what is said then.
+pub(crate) type Lie = (&'static str, fn(&mut Vec<Event>), u64, &'static str);
+
+/// Each lie is named with its entry by whoever audits what is left of the story.
+pub(crate) fn each_is_named<T: std::fmt::Debug>(
+    lies: &[Lie],
+    story: fn() -> Vec<Event>,
+    audit: impl Fn(&[Event]) -> Result<T, (At, String)>,
+) {
+    for (name, tell, seq, why) in lies {
+        let mut lie = story();
+        tell(&mut lie);
+        let (at, found) = audit(&lie).expect_err(name);
+        assert_eq!(at, At::Entry(*seq), "{name}: {found}");
+        assert!(found.contains(why), "{name}: {found}");
     }
 }
 

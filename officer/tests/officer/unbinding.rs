@@ -12,7 +12,8 @@ use statement::{About, Paper, PolicyRef, Says, Statement, Unbinding, VersionName
 
 use crate::common::{self, Descriptors, Knobs};
 use crate::support::{
-    NETWORK, admitted, checkpoint, opened, public, signed, spend, token, unsigned,
+    Lie, NETWORK, admitted, checkpoint, each_is_named, opened, public, signed, spend, token,
+    unsigned,
 };
 
 fn key(name: &str) -> SigningKey {
@@ -233,8 +234,6 @@ fn an_unbound_order_that_an_officer_said_no_to_is_paid_by_nothing() {
     assert!(audit(&refused).unwrap_err().1.contains("an officer had said no"));
 }
 
-type Lie = (&'static str, fn(&mut Vec<Event>), u64, &'static str);
-
 const LIES: &[Lie] = &[
     ("by nobody", |s| drop(s.drain(5..8)), 6, "paid twice"),
     ("by nobody's word", |s| drop(s.drain(5..7)), 5, "nobody's word"),
@@ -342,11 +341,5 @@ const LIES: &[Lie] = &[
 
 #[test]
 fn a_log_in_which_an_order_was_unbound_by_too_few_or_from_something_else_is_a_fault() {
-    for (what, lie, entry, why) in LIES {
-        let mut story = story();
-        lie(&mut story);
-        let (at, said) = audit(&story).expect_err(what);
-        assert_eq!(at, At::Entry(*entry), "{what}: {said}");
-        assert!(said.contains(why), "{what}: {said}");
-    }
+    each_is_named(LIES, story, audit);
 }

@@ -8,6 +8,8 @@ pub mod process;
 pub mod files;
 pub mod calls;
 pub mod locked;
+#[cfg(test)]
+mod smaps;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -71,24 +71,7 @@ impl fmt::Debug for Locked {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The kernel's own words about the mapping that holds this address.
-    fn flags(address: usize) -> Vec<String> {
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let mut inside = false;
-        for line in maps.lines() {
-            if let Some((from, to)) = line.split_once(' ').and_then(|(r, _)| r.split_once('-')) {
-                let range = [from, to].map(|end| usize::from_str_radix(end, 16));
-                if let [Ok(from), Ok(to)] = range {
-                    inside = (from..to).contains(&address);
-                }
-            }
-            if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
-                return flags.split_whitespace().map(str::to_owned).collect();
-            }
-        }
-        Vec::new()
-    }
+    use crate::smaps::flags;
 
     #[test]
     fn a_secret_is_locked_not_dumped_not_inherited_and_wiped() {

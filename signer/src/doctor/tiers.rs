@@ -202,18 +202,21 @@ mod tests {
         "CKM_AES_KEY_WRAP_KWP",
     ];
 
-    /// What is said of a token without some mechanisms, of which the canaries say that.
-    fn said(without: &[&str], held: Held) -> Vec<String> {
-        let mechanisms = ALL.map(|name| (name.to_owned(), !without.contains(&name))).to_vec();
-        let (module, firmware) = (String::new(), String::new());
-        let seen = Examination {
-            module,
-            firmware,
+    /// A token that has these mechanisms, or has them not.
+    fn examined(mechanisms: Vec<(String, bool)>) -> Examination {
+        Examination {
+            module: String::new(),
+            firmware: String::new(),
             mechanisms,
             pin: Vec::new(),
             lacking: Vec::new(),
             hardware_slot: false,
-        };
+        }
+    }
+
+    /// What is said of a token without some mechanisms, of which the canaries say that.
+    fn said(without: &[&str], held: Held) -> Vec<String> {
+        let seen = examined(ALL.map(|name| (name.to_owned(), !without.contains(&name))).to_vec());
         let (mut checked, named) = (Checked::default(), Schemes::default());
         tiers(&seen, &named, &held, &mut checked);
         schemes(&seen, &named, &held, &mut checked);
@@ -263,16 +266,7 @@ mod tests {
     fn aes_key_wrap_is_looked_for_at_the_number_of_the_settings() {
         let (pad, kwp) = ("CKM_AES_KEY_WRAP_PAD", "CKM_AES_KEY_WRAP_KWP");
         let has = |number, name: &str| {
-            let mechanisms = vec![(name.to_owned(), true)];
-            let (module, firmware) = (String::new(), String::new());
-            let seen = Examination {
-                module,
-                firmware,
-                mechanisms,
-                pin: Vec::new(),
-                lacking: Vec::new(),
-                hardware_slot: false,
-            };
+            let seen = examined(vec![(name.to_owned(), true)]);
             has_kwp(&seen, &Schemes { kwp_mechanism: number, ..NONE })
         };
         assert!(has(Some(0x210a), pad) && !has(Some(0x210a), kwp));

@@ -1,7 +1,7 @@
 //! The whole signer with two tokens of the same keys, one of which signs wrongly: it is left out, and people hear of it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use audit::entry::{Entry, Event};
 use signer::config::Limits;
@@ -9,7 +9,8 @@ use signer::token::TokenConfig;
 
 use crate::common::{Knobs, coin, header, own, psbt};
 use crate::faulty::{prepare_faulty, rule};
-use crate::house::{House, until};
+use crate::house::{House, moved, until};
+use crate::moving::copy_moved;
 use crate::sweeping::verify;
 use crate::watching::{ask, free, number, until_number};
 
@@ -17,34 +18,14 @@ use crate::watching::{ask, free, number, until_number};
 pub(crate) fn twins(house: &mut House) -> PathBuf {
     let first = house.config.state_dir.join("softhsm");
     let second = house.folder().join("second");
-    copy(&first, &second);
-    let moved = |text: &str| text.replace(first.to_str().unwrap(), second.to_str().unwrap());
-    let conf = second.join("softhsm2.conf");
-    fs::write(&conf, moved(&fs::read_to_string(&conf).unwrap())).unwrap();
+    copy_moved(&first, &second);
     let sound = house.config.token.alone();
     let folder = prepare_faulty(house);
     let token = &mut house.config.token;
-    let mut standby = TokenConfig { workers: sound.workers, ..token.clone() };
-    standby.pin_file = standby.pin_file.map(|path| moved(path.to_str().unwrap()).into());
-    for value in standby.env.values_mut() {
-        *value = moved(value);
-    }
+    let standby = TokenConfig { workers: sound.workers, ..moved(token, &first, &second) };
     *token = sound;
     token.standby.insert("second".into(), standby);
     folder
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target)
-        } else {
-            fs::copy(&path, &target).map(|_| ()).unwrap()
-        }
-    }
 }
 
 async fn sweep(house: &House, number: u32) {

@@ -28,6 +28,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::common::{Coin, Descriptors, Knobs, officer, policy_signatures, policy_text};
+use crate::moving::{copy_moved, replaced};
 use crate::pki::Authority;
 use crate::token;
 
@@ -147,7 +148,7 @@ impl House {
     pub(crate) async fn closed(knobs: &Knobs, limits: Limits) -> Self {
         let foundation = FOUNDATION.get_or_init(|| Box::pin(Foundation::make())).await;
         let folder = tempfile::tempdir().unwrap();
-        copy(&foundation.folder, folder.path(), &foundation.folder, folder.path());
+        copy_moved(&foundation.folder, folder.path());
         let config = config(
             folder.path(),
             moved(&foundation.token, &foundation.folder, folder.path()),
@@ -418,7 +419,7 @@ pub(crate) fn write_policy(config: &Config, descriptors: &Descriptors, knobs: &K
 }
 
 /// The same settings in another folder.
-fn moved(token: &TokenConfig, from: &Path, to: &Path) -> TokenConfig {
+pub(crate) fn moved(token: &TokenConfig, from: &Path, to: &Path) -> TokenConfig {
     let path = |path: &Path| PathBuf::from(replaced(path.to_str().unwrap(), from, to));
     let env = token.env.iter().map(|(name, value)| (name.clone(), replaced(value, from, to)));
     TokenConfig {
@@ -426,29 +427,6 @@ fn moved(token: &TokenConfig, from: &Path, to: &Path) -> TokenConfig {
         env: env.collect(),
         operations: Operations::default(),
         ..token.clone()
-    }
-}
-
-fn replaced(text: &str, from: &Path, to: &Path) -> String {
-    text.replace(from.to_str().unwrap(), to.to_str().unwrap())
-}
-
-/// Copies a folder, and makes its configuration files name the copy.
-fn copy(from: &Path, to: &Path, old: &Path, new: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (entry, name) = {
-            let e = entry.unwrap();
-            (e.path(), e.file_name())
-        };
-        let target = to.join(name);
-        if entry.is_dir() {
-            copy(&entry, &target, old, new);
-        } else if entry.extension().is_some_and(|end| end == "conf" || end == "toml") {
-            fs::write(&target, replaced(&fs::read_to_string(&entry).unwrap(), old, new)).unwrap();
-        } else {
-            fs::copy(&entry, &target).unwrap();
-        }
     }
 }
 

@@ -12,6 +12,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/moving.rs"]
+mod moving;
 #[path = "../common/attacker.rs"]
 mod attacker;
 #[allow(dead_code, reason = "other tests start tokens themselves")]
@@ -24,6 +26,7 @@ mod cluster;
 mod moved;
 mod pki;
 mod house;
+mod settings;
 mod states;
 mod born;
 mod sweeping;

@@ -22,6 +22,7 @@ use crate::faulty::{prepare_faulty, rule};
 use crate::house::{House, parts, said};
 use crate::postgres::move_to_postgres;
 use crate::racing::{EACH, FIT, Payment, shared_limit, way};
+use crate::settings::settings;
 use crate::sweeping::verify;
 use crate::watching;
 
@@ -37,7 +38,7 @@ impl Process {
         house.config.listen = free_address();
         let metrics = free_address();
         let (file, log) = (house.folder().join("signer.toml"), house.folder().join("signer.log"));
-        fs::write(&file, settings(house, metrics)).unwrap();
+        fs::write(&file, in_line(house, metrics)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_signer"))
             .arg("--config")
             .arg(&file)
@@ -82,32 +83,11 @@ fn send(signal: &str, process: u32) {
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
-fn settings(house: &House, metrics: SocketAddr) -> String {
-    let (config, token) = (&house.config, &house.config.token);
-    let officer = config.officers.keys.iter().next().unwrap();
-    let env: Vec<_> = token.env.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
-    format!(
-        "network = \"regtest\"\nlisten = \"{}\"\nstate_dir = {:?}\ndatabase = {:?}\npolicy = {:?}\nmetrics = \"{metrics}\"\n\
-         allow_root = true\n\
-         [officers]\nquorum = 1\nkeys = {{ {} = {:?} }}\n\
-         [tls]\ncertificate = {:?}\nkey = {:?}\nca = {:?}\n\
-         [token]\nmodule = {:?}\nlabel = {:?}\npin_file = {:?}\nworker = {:?}\nworkers = 2\nbatch_seconds_max = 250\n\
-         env = {{ {} }}\n[limits]\nrequest_seconds = 600\n",
-        config.listen,
-        config.state_dir,
-        config.database.as_ref().unwrap(),
-        config.policy,
-        officer.0,
-        officer.1,
-        config.tls.certificate,
-        config.tls.key,
-        config.tls.ca,
-        token.module.as_ref().unwrap(),
-        token.label.as_ref().unwrap(),
-        token.pin_file.as_ref().unwrap(),
-        token.worker.as_ref().unwrap(),
-        env.join(", "),
-    )
+fn in_line(house: &House, metrics: SocketAddr) -> String {
+    let database = house.config.database.as_ref().unwrap();
+    let top = format!("database = {database:?}\nmetrics = \"{metrics}\"\n");
+    let token = "workers = 2\nbatch_seconds_max = 250\n";
+    settings(house, &top, token, "[limits]\nrequest_seconds = 600\n")
 }
 
 /// Complains once two minutes are over.

@@ -13,31 +13,12 @@ use signer::config::Limits;
 
 use crate::common::Knobs;
 use crate::house::House;
+use crate::settings::settings;
 
 /// The house's settings, for a process without a sandbox.
-fn settings(house: &House) -> String {
-    let (config, token) = (&house.config, &house.config.token);
-    let officer = config.officers.keys.iter().next().unwrap();
-    let env: Vec<_> = token.env.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
-    format!(
-        "network = \"regtest\"\nlisten = \"127.0.0.1:0\"\nstate_dir = {:?}\npolicy = {:?}\nsandbox = \"off\"\n\
-         allow_root = true\n[officers]\nquorum = 1\nkeys = {{ {} = {:?} }}\n\
-         [tls]\ncertificate = {:?}\nkey = {:?}\nca = {:?}\n\
-         [token]\nmodule = {:?}\nlabel = {:?}\npin_file = {:?}\nworker = {:?}\n\
-         schemes = [\"rsa-oaep-sha1\", \"aes-kwp\"]\nenv = {{ {} }}\n",
-        config.state_dir,
-        config.policy,
-        officer.0,
-        officer.1,
-        config.tls.certificate,
-        config.tls.key,
-        config.tls.ca,
-        token.module.as_ref().unwrap(),
-        token.label.as_ref().unwrap(),
-        token.pin_file.as_ref().unwrap(),
-        token.worker.as_ref().unwrap(),
-        env.join(", "),
-    )
+fn unconfined(house: &House, token: &str) -> String {
+    let token = format!("schemes = [\"rsa-oaep-sha1\", \"aes-kwp\"]\n{token}");
+    settings(house, "sandbox = \"off\"\n", &token, "")
 }
 
 /// A command, and how its entry is known.
@@ -74,7 +55,7 @@ async fn a_command_that_opens_no_log_leaves_its_word_for_whoever_opens_it_next()
     let before = house.log_size();
     house.close().await;
     let file = house.folder().join("signer.toml");
-    fs::write(&file, settings(&house)).unwrap();
+    fs::write(&file, unconfined(&house, "")).unwrap();
     let root = confine::process::is_root().then_some(("root", "allow_root = true"));
     let mut expected = Vec::new();
     for (command, sandbox) in [
@@ -108,7 +89,7 @@ async fn every_command_at_the_machine_writes_down_which_safeguards_it_goes_witho
     let before = house.log_size();
     house.close().await;
     let file = house.folder().join("signer.toml");
-    fs::write(&file, settings(&house).replace("[token]\n", "[token]\nanchor = true\n")).unwrap();
+    fs::write(&file, unconfined(&house, "anchor = true\n")).unwrap();
     let place = |name: &str| house.folder().join(name).to_str().unwrap().to_owned();
     let pin = fs::read_to_string(house.config.token.pin_file.as_ref().unwrap()).unwrap();
     private(&house.folder().join("theirs"), &pin);

@@ -32,6 +32,9 @@ mod canary;
 mod sign;
 mod sealing;
 mod secret;
+#[cfg(test)]
+#[path = "../../confine/src/smaps.rs"]
+mod smaps;
 mod derive;
 mod sealed;
 mod anchor;

@@ -10,6 +10,8 @@ mod faults;
 mod born;
 mod carried;
 mod permits;
+#[path = "../../../tests/common/moving.rs"]
+mod moving;
 mod standby;
 mod wycheproof;
 

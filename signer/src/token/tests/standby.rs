@@ -1,6 +1,7 @@
 //! Two tokens that hold the same keys: one does the work of the other. On SoftHSM a copy of the token's folder stands
 //! for the vendor's cloning.
 
+use super::moving::{copy_moved, replaced};
 use super::*;
 
 /// A token, faulty when told, with a copy of it as its standby.
@@ -9,10 +10,8 @@ async fn twins() -> (TestToken, TokenKeys) {
     test.config.workers = std::num::NonZeroU8::new(1);
     let keys = test.init().await;
     let (from, to) = (test.dir.path().join("token"), test.dir.path().join("second"));
-    copy(&from, &to);
-    let moved = |path: &str| path.replace(from.to_str().unwrap(), to.to_str().unwrap());
-    let conf = to.join("softhsm2.conf");
-    fs::write(&conf, moved(&fs::read_to_string(&conf).unwrap())).unwrap();
+    copy_moved(&from, &to);
+    let moved = |path: &str| replaced(path, &from, &to);
     let mut second = test.config.clone();
     // The standby's module is the real one.
     second.module = second.env.remove("FAULTY_MODULE").map(PathBuf::from);
@@ -22,19 +21,6 @@ async fn twins() -> (TestToken, TokenKeys) {
     }
     test.config.standby.insert("second".into(), second);
     (test, keys)
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target)
-        } else {
-            fs::copy(&path, &target).map(|_| ()).unwrap()
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

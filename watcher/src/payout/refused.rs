@@ -41,8 +41,7 @@ pub(super) async fn denied(
     refusal: Refusal,
     others: &[&Version],
 ) -> Result<Next, Error> {
-    // No coin is set aside for it: it is as if it had never been.
-    let untouched = refusal.key == Some(Given::Nothing);
+    let untouched = is_untouched(&refusal);
     tracing::warn!(payout = payout.id, %refusal, untouched, others = others.len(), "a payout was refused");
     if let Some(alive) = alive(app, &payout.id, others).await? {
         // It was to take the place of one that only waited: that one goes on waiting.
@@ -133,7 +132,8 @@ async fn signed_before(
     let Some(paid) = before::paid(app, &payout.signed).await else {
         return note(app, payout, [refusal.reasons, vec![before::doubt()]].concat()).await;
     };
-    if before::take_up(app, &payout, untouched(version, &refusal), &paid).await? {
+    let never_signed = is_untouched(&refusal).then_some(version);
+    if before::take_up(app, &payout, never_signed, &paid).await? {
         return Ok(Next::Done);
     }
     not_taken_up(app, payout, version, refusal, &paid).await
@@ -161,9 +161,9 @@ async fn not_taken_up(
     }
 }
 
-/// The version, if the signer says that nothing is set aside for it.
-fn untouched<'a>(version: &'a Version, refusal: &Refusal) -> Option<&'a Version> {
-    (refusal.key == Some(Given::Nothing)).then_some(version)
+/// Whether the signer says that no coin is set aside for what it refused: it is as if that had never been.
+fn is_untouched(refusal: &Refusal) -> bool {
+    refusal.key == Some(Given::Nothing)
 }
 
 /// What the signer cannot do now is asked for again; but a version with coins whose keys are not proven is given up for
@@ -176,7 +176,7 @@ pub(super) async fn not_now(
     others: &[&Version],
 ) -> Result<Next, Error> {
     tracing::warn!(payout = payout.id, %refusal, "a payout waits for the signer");
-    let untouched = refusal.key == Some(Given::Nothing);
+    let untouched = is_untouched(&refusal);
     if let Some(alive) = alive(app, &payout.id, others).await? {
         if matches!(refusal.key, Some(Given::Nothing | Given::Allowed)) && !refusal.has("busy") {
             let dropped = untouched.then_some((version, VersionState::Refused));
@@ -189,7 +189,7 @@ pub(super) async fn not_now(
             let _ = note(app, payout, refusal.reasons).await?;
             return Ok(Next::Failed);
         };
-        if before::take_up(app, &payout, self::untouched(version, &refusal), &paid).await? {
+        if before::take_up(app, &payout, untouched.then_some(version), &paid).await? {
             return Ok(Next::Done);
         }
         // What waits for people or time may be signed beside all that was signed before: it keeps its coins, like a first version.

@@ -12,6 +12,7 @@ mod refused;
 mod again;
 mod before;
 mod watch;
+mod twice;
 
 use std::str::FromStr as _;
 

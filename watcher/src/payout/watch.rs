@@ -13,6 +13,7 @@ use crate::spend::Spender;
 use crate::store::{StoreError, Tx};
 
 use super::row::{self, InForce};
+use super::twice::{self, Twice};
 
 /// Looks at every payout the chain may have moved.
 pub(crate) async fn watch(app: &Spender) -> Result<(), Error> {
@@ -24,6 +25,9 @@ pub(crate) async fn watch(app: &Spender) -> Result<(), Error> {
         }
     }
     for id in moved(app).await? {
+        advance(app, &id).await?;
+    }
+    for id in twice::suspects(app).await? {
         advance(app, &id).await?;
     }
     for id in outrun(app).await? {
@@ -55,8 +59,8 @@ async fn moved(app: &Spender) -> Result<Vec<String>, StoreError> {
     Ok(ids.fetch_all(app.store.reader()).await?)
 }
 
-/// Unconfirmed payouts with a signed version of which a coin was spent in a block by something that is not kept for them:
-/// it may be that version under another id.
+/// Unconfirmed payouts with a signed version of which a coin was spent in a block by something that is not kept for them,
+/// and settled ones that may be paid twice: it may be that version under another id.
 async fn spent_unknown(app: &Spender) -> Result<Vec<String>, StoreError> {
     let ids = sqlx::query_scalar(
         "SELECT DISTINCT p.id FROM payouts p
@@ -64,6 +68,14 @@ async fn spent_unknown(app: &Spender) -> Result<Vec<String>, StoreError> {
              JOIN payout_inputs i ON i.payout = v.payout AND i.version = v.version
              JOIN coins c ON c.txid = i.txid AND c.vout = i.vout
          WHERE p.state IN ('accepted', 'signed', 'broadcast') AND c.spent_height IS NOT NULL
+               AND c.spent_txid NOT IN (SELECT m.txid FROM made_transactions m WHERE m.kind = 'payout' AND m.object = p.id)
+         UNION
+         SELECT p.id FROM payout_versions again INDEXED BY payout_versions_signed_again
+             CROSS JOIN payouts p ON p.id = again.payout AND p.state = 'final'
+             CROSS JOIN payout_versions v ON v.payout = p.id AND v.state = 'signed'
+             CROSS JOIN payout_inputs i ON i.payout = v.payout AND i.version = v.version
+             CROSS JOIN coins c ON c.txid = i.txid AND c.vout = i.vout
+         WHERE again.state = 'signed' AND again.version > 1 AND c.spent_height IS NOT NULL
                AND c.spent_txid NOT IN (SELECT m.txid FROM made_transactions m WHERE m.kind = 'payout' AND m.object = p.id)",
     );
     Ok(ids.fetch_all(app.store.reader()).await?)
@@ -92,16 +104,18 @@ async fn advance(app: &Spender, id: &str) -> Result<(), Error> {
     let moved = payout.block.map(|b| b.hash) != progress.block().map(|b| b.hash);
     payout.state = follow(from, progress);
     let events = happenings(from, payout.state, moved);
-    if events.is_empty() {
+    let twice = Twice::of(&mut tx, &payout).await?;
+    if events.is_empty() && !twice.is_news() {
         return Ok(());
     }
     payout.block = progress.block();
     payout.version = Some(version);
     payout.in_force = Some(in_force);
-    payout.reasons = Vec::new();
+    payout.reasons = twice.reason().into_iter().collect();
     if !payout.change(&mut tx, &app.book, from, &events).await? {
         return Ok(());
     }
+    twice.tell(&mut tx, app, &payout).await?;
     let holder = Holder::payout(id);
     match payout.state {
         // Spent for good: nothing to hold.
@@ -114,11 +128,12 @@ async fn advance(app: &Spender, id: &str) -> Result<(), Error> {
         _ => {}
     }
     tx.commit().await?;
+    twice.log(&payout);
     tracing::info!(payout = id, state = %payout.state, height = payout.block.map(|b| b.height), "a payout moved");
     Ok(())
 }
 
-/// The version that is in a block, or else the one in force, and where it stands.
+/// The version that is in a block, or else the one in force, and where it stands; of several in blocks, the one in force.
 async fn standing(
     app: &Spender,
     tx: &mut Tx,
@@ -129,7 +144,7 @@ async fn standing(
          FROM payout_versions v JOIN payouts p ON p.id = v.payout JOIN transactions t ON t.txid = v.txid
              JOIN made_transactions m ON m.txid = v.txid AND m.kind = 'payout' AND m.object = p.id
          WHERE v.payout = $1 AND (t.state = 'block' OR v.version = p.version)
-         ORDER BY t.state = 'block' DESC LIMIT 1",
+         ORDER BY t.state = 'block' DESC, v.version = p.version DESC, v.version LIMIT 1",
     )
     .bind(id)
     .fetch_optional(tx.sql())

@@ -1,6 +1,6 @@
 //! Payouts: an order paid once, whatever is lost, refused or reorganised on the way.
 
-mod paid;
+pub mod paid;
 mod door;
 mod room;
 mod refused;
@@ -9,6 +9,7 @@ mod bumped;
 mod restored;
 mod real;
 mod unbound;
+mod twice;
 
 /// Whom they pay.
 const STRANGER: u8 = 77;

@@ -3,6 +3,7 @@
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::{Amount, BlockHash, ScriptBuf, Transaction, Txid};
 
+use crate::payouts::paid::reason;
 use crate::world::{DEPTH, World, address, legacy_address, order};
 
 const STRANGER: u8 = 77;
@@ -78,4 +79,29 @@ async fn a_sweep_takes_the_id_it_confirmed_with_and_its_own_if_that_block_goes()
     assert_eq!((world.signer.signed(), world.balance(1).await), (1, 0));
     assert!(world.leases().await.is_empty());
     assert_eq!(world.sweeps().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_an_order_was_unbound_from_is_told_of_when_it_confirms_under_another_id() {
+    let mut world = World::start_legacy().await;
+    fund(&world, 3, &[80_000]).await;
+    let to = legacy_address(3, 0, 1).to_string();
+    let parent = world.node.pay(&to, Amount::from_sat(90_000)).await.unwrap();
+    world.mine(DEPTH).await;
+    let _ = world.submit(&order("o", 50_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let _ = world.payout_in("o", "broadcast").await;
+    let parent = world.lose(parent).await;
+    let _ = reason(&world, "order-paid").await;
+    let dead = world.signer.ledger.lock().unwrap().signed[0].clone();
+    world.signer.unbind("o");
+    let _ = world.payout_in("o", "broadcast").await;
+    world.mine(DEPTH).await;
+    let paid = world.payout_in("o", "final").await;
+    let renamed = renamed(&dead);
+    let both = [&parent, &renamed].map(serialize_hex);
+    let _ = world.node.mine_only(&both).await.unwrap();
+    let told = async || world.payout("o").await.filter(|payout| !payout.reasons.is_empty());
+    let told = world.until("it to be said", told).await;
+    assert_eq!((told.reasons[0].code.as_str(), &told.txid), ("paid-twice", &paid.txid));
+    assert!(told.reasons[0].text.contains(&renamed.compute_txid().to_string()), "{told:?}");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bitcoin::bip32::{ChildNumber, DerivationPath, Xpriv, Xpub};
 use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::Secp256k1;
-use bitcoin::{Address, Amount, CompressedPublicKey, Network, NetworkKind, Txid};
+use bitcoin::{Address, Amount, CompressedPublicKey, Network, NetworkKind, Transaction, Txid};
 use devnet::{Credential, Node, Pki};
 use ed25519_dalek::SigningKey;
 use mtls::{Places, TlsFiles};
@@ -194,6 +194,23 @@ impl World {
         let _ = std::fs::remove_file(self.node.dir().join("regtest").join("mempool.dat"));
         self.node.start_again().await.unwrap();
         self.caught_up().await;
+    }
+
+    /// A payment is in no block any more and the node has forgotten it, its own wallet too; whoever sends what is returned brings it
+    /// back.
+    pub async fn lose(&mut self, payment: Txid) -> Transaction {
+        let lost = self.node.transaction(payment).await.unwrap();
+        let known: serde_json::Value =
+            self.node.rpc("getrawtransaction", serde_json::json!([payment, true])).await.unwrap();
+        let block = known["blockhash"].as_str().unwrap().parse().unwrap();
+        let height = self.node.height().await.unwrap();
+        self.node.invalidate(block).await.unwrap();
+        while self.node.height().await.unwrap() <= height {
+            let _ = self.node.mine_only(&[]).await.unwrap();
+        }
+        std::fs::write(self.node.dir().join("bitcoin.conf"), "walletbroadcast=0\n").unwrap();
+        self.forget_mempool().await;
+        lost
     }
 
     /// The sweep that took another's place.

@@ -166,7 +166,7 @@ async fn stuck(world: &World) -> proto::Payout {
 }
 
 /// Waits until it waits for this reason, with nothing in force that is signed.
-async fn reason(world: &World, code: &str) -> proto::Payout {
+pub async fn reason(world: &World, code: &str) -> proto::Payout {
     world
         .until(&format!("{code} to be said"), async || {
             let payout = world.payout("o").await.filter(|payout| payout.state == "accepted")?;

@@ -42,6 +42,8 @@ pub(crate) struct Known {
     pub(crate) spent: Option<(Txid, Option<u32>)>,
     /// Its key is at fault at the signer, or was a while ago.
     pub(crate) faulty: bool,
+    /// Who may build transactions with it; see [`crate::leases::Holder::may_have`].
+    pub(crate) lease: Option<String>,
 }
 
 impl Known {
@@ -193,10 +195,10 @@ pub(crate) fn is_proven(coin: &Coin, status: &StatusReply, wallet: &str) -> bool
 fn known(row: &SqliteRow) -> Result<Known, StoreError> {
     let chain: Chain = word(row, 5, Chain::read)?;
     let screening: Screening = word(row, 6, Screening::read)?;
-    let leased = row.try_get::<Option<String>, _>(7)?.is_some();
+    let lease: Option<String> = row.try_get(7)?;
     let mature = !row.try_get::<bool, _>(8)? || is_mature(row)?;
     let faulty = row.try_get::<Option<i64>, _>(14)?.is_some_and(|until| until > now_unix());
-    let standing = match (chain, screening, leased) {
+    let standing = match (chain, screening, lease.is_some()) {
         (_, _, true) => Standing::Leased,
         (_, Screening::Held, _) => Standing::Held,
         _ if faulty => Standing::Faulty,
@@ -214,7 +216,7 @@ fn known(row: &SqliteRow) -> Result<Known, StoreError> {
     };
     let spender = row.try_get::<Option<Vec<u8>>, _>(11)?.map(|_| txid(row, 11)).transpose()?;
     let spent_height = row.try_get::<Option<i64>, _>(12)?.map(|_| height(row, 12)).transpose()?;
-    Ok(Known { coin, chain, spent: spender.map(|txid| (txid, spent_height)), faulty })
+    Ok(Known { coin, chain, spent: spender.map(|txid| (txid, spent_height)), faulty, lease })
 }
 
 fn is_mature(row: &SqliteRow) -> Result<bool, StoreError> {

@@ -23,6 +23,11 @@ impl Holder {
     pub(crate) fn payout(id: &str) -> Self {
         Self(format!("payout/{id}"))
     }
+
+    /// Whether nobody else has a coin.
+    pub(crate) fn may_have(&self, known: &Known) -> bool {
+        known.lease.as_ref().is_none_or(|lease| *lease == self.0)
+    }
 }
 
 /// Takes coins for a holder; those it holds already stay its own. False if one is not to be had: then the

@@ -13,6 +13,7 @@ use serde_json::json;
 use sqlx::Row as _;
 
 use crate::coins::{self, Known};
+use crate::deposit::Chain;
 use crate::error::Error;
 use crate::follow::Next;
 use crate::leases::{self, Holder};
@@ -399,16 +400,19 @@ fn takes_place(coins: &[Coin], version: &Version) -> bool {
     bitcoin::Psbt::deserialize(&version.psbt).map_or(true, |psbt| spends(&psbt))
 }
 
-/// Coins of earlier versions that a new one can still spend, so that at most one of them confirms.
+/// Coins of earlier versions that a new one can still spend, so that at most one of them confirms. One that was given back when another
+/// version was settled, and is somebody else's since, is not among them should that come undone: the signer says whether it must be.
 async fn survivors(app: &Spender, id: &str, versions: &[Version]) -> Result<Vec<Coin>, Error> {
     let own = |known: &Known| match known.spent {
         Some((by, Some(_))) => versions.iter().any(|version| version.is_signed_as(by)),
         _ => true,
     };
     let inputs = coins::of_payout(app.store.reader(), id).await?;
-    let left = inputs
-        .into_iter()
-        .filter(|known| known.chain != crate::deposit::Chain::Gone && own(known) && !known.faulty);
+    let holder = Holder::payout(id);
+    let can_be_spent = |known: &Known| {
+        known.chain != Chain::Gone && own(known) && !known.faulty && holder.may_have(known)
+    };
+    let left = inputs.into_iter().filter(can_be_spent);
     Ok(left.map(|known| known.coin).collect())
 }
 

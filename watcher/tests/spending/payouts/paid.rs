@@ -276,3 +276,38 @@ async fn coins_of_a_version_that_cannot_pay_any_more_are_not_held() {
     let _ = world.submit(&order("next", 40_000, &address(STRANGER, 0, 1))).await.unwrap();
     let _ = world.payout_in("next", "broadcast").await;
 }
+
+/// While the other has it, nothing can be planned with it; what the new transaction has to conflict with is the signer's to say.
+#[tokio::test]
+async fn a_payout_that_came_back_is_not_bound_to_a_coin_that_was_given_back_and_is_somebody_elses_by_now()
+ {
+    let mut world = World::start().await;
+    let parents = world.fund_apart(3, &[80_000, 122_000]).await;
+    let _ = world.submit(&order("o", 120_000, &address(STRANGER, 0, 0))).await.unwrap();
+    let first = world.payout_in("o", "broadcast").await;
+    // A higher fee needs the other coin too, and may be signed; the first confirms all the same.
+    world.signer.expect_trouble(Trouble::LoseAnswer);
+    world.signer.expect_trouble(Trouble::Withhold("client-locked"));
+    world.estimates_rise().await;
+    let asked = async || {
+        let versions = world.versions("shop/o").await;
+        let states: Vec<_> =
+            versions.iter().map(|(state, coins)| (state.as_str(), *coins)).collect();
+        let sent = world.story("o").await.iter().filter(|kind| *kind == "payout.broadcast").count();
+        (states == [("signed", 1), ("asked", 2)] && sent == 2).then_some(())
+    };
+    world.until("the refusal", asked).await;
+    world.mine(DEPTH).await;
+    assert_eq!(world.payout_in("o", "final").await.txid, first.txid);
+    assert!(world.leases().await.is_empty());
+    world.kill_watcher();
+    let taken =
+        "UPDATE coins SET lease = 'payout/shop/other' WHERE spent_txid IS NULL AND branch = 0";
+    world.execute(&world.config.database, taken).await;
+    world.start_watcher();
+    assert_eq!(world.leases().await, ["payout/shop/other"]);
+    world.node.reorg_without(parents[1]).await.unwrap();
+    world.caught_up().await;
+    world.fund_more(3, 2, 300_000).await;
+    let _ = reason(&world, "order-paid").await;
+}

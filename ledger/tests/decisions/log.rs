@@ -18,6 +18,10 @@ use crate::past::{OWN, PROVEN, Past, Spent, What, Word, chain};
 /// When the request stops waiting.
 const WAITS_UNTIL: u64 = NOW + 1_000_000;
 
+fn again(request: u8) -> Event {
+    Event::SpendAgain { request: [request; 16], policy: 3, trace: Vec::new() }
+}
+
 pub fn fold(world: &World, past: &Past) -> Ledger {
     let mut ledger = Ledger::new();
     let mut seq = 0;
@@ -38,9 +42,7 @@ pub fn fold(world: &World, past: &Past) -> Ledger {
         let statement = |number: u8| said.iter().find(|(n, _)| *n == number).unwrap().1.digest();
         let event = match what {
             What::Allowed(spent) => Event::Spend(spend(spent)),
-            What::Again(request) => {
-                Event::SpendAgain { request: [*request; 16], policy: 3, trace: Vec::new() }
-            }
+            What::Again(request) => again(*request),
             What::Signed(request) => {
                 let spent = spends.iter().find(|spent| spent.request == *request).unwrap();
                 Event::Signed { request: [*request; 16], transaction: transaction(spent) }

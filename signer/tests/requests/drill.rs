@@ -1,7 +1,7 @@
 //! The watcher is somebody else's: random requests, decided by the real policy on the real ledger, each one allowed counted
 //! as signed and out. Nothing goes anywhere but where it must, and no fee is above its cap.
 
-use audit::entry::{Entry, Event};
+use audit::entry::{Entry, Event, Spend};
 use bitcoin::Transaction;
 use policy::decide::Decision;
 use policy::names::ClientName;
@@ -46,6 +46,11 @@ fn imported(descriptors: &Descriptors) -> Vec<Event> {
         ]
     };
     (1..).zip(wallets).flat_map(of).collect()
+}
+
+/// What is written down for a spend that was reserved before.
+fn once_more(spend: Spend) -> Event {
+    Event::SpendAgain { request: spend.request, policy: spend.policy, trace: spend.trace }
 }
 
 #[test]
@@ -110,11 +115,7 @@ fn a_watcher_in_other_hands_moves_nothing_to_anybody_else() {
         let lane = ["sweep", "withdraw", "consolidate"].iter().position(|lane| *lane == spend.lane);
         signed[lane.unwrap()] += 1;
         let event = match again {
-            true => Event::SpendAgain {
-                request: intent.request.0,
-                policy: rules.version(),
-                trace: Vec::new(),
-            },
+            true => once_more(spend),
             false => Event::Spend(spend),
         };
         apply(&mut ledger, event, now);

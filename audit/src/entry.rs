@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// The encoding's version, the first byte of every entry. Version 1, never released, had paid orders without their
-/// expiry.
-pub const VERSION: u8 = 2;
+/// The encoding's version, the first byte of every entry. Of those before it none was released: version 1 had paid orders
+/// without their expiry, version 2 spends that were allowed again without their trace, and orders unbound from what one hash names.
+pub const VERSION: u8 = 3;
 
 /// Longest encoded entry in bytes. A signed transaction of 1,400 inputs takes a quarter of it.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
@@ -36,7 +36,7 @@ impl Entry {
         let (&version, body) = bytes.split_first().ok_or(EntryError::Empty)?;
         match version {
             VERSION => {}
-            1 => return Err(EntryError::Unreleased(version)),
+            1 | 2 => return Err(EntryError::Unreleased(version)),
             _ => return Err(EntryError::Version(version)),
         }
         let (entry, rest) = postcard::take_from_bytes::<Self>(body)

@@ -130,7 +130,10 @@ async fn in_time(done: impl Future<Output = ()>) {
 
 /// Holds the log against each anchor, every time: a token that was away may have come back with an old one, or as another one.
 pub async fn hold(app: &App) {
-    for anchored in app.token.anchored() {
+    let all = app.token.anchored();
+    // Whoever stops in the midst of it, at a token that hangs, has held the log against none of the others now.
+    all.iter().for_each(|anchored| app.anchors.of(&anchored.name, |kept| kept.size = None));
+    for anchored in all {
         let held = match anchored.usable {
             true => hold_one(app, &anchored).await.map_err(|why| why.to_string()),
             false => Err("it is away, or not asked any more".to_owned()),

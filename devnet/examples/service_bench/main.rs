@@ -73,7 +73,8 @@ async fn main() -> Result<()> {
         args.lenient || signed >= SIGNED_PERMILLE,
         "too few signatures beside the token's rate"
     );
-    ensure!(args.lenient || syncs <= SYNCS_PERMILLE_MAX, "too many flushes a group");
+    let few = syncs.is_some_and(|syncs| syncs <= SYNCS_PERMILLE_MAX);
+    ensure!(args.lenient || few, "too many flushes a group, or nobody counted them");
     ensure!(args.lenient || denied >= DENIED_PERMILLE, "too few denials beside one flush each");
     Ok(())
 }
@@ -122,7 +123,7 @@ async fn signatures(stack: &Stack, args: &Args) -> Result<u128> {
 
 /// Flushes for each group of entries that the token signed a checkpoint over, in thousandths, while all callers are busy: the
 /// last group of a burst has nobody to come along with its note, which then costs a flush of its own.
-async fn flushes(stack: &Stack, args: &Args) -> Result<u128> {
+async fn flushes(stack: &Stack, args: &Args) -> Result<Option<u128>> {
     let callers = Callers::connect(stack, args.callers).await?;
     let count = args.requests.saturating_mul(FLUSHES_ROUNDS);
     let requests = callers::requests(stack, Kind::Signed, 5_000, count, ADDRESSES)?;
@@ -140,19 +141,22 @@ async fn flushes(stack: &Stack, args: &Args) -> Result<u128> {
     let ((answered, ended), counted) = tokio::try_join!(asking, counting)?;
     let Some((counted, until)) = counted else {
         println!("flushes: not counted, there is no strace here that may look into the signer");
-        return Ok(0);
+        return Ok(None);
     };
     if until >= ended {
         println!("flushes: not counted, {} requests end too soon", answered.count());
-        return Ok(0);
+        return Ok(None);
     }
-    let permille = counted.permille();
+    let Some(permille) = counted.permille() else {
+        println!("flushes: {counted}, too few to say");
+        return Ok(None);
+    };
     println!(
         "flushes while requests were signed: {counted}: {} a group; at most {} is asked",
         decimal(permille),
         decimal(SYNCS_PERMILLE_MAX)
     );
-    Ok(permille)
+    Ok(Some(permille))
 }
 
 /// The median of the rate of denials to that of one flush each, in thousandths.

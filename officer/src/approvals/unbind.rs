@@ -106,13 +106,17 @@ fn now_unix() -> u64 {
 
 /// Why nothing is paid under the order any more, by the signer's word or by the clock here.
 fn over(shown: &ShowOrderReply, now_unix: u64) -> Option<String> {
-    let anew = "Nothing is paid under it any more, whatever it is bound to: unbinding it has nothing paid, and what is ordered anew binds to none of these";
+    let anew = "What is ordered anew binds to none of these";
     let (end, no) = (time(shown.ends_unix), words(&shown.called_off));
     if !no.is_empty() {
-        return Some(format!("THE ORDER WAS CALLED OFF by {no}, for good. {anew}."));
+        return Some(format!(
+            "THE ORDER WAS CALLED OFF by {no}, for good. Nothing is paid under it any more, whatever it is bound to. {anew}."
+        ));
     }
     let ended = shown.ended || now_unix > shown.ends_unix;
-    ended.then(|| format!("THE ORDER HAS ENDED, at {end}. {anew}."))
+    let rest = "Nothing is paid under it any more but what takes the place of a transaction that stays bound: \
+                one that is left out here can still be replaced, and then by what confirms beside those that are named";
+    ended.then(|| format!("THE ORDER HAS ENDED, at {end}. {rest}. {anew}."))
 }
 
 async fn ask_for(desk: &Desk, id: &OrderId, key: Option<[u8; 32]>) -> Result<ShowOrderReply> {

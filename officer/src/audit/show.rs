@@ -142,7 +142,7 @@ fn keys(event: &Event) -> Option<&str> {
     let trace = match event {
         Event::Spend(spend) => &spend.trace,
         Event::Awaiting(awaiting) => &awaiting.spend.trace,
-        Event::Denied { trace, .. } => trace,
+        Event::Denied { trace, .. } | Event::SpendAgain { trace, .. } => trace,
         _ => return None,
     };
     KeysLine::of(trace).ok().flatten().and(trace.first()).map(String::as_str)

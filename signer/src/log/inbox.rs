@@ -14,8 +14,8 @@ pub(super) const QUEUE_COMMITS_MAX: usize = 1024;
 /// How long entries wait for the note of a checkpoint that is being made, which costs no flush of its own then; a busy token
 /// takes some 50 ms for one. A token that takes longer must not keep refusals from being written.
 const NOTE_WAIT: Duration = Duration::from_millis(150);
-/// Once a note has come that took the token a while, entries may wait for others to share its transaction: no longer than this,
-/// nor than the note took, and only where so many commits came together lately. Each group costs the token a signature
+/// Once a note has come a while after the last commits were written, entries may wait for others to share its transaction: no
+/// longer than this, nor than that while, and only where so many commits came together lately. Each group costs the token a signature
 /// and two flushes, for which its queue of other jobs waits. Where nobody came along, the next note does not wait; where nothing
 /// came for `LATELY`, none does.
 const SHARE_WAIT_MAX: Duration = Duration::from_millis(100);

@@ -25,6 +25,8 @@ const WAL_PAGES: &str = "8192";
 /// Bytes of entries after which it is moved sooner, once nothing is to be written for a while.
 const REST_BYTES: usize = 1 << 20;
 const WAL_MOVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+/// What SQLite calls it when a disk is full.
+const SQLITE_FULL: &str = "13";
 /// Entries whose leaf hashes lie in one row.
 const BLOCK: i64 = 64;
 /// How long a predecessor that is just ending may keep the lock.
@@ -179,12 +181,18 @@ impl Store {
         matches!(self.connection, Connection::Sqlite(_)) && self.appended >= REST_BYTES
     }
 
-    /// Moves SQLite's write-ahead log into the database.
+    /// Moves SQLite's write-ahead log into the database. That the disk has no room for it now is no failure: all of it is
+    /// durable where it is, and it is tried again later.
     pub(super) async fn rest(&mut self) -> Result<(), StoreError> {
         self.appended = 0;
         let Connection::Sqlite(connection) = &mut self.connection else { return Ok(()) };
-        sqlx::raw_sql(WAL_MOVE).execute(&mut **connection).await.map_err(failed)?;
-        Ok(())
+        match sqlx::raw_sql(WAL_MOVE).execute(&mut **connection).await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(SQLITE_FULL) => {
+                tracing::warn!(%error, "SQLite's write-ahead log could not be moved into the database");
+                Ok(())
+            }
+            done => done.map(drop).map_err(failed),
+        }
     }
 
     /// Makes sure that nobody else wrote until now, without writing.

@@ -76,10 +76,12 @@ pub(super) async fn run(
                 continue;
             }
         }
-        rest = after(REST);
         let commits = commits(&messages);
         match write_all(&mut store, &history, &mut cosigned, &mut messages, &head, &health).await {
-            Ok(None) => inbox.wrote(commits),
+            Ok(None) => {
+                inbox.wrote(commits);
+                rest = after(REST);
+            }
             Ok(Some(closed)) => break Some(closed),
             // Whoever waits sees its channel drop, and finds the reason in `health`.
             Err(_) => break None,

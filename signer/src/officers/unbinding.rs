@@ -93,7 +93,7 @@ fn over(ledger: &Ledger, order: &OrderRef, now_unix: u64) -> Option<String> {
     }
     let end = ledger.order_ends(order).filter(|end| now_unix > *end)?;
     Some(format!(
-        "it ended at {end}: nothing is paid under it any more, and whoever ordered has to order anew"
+        "it ended at {end}: nothing is paid under it any more but in the place of what it is still bound to, and whoever ordered has to order anew"
     ))
 }
 

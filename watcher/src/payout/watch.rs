@@ -76,7 +76,7 @@ async fn spent_unknown(app: &Spender) -> Result<Vec<String>, StoreError> {
              CROSS JOIN payout_inputs i ON i.payout = v.payout AND i.version = v.version
              CROSS JOIN coins c ON c.txid = i.txid AND c.vout = i.vout
          WHERE again.state = 'signed' AND again.version > 1 AND c.spent_height IS NOT NULL
-               AND c.spent_txid NOT IN (SELECT m.txid FROM made_transactions m WHERE m.kind = 'payout' AND m.object = p.id)",
+               AND NOT EXISTS (SELECT 1 FROM made_transactions m WHERE m.txid = c.spent_txid)",
     );
     Ok(ids.fetch_all(app.store.reader()).await?)
 }

@@ -78,7 +78,8 @@ impl Story {
         trace: &[String],
     ) -> Result<(), String> {
         self.in_force(policy)?;
-        self.stated(None, trace)?;
+        let spent = self.request(request)?.spent.clone();
+        self.stated(spent.as_deref(), trace)?;
         let request = self.request(request)?;
         match (request.spend, request.signed) {
             (Some(_), false) => Ok(()),

@@ -10,6 +10,7 @@ use token_wire::{
     BATCH_JOBS_MAX, Counters, Fault, FaultCode, JobFault, JobOutcome, SEALED_BYTES_MAX,
     SealedAccount, SealedBatch,
 };
+use zeroize::Zeroizing;
 
 use crate::derive::Account;
 use crate::fault;
@@ -18,6 +19,10 @@ use crate::sealing::{PLAIN_BYTES, Sealing};
 /// How long an opened account waits for more work before it is wiped: the time between two batches of one request,
 /// with room for a busy machine.
 pub(crate) const IDLE: Duration = Duration::from_millis(50);
+
+/// Times in a row that a token must refuse an account, while it takes the canary, until it is believed. More than with a
+/// child: opening an account is three calls that may say nothing but that they failed.
+const REFUSALS: u32 = 5;
 
 /// An opened account, if one is open.
 #[derive(Default)]
@@ -82,21 +87,9 @@ impl Open {
     ) -> Result<Result<&mut Account, String>, Fault> {
         if self.0.as_ref().is_none_or(|(open, _)| open != wanted) {
             self.wipe();
-            // As with a child: after an error the canary is asked, and the account once more.
-            let plain = match sealing.open(wanted, counters) {
+            let plain = match open(sealing, canary, wanted, counters)? {
                 Ok(plain) => plain,
-                Err(first) => {
-                    sealing
-                        .canary(canary, counters)
-                        .map_err(|_| fault::token("open a sealed account", &first))?;
-                    match sealing.open(wanted, counters) {
-                        Ok(plain) => plain,
-                        Err(error) if !fault::blames_key(&error) => {
-                            return Err(fault::token("open a sealed account", &error));
-                        }
-                        Err(error) => return Ok(Err(fault::short(&error))),
-                    }
-                }
+                Err(text) => return Ok(Err(text)),
             };
             let plain: &[u8; PLAIN_BYTES] = match plain.as_slice().try_into() {
                 Ok(plain) => plain,
@@ -113,6 +106,33 @@ impl Open {
         match &mut self.0 {
             Some((_, account)) => Ok(Ok(account)),
             None => Ok(Err("it is no account".to_owned())),
+        }
+    }
+}
+
+/// As with a child: an error that the account may be to blame for is believed after so many in a row, and with the
+/// canary's word. Any other is the token's, and the caller goes on in a fresh session.
+fn open(
+    sealing: &Sealing<'_>,
+    canary: &SealedAccount,
+    wanted: &SealedAccount,
+    counters: &mut Counters,
+) -> Result<Result<Zeroizing<Vec<u8>>, String>, Fault> {
+    let mut blamed = 0;
+    loop {
+        let error = match sealing.open(wanted, counters) {
+            Ok(plain) => return Ok(Ok(plain)),
+            Err(error) => error,
+        };
+        blamed = u32::saturating_add(blamed, 1);
+        if !fault::blames_key(&error) {
+            return Err(fault::token("open a sealed account", &error));
+        }
+        if blamed >= REFUSALS {
+            sealing
+                .canary(canary, counters)
+                .map_err(|_| fault::token("open a sealed account", &error))?;
+            return Ok(Err(fault::short(&error)));
         }
     }
 }

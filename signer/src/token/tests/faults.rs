@@ -6,6 +6,7 @@
     reason = "a test counts and says what it counted"
 )]
 
+use super::kinds::{Kind, TestKey, sign_keys};
 use super::*;
 
 /// What tokens say when they are in trouble; the same call may succeed a moment later.
@@ -55,20 +56,14 @@ fn rounds() -> usize {
 
 /// Signs many requests, a few at a time, and says how many were completed. Whatever is completed has been verified;
 /// whatever is not was refused with a word that says so.
-async fn completed(token: &Arc<Token>, of: &Asked<'_>, requests: usize) -> usize {
-    let at_once = if of.wallet.is_some() { 32 } else { 6 };
+async fn completed(token: &Arc<Token>, asked: &[Asked], requests: usize) -> usize {
+    let at_once = if asked.iter().any(|asked| asked.wallet.is_some()) { 32 } else { 6 };
     let mut signing = tokio::task::JoinSet::new();
     let (mut begun, mut done) = (0, 0);
     while begun < requests || !signing.is_empty() {
         if begun < requests && signing.len() < at_once {
-            let (token, children) = (Arc::clone(token), of.children.to_vec());
-            match of.wallet {
-                None => signing.spawn(async move { sign_all(&token, &children).await }),
-                Some(wallet) => {
-                    let child = children[begun % children.len()].clone();
-                    signing.spawn(async move { sign_small(&token, wallet, child).await })
-                }
-            };
+            let (token, asked) = (Arc::clone(token), asked[begun % asked.len()].clone());
+            signing.spawn(async move { sign_keys(&token, &asked.keys, asked.wallet).await });
             begun += 1;
             continue;
         }
@@ -84,69 +79,106 @@ async fn completed(token: &Arc<Token>, of: &Asked<'_>, requests: usize) -> usize
     done
 }
 
-/// Faults at this share of all calls there are, a crash and a hang for certain, and more of them now and then.
-/// What each request of a storm is like: all children, or one of them, and then small ones of this wallet go together.
-struct Asked<'a> {
-    children: &'a [TestChild],
+/// What a request of a storm is like: with a wallet, small ones of that wallet go together.
+#[derive(Clone)]
+struct Asked {
+    keys: Vec<TestKey>,
     wallet: Option<&'static str>,
 }
 
-async fn storm(hundredths_of_percent: usize, least_percent: usize, wallet: Option<&'static str>) {
-    let mut test = TestToken::bare_faulty();
+/// Whole requests, or small ones of a wallet each.
+fn asked(groups: &[Vec<TestKey>], small: bool) -> Vec<Asked> {
+    if !small {
+        return groups.iter().map(|keys| Asked { keys: keys.clone(), wallet: None }).collect();
+    }
+    let wallets = ["hot", "second", "third", "fourth", "fifth"];
+    let each = groups.iter().zip(wallets).flat_map(|(keys, wallet)| {
+        keys.iter().map(move |key| Asked { keys: vec![key.clone()], wallet: Some(wallet) })
+    });
+    each.collect()
+}
+
+/// Faults at this share of all calls there are, a crash and a hang for certain, and more of them now and then.
+async fn storm(kind: Kind, hundredths_of_percent: usize, least_percent: usize, small: bool) {
+    let mut test = kind.bare_faulty();
     test.config.batch_seconds_max = std::num::NonZeroU8::new(4);
     let keys = test.init().await;
-    let children = TestChild::many(&keys, 10);
+    let groups = kind.groups(&test, &keys);
+    let asked = asked(&groups, small);
     let token = Arc::new(test.start().await);
     let each = format!("{}.{:03}%", hundredths_of_percent / 1000, hundredths_of_percent % 1000);
+    let (uses, begins) = (kind.use_call(), kind.begin_call());
     let mut rules = format!("seed {hundredths_of_percent}\n");
-    rules += "C_Sign once crash\nC_UnwrapKey once hang\n";
+    rules += &format!("{uses} once crash\n{begins} once hang\n");
     for code in PASSING {
         rules += &format!("* {each} {code}\n");
     }
     let (crash, hang) = (hundredths_of_percent * 2, hundredths_of_percent / 2);
-    rules += &format!("C_Sign 0.{crash:04}% crash\nC_UnwrapKey 0.{hang:04}% hang\n");
+    rules += &format!("{uses} 0.{crash:04}% crash\n{begins} 0.{hang:04}% hang\n");
     let calls = test.noted("calls").len();
     test.fault(&rules);
-    let each = if wallet.is_some() { 1 } else { children.len() };
-    let requests = 1_000 / each * rounds();
-    let done = completed(&token, &Asked { children: &children, wallet }, requests).await;
+    let each = asked[0].keys.len();
+    // Of the other kinds fewer at ten percent, where each takes many calls.
+    let signatures = if kind == Kind::Oaep || hundredths_of_percent < 1000 { 1_000 } else { 400 };
+    let requests = signatures / each * rounds();
+    let done = completed(&token, &asked, requests).await;
     let (calls, faults) = (test.noted("calls").len() - calls, test.faults());
     let of = |what: &str| faults.iter().filter(|fault| fault.ends_with(what)).count();
     let (crashes, hangs) = (of(" crash"), of(" hang"));
     println!(
-        "{done} of {requests} requests of {each} signatures completed; {} faults in {calls} calls, among them {crashes} crashes and {hangs} hangs",
+        "{kind:?}: {done} of {requests} requests of {each} signatures completed; {} faults in {calls} calls, among them {crashes} crashes and {hangs} hangs",
         faults.len(),
     );
     assert!(crashes > 0 && hangs > 0, "{crashes} crashes, {hangs} hangs");
     assert!(done * 100 >= requests * least_percent, "{done} of {requests}: {:?}", token.problem());
     // Ten codes at `each`, a ten-thousandth each time: at least half of what is to be expected.
     assert!(faults.len() * 2 * 10_000 >= calls * hundredths_of_percent, "{}", faults.len());
-    assert!(calls > requests * each * 4);
+    assert!(calls > kind.least_calls(requests, each), "{calls}");
     test.no_fault();
     // And nothing of it is left.
     until("all is well", || token.problem().is_none()).await;
-    sign_all(&token, &children).await.unwrap();
+    for keys in &groups {
+        sign_keys(&token, keys, None).await.unwrap();
+    }
     assert_eq!(token.warning(), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_one_percent_of_faults_99_percent_of_requests_complete() {
-    storm(100, 99, None).await;
+    storm(Kind::Oaep, 100, 99, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_ten_percent_of_faults_90_percent_of_requests_complete() {
-    storm(1000, 90, None).await;
+    storm(Kind::Oaep, 1000, 90, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_one_percent_of_faults_99_percent_of_small_requests_that_go_together_complete() {
-    storm(100, 99, Some("hot")).await;
+    storm(Kind::Oaep, 100, 99, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_ten_percent_of_faults_90_percent_of_small_requests_that_go_together_complete() {
-    storm(1000, 90, Some("hot")).await;
+    storm(Kind::Oaep, 1000, 90, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_under_a_key_encryption_key_come_through_the_same_storms() {
+    storm(Kind::Kwp, 100, 99, false).await;
+    storm(Kind::Kwp, 1000, 90, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_accounts_come_through_the_same_storms() {
+    storm(Kind::Sealed, 100, 99, false).await;
+    storm(Kind::Sealed, 1000, 90, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_born_in_the_token_come_through_the_same_storms() {
+    storm(Kind::Born, 100, 99, false).await;
+    storm(Kind::Born, 1000, 90, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,6 +228,85 @@ async fn every_code_at_every_call_is_recovered_from_within_five_seconds() {
     assert!(cells >= 30 * 8 && at_once * 100 >= cells * 95, "{at_once} of {cells}");
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     assert_eq!(token.warning(), None);
+}
+
+/// Every code at each call that a worker makes for such a key; and each kind recovers, whichever request was hit.
+async fn every_code_at_the_calls_of(kind: Kind) {
+    let mut test = kind.bare_faulty();
+    test.config.workers = std::num::NonZeroU8::new(1);
+    let keys = test.init().await;
+    let mut groups = kind.groups(&test, &keys);
+    groups.iter_mut().for_each(|keys| keys.truncate(2));
+    let token = test.start().await;
+    let (mut cells, mut at_once, mut slowest) = (0, 0, Duration::ZERO);
+    // Another account than the one before, which may still be open.
+    let mut turn = 0;
+    let mut next = || {
+        turn += 1;
+        &groups[turn % groups.len()]
+    };
+    for code in PASSING.iter().chain(&CODES) {
+        for call in kind.calls() {
+            let before = test.faults().len();
+            test.fault(&format!("{call} once {code}\n"));
+            let began = Instant::now();
+            cells += 1;
+            match sign_keys(&token, next(), None).await {
+                Ok(()) => at_once += 1,
+                Err(TokenError::Unavailable(_) | TokenError::Keys(_)) => {
+                    while sign_keys(&token, next(), None).await.is_err() {
+                        assert!(began.elapsed() < Duration::from_secs(20), "{call} {code}");
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+                Err(other) => panic!("{call} {code}: {other}"),
+            }
+            slowest = slowest.max(began.elapsed());
+            let happened = test.faults().split_off(before);
+            assert_eq!(happened, [format!("{call} {code}")]);
+        }
+    }
+    println!(
+        "{kind:?}: {cells} faults, {at_once} of them unnoticed by the caller; the slowest took {slowest:?}"
+    );
+    assert!(
+        cells == 32 * kind.calls().len() && at_once * 100 >= cells * 95,
+        "{at_once} of {cells}"
+    );
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    assert_eq!(token.warning(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_code_at_the_calls_for_a_key_under_a_key_encryption_key_is_recovered_from() {
+    every_code_at_the_calls_of(Kind::Kwp).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_code_at_the_calls_for_a_sealed_account_is_recovered_from() {
+    every_code_at_the_calls_of(Kind::Sealed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_code_at_the_calls_for_a_key_born_in_the_token_is_recovered_from() {
+    every_code_at_the_calls_of(Kind::Born).await;
+}
+
+/// An error that says nothing, twice with the canary well between: the account is as good as before.
+#[tokio::test]
+async fn a_sealed_account_is_not_refused_for_errors_that_say_nothing() {
+    let mut test = Kind::Sealed.bare_faulty();
+    test.config.workers = std::num::NonZeroU8::new(1);
+    let keys = test.init().await;
+    let groups = Kind::Sealed.groups(&test, &keys);
+    let token = test.start().await;
+    for (keys, code) in groups.iter().zip(["CKR_GENERAL_ERROR", "CKR_FUNCTION_FAILED"]) {
+        let before = test.faults().len();
+        // The second rule counts from the call after the first: the third fails too, if the one between was the canary's.
+        test.fault(&format!("C_UnwrapKey #1 {code}\nC_UnwrapKey #2 {code}\n"));
+        sign_keys(&token, keys, None).await.unwrap();
+        assert!(test.faults().len() > before, "{code}");
+    }
 }
 
 /// Every code at the login of a worker that takes a lost one's place, a hang and every way to die: the token is used

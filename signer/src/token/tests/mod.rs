@@ -7,6 +7,7 @@ mod records;
 mod trouble;
 mod pin;
 mod faults;
+mod kinds;
 mod born;
 mod carried;
 mod permits;
@@ -125,7 +126,14 @@ impl TestToken {
 
     /// Makes the module misbehave from now on; see `faulty-hsm`'s rules.
     fn fault(&self, rules: &str) {
-        fs::write(self.faulty("rules.new"), rules).unwrap();
+        // It tells one version from the next by its time, which the kernel counts in milliseconds.
+        let time = |file| fs::metadata(self.faulty(file)).and_then(|file| file.modified()).ok();
+        loop {
+            fs::write(self.faulty("rules.new"), rules).unwrap();
+            if time("rules.new") != time("rules") {
+                break;
+            }
+        }
         fs::rename(self.faulty("rules.new"), self.faulty("rules")).unwrap();
     }
 
@@ -224,16 +232,6 @@ async fn sign_all(token: &Token, children: &[TestChild]) -> Result<(), TokenErro
         let super::Signature::Ecdsa(signature) = signature else { panic!("{signature:?}") };
         SECP256K1.verify_ecdsa(&Message::from_digest(digest(at)), signature, &public).unwrap();
     }
-    Ok(())
-}
-
-/// Signs once for this wallet, perhaps together with others; asserts that the signature is this child's.
-async fn sign_small(token: &Token, wallet: &str, child: TestChild) -> Result<(), TokenError> {
-    let jobs = SigningJobs::new([9; 32], vec![child.job(digest(7))]).of_wallet(wallet);
-    let signatures = token.sign(permit([9; 32]), jobs).await?;
-    let [super::Signature::Ecdsa(signature)] = &signatures[..] else { panic!("{signatures:?}") };
-    let public = child.secret.public_key(SECP256K1);
-    SECP256K1.verify_ecdsa(&Message::from_digest(digest(7)), signature, &public).unwrap();
     Ok(())
 }
 

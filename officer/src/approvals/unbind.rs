@@ -20,7 +20,7 @@ use statement::{Says, Unbinding, VersionName};
 
 use super::commands::{Saying, bytes, say, to_people};
 use super::desk::{Desk, refusal};
-use super::{decode, exhibit};
+use super::{decode, exhibit, show};
 use crate::policies::bitcoin_network;
 use crate::text::{btc, time, words};
 
@@ -228,8 +228,9 @@ fn version(one: &Found<'_>, rules: &Rules, out: &mut impl Write) -> Result<()> {
             "  held back   by officers, and shown without signatures: the statement names by the hash above what you see here"
         )?;
     }
+    let wallet = show::wallet(&shown.wallet, &shown.tier);
     for input in &transaction.input {
-        writeln!(out, "  spends      {} of {}", input.previous_output, words(&shown.wallet))?;
+        writeln!(out, "  spends      {} of {wallet}", input.previous_output)?;
     }
     let scripts: BTreeSet<&ScriptBuf> =
         transaction.output.iter().map(|output| &output.script_pubkey).collect();
@@ -288,8 +289,9 @@ mod tests {
         let unsigned = bitcoin::consensus::serialize(&transaction);
         let bare = Sha256::digest(&unsigned).to_vec();
         let transaction = if withheld { unsigned } else { signed };
-        let (psbt, binds, wallet, fee) = (Vec::new(), true, "hot".to_owned(), "7".to_owned());
-        SignedVersion { version, transaction, psbt, withheld, binds, wallet, bare, fee }
+        let (psbt, binds, fee) = (Vec::new(), true, "7".to_owned());
+        let (wallet, tier) = ("hot".to_owned(), "token-hd".to_owned());
+        SignedVersion { version, transaction, psbt, withheld, binds, wallet, bare, fee, tier }
     }
 
     fn psbt(of: &SignedVersion) -> SignedVersion {

@@ -382,7 +382,7 @@ fn summary(
 }
 
 /// Where a wallet's keys are.
-fn tier(app: &App, wallet: &WalletName) -> String {
+pub(super) fn tier(app: &App, wallet: &WalletName) -> String {
     app.wallets.wallet(wallet).map_or("unknown", |wallet| wallet.tier().as_str()).to_owned()
 }
 

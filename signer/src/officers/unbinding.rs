@@ -11,6 +11,7 @@ use policy::order::OrderRef;
 use proto::{ShowOrderReply, ShowOrderRequest, SignedVersion, UnbindingAsked};
 use statement::{Says, Statement, Unbinding};
 
+use super::grpc::tier;
 use super::testify;
 use crate::answer::stored;
 use crate::app::App;
@@ -258,6 +259,7 @@ async fn signed(app: &App, version: Version, answer: Answer) -> Result<SignedVer
         wallet: version.wallet.to_string(),
         bare: version.bare.map(Vec::from).unwrap_or_default(),
         fee: version.fee.to_string(),
+        tier: tier(app, &version.wallet),
     })
 }
 

@@ -439,6 +439,7 @@ async fn officers_unbind_a_stuck_payout_by_their_program_with_a_connection_and_w
         bare.as_str(),
         "fee         0.00001 BTC",
         coin.as_str(),
+        "of hot (token-hd)",
         "PAYS        0.001 BTC to bcrt1",
         "change",
     ] {

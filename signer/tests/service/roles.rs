@@ -1,7 +1,7 @@
 //! Every call that is compiled in, by every identity: who gets in and why the others do not. A call that is new fails this
 //! test until it has its row here and its line in `calls`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use officer::witness::memory::Memory;
 use policy::evidence::FreezeScope;
@@ -107,6 +107,47 @@ fn compiled() -> BTreeSet<String> {
         }
     }
     calls
+}
+
+/// Every message of ours that a service answers with, and those in them, by the names of their fields.
+fn answered() -> BTreeMap<String, BTreeSet<String>> {
+    let set = FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap();
+    let (mut messages, mut next) = (BTreeMap::new(), Vec::new());
+    for file in &set.file {
+        for message in &file.message_type {
+            messages.insert(format!(".{}.{}", file.package(), message.name()), message);
+        }
+        let methods = file.service.iter().flat_map(|service| &service.method);
+        next.extend(methods.map(|method| method.output_type().to_owned()));
+    }
+    let mut found = BTreeMap::new();
+    while let Some(name) = next.pop() {
+        // Of the others (empty ones) there is nothing to say.
+        let Some(message) = messages.get(&name) else { continue };
+        assert!(message.nested_type.is_empty(), "{name} has messages that are not looked at");
+        let fields = message.field.iter().map(|field| field.name().to_owned()).collect();
+        if found.insert(name, fields).is_none() {
+            next.extend(message.field.iter().map(|field| field.type_name().to_owned()));
+        }
+    }
+    found
+}
+
+/// Whoever reads of a wallet reads how its keys are kept. There is no exception.
+#[test]
+fn what_is_answered_about_a_wallet_says_its_tier() {
+    let answered = answered();
+    let about = answered.iter().filter(|(_, fields)| fields.contains("wallet"));
+    let (with, without): (Vec<_>, Vec<_>) = about.partition(|(_, fields)| fields.contains("tier"));
+    let name = |(name, _): &(&String, _)| name.trim_start_matches(".cofferdam.v1.").to_owned();
+    assert_eq!(without.iter().map(name).collect::<Vec<_>>(), [""; 0]);
+    let with: Vec<String> = with.iter().map(name).collect();
+    // Of each service one that is an answer, and some that are in one, or the look is blind.
+    for known in
+        ["SignedVersion", "WaitingRequest", "Withheld", "Notification", "Deposit", "Payout"]
+    {
+        assert!(with.iter().any(|name| name == known), "{known}: {with:?}");
+    }
 }
 
 /// What the messages that would be served are about.

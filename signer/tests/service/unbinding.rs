@@ -98,6 +98,7 @@ async fn a_stuck_payout_is_paid_once_enough_officers_unbound_its_order() {
     let [version] = reply.versions.as_slice() else { panic!("{reply:?}") };
     assert_eq!((&version.transaction, version.version.as_slice()), (&first, &digest(&first)[..]));
     assert!(version.binds && !version.withheld && reply.unsigned == 0 && !reply.more);
+    assert_eq!((&*version.wallet, &*version.tier), ("hot", "token-hd"));
     assert_eq!((version.bare.as_slice(), version.fee.as_str()), (&named(&first).bare[..], "1000"));
 
     let size = desk.house.log_size();

@@ -374,10 +374,14 @@ fn a_process_of_the_same_user_cannot_look_into_signer_starter_or_worker() {
     }
     // It took its name, and hid its memory before that, before it answered the signer, which then confined itself.
     let starter = child_named("token-starter", signer.0.id());
-    assert!(looked_into(control.0.id()), "the control must be open to its own user");
+    let control_pid = control.0.id();
+    assert!(looked_into(control_pid), "the control must be open to its own user");
+    assert_eq!(traced(control_pid), Ok(()), "the control must be traced by its own user");
     for (name, pid) in [("signer", signer.0.id()), ("starter", starter), ("worker", worker.0.id())]
     {
         assert!(!looked_into(pid), "{name}");
+        let refused = traced(pid).unwrap_err();
+        assert!(refused.contains("Operation not permitted"), "{name}: {refused}");
     }
     let _ = control.0.try_wait();
 }
@@ -401,6 +405,17 @@ fn looked_into(pid: u32) -> bool {
     look.args(["-c", "0", &format!("/proc/{pid}/mem")]).stderr(Stdio::piped());
     let output = look.output().unwrap();
     output.status.success()
+}
+
+/// Whether a process of the same user takes hold of another (PTRACE_SEIZE), and why not. It lets go at once.
+fn traced(pid: u32) -> Result<(), String> {
+    let mut trace = as_nobody(Path::new("strace"));
+    // Once it has attached it says so, and waits for calls of a process that makes none.
+    trace.args(["-p", &pid.to_string()]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut trace = Killed(trace.spawn().unwrap());
+    let said = std::io::BufReader::new(trace.0.stderr.take().unwrap());
+    let said = std::io::BufRead::lines(said).next().unwrap().unwrap();
+    if said.contains("attached") { Ok(()) } else { Err(said) }
 }
 
 /// A command as a user without rights, when this test has them to give up.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use audit::entry::Event;
@@ -18,11 +19,11 @@ use crate::ledger::Ledger;
 use crate::log::{Clock, Log, Step};
 use crate::officers::hear::entry;
 use crate::officers::{VALID_SECONDS_MAX, holds};
-use crate::start::StartError;
-use crate::token::write_durably;
+use crate::start::{StartError, lost, open_log, open_lost_log};
+use crate::token::{Token, write_durably};
 
 /// Where the number of this machine's site is kept.
-const SITE: &str = "site";
+pub(crate) const SITE: &str = "site";
 
 /// Takes in the statements in these files, and returns when enough officers have said that this may be done, now. Where nobody
 /// must be asked, there is nothing to do.
@@ -190,7 +191,57 @@ pub async fn site_serves(
     Ok(())
 }
 
-/// `signer activate`: officers let this machine serve with this token.
+/// `signer activate`: officers let this machine serve with this token. Where the state folder lost its checkpoint, they let it be used
+/// again, or a reason does where nobody is asked.
+///
+/// # Errors
+/// When it may not be, or the log cannot be opened.
+pub async fn activate_here(
+    config: &Config,
+    token: &Arc<Token>,
+    files: &[PathBuf],
+    reason: Option<&str>,
+) -> anyhow::Result<()> {
+    let (clock, serial) = (Clock::system(), token.info().serial);
+    if !lost::is_lost(config)? {
+        ensure!(
+            reason.is_none(),
+            "the state folder did not lose its checkpoint: no reason is asked for"
+        );
+        let log = open_log(config, token, clock.clone()).await?;
+        let activated = activate(&log, config, &clock, &serial, files).await;
+        log.close().await?;
+        return activated;
+    }
+    lost::begin(config, reason)?;
+    let log = open_lost_log(config, token, clock.clone()).await?;
+    let let_be_used = match reason {
+        // It is in the log by now.
+        Some(_) => Ok(()),
+        None => again(&log, config, &clock, &serial, files).await,
+    };
+    log.close().await?;
+    let_be_used?;
+    lost::end(config)
+}
+
+/// Officers let it be used again, whom the log's policy must ask as the one that was in force here last does.
+async fn again(
+    log: &Log<Ledger>,
+    config: &Config,
+    clock: &Clock,
+    serial: &str,
+    files: &[PathBuf],
+) -> anyhow::Result<()> {
+    let rules = governed_by(log, config).await?;
+    ensure!(
+        rules.is_some_and(|rules| rules.administer().is_some()),
+        "the policy that was in force here last asks officers, and the database's is one that asks none: it is an old one, restore the newest"
+    );
+    activate(log, config, clock, serial, files).await
+}
+
+/// Officers let the machine serve.
 ///
 /// # Errors
 /// When too few of them signed for it, or the log does not take it.

@@ -3,6 +3,7 @@
 
 mod error;
 mod opening;
+pub mod lost;
 mod waived;
 mod kept;
 mod fitting;
@@ -36,7 +37,7 @@ pub use error::StartError;
 pub(crate) use fitting::servable;
 pub use fitting::{activate, carries};
 pub use kept::note_told;
-pub use opening::{beginning, open_log, open_token};
+pub use opening::{beginning, open_log, open_lost_log, open_token};
 pub use waived::{note_waived, tell_root, tell_waived, waived};
 
 use fitting::attach;
@@ -84,6 +85,7 @@ pub async fn start_from(
             (token, open_store(config).await?)
         }
     };
+    lost::none_lost(config)?;
     let log =
         open_witnessed_log(config, &token, clock.clone(), Arc::clone(witnesses), store).await?;
     doubt::at_start(&log, &clock).await?;

@@ -17,6 +17,7 @@ use tiers::{Held, mechanisms, schemes, tiers};
 
 use crate::config::{Config, ConfigError};
 use crate::log::{LogError, Store, StoreError, begun, examine as examine_log};
+use crate::start::{StartError, lost};
 use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenError};
 
 /// systemd's time service makes this file once the clock was set from the network.
@@ -248,9 +249,7 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<(Store, Option<u6
                     ),
                 );
             }
-            if !found.state_folder {
-                checked.warn("log", "no checkpoint in the state folder");
-            }
+            kept(config, found.state_folder, checked);
             clock(last_ms, checked);
             officers(&mut store, checked).await;
         }
@@ -258,6 +257,19 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<(Store, Option<u6
         Err(error) => checked.broken("log", &error.to_string()),
     }
     Some((store, entries))
+}
+
+/// The checkpoint in the state folder, if it has to be there.
+fn kept(config: &Config, is_there: bool, checked: &mut Checked) {
+    match lost::is_lost(config) {
+        Ok(false) if is_there => {}
+        Ok(false) => checked.warn("log", "no checkpoint in the state folder"),
+        Ok(true) => {
+            let lost = StartError::CheckpointLost(config.state_dir.clone());
+            checked.broken("log", &lost.to_string());
+        }
+        Err(error) => checked.broken("log", &error.to_string()),
+    }
 }
 
 fn kind(url: &str) -> &'static str {

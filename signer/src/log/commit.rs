@@ -192,6 +192,10 @@ impl<S: Fold> Log<S> {
         let (from, into) = (&mut store, &mut state);
         let replayed =
             replay::replay(from, into, key, state_dir, clock, &elsewhere, by_snapshot).await?;
+        // Whatever stops before anything is written finds here what this was opened by.
+        if !replayed.opening.state_folder && !replayed.newest.is_empty() {
+            Box::pin(high_water::write(state_dir.clone(), replayed.newest.clone())).await?;
+        }
         let log = Self::start(store, state, settings, replayed);
         if let Err(error) = log.commit(|_| Step::nothing(())).await {
             // Gives the database back, so that whoever tries again finds it free.

@@ -116,6 +116,12 @@ pub enum StartError {
         /// Serial number of the token.
         token: String,
     },
+    /// The state folder was served from, and has no checkpoint.
+    #[error(
+        "{} was served from, and its checkpoint is gone, so that an old database put back would not be noticed: restore the newest database with its checkpoint; if there is none, people say so with `signer activate`, see docs/log.md",
+        .0.display()
+    )]
+    CheckpointLost(std::path::PathBuf),
     /// The file with this machine's number.
     #[error("{}: {source}", path.display())]
     SiteFile {
@@ -161,7 +167,9 @@ impl StartError {
                 Some(Refusal::new(Reason::WitnessUnavailable, error.to_string()))
             }
             Self::Log(error) => Some(Refusal::new(Reason::LogUnavailable, error.to_string())),
-            Self::Anchor { .. } => Some(Refusal::new(Reason::LogUnavailable, self.to_string())),
+            Self::Anchor { .. } | Self::CheckpointLost(_) => {
+                Some(Refusal::new(Reason::LogUnavailable, self.to_string()))
+            }
             Self::Records(error) => Some(Refusal::new(Reason::RecordsFault, error.to_string())),
             _ => None,
         }

@@ -11,7 +11,7 @@ use policy::first::FirstOfficers;
 
 use super::kept::note_told;
 use super::waived::{note_waived, waived};
-use super::{StartError, service};
+use super::{StartError, lost, service};
 use crate::anchoring;
 use crate::config::Config;
 use crate::distrusting;
@@ -49,6 +49,19 @@ pub async fn open_token(config: &Config, token: TokenConfig) -> Result<Arc<Token
 /// # Errors
 /// [`StartError::Log`], [`StartError::Foreign`].
 pub async fn open_log(
+    config: &Config,
+    token: &Arc<Token>,
+    clock: Clock,
+) -> Result<Log<Ledger>, StartError> {
+    lost::none_lost(config)?;
+    open_lost_log(config, token, clock).await
+}
+
+/// The same, also where the state folder lost its checkpoint: for whoever is letting it be used again.
+///
+/// # Errors
+/// As [`open_log`].
+pub async fn open_lost_log(
     config: &Config,
     token: &Arc<Token>,
     clock: Clock,
@@ -103,7 +116,7 @@ pub(super) async fn open_witnessed_log(
     );
     if !opening.state_folder {
         tracing::warn!(
-            "no checkpoint in the state folder: an old copy of the whole database would go unnoticed this once"
+            "no checkpoint in the state folder, from which no log was served before: an old copy of the whole database would go unnoticed this once"
         );
     }
     belongs(&log, config, &keys)?;

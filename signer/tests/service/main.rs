@@ -26,6 +26,7 @@ mod cluster;
 mod moved;
 mod pki;
 mod house;
+mod lost;
 mod settings;
 mod states;
 mod born;

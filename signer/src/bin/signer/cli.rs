@@ -67,8 +67,12 @@ pub(crate) enum Command {
         statements: Vec<PathBuf>,
     },
     /// Lets this machine serve with this token, where the policy in force has officers say which do: a site that was restored
-    /// without its state folder, or a second one. Without statements it says what they must sign. The signer must be down.
+    /// without its state folder, or a second one; and a state folder whose checkpoint was lost. Without statements it says
+    /// what they must sign. The signer must be down.
     Activate {
+        /// Why a state folder without its checkpoint is used again, where the policy asks no officers; written to the log.
+        #[arg(long, value_name = "TEXT", conflicts_with = "statements")]
+        reason: Option<String>,
         /// A file with an officer's statement; once for each.
         #[arg(long = "statement", value_name = "FILE")]
         statements: Vec<PathBuf>,

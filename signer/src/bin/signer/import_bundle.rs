@@ -69,14 +69,14 @@ pub(crate) async fn import_bundle(
 }
 
 /// Officers let this machine serve.
-pub(crate) async fn activate(config: &Config, statements: &[PathBuf]) -> anyhow::Result<()> {
+pub(crate) async fn activate(
+    config: &Config,
+    statements: &[PathBuf],
+    reason: Option<&str>,
+) -> anyhow::Result<()> {
     let token = start::open_token(config, config.token.alone()).await?;
-    let clock = Clock::system();
-    let log = start::open_log(config, &token, clock.clone()).await?;
     let serial = token.info().serial;
-    let activated = administer::activate(&log, config, &clock, &serial, statements).await;
-    log.close().await?;
-    activated?;
+    administer::activate_here(config, &token, statements, reason).await?;
     writeln!(std::io::stdout(), "this machine may serve with token {serial}")?;
     Ok(())
 }

@@ -163,7 +163,9 @@ async fn run(config: Config, command: Command, starters: Vec<Child>) -> anyhow::
             }
             Ok(())
         }
-        Command::Activate { statements } => activate(&config, &statements).await,
+        Command::Activate { reason, statements } => {
+            activate(&config, &statements, reason.as_deref()).await
+        }
         Command::Import { bundle, wallet, clock_is_right, statements } => {
             let clock = Clock::system();
             let clock = if clock_is_right { clock.confirmed() } else { clock };

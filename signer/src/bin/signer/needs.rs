@@ -40,7 +40,9 @@ pub(crate) fn needs(command: &Command, config: &Config) -> Needs {
             let read = std::iter::once(bundle).chain(statements).cloned().collect();
             Needs { read, ..Needs::default() }
         }
-        Command::Activate { statements } => Needs { read: statements.clone(), ..Needs::default() },
+        Command::Activate { statements, .. } => {
+            Needs { read: statements.clone(), ..Needs::default() }
+        }
         Command::Doctor { .. } => {
             Needs { read: vec![PathBuf::from(doctor::TIME_SYNCHRONISED)], ..Needs::default() }
         }

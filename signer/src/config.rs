@@ -51,7 +51,7 @@ pub struct Config {
     /// Bounds on what callers may use up.
     #[serde(default)]
     pub limits: Limits,
-    /// Turns server reflection on. Never in production.
+    /// Turns server reflection on; each start writes that down. Never in production.
     #[serde(default)]
     pub development: bool,
     /// `on` (says what the kernel lacks), `required` (refuses to start without it) or `off`, for the signer and the

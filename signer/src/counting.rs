@@ -9,6 +9,7 @@ use audit::entry::Event;
 use crate::app::App;
 use crate::ledger::Ledger;
 use crate::log::{LogError, Step};
+use crate::start::{note_waived, of_workers};
 
 /// How often it is looked whether the token did anything, in looks at what the checkpoints cover.
 const LOOKS: u32 = 60;
@@ -29,6 +30,10 @@ pub(crate) async fn run(app: Arc<App>) {
 /// Writes down what the token did since the last count, if that is more than checkpoints and the last count is there to stay.
 pub async fn count(app: &App) {
     look(app);
+    // A worker that came since may have been started otherwise than those before.
+    if let Err(error) = note_waived(&app.log, of_workers(&app.token)).await {
+        tracing::error!("what a token worker goes without could not be logged: {error}");
+    }
     let (operations, state_dir) = app.token.operations();
     operations.adopt(state_dir);
     if !operations.is_worth_an_entry() {

@@ -38,7 +38,7 @@ pub(crate) use fitting::servable;
 pub use fitting::{activate, carries};
 pub use kept::note_told;
 pub use opening::{beginning, open_log, open_lost_log, open_token};
-pub use waived::{note_waived, tell_root, tell_waived, waived};
+pub use waived::{note_waived, of_workers, tell_root, tell_waived, waived};
 
 use fitting::attach;
 use opening::{open_store, open_witnessed_log};

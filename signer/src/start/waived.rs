@@ -51,7 +51,14 @@ pub fn waived(config: &Config, token: &Token, clock: &Clock, rules: Option<&Rule
         clock_is_right: clock.is_confirmed(),
         unadministered: rules.is_some_and(is_unadministered),
     };
-    waived_by(config, &here)
+    waived_by(config, &here).into_iter().chain(of_workers(token)).collect()
+}
+
+/// What the workers go without that somebody else started, each once: later ones are asked for as long as the signer runs.
+#[must_use]
+pub fn of_workers(token: &Token) -> Vec<Event> {
+    let event = |(what, said): (&str, String)| Event::Waived { safeguard: what.to_owned(), said };
+    token.waived().into_iter().map(event).collect()
 }
 
 /// What a safeguard depends on beside the settings.
@@ -94,6 +101,7 @@ fn of_service(config: &Config, here: &Here) -> Vec<(&'static str, &'static str)>
         (softhsm, ("softhsm", "i_understand_that_softhsm_is_not_an_hsm = true")),
         (here.clock_is_right, ("clock", "--clock-is-right")),
         (unlisted, ("revocation lists", "no crl under [tls]")),
+        (config.development, ("server reflection", "development = true")),
         (unadministered, ("officers at the machine", "allow_unadministered = true")),
     ];
     said.into_iter().filter_map(|(waived, said)| waived.then_some(said)).collect()
@@ -149,6 +157,7 @@ mod tests {
         let softhsm = "softhsm by i_understand_that_softhsm_is_not_an_hsm = true";
         let clock = "clock by --clock-is-right";
         let lists = "revocation lists by no crl under [tls]";
+        let reflection = "server reflection by development = true";
         let alone = "officers at the machine by allow_unadministered = true";
         let plain = minimal();
         assert_eq!(told(&plain, &nowhere()), [""; 0]);
@@ -160,6 +169,7 @@ mod tests {
             (Config { allow_root: true, ..minimal() }, nowhere(), vec![]),
             (Config { sandbox: Mode::Off, ..minimal() }, nowhere(), vec![sandbox]),
             (Config { sandbox: Mode::Required, ..minimal() }, nowhere(), vec![]),
+            (Config { development: true, ..minimal() }, nowhere(), vec![reflection]),
         ];
         let words = |config| Config { i_understand_that_softhsm_is_not_an_hsm: true, ..config };
         let alone_at = |config| Config { allow_unadministered: true, ..config };
@@ -174,9 +184,14 @@ mod tests {
             network: asset::Network::Bitcoin,
             allow_root: true,
             sandbox: Mode::Off,
+            development: true,
             ..alone_at(words(minimal()))
         };
-        waiving.push((all, everywhere(), vec![root, sandbox, softhsm, clock, lists, alone]));
+        waiving.push((
+            all,
+            everywhere(),
+            vec![root, sandbox, softhsm, clock, lists, reflection, alone],
+        ));
         for (config, here, wanted) in waiving {
             assert_eq!(told(&config, &here), wanted);
         }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use token_wire::{
     AnchorAsk, Answered, Binding, BindingProofs, Examination, FaultCode, FrameError, ImportOpening,
     Kek, KekImport, Keys, PinState, RawSignature, Reply, Request, Schemes, Stage, TokenInfo,
-    WrappedBy,
+    Without, WrappedBy,
 };
 
 use super::config::{Source, TokenConfig};
@@ -107,6 +107,7 @@ impl Line {
             serial: String::new(),
             manufacturer: String::new(),
             model: String::new(),
+            without: Without::default(),
         };
         let (start_time, schemes) = (config.start_time(), config.wrapping()?);
         let attending = config.attending;

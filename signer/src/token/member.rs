@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use audit::entry::Event;
 
+use token_wire::Without;
+
 use super::breaker::Breaker;
 use super::carried::{Carried, Opened};
 use super::config::TokenConfig;
@@ -37,6 +39,10 @@ struct Status {
     wrong: Option<String>,
     /// Label and serial number, once the token said them.
     is: Option<(String, String)>,
+    /// What its workers go without that these settings do not say.
+    without: Without,
+    /// What of that was handed over for the log.
+    told: Without,
     breaker: Breaker,
     /// Last workers lost in a row that had done no work.
     fruitless: u32,
@@ -80,7 +86,12 @@ impl Member {
             Line::open(&self.config, &latch, false)?
         };
         let is = (plain(&line.info().label), plain(&line.info().serial));
-        self.status(|status| status.is = Some(is));
+        let without = self.unsaid(line.info().without);
+        self.status(|status| {
+            status.is = Some(is);
+            status.without.user |= without.user;
+            status.without.sandbox |= without.sandbox;
+        });
         if self.config.refuse_softhsm && self.name.is_some() && line.info().is_softhsm() {
             return Err(TokenError::Config("SoftHSM is not for the main network".into()));
         }
@@ -97,6 +108,30 @@ impl Member {
             }
             Err(why) => Err(why),
         }
+    }
+
+    /// Of a worker that somebody else starts everything, of one that the signer starts what its own entries do not say.
+    fn unsaid(&self, without: Without) -> Without {
+        let elsewhere = self.config.socket.is_some();
+        let (confined, plain) =
+            (self.config.sandbox != confine::Mode::Off, !confine::process::is_root());
+        Without {
+            user: without.user && (elsewhere || plain),
+            sandbox: without.sandbox && (elsewhere || confined),
+        }
+    }
+
+    /// What its workers go without, each once: the safeguard, and how that was said.
+    pub(super) fn waived(&self) -> Vec<(&'static str, String)> {
+        let (now, before) = self
+            .status(|status| (status.without, std::mem::replace(&mut status.told, status.without)));
+        let fresh = [
+            (now.user && !before.user, "root", "--allow-root"),
+            (now.sandbox && !before.sandbox, "sandbox", "--sandbox off"),
+        ];
+        let said = |how: &str| format!("{how}, at the token-worker of token {}", self.name());
+        let fresh = fresh.into_iter().filter(|(is, _, _)| *is);
+        fresh.map(|(_, what, how)| (what, said(how))).collect()
     }
 
     /// Whether it signed wrongly, now or before the last restart.

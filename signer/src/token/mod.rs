@@ -244,6 +244,12 @@ impl Token {
         self.pool.keys().clone()
     }
 
+    /// What workers go without that others started, or start otherwise than these settings say: each safeguard once, and how it was said.
+    #[must_use]
+    pub fn waived(&self) -> Vec<(&'static str, String)> {
+        self.pool.waived()
+    }
+
     /// The token, as it described itself at the start.
     #[must_use]
     pub fn info(&self) -> TokenInfo {

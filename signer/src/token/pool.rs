@@ -188,6 +188,10 @@ impl Pool {
         &self.shared.keys
     }
 
+    pub(super) fn waived(&self) -> Vec<(&'static str, String)> {
+        self.shared.members.iter().flat_map(|member| member.waived()).collect()
+    }
+
     pub(super) fn info(&self) -> &TokenInfo {
         &self.info
     }

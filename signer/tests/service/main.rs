@@ -27,6 +27,7 @@ mod moved;
 mod pki;
 mod house;
 mod lost;
+mod unconfined;
 mod settings;
 mod states;
 mod born;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Hello -> Hello      versions agree
-//! Open  -> Opened     module loaded, the one token with the label found, session open; not logged in
+//! Open  -> Opened     module loaded, the one token with the label found, session open; not logged in; what the worker goes without
 //! Pin   -> Pin        what the token says about its PIN
 //! Login -> SendingPin, then LoggedIn   the PIN was sent to the token once
 //! Init  -> Bound      keys made where missing (`signer init` only), then as Bind
@@ -41,12 +41,12 @@ pub use keys::{
 };
 pub use message::{Answered, Reply, Request};
 pub use report::{
-    Counters, Examination, Fault, FaultCode, Operation, SESSION_KEY, Stage, TokenInfo,
+    Counters, Examination, Fault, FaultCode, Operation, SESSION_KEY, Stage, TokenInfo, Without,
 };
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 10;
+pub const VERSION: u16 = 11;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.

@@ -13,6 +13,17 @@ pub struct TokenInfo {
     pub manufacturer: String,
     /// Model.
     pub model: String,
+    /// What the worker that speaks for it goes without.
+    pub without: Without,
+}
+
+/// Safeguards that whoever started a worker waived in so many words.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Without {
+    /// It runs as root (`--allow-root`).
+    pub user: bool,
+    /// Nothing confines it (`--sandbox off`).
+    pub sandbox: bool,
 }
 
 impl TokenInfo {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use confine::Mode;
+use token_wire::Without;
 
 use crate::kwp;
 use crate::pin::Pin;
@@ -111,5 +112,10 @@ impl Args {
     /// The module; empty in a starter that connects, which loads none.
     pub(crate) fn module(&self) -> PathBuf {
         self.module.clone().unwrap_or_default()
+    }
+
+    /// What whoever started this process waived, for the signer's log.
+    pub(crate) fn without(&self) -> Without {
+        Without { user: confine::process::is_root(), sandbox: self.sandbox == Mode::Off }
     }
 }

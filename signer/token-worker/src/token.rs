@@ -43,6 +43,7 @@ impl Token {
             serial: info.serial_number().to_owned(),
             manufacturer: info.manufacturer_id().to_owned(),
             model: info.model().to_owned(),
+            without: args.without(),
         };
         Ok((Self { pkcs11, slot, session, pin: Some(pin), used: None, last_try: false }, described))
     }

@@ -8,7 +8,7 @@ use token_wire::{
     Answered, Batch, Binding, BindingProofs, BornBatch, BornJob, Counters, Fault, FaultCode,
     ImportOpening, Job, JobFault, JobOutcome, Kek, KekImport, Keys, Mechanisms, Operation,
     RawSignature, Reply, Request, Schemes, SealedAccount, SealedBatch, SealedJob, SigningWay,
-    StatementKey, TokenInfo, WrappedBy,
+    StatementKey, TokenInfo, Without, WrappedBy,
 };
 
 pub(crate) fn question(data: &[u8]) {
@@ -119,7 +119,9 @@ pub(crate) fn answer_seeds() -> Vec<Vec<u8>> {
     let raw = RawSignature { r: [6; 32], s: [7; 32] };
     let text = || "a".to_owned();
     let refused = JobOutcome::Refused(JobFault { text: "C_UnwrapKey".to_owned() });
-    let info = TokenInfo { label: text(), serial: text(), manufacturer: text(), model: text() };
+    let without = Without { user: true, sandbox: false };
+    let (label, serial, manufacturer, model) = (text(), text(), text(), text());
+    let info = TokenInfo { label, serial, manufacturer, model, without };
     let proofs = BindingProofs {
         attestation: raw,
         checkpoint: raw,

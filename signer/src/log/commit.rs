@@ -190,8 +190,8 @@ impl<S: Fold> Log<S> {
         let elsewhere: Vec<Elsewhere> = told.chain(anchors.iter().cloned()).collect();
         let by_snapshot = settings.snapshot_every < u64::MAX;
         let (from, into) = (&mut store, &mut state);
-        let replayed =
-            replay::replay(from, into, key, state_dir, clock, &elsewhere, by_snapshot).await?;
+        let replay = replay::replay(from, into, key, state_dir, clock, &elsewhere, by_snapshot);
+        let replayed = Box::pin(replay).await?;
         // Whatever stops before anything is written finds here what this was opened by.
         if !replayed.opening.state_folder && !replayed.newest.is_empty() {
             Box::pin(high_water::write(state_dir.clone(), replayed.newest.clone())).await?;

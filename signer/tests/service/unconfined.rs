@@ -95,7 +95,7 @@ async fn what_a_worker_goes_without_that_somebody_else_started_is_in_the_log() {
         count(&house.app()).await;
     }
     count(&house.app()).await;
-    assert_eq!(said(&house, since).await, [unconfined.clone()], "once");
+    assert_eq!(said(&house, since).await, std::slice::from_ref(&unconfined), "once");
     let since = house.log_size();
     house.close().await;
 

@@ -355,6 +355,15 @@ const LIES: &[Lie] = &[
         "other content",
     ),
     (
+        "allowed again by another wallet's keys",
+        |s| {
+            let trace = keys("hot", "token-hd");
+            s.insert(8, Event::SpendAgain { request: [1; 16], policy: 1, trace })
+        },
+        8,
+        "it says that it asks for keys of \"hot\"",
+    ),
+    (
         "allowed again when signed",
         |s| {
             s.insert(

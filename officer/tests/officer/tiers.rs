@@ -85,7 +85,7 @@ fn story() -> Vec<(Event, Option<(&'static str, &'static str)>)> {
         (admitted(5, "sweep"), known),
         (Event::Spend(Spend { trace: vec![KEYS.to_owned()], ..spend(5, &[1, 2], &[]) }), known),
         (Event::Failed { request: [5; 16], reason }, known),
-        (Event::Spend(Spend { trace: vec![KEYS.to_owned()], ..spend(5, &[1, 2], &[]) }), known),
+        (Event::SpendAgain { request: [5; 16], policy: 1, trace: vec![KEYS.to_owned()] }, known),
         (Event::Signed { request: [5; 16], transaction }, known),
         (replaced, known),
         (activated(2), None),
@@ -143,7 +143,7 @@ fn every_entry_about_a_wallet_is_shown_with_its_tier() {
         let keys = object.get("keys").and_then(Value::as_str);
         let trace = match event {
             Event::Spend(spend) => &spend.trace[..],
-            Event::Denied { trace, .. } => trace,
+            Event::Denied { trace, .. } | Event::SpendAgain { trace, .. } => trace,
             _ => &[],
         };
         assert_eq!(keys, trace.first().map(String::as_str), "{object}");

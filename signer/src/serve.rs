@@ -444,19 +444,31 @@ async fn listening<S: Signer>(
         .add_optional_service(reflection(config.development)?);
     let (stop, stopped) = oneshot::channel::<()>();
     let incoming = tls.incoming(listener, PLACES);
-    if let Some(address) = config.metrics {
-        let listen = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let told = metrics::Watched::new(watched, Arc::clone(&tls));
-        tracing::info!(address = %listener.local_addr().map_err(listen)?, "metrics and health over plain HTTP");
-        helpers.push(tokio::spawn(metrics::serve(listener, told)));
-    }
+    helpers.extend(tell(config, metrics::Watched::new(watched, Arc::clone(&tls))).await?);
     helpers.push(tokio::spawn(tls.watch()));
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
         let _ = stopped.await;
     }));
     let (may_pass, waits) = (false, false);
     Ok(Running { address, app, stop, server, helpers, request_time, may_pass, waits, witnesses })
+}
+
+/// Numbers and health for whoever watches: in the state folder, and over HTTP where the configuration says so.
+async fn tell(
+    config: &Config,
+    watched: metrics::Watched,
+) -> Result<Vec<JoinHandle<()>>, StartError> {
+    let watched = Arc::new(watched);
+    let mut helpers = Vec::new();
+    if let Some(address) = config.metrics {
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        tracing::info!(address = %listener.local_addr().map_err(listen)?, "metrics and health over plain HTTP");
+        helpers.push(tokio::spawn(metrics::serve(listener, Arc::clone(&watched))));
+    }
+    helpers.push(tokio::spawn(metrics::kept::keep(Arc::clone(&watched), config.state_dir.clone())));
+    helpers.push(tokio::spawn(async move { watched.heart().await }));
+    Ok(helpers)
 }
 
 fn reflection(

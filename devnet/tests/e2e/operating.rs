@@ -27,6 +27,14 @@ async fn the_doctor_sees_what_is_wrong_and_a_change_of_the_pin_survives_being_cu
     let mut stack = Stack::start_without_watcher(options).await.unwrap();
     let (code, said) = signer(&stack, &["doctor"]);
     assert!(code == 1 && said.contains("a signer is running"), "{code}: {said}");
+    for wanted in [
+        "signs if asked; turned ",
+        "entries, 0 of them not under a checkpoint yet",
+        "goes with the log's last entry",
+        "the running signer checks them every few minutes, and finds them right",
+    ] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
     let (code, said) = signer(&stack, &["set-pin", "--new-pin-file", "/nowhere"]);
     assert!(code != 0, "{said}");
     stack.signer.stop().unwrap();

@@ -2,6 +2,7 @@
 //! tries a PIN that may be wrong, never changes the log, leaves nothing in a token, and touches nothing that a running signer holds.
 
 mod anchor;
+mod beside;
 mod report;
 mod tiers;
 
@@ -12,6 +13,7 @@ use confine::{ConfineError, Mode};
 use policy::Rules;
 use sha2::{Digest as _, Sha256};
 
+use beside::Numbers;
 pub use report::{Checked, Finding, Level};
 use tiers::{Held, mechanisms, schemes, tiers};
 
@@ -41,12 +43,14 @@ pub async fn examine(config: &Config) -> Checked {
     // Whoever holds the log is the only one who may log in and look at keys: a running signer does so itself.
     let (free, entries) = log(config, &mut checked).await.unzip();
     let entries = entries.flatten();
+    // A running signer checks keys itself, and says whether they are right.
+    let kept = Numbers::read(&config.state_dir).is_some_and(|it| it.keeps_keys(unix_now()));
     for (whose, token, own_dir) in config.token.each(&config.state_dir) {
         let (state_dir, free) = (config.state_dir.clone(), free.is_some());
         let looked = tokio::task::spawn_blocking(move || {
             let mut checked = Checked::default();
             let latched = pin(&own_dir, &mut checked);
-            let may = (free && !latched, entries);
+            let may = LogIn { may: free && !latched, kept: kept && !free, entries };
             look(&token, (&state_dir, &own_dir), may, &mut checked);
             checked
         });
@@ -125,7 +129,7 @@ fn in_force(config: &Config, found: Option<([u8; 32], &str)>, checked: &mut Chec
 
 /// How long certificates and revocation lists last.
 fn tls(facts: &mtls::Facts, checked: &mut Checked) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = unix_now();
     let days = |until: u64| until.checked_sub(now)?.checked_div(DAY_SECONDS);
     let own = std::iter::once(("our certificate", facts.certificate.until));
     let authorities = facts.authorities.iter().map(|one| ("an authority", one.until));
@@ -203,15 +207,7 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<(Store, Option<u6
     let mut store = match Store::open(&url).await {
         Ok(store) => store,
         Err(error @ StoreError::InUse) => {
-            checked.well(
-                "database",
-                &format!("a signer is running, which verified it at its start ({error})"),
-            );
-            if config.rules().is_err() && governed(config) {
-                let kept = std::fs::read(config.policy_kept()).ok();
-                let kept = kept.map(|text| (Sha256::digest(text).into(), "at the running signer"));
-                in_force(config, kept, checked);
-            }
+            running(config, &error, checked);
             return None;
         }
         Err(error) => {
@@ -259,6 +255,19 @@ async fn log(config: &Config, checked: &mut Checked) -> Option<(Store, Option<u6
     Some((store, entries))
 }
 
+/// What a signer that holds the log says of itself.
+fn running(config: &Config, held: &StoreError, checked: &mut Checked) {
+    let text = format!("a signer is running, which verified it at its start ({held})");
+    checked.well("database", &text);
+    if config.rules().is_err() && governed(config) {
+        let kept = std::fs::read(config.policy_kept()).ok();
+        let kept = kept.map(|text| (Sha256::digest(text).into(), "at the running signer"));
+        in_force(config, kept, checked);
+    }
+    let (numbers, rules) = (Numbers::read(&config.state_dir), config.unsigned_rules().ok());
+    beside::look(numbers.as_ref(), rules.as_ref(), unix_now(), checked);
+}
+
 /// The checkpoint in the state folder, if it has to be there.
 fn kept(config: &Config, is_there: bool, checked: &mut Checked) {
     match lost::is_lost(config) {
@@ -301,6 +310,10 @@ async fn officers(store: &mut Store, checked: &mut Checked) {
     }
 }
 
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// The machine's clock against the log's last entry.
 fn clock(last_ms: u64, checked: &mut Checked) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -320,6 +333,16 @@ fn clock(last_ms: u64, checked: &mut Checked) {
     } else {
         checked.well("clock", "whether it is set from the network is not known here");
     }
+}
+
+/// Whether the doctor logs in itself.
+#[derive(Clone, Copy)]
+struct LogIn {
+    may: bool,
+    /// A running signer looks after the keys.
+    kept: bool,
+    /// How many the log has.
+    entries: Option<u64>,
 }
 
 /// A token's mark of distrust, and its latch; whether that stands in the way.
@@ -343,12 +366,7 @@ fn pin(own_dir: &Path, checked: &mut Checked) -> bool {
 
 /// Module and token through a worker; the keys too, when logging in disturbs nobody. `dirs` are where the keys are
 /// written down, and the token's own.
-fn look(
-    config: &TokenConfig,
-    dirs: (&Path, &Path),
-    (may_log_in, entries): (bool, Option<u64>),
-    checked: &mut Checked,
-) {
+fn look(config: &TokenConfig, dirs: (&Path, &Path), log_in: LogIn, checked: &mut Checked) {
     let seen = Line::connect(config, false).and_then(|mut line| Ok((line.examine()?, line)));
     let (seen, mut line) = match seen {
         Ok(seen) => seen,
@@ -372,13 +390,17 @@ fn look(
         .iter()
         .for_each(|what| checked.warn("sandbox", &format!("workers: the kernel lacks {what}")));
     let mut held = Held::default();
-    if may_log_in {
+    if log_in.may {
         held = keys(config, dirs, &mut line, checked);
         if line.is_logged_in() {
-            anchor::look(config, dirs.1, (&mut line, &seen), entries, checked);
+            anchor::look(config, dirs.1, (&mut line, &seen), log_in.entries, checked);
         }
+    } else if log_in.kept {
+        checked
+            .well("keys", "the running signer checks them every few minutes, and finds them right");
     } else {
-        checked.well("keys", "not looked at, since a signer runs or the PIN is not to be tried");
+        let text = "not looked at: a signer holds the log and does not say that they are right, or the PIN is not to be tried";
+        checked.warn("keys", text);
     }
     line.close();
     mechanisms(&seen, checked);

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use audit::cosignature;
 use audit::note::NoteError;
@@ -51,6 +51,8 @@ struct Inner {
 struct Seat {
     witness: Witness,
     visit: Option<Visit>,
+    /// When its newest cosignature came, since this process began.
+    cosigned: Option<SystemTime>,
 }
 
 /// A connected witness.
@@ -95,8 +97,11 @@ impl Witnesses {
         let mut before = std::mem::take(&mut inner.seats);
         let seat = |witness: &Witness| {
             let kept = before.iter().position(|seat| seat.witness == *witness);
-            kept.map(|position| before.swap_remove(position))
-                .unwrap_or_else(|| Seat { witness: witness.clone(), visit: None })
+            kept.map(|position| before.swap_remove(position)).unwrap_or_else(|| Seat {
+                witness: witness.clone(),
+                visit: None,
+                cosigned: None,
+            })
         };
         inner.seats = witnesses.iter().map(seat).collect();
         inner.required = required;
@@ -222,6 +227,12 @@ impl Witnesses {
         inner.seats.iter().map(|seat| seat.visit.as_ref().map(|visit| visit.size)).collect()
     }
 
+    /// When the newest cosignature of each came, since this process began; in the policy's order.
+    #[must_use]
+    pub fn cosigned(&self) -> Vec<Option<SystemTime>> {
+        self.lock().seats.iter().map(|seat| seat.cosigned).collect()
+    }
+
     /// Who can be asked: is connected, and has answered what it was asked before. Waits a little for those who have not, while
     /// there are too few others.
     pub(super) async fn present(&self) -> Vec<Present> {
@@ -291,6 +302,11 @@ impl Witnesses {
                 visit.size = visit.size.max(size);
             }
         });
+        if matches!(verified, Some(Ok(_)))
+            && let Some(seat) = self.lock().seats.iter_mut().find(|s| s.witness == present.witness)
+        {
+            seat.cosigned = Some(SystemTime::now());
+        }
         self.note_answer();
         match verified {
             // Whoever waited may have had enough by now.

@@ -1,6 +1,8 @@
 //! What this service says of itself to those who watch it: numbers for Prometheus and three yes-or-no answers, over plain
-//! HTTP on an address of this machine that the configuration names. It never says whose coins, and never takes an order.
+//! HTTP on an address of this machine that the configuration names, the numbers in the state folder too. It never says whose
+//! coins, and never takes an order.
 
+pub mod kept;
 mod limits;
 mod page;
 mod tally;
@@ -75,7 +77,7 @@ impl Watched {
     }
 
     /// Beats while the runtime turns and the log's lock can be had, for ever.
-    async fn heart(&self) {
+    pub async fn heart(&self) {
         loop {
             if let Some(app) = self.about.app() {
                 app.log.read(|_| ());
@@ -112,20 +114,13 @@ impl Watched {
 }
 
 /// Answers questions for ever.
-pub async fn serve(listener: TcpListener, watched: Watched) {
-    let watched = Arc::new(watched);
+pub async fn serve(listener: TcpListener, watched: Arc<Watched>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut answering = tokio::task::JoinSet::new();
-    let heart = {
-        let watched = Arc::clone(&watched);
-        async move { watched.heart().await }
-    };
-    tokio::pin!(heart);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             Some(_) = answering.join_next() => continue,
-            () = &mut heart => continue,
         };
         let (Ok((io, _)), Ok(place)) = (accepted, Arc::clone(&places).try_acquire_owned()) else {
             // Also when the system has no connections to give.

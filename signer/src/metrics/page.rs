@@ -3,6 +3,7 @@
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
 
 use mtls::{Facts, Turned};
 
@@ -188,6 +189,13 @@ fn witnesses(app: &App, page: &mut Page) {
     for (number, seen) in seen.iter().enumerate() {
         if let Some(seen) = seen {
             page.labelled(name, format_args!("number=\"{number}\""), size.saturating_sub(*seen));
+        }
+    }
+    let name = "cofferdam_witness_cosigned_unix_seconds";
+    page.head(name, "gauge", "when the witness's newest cosignature came, since the signer began");
+    for (number, cosigned) in app.witnesses.cosigned().iter().enumerate() {
+        if let Some(at) = cosigned.and_then(|at| at.duration_since(UNIX_EPOCH).ok()) {
+            page.labelled(name, format_args!("number=\"{number}\""), at.as_secs());
         }
     }
 }

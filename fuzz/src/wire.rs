@@ -88,7 +88,7 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
         Request::Hello { version: token_wire::VERSION },
         Request::Open { write: true, mechanisms: Mechanisms::default() },
         Request::Login,
-        Request::Init { challenge: [3; 32], schemes },
+        Request::Init { challenge: [3; 32], schemes, sealing: true },
         Request::Bind(Binding { keys: keys(), schemes, challenge: [4; 32] }),
         Request::Sign(Batch { id: 300, jobs: vec![job(1), job(2)] }),
         Request::Sealed(SealedBatch {

@@ -9,7 +9,9 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::clearing::{Allowed, Clearing, safeguard};
-use crate::token::{Distrust, KeyFile, Latch, Line, TokenConfig, TokenInfo, TokenKeys, state_dirs};
+use crate::token::{
+    Carried, Distrust, KeyFile, Latch, Line, TokenConfig, TokenInfo, TokenKeys, state_dirs,
+};
 use crate::told::Told;
 
 /// `signer init`: makes the keys that the token lacks, checks those it has, writes their public halves to
@@ -25,7 +27,7 @@ pub async fn init(
 ) -> anyhow::Result<TokenKeys> {
     std::fs::create_dir_all(state_dir)
         .with_context(|| format!("cannot make {}", state_dir.display()))?;
-    let (keys, made, info) = {
+    let Made { keys, made, info, without } = {
         let (config, state_dir) = (config.clone(), state_dir.to_path_buf());
         tokio::task::spawn_blocking(move || make_keys(&config, &state_dir)).await??
     };
@@ -39,6 +41,7 @@ pub async fn init(
         writeln!(out, "{name:<13} {state}")?;
     }
     show_keys(&keys, out)?;
+    without.iter().try_for_each(|why| writeln!(out, "without       {why}"))?;
     if let Some(path) = pem {
         writeln!(out, "written to    {}", path.display())?;
     }
@@ -56,7 +59,8 @@ pub async fn wrapping_key(
     pem: Option<&Path>,
     out: &mut impl Write,
 ) -> anyhow::Result<TokenKeys> {
-    show_for_ceremony(config, state_dir, |keys| Ok(keys.wrapping_pem()), pem, out).await
+    let wrapping = |keys: &TokenKeys| Ok(keys.wrapping_pem());
+    show_for_ceremony(config, state_dir, (wrapping, false), pem, out).await
 }
 
 /// `signer wrapping-key --sealing`: the same with the sealing key, which accounts of the tier sealed-hd are sealed for.
@@ -71,19 +75,19 @@ pub async fn sealing_key(
 ) -> anyhow::Result<TokenKeys> {
     let none = "this token has no sealing key yet: `signer init` makes one beside the keys it has";
     let sealing = |keys: &TokenKeys| keys.sealing_pem().context(none);
-    show_for_ceremony(config, state_dir, sealing, pem, out).await
+    show_for_ceremony(config, state_dir, (sealing, true), pem, out).await
 }
 
 async fn show_for_ceremony(
     config: &TokenConfig,
     state_dir: &Path,
-    text: impl FnOnce(&TokenKeys) -> anyhow::Result<String>,
+    (text, sealed): (impl FnOnce(&TokenKeys) -> anyhow::Result<String>, bool),
     pem: Option<&Path>,
     out: &mut impl Write,
 ) -> anyhow::Result<TokenKeys> {
     let keys = {
         let (config, state_dir) = (config.clone(), state_dir.to_path_buf());
-        tokio::task::spawn_blocking(move || find_keys(&config, &state_dir)).await??
+        tokio::task::spawn_blocking(move || find_keys(&config, &state_dir, sealed)).await??
     };
     let text = text(&keys)?;
     match pem {
@@ -214,40 +218,77 @@ fn show_keys(keys: &TokenKeys, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "checkpoint    {}", hex::encode(keys.checkpoint))
 }
 
+/// What `init` made and found.
+struct Made {
+    keys: TokenKeys,
+    /// Names of the keys that are new.
+    made: Vec<String>,
+    info: TokenInfo,
+    /// Which tiers the token does not carry, and why.
+    without: Vec<String>,
+}
+
 /// With keys written down before, the token must hold exactly those: no second set is ever made. A sealing key alone is
 /// made beside them, for a token from before there were any.
-fn make_keys(
-    config: &TokenConfig,
-    state_dir: &Path,
-) -> anyhow::Result<(TokenKeys, Vec<String>, TokenInfo)> {
+fn make_keys(config: &TokenConfig, state_dir: &Path) -> anyhow::Result<Made> {
     let file = KeyFile::in_dir(state_dir);
     let known = file.read()?;
-    let complete = known.as_ref().is_some_and(|known| known.sealing_spki.is_some());
-    let mut line = Line::open(config, &Latch::in_dir(state_dir), !complete)?;
-    let (keys, made) = match known {
-        Some(keys) if complete => {
-            line.bind(&keys)?;
-            (keys, Vec::new())
-        }
-        Some(known) => {
-            let (keys, made) = line.init()?;
-            let (born, keks) = (known.born.clone(), known.keks.clone());
-            let forgotten_keks = known.forgotten_keks.clone();
-            let keys = TokenKeys { born, keks, forgotten_keks, ..keys };
-            let others = TokenKeys { sealing_spki: None, ..keys.clone() };
-            anyhow::ensure!(others == known, "the token holds other keys than those written down");
-            file.write(&keys)?;
-            (keys, made)
-        }
-        None => {
-            let (keys, made) = line.init()?;
-            file.write(&keys)?;
-            (keys, made)
-        }
+    if let Some(keys) = &known
+        && keys.sealing_spki.is_some()
+    {
+        let (info, without) = bind(config, state_dir, keys)?;
+        return Ok(Made { keys: keys.clone(), made: Vec::new(), info, without });
+    }
+    let made = make_missing(config, state_dir, true)?;
+    let Some(known) = known else {
+        file.write(&made.keys)?;
+        return Ok(made);
     };
+    let (born, keks) = (known.born.clone(), known.keks.clone());
+    let forgotten_keks = known.forgotten_keks.clone();
+    let keys = TokenKeys { born, keks, forgotten_keks, ..made.keys };
+    let others = TokenKeys { sealing_spki: None, ..keys.clone() };
+    anyhow::ensure!(others == known, "the token holds other keys than those written down");
+    file.write(&keys)?;
+    Ok(Made { keys, ..made })
+}
+
+/// The token's keys, made where they are missing if it may make any. Where the canary of one tier alone fails, the token
+/// carries the others, as at a start.
+fn make_missing(config: &TokenConfig, state_dir: &Path, write: bool) -> anyhow::Result<Made> {
+    let mut line = Line::open(config, &Latch::in_dir(state_dir), write)?;
+    let refused = match line.init() {
+        Ok((keys, made)) => {
+            let info = line.info().clone();
+            line.close();
+            return Ok(Made { keys, made, info, without: Vec::new() });
+        }
+        Err(refused) => refused,
+    };
+    let one_tier = line.failed().is_some();
+    line.close();
+    if !one_tier {
+        return Err(refused.into());
+    }
+    tracing::warn!("looking whether the token carries the other tiers: {refused}");
+    let mut line = Line::open(config, &Latch::in_dir(state_dir), false)?;
+    let keys = line.init_untried()?;
+    line.close();
+    let (info, without) = bind(config, state_dir, &keys)?;
+    Ok(Made { keys, made: Vec::new(), info, without })
+}
+
+/// Has the token prove these keys; what it is, and which tiers it does not carry.
+fn bind(
+    config: &TokenConfig,
+    state_dir: &Path,
+    keys: &TokenKeys,
+) -> anyhow::Result<(TokenInfo, Vec<String>)> {
+    let mut line = Line::open(config, &Latch::in_dir(state_dir), false)?;
+    let carried = Carried::bind(&mut line, config, keys)?;
     let info = line.info().clone();
     line.close();
-    Ok((keys, made, info))
+    Ok((info, carried.warnings().collect()))
 }
 
 /// Writes down the keys of a token that has all of them, through a session in which the token makes none.
@@ -259,21 +300,23 @@ pub(crate) async fn find_again(config: &TokenConfig, state_dir: &Path) -> anyhow
         .with_context(|| format!("cannot make {}", state_dir.display()))?;
     let (config, state_dir) = (config.clone(), state_dir.to_path_buf());
     let find = move || {
-        let mut line = Line::open(&config, &Latch::in_dir(&state_dir), false)?;
-        let (keys, _) = line.init().context("the log was begun, and token-keys.toml is not there: then the token must have every key, and none is made. Put the file back in state_dir from a copy")?;
-        line.close();
-        KeyFile::in_dir(&state_dir).write(&keys)?;
+        let found = make_missing(&config, &state_dir, false).context("the log was begun, and token-keys.toml is not there: then the token must have every key, and none is made. Put the file back in state_dir from a copy")?;
+        KeyFile::in_dir(&state_dir).write(&found.keys)?;
         anyhow::Ok(())
     };
     tokio::task::spawn_blocking(find).await?
 }
 
-fn find_keys(config: &TokenConfig, state_dir: &Path) -> anyhow::Result<TokenKeys> {
+/// What a ceremony is to use must be of a tier that the token carries.
+fn find_keys(config: &TokenConfig, state_dir: &Path, sealed: bool) -> anyhow::Result<TokenKeys> {
     let keys = KeyFile::in_dir(state_dir).require()?;
     let mut line = Line::open(config, &Latch::in_dir(state_dir), false)?;
-    line.bind(&keys)?;
+    let carried = Carried::bind(&mut line, config, &keys)?;
     line.close();
-    Ok(keys)
+    match carried.bars(sealed) {
+        Some(why) => anyhow::bail!("this token cannot use such an account: {why}"),
+        None => Ok(keys),
+    }
 }
 
 #[cfg(test)]

@@ -16,10 +16,13 @@ use secp256k1::PublicKey;
 
 use crate::ledger::{BornKey, Ledger};
 use crate::log::{Log, Step};
-use crate::token::{KeyFile, Latch, Line, StatementKey, Token, TokenConfig};
+use crate::token::{Carried, KeyFile, Latch, Line, StatementKey, Token, TokenConfig};
 
 pub use bind::{BindError, proof_path};
 pub(crate) use bind::{bind, bindable};
+
+/// What is attested of a token that gives itself no serial number.
+const NO_SERIAL: &str = "none";
 
 /// What the token says of a key of its own.
 struct Described {
@@ -92,7 +95,7 @@ pub async fn attest(
         network: network.context("the log was not begun")?,
         name: name.to_string(),
         public_key: key.public_key.serialize(),
-        serial: described.serial,
+        serial: if described.serial.is_empty() { NO_SERIAL.to_owned() } else { described.serial },
         attributes: described.attributes,
     };
     let text = statement.encode()?;
@@ -138,7 +141,7 @@ fn make(
             let most = token_wire::BORN_MAX;
             anyhow::ensure!(keys.born.len() < most, "a token bears at most {most} keys for coins");
             let mut line = Line::open(config, &Latch::in_dir(state_dir), true)?;
-            line.bind(&keys)?;
+            Carried::bind(&mut line, config, &keys)?;
             let made = line.make_born(name.as_str())?;
             line.close();
             made
@@ -168,7 +171,7 @@ fn describe(
     public_key: &PublicKey,
 ) -> anyhow::Result<Described> {
     let mut line = Line::open(config, &Latch::in_dir(state_dir), false)?;
-    line.bind(keys)?;
+    Carried::bind(&mut line, config, keys)?;
     let attributes = line.describe(public_key)?;
     let serial = line.info().serial.clone();
     line.close();

@@ -3,15 +3,17 @@
 
 use token_wire::{Schemes, Stage};
 
+use super::config::TokenConfig;
 use super::member::Member;
 use super::{Line, TokenError, TokenKeys};
 
 /// By no scheme are children unwrapped.
-const NO_CHILDREN: Schemes = Schemes { oaep_sha1: false, oaep_sha256: false, kwp_mechanism: None };
+pub(super) const NO_CHILDREN: Schemes =
+    Schemes { oaep_sha1: false, oaep_sha256: false, kwp_mechanism: None };
 
 /// What workers bind, and why not more.
 #[derive(Clone)]
-pub(super) struct Carried {
+pub(crate) struct Carried {
     pub(super) keys: TokenKeys,
     /// Those of the settings where none are here.
     pub(super) schemes: Option<Schemes>,
@@ -26,17 +28,38 @@ impl Carried {
     }
 
     /// Why wallets of a tier are not served: those whose account is sealed, or whose children are wrapped.
-    pub(super) fn bars(&self, sealed: bool) -> Option<&str> {
+    pub(crate) fn bars(&self, sealed: bool) -> Option<&str> {
         if sealed { self.sealing.as_deref() } else { self.children.as_deref() }
     }
 
     /// The same in a sentence each.
-    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         let named = |(tier, why): (&str, &Option<String>)| {
             let why = why.as_ref()?;
             Some(format!("wallets of the tier {tier} are not served, others are: {why}"))
         };
         [("token-hd", &self.children), ("sealed-hd", &self.sealing)].into_iter().filter_map(named)
+    }
+
+    /// Binds on the line of a person's command what the token carries: a tier goes whose own canary fails twice in a row there.
+    pub(crate) fn bind(
+        line: &mut Line,
+        config: &TokenConfig,
+        keys: &TokenKeys,
+    ) -> Result<Self, TokenError> {
+        let named = config.wrapping()?;
+        let (mut carried, mut before) = (Self::all(keys), None);
+        loop {
+            let schemes = carried.schemes.unwrap_or(named);
+            let Err(why) = line.bind_by(&carried.keys, schemes) else { return Ok(carried) };
+            match line.failed() {
+                Some(stage) if before == Some(stage) => {
+                    (carried, before) = (carried.without(stage, &named, &why).ok_or(why)?, None);
+                }
+                Some(stage) => before = Some(stage),
+                None => return Err(why),
+            }
+        }
     }
 
     /// What is left without the tier whose canary failed. Where key-encryption keys come in, all that may be wrong with

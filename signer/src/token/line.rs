@@ -14,6 +14,7 @@ use token_wire::{
     Without, WrappedBy,
 };
 
+use super::carried::NO_CHILDREN;
 use super::config::{Source, TokenConfig};
 use super::operations::{self, Operations};
 use super::spawn::{self, Process};
@@ -183,9 +184,21 @@ impl Line {
 
     /// Makes the keys that are missing; returns them all, and the names of those made.
     pub(crate) fn init(&mut self) -> Result<(TokenKeys, Vec<String>), TokenError> {
+        self.init_by(self.schemes, true)
+    }
+
+    /// Finds the keys again that the token has, and tries no canary: what it carries is not known then.
+    pub(crate) fn init_untried(&mut self) -> Result<TokenKeys, TokenError> {
+        self.init_by(NO_CHILDREN, false).map(|(keys, _)| keys)
+    }
+
+    fn init_by(
+        &mut self,
+        schemes: Schemes,
+        sealing: bool,
+    ) -> Result<(TokenKeys, Vec<String>), TokenError> {
         let challenge = challenge()?;
-        let schemes = self.schemes;
-        match self.ask(&Request::Init { challenge, schemes }, self.start_time)? {
+        match self.ask(&Request::Init { challenge, schemes, sealing }, self.start_time)? {
             Reply::Bound { keys, proofs, made } => {
                 check_proofs(&keys, &proofs, &challenge)?;
                 check_canaries(&keys, &schemes, &proofs, &challenge)?;
@@ -347,7 +360,7 @@ impl Line {
     }
 
     /// Whose canary failed when the keys were bound, if that was all.
-    pub(super) fn failed(&self) -> Option<Stage> {
+    pub(crate) fn failed(&self) -> Option<Stage> {
         self.failed
     }
 

@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use breaker::COUNTING;
+pub(crate) use carried::Carried;
 pub use config::{ModuleReach, NewPin, PinDelivery, TokenConfig};
 pub use distrust::Wrong;
 pub use error::TokenError;

@@ -46,7 +46,7 @@ pub use report::{
 pub use starting::{StartAnswer, StartAsk, answer, ask_starter, next_ask};
 
 /// The protocol's version; both sides must speak the same one.
-pub const VERSION: u16 = 11;
+pub const VERSION: u16 = 12;
 /// Longest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most jobs of one batch.

@@ -34,6 +34,8 @@ pub enum Request {
         challenge: [u8; 32],
         /// As in [`Binding::schemes`].
         schemes: Schemes,
+        /// Whether the sealed canary is tried as well.
+        sealing: bool,
     },
     /// Find exactly these keys and check them.
     Bind(Binding),

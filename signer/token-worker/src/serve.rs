@@ -124,14 +124,16 @@ impl Worker<'_> {
             }
             Request::Pin { last_try } => self.pin_state(last_try),
             Request::Login => self.log_in(socket),
-            Request::Init { challenge, schemes } => self.bind(None, schemes, &challenge),
+            Request::Init { challenge, schemes, sealing } => {
+                self.bind(None, (schemes, sealing), &challenge)
+            }
             Request::Bind(Binding { keys, schemes, challenge }) => {
-                self.bind(Some(&keys), schemes, &challenge)
+                self.bind(Some(&keys), (schemes, true), &challenge)
             }
             Request::Attend(Binding { keys, schemes, challenge }) => {
                 self.attending = true;
                 let schemes = Schemes { kwp_mechanism: None, ..schemes };
-                self.bind(Some(&keys), schemes, &challenge)
+                self.bind(Some(&keys), (schemes, true), &challenge)
             }
             Request::OpenImport(opening) => {
                 self.importing(|finder, _| finder.open_import(&opening))
@@ -218,7 +220,7 @@ impl Worker<'_> {
     fn bind(
         &mut self,
         wanted: Option<&Keys>,
-        schemes: Schemes,
+        (schemes, sealing): (Schemes, bool),
         challenge: &[u8; 32],
     ) -> Result<Reply, Fault> {
         let token = match &mut self.token {
@@ -250,8 +252,11 @@ impl Worker<'_> {
         let (canaries, signed) = try_children(token, &keys, &schemes, &digest, counters)
             .map_err(|fault| fault.at(Stage::Children))?;
         let proofs = BindingProofs { attestation, checkpoint, canaries: signed, born };
-        let sealing =
-            try_sealing(token, &keys, &schemes, counters).map_err(|f| f.at(Stage::Sealing))?;
+        let sealing = match sealing {
+            true => try_sealing(token, &keys, &schemes, counters),
+            false => Ok(None),
+        };
+        let sealing = sealing.map_err(|fault| fault.at(Stage::Sealing))?;
         let public = keys.public.clone();
         self.ready = Some(Ready { keys, schemes, import, canaries, sealing });
         Ok(Reply::Bound { keys: public, proofs: Box::new(proofs), made })

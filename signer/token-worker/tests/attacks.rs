@@ -107,7 +107,11 @@ fn a_wrapping_key_without_template_gives_children_away() {
     let mut worker = token.worker();
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let fault = worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() });
+    let fault = worker.fault(&Request::Init {
+        challenge: [1; 32],
+        schemes: Schemes::default(),
+        sealing: true,
+    });
     assert_eq!(fault.code, FaultCode::KeyUnsafe);
     assert!(
         fault.text.contains("wrapping key") && fault.text.contains("CKA_UNWRAP_TEMPLATE"),
@@ -145,8 +149,11 @@ fn a_weaker_wrapping_key_is_refused_by_attribute() {
         let mut worker = token.worker();
         worker.open(true);
         assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-        let fault =
-            worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() });
+        let fault = worker.fault(&Request::Init {
+            challenge: [1; 32],
+            schemes: Schemes::default(),
+            sealing: true,
+        });
         assert_eq!(fault.code, FaultCode::KeyUnsafe);
         assert!(fault.text.contains("wrapping key") && fault.text.contains(named), "{fault}");
     }
@@ -186,8 +193,11 @@ fn a_whole_but_wrong_template_is_found_by_the_canary() {
         let mut worker = token.worker();
         worker.open(true);
         assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-        let fault =
-            worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() });
+        let fault = worker.fault(&Request::Init {
+            challenge: [1; 32],
+            schemes: Schemes::default(),
+            sealing: true,
+        });
         assert_eq!(fault.code, FaultCode::KeyUnsafe);
         assert!(fault.text.contains(said) && fault.text.contains("token-hd"), "{fault}");
     }
@@ -219,7 +229,13 @@ fn a_second_key_of_the_same_name_is_refused() {
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
     assert_eq!(
-        worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() }).code,
+        worker
+            .fault(&Request::Init {
+                challenge: [1; 32],
+                schemes: Schemes::default(),
+                sealing: true
+            })
+            .code,
         FaultCode::KeyAmbiguous
     );
     // Bound by public key, the signer goes on with the right one whatever the other is called.

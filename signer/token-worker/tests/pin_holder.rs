@@ -392,7 +392,13 @@ fn a_wrapping_key_put_in_its_place_has_another_fingerprint() {
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
     assert_eq!(
-        worker.fault(&Request::Init { challenge: [1; 32], schemes: Schemes::default() }).code,
+        worker
+            .fault(&Request::Init {
+                challenge: [1; 32],
+                schemes: Schemes::default(),
+                sealing: true
+            })
+            .code,
         FaultCode::KeyAmbiguous
     );
     let fingerprint = Sha256::digest(&keys.wrapping_spki);
@@ -500,7 +506,7 @@ fn what_answers_tell_is_all_that_the_module_saw_but_for_the_pin_holders_own() {
     let mut worker = Worker::start(module, &config, "cofferdam-dev", &token.pin_file(), &env);
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let init = Request::Init { challenge: [3; 32], schemes: Schemes::default() };
+    let init = Request::Init { challenge: [3; 32], schemes: Schemes::default(), sealing: true };
     let Reply::Bound { keys, .. } = worker.ask(&init) else { panic!() };
     let wrapped = wrap(&keys, &SecretKey::new(&mut rand::thread_rng()));
     let job = |wrapped: &[u8]| Job {

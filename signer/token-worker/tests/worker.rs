@@ -44,9 +44,11 @@ fn keys_are_made_once_and_found_ever_after() {
     let mut worker = token.worker();
     worker.open(true);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let Reply::Bound { keys, proofs, made } =
-        worker.ask(&Request::Init { challenge: [7; 32], schemes: Schemes::default() })
-    else {
+    let Reply::Bound { keys, proofs, made } = worker.ask(&Request::Init {
+        challenge: [7; 32],
+        schemes: Schemes::default(),
+        sealing: true,
+    }) else {
         panic!("not bound")
     };
     assert_eq!(made, ["wrapping", "sealing", "attestation", "checkpoint"]);
@@ -84,7 +86,11 @@ fn a_session_for_reading_makes_no_keys() {
     let mut worker = token.worker();
     worker.open(false);
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-    let fault = worker.fault(&Request::Init { challenge: [7; 32], schemes: Schemes::default() });
+    let fault = worker.fault(&Request::Init {
+        challenge: [7; 32],
+        schemes: Schemes::default(),
+        sealing: true,
+    });
     assert!(fault.text.contains("wrapping key") && fault.text.contains("make"), "{}", fault.text);
 }
 
@@ -187,7 +193,7 @@ fn questions_out_of_order_or_beyond_limits_are_refused() {
     let sign = |jobs| Request::Sign(Batch { id: 1, jobs });
     let early = [
         Request::Login,
-        Request::Init { challenge: [0; 32], schemes: Schemes::default() },
+        Request::Init { challenge: [0; 32], schemes: Schemes::default(), sealing: true },
         sign(Vec::new()),
         Request::Statement { key: StatementKey::Checkpoint, message: Vec::new() },
     ];
@@ -200,13 +206,23 @@ fn questions_out_of_order_or_beyond_limits_are_refused() {
         FaultCode::BadRequest
     );
     assert_eq!(
-        worker.fault(&Request::Init { challenge: [0; 32], schemes: Schemes::default() }).code,
+        worker
+            .fault(&Request::Init {
+                challenge: [0; 32],
+                schemes: Schemes::default(),
+                sealing: true
+            })
+            .code,
         FaultCode::BadRequest
     );
     assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
     assert_eq!(worker.fault(&Request::Login).code, FaultCode::BadRequest);
     assert!(matches!(
-        worker.ask(&Request::Init { challenge: [0; 32], schemes: Schemes::default() }),
+        worker.ask(&Request::Init {
+            challenge: [0; 32],
+            schemes: Schemes::default(),
+            sealing: true
+        }),
         Reply::Bound { .. }
     ));
     let many =

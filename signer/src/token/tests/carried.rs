@@ -141,3 +141,46 @@ async fn a_worker_that_is_replaced_is_no_reason_to_refuse_while_a_tier_is_barred
     assert!(token.bars(true).is_some() && token.warning().is_some());
     sign_all(&token, &children).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_log_begins_on_a_token_that_carries_some_tiers_and_it_says_which_not() {
+    let test = TestToken::bare_faulty();
+    test.fault("C_DecryptInit always CKR_MECHANISM_INVALID");
+    let mut said = Vec::new();
+    let keys = crate::init::init(&test.config, &test.state(), None, &mut said).await.unwrap();
+    let said = String::from_utf8(said).unwrap();
+    let without: Vec<_> = said.lines().filter(|line| line.starts_with("without")).collect();
+    let [only] = &without[..] else { panic!("{said}") };
+    assert!(only.contains("sealed-hd are not served") && only.contains("C_DecryptInit"), "{said}");
+    // What ceremonies are given is of a tier that the token carries; its own keys bear others all the same.
+    let show = async |sealing: bool| {
+        let (config, state, mut out) = (&test.config, test.state(), Vec::new());
+        match sealing {
+            true => crate::init::sealing_key(config, &state, None, &mut out).await,
+            false => crate::init::wrapping_key(config, &state, None, &mut out).await,
+        }
+    };
+    assert_eq!(show(false).await.unwrap(), keys);
+    let refused = show(true).await.unwrap_err().to_string();
+    assert!(refused.contains("cannot use such an account"), "{refused}");
+    let token = test.start().await;
+    assert!(token.bars(true).is_some() && token.bars(false).is_none());
+    token.stop().await;
+    // Nothing but a tier's own canary is let pass.
+    for fault in ["C_DecryptInit always CKR_DEVICE_ERROR", "C_Sign always CKR_FUNCTION_FAILED"] {
+        let other = TestToken::bare_faulty();
+        other.fault(fault);
+        let failed = crate::init::init(&other.config, &other.state(), None, &mut Vec::new()).await;
+        failed.unwrap_err();
+        assert!(!other.state().join("token-keys.toml").exists(), "{fault}");
+    }
+    // Again, and once it opens accounts too: nothing is made, and nothing is without.
+    test.no_fault();
+    let mut said = Vec::new();
+    assert_eq!(
+        crate::init::init(&test.config, &test.state(), None, &mut said).await.unwrap(),
+        keys
+    );
+    let said = String::from_utf8(said).unwrap();
+    assert!(!said.contains("without") && !said.contains("made now"), "{said}");
+}

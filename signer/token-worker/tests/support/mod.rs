@@ -73,7 +73,11 @@ impl TestToken {
         let mut worker = self.worker();
         worker.open(true);
         assert_eq!(worker.ask(&Request::Login), Reply::LoggedIn);
-        match worker.ask(&Request::Init { challenge: [3; 32], schemes: Schemes::default() }) {
+        match worker.ask(&Request::Init {
+            challenge: [3; 32],
+            schemes: Schemes::default(),
+            sealing: true,
+        }) {
             Reply::Bound { keys, .. } => (worker, keys),
             other => panic!("{other:?}"),
         }

@@ -1,15 +1,18 @@
 //! Token workers that somebody else starts, as systemd does for each connection to a socket: what they were started without is
-//! in the signer's log.
+//! in the signer's log; and how their PIN is changed.
 
+use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 
 use audit::entry::Event;
-use signer::config::Limits;
+use signer::config::{Config, Limits};
 use signer::counting::count;
+use signer::set_pin;
 use signer::token::TokenConfig;
 use tokio::time::{Duration, Instant};
 
@@ -21,6 +24,8 @@ struct Elsewhere {
     more: Arc<Mutex<Vec<&'static str>>>,
     workers: Arc<Mutex<Vec<Child>>>,
     socket: PathBuf,
+    /// How they are started.
+    token: TokenConfig,
 }
 
 impl Elsewhere {
@@ -28,7 +33,12 @@ impl Elsewhere {
         let socket = folder.join("worker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let (more, workers) = (Arc::<Mutex<Vec<&'static str>>>::default(), Arc::default());
-        let elsewhere = Self { more: Arc::clone(&more), workers: Arc::clone(&workers), socket };
+        let elsewhere = Self {
+            more: Arc::clone(&more),
+            workers: Arc::clone(&workers),
+            socket,
+            token: token.clone(),
+        };
         let token = token.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -55,6 +65,17 @@ impl Elsewhere {
     }
 }
 
+/// A house whose workers are started elsewhere.
+async fn elsewhere() -> (House, Elsewhere) {
+    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
+    let elsewhere = Elsewhere::listen(&house.config.token, house.folder());
+    let (module, label, pin_file, worker) = (None, None, None, None);
+    let socket = Some(elsewhere.socket.clone());
+    let token = house.config.token.clone();
+    house.config.token = TokenConfig { socket, module, label, pin_file, worker, ..token };
+    (house, elsewhere)
+}
+
 /// What the log says since then that was waived at the token's worker.
 async fn said(house: &House, since: u64) -> Vec<(String, String)> {
     let entries = house.entries(since).await.into_iter();
@@ -69,12 +90,7 @@ async fn said(house: &House, since: u64) -> Vec<(String, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_goes_without_that_somebody_else_started_is_in_the_log() {
-    let mut house = House::closed(&Knobs::default(), Limits::default()).await;
-    let elsewhere = Elsewhere::listen(&house.config.token, house.folder());
-    let (module, label, pin_file, worker) = (None, None, None, None);
-    let socket = Some(elsewhere.socket.clone());
-    let token = house.config.token.clone();
-    house.config.token = TokenConfig { socket, module, label, pin_file, worker, ..token };
+    let (mut house, elsewhere) = elsewhere().await;
     let of = |safeguard: &str, how: &str| {
         (safeguard.to_owned(), format!("{how}, at the token-worker of token first"))
     };
@@ -104,4 +120,31 @@ async fn what_a_worker_goes_without_that_somebody_else_started_is_in_the_log() {
     let both: Vec<_> = root.into_iter().chain([unconfined]).collect();
     assert_eq!(said(&house, since).await, both);
     house.close().await;
+}
+
+/// By a configuration of its own, as docs/operations.md says: the same state folder and policy, with the module and the PIN's file.
+#[tokio::test(flavor = "multi_thread")]
+async fn their_pin_is_changed_by_a_configuration_of_its_own_and_they_go_on_with_the_new_one() {
+    let (mut house, elsewhere) = elsewhere().await;
+    house.open().await;
+    house.close().await;
+    let given = house.folder().join("given");
+    fs::write(&given, "changed elsewhere").unwrap();
+    fs::set_permissions(&given, fs::Permissions::from_mode(0o600)).unwrap();
+    let asked = set_pin::Asked { new_pin_file: Some(given), ..Default::default() };
+    // Of workers that others start it knows no PIN file, and says what to do.
+    let refused = set_pin::prepare(&house.config, &asked).unwrap_err().to_string();
+    assert!(refused.contains("names module, label and PIN file"), "{refused}");
+    let own = Config { token: elsewhere.token.clone(), ..house.config.clone() };
+    let changing = set_pin::prepare(&own, &asked).unwrap();
+    let mut said = Vec::new();
+    set_pin::set_pin(&own, changing, &asked, &mut said).await.unwrap();
+    let pin_file = own.token.pin_file.as_ref().unwrap();
+    assert_eq!(fs::read_to_string(pin_file).unwrap(), "changed elsewhere");
+    house.open().await;
+    assert_eq!(house.app().problem(), None, "each worker logs in with the new PIN");
+    let changed = house.entries(0).await;
+    house.close().await;
+    let changed = changed.iter().any(|entry| matches!(entry.event, Event::PinChanged { .. }));
+    assert!(changed, "and the log says that it was changed");
 }

@@ -92,13 +92,13 @@ pub struct Officers {
 
 /// Bounds on what callers may use up at once. Memory follows from them: a `Sign` worked on holds one message of at
 /// most 2 MiB and what was read of it, tens of megabytes at the worst; an `Attest` message of at most 192 KiB unfolds
-/// to 8 MiB at the worst; as many of each as `concurrent`. A `Sign` that waits holds its header, at most 2 MiB;
-/// any other call that waits nothing but its connection's 2 MiB of unread bytes. With the defaults, about 1 GiB
-/// whatever known clients send.
+/// to 8 MiB at the worst; as many of each as `concurrent`. As many `Sign` at most wait for the token, and hold what was
+/// read. A `Sign` that waits for a place holds its header, at most 2 MiB; any other call that waits nothing but its
+/// connection's 2 MiB of unread bytes. With the defaults, about 1 GiB whatever known clients send.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests worked on at once.
+    /// Requests worked on at once. Those that wait for the token are not, but at most twice as many are inside with them.
     pub concurrent: NonZeroU16,
     /// Requests that may wait for their turn; more are refused.
     pub queue: NonZeroU16,

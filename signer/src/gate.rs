@@ -3,12 +3,18 @@
 //!
 //! Clients wait in lines of their own, and places go round among them; a quarter of the places goes only to clients that
 //! have none. So whoever sends very much waits for itself, and others next to nothing.
+//!
+//! Who waits for the token, or for an earlier call of the same request, steps aside: others have its place meanwhile. It stays
+//! inside, where twice as many may be as there are places, and no more of one client and wallet than one client may have
+//! places. Of a client's line a quarter is left for its other wallets. So what hangs in the token is in the way of what the same
+//! client asks of the same wallet, and of nothing else.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use policy::intent::RequestId;
-use policy::names::ClientName;
+use policy::names::{ClientName, WalletName};
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, oneshot};
 
 use crate::config::Limits;
@@ -45,10 +51,32 @@ struct State {
     waiting: usize,
     waiting_max: usize,
     waiting_of_each_max: usize,
+    /// For one wallet.
+    waiting_of_wallet_max: usize,
     /// Those who wait, by client; whose turn it is comes first.
-    lines: VecDeque<(ClientName, VecDeque<oneshot::Sender<Place>>)>,
+    lines: VecDeque<(ClientName, VecDeque<Waiting>)>,
+    /// Places of each client.
     working: HashMap<ClientName, usize>,
+    /// Those with a place, and those who stepped aside.
+    inside: HashMap<Whose, usize>,
+    inside_max: usize,
+    /// Only for those who have nobody inside.
+    inside_reserve: usize,
+    inside_of_each_max: usize,
     closed: bool,
+}
+
+/// Who asks, and of which wallet; of none where a call is about no wallet that there is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Whose {
+    client: ClientName,
+    wallet: Option<WalletName>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    whose: Whose,
+    sender: oneshot::Sender<Place>,
 }
 
 /// A request's place, given back when dropped.
@@ -56,7 +84,8 @@ struct State {
 #[must_use]
 pub struct Place {
     lines: Arc<Lines>,
-    client: ClientName,
+    whose: Whose,
+    aside: bool,
 }
 
 impl Gate {
@@ -66,22 +95,33 @@ impl Gate {
         let (concurrent, queue) =
             (usize::from(limits.concurrent.get()), usize::from(limits.queue.get()));
         let quarter = |number: usize| number.checked_div(4).unwrap_or_default();
+        let but_a_quarter = |number: usize| number.saturating_sub(quarter(number));
+        let inside_max = concurrent.saturating_mul(2);
         let state = State {
             free: concurrent,
             reserve: quarter(concurrent),
             waiting_max: queue,
-            waiting_of_each_max: queue.saturating_sub(quarter(queue)),
+            waiting_of_each_max: but_a_quarter(queue),
+            waiting_of_wallet_max: but_a_quarter(but_a_quarter(queue)),
+            inside_max,
+            inside_reserve: quarter(inside_max),
+            inside_of_each_max: but_a_quarter(concurrent),
             ..State::default()
         };
         let lines = Lines { state: Mutex::new(state), ..Lines::default() };
         Self { lines: Arc::new(lines), turns: Mutex::default() }
     }
 
-    /// Waits for a place.
+    /// Waits for a place, to work on what this client asks of this wallet.
     ///
     /// # Errors
     /// [`Reason::Busy`] at once when too many wait already, or the service is ending.
-    pub async fn enter(&self, client: &ClientName) -> Result<Place, Refusal> {
+    pub async fn enter(
+        &self,
+        client: &ClientName,
+        wallet: Option<&WalletName>,
+    ) -> Result<Place, Refusal> {
+        let whose = Whose { client: client.clone(), wallet: wallet.cloned() };
         let busy = || {
             let text = "too many requests are waiting already: try again later with the same key";
             Refusal::new(Reason::Busy, text)
@@ -91,11 +131,11 @@ impl Gate {
             if state.closed {
                 return Err(busy());
             }
-            if state.may_work(client) {
-                state.begin(client);
-                return Ok(Place { lines: Arc::clone(&self.lines), client: client.clone() });
+            if state.may_work(&whose) {
+                state.begin(&whose);
+                return Ok(Place { lines: Arc::clone(&self.lines), whose, aside: false });
             }
-            state.wait(client).ok_or_else(busy)?
+            state.wait(whose).ok_or_else(busy)?
         };
         place.await.map_err(|_| busy())
     }
@@ -104,6 +144,18 @@ impl Gate {
     pub async fn turn(&self, on: Turn) -> OwnedMutexGuard<()> {
         let turn = self.line_up(&[on].into()).pop().unwrap_or_default();
         turn.lock_owned().await
+    }
+
+    /// Waits until nobody else works on this; aside, should somebody.
+    pub async fn turn_aside(&self, on: Turn, place: &mut Place) -> OwnedMutexGuard<()> {
+        let turn = self.line_up(&[on].into()).pop().unwrap_or_default();
+        match Arc::clone(&turn).try_lock_owned() {
+            Ok(taken) => taken,
+            Err(_) => {
+                place.step_aside();
+                turn.lock_owned().await
+            }
+        }
     }
 
     /// Waits until nobody else works on any of these.
@@ -130,11 +182,12 @@ impl Gate {
         on.iter().map(&mut line_up).collect()
     }
 
-    /// How many work and how many wait.
+    /// How many are worked on, those at the token among them, and how many wait to be.
     #[must_use]
     pub fn crowd(&self) -> (usize, usize) {
-        let state = self.lines.state();
-        (state.working.values().copied().fold(0, usize::saturating_add), state.waiting)
+        let mut state = self.lines.state();
+        state.forget_gone();
+        (state.all_inside(), state.waiting)
     }
 
     /// Lets nobody in any more and waits until everybody is out.
@@ -144,7 +197,8 @@ impl Gate {
             {
                 let mut state = self.lines.state();
                 state.closed = true;
-                if state.working.is_empty() && state.waiting == 0 {
+                state.forget_gone();
+                if state.inside.is_empty() && state.waiting == 0 {
                     return;
                 }
             }
@@ -164,9 +218,9 @@ impl Lines {
         let mut unwanted = Vec::new();
         {
             let mut state = self.state();
-            while let Some((client, sender)) = state.next() {
-                state.begin(&client);
-                let place = Place { lines: Arc::clone(self), client };
+            while let Some(Waiting { whose, sender }) = state.next() {
+                state.begin(&whose);
+                let place = Place { lines: Arc::clone(self), whose, aside: false };
                 if let Err(place) = sender.send(place) {
                     unwanted.push(place);
                 }
@@ -178,57 +232,117 @@ impl Lines {
 }
 
 impl State {
-    fn may_work(&self, client: &ClientName) -> bool {
-        let has_none = !self.working.contains_key(client);
-        self.free > 0 && (has_none || self.free > self.reserve)
+    fn may_work(&self, whose: &Whose) -> bool {
+        let has_none = !self.working.contains_key(&whose.client);
+        self.free > 0 && (has_none || self.free > self.reserve) && self.may_come_in(whose)
     }
 
-    fn begin(&mut self, client: &ClientName) {
-        self.free = self.free.saturating_sub(1);
-        let working = self.working.entry(client.clone()).or_default();
-        *working = working.saturating_add(1);
-    }
-
-    fn end(&mut self, client: &ClientName) {
-        self.free = self.free.saturating_add(1);
-        if let Some(working) = self.working.get_mut(client) {
-            *working = working.saturating_sub(1);
-            if *working == 0 {
-                self.working.remove(client);
-            }
+    fn may_come_in(&self, whose: &Whose) -> bool {
+        let left = self.inside_max.saturating_sub(self.all_inside());
+        match self.inside.get(whose).copied().unwrap_or_default() {
+            0 => left > 0,
+            inside => left > self.inside_reserve && inside < self.inside_of_each_max,
         }
     }
 
-    fn wait(&mut self, client: &ClientName) -> Option<oneshot::Receiver<Place>> {
+    fn all_inside(&self) -> usize {
+        self.inside.values().copied().fold(0, usize::saturating_add)
+    }
+
+    fn begin(&mut self, whose: &Whose) {
+        self.free = self.free.saturating_sub(1);
+        one_more(&mut self.working, &whose.client);
+        one_more(&mut self.inside, whose);
+    }
+
+    fn give_place_back(&mut self, whose: &Whose) {
+        self.free = self.free.saturating_add(1);
+        one_less(&mut self.working, &whose.client);
+    }
+
+    /// Who went away does not wait any more: a line may stand for as long as something hangs.
+    fn forget_gone(&mut self) {
+        self.lines.retain_mut(|(_, line)| {
+            let before = line.len();
+            line.retain(|waiting| !waiting.sender.is_closed());
+            let gone = before.saturating_sub(line.len());
+            self.waiting = self.waiting.saturating_sub(gone);
+            !line.is_empty()
+        });
+    }
+
+    fn wait(&mut self, whose: Whose) -> Option<oneshot::Receiver<Place>> {
+        self.forget_gone();
         if self.waiting >= self.waiting_max {
             return None;
         }
         let (sender, receiver) = oneshot::channel();
+        let waiting = Waiting { whose, sender };
+        let client = &waiting.whose.client;
         match self.lines.iter_mut().find(|(name, _)| name == client) {
-            Some((_, line)) if line.len() >= self.waiting_of_each_max => return None,
-            Some((_, line)) => line.push_back(sender),
-            None => self.lines.push_back((client.clone(), VecDeque::from([sender]))),
+            Some((_, line)) => {
+                let same = line.iter().filter(|other| other.whose == waiting.whose).count();
+                if line.len() >= self.waiting_of_each_max || same >= self.waiting_of_wallet_max {
+                    return None;
+                }
+                line.push_back(waiting);
+            }
+            None => self.lines.push_back((client.clone(), VecDeque::from([waiting]))),
         }
         self.waiting = self.waiting.saturating_add(1);
         Some(receiver)
     }
 
-    /// The next who may work: the first of the first line whose client may. That line goes to the end.
-    fn next(&mut self) -> Option<(ClientName, oneshot::Sender<Place>)> {
-        let whose = self.lines.iter().position(|(client, _)| self.may_work(client))?;
-        let (client, mut line) = self.lines.remove(whose)?;
-        let sender = line.pop_front()?;
+    /// The next who may work: the first who may of the first line where one may. That line goes to the end.
+    fn next(&mut self) -> Option<Waiting> {
+        let first = |(_, line): &(_, VecDeque<Waiting>)| {
+            line.iter().position(|waiting| self.may_work(&waiting.whose))
+        };
+        let mut lines = self.lines.iter().enumerate();
+        let (at, within) = lines.find_map(|(at, line)| Some((at, first(line)?)))?;
+        let (client, mut line) = self.lines.remove(at)?;
+        let waiting = line.remove(within)?;
         self.waiting = self.waiting.saturating_sub(1);
         if !line.is_empty() {
-            self.lines.push_back((client.clone(), line));
+            self.lines.push_back((client, line));
         }
-        Some((client, sender))
+        Some(waiting)
+    }
+}
+
+fn one_more<K: Clone + Eq + Hash>(counts: &mut HashMap<K, usize>, of: &K) {
+    let count = counts.entry(of.clone()).or_default();
+    *count = count.saturating_add(1);
+}
+
+fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, of: &K) {
+    if let Some(count) = counts.get_mut(of) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(of);
+        }
+    }
+}
+
+impl Place {
+    /// Leaves the place to somebody else, and stays inside.
+    pub fn step_aside(&mut self) {
+        if !std::mem::replace(&mut self.aside, true) {
+            self.lines.state().give_place_back(&self.whose);
+            self.lines.hand_out();
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.lines.state().end(&self.client);
+        {
+            let mut state = self.lines.state();
+            if !self.aside {
+                state.give_place_back(&self.whose);
+            }
+            one_less(&mut state.inside, &self.whose);
+        }
         self.lines.hand_out();
     }
 }
@@ -236,6 +350,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU16;
+    use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
     use super::*;
@@ -255,7 +370,7 @@ mod tests {
         let before = gate.crowd().1;
         let task = tokio::spawn({
             let (gate, client) = (Arc::clone(gate), client(name));
-            async move { gate.enter(&client).await.unwrap() }
+            async move { gate.enter(&client, None).await.unwrap() }
         });
         while gate.crowd().1 == before {
             tokio::task::yield_now().await;
@@ -263,17 +378,31 @@ mod tests {
         task
     }
 
+    fn wallet(name: &str) -> Option<WalletName> {
+        Some(WalletName::parse(name).unwrap())
+    }
+
+    /// A place at once, or none.
+    fn now(gate: &Arc<Gate>, name: &str, wallet: Option<&WalletName>) -> Option<Place> {
+        let client = client(name);
+        let entering = std::pin::pin!(gate.enter(&client, wallet));
+        match entering.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(place) => Some(place.unwrap()),
+            Poll::Pending => None,
+        }
+    }
+
     #[tokio::test]
     async fn the_queue_is_bounded_and_moves_on() {
         let gate = gate(1, 1);
         let a = client("a");
-        let working = gate.enter(&a).await.unwrap();
+        let working = gate.enter(&a, None).await.unwrap();
         let waiting = waits(&gate, "a").await;
-        assert_eq!(gate.enter(&a).await.unwrap_err().reason, Reason::Busy);
+        assert_eq!(gate.enter(&a, None).await.unwrap_err().reason, Reason::Busy);
         drop(working);
         drop(waiting.await.unwrap());
         gate.close().await;
-        assert_eq!(gate.enter(&a).await.unwrap_err().reason, Reason::Busy);
+        assert_eq!(gate.enter(&a, None).await.unwrap_err().reason, Reason::Busy);
     }
 
     #[tokio::test]
@@ -281,20 +410,21 @@ mod tests {
         let gate = gate(4, 8);
         let a = client("a");
         let working = [
-            gate.enter(&a).await.unwrap(),
-            gate.enter(&a).await.unwrap(),
-            gate.enter(&a).await.unwrap(),
+            gate.enter(&a, None).await.unwrap(),
+            gate.enter(&a, None).await.unwrap(),
+            gate.enter(&a, None).await.unwrap(),
         ];
         let mut waiting = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..5 {
             waiting.push(waits(&gate, "a").await);
         }
-        assert_eq!(gate.enter(&a).await.unwrap_err().reason, Reason::Busy, "its line is full");
+        let full = gate.enter(&a, None).await.unwrap_err().reason;
+        assert_eq!(full, Reason::Busy, "its line is full");
         // Others have a place at once, and wait in a line of their own.
-        let b = gate.enter(&client("b")).await.unwrap();
+        let b = gate.enter(&client("b"), None).await.unwrap();
         let c = waits(&gate, "c").await;
-        assert_eq!(gate.crowd(), (4, 7));
-        // The next place is a's again or c's, by turns: c waited behind one of a's, not behind six.
+        assert_eq!(gate.crowd(), (4, 6));
+        // The next place is a's again or c's, by turns: c waited behind one of a's, not behind five.
         drop(working);
         let c = tokio::time::timeout(Duration::from_secs(10), c).await.unwrap().unwrap();
         drop((b, c));
@@ -306,9 +436,105 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_steps_aside_is_in_nobodys_way_but_its_own_wallets() {
+        let gate = gate(4, 8);
+        let [one, other, third] = ["one", "other", "third"].map(wallet);
+        let [one, other, third] = [one.as_ref(), other.as_ref(), third.as_ref()];
+        // As many as a client may have places, all at the token, and more of the same wallet in line.
+        let mut hanging: Vec<_> = (0..3).map(|_| now(&gate, "a", one).unwrap()).collect();
+        assert!(now(&gate, "a", other).is_none(), "they have all places that a may have");
+        hanging.iter_mut().for_each(Place::step_aside);
+        assert!(now(&gate, "a", one).is_none(), "too many of this wallet are inside");
+        assert_eq!(gate.crowd(), (3, 0), "nobody waits who went away");
+        // The same client's other wallet has a place at once, and gives it back.
+        drop(now(&gate, "a", other).unwrap());
+        let mut more: Vec<_> = (0..3).map(|_| now(&gate, "a", other).unwrap()).collect();
+        more.iter_mut().for_each(Place::step_aside);
+        // Of those who may be inside a quarter is for whoever has nobody there.
+        assert!(now(&gate, "b", third).is_some());
+        let third_of_b = [now(&gate, "b", third).unwrap()];
+        assert!(now(&gate, "b", third).is_none(), "only one is left, for others");
+        let last = now(&gate, "c", one).unwrap();
+        assert!(now(&gate, "d", one).is_none(), "twice as many as there are places");
+        assert_eq!(gate.crowd(), (8, 0));
+        drop((third_of_b, last, more));
+        assert_eq!(gate.crowd(), (3, 0));
+        // Whoever is aside is waited for at the end.
+        let closing = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.close().await }
+        });
+        while gate.enter(&client("a"), other).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!closing.is_finished());
+        drop(hanging);
+        tokio::time::timeout(Duration::from_secs(10), closing).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_wallets_line_leaves_its_client_room_for_another() {
+        let gate = gate(4, 16);
+        let (one, other) = (wallet("one"), wallet("other"));
+        let a = client("a");
+        let mut hanging: Vec<_> = (0..3).map(|_| now(&gate, "a", one.as_ref()).unwrap()).collect();
+        hanging.iter_mut().for_each(Place::step_aside);
+        let busy = async |wallet: Option<&WalletName>| match gate.enter(&a, wallet).await {
+            Err(refusal) => refusal.reason == Reason::Busy,
+            Ok(_) => false,
+        };
+        // Of sixteen who may wait twelve may be one client's, and nine of one of its wallets.
+        let mut waiting = Vec::new();
+        for _ in 0..9 {
+            let (gate, a, one) = (Arc::clone(&gate), a.clone(), one.clone());
+            waiting.push(tokio::spawn(async move { gate.enter(&a, one.as_ref()).await.unwrap() }));
+        }
+        while gate.crowd().1 < 9 {
+            tokio::task::yield_now().await;
+        }
+        assert!(busy(one.as_ref()).await);
+        // They stand in front of the other wallet's, and not in its way.
+        let places: Vec<_> = (0..3).map(|_| now(&gate, "a", other.as_ref()).unwrap()).collect();
+        let next = tokio::spawn({
+            let (gate, a, other) = (Arc::clone(&gate), a.clone(), other.clone());
+            async move { gate.enter(&a, other.as_ref()).await.unwrap() }
+        });
+        while gate.crowd().1 < 10 {
+            tokio::task::yield_now().await;
+        }
+        drop(places);
+        drop(tokio::time::timeout(Duration::from_secs(10), next).await.unwrap().unwrap());
+        drop(hanging);
+        for place in waiting {
+            drop(tokio::time::timeout(Duration::from_secs(10), place).await.unwrap().unwrap());
+        }
+        assert_eq!(gate.crowd(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_an_earlier_call_of_the_same_request_steps_aside() {
+        let gate = gate(1, 4);
+        let turn = Turn::Request(RequestId([1; 16]));
+        let mut first = now(&gate, "a", wallet("one").as_ref()).unwrap();
+        let held = gate.turn_aside(turn, &mut first).await;
+        assert!(now(&gate, "b", None).is_none(), "nobody was in its way: it has its place still");
+        first.step_aside();
+        let mut second = now(&gate, "a", wallet("other").as_ref()).unwrap();
+        {
+            let mut waiting = std::pin::pin!(gate.turn_aside(turn, &mut second));
+            assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
+            assert_eq!(gate.lines.state().free, 1, "others may have it");
+            drop(held);
+            drop(waiting.await);
+        }
+        drop((first, second));
+        assert_eq!(gate.lines.state().free, 1, "given back once");
+    }
+
+    #[tokio::test]
     async fn who_goes_away_while_waiting_keeps_no_place() {
         let gate = gate(1, 4);
-        let working = gate.enter(&client("a")).await.unwrap();
+        let working = gate.enter(&client("a"), None).await.unwrap();
         let gone = waits(&gate, "a").await;
         let stays = waits(&gate, "a").await;
         gone.abort();

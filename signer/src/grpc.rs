@@ -139,7 +139,7 @@ impl Signer for SignerService {
         let task = tokio::spawn(async move {
             let digest = Sha256::digest(request.encode_to_vec()).into();
             let done = async {
-                let place = tokio::time::timeout_at(deadline, app.gate.enter(&client)).await;
+                let place = tokio::time::timeout_at(deadline, app.gate.enter(&client, None)).await;
                 let _place = place.map_err(|_| late())??;
                 attest(&app, &client, request).await
             };

@@ -39,6 +39,15 @@ pub struct Seen {
 pub struct Opened {
     asked: Asked,
     header: SignHeader,
+    wallet: Option<WalletName>,
+}
+
+impl Opened {
+    /// The wallet that it asks for, if the policy has it.
+    #[must_use]
+    pub fn wallet(&self) -> Option<&WalletName> {
+        self.wallet.as_ref()
+    }
 }
 
 /// Takes the header and asks whether its caller has the lane at all. Nothing is parsed yet, so that this needs no
@@ -75,8 +84,8 @@ pub async fn open(
     })
     .await?;
     keep(seen, hash);
-    granted(app, caller, &header)?;
-    Ok(Opened { asked, header })
+    let wallet = granted(app, caller, &header)?;
+    Ok(Opened { asked, header, wallet })
 }
 
 /// Reads and proves the rest of a request, and computes what the token would sign.
@@ -85,7 +94,7 @@ pub async fn open(
 /// [`Refusal`] naming what is wrong; `seen` then says how far it came.
 pub async fn receive(
     app: &Arc<App>,
-    Opened { asked, header }: Opened,
+    Opened { asked, header, .. }: Opened,
     mut parts: impl Stream<Item = Result<SignRequest, Status>> + Unpin,
     deadline: Instant,
     seen: &mut Seen,
@@ -131,7 +140,11 @@ impl Seen {
 }
 
 /// The policy asks this again, with all the rest, of what passes here. An unknown wallet is named as such later.
-fn granted(app: &App, caller: &ClientName, header: &SignHeader) -> Result<(), Refusal> {
+fn granted(
+    app: &App,
+    caller: &ClientName,
+    header: &SignHeader,
+) -> Result<Option<WalletName>, Refusal> {
     let rules = &app.rules;
     let name = LaneName::parse(&header.lane)
         .map_err(|error| Refusal::new(Reason::BadRequest, error.to_string()))?;
@@ -146,14 +159,14 @@ fn granted(app: &App, caller: &ClientName, header: &SignHeader) -> Result<(), Re
     grants::has_not_ended(app, grant, &name)?;
     let wallet = WalletName::parse(&header.wallet).ok();
     let wallet = wallet.filter(|wallet| rules.wallet(wallet).is_some());
-    let Some(wallet) = wallet else { return Ok(()) };
+    let Some(wallet) = wallet else { return Ok(None) };
     // First, so that a client with some of the lane's wallets does not hear which others there are.
     grants::spends(grant, &name, &wallet)?;
     if !lane.wallets.contains(&wallet) {
         let text = format!("lane \"{name}\" is not allowed to spend wallet \"{wallet}\"");
         return Err(Refusal::new(Reason::LaneWallet, text));
     }
-    Ok(())
+    Ok(Some(wallet))
 }
 
 fn is_large(header: &SignHeader) -> bool {

@@ -19,7 +19,7 @@ use tonic::Status;
 use crate::answer::{Signed, stored};
 use crate::app::App;
 use crate::facts;
-use crate::gate::Turn;
+use crate::gate::{Place, Turn};
 use crate::keys;
 use crate::ledger::nonces::{Points, Reuse};
 use crate::ledger::{Answer, Ledger};
@@ -63,11 +63,12 @@ pub async fn serve(
         // Whoever hears that nothing was signed for an order can rely on it: no other call for it is on its way.
         let turns = app.gate.turns(seen.orders.iter().map(standing::turn));
         let _turns = tokio::time::timeout_at(deadline, turns).await.map_err(|_| late())?;
-        let place = tokio::time::timeout_at(deadline, app.gate.enter(&caller)).await;
-        let _place = place.map_err(|_| late())??;
+        let wallet = opened.wallet().cloned();
+        let place = app.gate.enter(&caller, wallet.as_ref());
+        let place = tokio::time::timeout_at(deadline, place).await.map_err(|_| late())??;
         let (request, jobs) = receive(&app, opened, parts, deadline, &mut seen).await?;
         tier = Some(request.wallet().tier());
-        sign(&app, &request, jobs).await
+        sign(&app, &request, jobs, place).await
     };
     match done.await {
         Ok(outcome) => Ok(outcome),
@@ -86,7 +87,8 @@ pub async fn serve(
     }
 }
 
-/// Carries one proven request from the policy's decision to an audited signature.
+/// Carries one proven request from the policy's decision to an audited signature. Aside, where it waits for others or for the
+/// token: what hangs there keeps nobody else from being decided.
 ///
 /// # Errors
 /// [`Refusal`] when something is broken or away. A denial is an answer.
@@ -94,8 +96,10 @@ pub async fn sign(
     app: &App,
     request: &SigningRequest,
     jobs: SigningJobs,
+    mut place: Place,
 ) -> Result<Outcome, Refusal> {
-    let _turn = app.gate.turn(Turn::Request(request.intent().request)).await;
+    let turn = Turn::Request(request.intent().request);
+    let _turn = app.gate.turn_aside(turn, &mut place).await;
     if let Some(refusal) = app.away().or_else(|| app.barred(request.wallet()))
         && !app.log.read(|ledger| answered(ledger, request))
     {
@@ -116,6 +120,7 @@ pub async fn sign(
             Ok(Outcome::Waiting(standing, requirements))
         }
         Verdict::Allowed => {
+            place.step_aside();
             let (finished, points) = make(app, request, permit, jobs).await?;
             release(app, request, finished, points).await
         }

@@ -200,7 +200,8 @@ impl Faulty {
         for line in text.lines() {
             if let Some(softhsm) = line.strip_prefix("module = ") {
                 softhsm.clone_into(&mut real);
-                lines.push(format!("module = {module:?}\nworkers = 1"));
+                let alone = "workers = 1\nstatement_worker = false";
+                lines.push(format!("module = {module:?}\n{alone}"));
             } else if let Some(env) = line.strip_prefix("env = {") {
                 let ours = format!("FAULTY_MODULE = {real}, FAULTY_DIR = {folder:?}");
                 lines.push(format!("env = {{ {ours}, {env}"));

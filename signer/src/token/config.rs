@@ -39,11 +39,14 @@ pub struct TokenConfig {
     pub socket: Option<PathBuf>,
     /// How many workers; one for each core when not given.
     pub workers: Option<NonZeroU8>,
+    /// One more that signs statements alone (checkpoints, attestations), so that none waits while the others hang. Off only
+    /// for a token that has no session left for it.
+    pub statement_worker: Option<bool>,
     /// A worker that takes longer over one batch is killed.
     pub batch_seconds_max: Option<NonZeroU8>,
     /// A worker that takes longer to start is killed.
     pub start_seconds_max: Option<NonZeroU8>,
-    /// Most signatures that may wait, of requests and of proofs each.
+    /// Most signatures that may wait, of requests and of proofs each; of one wallet three quarters.
     pub queue_jobs_max: Option<u32>,
     /// How children may be wrapped for the token: rsa-oaep-sha1 (alone when not given), rsa-oaep-sha256, aes-kwp. Each is
     /// tried at the start.
@@ -222,7 +225,8 @@ impl TokenConfig {
     /// One worker of this token alone: enough for a checkpoint.
     #[must_use]
     pub fn alone(&self) -> Self {
-        Self { workers: Some(NonZeroU8::MIN), standby: BTreeMap::new(), ..self.clone() }
+        let (workers, statement_worker) = (Some(NonZeroU8::MIN), Some(false));
+        Self { workers, statement_worker, standby: BTreeMap::new(), ..self.clone() }
     }
 
     /// Where workers come from.
@@ -261,10 +265,15 @@ impl TokenConfig {
         }
     }
 
-    /// How many workers.
+    /// How many workers do everything.
     pub(crate) fn workers(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         self.workers.map_or_else(cores, |workers| usize::from(workers.get())).min(64)
+    }
+
+    /// Whether one more signs statements alone.
+    pub(crate) fn statement_worker(&self) -> bool {
+        self.statement_worker.unwrap_or(true)
     }
 
     /// Time for one batch.

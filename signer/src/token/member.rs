@@ -31,8 +31,10 @@ pub(super) struct Member {
 
 #[derive(Default)]
 struct Status {
-    /// Workers that can do work now.
+    /// Workers that can do all work now.
     live: usize,
+    /// Those that can sign statements, and nothing else. Whether the token is of any use, the others say.
+    stating: usize,
     /// Why a worker could not be started; forgotten once one is.
     trouble: Option<String>,
     /// A wrong signature; never forgotten.
@@ -143,6 +145,10 @@ impl Member {
         self.status(|status| status.live)
     }
 
+    pub(super) fn stating(&self) -> usize {
+        self.status(|status| status.stating)
+    }
+
     /// Number of doubts about its keys; a worker bound before the newest does nothing more.
     pub(super) fn doubts(&self) -> u64 {
         self.status(|status| status.doubts)
@@ -215,10 +221,14 @@ impl Member {
     }
 
     /// A worker can do work.
-    pub(super) fn up(&self) {
+    pub(super) fn up(&self, only_states: bool) {
         self.change_breaker(|status| {
-            status.live = status.live.saturating_add(1);
-            status.trouble = None;
+            let working = if only_states { &mut status.stating } else { &mut status.live };
+            *working = working.saturating_add(1);
+            // While nobody does anything else, why is still to be said.
+            if status.live > 0 {
+                status.trouble = None;
+            }
             status.breaker.bound();
         });
     }
@@ -252,9 +262,18 @@ impl Member {
         })
     }
 
+    /// A worker that signed statements alone was lost: the others sign them, or its successor.
+    pub(super) fn lost_stating(&self, why: &TokenError) {
+        tracing::warn!(token = self.name(), "{why}");
+        self.status(|status| status.stating = status.stating.saturating_sub(1));
+    }
+
     /// A worker ended in good order.
-    pub(super) fn closed(&self) {
-        self.status(|status| status.live = status.live.saturating_sub(1));
+    pub(super) fn closed(&self, only_states: bool) {
+        self.status(|status| {
+            let working = if only_states { &mut status.stating } else { &mut status.live };
+            *working = working.saturating_sub(1);
+        });
     }
 
     /// A worker could not be started, perhaps by accident. True when nobody should wait for this token now.

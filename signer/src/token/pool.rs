@@ -47,28 +47,32 @@ impl Pool {
     /// tried once.
     pub(super) fn start(config: &TokenConfig, state_dir: &Path) -> Result<Self, TokenError> {
         let members = Member::all(config, state_dir)?.into_iter().map(Arc::new).collect::<Vec<_>>();
-        let workers = members.iter().map(|member| member.config.workers()).sum();
+        let everything = members.iter().flat_map(|member| {
+            std::iter::repeat_n((Arc::clone(member), false), member.config.workers())
+        });
+        // Their numbers come last: by that the queue knows them.
+        let statements = members.iter().filter(|member| member.config.statement_worker());
+        let statements = statements.map(|member| (Arc::clone(member), true));
+        let workers: Vec<_> = everything.chain(statements).collect();
+        let stating = workers.iter().filter(|(_, only_states)| *only_states).count();
         let keys = KeyFile::in_dir(state_dir).require()?;
         let (mut first, carried) = first_line(&members, &keys)?;
-        let queue = Queue::new(workers, config.queue_jobs_max());
+        let all = workers.len().saturating_sub(stating);
+        let queue = Queue::new(all, stating, config.queue_jobs_max());
         let shared = Arc::new(Shared { keys, carried, queue, members, wrong: Notify::new() });
         let info = first.1.as_ref().map(|line| line.info().clone()).ok_or_else(stopped)?;
         let mut pool = Self { info, shared, threads: Vec::new(), whose: Vec::new() };
         let (tried, tries) = mpsc::channel();
-        for member in &pool.shared.members {
-            for _ in 0..member.config.workers() {
-                let index = pool.threads.len();
-                let line = first.take(member);
-                let (whose, member) = (Arc::clone(member), Arc::clone(member));
-                let shared = Arc::clone(&pool.shared);
-                let worker = Worker::new(shared, member, index, tried.clone());
-                let thread = std::thread::Builder::new()
-                    .name(format!("token-{index}"))
-                    .spawn(move || worker.run(line))
-                    .map_err(|error| TokenError::Unavailable(format!("no thread: {error}")))?;
-                pool.threads.push(thread);
-                pool.whose.push(whose);
-            }
+        for (index, (member, only_states)) in workers.into_iter().enumerate() {
+            let line = first.take(&member);
+            let (shared, whose) = (Arc::clone(&pool.shared), Arc::clone(&member));
+            let worker = Worker::new(shared, member, (index, only_states), tried.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("token-{index}"))
+                .spawn(move || worker.run(line))
+                .map_err(|error| TokenError::Unavailable(format!("no thread: {error}")))?;
+            pool.threads.push(thread);
+            pool.whose.push(whose);
         }
         drop(tried);
         // Nothing is ever sent: this ends when every worker has dropped its end, having been tried.
@@ -293,9 +297,14 @@ fn first_line(members: &[Arc<Member>], keys: &TokenKeys) -> Result<(First, Carri
 }
 
 impl Shared {
-    /// Workers that can do work now.
+    /// Workers that can do all work now.
     pub(super) fn live(&self) -> usize {
         self.members.iter().map(|member| member.live()).sum()
+    }
+
+    /// Workers that can sign statements now, and do nothing else.
+    fn stating(&self) -> usize {
+        self.members.iter().map(|member| member.stating()).sum()
     }
 
     /// Whether another token than this one may still be asked.
@@ -316,14 +325,27 @@ impl Shared {
     pub(super) fn doubt(&self, member: &Member, why: &TokenError) {
         member.doubt(why);
         if self.live() == member.live() {
-            self.queue.set_down(why);
+            self.queue.set_down(why, self.stating() > member.stating());
         }
     }
 
     /// A worker could not be started. When it was the last and this was no accident, nobody waits in vain.
     pub(super) fn cannot_start(&self, member: &Member, why: &TokenError, accident: bool) {
         if member.cannot_start(why, accident) && self.live() == 0 {
-            self.queue.set_down(why);
+            self.set_down(why);
+        }
+    }
+
+    /// No worker can do everything: nobody waits in vain, for a statement only where somebody still signs those.
+    pub(super) fn set_down(&self, why: &TokenError) {
+        self.queue.set_down(why, self.stating() > 0);
+    }
+
+    /// A worker that signed statements alone was lost.
+    pub(super) fn lost_stating(&self, member: &Member, why: &TokenError) {
+        member.lost_stating(why);
+        if self.live() == 0 && self.stating() == 0 {
+            self.queue.nobody_states(why);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What waits for the token, and who takes what next: statements first, then requests in turn, then proofs.
 //! It is bounded, hands out small batches so that every worker is busy to the end, and never loses a job: a
 //! batch is answered, given back, or failed.
+//!
+//! Workers whose numbers come after the others' take statements alone: however long the others are busy, or hang, a
+//! statement has somebody to sign it. The others take statements as well, so that none waits for those.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -47,8 +50,14 @@ pub(super) struct Queue {
 
 struct Shared {
     state: Mutex<State>,
+    /// Told to all but those who take statements alone.
     changed: Condvar,
+    /// Told to those, who are not woken for anything else.
+    stated: Condvar,
+    /// Those who do everything; their numbers come first.
     workers: usize,
+    /// Those who take statements alone.
+    stating: usize,
     jobs_max: usize,
 }
 
@@ -59,8 +68,10 @@ struct State {
     proofs: VecDeque<Batch>,
     /// Questions for the worker of that number.
     questions: Vec<(usize, Question)>,
-    /// Set while no worker can reach the token.
+    /// Set while no worker can have the token do what requests and proofs ask.
     down: Option<TokenError>,
+    /// Set while none can have it sign statements either.
+    mute: Option<TokenError>,
     /// Set once the token signed wrongly; never unset.
     distrusted: Option<TokenError>,
     closed: bool,
@@ -72,11 +83,14 @@ struct State {
 const STATEMENTS_MAX: usize = 1_024;
 
 impl Queue {
-    pub(super) fn new(workers: usize, jobs_max: usize) -> Self {
+    /// For so many workers, and so many more that take statements alone.
+    pub(super) fn new(workers: usize, stating: usize, jobs_max: usize) -> Self {
         let shared = Shared {
             state: Mutex::default(),
             changed: Condvar::new(),
+            stated: Condvar::new(),
             workers: workers.max(1),
+            stating,
             jobs_max,
         };
         Self { shared: Arc::new(shared) }
@@ -103,10 +117,19 @@ impl Queue {
         jobs: Vec<Job>,
     ) -> Result<mpsc::UnboundedReceiver<Answer>, TokenError> {
         let (batch, answers) = Batch::all(lane, asking, jobs);
+        let jobs_max = self.shared.jobs_max;
+        // What waits for one wallet, however long, leaves some room for others.
+        let of_wallet_max = jobs_max.saturating_sub(jobs_max.checked_div(4).unwrap_or_default());
         let mut state = self.lock();
-        state.accepts()?;
-        let waiting = state.lane(lane).iter().map(|batch| batch.items.len()).sum::<usize>();
-        if waiting.saturating_add(batch.items.len()) > self.shared.jobs_max {
+        state.accepts_jobs()?;
+        let (mut waiting, mut of_wallet) = (0_usize, 0_usize);
+        for before in state.lane(lane).iter() {
+            let jobs = before.items.len();
+            waiting = waiting.saturating_add(jobs);
+            of_wallet = of_wallet.saturating_add(if batch.is_of_wallet(before) { jobs } else { 0 });
+        }
+        let with = |waiting: usize| waiting.saturating_add(batch.items.len());
+        if with(waiting) > jobs_max || of_wallet > 0 && with(of_wallet) > of_wallet_max {
             return Err(TokenError::Busy { waiting });
         }
         if !batch.items.is_empty() {
@@ -125,26 +148,27 @@ impl Queue {
     ) -> Result<oneshot::Receiver<Result<RawSignature, TokenError>>, TokenError> {
         let (statement, answer) = Statement::new(key, message, lease);
         let mut state = self.lock();
-        state.accepts()?;
+        state.accepts_statements()?;
         if state.statements.len() >= STATEMENTS_MAX {
             return Err(TokenError::Busy { waiting: state.statements.len() });
         }
         state.statements.push_back(statement);
-        self.shared.changed.notify_all();
+        self.shared.wake();
         Ok(answer)
     }
 
     /// Asks every worker for its counters.
     pub(super) fn push_counts(&self) -> Result<Vec<oneshot::Receiver<Counters>>, TokenError> {
         let mut state = self.lock();
-        state.accepts()?;
-        let mut answers = Vec::with_capacity(self.shared.workers);
-        for worker in 0..self.shared.workers {
+        state.accepts_jobs()?;
+        let workers = self.shared.workers.saturating_add(self.shared.stating);
+        let mut answers = Vec::with_capacity(workers);
+        for worker in 0..workers {
             let (to, from) = oneshot::channel();
             state.questions.push((worker, Question::Count(to)));
             answers.push(from);
         }
-        self.shared.changed.notify_all();
+        self.shared.wake();
         Ok(answers)
     }
 
@@ -155,10 +179,10 @@ impl Queue {
         by: WrappedBy,
     ) -> Result<oneshot::Receiver<bool>, TokenError> {
         let mut state = self.lock();
-        state.accepts()?;
+        state.accepts_jobs()?;
         let (to, from) = oneshot::channel();
         state.questions.push((worker, Question::Canary(by, to)));
-        self.shared.changed.notify_all();
+        self.shared.wake();
         Ok(from)
     }
 
@@ -169,10 +193,10 @@ impl Queue {
         ask: AnchorAsk,
     ) -> Result<oneshot::Receiver<AnchorAnswer>, TokenError> {
         let mut state = self.lock();
-        state.accepts()?;
+        state.accepts_jobs()?;
         let (to, from) = oneshot::channel();
         state.questions.push((worker, Question::Anchor(ask, to)));
-        self.shared.changed.notify_all();
+        self.shared.wake();
         Ok(from)
     }
 
@@ -183,7 +207,7 @@ impl Queue {
         if state.questions.iter().any(|(wanted, _)| *wanted == worker) {
             return None;
         }
-        state.take(self.shared.workers)
+        self.shared.next(&mut state, worker)
     }
 
     /// Waits for work for this worker, at most `patience`.
@@ -194,7 +218,7 @@ impl Queue {
             if let Some(at) = state.questions.iter().position(|(wanted, _)| *wanted == worker) {
                 return Next::Question(state.questions.swap_remove(at).1);
             }
-            if let Some(work) = state.take(self.shared.workers) {
+            if let Some(work) = self.shared.next(&mut state, worker) {
                 return Next::Work(work);
             }
             if state.closed {
@@ -206,7 +230,7 @@ impl Queue {
             }
             state = self
                 .shared
-                .changed
+                .news(worker)
                 .wait_timeout(state, left)
                 .map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state);
         }
@@ -230,14 +254,19 @@ impl Queue {
     }
 
     /// Puts unanswered work back in front, for another worker; after too many tries it fails. One more try
-    /// than there are workers, so that all of them may have died while idle.
+    /// than there are workers that do such work, so that all of them may have died while idle.
     pub(super) fn give_back(&self, mut work: Work, why: &str) {
-        let tries_max = self.shared.workers.saturating_add(2);
         let mut state = self.lock();
         if let Some(why) = &state.distrusted {
             return work.fail(why.clone());
         }
-        if work.missed() >= tries_max || state.down.is_some() {
+        let (workers, away) = match &work {
+            Work::Sign(_) => (self.shared.workers, &state.down),
+            Work::Statement(_) => {
+                (self.shared.workers.saturating_add(self.shared.stating), &state.mute)
+            }
+        };
+        if work.missed() >= workers.saturating_add(2) || away.is_some() {
             return work.fail(TokenError::Unavailable(why.to_owned()));
         }
         match work {
@@ -260,24 +289,42 @@ impl Queue {
             }
             statement @ Work::Statement(_) => state.put_back(statement),
         }
-        self.shared.changed.notify_all();
+        self.shared.wake();
     }
 
     /// Puts work back in front that a worker may not do; no try of its own.
     pub(super) fn put_back(&self, work: Work) {
         let mut state = self.lock();
-        if let Some(why) = state.distrusted.as_ref().or(state.down.as_ref()) {
+        let away = match &work {
+            Work::Sign(_) => &state.down,
+            Work::Statement(_) => &state.mute,
+        };
+        if let Some(why) = state.distrusted.as_ref().or(away.as_ref()) {
             return work.fail(why.clone());
         }
         state.put_back(work);
-        self.shared.changed.notify_all();
+        self.shared.wake();
     }
 
-    /// No worker can reach the token: fails what waits, and whatever comes, until [`Queue::set_up`].
-    pub(super) fn set_down(&self, why: &TokenError) {
+    /// No worker can reach the token: fails what waits, and whatever comes, until [`Queue::set_up`]. But for statements, where
+    /// somebody signs those.
+    pub(super) fn set_down(&self, why: &TokenError, somebody_states: bool) {
         let mut state = self.lock();
         state.down = Some(why.clone());
+        if somebody_states {
+            return state.fail_jobs(why);
+        }
+        state.mute = Some(why.clone());
         state.fail_all(why);
+    }
+
+    /// Nobody is left who takes statements alone: where no other worker can reach the token, they fail too.
+    pub(super) fn nobody_states(&self, why: &TokenError) {
+        let mut state = self.lock();
+        if state.down.is_some() {
+            state.mute = Some(why.clone());
+            state.fail_all(why);
+        }
     }
 
     /// The token signed wrongly: fails what waits, and whatever comes, for good.
@@ -287,9 +334,13 @@ impl Queue {
         state.fail_all(why);
     }
 
-    /// A worker reached the token.
-    pub(super) fn set_up(&self) {
-        self.lock().down = None;
+    /// This worker reached the token.
+    pub(super) fn set_up(&self, worker: usize) {
+        let mut state = self.lock();
+        state.mute = None;
+        if !self.shared.only_states(worker) {
+            state.down = None;
+        }
     }
 
     /// Whether it was closed.
@@ -312,7 +363,7 @@ impl Queue {
             batch.fail(TokenError::Unavailable("the signer is stopping".into()));
         }
         drop(state);
-        self.shared.changed.notify_all();
+        self.shared.wake();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -321,12 +372,48 @@ impl Queue {
     }
 }
 
+impl Shared {
+    fn only_states(&self, worker: usize) -> bool {
+        worker >= self.workers
+    }
+
+    /// Where this worker hears of what there is to do.
+    fn news(&self, worker: usize) -> &Condvar {
+        if self.only_states(worker) { &self.stated } else { &self.changed }
+    }
+
+    /// Something else than jobs is there for whoever may do it.
+    fn wake(&self) {
+        self.changed.notify_all();
+        self.stated.notify_all();
+    }
+
+    fn next(&self, state: &mut State, worker: usize) -> Option<Work> {
+        let statement = state.statements.pop_front().map(Work::Statement);
+        if self.only_states(worker) {
+            return statement;
+        }
+        statement.or_else(|| state.next_jobs(self.workers))
+    }
+}
+
 impl State {
+    /// Whether anything may come, but for what no worker can do now.
     fn accepts(&self) -> Result<(), TokenError> {
         if self.closed {
             return Err(TokenError::Unavailable("the signer is stopping".into()));
         }
-        self.distrusted.clone().or_else(|| self.down.clone()).map_or(Ok(()), Err)
+        self.distrusted.clone().map_or(Ok(()), Err)
+    }
+
+    fn accepts_jobs(&self) -> Result<(), TokenError> {
+        self.accepts()?;
+        self.down.clone().map_or(Ok(()), Err)
+    }
+
+    fn accepts_statements(&self) -> Result<(), TokenError> {
+        self.accepts()?;
+        self.mute.clone().map_or(Ok(()), Err)
     }
 
     fn lane(&mut self, lane: Lane) -> &mut VecDeque<Batch> {
@@ -348,10 +435,7 @@ impl State {
         }
     }
 
-    fn take(&mut self, workers: usize) -> Option<Work> {
-        if let Some(statement) = self.statements.pop_front() {
-            return Some(Work::Statement(statement));
-        }
+    fn next_jobs(&mut self, workers: usize) -> Option<Work> {
         let mut batch = take_turn(&mut self.requests, workers)
             .or_else(|| take_turn(&mut self.proofs, workers))?;
         self.last_id = self.last_id.wrapping_add(1);
@@ -359,14 +443,18 @@ impl State {
         Some(Work::Sign(batch))
     }
 
-    fn fail_all(&mut self, why: &TokenError) {
+    fn fail_jobs(&mut self, why: &TokenError) {
         for batch in self.requests.drain(..).chain(self.proofs.drain(..)) {
             batch.fail(why.clone());
         }
+        self.questions.clear();
+    }
+
+    fn fail_all(&mut self, why: &TokenError) {
+        self.fail_jobs(why);
         for statement in self.statements.drain(..) {
             statement.answer(Err(why.clone()));
         }
-        self.questions.clear();
     }
 }
 

@@ -158,6 +158,15 @@ impl Batch {
             && self.items.len().saturating_add(next.items.len()) <= room
     }
 
+    /// Whether the other's jobs are of the same wallet.
+    pub(super) fn is_of_wallet(&self, other: &Self) -> bool {
+        self.wallet().is_some_and(|ours| other.wallet() == Some(ours))
+    }
+
+    fn wallet(&self) -> Option<&str> {
+        self.items.first()?.asked.asking.wallet.as_deref()
+    }
+
     /// Takes another's jobs along.
     pub(super) fn take(&mut self, next: Self) {
         self.items.extend(next.items);

@@ -36,6 +36,8 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     member: Arc<Member>,
     index: usize,
+    /// Whether it signs statements alone.
+    only_states: bool,
     /// Dropped once the first start was tried.
     tried: Option<mpsc::Sender<()>>,
 }
@@ -52,10 +54,10 @@ impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
         member: Arc<Member>,
-        index: usize,
+        (index, only_states): (usize, bool),
         tried: mpsc::Sender<()>,
     ) -> Self {
-        Self { shared, member, index, tried: Some(tried) }
+        Self { shared, member, index, only_states, tried: Some(tried) }
     }
 
     /// Keeps the process alive and busy until the queue closes.
@@ -67,18 +69,21 @@ impl Worker {
             match ready.take().map_or_else(open, Ok) {
                 Ok(mut line) => {
                     failed = 0;
-                    self.member.up();
-                    self.shared.queue.set_up();
+                    self.member.up(self.only_states);
+                    self.shared.queue.set_up(self.index);
                     self.tried = None;
                     let mut worked = false;
                     match self.serve(&mut line, doubts, &mut worked) {
                         Ended::Closed => {
-                            self.member.closed();
+                            self.member.closed(self.only_states);
                             return line.close();
+                        }
+                        Ended::Lost(why) if self.only_states => {
+                            self.shared.lost_stating(&self.member, &why);
                         }
                         Ended::Lost(why) => {
                             if !self.member.lost(worked, &why) && self.shared.live() == 0 {
-                                self.shared.queue.set_down(&why);
+                                self.shared.set_down(&why);
                             }
                         }
                     }
@@ -98,8 +103,8 @@ impl Worker {
         }
         self.tried = None;
         // The queue closed while this worker was down; without another one, nobody does what still waits.
-        if self.shared.live() == 0 && self.shared.queue.is_closed() {
-            self.shared.queue.set_down(&stopped());
+        if !self.only_states && self.shared.live() == 0 && self.shared.queue.is_closed() {
+            self.shared.set_down(&stopped());
         }
     }
 

@@ -75,7 +75,7 @@ async fn too_many_at_once_are_told_to_come_back() {
     let place = house
         .app()
         .gate
-        .enter(&policy::names::ClientName::parse("watcher-1").unwrap())
+        .enter(&policy::names::ClientName::parse("watcher-1").unwrap(), None)
         .await
         .unwrap();
     let tasks: Vec<_> = (0..20).map(ask).collect();

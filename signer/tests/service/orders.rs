@@ -186,7 +186,10 @@ async fn a_grant_that_is_narrowed_or_ends_on_the_way_withholds_what_was_signed()
             "clients = [{{ name = \"watcher-1\", {part} }}]\nwallets = [\"hot\", \"deposits\"]"
         );
         change(&mut house, version, &[(lane, &narrow)]).await;
-        let given = sign(&house.app(), &request, jobs).await.unwrap();
+        let (app, intent) = (house.app(), request.intent());
+        let place = app.gate.enter(&intent.caller, Some(&intent.wallet)).await.unwrap();
+        let given = sign(&app, &request, jobs, place).await.unwrap();
+        drop(app);
         let Outcome::Denied(_, reasons) = given else { panic!("{part}: it was given out") };
         assert!(reasons.iter().any(|finding| finding.rule == withheld), "{part}: {reasons:?}");
         change(&mut house, version + 1, &[]).await;

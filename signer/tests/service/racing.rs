@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::num::NonZeroU8;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use audit::entry::Event;
 use proto::signer_client::SignerClient;
@@ -164,6 +166,100 @@ async fn a_race_for_the_last_of_a_limit_is_signed_to_the_satoshi_on_postgres() {
     let mut house = House::closed(&shared_limit(), Limits::default()).await;
     move_to_postgres(&mut house).await;
     race(house).await;
+}
+
+/// How long nobody may wait for what somebody else has hanging in the token, for minutes.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A house with a faulty token of two workers, at which whatever unwraps a key hangs.
+async fn hanging(limits: Limits) -> (Arc<House>, PathBuf) {
+    let limits = Limits { request_seconds: 600.try_into().unwrap(), ..limits };
+    let mut house = House::closed(&shared_limit(), limits).await;
+    house.config.token.batch_seconds_max = NonZeroU8::new(250);
+    let folder = prepare_faulty(&mut house);
+    house.open().await;
+    rule(&folder, "C_UnwrapKey always hang\n");
+    (Arc::new(house), folder)
+}
+
+/// How often it hung so far.
+fn hung(folder: &Path) -> usize {
+    let said = fs::read_to_string(folder.join("faults")).unwrap_or_default();
+    said.lines().filter(|line| line.contains("hang")).count()
+}
+
+/// A sweep of one coin, by the watcher, that hangs as long as the rule is there.
+fn hangs(house: &Arc<House>, number: u64) -> tokio::task::JoinHandle<()> {
+    let house = Arc::clone(house);
+    tokio::spawn(async move {
+        let coins = [coin(&house.descriptors.deposits, false, 1, 50_000, 9_000 + number, 1)];
+        let outs = [own(&house.descriptors.cold, false, 0, 49_000)];
+        let ask = header(&format!("stuck{number}"), "sweep", "deposits", &psbt(&coins, &outs));
+        let reply = house.sign(ask, &coins).await.unwrap();
+        verify(&reply.transaction, &coins);
+    })
+}
+
+/// This caller's payment of more than the limit is denied soon, and the denial is covered.
+async fn is_denied_soon(house: &House, caller: u64, number: u64) {
+    let (client, lane, wallet) = way(caller);
+    assert_eq!(wallet, "hot");
+    let coins = [coin(&house.descriptors.hot, false, 1, 500_000, number, 1)];
+    let outs = [to(stranger(4), 450_000), own(&house.descriptors.hot, true, 0, 49_000)];
+    let wanted = order(&format!("o{number}"), 450_000, &address(&stranger(4)), FAR);
+    let mut header = header(&format!("k{number}"), lane, wallet, &psbt(&coins, &outs));
+    header.orders = vec![signed(&wanted)];
+    let answer = tokio::time::timeout(SOON, house.sign_as(client, header, &coins)).await;
+    let status = answer.expect("somebody else's work hangs").unwrap_err();
+    house.denied(&status, &["limit-sum"]).await;
+    let status = house.app().log.status();
+    assert_eq!((status.checkpointed, status.checkpoint_problem), (house.log_size(), None));
+}
+
+/// What hung is done by new workers.
+async fn end_hanging(house: &House, folder: &Path, stuck: Vec<tokio::task::JoinHandle<()>>) {
+    assert!(stuck.iter().all(|stuck| !stuck.is_finished()), "it hangs all the while");
+    fs::remove_file(folder.join("rules")).unwrap();
+    kill_workers(house);
+    for stuck in stuck {
+        stuck.await.unwrap();
+    }
+}
+
+/// Every worker that signs transactions hangs over one client's sweeps. Statements are signed, so others are decided, and that
+/// client's payments out of another wallet.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_every_worker_hangs_over_one_wallet_others_are_decided() {
+    let (house, folder) = hanging(Limits::default()).await;
+    let mut stuck = Vec::new();
+    for number in 0..2 {
+        stuck.push(hangs(&house, number));
+        let so_many = usize::try_from(number).unwrap() + 1;
+        until("the sweep to hang in the token", || hung(&folder) == so_many).await;
+    }
+    is_denied_soon(&house, 3, 100).await;
+    is_denied_soon(&house, 0, 101).await;
+    end_hanging(&house, &folder, stuck).await;
+}
+
+/// One client has more hanging than may be worked on at once, and asks for one of them again. Its payments out of another
+/// wallet are decided all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_every_request_hangs_is_answered_for_another_wallet() {
+    let concurrent = 4.try_into().unwrap();
+    let (house, folder) = hanging(Limits { concurrent, ..Limits::default() }).await;
+    let mut stuck = vec![hangs(&house, 0)];
+    until("the first to hang in the token", || hung(&folder) == 1).await;
+    stuck.push(hangs(&house, 0));
+    stuck.extend((1..6).map(|number| hangs(&house, number)));
+    // As many of the wallet as a client may have places; the others wait.
+    until("all to be in", || house.app().gate.crowd() == (3, 4)).await;
+    for number in 0..3 {
+        is_denied_soon(&house, 0, 200 + number).await;
+        is_denied_soon(&house, 3, 300 + number).await;
+    }
+    assert_eq!(house.app().gate.crowd(), (3, 4));
+    end_hanging(&house, &folder, stuck).await;
 }
 
 /// A sweep's token work hangs, for as long as the test likes: others are decided, denied and signed meanwhile.

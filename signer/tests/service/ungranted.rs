@@ -80,7 +80,7 @@ async fn a_caller_without_the_lane_takes_no_place() {
     let _working = house
         .app()
         .gate
-        .enter(&policy::names::ClientName::parse("watcher-1").unwrap())
+        .enter(&policy::names::ClientName::parse("watcher-1").unwrap(), None)
         .await
         .unwrap();
     let found = refused(&house, "payout-desk", ask(&house)).await;

@@ -50,6 +50,7 @@ async fn a_token_that_holds_no_children_signs_with_its_own_keys() {
     test.fault("C_Sign #4 flip");
     let mut config = test.config.clone();
     config.workers = std::num::NonZeroU8::new(1);
+    config.statement_worker = Some(false);
     let token = Token::start(config, &test.state()).await.unwrap();
     test.no_fault();
     assert!(
@@ -96,6 +97,7 @@ async fn each_tier_is_barred_by_its_own_canary() {
     test.fault("C_Sign #4 flip\nC_DecryptInit always CKR_MECHANISM_INVALID");
     let mut config = test.config.clone();
     config.workers = std::num::NonZeroU8::new(1);
+    config.statement_worker = Some(false);
     let token = Token::start(config, &test.state()).await.unwrap();
     test.no_fault();
     let (sealed, children) = (token.bars(true).unwrap(), token.bars(false).unwrap());
@@ -122,6 +124,7 @@ async fn a_token_that_is_away_bars_nobody() {
 async fn a_worker_that_is_replaced_is_no_reason_to_refuse_while_a_tier_is_barred() {
     let mut test = TestToken::bare_faulty();
     test.config.workers = std::num::NonZeroU8::new(1);
+    test.config.statement_worker = Some(false);
     let keys = test.init().await;
     let children = TestChild::many(&keys, 2);
     test.fault("C_DecryptInit always CKR_MECHANISM_INVALID");

@@ -29,7 +29,7 @@ fn each_job_carries_its_own_requests_permit() {
         KeySource::Sealed { account, change: false, index: 0 },
     ];
     for key in kinds {
-        let queue = Queue::new(1, 100);
+        let queue = Queue::new(1, 0, 100);
         let wallet: Arc<str> = "hot".into();
         // Twelve requests of one wallet, each of one job with a digest of its own.
         let waiting: Vec<_> = (1..=12_u8)

@@ -36,7 +36,7 @@ async fn a_wrong_pin_is_tried_exactly_once_whatever_happens() {
     assert!(cleared(&test).contains("cleared"));
     assert!(cleared(&test).contains("nothing to clear"));
     let token = test.start().await;
-    assert_eq!(test.calls("C_Login"), logins + 5);
+    assert_eq!(test.calls("C_Login"), logins + 6);
     token.stop().await;
 }
 
@@ -52,7 +52,7 @@ async fn a_pin_changed_under_a_running_signer_costs_one_try() {
     for pid in test.workers() {
         TestToken::signal(pid, "-KILL");
     }
-    // All three must be started anew; the first to log in is refused, the others do not try.
+    // All must be started anew; the first to log in is refused, the others do not try.
     until("the refusal is said", || token.problem().is_some_and(|text| text.contains("pin clear")))
         .await;
     let error = sign_all(&token, &children).await.unwrap_err();
@@ -89,7 +89,7 @@ async fn a_known_pin_survives_two_broken_logins_but_not_three() {
     test.no_fault();
     test.start().await.stop().await;
     let started = test.calls("C_Login");
-    assert_eq!(started, logins + 3);
+    assert_eq!(started, logins + 4);
     test.fault("C_Login always exit");
     for _ in 0..4 {
         test.refusal().await;
@@ -165,6 +165,7 @@ async fn a_worker_that_ends_before_it_sends_the_pin_has_cost_no_try() {
 async fn the_last_try_is_a_persons_to_allow() {
     let mut test = TestToken::bare_faulty();
     test.config.workers = std::num::NonZeroU8::new(1);
+    test.config.statement_worker = Some(false);
     test.init().await;
     test.fault("C_GetTokenInfo always flags=count-low,final-try");
     let logins = test.calls("C_Login");
@@ -184,6 +185,7 @@ async fn the_last_try_is_a_persons_to_allow() {
 async fn where_the_token_saw_a_wrong_pin_an_unknown_one_is_not_tried() {
     let mut test = TestToken::bare_faulty();
     test.config.workers = std::num::NonZeroU8::new(1);
+    test.config.statement_worker = Some(false);
     test.init().await;
     test.fault("C_GetTokenInfo always flags=count-low");
     // The PIN file that the token took before is tried all the same.

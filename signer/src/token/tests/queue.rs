@@ -48,7 +48,7 @@ fn take(queue: &Queue) -> Work {
 #[test]
 fn batches_shrink_towards_the_end_and_miss_nothing() {
     for workers in [1, 2, 8] {
-        let queue = Queue::new(workers, 1_000);
+        let queue = Queue::new(workers, 0, 1_000);
         let mut answers = queue.push(Lane::Requests, [1; 16], jobs(100)).unwrap();
         let mut sizes = Vec::new();
         while let Some((size, _)) = do_next(&queue, 0) {
@@ -68,7 +68,7 @@ fn batches_shrink_towards_the_end_and_miss_nothing() {
 
 #[test]
 fn requests_take_turns() {
-    let queue = Queue::new(1, 1_000);
+    let queue = Queue::new(1, 0, 1_000);
     let _long = queue.push(Lane::Requests, [1; 16], jobs(100)).unwrap();
     let _short = queue.push(Lane::Requests, [2; 16], jobs(1)).unwrap();
     let _proofs = queue.push(Lane::Proofs, [0; 16], jobs(1)).unwrap();
@@ -95,7 +95,7 @@ fn whose(queue: &Queue) -> (Batch, Vec<u8>) {
 
 #[test]
 fn small_requests_of_one_wallet_go_together_and_each_hears_of_its_own() {
-    let queue = Queue::new(1, 1_000);
+    let queue = Queue::new(1, 0, 1_000);
     let mut answers: Vec<Answers> =
         (1..=20).map(|number| small(&queue, Some("hot"), number, 1)).collect();
     drop(answers.remove(1)); // the second one's caller has gone
@@ -118,7 +118,7 @@ fn small_requests_of_one_wallet_go_together_and_each_hears_of_its_own() {
 
 #[test]
 fn nobody_elses_jobs_go_along() {
-    let queue = Queue::new(1, 1_000);
+    let queue = Queue::new(1, 0, 1_000);
     let _all = [
         small(&queue, Some("hot"), 1, 1),
         small(&queue, Some("deposits"), 2, 1),
@@ -138,7 +138,7 @@ fn what_was_tried_goes_alone() {
     let kek = KeySource::Wrapped(WrappedBy::Kek([3; 32]), vec![0; 4].into());
     let oaep = KeySource::Wrapped(WrappedBy::OaepSha1, vec![0; 4].into());
     for (workers, key) in [(1, &oaep), (1, &kek), (1, &KeySource::Born), (2, &oaep), (2, &kek)] {
-        let queue = Queue::new(workers, 1_000);
+        let queue = Queue::new(workers, 0, 1_000);
         let one = |number| {
             let mut jobs = jobs(1);
             jobs[0].key = key.clone();
@@ -171,7 +171,7 @@ fn what_was_tried_goes_alone() {
 
 #[test]
 fn of_a_batch_that_comes_back_nothing_is_done_for_those_who_went() {
-    let queue = Queue::new(1, 1_000);
+    let queue = Queue::new(1, 0, 1_000);
     let mut answers: Vec<Answers> =
         (1..=8).map(|number| small(&queue, Some("hot"), number, 1)).collect();
     let (batch, numbers) = whose(&queue);
@@ -183,7 +183,7 @@ fn of_a_batch_that_comes_back_nothing_is_done_for_those_who_went() {
 
 #[test]
 fn small_requests_are_shared_between_workers() {
-    let queue = Queue::new(2, 1_000);
+    let queue = Queue::new(2, 0, 1_000);
     let _all: Vec<Answers> = (1..=6).map(|number| small(&queue, Some("hot"), number, 1)).collect();
     let sizes: Vec<usize> = (0..6).map(|_| whose(&queue).1.len()).collect();
     assert_eq!(sizes, [1; 6], "no worker has many while another has none");
@@ -191,7 +191,7 @@ fn small_requests_are_shared_between_workers() {
 
 #[test]
 fn statements_come_first() {
-    let queue = Queue::new(1, 1_000);
+    let queue = Queue::new(1, 0, 1_000);
     let _jobs = queue.push(Lane::Requests, [1; 16], jobs(1)).unwrap();
     let _statement =
         queue.push_statement(StatementKey::Checkpoint, vec![1], Lease::forever()).unwrap();
@@ -202,7 +202,7 @@ fn statements_come_first() {
 #[test]
 fn work_given_back_goes_to_another_worker_until_enough_is_enough() {
     let workers = 3;
-    let queue = Queue::new(workers, 1_000);
+    let queue = Queue::new(workers, 0, 1_000);
     let mut answers = queue.push(Lane::Requests, [1; 16], jobs(1)).unwrap();
     for _ in 0..workers + 2 {
         queue.give_back(take(&queue), "it died");
@@ -222,11 +222,11 @@ fn work_given_back_goes_to_another_worker_until_enough_is_enough() {
 
 #[test]
 fn nobody_waits_for_a_token_that_is_down() {
-    let queue = Queue::new(2, 1_000);
+    let queue = Queue::new(2, 0, 1_000);
     let mut waiting = queue.push(Lane::Proofs, [1; 16], jobs(100)).unwrap();
     let under_way = take(&queue);
     let why = TokenError::PinLatched("no".into());
-    queue.set_down(&why);
+    queue.set_down(&why, false);
     assert_eq!(waiting.try_recv().unwrap().err(), Some(why.clone()));
     assert_eq!(queue.push(Lane::Requests, [1; 16], jobs(1)).err(), Some(why.clone()));
     assert_eq!(
@@ -235,13 +235,13 @@ fn nobody_waits_for_a_token_that_is_down() {
     );
     queue.give_back(under_way, "it died");
     assert_eq!(queue.waiting(), 0);
-    queue.set_up();
+    queue.set_up(0);
     assert!(queue.push(Lane::Requests, [1; 16], jobs(1)).is_ok());
 }
 
 #[test]
 fn what_nobody_waits_for_is_not_done() {
-    let queue = Queue::new(2, 1_000);
+    let queue = Queue::new(2, 0, 1_000);
     drop(queue.push(Lane::Requests, [1; 16], jobs(100)).unwrap());
     assert!(matches!(queue.take(0, SOON), Next::Idle));
     assert_eq!(queue.waiting(), 0);
@@ -249,7 +249,7 @@ fn what_nobody_waits_for_is_not_done() {
 
 #[test]
 fn lanes_are_bounded_each_by_itself() {
-    let queue = Queue::new(2, 100);
+    let queue = Queue::new(2, 0, 100);
     let _first = queue.push(Lane::Proofs, [1; 16], jobs(100)).unwrap();
     let full = queue.push(Lane::Proofs, [1; 16], jobs(1)).err();
     assert_eq!(full, Some(TokenError::Busy { waiting: 100 }));
@@ -261,7 +261,7 @@ fn lanes_are_bounded_each_by_itself() {
 
 #[test]
 fn a_closed_queue_hands_out_requests_and_drops_proofs() {
-    let queue = Queue::new(2, 100);
+    let queue = Queue::new(2, 0, 100);
     let _requests = queue.push(Lane::Requests, [1; 16], jobs(1)).unwrap();
     let mut proofs = queue.push(Lane::Proofs, [1; 16], jobs(1)).unwrap();
     queue.close();
@@ -274,7 +274,7 @@ fn a_closed_queue_hands_out_requests_and_drops_proofs() {
 
 #[test]
 fn each_worker_counts_its_own_before_other_work() {
-    let queue = Queue::new(2, 100);
+    let queue = Queue::new(2, 0, 100);
     let _requests = queue.push(Lane::Requests, [1; 16], jobs(10)).unwrap();
     let _answers = queue.push_counts().unwrap();
     assert!(queue.try_take(1).is_none());
@@ -285,7 +285,7 @@ fn each_worker_counts_its_own_before_other_work() {
 
 #[test]
 fn many_workers_at_once_do_everything_once() {
-    let queue = Queue::new(8, 100_000);
+    let queue = Queue::new(8, 0, 100_000);
     let mut answers = queue.push(Lane::Requests, [1; 16], jobs(5_000)).unwrap();
     std::thread::scope(|scope| {
         for worker in 0..8 {
@@ -312,6 +312,88 @@ fn many_workers_at_once_do_everything_once() {
         seen[answer.unwrap().0] += 1;
     }
     assert!(seen.iter().all(|times| *times == 1));
+}
+
+/// A statement, and where its signature will come.
+fn state(queue: &Queue) -> Result<Stated, TokenError> {
+    queue.push_statement(StatementKey::Checkpoint, b"x\n".to_vec(), Lease::forever())
+}
+
+type Stated = tokio::sync::oneshot::Receiver<Result<token_wire::RawSignature, TokenError>>;
+
+/// Number 2 of three workers takes nothing else, and leaves none to the others that are free first.
+#[test]
+fn a_worker_for_statements_takes_them_alone_and_is_not_the_only_one_who_does() {
+    let queue = Queue::new(2, 1, 1_000);
+    let _answers = queue.push(Lane::Requests, [1; 16], jobs(20)).unwrap();
+    let _proofs = queue.push(Lane::Proofs, [0; 16], jobs(20)).unwrap();
+    assert!(queue.try_take(2).is_none());
+    assert!(matches!(queue.take(2, SOON), Next::Idle));
+    let _stated = [state(&queue).unwrap(), state(&queue).unwrap()];
+    assert!(matches!(queue.take(2, SOON), Next::Work(Work::Statement(_))));
+    assert!(matches!(queue.take(0, SOON), Next::Work(Work::Statement(_))));
+    assert!(matches!(queue.take(2, SOON), Next::Idle));
+    assert_eq!(do_next(&queue, 0).map(|(_, request)| request), Some([1; 16]));
+    // It is asked what it counted like everybody else.
+    assert_eq!(queue.push_counts().unwrap().len(), 3);
+    assert!(matches!(queue.take(2, SOON), Next::Question(_)));
+    // It is woken while it waits, and ends while jobs still wait for others.
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| queue.take(2, Duration::from_secs(120)));
+        let _stated = state(&queue).unwrap();
+        assert!(matches!(waiting.join().unwrap(), Next::Work(Work::Statement(_))));
+        let waiting = scope.spawn(|| queue.take(2, Duration::from_secs(120)));
+        queue.close();
+        assert!(matches!(waiting.join().unwrap(), Next::Closed));
+    });
+    assert!(matches!(queue.take(0, SOON), Next::Question(_)));
+    assert!(do_next(&queue, 0).is_some());
+}
+
+#[test]
+fn where_only_statements_can_be_signed_only_those_are_taken() {
+    let queue = Queue::new(1, 1, 1_000);
+    let why = TokenError::Unavailable("gone".into());
+    let mut answers = queue.push(Lane::Requests, [1; 16], jobs(3)).unwrap();
+    let mut waits = state(&queue).unwrap();
+    queue.set_down(&why, true);
+    assert_eq!(answers.try_recv().unwrap().err(), Some(why.clone()));
+    assert!(waits.try_recv().is_err(), "nobody failed it");
+    assert_eq!(queue.push(Lane::Requests, [2; 16], jobs(1)).err(), Some(why.clone()));
+    // Given back it waits again; nobody is left who could: it fails, and so does the next.
+    let Next::Work(statement) = queue.take(1, SOON) else { panic!("a statement waits") };
+    queue.give_back(statement, "it died");
+    assert!(waits.try_recv().is_err());
+    queue.nobody_states(&why);
+    assert_eq!(waits.try_recv().unwrap().err(), Some(why.clone()));
+    assert_eq!(state(&queue).err(), Some(why.clone()));
+    // Back again, for statements alone, then for all.
+    queue.set_up(1);
+    let _waits = state(&queue).unwrap();
+    assert_eq!(queue.push(Lane::Requests, [3; 16], jobs(1)).err(), Some(why.clone()));
+    queue.set_up(0);
+    let _answers = queue.push(Lane::Requests, [3; 16], jobs(1)).unwrap();
+    // While others work it is nothing that those who sign statements alone are gone.
+    queue.nobody_states(&why);
+    let _waits = state(&queue).unwrap();
+}
+
+#[test]
+fn one_wallets_jobs_leave_room_in_the_queue_for_anothers() {
+    let queue = Queue::new(1, 0, 100);
+    let push = |wallet: &str, count| {
+        let wallet = Some(wallet.into());
+        let asking = Asking { request: [1; 16], wallet, lease: Lease::forever() };
+        queue.push_under(Lane::Requests, asking, jobs(count))
+    };
+    let mut kept = vec![push("one", 50).unwrap(), push("one", 25).unwrap()];
+    assert_eq!(push("one", 1).err(), Some(TokenError::Busy { waiting: 75 }));
+    kept.push(push("other", 25).unwrap());
+    assert_eq!(push("other", 1).err(), Some(TokenError::Busy { waiting: 100 }));
+    // What comes alone may be as large as the queue.
+    let queue = Queue::new(1, 0, 100);
+    let asking = Asking { request: [1; 16], wallet: Some("one".into()), lease: Lease::forever() };
+    assert!(queue.push_under(Lane::Requests, asking, jobs(100)).is_ok());
 }
 
 #[test]

@@ -16,10 +16,10 @@ async fn workers_killed_again_and_again_lose_nothing() {
     });
     let mut killed = 0;
     while !signing.is_finished() && killed < 3 {
-        // One at a time, and the next only when both can work again, as an operator's accident would be. All three
+        // One at a time, and the next only when all can work again, as an operator's accident would be. All three
         // may hit one batch: it is given up after the fourth.
-        let up = || token.live() == 2 && test.workers().len() == 2;
-        until("both workers are up", || up() || signing.is_finished()).await;
+        let up = || token.live() == 2 && test.workers().len() == 3;
+        until("all workers are up", || up() || signing.is_finished()).await;
         if let Some(pid) = test.workers().get(killed % 2) {
             TestToken::signal(*pid, "-KILL");
             killed += 1;
@@ -29,13 +29,14 @@ async fn workers_killed_again_and_again_lose_nothing() {
     }
     assert!(killed > 0);
     signing.await.unwrap().unwrap();
-    until("both workers are up", || test.workers().len() == 2).await;
+    until("all workers are up", || test.workers().len() == 3).await;
 }
 
 #[tokio::test]
 async fn a_worker_killed_while_it_starts_is_no_lost_token() {
     let mut test = TestToken::bare_faulty();
     test.config.workers = std::num::NonZeroU8::new(1);
+    test.config.statement_worker = Some(false);
     let keys = test.init().await;
     let children = TestChild::many(&keys, 10);
     let token = test.start().await;
@@ -58,9 +59,9 @@ async fn workers_killed_while_idle_are_replaced() {
         TestToken::signal(*pid, "-KILL");
     }
     sign_all(&token, &children).await.unwrap();
-    until("both are replaced", || {
+    until("all are replaced", || {
         let now = test.workers();
-        now.len() == 2 && now.iter().all(|pid| !before.contains(pid))
+        now.len() == 3 && now.iter().all(|pid| !before.contains(pid))
     })
     .await;
     until("all is well", || token.problem().is_none()).await;
@@ -79,7 +80,38 @@ async fn a_hung_worker_is_killed_at_its_deadline() {
     sign_all(&token, &children).await.unwrap();
     assert!(began.elapsed() >= Duration::from_secs(1), "it waited for its deadline");
     until("the hung worker is gone", || !test.workers().contains(&stopped)).await;
-    until("both workers are up", || test.workers().len() == 2).await;
+    until("all workers are up", || test.workers().len() == 3).await;
+}
+
+/// Every worker that signs transactions hangs, for as long as the test likes: there is one for statements.
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_are_signed_while_every_other_worker_hangs() {
+    let mut test = TestToken::bare_faulty();
+    test.config.batch_seconds_max = std::num::NonZeroU8::new(250);
+    let keys = test.init().await;
+    let children = TestChild::many(&keys, 8);
+    let token = Arc::new(test.start().await);
+    let workers = test.workers();
+    assert_eq!(workers.len(), 3);
+    test.fault("C_UnwrapKey always hang");
+    let signing = tokio::spawn({
+        let (token, children) = (Arc::clone(&token), children.clone());
+        async move { sign_all(&token, &children).await }
+    });
+    until("both to hang", || test.faults().len() == 2).await;
+    let lease = Lease::forever();
+    for key in [StatementKey::Checkpoint, StatementKey::Attestation].into_iter().cycle().take(20) {
+        let stated = token.statement(&lease, key, b"x\n");
+        tokio::time::timeout(Duration::from_secs(30), stated).await.unwrap().unwrap();
+    }
+    assert!(!signing.is_finished() && test.workers() == workers, "they hang all the while");
+    // All gone, new ones do the work.
+    test.no_fault();
+    workers.iter().for_each(|pid| TestToken::signal(*pid, "-KILL"));
+    signing.await.unwrap().unwrap();
+    token.statement(&lease, StatementKey::Checkpoint, b"x\n").await.unwrap();
+    assert_eq!(test.faults().len(), 2);
+    until("all are up", || token.live() == 2 && test.workers().len() == 3).await;
 }
 
 #[tokio::test]
@@ -138,7 +170,7 @@ async fn a_token_that_signed_wrongly_is_not_used_again_until_a_person_says_so() 
     token.stop().await;
     assert!(distrusted(&test.refusal().await));
     // The batches that were under way and the new workers' key proofs; nothing for callers.
-    assert!(test.calls("C_Sign") <= signs + 2 * 8 + 2 * 3);
+    assert!(test.calls("C_Sign") <= signs + 2 * 8 + 3 * 3);
 
     let mut said = Vec::new();
     crate::init::clear_token(&test.state(), &mut said).unwrap();

@@ -533,6 +533,16 @@ pub enum Event {
         /// Who they are.
         officers: Vec<String>,
     },
+    /// The policy that the entry before proposed, or one proposed earlier, was handed in over the wire: it hangs on no file of the
+    /// signer's machine.
+    PolicyPushed {
+        /// SHA-256 of the policy.
+        digest: [u8; 32],
+        /// The officers' signatures as they came, a line each.
+        signatures: String,
+        /// The client that brought it.
+        way: String,
+    },
 }
 
 /// What entry 0 says, of either kind.

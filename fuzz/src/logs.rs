@@ -212,7 +212,7 @@ fn of_token_keys() -> [Event; 5] {
 }
 
 /// Policies that follow others.
-fn of_policies() -> [Event; 5] {
+fn of_policies() -> [Event; 6] {
     let text = || "t".to_owned();
     let (digest, officers) = ([2; 32], vec![text()]);
     let vetoed = Event::PolicyVetoed { digest, officers: officers.clone() };
@@ -231,6 +231,7 @@ fn of_policies() -> [Event; 5] {
         Event::PolicyProposed { version, digest, text: text(), officers, due_unix },
         vetoed,
         withdrawn,
+        Event::PolicyPushed { digest, signatures: text(), way: text() },
         begun,
         administered,
     ]

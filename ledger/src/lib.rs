@@ -239,6 +239,13 @@ impl Ledger {
         open.map(|(digest, _)| *digest).collect()
     }
 
+    /// What was handed in over the wire and may come into force, by the SHA-256 of its text. There is one at most.
+    #[must_use]
+    pub fn pushed(&self) -> Option<([u8; 32], Proposal)> {
+        let mut open = self.policies.proposals().filter(|(_, one)| one.pushed && !one.vetoed);
+        open.next().map(|(digest, proposal)| (*digest, proposal.clone()))
+    }
+
     /// Every policy that was vetoed, by the SHA-256 of its text.
     #[must_use]
     pub fn vetoed(&self) -> Vec<[u8; 32]> {
@@ -577,7 +584,8 @@ impl Fold for Ledger {
             Event::PolicyActivated { .. }
             | Event::PolicyProposed { .. }
             | Event::PolicyVetoed { .. }
-            | Event::PolicyWithdrawn { .. } => {
+            | Event::PolicyWithdrawn { .. }
+            | Event::PolicyPushed { .. } => {
                 self.policies.take(seq, &entry.event)?;
                 if let Event::PolicyActivated { text, .. } = &entry.event {
                     self.listings.activate(text, unix_s);

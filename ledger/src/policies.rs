@@ -15,6 +15,8 @@ pub struct ActivePolicy {
     pub digest: [u8; 32],
     /// Number of the entry that holds its text.
     pub seq: u64,
+    /// It was handed in over the wire, and the policy file may be behind it.
+    pub pushed: bool,
 }
 
 /// A policy that was proposed.
@@ -26,6 +28,10 @@ pub struct Proposal {
     pub due_unix: u64,
     /// It never takes effect.
     pub vetoed: bool,
+    /// Number of the entry that holds its text.
+    pub seq: u64,
+    /// It was handed in over the wire: whether it is in the policy file does not matter.
+    pub pushed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +60,8 @@ impl Policies {
             Event::PolicyActivated { version, digest, .. } => self.activate(seq, *version, *digest),
             Event::PolicyProposed { version, digest, officers, due_unix, .. } => {
                 let officers = officers.clone();
-                let proposal = Proposal { officers, due_unix: *due_unix, vetoed: false };
+                let (due_unix, vetoed, pushed) = (*due_unix, false, false);
+                let proposal = Proposal { officers, due_unix, vetoed, seq, pushed };
                 self.propose(*version, *digest, proposal)
             }
             Event::PolicyVetoed { digest, .. } => match self.proposed.get_mut(digest) {
@@ -71,6 +78,13 @@ impl Policies {
                 }
                 _ => Err(wrong("a policy was withdrawn that was not proposed, or was vetoed")),
             },
+            Event::PolicyPushed { digest, .. } => match self.proposed.get_mut(digest) {
+                Some(proposal) if !proposal.vetoed && !proposal.pushed => {
+                    proposal.pushed = true;
+                    Ok(())
+                }
+                _ => Err(wrong("a policy was handed in that was not proposed, or twice")),
+            },
             _ => Err(wrong("this entry is about no policy")),
         }
     }
@@ -79,12 +93,14 @@ impl Policies {
         if self.active.is_some_and(|active| active.version >= version) {
             return Err(wrong("the policy's version did not rise"));
         }
-        if self.proposal(&digest).is_some_and(|proposal| proposal.vetoed) {
+        let proposal = self.proposed.get(&digest);
+        let pushed = proposal.is_some_and(|proposal| proposal.pushed);
+        if proposal.is_some_and(|proposal| proposal.vetoed) {
             return Err(wrong("a policy that was vetoed came into force"));
         }
         // What was proposed under another policy is proposed anew, with its delay and its vetoes.
         self.proposed.retain(|_, proposal| proposal.vetoed);
-        self.active = Some(ActivePolicy { version, digest, seq });
+        self.active = Some(ActivePolicy { version, digest, seq, pushed });
         Ok(())
     }
 

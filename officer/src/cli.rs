@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use statement::Says;
 
 use crate::approvals::desk::Desk;
-use crate::approvals::{commands, lists, unbind};
+use crate::approvals::{commands, handing_in, lists, unbind};
 use crate::audit::live::Live;
 use crate::audit::{self, source::Source};
 use crate::key::{self, Key, Kind};
@@ -259,6 +259,10 @@ enum Policy {
         #[arg(long)]
         yes: bool,
     },
+    /// Hand a policy with its signatures (FILE.sig) to the running signer: what provably only tightens is in force at once,
+    /// anything else is proposed and waits its delay. Nobody at the signer's machine is needed, and any client with
+    /// `officers = true` may bring it.
+    Push(handing_in::OnBundle),
 }
 
 #[derive(Debug, Subcommand)]
@@ -479,6 +483,7 @@ fn check_policy(policy: Policy, out: &mut impl Write) -> Result<()> {
             let signer = policies::Signer { key: &key, name: name.as_deref() };
             policies::sign(&file, network.as_deref(), &signer, yes, out)
         }
+        Policy::Push(args) => block_on(handing_in::push(&args, out)),
     }
 }
 

@@ -13,7 +13,9 @@ use crate::document;
 use crate::names::{GroupName, KeyName};
 use crate::people::{OfficerKey, Quorum};
 use crate::rules::Rules;
-use crate::signed::{MAX_SIGNATURES, MAX_TEXT, PolicyError, SignedPolicy, bounded, digest, signer};
+use crate::signed::{
+    MAX_SIGNATURES, MAX_TEXT, PolicyError, SignedPolicy, bounded, digest, sign_message_of, signer,
+};
 
 /// Who may change a policy.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +64,14 @@ impl Next {
     /// The policy that it is about.
     #[must_use]
     pub fn rules(&self) -> &Rules {
+        match self {
+            Self::AtOnce(rules) | Self::After(rules, _) | Self::Recovery(rules, _) => rules,
+        }
+    }
+
+    /// The same, and nothing else of it.
+    #[must_use]
+    pub fn into_rules(self) -> Rules {
         match self {
             Self::AtOnce(rules) | Self::After(rules, _) | Self::Recovery(rules, _) => rules,
         }
@@ -178,6 +188,20 @@ impl Rules {
         };
         let signed: Vec<&str> = next.officers().iter().map(KeyName::as_str).collect();
         refuse(format!("it must be signed by {wanted}, and is by [{}]", signed.join(", ")))
+    }
+
+    /// Who of this policy's officers signed the text with this SHA-256: for whoever checks what a log says of that.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when a signature is wrong, or by nobody this policy knows.
+    pub fn signed_by(
+        &self,
+        text: &[u8; 32],
+        signatures: &str,
+    ) -> Result<Vec<KeyName>, PolicyError> {
+        bounded("signature file", signatures, MAX_SIGNATURES)?;
+        let signed = SignedPolicy { text: "", signatures };
+        signed.signers_of(&sign_message_of(text), &self.signing_officers())
     }
 
     /// Whether it may be brought in at the signer with this log. A policy that says who may change it says whose it is: the same

@@ -85,7 +85,11 @@ pub enum PolicyError {
 /// anything else, and the text's digest.
 #[must_use]
 pub fn sign_message(text: &str) -> Vec<u8> {
-    format!("cofferdam-policy-v1\nsha256: {}\n", hex::encode(digest(text))).into_bytes()
+    sign_message_of(&digest(text))
+}
+
+pub(crate) fn sign_message_of(digest: &[u8; 32]) -> Vec<u8> {
+    format!("cofferdam-policy-v1\nsha256: {}\n", hex::encode(digest)).into_bytes()
 }
 
 /// One line of a signature file, with its line feed.

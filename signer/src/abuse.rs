@@ -86,7 +86,7 @@ impl Abuse {
 pub fn is_structural(reason: Reason) -> bool {
     match reason.class() {
         // What officers say badly is no reason to keep their next word out.
-        _ if reason.code().starts_with("statement-") => false,
+        _ if reason.code().starts_with("statement-") || reason == Reason::PolicyUnfit => false,
         // What a grant leaves of its lane may be granted anew: nobody who asked before is locked out of every lane for it.
         Class::Invalid | Class::NotGranted => {
             !matches!(reason, Reason::ClientLocked | Reason::GrantWallet | Reason::GrantExpired)

@@ -1,4 +1,4 @@
-//! What every request needs, together. It never changes while the service runs: the log is the only state.
+//! What every request needs, together. Another policy is another one of these: what is decided changes by the log alone.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::anchoring::Anchors;
 use crate::facts::sanctions::Sanctions;
 use crate::feeling::Feeling;
 use crate::gate::Gate;
-use crate::governing::Proposed;
+use crate::governing::{Proposed, Upcoming};
 use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError, Step, Witnesses};
@@ -32,10 +32,8 @@ pub struct App {
     pub token: Arc<Token>,
     /// The policy in force.
     pub rules: Rules,
-    /// When a proposed policy may take the place of `rules`, Unix seconds.
-    pub next_policy_unix: Option<u64>,
-    /// What was proposed when this signer started; whether it was vetoed since is for the log to say.
-    pub proposed: Option<Proposed>,
+    /// What is to take the place of `rules`.
+    pub upcoming: Upcoming,
     /// The policy's wallets, with their records.
     pub wallets: Arc<Wallets>,
     /// Which wallets share a key.
@@ -65,17 +63,17 @@ pub struct App {
 impl App {
     /// What is proposed and may still take the place of the policy in force.
     #[must_use]
-    pub fn open_proposal(&self) -> Option<&Proposed> {
+    pub fn open_proposal(&self) -> Option<Proposed> {
         let open = |digest: &[u8; 32]| {
             self.log.read(|ledger| ledger.proposal(digest)).is_some_and(|known| !known.vetoed)
         };
-        self.proposed.as_ref().filter(|proposed| open(&proposed.digest))
+        self.upcoming.proposed().filter(|proposed| open(&proposed.digest))
     }
 
     /// When that may be, Unix seconds.
     #[must_use]
     pub fn next_policy_due_unix(&self) -> Option<u64> {
-        self.next_policy_unix.filter(|_| self.open_proposal().is_some())
+        self.upcoming.next_unix().filter(|_| self.open_proposal().is_some())
     }
 
     /// The caller, if the policy in force knows it at all: nobody else's bytes are read.

@@ -66,6 +66,12 @@ pub const CALLS: &[Call] = &[
         reads_all: true,
         ..of_officers("/cofferdam.v1.Officers/PushRevocations")
     },
+    // The same: it is signed by officers. What does not provably tighten alone is refused there.
+    Call {
+        despite_unknown_revocation: true,
+        reads_all: true,
+        ..of_officers("/cofferdam.v1.Officers/PushPolicy")
+    },
     client("/cofferdam.v1.Officers/Notifications"),
     client("/grpc.health.v1.Health/Check"),
     client("/grpc.health.v1.Health/Watch"),

@@ -281,7 +281,7 @@ mod tests {
         for (place, call) in calls::CALLS.iter().enumerate() {
             assert!(calls::CALLS[place + 1..].iter().all(|other| other.path != call.path));
             // What officers say can stop things, and is signed by themselves; so is the next list after one that is expired.
-            let open = ["Submit", "PushRevocations"];
+            let open = ["Submit", "PushRevocations", "PushPolicy"];
             let open =
                 open.iter().any(|name| call.path == format!("/cofferdam.v1.Officers/{name}"));
             assert_eq!(call.despite_unknown_revocation, open, "{}", call.path);

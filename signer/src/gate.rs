@@ -64,6 +64,8 @@ struct State {
     inside_reserve: usize,
     inside_of_each_max: usize,
     closed: bool,
+    /// For another policy.
+    shut: bool,
 }
 
 /// Who asks, and of which wallet; of none where a call is about no wallet that there is.
@@ -128,6 +130,9 @@ impl Gate {
         };
         let place = {
             let mut state = self.lines.state();
+            if state.shut {
+                return Err(shut());
+            }
             if state.closed {
                 return Err(busy());
             }
@@ -137,7 +142,18 @@ impl Gate {
             }
             state.wait(whose).ok_or_else(busy)?
         };
-        place.await.map_err(|_| busy())
+        place.await.map_err(|_| shut())
+    }
+
+    /// Lets nobody in any more, since another policy comes into force; those who wait go away, those who work finish.
+    pub fn shut(&self) {
+        let mut state = self.lines.state();
+        (state.shut, state.closed, state.waiting) = (true, true, 0);
+        // Whoever waits there hears it.
+        let waiting = std::mem::take(&mut state.lines);
+        drop(state);
+        drop(waiting);
+        self.lines.left.notify_waiters();
     }
 
     /// Waits until nobody else works on this. Two calls with one key then give one answer, signed once.
@@ -205,6 +221,11 @@ impl Gate {
             left.await;
         }
     }
+}
+
+fn shut() -> Refusal {
+    let text = "another policy comes into force: try again in a moment with the same key";
+    Refusal::new(Reason::Busy, text)
 }
 
 impl Lines {
@@ -403,6 +424,33 @@ mod tests {
         drop(waiting.await.unwrap());
         gate.close().await;
         assert_eq!(gate.enter(&a, None).await.unwrap_err().reason, Reason::Busy);
+    }
+
+    #[tokio::test]
+    async fn a_gate_that_is_shut_sends_those_away_who_wait_and_lets_those_finish_who_work() {
+        let gate = gate(1, 4);
+        let a = client("a");
+        let working = gate.enter(&a).await.unwrap();
+        let waiting = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.enter(&client("b")).await.map(drop) }
+        });
+        while gate.crowd().1 == 0 {
+            tokio::task::yield_now().await;
+        }
+        gate.shut();
+        for refused in [waiting.await.unwrap(), gate.enter(&a).await.map(drop)] {
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.reason, Reason::Busy);
+            assert!(refused.text.contains("another policy"), "{refused}");
+        }
+        assert_eq!(gate.crowd(), (1, 0));
+        let closing = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.close().await }
+        });
+        drop(working);
+        closing.await.unwrap();
     }
 
     #[tokio::test]

@@ -1,5 +1,9 @@
 //! Which policy a signer serves under: the first by the officers that its log began with (or else of its configuration), every later one by what the policy
-//! in force says of who may change it. It never lets a file on this machine rule that those people did not sign for.
+//! in force says of who may change it, whether it came as a file or over the wire. It never lets a file on this machine rule that those people did not sign for.
+
+pub mod push;
+mod pushed;
+mod upcoming;
 
 use std::path::PathBuf;
 
@@ -15,6 +19,8 @@ use crate::log::{Clock, Log, LogError, Step};
 use crate::officers::vetoing;
 use crate::start::{StartError, activate, servable};
 use crate::token::{read_file, write_durably};
+
+pub use upcoming::Upcoming;
 
 /// The policy to serve under, and when it is worth looking again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,12 +46,31 @@ pub struct Proposed {
     pub due_unix: u64,
     /// Whether they are those who are there for when keys are lost.
     pub recovery: bool,
+    /// Whether it provably only tightens: then it was handed in, and is in force as soon as the signer has started anew.
+    pub tightens: bool,
 }
 
 impl Proposed {
-    fn of(next: &Rules, due_unix: u64, recovery: bool) -> Self {
-        let officers = next.officers().to_vec();
-        Self { digest: *next.digest(), version: next.version(), officers, due_unix, recovery }
+    fn of(next: &Next, due_unix: u64) -> Self {
+        let rules = next.rules();
+        Self {
+            digest: *rules.digest(),
+            version: rules.version(),
+            officers: rules.officers().to_vec(),
+            due_unix,
+            recovery: matches!(next, Next::Recovery(..)),
+            tightens: matches!(next, Next::AtOnce(_)),
+        }
+    }
+
+    /// Of which kind it is, in a word.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match (self.recovery, self.tightens) {
+            (true, _) => "recovery",
+            (false, true) => "tightening",
+            (false, false) => "change",
+        }
     }
 }
 
@@ -80,51 +105,108 @@ async fn find(log: &Log<Ledger>, config: &Config, clock: &Clock) -> Result<InFor
         activate(log, &config.state_dir, &rules).await?;
         return Ok(InForce::alone(rules));
     };
+    // What officers handed in to tighten waits for nothing, also not for what is wrong with a file.
+    let (now, tightened) = pushed::tighten(log, config, now).await?;
     let (text, signatures) = config.policy_files()?;
     let found: [u8; 32] = Sha256::digest(&text).into();
+    let handed_in = pushed::open(log, &now).await?;
+    let handed_in = handed_in.filter(|next| !matches!(next, Next::AtOnce(_)));
     withdraw(log, &found).await?;
-    if found == *now.digest() {
-        return Ok(InForce::alone(now));
-    }
     let signed = SignedPolicy { text: &text, signatures: &signatures };
-    let next = now.next(&signed).map_err(|source| wrong(config, source))?;
-    // What was proposed before policies named their signer goes its way, to its force or its veto.
-    if log.read(|ledger| ledger.proposal(next.rules().digest())).is_none() {
-        next.rules().is_for(&log.opening().origin).map_err(|source| wrong(config, source))?;
-    }
-    let recovery = matches!(next, Next::Recovery(..));
-    match next {
+    let of_file = if found == *now.digest() { None } else { Some(weigh(log, &now, &signed)) };
+    let of_file = match of_file.transpose() {
+        Ok(next) => next,
+        // A file can be behind what officers handed in since; that must not keep their policy from being served.
+        Err(error) if tightened || log.read(Ledger::policy).is_some_and(|active| active.pushed) => {
+            tracing::error!(
+                "the policy file does nothing, since the policy in force came over the wire and the file's may not follow it: {error}; put what is in force in its place, as it is kept in {}",
+                config.policy_kept().display()
+            );
+            None
+        }
+        Err(error) => return Err(wrong(config, error)),
+    };
+    let next = match (of_file, handed_in) {
+        (None, None) => return Ok(InForce::alone(now)),
+        (Some(next), None) => next,
+        (Some(next), Some(other)) if pushed::gives_way(&Proposed::of(&other, 0), &next) => {
+            pushed::withdraw(log, &next).await?;
+            next
+        }
+        (file, Some(other)) => {
+            if file.is_some_and(|file| file.rules().digest() != other.rules().digest()) {
+                tracing::warn!(
+                    "the policy file is not proposed: another policy is, which came over the wire"
+                );
+            }
+            other
+        }
+    };
+    let next = match next {
         Next::AtOnce(rules) if vetoed(log, rules.digest()) => {
             tracing::warn!("the policy file was vetoed: the one in force stays");
-            Ok(InForce::alone(now))
+            return Ok(InForce::alone(now));
         }
         Next::AtOnce(rules) => {
             activate(log, &config.state_dir, &rules).await?;
-            Ok(InForce::alone(rules))
+            return Ok(InForce::alone(rules));
         }
-        Next::After(next, delay_seconds) | Next::Recovery(next, delay_seconds) => {
-            if recovery {
-                tracing::error!(
-                    version = next.version(),
-                    "ALARM: a policy is to come in by those who are there for when keys are lost: veto it if that is not so"
-                );
-            }
-            log.read(|ledger| servable(ledger, &config.state_dir, &next))?;
-            let proposal = propose(log, &now, &next, delay_seconds, clock).await?;
-            let proposed = Proposed::of(&next, proposal.due_unix, recovery);
-            let vetoes = Vetoes { now: &now, signed: &signed, proposed: &proposed };
-            match veto(log, config, &vetoes, proposal, clock).await? {
-                Ok(proposal) => follow(log, config, now, next, (proposal, proposed), clock).await,
-                Err(unclear) => {
-                    // It may have been meant for this text: nothing changes until somebody has looked.
-                    tracing::error!(
-                        "{unclear}: the policy in force stays, and the proposed one does not take its place, until that can be read and holds vetoes over it alone, or is gone"
-                    );
-                    Ok(InForce { proposed: Some(proposed), ..InForce::alone(now) })
-                }
-            }
+        later => later,
+    };
+    proposed(log, config, (now, next), clock).await
+}
+
+/// Whether and how the policy in force gives way to this one, whichever way it came: the one judge of that. It must be for this
+/// signer; what was proposed before policies named theirs goes its way, to its force or its veto.
+fn weigh(log: &Log<Ledger>, now: &Rules, signed: &SignedPolicy<'_>) -> Result<Next, PolicyError> {
+    let next = now.next(signed)?;
+    if log.read(|ledger| ledger.proposal(next.rules().digest())).is_none() {
+        next.rules().is_for(&log.opening().origin)?;
+    }
+    Ok(next)
+}
+
+/// What becomes of one that has to wait.
+async fn proposed(
+    log: &Log<Ledger>,
+    config: &Config,
+    (now, next): (Rules, Next),
+    clock: &Clock,
+) -> Result<InForce, StartError> {
+    if matches!(next, Next::Recovery(..)) {
+        alarm(next.rules());
+    }
+    if let Err(error) = log.read(|ledger| servable(ledger, &config.state_dir, next.rules())) {
+        let known = log.read(|ledger| ledger.proposal(next.rules().digest()));
+        let Some(known) = known.filter(|known| known.pushed) else { return Err(error) };
+        // It could be when it came, and nobody here can take it away.
+        tracing::error!(
+            "the policy that was handed in cannot be served, and stays proposed: {error}"
+        );
+        let proposed = Some(Proposed::of(&next, known.due_unix));
+        return Ok(InForce { proposed, ..InForce::alone(now) });
+    }
+    let proposal = propose(log, &now, &next, clock).await?;
+    let proposed = Proposed::of(&next, proposal.due_unix);
+    let next = next.into_rules();
+    let vetoes = Vetoes { now: &now, text: next.text(), proposed: &proposed };
+    match veto(log, config, &vetoes, proposal, clock).await? {
+        Ok(proposal) => follow(log, config, now, next, (proposal, proposed), clock).await,
+        Err(unclear) => {
+            // It may have been meant for this text: nothing changes until somebody has looked.
+            tracing::error!(
+                "{unclear}: the policy in force stays, and the proposed one does not take its place, until that can be read and holds vetoes over it alone, or is gone"
+            );
+            Ok(InForce { proposed: Some(proposed), ..InForce::alone(now) })
         }
     }
+}
+
+fn alarm(next: &Rules) {
+    tracing::error!(
+        version = next.version(),
+        "ALARM: a policy is to come in by those who are there for when keys are lost: veto it if that is not so"
+    );
 }
 
 /// The first policy: of the officers that the log began with and by them, or by the configuration's where it began with none.
@@ -143,9 +225,11 @@ fn first(log: &Log<Ledger>, config: &Config) -> Result<Rules, StartError> {
     Ok(rules)
 }
 
-/// What was proposed and is not in the policy file any more comes into force no more, unless it is proposed anew.
+/// What was proposed by the policy file and is not there any more comes into force no more, unless it is proposed anew.
 async fn withdraw(log: &Log<Ledger>, found: &[u8; 32]) -> Result<(), LogError> {
-    let gone = log.read(Ledger::proposed).into_iter().filter(|digest| digest != found);
+    let pushed = log.read(Ledger::pushed).map(|(digest, _)| digest);
+    let gone = log.read(Ledger::proposed).into_iter();
+    let gone = gone.filter(|digest| digest != found && Some(*digest) != pushed);
     let gone: Vec<Event> = gone.map(|digest| Event::PolicyWithdrawn { digest }).collect();
     if !gone.is_empty() {
         tracing::warn!("a proposed policy is not in the policy file any more: it is withdrawn");
@@ -201,40 +285,53 @@ fn is_governed(text: &str) -> bool {
 async fn propose(
     log: &Log<Ledger>,
     now: &Rules,
-    next: &Rules,
-    delay_seconds: u64,
+    next: &Next,
     clock: &Clock,
 ) -> Result<Proposal, StartError> {
-    let digest = *next.digest();
+    let rules = next.rules();
+    let digest = *rules.digest();
     let mut events = Vec::new();
     if let Some(proposal) = log.read(|ledger| ledger.proposal(&digest)) {
-        if proposal.vetoed || is_alike(now, next, &proposal) {
+        if proposal.vetoed || is_alike(now, rules, &proposal) {
             return Ok(proposal);
         }
         tracing::warn!(
-            version = next.version(),
+            version = rules.version(),
             "the policy that is proposed has other signatures now, with another delay: it is proposed anew"
         );
         events.push(Event::PolicyWithdrawn { digest });
     }
-    let time = log.read(|ledger| ledger.not_before_latest(clock.unix_seconds()));
-    let due_unix = time.saturating_add(delay_seconds);
-    let officers: Vec<String> = next.officers().iter().map(ToString::to_string).collect();
-    events.push(Event::PolicyProposed {
-        version: next.version(),
-        digest,
-        text: next.text().to_owned(),
-        officers: officers.clone(),
-        due_unix,
-    });
+    events.push(log.read(|ledger| proposal(ledger, next, clock)));
     log.commit(|_| Step::write(events, ())).await?;
+    let proposal = log.read(|ledger| ledger.proposal(&digest));
+    let proposal = proposal.ok_or(LogError::Missing(log.status().head.size))?;
+    said(rules, proposal.due_unix);
+    Ok(proposal)
+}
+
+/// The entry by which a policy is proposed from now on.
+fn proposal(ledger: &Ledger, next: &Next, clock: &Clock) -> Event {
+    let (rules, delay_seconds) = match next {
+        Next::AtOnce(rules) => (rules, 0),
+        Next::After(rules, delay) | Next::Recovery(rules, delay) => (rules, *delay),
+    };
+    let time = ledger.not_before_latest(clock.unix_seconds());
+    Event::PolicyProposed {
+        version: rules.version(),
+        digest: *rules.digest(),
+        text: rules.text().to_owned(),
+        officers: rules.officers().iter().map(ToString::to_string).collect(),
+        due_unix: time.saturating_add(delay_seconds),
+    }
+}
+
+fn said(rules: &Rules, due_unix: u64) {
     tracing::warn!(
-        version = next.version(),
-        digest = hex::encode(digest),
+        version = rules.version(),
+        digest = hex::encode(rules.digest()),
         due_unix,
         "a policy is proposed that may loosen, or changes who governs: it comes into force when it is due, unless it is vetoed"
     );
-    Ok(Proposal { officers, due_unix, vetoed: false })
 }
 
 /// Whether those who had signed it when it was proposed are a quorum of the same kind as those who have now.
@@ -250,7 +347,7 @@ fn is_alike(now: &Rules, next: &Rules, proposal: &Proposal) -> bool {
 /// What vetoes are held against.
 struct Vetoes<'a> {
     now: &'a Rules,
-    signed: &'a SignedPolicy<'a>,
+    text: &'a str,
     proposed: &'a Proposed,
 }
 
@@ -263,7 +360,7 @@ async fn veto(
     proposal: Proposal,
     clock: &Clock,
 ) -> Result<Result<Proposal, ConfigError>, LogError> {
-    let Vetoes { now, signed, proposed } = vetoes;
+    let Vetoes { now, text, proposed } = vetoes;
     let stopped = vetoing::at_start(log, &config.state_dir, now, proposed, clock).await?;
     let proposal = match stopped {
         Ok(stopped) => Proposal { vetoed: proposal.vetoed || stopped, ..proposal },
@@ -275,7 +372,7 @@ async fn veto(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Ok(proposal)),
         Err(source) => return Ok(Err(ConfigError::Read { path, source })),
     };
-    let vetoed = SignedPolicy { text: signed.text, signatures: &signatures };
+    let vetoed = SignedPolicy { text, signatures: &signatures };
     let officers = match now.vetoed_by(&vetoed, &log.read(Ledger::vetoed), proposed.recovery) {
         Ok(officers) => officers,
         Err(source) => return Ok(Err(ConfigError::Policy { path, source })),
@@ -283,7 +380,7 @@ async fn veto(
     if officers.is_empty() || proposal.vetoed {
         return Ok(Ok(proposal));
     }
-    let digest = Sha256::digest(signed.text).into();
+    let digest = Sha256::digest(text).into();
     let officers: Vec<String> = officers.iter().map(ToString::to_string).collect();
     tracing::warn!(officers = officers.join(", "), "the proposed policy is vetoed");
     log.commit(|_| Step::write(vec![Event::PolicyVetoed { digest, officers }], ())).await?;
@@ -301,7 +398,7 @@ async fn follow(
     if proposal.vetoed {
         tracing::warn!(
             version = next.version(),
-            "the policy file was vetoed: the one in force stays"
+            "the proposed policy was vetoed: the one in force stays"
         );
         return Ok(InForce::alone(now));
     }

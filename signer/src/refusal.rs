@@ -185,6 +185,10 @@ reasons! {
     StatementOther = "statement-other", Precondition;
     /// A revocation list that is handed in is signed by an authority of ours, newer by its number, and not expired.
     StatementList = "statement-list", Invalid;
+    /// A policy that is handed in can be read, is for this signer, and every signature with it verifies.
+    PolicyUnfit = "policy-unfit", Invalid;
+    /// A policy that is handed in may follow the one in force: by its version, by who signed it, and unless it was vetoed.
+    PolicyFollows = "policy-follows", Precondition;
     /// What a statement is about is there.
     StatementNothing = "statement-nothing", NotFound;
     /// Only so many requests wait at once.

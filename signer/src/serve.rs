@@ -225,17 +225,20 @@ async fn overtaken(app: Option<Arc<App>>) -> LogError {
 /// Done when a proposed policy may come into force: then everything is started anew.
 async fn next_policy(app: Option<Arc<App>>) {
     let Some(app) = app else { return std::future::pending().await };
-    // A veto ends it.
-    while let Some(due) = app.next_policy_due_unix() {
-        // A clock in doubt holds it.
-        if app.log.read(|ledger| ledger.waited_until(app.clock.unix_seconds())) >= due {
+    loop {
+        // A veto ends it; another may be handed in.
+        let Some(due) = app.next_policy_due_unix() else {
+            app.upcoming.changed().await;
+            continue;
+        };
+        // A clock in doubt holds it, but not what only tightens.
+        let tightens = app.open_proposal().is_some_and(|proposed| proposed.tightens);
+        if tightens || app.log.read(|ledger| ledger.waited_until(app.clock.unix_seconds())) >= due {
             tracing::info!("a proposed policy is due");
             return;
         }
-        tokio::time::sleep(HEALTH_EVERY).await;
+        let _ = tokio::time::timeout(HEALTH_EVERY, app.upcoming.changed()).await;
     }
-    drop(app);
-    std::future::pending().await
 }
 
 /// Starts serving. With a token or a log that cannot be used, it serves nothing but the reason.
@@ -412,8 +415,9 @@ async fn listening<S: Signer>(
     report(&reporter, app.as_deref()).await;
     let handed_in = revocations::file(&config.state_dir);
     let tls = mtls::Server::load_with(&config.tls, Some(&handed_in))?;
-    let officers =
-        app.as_ref().map(|app| OfficersService::server(Arc::clone(app), Arc::clone(&tls)));
+    let officers = app
+        .as_ref()
+        .map(|app| OfficersService::server(Arc::clone(app), Arc::clone(&tls), &config.state_dir));
     let unopened = match &watched {
         About::Serving(_) => None,
         About::Nothing(down) => {

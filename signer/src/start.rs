@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::facts::sanctions::Sanctions;
 use crate::feeling::Feeling;
 use crate::gate::Gate;
-use crate::governing::{InForce, in_force};
+use crate::governing::{InForce, Upcoming, in_force};
 use crate::keys::Kin;
 use crate::ledger::Ledger;
 use crate::log::{Clock, Log, LogError, Step, Store, Witnesses};
@@ -109,8 +109,7 @@ pub async fn start_from(
         log,
         token,
         rules,
-        next_policy_unix: next_unix,
-        proposed,
+        upcoming: Upcoming::new(proposed, next_unix),
         wallets: Arc::new(wallets),
         kin,
         clock,

@@ -389,7 +389,7 @@ pub async fn unlist(args: &OnEntry, out: &mut impl Write) -> Result<()> {
     say(&desk, &args.saying, Says::Unlist { list, label }, u64::MAX, out).await
 }
 
-async fn ask_pending(desk: &Desk) -> Result<PendingReply> {
+pub(super) async fn ask_pending(desk: &Desk) -> Result<PendingReply> {
     let mut client = desk.connect().await?;
     let reply = client.pending(PendingRequest {}).await;
     let reply = reply.map_err(|status| refusal(&status))?.into_inner();

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`desk`] (settings and the line to the signer), [`decode`] (from bytes to the canonical intent), `booked` (what the
 //! address book says), `show`
-//! (in words), [`commands`], [`unbind`] (of an order that is stuck).
+//! (in words), [`commands`], [`handing_in`] (of a policy), [`unbind`] (of an order that is stuck).
 
 pub mod desk;
 mod exhibit;
@@ -11,5 +11,6 @@ pub mod decode;
 pub(crate) mod booked;
 pub mod commands;
 pub mod lists;
+pub mod handing_in;
 pub mod unbind;
 mod show;

@@ -68,6 +68,7 @@ fn proposed(proposed: &ProposedPolicy, out: &mut impl Write) -> Result<()> {
         "recovery" => {
             "RECOVERY    a policy is proposed past `change`, by those who are there for when keys are lost:"
         }
+        "tightening" => "TIGHTENING  a policy comes in at once:",
         _ => "PROPOSED    a policy that may loosen:",
     };
     writeln!(out, "\n{what} version {version}")?;

@@ -1,5 +1,6 @@
 //! How policies followed one another: each by those whom the one before names, after its delay, and never against a veto.
-//! It never looks at signatures over a policy, which the log does not hold: the signer verified them, and says whose.
+//! Signatures over a policy are in the log where it came over the wire, and are verified; over one of the policy file they are not:
+//! the signer verified them, and says whose.
 
 use std::collections::HashMap;
 
@@ -22,8 +23,10 @@ pub(super) struct Governed {
 }
 
 /// What was proposed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Proposed {
+    /// What.
+    next: Box<Rules>,
     /// Not before when.
     due_unix: u64,
     vetoed: bool,
@@ -31,6 +34,8 @@ struct Proposed {
     objected: bool,
     /// Signed by those who are there for when too many keys are lost.
     recovery: bool,
+    /// It came over the wire.
+    pushed: bool,
 }
 
 impl Proposed {
@@ -130,8 +135,8 @@ impl Governed {
                 if !same || !digest_holds {
                     return Err("the proposed policy is not what the entry says of it".to_owned());
                 }
-                let next = active.gives_way(next).map_err(|error| error.to_string())?;
-                let (recovery, delay) = match next {
+                let way = active.gives_way(next.clone()).map_err(|error| error.to_string())?;
+                let (recovery, delay) = match way {
                     Next::AtOnce(_) => (false, 0),
                     Next::After(_, delay) => (false, delay),
                     Next::Recovery(_, delay) => (true, delay),
@@ -140,10 +145,10 @@ impl Governed {
                 if due_unix.saturating_add(1) < now_unix.saturating_add(delay) {
                     return Err("the proposed policy is due sooner than its delay".to_owned());
                 }
-                match self.proposed.insert(
-                    *digest,
-                    Proposed { due_unix: *due_unix, vetoed: false, objected: false, recovery },
-                ) {
+                let (next, due_unix) = (Box::new(next), *due_unix);
+                let (vetoed, objected, pushed) = (false, false, false);
+                let proposed = Proposed { next, due_unix, vetoed, objected, recovery, pushed };
+                match self.proposed.insert(*digest, proposed) {
                     None => Ok(()),
                     Some(_) => Err("this policy was proposed before".to_owned()),
                 }
@@ -166,8 +171,35 @@ impl Governed {
                 }
                 _ => Err("nothing that could be withdrawn was proposed".to_owned()),
             },
+            Event::PolicyPushed { digest, signatures, .. } => {
+                let proposed = self.proposed.get_mut(digest);
+                let open = proposed.filter(|one| !one.is_stopped() && !one.pushed);
+                let proposed =
+                    open.ok_or("what was pushed was not proposed before, or was pushed already")?;
+                is_signed(active, proposed, digest, signatures)?;
+                proposed.pushed = true;
+                Ok(())
+            }
             _ => Err("this entry is about no policy".to_owned()),
         }
+    }
+}
+
+/// The signatures that came with a policy verify, and make it the kind of proposal that it is.
+fn is_signed(
+    active: &Rules,
+    proposed: &Proposed,
+    digest: &[u8; 32],
+    signatures: &str,
+) -> Result<(), String> {
+    let by = active.signed_by(digest, signatures).map_err(|error| error.to_string())?;
+    let (text, network) = (proposed.next.text(), proposed.next.network());
+    let next = Rules::reopen(text, by, network).and_then(|next| active.gives_way(next));
+    match next.map_err(|error| error.to_string())? {
+        Next::Recovery(..) if !proposed.recovery => {
+            Err("it was pushed as a recovery, and had not been proposed as that".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 

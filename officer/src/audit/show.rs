@@ -52,6 +52,7 @@ pub(super) fn kind(event: &Event) -> &'static str {
         Event::PolicyProposed { .. } => "policy proposed",
         Event::PolicyVetoed { .. } => "policy vetoed",
         Event::PolicyWithdrawn { .. } => "policy withdrawn",
+        Event::PolicyPushed { .. } => "policy pushed",
         Event::ClientLocked { .. } => "client locked",
         Event::ClientFreed { .. } => "client freed",
         Event::Awaiting(_) => "awaiting",
@@ -283,7 +284,8 @@ fn rarely(event: &Event) -> String {
         | Event::Administered { .. }
         | Event::PolicyProposed { .. }
         | Event::PolicyVetoed { .. }
-        | Event::PolicyWithdrawn { .. } => return of_policy(event),
+        | Event::PolicyWithdrawn { .. }
+        | Event::PolicyPushed { .. } => return of_policy(event),
         Event::ClientLocked { client, refusals, seconds, codes } => {
             let codes = codes.join(", ");
             return words(&format!("{client}: {refusals} refusals in {seconds} s ({codes})"));
@@ -385,7 +387,12 @@ fn of_policy(event: &Event) -> String {
             words(&format!("{origin} on {network}, under the officers {digest}"))
         }
         Event::PolicyWithdrawn { digest } => {
-            format!("sha256 {}, not in the policy file any more", hex::encode(digest))
+            format!("sha256 {}, not proposed any more", hex::encode(digest))
+        }
+        Event::PolicyPushed { digest, signatures, way } => {
+            let names = signatures.lines().map(|line| line.split(' ').next().unwrap_or_default());
+            let names = words(&names.collect::<Vec<_>>().join(", "));
+            format!("sha256 {}, signed by {names}, by {}", hex::encode(digest), words(way))
         }
         _ => String::new(),
     }

@@ -92,7 +92,8 @@ impl Story {
             Event::PolicyActivated { .. }
             | Event::PolicyProposed { .. }
             | Event::PolicyVetoed { .. }
-            | Event::PolicyWithdrawn { .. } => self.policy(&entry.event),
+            | Event::PolicyWithdrawn { .. }
+            | Event::PolicyPushed { .. } => self.policy(&entry.event),
             Event::WalletImported { wallet, descriptor, tier, bundle, external, change } => {
                 self.import(wallet, descriptor, tier, *bundle, [*external, *change])
             }

@@ -9,6 +9,8 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use officer::audit::{At, Auditor, Report};
 use policy::first::FirstOfficers;
 use policy::names::{KeyName, WalletName};
+use policy::sign_message;
+use policy::signed::signature_line;
 use sha2::{Digest as _, Sha256};
 use statement::{Deed, Says, Statement, Task};
 use tempfile::TempDir;
@@ -70,6 +72,15 @@ fn withdrawn(text: &str) -> Event {
     Event::PolicyWithdrawn { digest: digest(text) }
 }
 
+fn pushed(text: &str, by: &[(&str, u8)]) -> Event {
+    let line = |(name, seed): &(&str, u8)| {
+        let signature = SigningKey::from_bytes(&[*seed; 32]).sign(&sign_message(text));
+        signature_line(&KeyName::parse(name).unwrap(), &signature.to_bytes())
+    };
+    let (signatures, way) = (by.iter().map(line).collect(), "officers-desk".to_owned());
+    Event::PolicyPushed { digest: digest(text), signatures, way }
+}
+
 /// The checkpoint over all of it.
 fn last(entries: &[Vec<u8>], officers: Option<[u8; 32]>) -> String {
     let mut tree = Frontier::new();
@@ -103,6 +114,36 @@ fn refused(story: &[At0], why: &str) {
     let last = u64::try_from(story.len() - 1).unwrap();
     assert_eq!(at, At::Entry(last), "{found}");
     assert!(found.contains(why), "{found}");
+}
+
+#[test]
+fn what_came_over_the_wire_is_signed_by_those_who_may_and_was_proposed() {
+    let (first, looser, tighter) = (text(2, 50_000), text(4, 60_000), text(3, 40_000));
+    let begun = [(0, opened()), (0, active(2, &first, &["zoe"]))];
+    let after = |more: &[At0]| [begun.as_slice(), more].concat();
+    let [ada, cyd, eve] = OFFICERS;
+    let waits = (1, proposed(4, &looser, 49));
+    let both = (1, pushed(&looser, &[ada, cyd]));
+    audit(&after(&[waits.clone(), both.clone(), (49, active(4, &looser, &["ada", "cyd"]))]))
+        .unwrap();
+    // What tightens comes in at once, and is written down as proposed before.
+    let Event::PolicyProposed { version, digest, text, .. } = proposed(3, &tighter, 0) else {
+        unreachable!()
+    };
+    let (officers, due_unix) = (names(&["eve"]), BEGUN + HOUR);
+    let at_once = (1, Event::PolicyProposed { version, digest, text, officers, due_unix });
+    let comes = (1, active(3, &tighter, &["eve"]));
+    audit(&after(&[at_once.clone(), (1, pushed(&tighter, &[eve])), comes])).unwrap();
+
+    refused(&after(std::slice::from_ref(&both)), "was not proposed before");
+    refused(&after(&[waits.clone(), both.clone(), both.clone()]), "or was pushed already");
+    refused(&after(&[waits.clone(), (1, vetoed(&looser, "eve")), both]), "was not proposed before");
+    refused(&after(&[waits.clone(), (1, pushed(&looser, &[ada]))]), "2 of board");
+    refused(&after(&[at_once, (1, pushed(&tighter, &[]))]), "1 of board");
+    let wrong = (1, pushed(&looser, &[ada, ("cyd", 31)]));
+    refused(&after(&[waits.clone(), wrong]), "policy signatures line 2");
+    let nobody = (1, pushed(&looser, &[ada, ("zoe", 40)]));
+    refused(&after(&[waits, nobody]), "policy signatures line 2");
 }
 
 #[test]

@@ -119,7 +119,8 @@ fn in_force(config: &Config, found: Option<([u8; 32], &str)>, checked: &mut Chec
         }
         (Ok((version, _)), _) => {
             let text = format!(
-                "version {version} is not the one in force: whether it may follow that one is looked at when the signer starts"
+                "version {version} is not the one in force: whether it may follow that one is looked at when the signer starts; if the one in force came over the wire, its text is kept in {}",
+                config.policy_kept().display()
             );
             checked.warn("policy", &text);
         }

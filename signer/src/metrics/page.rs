@@ -154,7 +154,7 @@ fn decisions(app: &App, page: &mut Page) {
     let due = app.next_policy_due_unix().unwrap_or_default();
     let help = "when a proposed policy comes into force, if nobody vetoes it; 0: none is proposed";
     page.one("cofferdam_policy_due_unix_seconds", "gauge", help, due);
-    let recovery = due > 0 && app.proposed.as_ref().is_some_and(|proposed| proposed.recovery);
+    let recovery = due > 0 && app.upcoming.proposed().is_some_and(|proposed| proposed.recovery);
     let help = "that policy is by those who are there for when keys are lost";
     page.one("cofferdam_recovery_proposed", "gauge", help, u8::from(recovery));
 }

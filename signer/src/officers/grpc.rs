@@ -2,6 +2,7 @@
 //! statement; the policy says which clients may bring one at all.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,11 +12,13 @@ use mtls::{Caller, Peer, Standing};
 use policy::evidence::{FreezeScope, Measure, Question, Total};
 use policy::intent::RequestId;
 use policy::names::{ClientName, WalletName};
+use policy::signed::{MAX_SIGNATURES, MAX_TEXT};
 use proto::officers_server::{Officers, OfficersServer};
 use proto::{
     ClockDoubt, FreezeInForce, Notification, NotificationsRequest, PaidBefore, PendingReply,
-    PendingRequest, ProposedPolicy, PushRevocationsRequest, ShowOrderReply, ShowOrderRequest,
-    ShowReply, ShowRequest, SubmitReply, SubmitRequest, WaitingRequest, Withheld,
+    PendingRequest, ProposedPolicy, PushPolicyReply, PushPolicyRequest, PushRevocationsRequest,
+    ShowOrderReply, ShowOrderRequest, ShowReply, ShowRequest, SubmitReply, SubmitRequest,
+    WaitingRequest, Withheld,
 };
 use sha2::{Digest as _, Sha256};
 use statement::said::STATEMENT_BYTES_MAX;
@@ -32,12 +35,14 @@ use super::{revocations, testify, unbinding};
 use crate::app::App;
 use crate::facts;
 use crate::governing::Proposed;
+use crate::governing::push::{self, HandedIn};
 use crate::grpc::status_of;
 use crate::ledger::{self, Ledger, Wait, Word};
 use crate::refusal::{Reason, Refusal};
 
-/// A statement with its signature is small; a revocation list may come with it.
-pub(super) const MESSAGE_BYTES_MAX: usize = STATEMENT_BYTES_MAX + 256 + LIST_BYTES_MAX;
+/// A statement with its signature is small; a revocation list may come with it. A policy is longer.
+pub(super) const MESSAGE_BYTES_MAX: usize = MAX_TEXT + MAX_SIGNATURES + 256;
+const _: () = assert!(STATEMENT_BYTES_MAX + 256 + LIST_BYTES_MAX <= MESSAGE_BYTES_MAX);
 /// One waiting request with its parents.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 /// Calls under way at once, and listeners beside them.
@@ -52,7 +57,8 @@ const NAMES_MAX: usize = 2;
 pub struct OfficersService {
     app: Arc<App>,
     tls: Arc<mtls::Server>,
-    /// Held by whoever hands a list in.
+    state_dir: PathBuf,
+    /// Held by whoever hands a list or a policy in.
     pushing: Mutex<()>,
     calls: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
@@ -61,11 +67,12 @@ pub struct OfficersService {
 impl OfficersService {
     /// Serves with these parts, with every bound set.
     #[must_use]
-    pub fn server(app: Arc<App>, tls: Arc<mtls::Server>) -> OfficersServer<Self> {
+    pub fn server(app: Arc<App>, tls: Arc<mtls::Server>, state_dir: &Path) -> OfficersServer<Self> {
         let semaphore = |most| Arc::new(Semaphore::new(most));
         let service = Self {
             app,
             tls,
+            state_dir: state_dir.to_owned(),
             pushing: Mutex::default(),
             calls: semaphore(CALLS_MAX),
             listeners: semaphore(LISTENERS_MAX),
@@ -83,7 +90,9 @@ impl OfficersService {
     ) -> Result<(ClientName, OwnedSemaphorePermit), Status> {
         // What officers say is signed by themselves, and a freeze must come through.
         let caller = match call {
-            "submit" | "push-revocations" => Caller::despite_unknown_revocation(request)?,
+            "submit" | "push-revocations" | "push-policy" => {
+                Caller::despite_unknown_revocation(request)?
+            }
             _ => Caller::from_request(request)?,
         };
         let place = Arc::clone(&self.calls).try_acquire_owned().map_err(|_| busy())?;
@@ -103,6 +112,12 @@ impl OfficersService {
             }
         }
     }
+}
+
+/// Whether nobody can tell if the client's certificate is revoked.
+fn is_unknown<T>(request: &Request<T>) -> bool {
+    let peer = request.extensions().get::<Peer>();
+    peer.is_none_or(|peer| peer.standing() == Standing::Unknown)
 }
 
 /// Whether it lets nothing happen and sets no clock. What cannot be read is refused by whoever reads it.
@@ -143,8 +158,7 @@ impl Officers for OfficersService {
         request: Request<SubmitRequest>,
     ) -> Result<Response<SubmitReply>, Status> {
         let (client, _place) = self.admit(&request, "submit").await?;
-        let peer = request.extensions().get::<Peer>();
-        let unknown = peer.is_none_or(|peer| peer.standing() == Standing::Unknown);
+        let unknown = is_unknown(&request);
         let SubmitRequest { statement, signature } = request.into_inner();
         if unknown && !only_stops(&statement) {
             let refusal = Refusal::new(Reason::RevocationUnknown, mtls::caller::UNKNOWN_TEXT);
@@ -192,6 +206,39 @@ impl Officers for OfficersService {
                 statement: heard.statement.to_vec(),
                 said: heard.said,
             })),
+            Err(refusal) => {
+                self.app.note_refusal(client.as_str(), None, digest, &refusal).await;
+                Err(status_of(&refusal))
+            }
+        }
+    }
+
+    async fn push_policy(
+        &self,
+        request: Request<PushPolicyRequest>,
+    ) -> Result<Response<PushPolicyReply>, Status> {
+        let (client, _place) = self.admit(&request, "push-policy").await?;
+        let only_tightening = is_unknown(&request);
+        let PushPolicyRequest { text, signatures } = request.into_inner();
+        let digest = Sha256::digest(&text).into();
+        let handed_in = HandedIn { text, signatures, only_tightening };
+        let pushed = {
+            // One after the other: each is held against what the one before proposed.
+            let _turn = self.pushing.lock().await;
+            push::push(&self.app, &self.state_dir, handed_in, client.as_str()).await
+        };
+        match pushed {
+            Ok(taken) => Ok(Response::new(PushPolicyReply {
+                digest: taken.digest.to_vec(),
+                version: taken.version,
+                kind: taken.kind.to_owned(),
+                due_unix: taken.due_unix,
+                said: taken.said,
+            })),
+            Err(refusal) if refusal.reason == Reason::RevocationUnknown => {
+                tracing::warn!(caller = client.as_str(), "refused: {refusal}");
+                Err(status_of(&refusal))
+            }
             Err(refusal) => {
                 self.app.note_refusal(client.as_str(), None, digest, &refusal).await;
                 Err(status_of(&refusal))
@@ -283,20 +330,16 @@ fn withheld(app: &App, request: RequestId, why: &ledger::Withheld) -> Withheld {
 }
 
 fn proposed(app: &App, ledger: &Ledger) -> Option<ProposedPolicy> {
-    let proposed = app.proposed.as_ref()?;
+    let proposed = app.upcoming.proposed()?;
     let known = ledger.proposal(&proposed.digest)?;
     Some(ProposedPolicy {
         digest: proposed.digest.to_vec(),
         version: proposed.version,
-        kind: kind(proposed).to_owned(),
+        kind: proposed.kind().to_owned(),
         due_unix: proposed.due_unix,
         officers: proposed.officers.iter().map(ToString::to_string).collect(),
         vetoed: known.vetoed,
     })
-}
-
-fn kind(proposed: &Proposed) -> &'static str {
-    if proposed.recovery { "recovery" } else { "change" }
 }
 
 async fn show(app: &App, request: RequestId) -> Result<ShowReply, Refusal> {
@@ -493,9 +536,10 @@ fn notification(notice: Notice, under: Under) -> Notification {
 }
 
 /// That a policy is proposed is written down before anybody can listen: whoever begins to is told, and by a recovery alarmed.
-fn proposal(app: &App) -> Vec<Notice> {
+pub(crate) fn proposal(app: &App) -> Vec<Notice> {
     let Some(proposed) = app.open_proposal() else { return Vec::new() };
-    let Proposed { digest, version, officers, due_unix: due, recovery } = proposed;
+    let kind = proposed.kind();
+    let Proposed { digest, version, officers, due_unix: due, recovery, .. } = proposed;
     let names: Vec<String> = officers.iter().map(ToString::to_string).collect();
     let (digest, names) = (hex::encode(digest), names.join(", "));
     let alarm = recovery.then(|| {
@@ -507,7 +551,7 @@ fn proposal(app: &App) -> Vec<Notice> {
     let text = format!(
         "policy version {version}, sha256 {digest}, by {names}, is to come in at {due} (Unix seconds) unless it is vetoed"
     );
-    alarm.into_iter().chain([standing("proposed", kind(proposed), text)]).collect()
+    alarm.into_iter().chain([standing("proposed", kind, text)]).collect()
 }
 
 fn busy() -> Status {

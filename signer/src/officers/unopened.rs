@@ -16,8 +16,9 @@ use policy::evidence::FreezeScope;
 use policy::names::{ClientName, KeyName};
 use proto::officers_server::{Officers, OfficersServer};
 use proto::{
-    Notification, NotificationsRequest, PendingReply, PendingRequest, PushRevocationsRequest,
-    ShowOrderReply, ShowOrderRequest, ShowReply, ShowRequest, SubmitReply, SubmitRequest,
+    Notification, NotificationsRequest, PendingReply, PendingRequest, PushPolicyReply,
+    PushPolicyRequest, PushRevocationsRequest, ShowOrderReply, ShowOrderRequest, ShowReply,
+    ShowRequest, SubmitReply, SubmitRequest,
 };
 use sha2::{Digest as _, Sha256};
 use statement::{Says, Signed, Statement, scope_text};
@@ -333,6 +334,13 @@ impl Officers for Unopened {
                 Err(status_of(&refusal))
             }
         }
+    }
+
+    async fn push_policy(
+        &self,
+        request: Request<PushPolicyRequest>,
+    ) -> Result<Response<PushPolicyReply>, Status> {
+        self.refuse(&request)
     }
 
     type NotificationsStream =

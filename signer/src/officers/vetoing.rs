@@ -31,7 +31,7 @@ pub(super) fn veto(
     officer: &KeyName,
     policy: &[u8; 32],
 ) -> Result<(Vec<Event>, String), Refusal> {
-    let recovery = app.proposed.as_ref().is_some_and(|proposed| proposed.recovery);
+    let recovery = app.upcoming.proposed().is_some_and(|proposed| proposed.recovery);
     let vetoed = stops(&app.rules, ledger, officer, (policy, recovery))?;
     Ok((vec![vetoed], "that policy will never come into force".to_owned()))
 }

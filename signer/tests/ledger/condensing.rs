@@ -1,7 +1,7 @@
 //! A ledger that is restored from what is kept of entries, whatever their kinds, answers everything like one that was folded
 //! from the entries; and the bytes that are kept change only with a new version.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use audit::entry::{Entry, Event, KeyUse, Reason};
 use bitcoin::Psbt;
@@ -24,6 +24,14 @@ fn answers(ledger: &Ledger, now: u64) -> Vec<String> {
     let mut said = vec![
         format!("{:?}", (ledger.beginning(), ledger.policy(), ledger.listed_since(&list(), "e0"))),
         format!("{:?}", (ledger.proposed().into_iter().collect::<BTreeSet<_>>(), now)),
+        format!(
+            "{:?}",
+            ledger
+                .proposed()
+                .into_iter()
+                .map(|one| (one, ledger.proposal(&one)))
+                .collect::<BTreeMap<_, _>>()
+        ),
         format!("{:?}", ledger.vetoed().into_iter().collect::<BTreeSet<_>>()),
         format!("{:?}", (ledger.doubt(), ledger.waited_until(now), ledger.ran_unix())),
         format!("{:?}", (ledger.stood_still(now), ledger.latest_unix())),

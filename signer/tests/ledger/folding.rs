@@ -123,6 +123,11 @@ fn attested(claims: &[(u32, &str)]) -> Attested {
     Attested { wallet: "deposits".into(), caller: "watcher-1".into(), root, claims }
 }
 
+fn ledger_pushed(ledger: &Ledger) -> (Option<[u8; 32]>, bool) {
+    let pushed = ledger.pushed().map(|(digest, _)| digest);
+    (pushed, ledger.policy().is_some_and(|active| active.pushed))
+}
+
 #[test]
 fn proposals_end_by_a_withdrawal_or_with_the_policy_they_would_follow() {
     let proposed = |version, digest| Event::PolicyProposed {
@@ -144,6 +149,20 @@ fn proposals_end_by_a_withdrawal_or_with_the_policy_they_would_follow() {
         assert_eq!((ledger.proposed(), ledger.vetoed()), (vec![], vec![[4; 32]]));
         assert_eq!(ledger.proposal(&[3; 32]), None);
     }
+    // What was handed in is known as that, and so is a policy in force that was.
+    let pushed = |digest| Event::PolicyPushed {
+        digest: [digest; 32],
+        signatures: String::new(),
+        way: String::new(),
+    };
+    assert_eq!(ledger_pushed(&after(vec![]).unwrap()), (None, false));
+    assert_eq!(ledger_pushed(&after(vec![pushed(3)]).unwrap()), (Some([3; 32]), false));
+    let mut active = policy(3);
+    if let Event::PolicyActivated { digest, .. } = &mut active {
+        *digest = [3; 32];
+    }
+    assert_eq!(ledger_pushed(&after(vec![pushed(3), active]).unwrap()), (None, true));
+    assert_eq!(ledger_pushed(&after(vec![pushed(3), withdrawn(3)]).unwrap()), (None, false));
     after(vec![policy(2), proposed(3, 3)]).unwrap();
     after(vec![withdrawn(3), proposed(3, 3)]).unwrap();
     for wrong in [
@@ -152,6 +171,9 @@ fn proposals_end_by_a_withdrawal_or_with_the_policy_they_would_follow() {
         vec![withdrawn(3), withdrawn(3)],
         vec![proposed(3, 3)],
         vec![withdrawn(3), vetoed(3)],
+        vec![pushed(4)],
+        vec![pushed(5)],
+        vec![pushed(3), pushed(3)],
         vec![policy(2), proposed(4, 4)],
     ] {
         after(wrong).unwrap_err();

@@ -1,6 +1,6 @@
 //! A log's story by chance, in which every kind of entry may follow that the ledger folds. It never tells one that does not follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use asset::Network;
 use audit::attestation;
@@ -54,6 +54,8 @@ struct Story {
     policy: u64,
     /// By digest: whether it was vetoed.
     proposed: BTreeMap<[u8; 32], bool>,
+    /// What was handed in of these.
+    pushed: BTreeSet<[u8; 32]>,
     requests: Vec<Request>,
     imported: Option<[u32; 2]>,
     bundle: u8,
@@ -104,6 +106,7 @@ impl Story {
             unix_ms,
             policy: 0,
             proposed: BTreeMap::new(),
+            pushed: BTreeSet::new(),
             requests: Vec::new(),
             imported: None,
             bundle: 1,
@@ -535,7 +538,11 @@ impl Story {
         let open: Vec<_> = self.proposed.iter().filter(|(_, vetoed)| !**vetoed).collect();
         let open: Vec<[u8; 32]> = open.into_iter().map(|(digest, _)| *digest).collect();
         let officers = vec!["bob".to_owned()];
-        match (self.random.gen_range(0..5), self.one_of(&open)) {
+        match (self.random.gen_range(0..6), self.one_of(&open)) {
+            (5, Some(digest)) if self.pushed.insert(digest) => {
+                let (signatures, way) = (String::new(), "officers-desk".to_owned());
+                self.write(Event::PolicyPushed { digest, signatures, way });
+            }
             (0, Some(digest)) => {
                 self.proposed.insert(digest, true);
                 self.write(Event::PolicyVetoed { digest, officers });

@@ -229,7 +229,7 @@ fn program() -> PathBuf {
     program
 }
 
-fn run(softhsm: &str, args: &[&str]) -> Result<String, String> {
+pub(crate) fn run(softhsm: &str, args: &[&str]) -> Result<String, String> {
     let mut officer = Command::new(program());
     let ran = officer.args(args).env("SOFTHSM2_CONF", softhsm).stdin(Stdio::null()).output();
     let ran = ran.unwrap();

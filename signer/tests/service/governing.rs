@@ -135,7 +135,7 @@ async fn a_governed_policy_gives_way_to_what_its_officers_signed_alone() {
     assert_eq!(version(&mut house, 0).await, 3, "proposed");
     assert_eq!(version(&mut house, 47).await, 3, "the delay is not over");
     house.open_at(later(47)).await;
-    assert!(house.app().next_policy_unix.is_some());
+    assert!(house.app().upcoming.next_unix().is_some());
     let proposals = house.entries(0).await.into_iter().filter(|entry| {
         matches!(&entry.event, Event::PolicyProposed { version: 4, officers, .. } if officers.len() == 2)
     });
@@ -254,7 +254,7 @@ async fn a_vetoed_policy_never_comes_into_force() {
     fs::write(&veto, by(&veto_message(&first), &["eve"])).unwrap();
     for hours in [0, 60] {
         house.open_at(later(hours)).await;
-        assert_eq!((house.app().rules.version(), house.app().next_policy_unix), (2, None));
+        assert_eq!((house.app().rules.version(), house.app().upcoming.next_unix()), (2, None));
         house.close().await;
     }
     fs::write(&veto, by(&veto_message(&looser), &["eve"])).unwrap();
@@ -503,7 +503,7 @@ async fn alarmed(house: &mut House) {
     assert_eq!(house.app().rules.version(), 2);
     let page = ask(address, "GET /metrics HTTP/1.1").await;
     assert_eq!(number(&page, "cofferdam_recovery_proposed"), 1);
-    let due = house.app().next_policy_unix.unwrap();
+    let due = house.app().upcoming.next_unix().unwrap();
     assert_eq!(number(&page, "cofferdam_policy_due_unix_seconds"), due);
     let mut client = OfficersClient::new(house.channel("officers-desk").await);
     let mut heard = client.notifications(NotificationsRequest {}).await.unwrap().into_inner();

@@ -35,6 +35,7 @@ mod sweeping;
 mod ungranted;
 mod governing;
 mod vetoing;
+mod pushing;
 mod unopened;
 mod witnessing;
 mod paying;

@@ -15,8 +15,9 @@ use proto::signer_client::SignerClient;
 use proto::witness_says::Said;
 use proto::{
     AddressClaim, AttestRequest, ConsistencyRequest, EntriesRequest, InclusionRequest,
-    NewestRequest, NotificationsRequest, OrderRequest, PendingRequest, PushRevocationsRequest,
-    ShowOrderRequest, ShowRequest, SignRequest, StatusRequest, SubmitRequest, WitnessSays,
+    NewestRequest, NotificationsRequest, OrderRequest, PendingRequest, PushPolicyRequest,
+    PushRevocationsRequest, ShowOrderRequest, ShowRequest, SignRequest, StatusRequest,
+    SubmitRequest, WitnessSays,
 };
 use sha2::{Digest as _, Sha256};
 use signer::calls::CALLS;
@@ -62,6 +63,7 @@ fn row(path: &str) -> Option<[&'static str; 6]> {
         | "/cofferdam.v1.Officers/ShowOrder"
         | "/cofferdam.v1.Officers/Submit"
         | "/cofferdam.v1.Officers/PushRevocations"
+        | "/cofferdam.v1.Officers/PushPolicy"
         | "/cofferdam.v1.Officers/Notifications" => {
             [officers, officers, STRANGER, "served", officers, STRANGER]
         }
@@ -276,6 +278,12 @@ async fn call_officers(things: &Things, channel: Channel, path: &str) -> Result<
             let (list, signature) = (list.into_bytes(), signature.to_vec());
             let request = PushRevocationsRequest { list, statement, signature };
             client.push_revocations(request).await.map(drop)
+        }
+        "/cofferdam.v1.Officers/PushPolicy" => {
+            // The one in force.
+            let text = std::fs::read_to_string(&things.scene.house.config.policy).unwrap();
+            let request = PushPolicyRequest { text, signatures: String::new() };
+            client.push_policy(request).await.map(drop)
         }
         _ => client.notifications(NotificationsRequest {}).await.map(drop),
     }

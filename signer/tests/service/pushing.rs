@@ -294,7 +294,8 @@ async fn a_loosening_that_is_pushed_is_shown_and_waits_its_delay_over_restarts_a
     let looser = text(&house, 3, 60_000);
     let taken = push(&house, &looser, &["ada", "cyd"]).await.unwrap();
     assert_eq!((taken.kind.as_str(), taken.version), ("change", 3));
-    let notice = heard.message().await.unwrap().unwrap();
+    let notice = tokio::time::timeout(Duration::from_secs(60), heard.message()).await;
+    let notice = notice.expect("nothing is heard").unwrap().unwrap();
     assert_eq!((notice.kind.as_str(), notice.reasons[0].code.as_str()), ("proposed", "change"));
     let shown = desk.pending(PendingRequest {}).await.unwrap().into_inner().proposed.unwrap();
     assert_eq!((shown.version, shown.due_unix, shown.vetoed), (3, taken.due_unix, false));

@@ -177,7 +177,8 @@ impl Checkpoints {
         let note = checkpoint.note(&self.key, &signature);
         Checkpoint::open(&note, &self.origin, &self.key).map_err(|error| error.to_string())?;
         self.lease.hold().await.map_err(|_| "the log stopped".to_owned())?;
-        // Either way both are waited for: a file still being written must not overtake a later one.
+        // Both are waited for: a file still being written must not overtake a later one. This one is flushed; the database may leave
+        // its own copy for the next flush where whoever opens it finds this file.
         let store = self.store(head.size, note.clone());
         let keep = high_water::write(self.state_dir.clone(), note.clone());
         let kept = if self.lease.is_forever() {

@@ -196,6 +196,7 @@ impl<S: Fold> Log<S> {
         if !replayed.opening.state_folder && !replayed.newest.is_empty() {
             Box::pin(high_water::write(state_dir.clone(), replayed.newest.clone())).await?;
         }
+        store.relies_on(state_dir);
         let log = Self::start(store, state, settings, replayed);
         if let Err(error) = log.commit(|_| Step::nothing(())).await {
             // Gives the database back, so that whoever tries again finds it free.
@@ -249,7 +250,7 @@ impl<S: Fold> Log<S> {
             witnesses,
             kept: Mutex::default(),
         };
-        let inbox = Inbox::new(receiver, coverage.clone());
+        let inbox = Inbox::new(receiver, coverage.clone(), store.flushes_checkpoints());
         let writer = writer::run(store, tree, inbox, head_sender, Arc::clone(&health));
         let round = Round::beside(&keeper, settings.audit_every, blocks.unwrap_or_default());
         let tasks = Tasks {

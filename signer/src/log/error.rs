@@ -106,6 +106,8 @@ pub enum Whose {
     Database,
     /// The file in the state folder.
     StateFolder,
+    /// The one in the folder of a SQLite file that lies in another signer's state folder.
+    BesideDatabase,
     /// The head of the snapshot there.
     Snapshot,
     /// A witness, elsewhere.
@@ -131,6 +133,7 @@ impl std::fmt::Display for Whose {
         match self {
             Self::Database => f.write_str("the newest checkpoint in the database"),
             Self::StateFolder => f.write_str("the checkpoint in the state folder"),
+            Self::BesideDatabase => f.write_str("the checkpoint in the database's folder"),
             Self::Snapshot => f.write_str("the snapshot in the state folder"),
             Self::Witness(name) => write!(f, "the checkpoint that witness {name} holds"),
             Self::Token(name) => write!(f, "the anchor in token {name}"),

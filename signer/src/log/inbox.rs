@@ -14,10 +14,9 @@ pub(super) const QUEUE_COMMITS_MAX: usize = 1024;
 /// How long entries wait for the note of a checkpoint that is being made, which costs no flush of its own then; a busy token
 /// takes some 50 ms for one. A token that takes longer must not keep refusals from being written.
 const NOTE_WAIT: Duration = Duration::from_millis(150);
-/// Once a note has come a while after the last commits were written, entries may wait for others to share its transaction: no
-/// longer than this, nor than that while, and only where so many commits came together lately. Each group costs the token a signature
-/// and two flushes, for which its queue of other jobs waits. Where nobody came along, the next note does not wait; where nothing
-/// came for `LATELY`, none does.
+/// Where a note alone costs a flush, and has come a while after the last commits were written, it may wait for others to share its
+/// transaction: no longer than this, nor than that while, and only where so many commits came together lately. Where nobody came
+/// along, the next note does not wait; where nothing came for `LATELY`, none does.
 const SHARE_WAIT_MAX: Duration = Duration::from_millis(100);
 const NOTE_SLOW: Duration = Duration::from_millis(4);
 const SHARING_COMMITS: usize = 8;
@@ -50,6 +49,8 @@ pub(super) enum Message {
 pub(super) struct Inbox {
     pub(super) queue: mpsc::Receiver<Message>,
     coverage: watch::Receiver<Coverage>,
+    /// Whether notes wait for others.
+    shares: bool,
     /// When commits were written last, and how many came together lately.
     last: Option<(Instant, usize)>,
     /// For how many notes nobody is waited for.
@@ -78,9 +79,14 @@ pub(super) enum Taken {
 }
 
 impl Inbox {
-    pub(super) fn new(queue: mpsc::Receiver<Message>, coverage: watch::Receiver<Coverage>) -> Self {
+    /// `shares` where a note that is written alone costs a flush.
+    pub(super) fn new(
+        queue: mpsc::Receiver<Message>,
+        coverage: watch::Receiver<Coverage>,
+        shares: bool,
+    ) -> Self {
         let waits = Waits { note: Instant::now(), company: None };
-        Self { queue, coverage, last: None, vain: 0, waits }
+        Self { queue, coverage, shares, last: None, vain: 0, waits }
     }
 
     /// A small group among large ones is load all the same: how many came lately fades by a quarter a group, and is
@@ -115,7 +121,8 @@ impl Inbox {
                 more = self.queue.recv_many(messages, left) => if more == 0 { break },
             }
         }
-        if messages.iter().any(|message| matches!(message, Message::Checkpoint { .. })) {
+        let noted = messages.iter().any(|message| matches!(message, Message::Checkpoint { .. }));
+        if self.shares && noted {
             self.share(messages).await;
         }
         if messages.iter().any(Message::only_asks) { Taken::Asked } else { Taken::Group }
@@ -212,7 +219,7 @@ mod tests {
     fn inbox() -> (mpsc::Sender<Message>, Inbox) {
         let (queue, receiver) = mpsc::channel(64);
         let (_, coverage) = watch::channel(Coverage::default());
-        (queue, Inbox::new(receiver, coverage))
+        (queue, Inbox::new(receiver, coverage, true))
     }
 
     #[test]
@@ -284,6 +291,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_note_that_costs_no_flush_waits_for_nobody() {
+        for (shares, vain) in [(true, NOTES_AFTER_VAIN), (false, 0)] {
+            let (queue, receiver) = mpsc::channel(64);
+            let (_covered, coverage) = watch::channel(Coverage::default());
+            let mut inbox = Inbox::new(receiver, coverage, shares);
+            inbox.last = Instant::now().checked_sub(Duration::from_millis(6)).map(|at| (at, 20));
+            queue.send(note()).await.unwrap();
+            assert_eq!(inbox.take(&mut Vec::new(), 0).await, Taken::Group);
+            assert_eq!(inbox.vain, vain, "it waited in vain, or not at all");
+        }
+    }
+
+    #[tokio::test]
     async fn whoever_only_asks_or_is_one_of_enough_ends_the_wait() {
         let long = || Instant::now().checked_add(Duration::from_secs(3_600)).unwrap();
         let (queue, mut inbox) = inbox();
@@ -304,7 +324,7 @@ mod tests {
     async fn whoever_asks_for_rows_is_answered_while_entries_wait_for_a_note() {
         let (queue, receiver) = mpsc::channel(64);
         let (covered, coverage) = watch::channel(Coverage::default());
-        let mut inbox = Inbox::new(receiver, coverage);
+        let mut inbox = Inbox::new(receiver, coverage, true);
         let page = || Message::Page { from: 0, most: 1, found: oneshot::channel().0 };
         let leaves = Message::Leaves { block: 0, found: oneshot::channel().0 };
         let mut messages = Vec::new();

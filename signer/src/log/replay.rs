@@ -19,7 +19,7 @@ use super::error::{LogError, Whose};
 use super::high_water;
 use super::lease::BEAT_EVERY;
 use super::snapshot::{self, Kept, Restored};
-use super::store::Store;
+use super::store::{Store, is_same};
 
 /// What was found at start, for the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -359,6 +359,7 @@ async fn checkpoints(
     let kept = [
         (Whose::Database, store.newest_checkpoint().await?),
         (Whose::StateFolder, high_water::read(state_dir)?),
+        (Whose::BesideDatabase, beside(store, origin, state_dir)?),
     ];
     let (mut signed, mut newest) = (Vec::new(), String::new());
     for (whose, note) in kept {
@@ -372,6 +373,15 @@ async fn checkpoints(
         signed.push((whose, checkpoint));
     }
     Ok((signed, newest))
+}
+
+/// The checkpoint in the folder of a SQLite file, where that is another signer's state folder: after a power cut it may be newer
+/// than the one in the file.
+fn beside(store: &Store, origin: &str, state_dir: &Path) -> Result<Option<String>, LogError> {
+    let folder = store.folder().filter(|folder| !is_same(folder, state_dir));
+    let Some(note) = folder.map(high_water::read).transpose()?.flatten() else { return Ok(None) };
+    // That of a log that is not this one says nothing.
+    Ok((note.lines().next() == Some(origin)).then_some(note))
 }
 
 /// What witnesses say they saw last, and what the token remembers itself. One whose

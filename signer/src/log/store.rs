@@ -1,18 +1,16 @@
 //! The database under the log: the same few statements on SQLite and PostgreSQL. It never updates an entry, never
 //! drops one without keeping its bytes, and never writes without holding the fence.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, QueryBuilder, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, QueryBuilder};
 
 use super::error::StoreError;
 use super::lease::{BEAT_EVERY, Lease, since_boot};
+use super::sqlite::Sqlite;
 
 /// Rows per insert statement, so that few different statements are ever prepared.
 const INSERT_ROWS_MAX: usize = 64;
@@ -20,28 +18,15 @@ const INSERT_ROWS_MAX: usize = 64;
 const PAGE_ROWS: i64 = 256;
 /// The last checkpoint in each so many entries is kept; those before it say nothing more.
 const CHECKPOINT_BLOCK: i64 = 1024;
-/// Pages of SQLite's write-ahead log, of 4 KiB, after which it is moved into the database, which takes flushes of its own.
-const WAL_PAGES: &str = "8192";
 /// Bytes of entries after which it is moved sooner, once nothing is to be written for a while.
 const REST_BYTES: usize = 1 << 20;
-const WAL_MOVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-/// What SQLite calls it when a disk is full.
-const SQLITE_FULL: &str = "13";
 /// Entries whose leaf hashes lie in one row.
 const BLOCK: i64 = 64;
 /// How long a predecessor that is just ending may keep the lock.
-const TAKE_OVER: Duration = Duration::from_secs(3);
+pub(super) const TAKE_OVER: Duration = Duration::from_secs(3);
 /// The advisory lock's number in PostgreSQL: "coffer" in ASCII.
 pub(super) const ADVISORY_LOCK: i64 = 0x636f_6666_6572;
 
-const TABLES_SQLITE: &str = "
-    CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
-    CREATE TABLE IF NOT EXISTS checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
-    CREATE TABLE IF NOT EXISTS fence
-        (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;
-    CREATE TABLE IF NOT EXISTS discarded
-        (seq INTEGER NOT NULL, bytes BLOB NOT NULL, discarded_at INTEGER NOT NULL) STRICT;
-    CREATE TABLE IF NOT EXISTS leaves (block INTEGER PRIMARY KEY, hashes BLOB NOT NULL) STRICT;";
 const TABLES_POSTGRES: &str = "
     CREATE TABLE IF NOT EXISTS entries (seq BIGINT PRIMARY KEY, bytes BYTEA NOT NULL);
     CREATE TABLE IF NOT EXISTS checkpoints (size BIGINT PRIMARY KEY, note TEXT NOT NULL);
@@ -87,11 +72,15 @@ pub struct Store {
     lease: Lease,
     /// Bytes that were appended since the database last had a rest.
     appended: usize,
+    /// Whether whoever opens the database finds the newest checkpoint beside it as well.
+    beside: bool,
+    /// Whether a checkpoint was written that a power cut could take out of the database again.
+    unflushed: bool,
 }
 
 #[derive(Debug)]
 enum Connection {
-    Sqlite(Box<SqliteConnection>),
+    Sqlite(Sqlite),
     Postgres(Box<PgConnection>),
 }
 
@@ -99,7 +88,7 @@ enum Connection {
 macro_rules! on {
     ($connection:expr, $c:ident => $body:expr) => {
         match &mut $connection {
-            Connection::Sqlite($c) => $body,
+            Connection::Sqlite(Sqlite { connection: $c, .. }) => $body,
             Connection::Postgres($c) => $body,
         }
     };
@@ -113,12 +102,12 @@ impl Store {
     /// [`StoreError`], above all when another process holds it or it cannot be written.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         if url.starts_with("sqlite:") {
-            let mut connection = open_sqlite(url).await?;
-            sqlx::query(FENCE_MAKE).execute(&mut connection).await.map_err(failed)?;
-            let taken = sqlx::query_as(FENCE_TAKE).fetch_one(&mut connection).await;
+            let mut sqlite = Sqlite::open(url).await?;
+            let connection = &mut *sqlite.connection;
+            sqlx::query(FENCE_MAKE).execute(&mut *connection).await.map_err(failed)?;
+            let taken = sqlx::query_as(FENCE_TAKE).fetch_one(&mut *connection).await;
             let (epoch, size) = taken.map_err(failed)?;
-            let connection = Connection::Sqlite(Box::new(connection));
-            Ok(Self { connection, epoch, size, lease: Lease::forever(), appended: 0 })
+            Ok(Self::of(Connection::Sqlite(sqlite), epoch, size, Lease::forever()))
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             let mut connection = connect_postgres(url).await?;
             if !lock_within(&mut connection, TAKE_OVER).await? {
@@ -142,8 +131,12 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let (epoch, size) =
             sqlx::query_as(FENCE).fetch_one(&mut connection).await.map_err(failed)?;
-        let (connection, lease) = (Connection::Postgres(Box::new(connection)), Lease::since(begun));
-        Ok(Self { connection, epoch, size, lease, appended: 0 })
+        let connection = Connection::Postgres(Box::new(connection));
+        Ok(Self::of(connection, epoch, size, Lease::since(begun)))
+    }
+
+    fn of(connection: Connection, epoch: i64, size: i64, lease: Lease) -> Self {
+        Self { connection, epoch, size, lease, appended: 0, beside: false, unflushed: false }
     }
 
     /// For how long this process may take the log for its own.
@@ -178,21 +171,22 @@ impl Store {
 
     /// Whether there is something to be done that takes flushes, so that no group need wait for it later.
     pub(super) fn wants_rest(&self) -> bool {
-        matches!(self.connection, Connection::Sqlite(_)) && self.appended >= REST_BYTES
+        matches!(self.connection, Connection::Sqlite(_))
+            && (self.unflushed || self.appended >= REST_BYTES)
     }
 
-    /// Moves SQLite's write-ahead log into the database. That the disk has no room for it now is no failure: all of it is
-    /// durable where it is, and it is tried again later.
+    /// Flushes what was not, or moves SQLite's write-ahead log into the database, which does that first.
     pub(super) async fn rest(&mut self) -> Result<(), StoreError> {
-        self.appended = 0;
-        let Connection::Sqlite(connection) = &mut self.connection else { return Ok(()) };
-        match sqlx::raw_sql(WAL_MOVE).execute(&mut **connection).await {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(SQLITE_FULL) => {
-                tracing::warn!(%error, "SQLite's write-ahead log could not be moved into the database");
-                Ok(())
-            }
-            done => done.map(drop).map_err(failed),
+        let moves = self.appended >= REST_BYTES;
+        let Connection::Sqlite(sqlite) = &mut self.connection else { return Ok(()) };
+        if moves {
+            self.appended = 0;
+            sqlite.make_room().await?;
+        } else {
+            sqlite.flush().await?;
         }
+        self.unflushed = false;
+        Ok(())
     }
 
     /// Makes sure that nobody else wrote until now, without writing.
@@ -201,6 +195,24 @@ impl Store {
         let found: Option<(i64, i64)> =
             sqlx::query_as(FENCE).fetch_optional(&mut **connection).await.map_err(failed)?;
         if found == Some((self.epoch, self.size)) { Ok(()) } else { Err(StoreError::Fenced) }
+    }
+
+    /// The folder of a SQLite file.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match &self.connection {
+            Connection::Sqlite(sqlite) => Some(sqlite.folder()),
+            Connection::Postgres(_) => None,
+        }
+    }
+
+    /// The newest checkpoint is kept in this folder as well from now on, flushed each time.
+    pub(super) fn relies_on(&mut self, state_dir: &Path) {
+        self.beside = self.folder().is_some_and(|folder| is_same(folder, state_dir));
+    }
+
+    /// Whether a checkpoint that is kept alone costs a flush.
+    pub(super) fn flushes_checkpoints(&self) -> bool {
+        !self.beside
     }
 
     /// How many entries were written, by the database's own counter.
@@ -212,8 +224,43 @@ impl Store {
     }
 
     /// Appends entries after those already there, with the leaf hashes of blocks, and keeps a checkpoint over earlier
-    /// ones, all or nothing; durable when it returns.
+    /// ones, all or nothing; durable when it returns, with all that was written before.
     pub(super) async fn append(
+        &mut self,
+        entries: &[Vec<u8>],
+        checkpoints: &[(u64, String)],
+        leaves: &[(u64, Vec<u8>)],
+    ) -> Result<(), StoreError> {
+        self.flush_commits(true).await?;
+        self.write(entries, checkpoints, leaves).await?;
+        self.unflushed = false;
+        Ok(())
+    }
+
+    /// Keeps checkpoints over earlier entries. Where the newest one is kept in the database's folder too, a power cut may take them
+    /// out of the database again until something is appended or it has a rest: whoever opens it finds the other one there.
+    pub(super) async fn keep_checkpoints(
+        &mut self,
+        checkpoints: &[(u64, String)],
+    ) -> Result<(), StoreError> {
+        if !self.beside {
+            return self.append(&[], checkpoints, &[]).await;
+        }
+        self.flush_commits(false).await?;
+        self.write(&[], checkpoints, &[]).await?;
+        self.unflushed = true;
+        Ok(())
+    }
+
+    /// Whether commits are flushed from now on; on PostgreSQL all are.
+    async fn flush_commits(&mut self, flushed: bool) -> Result<(), StoreError> {
+        match &mut self.connection {
+            Connection::Sqlite(sqlite) => sqlite.flush_commits(flushed).await,
+            Connection::Postgres(_) => Ok(()),
+        }
+    }
+
+    async fn write(
         &mut self,
         entries: &[Vec<u8>],
         checkpoints: &[(u64, String)],
@@ -353,63 +400,11 @@ impl Store {
     /// [`StoreError`] when the database does not say goodbye; nothing durable depends on it.
     pub async fn close(self) -> Result<(), StoreError> {
         match self.connection {
-            Connection::Sqlite(c) => c.close().await,
+            Connection::Sqlite(sqlite) => sqlite.connection.close().await,
             Connection::Postgres(c) => c.close().await,
         }
         .map_err(failed)
     }
-}
-
-/// Opens a SQLite file exclusively: the lock is the fence, and ends with the process.
-async fn open_sqlite(url: &str) -> Result<SqliteConnection, StoreError> {
-    let options = SqliteConnectOptions::from_str(url)
-        .map_err(StoreError::Open)?
-        .busy_timeout(TAKE_OVER)
-        .locking_mode(SqliteLockingMode::Exclusive)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .pragma("wal_autocheckpoint", WAL_PAGES)
-        .disable_statement_logging();
-    make_private(options.get_filename())?;
-    let mut connection = options.connect().await.map_err(opening)?;
-    let wanted = [
-        ("journal_mode", "PRAGMA journal_mode", "wal"),
-        ("locking_mode", "PRAGMA locking_mode", "exclusive"),
-    ];
-    for (name, question, wanted) in wanted {
-        let found: String =
-            sqlx::query_scalar(question).fetch_one(&mut connection).await.map_err(failed)?;
-        must_be(name, found, &[wanted], wanted)?;
-    }
-    let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(failed)?;
-    must_be("synchronous", synchronous.to_string(), &["2", "3"], "2 (FULL)")?;
-    sqlx::raw_sql(TABLES_SQLITE).execute(&mut connection).await.map_err(failed)?;
-    Ok(connection)
-}
-
-/// Makes the file before SQLite does, so that only its owner can read it, and its name survives a power cut.
-fn make_private(path: &Path) -> Result<(), StoreError> {
-    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-    let create = || {
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        match made {
-            Ok(file) => file.sync_all()?,
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                // SQLite would open a file it cannot write, and fail later with less to say.
-                return OpenOptions::new().write(true).open(path).map(drop);
-            }
-            Err(error) => return Err(error),
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    create().map_err(|error| match error.kind() {
-        PermissionDenied | ReadOnlyFilesystem => StoreError::ReadOnly,
-        _ => StoreError::File(error),
-    })
 }
 
 /// A session with PostgreSQL in which what it says is durable is.
@@ -456,6 +451,11 @@ pub(super) async fn take_postgres(connection: &mut PgConnection) -> Result<(), S
     Ok(())
 }
 
+/// Whether both name the same folder; not where that cannot be told.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
 /// Whether the host is this machine. Whoever sits on a clear-text connection could acknowledge writes that no
 /// database has seen.
 fn is_loopback(host: &str) -> bool {
@@ -485,7 +485,7 @@ async fn show(connection: &mut PgConnection, what: &'static str) -> Result<Strin
 }
 
 /// Reads a setting back: what was asked for is not always what is.
-fn must_be(
+pub(super) fn must_be(
     name: &'static str,
     found: String,
     allowed: &[&str],
@@ -499,7 +499,7 @@ fn must_be(
 }
 
 /// Sorts a failure while connecting.
-fn opening(error: sqlx::Error) -> StoreError {
+pub(super) fn opening(error: sqlx::Error) -> StoreError {
     match failed(error) {
         StoreError::Database(error) => StoreError::Open(error),
         sorted => sorted,

@@ -213,8 +213,10 @@ impl Group {
         // The older one first: of its size there is one row, of larger ones others.
         let notes = group.cosigned.into_iter().chain(group.checkpoint);
         let notes: Vec<(u64, String)> = notes.collect();
-        if !(group.entries.is_empty() && notes.is_empty() && rows.is_empty()) {
+        if !(group.entries.is_empty() && rows.is_empty()) {
             in_time(health, store.append(&group.entries, &notes, &rows)).await?;
+        } else if !notes.is_empty() {
+            in_time(health, store.keep_checkpoints(&notes)).await?;
         } else if group.looks {
             // What is answered from memory was true until now only if nobody else wrote.
             in_time(health, store.look()).await?;

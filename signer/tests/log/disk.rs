@@ -80,6 +80,17 @@ impl Disk {
         self.pending.len()
     }
 
+    /// Whether all that was written to this file is on the disk for certain.
+    pub(crate) fn is_synced(&self, name: &str) -> bool {
+        let file = self.now.get(name).copied();
+        !self.pending.iter().any(|change| match change {
+            Change::Write { file: changed, .. } | Change::Cut { file: changed, .. } => {
+                Some(*changed) == file
+            }
+            Change::Name { .. } | Change::Rename { .. } => false,
+        })
+    }
+
     pub(crate) fn happen(&mut self, seen: &Seen) {
         match seen {
             Seen::Opened { name, new, cut } => {

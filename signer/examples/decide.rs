@@ -1,5 +1,6 @@
 //! How long evidence and decision take over a long past and many rules: `cargo run --release -p signer --example decide
-//! [SPENDS] [DAYS]`. 500 rules, 1,000 list entries; it never touches a log of anybody's.
+//! [SPENDS] [DAYS] [--lenient]`. 500 rules, 1,000 list entries; it fails where that is longer than is asked (`--lenient`: it only
+//! says so), and never touches a log of anybody's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,10 +34,15 @@ use common::{Descriptors, FAR, address, coin, header, order, own, psbt, signed, 
 use past::{DESTINATIONS, NOW, activated, opened, rules, script, spend};
 
 const REQUESTS: usize = 5_000;
+/// What is asked of all but one in a hundred.
+const LATE_MAX: Duration = Duration::from_micros(200);
 
 fn main() {
-    let number = |at, normal| std::env::args().nth(at).map_or(normal, |text| text.parse().unwrap());
-    let (spends, days): (u64, u64) = (number(1, 10_000_000), number(2, 365));
+    let (flags, words): (Vec<_>, Vec<_>) =
+        std::env::args().skip(1).partition(|word| word.starts_with("--"));
+    let lenient = flags.iter().any(|flag| flag == "--lenient");
+    let number = |at, normal| words.get(at).map_or(normal, |text: &String| text.parse().unwrap());
+    let (spends, days): (u64, u64) = (number(0, 10_000_000), number(1, 365));
     let descriptors = Descriptors::fixed();
     let rules = rules(&descriptors);
     let wallets = Wallets::new(&rules).unwrap();
@@ -84,8 +90,8 @@ fn main() {
         "of the mean, questions {:?}, evidence {:?}, decision {:?}",
         mean[0], mean[1], mean[2]
     );
-    let fine = at(0.99) < Duration::from_micros(200);
-    println!("p99 under 200 us: {}", if fine { "yes" } else { "NO" });
+    println!("p99 {:?}; at most {LATE_MAX:?} is asked", at(0.99));
+    assert!(lenient || at(0.99) <= LATE_MAX, "it took too long");
 }
 
 /// What a decision does while the log is locked: how many questions it asked, and how long each part took.

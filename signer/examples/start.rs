@@ -102,6 +102,7 @@ fn settings(folder: &Path, clock: Clock) -> Settings {
         clock,
         checkpoint_retry: Duration::from_millis(250),
         audit_every: Duration::from_millis(50),
+        reread_every: Duration::from_secs(1),
         snapshot_every: 65_536,
         witnesses: Arc::default(),
         anchors: Vec::new(),

@@ -53,6 +53,7 @@ fn settings(folder: &Path) -> Settings {
         clock: Clock::system(),
         checkpoint_retry: Duration::from_millis(1),
         audit_every: Duration::from_secs(3_600),
+        reread_every: Duration::ZERO,
         snapshot_every: u64::MAX,
         witnesses: Arc::default(),
         anchors: Vec::new(),

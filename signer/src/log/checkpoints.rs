@@ -15,6 +15,7 @@ use super::high_water;
 use super::inbox::Message;
 use super::lease::Lease;
 use super::proofs::Proofs;
+use super::reread::Reread;
 use super::witnesses::Witnesses;
 use super::writer::Head;
 
@@ -83,6 +84,7 @@ pub(super) struct Checkpoints {
     pub(super) queue: mpsc::Sender<Message>,
     pub(super) coverage: watch::Sender<Coverage>,
     pub(super) proofs: Proofs,
+    pub(super) reread: Reread,
     pub(super) lease: Lease,
     pub(super) witnesses: Arc<Witnesses>,
     /// The newest one that was signed and kept: witnesses may be asked about it again.
@@ -165,15 +167,19 @@ impl Checkpoints {
         {
             return Ok(note.clone());
         }
+        let covered = self.coverage.borrow().size;
+        let left = self.reread.new_rows(covered, head.size).await?;
         let (origin, officers) = (self.origin.clone(), self.officers);
         let checkpoint = Checkpoint { origin, size: head.size, root: head.root, officers };
         let text = checkpoint.text();
         // Two checkpoints over different logs by one token would be two truths.
         self.lease.hold().await.map_err(|_| "the log stopped".to_owned())?;
         let signing = self.signer.sign(text.as_bytes());
-        let signature = tokio::time::timeout(Duration::from_secs(SIGN_SECONDS_MAX), signing)
-            .await
-            .map_err(|_| "the token did not answer in time".to_owned())??;
+        let signing = tokio::time::timeout(Duration::from_secs(SIGN_SECONDS_MAX), signing);
+        // The database has nothing to do meanwhile: what is written next waits for this note.
+        let (signed, read) = tokio::join!(signing, left.again());
+        read?;
+        let signature = signed.map_err(|_| "the token did not answer in time".to_owned())??;
         let note = checkpoint.note(&self.key, &signature);
         Checkpoint::open(&note, &self.origin, &self.key).map_err(|error| error.to_string())?;
         self.lease.hold().await.map_err(|_| "the log stopped".to_owned())?;

@@ -27,6 +27,7 @@ use super::lease::Lease;
 use super::permit::DurablePermit;
 use super::proofs::Proofs;
 use super::replay::{self, Opening, Replayed};
+use super::reread::Reread;
 use super::round::{self, Round};
 use super::snapshot::Shelf;
 use super::store::Store;
@@ -69,8 +70,11 @@ pub struct Settings {
     pub clock: Clock,
     /// After how long a checkpoint that failed is tried again.
     pub checkpoint_retry: Duration,
-    /// How often a block of rows is read again and held against what was written.
+    /// How often rows are read again, a few blocks at a time, and held against what was written.
     pub audit_every: Duration,
+    /// For how long, at least, checkpoints rest on the newest rows' last reading before they are read again with one. Zero: with
+    /// each.
+    pub reread_every: Duration,
     /// How many entries more make another snapshot; a log with fewer has none. The largest number: none is made or read.
     pub snapshot_every: u64,
     /// Who must have seen what is let out.
@@ -209,7 +213,6 @@ impl<S: Fold> Log<S> {
     /// Starts the tasks of a log that was read.
     fn start(store: Store, state: S, settings: Settings, replayed: Replayed) -> Self {
         let Settings { checkpoint_key: key, state_dir, signer, clock, witnesses, .. } = settings;
-        let (every, retry) = (settings.snapshot_every, settings.checkpoint_retry);
         let Replayed { opening, tree, last_ms, newest, kept } = replayed;
         let (next, unread) = (tree.size(), kept.as_ref().map_or(0, |kept| kept.position.size));
         let (position, blocks) = kept.map(|kept| (kept.position, kept.blocks)).unzip();
@@ -231,7 +234,7 @@ impl<S: Fold> Log<S> {
             lease: lease.clone(),
             key,
             shelf: Arc::clone(&shelf),
-            every,
+            every: settings.snapshot_every,
             position,
         };
         let (stop_keeper, keeper_stopped) = oneshot::channel();
@@ -241,11 +244,12 @@ impl<S: Fold> Log<S> {
             key,
             signer,
             state_dir,
-            retry,
+            retry: settings.checkpoint_retry,
             head: head.clone(),
             queue: queue.clone(),
             coverage: coverage_sender,
             proofs: proofs.clone(),
+            reread: Reread::beside(&keeper, proofs.clone(), settings.reread_every),
             lease: lease.clone(),
             witnesses,
             kept: Mutex::default(),

@@ -5,7 +5,7 @@
 //! Reading order: [`Log`] (open, read, commit), `permit` (the proof that an entry counts), `replay`
 //! (what is checked at start, what does not count is set aside), `snapshot` and `keeper` (what spares a start the reading), `inbox` and `writer` (group commit), `checkpoints` and
 //! `high_water` (what the token signs about it, and the copy outside the database), `witnesses` (who elsewhere must have
-//! seen it), `proofs`, `round` (rows read again while it runs), `store` (the few SQL statements) and `sqlite` (what is flushed when), `lease` and
+//! seen it), `proofs`, `round` and `reread` (rows read again while it runs), `store` (the few SQL statements) and `sqlite` (what is flushed when), `lease` and
 //! `standby` (for how long it is ours, and how another signer takes it over).
 
 mod commit;
@@ -18,6 +18,7 @@ mod checkpoints;
 mod high_water;
 mod proofs;
 mod round;
+mod reread;
 mod snapshot;
 mod keeper;
 mod witnesses;

@@ -1,6 +1,6 @@
-//! The audit round: reads the log's rows again and again while the signer runs, a block at a time, and holds them against
-//! the tree in memory; those that a start did not read, also against what it took for them. It never repairs: a row that was
-//! edited or deleted underneath stops the log, and so does a snapshot that said something else than the rows.
+//! The audit round: reads the log's rows again and again while the signer runs, a few blocks at a time, the newest first, and
+//! holds them against the tree in memory; those that a start did not read, also against what it took for them. It never repairs:
+//! a row that was edited or deleted underneath stops the log, and so does a snapshot that said something else than the rows.
 
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -18,7 +18,9 @@ use super::proofs::Proofs;
 use super::snapshot::{self, Digested, Shelf};
 
 /// So many times as long as a look took, it rests: large rows take no more of a machine than small ones.
-const REST: u32 = 50;
+pub(super) const REST: u32 = 20;
+/// A long log's round is to take no longer, as far as those rests allow it.
+const ROUND: Duration = Duration::from_secs(3_600);
 /// So many blocks are read at once where there is much to read, so that a signer that writes all the time is kept up with.
 const BLOCKS_AT_ONCE: u64 = 4;
 /// After a page of more bytes one block at a time is read: the database has one connection, and decisions wait for it.
@@ -50,27 +52,47 @@ impl Round {
         Self { history, queue, health, every, unread, reach: Reach::default(), shelf }
     }
 
-    /// Reads one block every so often, from the first to the last and again, until the log ends. What the start did not
-    /// read it reads before, half of the time and once, the newest first: limits look at those.
+    /// Reads a few blocks every so often, from the last to the first and again, until the log ends: limits look at the newest.
+    /// What the start did not read it reads before, half of the time and once.
     pub(super) async fn run(mut self) {
-        let (mut block, mut pause) = (0, Duration::ZERO);
+        let (mut back, mut pause) = (Backwards::from(0), self.every);
+        if !self.unread.is_empty() {
+            pause = Duration::ZERO;
+        }
         loop {
-            let whole = self.unread.is_empty();
-            tokio::time::sleep(if whole { self.every.max(pause) } else { pause }).await;
+            tokio::time::sleep(pause).await;
             let Some(queue) = self.queue.upgrade() else { return };
             let proofs = Proofs::new(Arc::clone(&self.history), queue);
             let begun = Instant::now();
-            let seen = if whole { look(&proofs, block).await } else { self.hold(&proofs).await };
-            pause = begun.elapsed();
-            match seen {
-                Ok(_) if !whole => {}
-                Ok(more) => {
-                    block = if more { u64::saturating_add(block, 1) } else { 0 };
-                    pause = pause.saturating_mul(REST);
-                }
+            let seen = if self.unread.is_empty() {
+                self.look(&proofs, &mut back).await
+            } else {
+                self.hold(&proofs).await.map(|_| None)
+            };
+            pause = match seen {
+                Ok(Some(share)) => rest(begun.elapsed(), self.every, share),
+                Ok(None) if self.unread.is_empty() => self.every,
+                Ok(None) => begun.elapsed(),
                 Err(error) => return self.stop(error).await,
             }
         }
+    }
+
+    /// The next rows of a round, or the first ones of the next: how much of an hour's round they are.
+    async fn look(
+        &self,
+        proofs: &Proofs,
+        back: &mut Backwards,
+    ) -> Result<Option<Duration>, LogError> {
+        let size = proofs.history().size();
+        if !back.is_above(0) {
+            back.end = size;
+        }
+        let end = back.end;
+        back.step(proofs, 0).await?;
+        let rows = u32::try_from(end.saturating_sub(back.end)).unwrap_or(u32::MAX);
+        let share = ROUND.saturating_mul(rows);
+        Ok(share.checked_div(u32::try_from(size).unwrap_or(u32::MAX)))
     }
 
     /// Whether the newest unread blocks are the rows that were written, and those that the state was folded from by what a
@@ -133,6 +155,52 @@ pub(super) async fn condemn(shelf: &Arc<Shelf>, health: &Health, error: &LogErro
     health.stop(format!("{error}{then}"));
 }
 
+/// How long it rests after a look that took so long and was such a share of a round. The look's own length first: whatever is
+/// asked of the round, it takes a twentieth of the time and no more.
+fn rest(took: Duration, every: Duration, share: Duration) -> Duration {
+    took.saturating_mul(REST).max(every.min(share.saturating_sub(took)))
+}
+
+/// Rows read from the newest to the oldest, a few blocks at a time.
+pub(super) struct Backwards {
+    /// Those from here on were read.
+    end: u64,
+    reach: Reach,
+}
+
+impl Backwards {
+    /// From the row before this one down.
+    pub(super) fn from(end: u64) -> Self {
+        Self { end, reach: Reach::default() }
+    }
+
+    /// Whether there is a row to read from the block of `floor` on.
+    pub(super) fn is_above(&self, floor: u64) -> bool {
+        self.end > floor
+    }
+
+    /// Reads the next rows, none from before the block of `floor`, and holds them against the tree; how many bytes they are.
+    pub(super) async fn step(&mut self, proofs: &Proofs, floor: u64) -> Result<usize, LogError> {
+        let end = self.end;
+        let last = end.saturating_sub(1) / BLOCK;
+        let first = last.saturating_sub(self.reach.0.saturating_sub(1)).max(floor / BLOCK);
+        let from = first.saturating_mul(BLOCK);
+        let rows = proofs.page(from, end.saturating_sub(from)).await?;
+        let bytes = self.reach.after(&rows);
+        let proofs = proofs.clone();
+        looked_at(move || {
+            let mut rows = rows.into_iter();
+            (first..=last).try_for_each(|block| {
+                let rows: Rows = rows.by_ref().take(BLOCK_ROWS).collect();
+                hold(&proofs, block, block.saturating_add(1).saturating_mul(BLOCK).min(end), &rows)
+            })
+        })
+        .await??;
+        self.end = from;
+        Ok(bytes)
+    }
+}
+
 /// How many blocks are read at once.
 pub(super) struct Reach(u64);
 
@@ -143,9 +211,11 @@ impl Default for Reach {
 }
 
 impl Reach {
-    fn after(&mut self, rows: &Rows) {
+    /// As many bytes they are.
+    fn after(&mut self, rows: &Rows) -> usize {
         let bytes = rows.iter().map(|(_, bytes)| bytes.len()).fold(0, usize::saturating_add);
         self.0 = if bytes > PAGE_BYTES { 1 } else { BLOCKS_AT_ONCE };
+        bytes
     }
 }
 
@@ -194,18 +264,6 @@ async fn looked_at<T: Send + 'static>(
 ) -> Result<T, LogError> {
     let done = tokio::task::spawn_blocking(look).await;
     done.map_err(|error| LogError::Look(error.to_string()))
-}
-
-/// Whether there are blocks after this one.
-async fn look(proofs: &Proofs, block: u64) -> Result<bool, LogError> {
-    let from = block.saturating_mul(BLOCK);
-    // Rows that come after this look are not missed by the next one.
-    let size = proofs.history().size();
-    let rows = proofs.page(from, BLOCK).await?;
-    let end = from.saturating_add(BLOCK).min(size);
-    let proofs = proofs.clone();
-    looked_at(move || hold(&proofs, block, end, &rows)).await??;
-    Ok(end < size)
 }
 
 /// Whether these rows are a full block as it was written.

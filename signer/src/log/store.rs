@@ -49,6 +49,8 @@ const LEASE_BEAT: &str = "UPDATE lease SET beat = beat + 1 WHERE id = 1 AND epoc
 /// A beat that a crash of the server forgets harms nobody: it need not be flushed.
 const UNFLUSHED: &str = "SET LOCAL synchronous_commit = off";
 const ENTRIES: &str = "SELECT seq, bytes FROM entries WHERE seq >= $1 ORDER BY seq LIMIT $2";
+/// Lets go of every page that SQLite remembers: what is read then is what lies in the file, and not what it wrote there.
+const FORGET: &str = "PRAGMA shrink_memory";
 const ENTRY: &str = "SELECT bytes FROM entries WHERE seq = $1";
 const ENTRY_ADD: &str = "INSERT INTO entries (seq, bytes) ";
 const CHECKPOINT_NEWEST: &str = "SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1";
@@ -354,7 +356,7 @@ impl Store {
         .map_err(failed)
     }
 
-    /// At most so many entries from `seq` on, in order.
+    /// At most so many entries from `seq` on, in order, as they lie in the database now.
     pub(super) async fn page(
         &mut self,
         seq: u64,
@@ -362,6 +364,9 @@ impl Store {
     ) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         let number = |number: u64| i64::try_from(number).map_err(|_| StoreError::Number);
         let (seq, most) = (number(seq)?, number(most)?);
+        if let Connection::Sqlite(c) = &mut self.connection {
+            sqlx::query(FORGET).execute(&mut **c).await.map_err(failed)?;
+        }
         on!(self.connection, c => {
             sqlx::query_as(ENTRIES).bind(seq).bind(most).fetch_all(&mut **c).await
         })

@@ -279,6 +279,7 @@ pub(crate) async fn open_in(folder: &Path) -> Log<Ledger> {
         clock: Clock::system(),
         checkpoint_retry: Duration::from_secs(1),
         audit_every: Duration::from_secs(3_600),
+        reread_every: Duration::ZERO,
         snapshot_every: u64::MAX,
         witnesses: Arc::default(),
         anchors: Vec::new(),

@@ -26,6 +26,7 @@ mod script;
 mod snapshots;
 mod snapshot_attacks;
 mod snapshot_crash;
+mod reread;
 mod rollback;
 mod standby;
 mod support;

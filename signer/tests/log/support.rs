@@ -181,6 +181,7 @@ impl Database {
             clock: Clock::from_fn(move || hands.0.load(Ordering::SeqCst)),
             checkpoint_retry: Duration::from_millis(5),
             audit_every: Duration::from_secs(3_600),
+            reread_every: Duration::ZERO,
             snapshot_every: self.snapshot_every,
             witnesses: Arc::default(),
             anchors: Vec::new(),

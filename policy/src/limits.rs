@@ -39,6 +39,7 @@ fn side(limit: &Limit, measure: Measure, most: Amount, case: &Case<'_>, trace: &
             || format!("\"{name}\": the log has no one answer for {} over {seconds} s", of());
         total.is_none().then(text)
     });
+    trace.by(name);
     trace.each(rule, "totals", &totals, |(asked, total)| {
         let sum = (*total)?;
         let of = || asked.of.total();
@@ -47,4 +48,5 @@ fn side(limit: &Limit, measure: Measure, most: Amount, case: &Case<'_>, trace: &
             || format!("\"{name}\": {} comes to {} in {seconds} s, at most {most}", of(), said());
         sum.is_none_or(|sum| sum > most).then(text)
     });
+    trace.by(name);
 }

@@ -5,6 +5,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::names::RuleName;
+
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
         /// A rule. Codes are stable: callers and dashboards rely on them; `docs/reasons.md` lists them all.
@@ -182,6 +184,8 @@ pub struct Finding {
     pub verdict: Verdict,
     /// The facts it looked at, as a sentence for people.
     pub text: String,
+    /// What the policy calls its own rule that speaks against the intent, or holds it; of built-in rules there is no name.
+    pub name: Option<RuleName>,
 }
 
 impl fmt::Display for Finding {
@@ -231,12 +235,12 @@ impl Trace {
     /// Notes what a rule said, with the facts it looked at.
     pub(crate) fn check(&mut self, rule: RuleId, passed: bool, text: impl Into<String>) {
         let verdict = if passed { Verdict::Pass } else { Verdict::Deny };
-        self.findings.push(Finding { rule, verdict, text: text.into() });
+        self.findings.push(Finding { rule, verdict, text: text.into(), name: None });
     }
 
     /// Notes what is not met yet.
     pub(crate) fn wait(&mut self, rule: RuleId, text: impl Into<String>) {
-        self.findings.push(Finding { rule, verdict: Verdict::Wait, text: text.into() });
+        self.findings.push(Finding { rule, verdict: Verdict::Wait, text: text.into(), name: None });
     }
 
     /// Notes one rule over many things: how many there are, or what is wrong with the first that fails. One
@@ -261,6 +265,13 @@ impl Trace {
             None if all == 1 => self.check(rule, true, ["1 ", what].concat()),
             None => self.check(rule, true, format!("{all} {what}")),
             Some(text) => self.deny(rule, format!("{text} ({failed} of {all} {what} fail)")),
+        }
+    }
+
+    /// Notes what the policy calls the rule that the last finding is by, where that says anything against the intent.
+    pub(crate) fn by(&mut self, name: &RuleName) {
+        if let Some(last) = self.findings.last_mut().filter(|last| last.verdict != Verdict::Pass) {
+            last.name = Some(name.clone());
         }
     }
 

@@ -55,6 +55,7 @@ fn meet(
         None => trace.check(id, true, format!("\"{rule}\" is met")),
         Some(unmet) => {
             trace.wait(id, format!("{unmet}"));
+            trace.by(rule);
             open.push(unmet);
         }
     }
@@ -88,6 +89,7 @@ fn one(require: &Require, case: &Case<'_>, trace: &mut Trace, open: &mut Vec<Req
         let hits = case.evidence.screening.as_ref().map_or(0, |screening| screening.hits);
         let text = format!("{hits} destinations and coins are on the sanctions list");
         trace.check(RuleId::ScreeningHit, hits == 0, text);
+        trace.by(rule);
     }
 }
 
@@ -101,7 +103,8 @@ fn objected(
 ) {
     let Some(objections) = objections else {
         let text = format!("the log does not say who objected, which \"{rule}\" asks");
-        return trace.deny(RuleId::MissingEvidence, text);
+        trace.deny(RuleId::MissingEvidence, text);
+        return trace.by(rule);
     };
     let members = case.rules.everybody().members(groups.iter().copied());
     trace.each(id, "objections", objections, |objection| {
@@ -110,6 +113,7 @@ fn objected(
             || format!("\"{officer}\" said no at {}, as \"{rule}\" lets them", objection.at_unix);
         members.contains(officer).then(text)
     });
+    trace.by(rule);
 }
 
 /// What is missing of a quorum.

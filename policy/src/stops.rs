@@ -67,5 +67,6 @@ pub(crate) fn denied(case: &Case<'_>, trace: &mut Trace) {
         let is = if applies { "is" } else { "is not" };
         let text = ["this ", is, " what \"", deny.name.as_str(), "\" denies"].concat();
         trace.check(RuleId::DenyRule, !applies, text);
+        trace.by(&deny.name);
     }
 }

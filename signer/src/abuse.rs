@@ -173,7 +173,7 @@ mod tests {
         let mut counted = 0;
         for rule in RuleId::ALL {
             let (verdict, text) = (policy::reason::Verdict::Deny, String::new());
-            let code = structural(&[Finding { rule: *rule, verdict, text }]);
+            let code = structural(&[Finding { rule: *rule, verdict, text, name: None }]);
             assert!(code.is_none() || crate::hidden::is_told(*rule), "{rule}");
             counted += usize::from(code.is_some());
         }
@@ -184,7 +184,7 @@ mod tests {
     fn what_is_left_of_a_grant_is_not_abuse_and_what_a_lane_never_had_is() {
         let code = |rule| {
             let (verdict, text) = (policy::reason::Verdict::Deny, String::new());
-            structural(&[Finding { rule, verdict, text }])
+            structural(&[Finding { rule, verdict, text, name: None }])
         };
         for rule in [RuleId::GrantWallet, RuleId::GrantOrderKey, RuleId::GrantExpired] {
             assert_eq!(code(rule), None, "{rule}");

@@ -55,7 +55,8 @@ mod tests {
     fn what_a_caller_can_mend_is_no_feeling_for_limits() {
         let hidden_denials = NonZeroU32::new(3).unwrap();
         let feeling = Feeling::new(&Limits { hidden_denials, ..Limits::default() });
-        let finding = |rule| Finding { rule, verdict: Verdict::Deny, text: String::new() };
+        let finding =
+            |rule| Finding { rule, verdict: Verdict::Deny, text: String::new(), name: None };
         let (limit, fee) = (finding(RuleId::LimitSum), finding(RuleId::FeeBudget));
         for _ in 0..10 {
             let told = [finding(RuleId::IndexWindow), limit.clone()];

@@ -1,7 +1,6 @@
 //! The wire's edge: calls become requests of a known caller, refusals become typed statuses. It never decides, and
 //! says nothing to a caller that is another's.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,17 +64,12 @@ impl SignerService {
                 self.app.tally.ended(metrics::Outcome::Signed, code);
             }
             Ok(Outcome::Denied(_, reasons)) => {
-                let codes: BTreeSet<&str> = reasons.iter().map(|one| one.rule.code()).collect();
-                codes
-                    .into_iter()
-                    .for_each(|code| self.app.tally.ended(metrics::Outcome::Denied, code));
+                let rules = reasons.iter().map(|one| (one.rule.code(), one.name.as_ref()));
+                self.app.tally.ruled(metrics::Outcome::Denied, rules);
             }
             Ok(Outcome::Waiting(_, requirements)) => {
-                let codes: BTreeSet<&str> =
-                    requirements.iter().map(|one| one.rule_id().code()).collect();
-                for code in codes {
-                    self.app.tally.ended(metrics::Outcome::Waiting, code);
-                }
+                let rules = requirements.iter().map(|one| (one.code(), Some(one.rule())));
+                self.app.tally.ruled(metrics::Outcome::Waiting, rules);
             }
             Err(_) => {}
         }

@@ -94,7 +94,7 @@ mod tests {
 
     fn finding(rule: RuleId) -> Finding {
         let text = format!("{rule}: 19.5 BTC of 20 BTC");
-        Finding { rule, verdict: policy::reason::Verdict::Deny, text }
+        Finding { rule, verdict: policy::reason::Verdict::Deny, text, name: None }
     }
 
     #[test]

@@ -271,7 +271,7 @@ fn objected(ledger: &Ledger, intent: &Intent, trace: &Trace) -> Option<Denial> {
     let (objection, what) = ledger.people().no_to(intent)?;
     let rule = if objection.veto { RuleId::Vetoed } else { RuleId::Rejected };
     let text = format!("officer \"{}\" said no to {what}", objection.officer);
-    let reasons = vec![Finding { rule, verdict: policy::reason::Verdict::Deny, text }];
+    let reasons = vec![Finding { rule, verdict: policy::reason::Verdict::Deny, text, name: None }];
     Some(Denial { reasons, trace: trace.clone() })
 }
 

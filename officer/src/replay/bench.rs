@@ -166,7 +166,8 @@ impl Bench {
             Some((no, what)) if verdict != Verdict::Denied => {
                 let rule = if no.veto { RuleId::Vetoed } else { RuleId::Rejected };
                 let text = format!("officer \"{}\" said no to {what}", no.officer);
-                let findings = vec![Finding { rule, verdict: reason::Verdict::Deny, text }];
+                let findings =
+                    vec![Finding { rule, verdict: reason::Verdict::Deny, text, name: None }];
                 let (verdict, requirements) = (Verdict::Denied, Vec::new());
                 Weighed { verdict, findings, requirements, trace, evidence }
             }

@@ -1,5 +1,5 @@
 //! The page of numbers, as Prometheus reads it (text format 0.0.4). It never holds a name that a caller chose, nor whose coins
-//! they are: of names it has those of limits and lanes alone.
+//! they are: of names it has those of lanes and of the policy's own rules (limits, denials, requirements) alone.
 
 use std::fmt::{Display, Write as _};
 use std::sync::atomic::Ordering;
@@ -123,6 +123,13 @@ fn decisions(app: &App, page: &mut Page) {
     page.head(name, "counter", "calls by how they ended and the rule or reason");
     for ((outcome, code), count) in app.tally.outcomes() {
         let labels = format!("outcome=\"{}\",code=\"{code}\"", outcome.word());
+        page.labelled(name, labels, count);
+    }
+    let name = "cofferdam_decisions_by_rule_total";
+    page.head(name, "counter", "requests that a rule denied or holds, by what the policy calls it");
+    for ((outcome, code, rule), count) in app.tally.rules() {
+        let rule = rule.as_ref().map_or("", |rule| rule.as_str());
+        let labels = format!("outcome=\"{}\",code=\"{code}\",rule=\"{rule}\"", outcome.word());
         page.labelled(name, labels, count);
     }
     let (requests, token, errors) = app.tally.times();

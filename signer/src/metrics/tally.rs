@@ -1,8 +1,14 @@
-//! Counts of what was answered and how long it took. It never counts by client, wallet or amount.
+//! Counts of what was answered, by which rules, and how long it took. It never counts by client, wallet or amount, and by no name
+//! but those that the policy in force gives its own rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use policy::names::RuleName;
+
+/// So many of the policy's rules are counted by name; what more of them say is counted without.
+const NAMES_MAX: usize = 1024;
 
 /// How a call ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -27,10 +33,14 @@ pub struct Tally(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     outcomes: BTreeMap<(Outcome, &'static str), u64>,
+    rules: BTreeMap<Rule, u64>,
     requests: Times,
     token: Times,
     token_errors: u64,
 }
+
+/// Which rule had a request end like this: its code, and what the policy calls it, if that has a name for it.
+pub(super) type Rule = (Outcome, &'static str, Option<RuleName>);
 
 /// How long something took, in buckets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +56,26 @@ impl Tally {
         let mut inner = self.inner();
         let count = inner.outcomes.entry((outcome, code)).or_default();
         *count = count.saturating_add(1);
+    }
+
+    /// One more request that ended like this by these rules, each of which is counted once for it.
+    pub fn ruled<'a>(
+        &self,
+        outcome: Outcome,
+        rules: impl Iterator<Item = (&'static str, Option<&'a RuleName>)>,
+    ) {
+        let rules: BTreeSet<(&str, Option<&RuleName>)> = rules.collect();
+        let codes: BTreeSet<&'static str> = rules.iter().map(|(code, _)| *code).collect();
+        codes.into_iter().for_each(|code| self.ended(outcome, code));
+        let mut inner = self.inner();
+        for (code, name) in rules {
+            let mut rule = (outcome, code, name.cloned());
+            if inner.rules.len() >= NAMES_MAX && !inner.rules.contains_key(&rule) {
+                rule.2 = None;
+            }
+            let count = inner.rules.entry(rule).or_default();
+            *count = count.saturating_add(1);
+        }
     }
 
     /// A request for a signature took so long, whatever came of it.
@@ -64,6 +94,10 @@ impl Tally {
 
     pub(super) fn outcomes(&self) -> Vec<((Outcome, &'static str), u64)> {
         self.inner().outcomes.iter().map(|(key, count)| (*key, *count)).collect()
+    }
+
+    pub(super) fn rules(&self) -> Vec<(Rule, u64)> {
+        self.inner().rules.iter().map(|(rule, count)| (rule.clone(), *count)).collect()
     }
 
     pub(super) fn times(&self) -> (Times, Times, u64) {
@@ -123,6 +157,20 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_are_no_more_lines_by_name_than_are_bounded() {
+        let tally = Tally::default();
+        for number in 0..NAMES_MAX + 10 {
+            let name = RuleName::parse(&format!("limit-{number}")).unwrap();
+            tally.ruled(Outcome::Denied, [("limit-sum", Some(&name)); 2].into_iter());
+        }
+        let rules = tally.rules();
+        assert_eq!(rules.len(), NAMES_MAX + 1);
+        assert!(rules.contains(&((Outcome::Denied, "limit-sum", None), 10)));
+        assert_eq!(rules.iter().map(|(_, count)| count).sum::<u64>(), 1_034, "each once");
+        assert_eq!(tally.outcomes(), [((Outcome::Denied, "limit-sum"), 1_034)]);
+    }
 
     #[test]
     fn times_fall_into_all_buckets_that_hold_them() {

@@ -43,7 +43,7 @@ pub(crate) fn taken_back(ledger: &Ledger, request: RequestId) -> Option<Finding>
         "revoked" => RuleId::Approvals,
         _ => RuleId::Rejected,
     };
-    Some(Finding { rule, verdict: Verdict::Deny, text: withheld.text.clone() })
+    Some(Finding { rule, verdict: Verdict::Deny, text: withheld.text.clone(), name: None })
 }
 
 /// Whether addresses of the wallet may be attested for the client: nobody is to pay in where nothing may move.

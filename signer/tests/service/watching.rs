@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::approving::{Desk, SLOW, clock, people};
 use crate::common::{Knobs, coin, header, own, psbt};
 use crate::house::{House, until};
 use signer::config::Limits;
@@ -133,6 +134,57 @@ async fn numbers_move_and_name_nobody() {
     assert_eq!(long, "");
     house.close().await;
     until("the address to be free", || std::net::TcpListener::bind(address).is_ok()).await;
+}
+
+/// A limit that one sweep uses up, a denial and a delay, each by the policy's own name.
+#[tokio::test]
+async fn decisions_are_counted_by_the_names_of_the_policys_rules() {
+    const RULES: &str = "[[limit]]\nname = \"one-a-day\"\nlanes = [\"sweep\"]\nwindow = \"1d\"\nby = \"client\"\ncount = 1\n\
+        [[limit]]\nname = \"one-a-week\"\nlanes = [\"sweep\"]\nwindow = \"7d\"\nby = \"client\"\ncount = 1\n\
+        [[deny]]\nname = \"nobody-pays\"\nwhen = { lanes = [\"withdraw\"] }\n";
+    let mut desk = Desk::open_with(&people(&[RULES, SLOW].concat()), |_| ()).await;
+    let address = free().await;
+    desk.house.close().await;
+    desk.house.config.metrics = Some(address);
+    desk.house.open_at(clock(&desk.now)).await;
+    let house = &desk.house;
+    for (key, salt) in [("a", 1), ("b", 2), ("c", 3)] {
+        let coins =
+            [coin(&house.descriptors.deposits, false, salt, 50_000, 600 + u64::from(salt), 1)];
+        let outs = [own(&house.descriptors.cold, false, 0, 49_000)];
+        let _ = house.sign(header(key, "sweep", "deposits", &psbt(&coins, &outs)), &coins).await;
+    }
+    desk.ask(&desk.payout(1)).await.unwrap_err();
+    let page = ask(address, "GET /metrics HTTP/1.1").await;
+    let by = |outcome: &str, code: &str, rule: &str| {
+        let name = "cofferdam_decisions_by_rule_total";
+        format!("{name}{{outcome=\"{outcome}\",code=\"{code}\",rule=\"{rule}\"}}")
+    };
+    for (name, expected) in [
+        (by("denied", "limit-count", "one-a-day"), 2),
+        (by("denied", "limit-count", "one-a-week"), 2),
+        (by("denied", "deny-rule", "nobody-pays"), 1),
+        ("cofferdam_decisions_total{outcome=\"denied\",code=\"limit-count\"}".to_owned(), 2),
+    ] {
+        assert_eq!(number(&page, &name), expected, "{name}");
+    }
+    // Rules that were kept, and what a request said of itself, have no line.
+    let lines = page.lines().filter(|line| line.starts_with("cofferdam_decisions_by_rule_total{"));
+    assert_eq!(lines.count(), 3, "{page}");
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_by_the_names_of_the_policys_rules() {
+    let mut desk = Desk::new(SLOW).await;
+    let address = free().await;
+    desk.house.close().await;
+    desk.house.config.metrics = Some(address);
+    desk.house.open_at(clock(&desk.now)).await;
+    desk.waits(&desk.payout(1), &["delay"]).await;
+    let page = ask(address, "GET /metrics HTTP/1.1").await;
+    let name =
+        "cofferdam_decisions_by_rule_total{outcome=\"waiting\",code=\"delay\",rule=\"slow\"}";
+    assert_eq!(number(&page, name), 1);
 }
 
 #[tokio::test]

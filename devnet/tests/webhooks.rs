@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::panic,
     reason = "a test fails by panicking"
 )]
 
@@ -151,6 +152,46 @@ fn relay(stack: &Stack, config: &Path, url: &str) -> Command {
     command.arg("--officer").arg(Programs::find().unwrap().command("officer").get_program());
     command.arg("--url-file").arg(url_file).arg("--secret-file").arg(secret);
     command
+}
+
+/// Heartbeats go to a dead man's switch, each once, and no other message does.
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_come_to_a_dead_mans_switch() {
+    let options = Options { children: Children { external: 2, change: 1 }, ..Options::default() };
+    let mut stack = Stack::start_without_watcher(options).await.unwrap();
+    stack.signer.stop().unwrap();
+    with_an_officer(&stack);
+    stack.start_signer().await.unwrap();
+    let watch = settings(&stack, "watch.toml", "nowhere.key");
+    let text = fs::read(stack.dir().join("signer/policy.toml")).unwrap();
+    let policy = sha256::Hash::hash(&text).to_string();
+    let listen = async |statuses| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        (Receiver { listener, statuses, policy: policy.clone() }, url)
+    };
+    let ((mut receiver, url), (mut switch, beats)) =
+        (listen(vec![]).await, listen(vec![500]).await);
+    let file = stack.dir().join("switch");
+    fs::write(&file, beats).unwrap();
+    let mut command = relay(&stack, &watch, &url);
+    command.args(["--heartbeat", "5", "--heartbeat-url-file"]).arg(file);
+    let _relay = Relay(command.spawn().unwrap());
+    let (listening, true) = receiver.next().await else { panic!("it is taken") };
+    assert_eq!(listening["kind"], "relay", "{listening}");
+    let (first, taken) = switch.next().await;
+    assert!(!taken);
+    let (second, taken) = switch.next().await;
+    let at = |beat: &Value| beat["unix_ms"].as_u64().unwrap();
+    assert!(taken && at(&second) >= at(&first) + 4_000, "another one, and not the same again");
+    assert_eq!(second["kind"], "heartbeat");
+    assert_eq!(second["reasons"], json!([{ "code": "ready" }]));
+    let size = |of: &str| second["log"][of].as_u64().unwrap();
+    assert!(size("entries") > 0 && size("entries") == size("checkpoint"), "{second}");
+    assert_eq!(second["policy"], json!({ "version": 2, "sha256": policy }));
+    // The next that the webhook hears is no heartbeat.
+    stack.signer.stop().unwrap();
+    assert_eq!(receiver.taken().await, ("relay".to_owned(), vec!["lost".to_owned()]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

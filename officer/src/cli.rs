@@ -51,7 +51,7 @@ enum Command {
         common: commands::Common,
     },
     /// Print what happens at a signer, line by line.
-    Watch(commands::Common),
+    Watch(commands::Watching),
     /// Say that a request may be signed.
     Approve(commands::OnRequest),
     /// Say that a request must never be signed.
@@ -414,7 +414,7 @@ pub fn run(officer: Officer, out: &mut impl Write) -> Result<()> {
         Command::Show { which, export, common } => {
             block_on(commands::show_one(&which, export.as_deref(), &common, out))
         }
-        Command::Watch(common) => block_on(commands::notifications(&common, out)),
+        Command::Watch(args) => block_on(commands::notifications(&args, out)),
         Command::Approve(args) => block_on(commands::on_request(&args, Says::Approve, out)),
         Command::Reject(args) => block_on(commands::on_request(&args, Says::Reject, out)),
         Command::Veto(args) => block_on(commands::on_request(&args, Says::Veto, out)),

@@ -40,6 +40,17 @@ pub struct Common {
     pub json: bool,
 }
 
+/// What is listened to.
+#[derive(Debug, Args)]
+pub struct Watching {
+    /// A line every so many seconds too, 5 to 3,600, which says that the signer is there and whether it would sign.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
+    pub heartbeat: u32,
+    /// Settings and form.
+    #[command(flatten)]
+    pub common: Common,
+}
+
 /// How a statement is made.
 #[derive(Debug, Args)]
 pub struct Saying {
@@ -226,10 +237,12 @@ pub async fn show_one(
 ///
 /// # Errors
 /// When the signer cannot be asked.
-pub async fn notifications(common: &Common, out: &mut impl Write) -> Result<()> {
+pub async fn notifications(args: &Watching, out: &mut impl Write) -> Result<()> {
+    let Watching { heartbeat: heartbeat_seconds, common } = args;
     let desk = Desk::load(&common.config)?;
     let mut client = desk.connect().await?;
-    let heard = client.notifications(NotificationsRequest {}).await;
+    let heard =
+        client.notifications(NotificationsRequest { heartbeat_seconds: *heartbeat_seconds }).await;
     let mut heard = heard.map_err(|status| refusal(&status))?.into_inner();
     if common.json {
         // So that a program knows from when on nothing is missed.
@@ -243,15 +256,17 @@ pub async fn notifications(common: &Common, out: &mut impl Write) -> Result<()> 
             let reasons: Vec<_> =
                 reasons.map(|reason| json!({ "code": reason.code, "text": reason.text })).collect();
             let (unix_ms, kind) = (notice.unix_ms, &notice.kind);
-            writeln!(
-                out,
-                "{}",
-                json!({
-                    "unix_ms": unix_ms, "kind": kind, "request": request, "reasons": reasons,
-                    "wallet": notice.wallet, "tier": notice.tier,
-                    "policy": { "version": notice.policy_version, "sha256": hex::encode(&notice.policy_digest) },
-                })
-            )?;
+            let mut line = json!({
+                "unix_ms": unix_ms, "kind": kind, "request": request, "reasons": reasons,
+                "wallet": notice.wallet, "tier": notice.tier,
+                "policy": { "version": notice.policy_version, "sha256": hex::encode(&notice.policy_digest) },
+            });
+            if let Some(line) = line.as_object_mut().filter(|_| kind == "heartbeat") {
+                let (entries, checkpoint) = (notice.log_entries, notice.checkpoint_entries);
+                let log = json!({ "entries": entries, "checkpoint": checkpoint });
+                line.insert("log".to_owned(), log);
+            }
+            writeln!(out, "{line}")?;
         } else {
             let reasons: Vec<String> =
                 notice.reasons.iter().map(|r| format!("{}: {}", r.code, r.text)).collect();

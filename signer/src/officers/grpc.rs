@@ -23,14 +23,13 @@ use proto::{
 use sha2::{Digest as _, Sha256};
 use statement::said::STATEMENT_BYTES_MAX;
 use statement::{Paper, Says, Signed, Statement, scope_text};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast};
-use tokio_stream::wrappers::BroadcastStream;
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::hear::hear;
-use super::notices::{Notice, missed, standing};
+use super::listening::{Listening, Sizes, beat_every};
+use super::notices::{Notice, standing};
 use super::{revocations, testify, unbinding};
 use crate::app::App;
 use crate::facts;
@@ -254,13 +253,17 @@ impl Officers for OfficersService {
         request: Request<NotificationsRequest>,
     ) -> Result<Response<Self::NotificationsStream>, Status> {
         let (_client, _place) = self.admit(&request, "notifications").await?;
+        let every = beat_every(request.into_inner().heartbeat_seconds);
+        let every = every.map_err(|refusal| status_of(&refusal))?;
         let place = Arc::clone(&self.listeners).try_acquire_owned().map_err(|_| busy())?;
         let heard = self.app.notices.listen();
         // Whoever was not there when it began is told of it as well.
         let under = Under { version: self.app.rules.version(), digest: *self.app.rules.digest() };
         let before = tokio_stream::iter(proposal(&self.app));
-        let before = before.map(move |notice| Ok(notification(notice, under)));
-        Ok(Response::new(Box::pin(before.chain(stream(heard, place, under)))))
+        let before = before.map(|notice| Ok((notice, Sizes::default())));
+        let told = before.chain(Listening::new(&self.app, heard, every, place));
+        let told = told.map(move |told| told.map(|(notice, at)| notification(notice, at, under)));
+        Ok(Response::new(Box::pin(told)))
     }
 }
 
@@ -494,22 +497,6 @@ fn history(app: &App, awaiting: &Awaiting) -> Vec<PaidBefore> {
     all
 }
 
-/// A stream that holds its place until it is dropped.
-fn stream(
-    notices: broadcast::Receiver<Notice>,
-    place: OwnedSemaphorePermit,
-    under: Under,
-) -> impl Stream<Item = Result<Notification, Status>> + Send {
-    BroadcastStream::new(notices).map(move |notice| {
-        let _held = &place;
-        let notice = match notice {
-            Ok(notice) => notice,
-            Err(BroadcastStreamRecvError::Lagged(count)) => missed(count),
-        };
-        Ok(notification(notice, under))
-    })
-}
-
 /// The policy in force: another one ends the service and its streams.
 #[derive(Clone, Copy)]
 struct Under {
@@ -517,7 +504,7 @@ struct Under {
     digest: [u8; 32],
 }
 
-fn notification(notice: Notice, under: Under) -> Notification {
+fn notification(notice: Notice, at: Sizes, under: Under) -> Notification {
     let reason = |(code, text)| proto::Reason { code, text };
     let (wallet, tier) = match notice.topic.wallet {
         Some((wallet, tier)) => (wallet.to_string(), tier.as_str().to_owned()),
@@ -532,6 +519,8 @@ fn notification(notice: Notice, under: Under) -> Notification {
         policy_digest: under.digest.to_vec(),
         wallet,
         tier,
+        log_entries: at.entries,
+        checkpoint_entries: at.checkpoint,
     }
 }
 

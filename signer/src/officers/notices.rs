@@ -18,7 +18,7 @@ pub struct Notice {
     /// When.
     pub unix_ms: u64,
     /// `pending`, `said`, `ended`, `withheld`, `denied`, `frozen`, `lifted`, `freed`, `unbound`, `clock`, `proposed`, `fact`,
-    /// `alarm` or `missed`.
+    /// `alarm`, `missed`, or `heartbeat` for who asked for it.
     pub kind: &'static str,
     /// About what.
     pub topic: Topic,

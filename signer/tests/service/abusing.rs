@@ -186,7 +186,7 @@ async fn a_locked_desk_brings_what_officers_say_and_gets_nothing_else() {
     desk.house.close().await;
     desk.house.config.limits = limits(5);
     desk.house.open_at(clock(&desk.now)).await;
-    let listened = proto::NotificationsRequest {};
+    let listened = proto::NotificationsRequest::default();
     let mut heard = desk.client().await.notifications(listened).await.unwrap().into_inner();
     for number in 0..5 {
         bad(&desk.house, "officers-desk", number).await;
@@ -432,7 +432,7 @@ async fn who_is_denied_very_often_raises_an_alarm_and_is_not_locked_out() {
         house.config.limits.structural_refusals = NonZeroU32::new(3).unwrap();
     });
     let desk = Box::pin(desk).await;
-    let listened = proto::NotificationsRequest {};
+    let listened = proto::NotificationsRequest::default();
     let mut heard = desk.client().await.notifications(listened).await.unwrap().into_inner();
     // Each is over the limit.
     for number in 1..=3 {

@@ -582,7 +582,11 @@ async fn what_officers_see_is_granted_by_the_policy() {
             client.show(ShowRequest { request_id: vec![1; 16] }).await.map(drop).unwrap_err(),
             client.show_order(ShowOrderRequest::default()).await.map(drop).unwrap_err(),
             client.submit(SubmitRequest::default()).await.map(drop).unwrap_err(),
-            client.notifications(proto::NotificationsRequest {}).await.map(drop).unwrap_err(),
+            client
+                .notifications(proto::NotificationsRequest::default())
+                .await
+                .map(drop)
+                .unwrap_err(),
         ];
         for status in codes {
             assert_eq!(said(&status), (Code::PermissionDenied, strings(&[wanted])));
@@ -593,7 +597,7 @@ async fn what_officers_see_is_granted_by_the_policy() {
 #[tokio::test]
 async fn officers_hear_what_happens() {
     let desk = Desk::new(TWO_SITES).await;
-    let request = proto::NotificationsRequest {};
+    let request = proto::NotificationsRequest::default();
     let mut heard = desk.client().await.notifications(request).await.unwrap().into_inner();
     let payout = desk.payout(1);
     desk.waits(&payout, &["approvals"]).await;
@@ -612,6 +616,40 @@ async fn officers_hear_what_happens() {
         let under = (notice.policy_version, notice.policy_digest.try_into().unwrap());
         assert_eq!(under, (about.policy.version, about.policy.digest));
     }
+}
+
+/// From outside, over mutual TLS: it says that the signer is there, how long its log is, and whether it would sign.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_a_heartbeat_hears_one() {
+    let desk = Desk::new(TWO_SITES).await;
+    for heartbeat_seconds in [1, 4, 3_601, u32::MAX] {
+        let wrong = proto::NotificationsRequest { heartbeat_seconds };
+        let status = desk.client().await.notifications(wrong).await.map(drop).unwrap_err();
+        assert_eq!(said(&status), (Code::InvalidArgument, strings(&["bad-request"])));
+    }
+    let silent = proto::NotificationsRequest::default();
+    let mut silent = desk.client().await.notifications(silent).await.unwrap().into_inner();
+    let asked = proto::NotificationsRequest { heartbeat_seconds: 5 };
+    let begun = std::time::Instant::now();
+    let mut heard = desk.client().await.notifications(asked).await.unwrap().into_inner();
+    let ready = async |heard: &mut tonic::Streaming<proto::Notification>| {
+        let notice = heard.message().await.unwrap().unwrap();
+        assert_eq!(notice.kind, "heartbeat", "{notice:?}");
+        assert!(notice.request_id.is_empty() && notice.wallet.is_empty());
+        let status = desk.house.app().log.status();
+        assert_eq!(notice.log_entries, status.head.size);
+        assert_eq!(notice.checkpoint_entries, status.checkpointed);
+        notice.reasons[0].code.clone()
+    };
+    // The first at once, the next when it is time for it.
+    assert_eq!(ready(&mut heard).await, "ready");
+    assert_eq!(ready(&mut heard).await, "ready");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(5));
+    desk.say("dan", Says::Freeze(FreezeScope::Everything)).await.unwrap();
+    let frozen = heard.message().await.unwrap().unwrap();
+    assert_eq!((frozen.kind.as_str(), frozen.log_entries), ("frozen", 0));
+    // Who asked for none heard none.
+    assert_eq!(silent.message().await.unwrap().unwrap().kind, "frozen");
 }
 
 /// The token takes its time; the officer does not.

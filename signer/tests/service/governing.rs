@@ -506,7 +506,8 @@ async fn alarmed(house: &mut House) {
     let due = house.app().upcoming.next_unix().unwrap();
     assert_eq!(number(&page, "cofferdam_policy_due_unix_seconds"), due);
     let mut client = OfficersClient::new(house.channel("officers-desk").await);
-    let mut heard = client.notifications(NotificationsRequest {}).await.unwrap().into_inner();
+    let mut heard =
+        client.notifications(NotificationsRequest::default()).await.unwrap().into_inner();
     let notice = heard.message().await.unwrap().unwrap();
     assert_eq!((notice.kind.as_str(), notice.reasons[0].code.as_str()), ("alarm", "recovery"));
     assert!(notice.reasons[0].text.contains(&due.to_string()), "{notice:?}");

@@ -285,7 +285,7 @@ async fn call_officers(things: &Things, channel: Channel, path: &str) -> Result<
             let request = PushPolicyRequest { text, signatures: String::new() };
             client.push_policy(request).await.map(drop)
         }
-        _ => client.notifications(NotificationsRequest {}).await.map(drop),
+        _ => client.notifications(NotificationsRequest::default()).await.map(drop),
     }
 }
 

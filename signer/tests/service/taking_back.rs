@@ -120,7 +120,7 @@ impl Stage {
 
     async fn listener(&self) -> Streaming<Notification> {
         let mut client = OfficersClient::new(self.scene.channel("officers-desk").await);
-        client.notifications(NotificationsRequest {}).await.unwrap().into_inner()
+        client.notifications(NotificationsRequest::default()).await.unwrap().into_inner()
     }
 
     /// The witness is there again: what comes of the payout.

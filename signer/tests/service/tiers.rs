@@ -34,7 +34,7 @@ async fn is_told(heard: &mut Streaming<Notification>, kind: &str, (wallet, tier)
 #[tokio::test]
 async fn every_answer_listing_and_notice_about_a_request_says_wallet_and_tier() {
     let desk = Desk::new(TWO_SITES).await;
-    let heard = desk.client().await.notifications(NotificationsRequest {}).await.unwrap();
+    let heard = desk.client().await.notifications(NotificationsRequest::default()).await.unwrap();
     let mut heard = heard.into_inner();
     let payout = desk.payout(1);
     let waits = desk.ask(&payout).await.unwrap_err();

@@ -88,8 +88,8 @@ async fn shown(desk: &Desk, payout: &Payout) -> ShowOrderReply {
 #[tokio::test]
 async fn a_stuck_payout_is_paid_once_enough_officers_unbound_its_order() {
     let desk = Desk::open(&Knobs { limit: 250_000, ..people(GOVERNED) }).await;
-    let mut heard =
-        desk.client().await.notifications(NotificationsRequest {}).await.unwrap().into_inner();
+    let asked = NotificationsRequest::default();
+    let mut heard = desk.client().await.notifications(asked).await.unwrap().into_inner();
     let payout = desk.payout(1);
     let first = desk.ask(&payout).await.unwrap();
     let next = anew(&desk, &payout, 2);

@@ -99,7 +99,8 @@ async fn a_proposed_policy_is_shown_and_vetoed_over_the_wire_at_once_and_for_goo
     assert_eq!(shown.officers, ["ada", "cyd"]);
     assert_eq!(Some(shown.due_unix), house.app().next_policy_due_unix());
     let mut client = OfficersClient::new(house.channel("officers-desk").await);
-    let mut heard = client.notifications(NotificationsRequest {}).await.unwrap().into_inner();
+    let mut heard =
+        client.notifications(NotificationsRequest::default()).await.unwrap().into_inner();
     let notice = heard.message().await.unwrap().unwrap();
     assert_eq!((notice.kind.as_str(), notice.reasons[0].code.as_str()), ("proposed", "change"));
     assert!(notice.reasons[0].text.contains(&hex::encode(policy)), "{notice:?}");
@@ -136,7 +137,7 @@ async fn next(heard: &mut tonic::Streaming<Notification>) -> Notification {
 /// Begins to listen, and returns that with what it hears first.
 async fn listen(house: &House) -> (tonic::Streaming<Notification>, Notification) {
     let mut client = OfficersClient::new(house.channel("officers-desk").await);
-    let heard = client.notifications(NotificationsRequest {}).await.unwrap();
+    let heard = client.notifications(NotificationsRequest::default()).await.unwrap();
     let mut heard = heard.into_inner();
     let first = next(&mut heard).await;
     (heard, first)
@@ -170,7 +171,8 @@ async fn whoever_listens_later_is_told_what_is_still_proposed_and_never_what_is_
     let said = next(&mut there).await;
     assert_eq!((said.kind.as_str(), said.reasons[0].code.as_str()), ("said", "veto-policy"));
     let mut client = OfficersClient::new(house.channel("officers-desk").await);
-    let mut late = client.notifications(NotificationsRequest {}).await.unwrap().into_inner();
+    let mut late =
+        client.notifications(NotificationsRequest::default()).await.unwrap().into_inner();
     submit(&house, &statement(&house, "ada", 2, Says::Freeze(FreezeScope::Everything)))
         .await
         .unwrap();

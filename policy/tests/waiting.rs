@@ -140,3 +140,35 @@ fn each_says_its_rule_and_how_far_it_is() {
     let held = waiting(&[SLOW], |case| case.facts.clock = None).requirements;
     assert!(matches!(held.as_slice(), [Requirement::Delay(delay)] if delay.held));
 }
+
+/// Time is Unix seconds, which know no summer time: on the nights when Zurich and New York set their clocks, hours are as long as
+/// on any other, and begin at the same second of the day.
+#[test]
+fn office_hours_are_the_same_when_clocks_are_set_for_summer() {
+    const NIGHT: &str =
+        "[[require]]\nname = \"night\"\nwhen = {}\nhours = [\"sat-sun 02:00-03:00 +01:00\"]\n";
+    // 01:00 UTC on the Sundays 2026-03-08, 2026-03-29, 2026-10-25 and 2026-11-01, and of the Saturdays before.
+    for sunday in [1_772_931_600, 1_774_746_000, 1_792_890_000, 1_793_494_800_u64] {
+        for begin in [sunday - DAY, sunday] {
+            let decide = |at: u64| {
+                let knobs = Knobs { extra: people() + NIGHT, ..Knobs::default() };
+                let mut case = Case::sweep(&knobs);
+                case.now = at;
+                case.decide()
+            };
+            let opens = |at: u64| match decide(at) {
+                Decision::Await(waiting) => match waiting.requirements[..] {
+                    [Requirement::Hours(ref hours)] => hours.opens_unix,
+                    ref other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(opens(begin - 1), begin);
+            let next = if begin == sunday { sunday + 6 * DAY } else { sunday };
+            assert_eq!(opens(begin + HOUR), next);
+            for open in [begin, begin + HOUR - 1] {
+                assert!(matches!(decide(open), Decision::Allow(_)), "{open}");
+            }
+        }
+    }
+}

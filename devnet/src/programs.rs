@@ -47,13 +47,22 @@ impl Programs {
 
     /// The module that passes every call on to SoftHSM and fails as told; built first under cargo.
     pub fn faulty_module(&self) -> Result<PathBuf> {
+        self.library("faulty-hsm")
+    }
+
+    /// The library that sets one program's wall clock; built first under cargo.
+    pub fn shifted_clock(&self) -> Result<PathBuf> {
+        self.library("shifted-clock")
+    }
+
+    fn library(&self, package: &str) -> Result<PathBuf> {
         if let Some(cargo) = env::var_os("CARGO") {
-            let wanted = ["--package=faulty-hsm".to_owned()];
+            let wanted = [format!("--package={package}")];
             build(Path::new(&cargo), &self.dir, &wanted).map_err(anyhow::Error::msg)?;
         }
-        let module = self.dir.join("libfaulty_hsm.so");
-        ensure!(module.is_file(), "{} is missing: build the package faulty-hsm", module.display());
-        Ok(module)
+        let library = self.dir.join(format!("lib{}.so", package.replace('-', "_")));
+        ensure!(library.is_file(), "{} is missing: build the package {package}", library.display());
+        Ok(library)
     }
 
     /// A command that runs one of them.

@@ -192,6 +192,11 @@ impl Stack {
         Ok(SignerClient::new(channel(&self.signer_url(), self.credential(name)?)?))
     }
 
+    /// The same of a signer that listens elsewhere.
+    pub fn signer_at(&self, url: &str, name: &str) -> Result<SignerClient<Channel>> {
+        Ok(SignerClient::new(channel(url, self.credential(name)?)?))
+    }
+
     /// A client of the watcher with the certificate of `name`. It connects at the first call, and again after a loss.
     pub fn watcher_as(&self, name: &str) -> Result<WatcherClient<Channel>> {
         Ok(WatcherClient::new(channel(&self.watcher_url(), self.credential(name)?)?))

@@ -20,6 +20,8 @@ pub struct Service {
     config: PathBuf,
     log: PathBuf,
     process: Option<Process>,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Service {
@@ -29,14 +31,32 @@ impl Service {
         config: PathBuf,
         log: PathBuf,
     ) -> Self {
-        Self { name, programs, config, log, process: None }
+        let (arguments, environment) = (Vec::new(), Vec::new());
+        Self { name, programs, config, log, process: None, arguments, environment }
+    }
+
+    /// The same program with another configuration and log, which does not run.
+    #[must_use]
+    pub fn another(&self, config: PathBuf, log: PathBuf) -> Self {
+        Self::new(self.name, self.programs.clone(), config, log)
+    }
+
+    /// What `serve` is told from the next start on.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    }
+
+    /// What its environment has more from the next start on.
+    pub fn set_environment(&mut self, environment: Vec<(&'static str, PathBuf)>) {
+        self.environment = environment;
     }
 
     /// Starts the service; it is not ready yet.
     pub fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "{} is running already", self.name);
         let mut command: Command = self.programs.command(self.name);
-        command.arg("serve").arg("--config").arg(&self.config);
+        command.arg("serve").arg("--config").arg(&self.config).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::spawn(self.name, command, &self.log)?);
         Ok(())
     }

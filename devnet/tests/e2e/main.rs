@@ -13,6 +13,7 @@
 mod bdk;
 mod bench;
 mod books;
+mod clocks;
 #[path = "../../../signer/tests/log/cluster.rs"]
 #[expect(dead_code, reason = "nobody pulls the server's plug here")]
 mod cluster;

@@ -430,16 +430,16 @@ mod tests {
     async fn a_gate_that_is_shut_sends_those_away_who_wait_and_lets_those_finish_who_work() {
         let gate = gate(1, 4);
         let a = client("a");
-        let working = gate.enter(&a).await.unwrap();
+        let working = gate.enter(&a, None).await.unwrap();
         let waiting = tokio::spawn({
             let gate = Arc::clone(&gate);
-            async move { gate.enter(&client("b")).await.map(drop) }
+            async move { gate.enter(&client("b"), None).await.map(drop) }
         });
         while gate.crowd().1 == 0 {
             tokio::task::yield_now().await;
         }
         gate.shut();
-        for refused in [waiting.await.unwrap(), gate.enter(&a).await.map(drop)] {
+        for refused in [waiting.await.unwrap(), gate.enter(&a, None).await.map(drop)] {
             let refused = refused.unwrap_err();
             assert_eq!(refused.reason, Reason::Busy);
             assert!(refused.text.contains("another policy"), "{refused}");

@@ -365,7 +365,7 @@ impl Store {
         let number = |number: u64| i64::try_from(number).map_err(|_| StoreError::Number);
         let (seq, most) = (number(seq)?, number(most)?);
         if let Connection::Sqlite(c) = &mut self.connection {
-            sqlx::query(FORGET).execute(&mut **c).await.map_err(failed)?;
+            sqlx::query(FORGET).execute(&mut *c.connection).await.map_err(failed)?;
         }
         on!(self.connection, c => {
             sqlx::query_as(ENTRIES).bind(seq).bind(most).fetch_all(&mut **c).await

@@ -290,7 +290,7 @@ async fn a_loosening_that_is_pushed_is_shown_and_waits_its_delay_over_restarts_a
     let mut house = house().await;
     house.open().await;
     let mut desk = OfficersClient::new(house.channel("officers-desk").await);
-    let mut heard = desk.notifications(NotificationsRequest {}).await.unwrap().into_inner();
+    let mut heard = desk.notifications(NotificationsRequest::default()).await.unwrap().into_inner();
     let looser = text(&house, 3, 60_000);
     let taken = push(&house, &looser, &["ada", "cyd"]).await.unwrap();
     assert_eq!((taken.kind.as_str(), taken.version), ("change", 3));

@@ -27,21 +27,31 @@ pub async fn init(
 ) -> anyhow::Result<TokenKeys> {
     std::fs::create_dir_all(state_dir)
         .with_context(|| format!("cannot make {}", state_dir.display()))?;
-    let Made { keys, made, info, without } = {
+    let Made { keys, made, info, carried } = {
         let (config, state_dir) = (config.clone(), state_dir.to_path_buf());
         tokio::task::spawn_blocking(move || make_keys(&config, &state_dir)).await??
     };
     if let Some(path) = pem {
+        if let Some(why) = carried.bars(false) {
+            anyhow::bail!(
+                "{} was not written, since no account must be wrapped for this token: {why}. Without --pem a log begins with the tiers that are left",
+                path.display()
+            );
+        }
         std::fs::write(path, keys.wrapping_pem())
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     writeln!(out, "token         {} ({}, serial {})", info.label, info.model, info.serial)?;
     for name in ["wrapping", "sealing", "attestation", "checkpoint"] {
-        let state = if made.iter().any(|made| made == name) { "made now" } else { "was there" };
+        let state = match &made {
+            Some(made) if made.iter().any(|made| made == name) => "made now",
+            Some(_) => "was there",
+            None => "is there",
+        };
         writeln!(out, "{name:<13} {state}")?;
     }
     show_keys(&keys, out)?;
-    without.iter().try_for_each(|why| writeln!(out, "without       {why}"))?;
+    carried.warnings().try_for_each(|why| writeln!(out, "without       {why}"))?;
     if let Some(path) = pem {
         writeln!(out, "written to    {}", path.display())?;
     }
@@ -221,11 +231,10 @@ fn show_keys(keys: &TokenKeys, out: &mut impl Write) -> std::io::Result<()> {
 /// What `init` made and found.
 struct Made {
     keys: TokenKeys,
-    /// Names of the keys that are new.
-    made: Vec<String>,
+    /// Names of the keys that are new; none where that is not known, since the answer that said so was an error.
+    made: Option<Vec<String>>,
     info: TokenInfo,
-    /// Which tiers the token does not carry, and why.
-    without: Vec<String>,
+    carried: Carried,
 }
 
 /// With keys written down before, the token must hold exactly those: no second set is ever made. A sealing key alone is
@@ -236,8 +245,8 @@ fn make_keys(config: &TokenConfig, state_dir: &Path) -> anyhow::Result<Made> {
     if let Some(keys) = &known
         && keys.sealing_spki.is_some()
     {
-        let (info, without) = bind(config, state_dir, keys)?;
-        return Ok(Made { keys: keys.clone(), made: Vec::new(), info, without });
+        let (info, carried) = bind(config, state_dir, keys)?;
+        return Ok(Made { keys: keys.clone(), made: Some(Vec::new()), info, carried });
     }
     let made = make_missing(config, state_dir, true)?;
     let Some(known) = known else {
@@ -261,7 +270,8 @@ fn make_missing(config: &TokenConfig, state_dir: &Path, write: bool) -> anyhow::
         Ok((keys, made)) => {
             let info = line.info().clone();
             line.close();
-            return Ok(Made { keys, made, info, without: Vec::new() });
+            let carried = Carried::all(&keys);
+            return Ok(Made { keys, made: Some(made), info, carried });
         }
         Err(refused) => refused,
     };
@@ -274,21 +284,21 @@ fn make_missing(config: &TokenConfig, state_dir: &Path, write: bool) -> anyhow::
     let mut line = Line::open(config, &Latch::in_dir(state_dir), false)?;
     let keys = line.init_untried()?;
     line.close();
-    let (info, without) = bind(config, state_dir, &keys)?;
-    Ok(Made { keys, made: Vec::new(), info, without })
+    let (info, carried) = bind(config, state_dir, &keys)?;
+    Ok(Made { keys, made: None, info, carried })
 }
 
-/// Has the token prove these keys; what it is, and which tiers it does not carry.
+/// Has the token prove these keys; what it is, and which tiers it carries.
 fn bind(
     config: &TokenConfig,
     state_dir: &Path,
     keys: &TokenKeys,
-) -> anyhow::Result<(TokenInfo, Vec<String>)> {
+) -> anyhow::Result<(TokenInfo, Carried)> {
     let mut line = Line::open(config, &Latch::in_dir(state_dir), false)?;
     let carried = Carried::bind(&mut line, config, keys)?;
     let info = line.info().clone();
     line.close();
-    Ok((info, carried.warnings().collect()))
+    Ok((info, carried))
 }
 
 /// Writes down the keys of a token that has all of them, through a session in which the token makes none.

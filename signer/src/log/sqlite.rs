@@ -51,7 +51,9 @@ impl Sqlite {
             .pragma("wal_autocheckpoint", WAL_PAGES)
             .disable_statement_logging();
         make_private(options.get_filename())?;
-        let mut wal = options.get_filename().as_os_str().to_owned();
+        // SQLite looks through a link as well, and keeps its write-ahead log beside the file itself.
+        let file = std::fs::canonicalize(options.get_filename()).map_err(StoreError::File)?;
+        let mut wal = file.into_os_string();
         wal.push("-wal");
         let mut connection = options.connect().await.map_err(opening)?;
         let wanted = [
@@ -167,5 +169,26 @@ mod tests {
         store.keep_checkpoints(&note).await.unwrap();
         std::fs::remove_file(folder.path().join("log.db-wal")).unwrap();
         assert!(store.rest().await.is_err() && store.wants_rest());
+    }
+
+    #[tokio::test]
+    async fn a_link_to_the_file_is_looked_through_as_sqlite_does() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let link = folder.path().join("log.db");
+        std::os::unix::fs::symlink(elsewhere.path().join("real.db"), &link).unwrap();
+        std::fs::write(elsewhere.path().join("real.db"), "").unwrap();
+        let mut store = Store::open(&format!("sqlite:{}", link.display())).await.unwrap();
+        store.append(&[vec![1]], &[], &[]).await.unwrap();
+        assert!(
+            elsewhere.path().join("real.db-wal").exists()
+                && !folder.path().join("log.db-wal").exists()
+        );
+        store.relies_on(folder.path());
+        assert!(store.flushes_checkpoints(), "the file lies elsewhere");
+        store.relies_on(elsewhere.path());
+        store.keep_checkpoints(&[(1, "note".to_owned())]).await.unwrap();
+        assert!(store.wants_rest());
+        store.rest().await.unwrap();
+        assert!(!store.wants_rest());
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Carried {
 
 impl Carried {
     /// Everything, as the settings have it.
-    pub(super) fn all(keys: &TokenKeys) -> Self {
+    pub(crate) fn all(keys: &TokenKeys) -> Self {
         Self { keys: keys.clone(), schemes: None, children: None, sealing: None }
     }
 

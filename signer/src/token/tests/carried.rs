@@ -169,6 +169,16 @@ async fn a_log_begins_on_a_token_that_carries_some_tiers_and_it_says_which_not()
     let token = test.start().await;
     assert!(token.bars(true).is_some() && token.bars(false).is_none());
     token.stop().await;
+    // Of children as of accounts: with --pem nothing is given out that a ceremony could wrap for.
+    let bare = TestToken::bare_faulty();
+    bare.fault("C_UnwrapKey always CKR_MECHANISM_INVALID");
+    let pem = bare.dir.path().join("wrapping.pem");
+    let init =
+        async |pem| crate::init::init(&bare.config, &bare.state(), pem, &mut Vec::new()).await;
+    let refused = init(Some(pem.as_path())).await.unwrap_err().to_string();
+    assert!(refused.contains("was not written") && refused.contains("C_UnwrapKey"), "{refused}");
+    assert!(!pem.exists());
+    init(None).await.unwrap();
     // Nothing but a tier's own canary is let pass.
     for fault in ["C_DecryptInit always CKR_DEVICE_ERROR", "C_Sign always CKR_FUNCTION_FAILED"] {
         let other = TestToken::bare_faulty();

@@ -1,5 +1,5 @@
-//! The page of numbers in the state folder, written again every few seconds, for whoever is on this machine without a port:
-//! the doctor, and collectors that read text files. It never waits for the disk: a page that is lost is written again.
+//! The page of numbers in the state folder, written again every few seconds, for whoever may read that folder, without a
+//! port: the doctor above all. It never waits for the disk: a page that is lost is written again.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -17,6 +17,8 @@ fn the_examples_are_read_by_the_services() {
     let watcher = watcher::config::Config::load(&deploy("watcher.toml")).unwrap();
     assert!(!watcher.development);
     assert_eq!((signer.network, watcher.network), (Network::Signet, Network::Signet));
+    let operator = watcher::operator::Settings::load(&deploy("operator.toml")).unwrap();
+    assert_eq!(operator.tls.key, deploy("operator.key"));
 }
 
 #[test]
@@ -34,6 +36,13 @@ fn the_policy_is_one_and_names_the_watchers_wallets() {
             wallet.name
         );
     }
+    // What the watcher may evacuate by is a lane there, with the same caps.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let [evacuation] = &watcher.spend.evacuations[..] else { panic!("one lane to evacuate by") };
+    let lane = text.split_once("[[evacuate]]").unwrap().1.split("\n[").next().unwrap();
+    assert!(lane.contains(&format!("name = \"{}\"", evacuation.lane)), "{lane}");
+    assert!(lane.contains("max_total = \"0.1 BTC\"") && evacuation.fee_max.to_sat() == 10_000_000);
+    assert!(lane.contains(&format!("max_feerate = \"{}\"", evacuation.feerate_max)), "{lane}");
 }
 
 #[test]

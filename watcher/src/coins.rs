@@ -67,6 +67,20 @@ pub(crate) async fn candidates(
     rows.iter().map(|row| known(row).map(|known| known.coin)).collect()
 }
 
+/// Every coin of a wallet that no block spends and that is not gone: the candidates, and what a transaction in the mempool spends.
+pub(crate) async fn held(sql: &SqlitePool, wallet: &str) -> Result<Vec<Known>, StoreError> {
+    let unspent = select_coins!(
+        "FROM coins c WHERE c.wallet = $1 AND c.spent_txid IS NULL AND c.chain_state <> 'gone'"
+    );
+    let leaving = select_coins!(
+        "FROM transactions s JOIN coins c ON c.spent_txid = s.txid
+         WHERE s.state = 'mempool' AND c.wallet = $1 AND c.chain_state <> 'gone'"
+    );
+    let mut rows = sqlx::query(unspent).bind(wallet).fetch_all(sql).await?;
+    rows.extend(sqlx::query(leaving).bind(wallet).fetch_all(sql).await?);
+    rows.iter().map(known).collect()
+}
+
 /// One coin of a wallet, if it is known.
 pub(crate) async fn find(
     sql: impl SqliteExecutor<'_>,

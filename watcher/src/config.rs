@@ -119,6 +119,8 @@ pub enum Grant {
     Read,
     /// `CreateSweep`.
     Sweep,
+    /// `Evacuate`.
+    Evacuate,
     /// `SubmitPayout`.
     Payout,
 }
@@ -131,6 +133,7 @@ impl Grant {
             Self::Issue => "issue",
             Self::Read => "read",
             Self::Sweep => "sweep",
+            Self::Evacuate => "evacuate",
             Self::Payout => "payout",
         }
     }
@@ -227,6 +230,24 @@ impl Config {
                 "spend.order_keys: there is a hot wallet, and no service whose orders could be paid from it: write \
                  [spend.order_keys] with a line NAME = \"PUBLIC KEY\" for each `[[order_key]]` of the signer's policy",
             );
+        }
+        let mut lanes = BTreeSet::from([&self.spend.sweep_lane]);
+        for evacuation in &self.spend.evacuations {
+            if !lanes.insert(&evacuation.lane) {
+                return Err(ConfigError::Invalid(format!(
+                    "evacuations: the lane \"{}\" is there twice, or is that of sweeps",
+                    evacuation.lane
+                )));
+            }
+            let cold = |name: &String| {
+                wallets.find(name).is_some_and(|wallet| wallet.purpose == Purpose::Cold)
+            };
+            if evacuation.cold_wallet.as_ref().is_some_and(|name| !cold(name)) {
+                return Err(ConfigError::Invalid(format!(
+                    "evacuations: the cold_wallet of \"{}\" is no cold wallet here",
+                    evacuation.lane
+                )));
+            }
         }
         for auto in &self.spend.auto_sweeps {
             if auto.every_seconds == 0 {

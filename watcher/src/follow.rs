@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::mem::discriminant;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -79,6 +80,9 @@ async fn look(app: &Arc<Spender>, desk: &mut Desk) -> Result<(), Error> {
     let due: Vec<_> =
         payouts.chain(plans).chain(sweeps).chain(recuts).chain(autos).chain(slow).collect();
     desk.forget_all_but(&due);
+    if app.hurry.swap(false, Ordering::Relaxed) {
+        desk.hurry_sweeps();
+    }
     if desk.running.len() < AT_ONCE {
         let may_start = |id: &str| desk.may_start(&Job::Payout(id.to_owned()));
         if let Some(id) = payout::turn(app, may_start).await? {
@@ -166,6 +170,11 @@ impl Desk {
         let _ = self.waiting.insert(job, wait);
     }
 
+    /// Sweeps that failed are tried again at once.
+    fn hurry_sweeps(&mut self) {
+        self.waiting.retain(|job, _| !matches!(job, Job::Sweep(_)));
+    }
+
     fn forget_all_but(&mut self, due: &[Job]) {
         let now = Instant::now();
         self.waiting.retain(|job, wait| wait.until > now || due.contains(job));
@@ -212,6 +221,18 @@ mod tests {
         }
         let mut due = vec![payout(50), Job::Sweep("s".into())];
         assert_eq!(desk.next(&mut due), Some(Job::Sweep("s".into())));
+    }
+
+    #[test]
+    fn who_is_in_a_hurry_has_sweeps_tried_again_at_once_and_nothing_else() {
+        let mut desk = Desk::default();
+        let [sweep, payout] = [Job::Sweep("s".into()), Job::Payout("o".into())];
+        for job in [&sweep, &payout] {
+            let _ = desk.waiting.insert(job.clone(), Wait::longer(6));
+        }
+        assert!(!desk.may_start(&sweep) && !desk.may_start(&payout));
+        desk.hurry_sweeps();
+        assert!(desk.may_start(&sweep) && !desk.may_start(&payout));
     }
 
     #[test]

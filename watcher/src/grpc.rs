@@ -7,8 +7,8 @@ use std::sync::Arc;
 use mtls::Caller;
 use proto::watcher_server::Watcher;
 use proto::{
-    Address, BlockRef, CreateSweepRequest, Event, GetPayoutRequest, GetSweepRequest,
-    IssueAddressRequest, ListDepositsReply, ListDepositsRequest, ListSweepsReply,
+    Address, BlockRef, CreateSweepRequest, EvacuateRequest, Evacuation, Event, GetPayoutRequest,
+    GetSweepRequest, IssueAddressRequest, ListDepositsReply, ListDepositsRequest, ListSweepsReply,
     ListSweepsRequest, Payout, StreamEventsRequest, SubmitPayoutRequest, Sweep, WatcherStatus,
     WatcherStatusRequest,
 };
@@ -125,6 +125,14 @@ impl Watcher for Service {
     ) -> Result<Response<Sweep>, Status> {
         let tenant = self.grants.tenant(&request, Grant::Sweep)?;
         Ok(Response::new(sweep::create(&self.spender, &tenant, request.get_ref()).await?))
+    }
+
+    async fn evacuate(
+        &self,
+        request: Request<EvacuateRequest>,
+    ) -> Result<Response<Evacuation>, Status> {
+        let tenant = self.grants.tenant(&request, Grant::Evacuate)?;
+        Ok(Response::new(sweep::evacuate(&self.spender, &tenant, request.get_ref()).await?))
     }
 
     async fn get_sweep(

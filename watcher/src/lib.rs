@@ -31,3 +31,4 @@ pub mod follow;
 pub mod grpc;
 pub mod serve;
 pub mod check;
+pub mod operator;

@@ -1,4 +1,4 @@
-//! The watcher's command line: serve, or check a configuration. It never does the work itself.
+//! The watcher's command line: serve, check a configuration, or ask a running watcher to evacuate a wallet. It never does the work itself.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use watcher::config::Config;
+use watcher::operator::{self, Evacuate};
 use watcher::{check, serve};
 
 /// The watch-only service of Cofferdam.
@@ -32,6 +33,13 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Move everything of a wallet to cold storage by a lane of `[[evacuate]]`, or rehearse that; run again, it goes on where it was.
+    ///
+    /// It asks a running watcher, with your own certificate (grant `evacuate`). The watcher plans as many transactions as the coins
+    /// need, largest coins first, and asks the signer, under the same key each time; officers approve each transaction, and what is
+    /// signed is sent. What was refused is asked for anew when this is run again. Exits with 0 when everything that can move is
+    /// sent (or a rehearsal found nothing against it), 1 when something was refused or speaks against it, 3 when it is not over.
+    Evacuate(Evacuate),
 }
 
 #[tokio::main]
@@ -41,6 +49,7 @@ async fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve { config } => run(&config).await,
         Command::Check { config } => look(&config).await,
+        Command::Evacuate(asked) => evacuate(&asked).await,
     };
     match result {
         Ok(code) => code,
@@ -78,4 +87,9 @@ async fn look(path: &std::path::Path) -> anyhow::Result<ExitCode> {
         println!("{} {}", if finding.good { "ok  " } else { "FAIL" }, finding.text);
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn evacuate(asked: &Evacuate) -> anyhow::Result<ExitCode> {
+    let ending = operator::evacuate(asked, &mut std::io::stdout()).await?;
+    Ok(ExitCode::from(ending.exit_code()))
 }

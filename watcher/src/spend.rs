@@ -1,8 +1,9 @@
 //! What sweeps and payouts share: settings, what they work with, feerates and fee caps. It never plans, never asks for
 //! a signature, and knows no policy: its caps only keep requests within what the signer will most likely allow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use asset::unit::BITCOIN_UNITS;
@@ -83,6 +84,27 @@ pub struct SpendConfig {
     pub order_keys: BTreeMap<String, [u8; 32]>,
     /// Sweeps made without being asked for.
     pub auto_sweeps: Vec<AutoSweep>,
+    /// Lanes by which everything of a wallet may go to cold storage.
+    pub evacuations: Vec<EvacuationLane>,
+}
+
+/// A lane of `[[evacuate]]` in the policy, with caps of its own: on that day fees matter less.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvacuationLane {
+    /// Its name in the policy.
+    pub lane: String,
+    /// Where it goes, as in the policy; without it, where sweeps go.
+    pub cold_wallet: Option<String>,
+    /// Highest fee of one transaction, e.g. "0.1 BTC".
+    #[serde(deserialize_with = "amount")]
+    pub fee_max: Amount,
+    /// Highest fee as a share of what goes to cold storage, e.g. "5%".
+    #[serde(deserialize_with = "from_text")]
+    pub fee_share_max: Percent,
+    /// Highest feerate, e.g. "500 sat/vB".
+    #[serde(deserialize_with = "from_text")]
+    pub feerate_max: FeeRate,
 }
 
 /// "Sweep this wallet every so often, when it holds enough."
@@ -119,6 +141,7 @@ impl Default for SpendConfig {
             denied_tries_per_hour: TRIES_PER_HOUR,
             order_keys: BTreeMap::new(),
             auto_sweeps: Vec::new(),
+            evacuations: Vec::new(),
         }
     }
 }
@@ -143,6 +166,25 @@ impl SpendConfig {
 }
 
 impl SpendConfig {
+    /// The evacuation by a lane, if it is configured.
+    pub(crate) fn evacuation(&self, lane: &str) -> Option<&EvacuationLane> {
+        self.evacuations.iter().find(|evacuation| evacuation.lane == lane)
+    }
+
+    /// The caps for one sweep: its lane's own, where it evacuates.
+    pub(crate) fn limits_on(&self, lane: Option<&str>) -> Limits {
+        let usual = self.limits(0);
+        match lane.and_then(|lane| self.evacuation(lane)) {
+            None => usual,
+            Some(own) => Limits {
+                fee_max: own.fee_max,
+                fee_share_max: own.fee_share_max,
+                rate_max: own.feerate_max,
+                ..usual
+            },
+        }
+    }
+
     /// What was made before this has waited for too long; `None` if nothing ever has.
     pub(crate) fn overdue_before(&self, now_unix: i64) -> Option<i64> {
         let wait = i64::try_from(self.bump_seconds).ok().filter(|wait| *wait > 0)?;
@@ -179,6 +221,33 @@ pub struct Spender {
     pub(crate) planning: Mutex<()>,
     pub(crate) pace: Pace,
     pub(crate) wake: Notify,
+    /// Whoever waits for the signer with a sweep asks at once: somebody wants it now.
+    pub(crate) hurry: AtomicBool,
+    /// Sweeps that are to be asked for at once and were not since: what they waited for before is no answer.
+    pub(crate) unanswered: Unanswered,
+}
+
+/// Ids of sweeps, kept no longer than this process lives.
+#[derive(Debug, Default)]
+pub(crate) struct Unanswered(std::sync::Mutex<BTreeSet<String>>);
+
+impl Unanswered {
+    pub(crate) fn add(&self, id: &str) {
+        let _ = self.all().insert(id.to_owned());
+    }
+
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.all().contains(id)
+    }
+
+    /// It was asked for, whatever came of it.
+    pub(crate) fn remove(&self, id: &str) {
+        let _ = self.all().remove(id);
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 impl Spender {
@@ -194,8 +263,22 @@ impl Spender {
         config: SpendConfig,
     ) -> Self {
         let pace = Pace::new(config.denied_tries_per_hour);
-        let (planning, wake) = (Mutex::new(()), Notify::new());
-        Self { store, book, node, follower, signer, wallets, config, planning, pace, wake }
+        let (planning, wake, hurry) = (Mutex::new(()), Notify::new(), AtomicBool::new(false));
+        let unanswered = Unanswered::default();
+        Self {
+            store,
+            book,
+            node,
+            follower,
+            signer,
+            wallets,
+            config,
+            planning,
+            pace,
+            wake,
+            hurry,
+            unanswered,
+        }
     }
 
     /// Sends a kept transaction once more, whatever comes of it: another is asked for in its place, and it may have to do
@@ -239,8 +322,22 @@ impl Spender {
         }
     }
 
+    /// Where a sweep by a lane goes.
+    pub(crate) fn cold_for(&self, tenant: &str, lane: Option<&str>) -> Result<&Wallet, Error> {
+        let own = lane.and_then(|lane| self.config.evacuation(lane)?.cold_wallet.as_deref());
+        match own {
+            Some(name) => self.wallet(tenant, name),
+            None => self.wallet_for(tenant, Purpose::Cold),
+        }
+    }
+
     /// The feerate asked for, or the node's estimate within our bounds.
     pub(crate) async fn feerate(&self, asked: &str) -> Result<FeeRate, Error> {
+        self.feerate_up_to(asked, self.config.feerate_max).await
+    }
+
+    /// The same with another upper bound.
+    pub(crate) async fn feerate_up_to(&self, asked: &str, most: FeeRate) -> Result<FeeRate, Error> {
         if !asked.is_empty() {
             return FeeRate::parse(asked).map_err(|error| {
                 Error::invalid("bad-feerate", format!("{error}; write for example \"5 sat/vB\""))
@@ -248,8 +345,7 @@ impl Spender {
         }
         let estimate = self.node.estimate_fee(self.config.target_blocks).await?;
         let rate = estimate.unwrap_or(self.config.feerate_fallback);
-        Ok(rate
-            .clamp(self.config.feerate_min, self.config.feerate_max.max(self.config.feerate_min)))
+        Ok(rate.clamp(self.config.feerate_min, most.max(self.config.feerate_min)))
     }
 
     /// Whether the signer answers just now.

@@ -11,6 +11,7 @@ mod watch;
 mod recut;
 mod bump;
 mod auto;
+mod evacuate;
 
 use proto::{CreateSweepRequest, ListSweepsReply, ListSweepsRequest, Sweep};
 use sha2::{Digest as _, Sha256};
@@ -25,6 +26,7 @@ pub(crate) use self::auto::due as auto_due;
 pub(crate) use self::auto::sweep as auto_sweep;
 pub(crate) use self::bump::{bump, fee_at, given_up, is_worth_it, overdue};
 pub(crate) use self::carry::{carry, due, faulty};
+pub use self::evacuate::evacuate;
 pub(crate) use self::make::inputs;
 use self::make::{Choice, Wish};
 pub(crate) use self::recut::{recut, to_recut};
@@ -54,8 +56,8 @@ pub async fn create(
     let limits = app.config.limits(request.max_inputs);
     let limits = limits.for_inputs_like(&wallet.script(Branch::External, 0)?);
     let key = request.idempotency_key.clone();
-    let id =
-        make::make(app, &Wish { wallet, key, digest, rate, limits, choice: Choice::All }).await?;
+    let wish = Wish { wallet, key, digest, rate, limits, choice: Choice::All, lane: None };
+    let id = make::make(app, &wish).await?;
     app.wake.notify_one();
     find(app, tenant, &id).await
 }

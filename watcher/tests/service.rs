@@ -154,7 +154,17 @@ async fn a_configuration_is_read_strictly() {
             "[[spend.auto_sweeps]]\nwallet = \"{wallet}\"\nevery_seconds = {seconds}\ntotal_min = \"1 BTC\"\n[[wallets]]"
         )
     };
+    let evacuation = |lane: &str, cold: &str| {
+        format!(
+            "[[spend.evacuations]]\nlane = \"{lane}\"\ncold_wallet = \"{cold}\"\nfee_max = \"1 BTC\"\n\
+             fee_share_max = \"5%\"\nfeerate_max = \"500 sat/vB\"\n[[wallets]]"
+        )
+    };
+    let no_cap = evacuation("a", "b").replace("fee_max = \"1 BTC\"\n", "");
     let cases = [
+        ("[[wallets]]", &*evacuation("sweep", "cold"), "there twice, or is that of sweeps"),
+        ("[[wallets]]", &evacuation("escape", "deposits"), "is no cold wallet here"),
+        ("[[wallets]]", &no_cap, "fee_max"),
         ("network = \"regtest\"", "network = \"mainnet\"", "is not a network"),
         ("poll_ms = 20", "pol_ms = 20", "unknown field `pol_ms`"),
         ("{ depth = 3 }", "{ depth = 0 }", "nonzero"),
@@ -196,7 +206,7 @@ async fn a_database_is_never_used_for_another_chain_or_another_descriptor() {
 async fn every_call_by_every_grant_gets_what_its_row_says() {
     let mut scene = Scene::set().await;
     let mut clients = String::new();
-    for grant in ["issue", "read", "sweep", "payout"] {
+    for grant in ["issue", "read", "sweep", "evacuate", "payout"] {
         clients += &format!("[[clients]]\nname = \"only-{grant}\"\ngrants = [\"{grant}\"]\n");
     }
     scene.text += &clients;
@@ -208,7 +218,7 @@ async fn every_call_by_every_grant_gets_what_its_row_says() {
             for method in &service.method {
                 let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
                 let needed = row(&path).unwrap_or_else(|| panic!("{path} has no row"));
-                for holder in ["issue", "read", "sweep", "payout", "none"] {
+                for holder in ["issue", "read", "sweep", "evacuate", "payout", "none"] {
                     let credential = scene.pki.client(&format!("only-{holder}")).unwrap();
                     let got = called(&scene.endpoint(&running, &credential), &path).await;
                     let expected = match needed {
@@ -241,6 +251,7 @@ fn row(path: &str) -> Option<Option<&'static str>> {
             "read"
         }
         "CreateSweep" => "sweep",
+        "Evacuate" => "evacuate",
         "SubmitPayout" => "payout",
         _ => return None,
     }))

@@ -24,6 +24,7 @@ mod kinds;
 mod leaving;
 mod multisig;
 mod crashes;
+mod evacuating;
 mod cross;
 mod operating;
 mod outages;

@@ -55,6 +55,47 @@ pub fn sweep(
     }
 }
 
+/// Sweeps of everything that may be spent.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Everything {
+    /// One after the other, largest coins first.
+    pub plans: Vec<SweepPlan>,
+    /// Coins that none of them takes, and why.
+    pub left_out: Vec<(Coin, LeftOut)>,
+    /// Why there is no plan for what the caps leave; `None` for a rest that is only too small to be worth an output.
+    pub problem: Option<PlanError>,
+}
+
+/// Plans as many sweeps as it takes until nothing is left that may be spent within the caps.
+#[must_use]
+pub fn everything(coins: &[Coin], cold: &Script, rate: FeeRate, limits: &Limits) -> Everything {
+    let mut all = Everything::default();
+    let mut rest = coins.to_vec();
+    while !rest.is_empty() {
+        match sweep(&rest, cold, rate, limits) {
+            Ok(mut plan) => {
+                let (later, never): (Vec<_>, Vec<_>) = std::mem::take(&mut plan.left_out)
+                    .into_iter()
+                    .partition(|(_, why)| *why == LeftOut::Limit);
+                rest = later.into_iter().map(|(coin, _)| coin).collect();
+                all.left_out.extend(never);
+                all.plans.push(plan);
+            }
+            Err(error) => {
+                let (good, never) = worth_spending(&rest, rate, limits.input_weight);
+                let small = matches!(error, PlanError::Dust { .. }) && !all.plans.is_empty();
+                let why = if small { LeftOut::Uneconomic } else { LeftOut::Limit };
+                all.left_out.extend(never);
+                all.left_out.extend(good.into_iter().map(|coin| (coin, why)));
+                all.problem =
+                    (!small && !matches!(error, PlanError::NoCoins { .. })).then_some(error);
+                return all;
+            }
+        }
+    }
+    all
+}
+
 /// Plans the same coins again at a higher fee, to replace a transaction that paid `replaced`.
 ///
 /// # Errors

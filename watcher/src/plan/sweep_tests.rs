@@ -210,3 +210,28 @@ fn script_like_taproot() -> ScriptBuf {
     bytes.extend([7; 32]);
     ScriptBuf::from_bytes(bytes)
 }
+
+proptest! {
+    #[test]
+    fn everything_is_planned_once_within_the_caps_or_left_out_for_a_reason(
+        coins in any_coins(60), rate in any_rate(), limits in any_limits(),
+    ) {
+        let cold = script(22);
+        let all = everything(&coins, &cold, rate, &limits);
+        let planned = all.plans.iter().flat_map(|plan| &plan.inputs);
+        let mut seen: Vec<_> = planned.chain(all.left_out.iter().map(|(coin, _)| coin)).collect();
+        seen.sort_by_key(|coin| coin.outpoint);
+        let mut given: Vec<_> = coins.iter().collect();
+        given.sort_by_key(|coin| coin.outpoint);
+        prop_assert_eq!(seen, given);
+        for plan in &all.plans {
+            prop_assert!(plan.left_out.is_empty() && plan.inputs.len() <= limits.inputs_max);
+            prop_assert!(limits.check_fee(plan.fee, plan.to_cold).is_ok());
+            prop_assert_eq!(sat(&plan.inputs), u128::from((plan.to_cold + plan.fee).to_sat()));
+        }
+        // Whatever is left could not be planned as a next one either.
+        let rest: Vec<_> = all.left_out.iter().map(|(coin, _)| *coin).collect();
+        prop_assert!(sweep(&rest, &cold, rate, &limits).is_err());
+        prop_assert!(all.problem.is_none() || all.left_out.iter().any(|(_, why)| *why == LeftOut::Limit) || all.plans.is_empty());
+    }
+}

@@ -61,6 +61,7 @@ pub(crate) async fn sweep(app: &Spender, name: &str) -> Result<Next, Error> {
         rate: app.feerate("").await?,
         limits: app.config.limits(0).for_inputs_like(&wallet.script(Branch::External, 0)?),
         choice: Choice::All,
+        lane: None,
     };
     match make::make(app, &wish).await {
         Ok(_) => Ok(Next::Done),

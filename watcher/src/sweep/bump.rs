@@ -64,7 +64,11 @@ async fn try_higher(
         .into_iter()
         .map(|known| known.coin)
         .collect();
-    let rate = app.feerate("").await?;
+    let lane = sweep.lane.as_deref();
+    let wallet = app.wallet(&sweep.tenant, &sweep.wallet)?;
+    let limits = app.config.limits_on(lane);
+    let limits = limits.for_inputs_like(&wallet.script(Branch::External, 0)?);
+    let rate = app.feerate_up_to("", limits.rate_max).await?;
     let psbt = Psbt::deserialize(&sweep.psbt).map_err(|error| Error::Broken(error.to_string()))?;
     if !is_worth_it(sweep.fee, fee_at(rate, &psbt)) {
         return Ok(pause);
@@ -73,15 +77,15 @@ async fn try_higher(
         .bind(id)
         .fetch_one(app.store.reader())
         .await?;
-    let wallet = app.wallet(&sweep.tenant, &sweep.wallet)?;
     let wish = Wish {
         wallet,
         // No caller's key has a slash.
         key: format!("bump/{id}/{earlier}"),
         digest: Sha256::digest(format!("bump-v1\n{id}\n")).into(),
         rate,
-        limits: app.config.limits(0).for_inputs_like(&wallet.script(Branch::External, 0)?),
+        limits,
         choice: Choice::Again { of: &sweep, coins: &coins },
+        lane,
     };
     match make::make(app, &wish).await {
         Ok(by) => {

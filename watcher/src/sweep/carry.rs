@@ -38,7 +38,11 @@ pub(crate) async fn due(app: &Spender) -> Result<Vec<String>, Error> {
 pub(crate) async fn carry(app: &Spender, id: &str) -> Result<Next, Error> {
     let Some(sweep) = row::load(app.store.reader(), id).await? else { return Ok(Next::Done) };
     match sweep.state {
-        State::Planned => ask(app, sweep).await,
+        State::Planned => {
+            let next = ask(app, sweep).await;
+            app.unanswered.remove(id);
+            next
+        }
         State::Signed | State::Broadcast => send(app, sweep).await,
         _ => Ok(Next::Done),
     }
@@ -52,7 +56,7 @@ async fn ask(app: &Spender, sweep: SweepRow) -> Result<Next, Error> {
     let parents = StoredParents::of(app.store.reader().clone(), &psbt.unsigned_tx);
     let header = SignHeader {
         idempotency_key: sweep.id.clone(),
-        lane: app.config.sweep_lane.clone(),
+        lane: sweep.lane.clone().unwrap_or_else(|| app.config.sweep_lane.clone()),
         wallet: sweep.wallet.clone(),
         psbt: sweep.psbt.clone(),
         orders: Vec::new(),
@@ -133,7 +137,9 @@ async fn wait(
         watch::give_way(app, sweep).await?;
         return Ok(Next::Done);
     }
-    if bump && !refusal.has("busy") {
+    // An evacuation at a higher fee needs its people again, and waits for them: what they are asked for must count once they approve.
+    let for_people = sweep.lane.is_some() && refusal.has("approvals");
+    if bump && !refusal.has("busy") && !for_people {
         // Whichever of the two confirms, the coins go to cold storage: the earlier one goes on waiting.
         return refuse(app, sweep, refusal.reasons).await;
     }

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::book::bytes;
 use crate::coins;
-use crate::config::Purpose;
 use crate::error::Error;
 use crate::leases::{self, Holder};
 use crate::plan::sweep::SweepPlan;
@@ -30,6 +29,8 @@ pub(super) struct Wish<'a> {
     pub(super) rate: FeeRate,
     pub(super) limits: Limits,
     pub(super) choice: Choice<'a>,
+    /// The lane of an evacuation; `None` for that of sweeps.
+    pub(super) lane: Option<&'a str>,
 }
 
 /// Which coins.
@@ -69,7 +70,7 @@ pub(super) async fn make(app: &Spender, wish: &Wish<'_>) -> Result<String, Error
     if let Some(id) = row::by_key(app, tenant, &wish.key, wish.digest).await? {
         return Ok(id);
     }
-    let cold = app.wallet_for(tenant, Purpose::Cold)?;
+    let cold = app.cold_for(tenant, wish.lane)?;
     let mut coins = coins::candidates(app.store.reader(), &wish.wallet.name).await?;
     if let Choice::Rest { coins: only, .. } = wish.choice {
         coins.retain(|coin| only.contains(&coin.outpoint));
@@ -104,6 +105,7 @@ pub(super) async fn make(app: &Spender, wish: &Wish<'_>) -> Result<String, Error
             .iter()
             .find(|held| held.name == wish.wallet.name)
             .map(|held| held.tier.clone()),
+        lane: wish.lane.map(str::to_owned),
     };
     store(app, wish, cold, sweep, &plan).await
 }
@@ -193,7 +195,11 @@ async fn insert_inputs(tx: &mut Tx, sweep: &str, inputs: &[Coin]) -> Result<(), 
 }
 
 /// The lowest index of cold storage that no sweep was signed for and none that may still be signed has.
-async fn next_cold_index(app: &Spender, cold: &Wallet, status: &StatusReply) -> Result<u32, Error> {
+pub(super) async fn next_cold_index(
+    app: &Spender,
+    cold: &Wallet,
+    status: &StatusReply,
+) -> Result<u32, Error> {
     let known = status.wallets.iter().find(|wallet| wallet.name == cold.name).ok_or_else(|| {
         Error::refused(
             tonic::Code::FailedPrecondition,

@@ -44,14 +44,17 @@ pub(crate) async fn recut(app: &Spender, id: &str) -> Result<Next, Error> {
         .fetch_one(app.store.reader())
         .await?;
     let wallet = app.wallet(&sweep.tenant, &sweep.wallet)?;
+    let lane = sweep.lane.as_deref();
+    let limits = app.config.limits_on(lane);
     let wish = Wish {
         wallet,
         // No caller's key has a slash.
         key: format!("recut/{id}/{earlier}"),
         digest: Sha256::digest(format!("recut-v1\n{id}\n")).into(),
-        rate: app.feerate("").await?,
-        limits: app.config.limits(0).for_inputs_like(&wallet.script(Branch::External, 0)?),
+        rate: app.feerate_up_to("", limits.rate_max).await?,
+        limits: limits.for_inputs_like(&wallet.script(Branch::External, 0)?),
         choice: Choice::Rest { of: id, coins: &survivors },
+        lane,
     };
     match make::make(app, &wish).await {
         Ok(_) => Ok(Next::Done),

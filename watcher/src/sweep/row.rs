@@ -37,6 +37,8 @@ pub(super) struct SweepRow {
     pub(super) inputs: u32,
     /// Of its wallet, if the signer has said so.
     pub(super) tier: Option<String>,
+    /// The lane of an evacuation; `None` for that of sweeps.
+    pub(super) lane: Option<String>,
 }
 
 macro_rules! select_sweeps {
@@ -45,7 +47,7 @@ macro_rules! select_sweeps {
             "SELECT s.id, s.tenant, s.number, s.wallet, s.cold_wallet, s.cold_index, s.state, s.psbt, s.txid,
                  s.to_cold, s.fee, s.height, s.block_hash, s.reasons, s.replaced_by, s.replaces,
                  (SELECT COUNT(*) FROM sweep_inputs i WHERE i.sweep = s.id),
-                 (SELECT w.tier FROM wallets w WHERE w.wallet = s.wallet) ",
+                 (SELECT w.tier FROM wallets w WHERE w.wallet = s.wallet), s.lane ",
             $rest
         )
     };
@@ -70,6 +72,28 @@ pub(super) async fn page(
         "FROM sweeps s WHERE s.tenant = $1 AND s.number > $2 ORDER BY s.number LIMIT $3"
     );
     let query = sqlx::query(statement).bind(tenant).bind(after).bind(i64::from(size));
+    let rows = query.fetch_all(app.store.reader()).await?;
+    rows.iter().map(SweepRow::read).collect()
+}
+
+/// What an evacuation of a wallet by a lane consists of: what is under way, what was settled since, and what was refused and
+/// has a coin that is free again.
+pub(super) async fn evacuating(
+    app: &Spender,
+    tenant: &str,
+    (wallet, lane): (&str, &str),
+    since_unix: i64,
+) -> Result<Vec<SweepRow>, StoreError> {
+    let statement = select_sweeps!(
+        "FROM sweeps s WHERE s.tenant = $1 AND s.wallet = $2 AND s.lane = $3
+             AND (s.state IN ('planned', 'signed', 'broadcast', 'confirming')
+                  OR (s.state = 'final' AND s.created_unix >= $4)
+                  OR (s.state = 'refused' AND EXISTS (
+                      SELECT 1 FROM sweep_inputs i JOIN coins c ON c.txid = i.txid AND c.vout = i.vout
+                      WHERE i.sweep = s.id AND c.lease IS NULL AND c.spent_txid IS NULL)))
+         ORDER BY s.number"
+    );
+    let query = sqlx::query(statement).bind(tenant).bind(wallet).bind(lane).bind(since_unix);
     let rows = query.fetch_all(app.store.reader()).await?;
     rows.iter().map(SweepRow::read).collect()
 }
@@ -120,6 +144,7 @@ impl SweepRow {
             replaces: row.try_get(15)?,
             inputs: height(row, 16)?,
             tier: row.try_get(17)?,
+            lane: row.try_get(18)?,
         })
     }
 
@@ -132,8 +157,8 @@ impl SweepRow {
     ) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO sweeps (id, tenant, number, idempotency_key, request, wallet, cold_wallet, cold_index,
-                 state, psbt, txid, to_cold, fee, replaces, created_unix)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                 state, psbt, txid, to_cold, fee, replaces, created_unix, lane)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         )
         .bind(&self.id)
         .bind(&self.tenant)
@@ -150,6 +175,7 @@ impl SweepRow {
         .bind(self.fee.to_be_bytes().to_vec())
         .bind(&self.replaces)
         .bind(crate::store::now_unix())
+        .bind(&self.lane)
         .execute(tx.sql())
         .await?;
         Ok(())
@@ -200,6 +226,7 @@ impl SweepRow {
             "id": self.id,
             "wallet": self.wallet,
             "tier": self.tier,
+            "lane": self.lane,
             "state": self.state,
             "txid": known_txid(self.txid).map(|txid| txid.to_string()),
             "inputs": self.inputs,
@@ -238,6 +265,7 @@ impl SweepRow {
                 .map(|b| proto::BlockRef { height: b.height, hash: b.hash.to_string() }),
             replaced_by: self.replaced_by.clone().unwrap_or_default(),
             tier: self.tier.clone().unwrap_or_default(),
+            lane: self.lane.clone().unwrap_or_default(),
         }
     }
 }

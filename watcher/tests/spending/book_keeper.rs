@@ -248,7 +248,7 @@ impl BookKeeper {
             }
         }
         match header.lane.as_str() {
-            "sweep" => {
+            "sweep" | "escape" => {
                 let [index] = own_outputs(psbt)[..] else {
                     return deny("sweep-external", "not one own output");
                 };

@@ -16,6 +16,7 @@ mod book_keeper;
 mod world;
 
 mod sweeps;
+mod evacuating;
 mod tiers;
 mod payouts;
 mod crashes;

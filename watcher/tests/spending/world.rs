@@ -17,9 +17,9 @@ use order::{AddressText, Order, OrderId};
 use proto::signer_server::SignerServer;
 use proto::watcher_client::WatcherClient;
 use proto::{
-    CreateSweepRequest, Deposit, Event, GetPayoutRequest, GetSweepRequest, ListDepositsRequest,
-    ListSweepsRequest, Payout, SignedOrder, StreamEventsRequest, SubmitPayoutRequest, Sweep,
-    WatcherStatusRequest,
+    CreateSweepRequest, Deposit, EvacuateMode, EvacuateRequest, Evacuation, Event,
+    GetPayoutRequest, GetSweepRequest, ListDepositsRequest, ListSweepsRequest, Payout, SignedOrder,
+    StreamEventsRequest, SubmitPayoutRequest, Sweep, WatcherStatusRequest,
 };
 use tokio::net::TcpListener;
 use tonic::transport::{Channel, Server};
@@ -27,7 +27,7 @@ use watcher::config::{ClientConfig, Config, Grant, NodeConfig, Purpose, WalletCo
 use watcher::deposit::Finality;
 use watcher::serve;
 use watcher::signer_client::SignerSettings;
-use watcher::spend::SpendConfig;
+use watcher::spend::{EvacuationLane, SpendConfig};
 
 use crate::book_keeper::BookKeeper;
 
@@ -60,6 +60,13 @@ impl World {
         let mut spend = SpendConfig {
             resend_seconds: 1,
             order_keys: order_keys.into(),
+            evacuations: vec![EvacuationLane {
+                lane: "escape".into(),
+                cold_wallet: None,
+                fee_max: Amount::from_sat(100_000),
+                fee_share_max: asset::Percent::from_millionths(50_000).unwrap(),
+                feerate_max: asset::FeeRate::from_sat_per_kvb(500_000),
+            }],
             ..SpendConfig::default()
         };
         change(&mut spend);
@@ -88,7 +95,13 @@ impl World {
             clients: vec![ClientConfig {
                 name: "shop".into(),
                 tenant: "default".into(),
-                grants: BTreeSet::from([Grant::Issue, Grant::Read, Grant::Sweep, Grant::Payout]),
+                grants: BTreeSet::from([
+                    Grant::Issue,
+                    Grant::Read,
+                    Grant::Sweep,
+                    Grant::Evacuate,
+                    Grant::Payout,
+                ]),
             }],
             spend,
         };
@@ -274,6 +287,30 @@ impl World {
             feerate: "2 sat/vB".into(),
         };
         Ok(self.client.clone().create_sweep(request).await?.into_inner())
+    }
+
+    pub async fn evacuate(
+        &self,
+        wallet: &str,
+        mode: EvacuateMode,
+    ) -> Result<Evacuation, tonic::Status> {
+        self.evacuate_by("escape", wallet, "2 sat/vB", mode).await
+    }
+
+    pub async fn evacuate_by(
+        &self,
+        lane: &str,
+        wallet: &str,
+        feerate: &str,
+        mode: EvacuateMode,
+    ) -> Result<Evacuation, tonic::Status> {
+        let request = EvacuateRequest {
+            wallet: wallet.into(),
+            lane: lane.into(),
+            feerate: feerate.into(),
+            mode: mode.into(),
+        };
+        Ok(self.client.clone().evacuate(request).await?.into_inner())
     }
 
     pub async fn sweep(&self, id: &str) -> Option<Sweep> {

@@ -124,6 +124,14 @@ impl Peers {
         ended
     }
 
+    /// Ends everybody's connection.
+    pub(crate) fn end_all(&self) {
+        let mut inner = self.inner();
+        inner.of_each.clear();
+        // Whoever has the other half hears it.
+        inner.living.clear();
+    }
+
     /// How many are connected.
     pub(crate) fn count(&self) -> usize {
         self.inner().living.len()

@@ -133,6 +133,11 @@ impl Server {
         Incoming::new(listener, self.current.subscribe(), peers, counts, places)
     }
 
+    /// Ends every connection that is left: one over which somebody listens would never end by itself.
+    pub fn end_all(&self) {
+        self.peers.end_all();
+    }
+
     /// Looks at the files every few seconds, for ever.
     pub async fn watch(self: Arc<Self>) {
         let mut looks = 0_u32;

@@ -65,6 +65,8 @@ const HEALTH_EVERY: Duration = Duration::from_secs(1);
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long the last requests may take when the service is asked to end, beyond their own deadline.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long what was answered at the very end has to leave.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// What callers of a standby are told.
 const STANDS_BY: &str = "this signer stands by: another one has the log, and this one takes it over when that shows no sign of life";
@@ -80,6 +82,7 @@ pub struct Running {
     may_pass: bool,
     waits: bool,
     witnesses: Arc<Witnesses>,
+    tls: Arc<mtls::Server>,
 }
 
 /// Serves until `until` is done, then ends in order. A token or database that is away is tried again, and so is a
@@ -370,24 +373,35 @@ impl Running {
     /// # Errors
     /// [`StartError::Log`] when the log had failed before.
     pub async fn stop(self) -> Result<(), StartError> {
-        let Self { app, stop, mut server, helpers, request_time, witnesses, .. } = self;
+        let Self { app, stop, mut server, helpers, request_time, witnesses, tls, .. } = self;
         // An error says that the server ended already.
         let _ = stop.send(());
         // Their streams would never end by themselves.
         witnesses.dismiss();
+        if let Some(app) = &app {
+            app.notices.end();
+        }
         let patience = request_time.saturating_add(GRACE);
-        if tokio::time::timeout(GRACE, &mut server).await.is_err() {
-            // Streams that never end (health watchers) are cut; requests under way run on as tasks of their own.
+        let lingers = tokio::time::timeout(GRACE, &mut server).await.is_err();
+        if lingers {
+            // Some streams never end (health watchers); requests under way run on as tasks of their own.
             server.abort();
         }
         for helper in helpers {
             helper.abort();
             let _ = helper.await;
         }
-        let Some(app) = app else { return Ok(()) };
-        if tokio::time::timeout(patience, app.gate.close()).await.is_err() {
+        if let Some(app) = &app
+            && tokio::time::timeout(patience, app.gate.close()).await.is_err()
+        {
             tracing::warn!("requests were still under way at the end; a retry finishes them");
         }
+        if lingers {
+            // Who is connected still holds all of this for as long as that stays.
+            tokio::time::sleep(LAST_ANSWERS).await;
+            tls.end_all();
+        }
+        let Some(app) = app else { return Ok(()) };
         close(app).await
     }
 }
@@ -449,12 +463,24 @@ async fn listening<S: Signer>(
     let (stop, stopped) = oneshot::channel::<()>();
     let incoming = tls.incoming(listener, PLACES);
     helpers.extend(tell(config, metrics::Watched::new(watched, Arc::clone(&tls))).await?);
-    helpers.push(tokio::spawn(tls.watch()));
+    helpers.push(tokio::spawn(Arc::clone(&tls).watch()));
     let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
         let _ = stopped.await;
     }));
     let (may_pass, waits) = (false, false);
-    Ok(Running { address, app, stop, server, helpers, request_time, may_pass, waits, witnesses })
+    let running = Running {
+        address,
+        app,
+        stop,
+        server,
+        helpers,
+        request_time,
+        may_pass,
+        waits,
+        witnesses,
+        tls,
+    };
+    Ok(running)
 }
 
 /// Numbers and health for whoever watches: in the state folder, and over HTTP where the configuration says so.

@@ -1,5 +1,6 @@
 //! What happens, told to whoever listens at that moment. Nothing is kept and nobody is waited for: the log has it all.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use policy::intent::RequestId;
@@ -54,12 +55,12 @@ impl Topic {
 }
 
 /// Tells them.
-#[derive(Clone, Debug)]
-pub struct Notices(broadcast::Sender<Notice>);
+#[derive(Debug)]
+pub struct Notices(Mutex<Option<broadcast::Sender<Notice>>>);
 
 impl Default for Notices {
     fn default() -> Self {
-        Self(broadcast::channel(KEPT).0)
+        Self(Mutex::new(Some(broadcast::channel(KEPT).0)))
     }
 }
 
@@ -72,25 +73,33 @@ impl Notices {
         reasons: &[(impl AsRef<str>, impl AsRef<str>)],
     ) {
         let owned = |(code, text): &(_, _)| pair(code, text);
-        // An error says that nobody listens.
-        let _ = self.0.send(Notice {
-            unix_ms: now_ms(),
-            kind,
-            topic,
-            reasons: reasons.iter().map(owned).collect(),
-        });
+        let reasons = reasons.iter().map(owned).collect();
+        if let Some(sender) = &*self.sender() {
+            // An error says that nobody listens.
+            let _ = sender.send(Notice { unix_ms: now_ms(), kind, topic, reasons });
+        }
     }
 
     /// How many listen.
     #[must_use]
     pub fn listeners(&self) -> usize {
-        self.0.receiver_count()
+        self.sender().as_ref().map_or(0, broadcast::Sender::receiver_count)
     }
 
     /// Everything from now on.
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<Notice> {
-        self.0.subscribe()
+        let ended = || broadcast::channel(1).1;
+        self.sender().as_ref().map_or_else(ended, broadcast::Sender::subscribe)
+    }
+
+    /// Tells nobody anything any more: who listens hears what was told, and then the end.
+    pub fn end(&self) {
+        *self.sender() = None;
+    }
+
+    fn sender(&self) -> MutexGuard<'_, Option<broadcast::Sender<Notice>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

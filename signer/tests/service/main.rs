@@ -25,6 +25,7 @@ mod cluster;
 #[path = "../log/moved.rs"]
 mod moved;
 mod pki;
+mod heartbeats;
 mod house;
 mod lost;
 mod unconfined;

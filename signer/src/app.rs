@@ -70,6 +70,30 @@ impl App {
         self.upcoming.proposed().filter(|proposed| open(&proposed.digest))
     }
 
+    /// Whether something was handed in that provably only tightens: then nothing is decided by the policy in force any more. It is
+    /// asked in the step that decides, so that what comes after its entry does not slip through.
+    #[must_use]
+    pub fn is_tightened(&self, ledger: &Ledger) -> bool {
+        let Some(digest) = self.upcoming.tightening() else { return false };
+        ledger.proposal(&digest).is_some_and(|known| !known.vetoed)
+    }
+
+    /// Why nothing is decided meanwhile.
+    fn tightened(&self) -> Option<String> {
+        let open = self.log.read(|ledger| self.is_tightened(ledger));
+        let proposed = self.upcoming.proposed().filter(|proposed| open && proposed.tightens);
+        let version = proposed.as_ref().map(|proposed| proposed.version);
+        match (version, proposed.and_then(|proposed| proposed.unserved)) {
+            (Some(version), Some(why)) => Some(format!(
+                "policy version {version} was handed in, only tightens and cannot be served on this machine, and nothing is signed under the one before it: {why}"
+            )),
+            (Some(version), None) => Some(format!(
+                "policy version {version} was handed in and only tightens: nothing is signed until it is in force"
+            )),
+            (None, _) => self.gate.is_shut().then(|| "another policy comes into force".to_owned()),
+        }
+    }
+
     /// When that may be, Unix seconds.
     #[must_use]
     pub fn next_policy_due_unix(&self) -> Option<u64> {
@@ -169,7 +193,8 @@ impl App {
             )
         });
         let stopped = stopped.or(lapsed);
-        stopped.or_else(|| self.token.problem()).or_else(uncovered).or_else(unwitnessed)
+        let broken = stopped.or_else(|| self.token.problem()).or_else(uncovered);
+        broken.or_else(unwitnessed).or_else(|| self.tightened())
     }
 
     /// Why this wallet is not served, although others are: the token failed the canary of its tier.

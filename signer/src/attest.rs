@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use token_wire::StatementKey;
 
 use crate::app::{App, blocking};
+use crate::gate;
 use crate::keys::may_attest;
 use crate::ledger::{Batch, Leaf, Ledger, Place};
 use crate::log::Step;
@@ -139,6 +140,9 @@ fn register(
     wallet: &Wallet,
     claims: &[Derived],
 ) -> Step<Result<Vec<Hash>, Refusal>> {
+    if app.is_tightened(ledger) {
+        return Step::nothing(Err(gate::shut()));
+    }
     let sorted = held::may_attest(ledger, caller, wallet.name())
         .and_then(|()| sort(app, ledger, wallet, claims));
     match sorted {

@@ -148,12 +148,23 @@ impl Gate {
     /// Lets nobody in any more, since another policy comes into force; those who wait go away, those who work finish.
     pub fn shut(&self) {
         let mut state = self.lines.state();
-        (state.shut, state.closed, state.waiting) = (true, true, 0);
+        (state.shut, state.waiting) = (true, 0);
         // Whoever waits there hears it.
         let waiting = std::mem::take(&mut state.lines);
         drop(state);
         drop(waiting);
         self.lines.left.notify_waiters();
+    }
+
+    /// Lets others in again: it does not come into force after all. One that is closed stays so.
+    pub fn reopen(&self) {
+        self.lines.state().shut = false;
+    }
+
+    /// Whether another policy comes into force.
+    #[must_use]
+    pub fn is_shut(&self) -> bool {
+        self.lines.state().shut
     }
 
     /// Waits until nobody else works on this. Two calls with one key then give one answer, signed once.
@@ -223,7 +234,8 @@ impl Gate {
     }
 }
 
-fn shut() -> Refusal {
+/// What those hear who come while another policy comes into force.
+pub(crate) fn shut() -> Refusal {
     let text = "another policy comes into force: try again in a moment with the same key";
     Refusal::new(Reason::Busy, text)
 }
@@ -451,6 +463,20 @@ mod tests {
         });
         drop(working);
         closing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_gate_that_was_shut_for_nothing_lets_in_again_but_not_once_it_is_closed() {
+        let gate = gate(1, 4);
+        gate.shut();
+        assert!(gate.is_shut());
+        gate.reopen();
+        assert!(!gate.is_shut());
+        drop(gate.enter(&client("a"), None).await.unwrap());
+        gate.close().await;
+        gate.shut();
+        gate.reopen();
+        assert_eq!(gate.enter(&client("a"), None).await.unwrap_err().reason, Reason::Busy);
     }
 
     #[tokio::test]

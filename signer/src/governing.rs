@@ -20,6 +20,7 @@ use crate::officers::vetoing;
 use crate::start::{StartError, activate, servable};
 use crate::token::{read_file, write_durably};
 
+use pushed::Tightened;
 pub use upcoming::Upcoming;
 
 /// The policy to serve under, and when it is worth looking again.
@@ -48,6 +49,8 @@ pub struct Proposed {
     pub recovery: bool,
     /// Whether it provably only tightens: then it was handed in, and is in force as soon as the signer has started anew.
     pub tightens: bool,
+    /// Why that cannot be served on this machine: then nothing is.
+    pub unserved: Option<String>,
 }
 
 impl Proposed {
@@ -60,6 +63,7 @@ impl Proposed {
             due_unix,
             recovery: matches!(next, Next::Recovery(..)),
             tightens: matches!(next, Next::AtOnce(_)),
+            unserved: None,
         }
     }
 
@@ -106,7 +110,13 @@ async fn find(log: &Log<Ledger>, config: &Config, clock: &Clock) -> Result<InFor
         return Ok(InForce::alone(rules));
     };
     // What officers handed in to tighten waits for nothing, also not for what is wrong with a file.
-    let (now, tightened) = pushed::tighten(log, config, now).await?;
+    let (now, tightened) = match pushed::tighten(log, config, now).await? {
+        Tightened::No(now) => (now, false),
+        Tightened::Yes(rules) => (rules, true),
+        Tightened::Unserved(now, proposed) => {
+            return Ok(InForce { proposed: Some(proposed), ..InForce::alone(now) });
+        }
+    };
     let (text, signatures) = config.policy_files()?;
     let found: [u8; 32] = Sha256::digest(&text).into();
     let handed_in = pushed::open(log, &now).await?;
@@ -126,6 +136,14 @@ async fn find(log: &Log<Ledger>, config: &Config, clock: &Clock) -> Result<InFor
         }
         Err(error) => return Err(wrong(config, error)),
     };
+    // What was vetoed takes nobody's place.
+    let of_file = of_file.filter(|file| {
+        let stays = handed_in.is_none() || !vetoed(log, file.rules().digest());
+        if !stays {
+            tracing::warn!("the policy file was vetoed: what came over the wire stays proposed");
+        }
+        stays
+    });
     let next = match (of_file, handed_in) {
         (None, None) => return Ok(InForce::alone(now)),
         (Some(next), None) => next,

@@ -181,7 +181,7 @@ reasons! {
     StatementExpired = "statement-expired", Precondition;
     /// A statement counts once.
     StatementUsed = "statement-used", Exists;
-    /// A statement about a request names the intent and the policy under which it waits.
+    /// A statement about a request names the intent and the policy under which it waits; a veto is over nothing that only tightens.
     StatementOther = "statement-other", Precondition;
     /// A revocation list that is handed in is signed by an authority of ours, newer by its number, and not expired.
     StatementList = "statement-list", Invalid;

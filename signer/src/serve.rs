@@ -229,14 +229,24 @@ async fn overtaken(app: Option<Arc<App>>) -> LogError {
 async fn next_policy(app: Option<Arc<App>>) {
     let Some(app) = app else { return std::future::pending().await };
     loop {
+        // What only tightens is waited for by everybody. A start forgets what no checkpoint covers: not before one does.
+        if app.gate.is_shut() {
+            match app.log.commit(|_| Step::nothing(())).await {
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!("a policy that tightens waits to be covered: {error}");
+                    tokio::time::sleep(HEALTH_EVERY).await;
+                    continue;
+                }
+            }
+        }
         // A veto ends it; another may be handed in.
         let Some(due) = app.next_policy_due_unix() else {
             app.upcoming.changed().await;
             continue;
         };
-        // A clock in doubt holds it, but not what only tightens.
-        let tightens = app.open_proposal().is_some_and(|proposed| proposed.tightens);
-        if tightens || app.log.read(|ledger| ledger.waited_until(app.clock.unix_seconds())) >= due {
+        // A clock in doubt holds it.
+        if app.log.read(|ledger| ledger.waited_until(app.clock.unix_seconds())) >= due {
             tracing::info!("a proposed policy is due");
             return;
         }

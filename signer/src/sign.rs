@@ -19,7 +19,7 @@ use tonic::Status;
 use crate::answer::{Signed, stored};
 use crate::app::App;
 use crate::facts;
-use crate::gate::{Place, Turn};
+use crate::gate::{self, Place, Turn};
 use crate::keys;
 use crate::ledger::nonces::{Points, Reuse};
 use crate::ledger::{Answer, Ledger};
@@ -163,6 +163,9 @@ enum Verdict {
 /// allowed before and never answered (a crash, a token away) is decided again; its reservation counts once.
 fn decide(app: &App, ledger: &Ledger, request: &SigningRequest) -> Step<Verdict> {
     let intent = request.intent();
+    if app.is_tightened(ledger) {
+        return Step::nothing(Verdict::Refused(gate::shut()));
+    }
     if let Err(refusal) = keys::may_sign(ledger, &app.rules, &app.kin, &intent.wallet, &intent.lane)
     {
         return Step::nothing(Verdict::Refused(refusal));
@@ -339,6 +342,10 @@ async fn release(
             };
             return Step::write(vec![failed(request, &refusal)], Held::NonceReused(reuse, refusal));
         }
+        if app.is_tightened(ledger) {
+            // Asked again, it is weighed by the policy that comes.
+            return Step::nothing(Held::Refused(gate::shut()));
+        }
         match weigh(app, ledger, request) {
             Ok(_still) => Step::write(vec![answer.clone()], Held::Nothing),
             Err(NotAllowed::Denied(denial)) => {
@@ -368,7 +375,7 @@ async fn release(
             });
             Err(refusal)
         }
-        Held::NonceReused(Reuse::Others, refusal) => Err(refusal),
+        Held::NonceReused(Reuse::Others, refusal) | Held::Refused(refusal) => Err(refusal),
     }
 }
 
@@ -378,6 +385,7 @@ enum Held {
     Denied(Standing, Vec<Finding>),
     Waiting(Standing, Vec<Requirement>),
     NonceReused(Reuse, Refusal),
+    Refused(Refusal),
 }
 
 /// Two signatures by one nonce give another cosigner's key away; that is its people's to hear, and no reason to distrust

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Proposed, alarm, is_alike, proposal, pushed, said, weigh};
 use crate::app::{App, blocking};
 use crate::ledger::{Ledger, Proposal};
-use crate::log::Step;
+use crate::log::{LogError, Step};
 use crate::refusal::{Reason, Refusal};
 use crate::start::servable;
 
@@ -42,7 +42,7 @@ pub struct Taken {
     pub said: String,
 }
 
-/// Takes it in. One call at a time: the caller sees to that.
+/// Takes it in. One call at a time, to its end: the caller sees to that, also where whoever called goes away.
 ///
 /// Proposal and signatures are one step of the log, and count once a checkpoint covers them; nothing else is written. Cut off
 /// before, there is no trace of it; cut off later, the next start goes on from there, on whichever machine.
@@ -66,17 +66,28 @@ pub async fn push(
         return Err(Refusal::new(Reason::RevocationUnknown, mtls::caller::UNKNOWN_TEXT));
     }
     may_be_proposed(app, &weighed.next)?;
+    let mut shown = None;
     let step = |ledger: &Ledger| match weighed.entries(app, ledger, way) {
-        Ok(events) => Step::write(events, Ok(())),
+        Ok(events) => {
+            shown = show(app, ledger, &weighed.next, &events);
+            Step::write(events, Ok(()))
+        }
         Err(refusal) => Step::nothing(Err(refusal)),
     };
-    app.log.commit(step).await?.1?;
+    let committed = app.log.commit(step).await;
+    // Told also while witnesses or the token are away: it is written, and its delay goes on.
+    let holds = committed.as_ref().map_or_else(LogError::is_written, |_| true);
+    match shown {
+        Some(shown) if holds => tell(app, &weighed.next, &shown.proposed, way),
+        Some(shown) => shown.take_back(app),
+        None => {}
+    }
+    committed?.1?;
     let proposal = app.log.read(|ledger| ledger.proposal(&digest));
     let Some(proposal) = proposal.filter(|proposal| !proposal.vetoed) else {
         return Err(vetoed());
     };
     let proposed = Proposed::of(&weighed.next, proposal.due_unix);
-    take(app, &weighed.next, proposed.clone(), way);
     let said = match weighed.next {
         Next::AtOnce(_) => "written down: it is in force as soon as this signer has started anew under it, in a moment; requests that come before that are told to try again".to_owned(),
         _ => format!(
@@ -89,27 +100,60 @@ pub async fn push(
     Ok(Taken { digest, version, kind, due_unix, said })
 }
 
-/// From here on it is known to those who look at what is proposed; what tightens lets nobody in any more.
-fn take(app: &App, next: &Next, proposed: Proposed, way: &str) {
+/// What those see who look, from the step on that writes it down.
+struct Shown {
+    proposed: Proposed,
+    before: (Option<Proposed>, Option<u64>),
+    shut: bool,
+}
+
+/// Shows what these entries propose, under the log's lock: nobody finds the one without the other. What tightens lets nobody in any
+/// more.
+fn show(app: &App, ledger: &Ledger, next: &Next, events: &[Event]) -> Option<Shown> {
+    if events.is_empty() {
+        return None;
+    }
+    let new = events.iter().find_map(|event| match event {
+        Event::PolicyProposed { due_unix, .. } => Some(*due_unix),
+        _ => None,
+    });
+    let known = || ledger.proposal(next.rules().digest()).map(|known| known.due_unix);
+    let proposed = Proposed::of(next, new.or_else(known)?);
+    let shut = proposed.tightens && !app.gate.is_shut();
+    if shut {
+        app.gate.shut();
+    }
+    let before = app.upcoming.set(proposed.clone());
+    Some(Shown { proposed, before, shut })
+}
+
+impl Shown {
+    /// It was not written down.
+    fn take_back(self, app: &App) {
+        app.upcoming.replace(self.before);
+        if self.shut {
+            app.gate.reopen();
+        }
+    }
+}
+
+/// Whoever listens hears of it.
+fn tell(app: &App, next: &Next, proposed: &Proposed, way: &str) {
     let (version, digest) = (proposed.version, hex::encode(proposed.digest));
     let names: Vec<String> = proposed.officers.iter().map(ToString::to_string).collect();
     match next {
-        Next::AtOnce(_) => {
-            tracing::warn!(
-                version,
-                digest,
-                way,
-                "a policy was handed in that provably only tightens: the signer starts anew under it"
-            );
-            app.gate.shut();
-        }
+        Next::AtOnce(_) => tracing::warn!(
+            version,
+            digest,
+            way,
+            "a policy was handed in that provably only tightens: the signer starts anew under it"
+        ),
         Next::After(..) => said(next.rules(), proposed.due_unix),
         Next::Recovery(..) => {
             alarm(next.rules());
             said(next.rules(), proposed.due_unix);
         }
     }
-    app.upcoming.set(proposed);
     for notice in crate::officers::grpc::proposal(app) {
         app.notices.tell(notice.kind, notice.topic, &notice.reasons);
     }
@@ -176,6 +220,13 @@ fn may_be_proposed(app: &App, next: &Next) -> Result<(), Refusal> {
     let Some(before) = app.open_proposal() else { return Ok(()) };
     if before.digest == *next.rules().digest() || pushed::gives_way(&before, next) {
         return Ok(());
+    }
+    if let Some(why) = &before.unserved {
+        let text = format!(
+            "version {} only tightens and cannot be served on this machine, and nothing comes before it: {why}",
+            before.version
+        );
+        return Err(Refusal::new(Reason::PolicyFollows, text));
     }
     if before.tightens {
         let text = "another policy comes into force right now: try again in a moment";

@@ -13,20 +13,38 @@ use crate::ledger::{Ledger, Proposal};
 use crate::log::{Log, LogError, Step};
 use crate::start::{StartError, activate};
 
-/// Puts into force what was handed in and provably only tightens: the policy in force, and whether it is that one now.
+/// What became of what was handed in and only tightens.
+pub(super) enum Tightened {
+    /// There is none: the policy in force stays.
+    No(Rules),
+    /// It is in force.
+    Yes(Rules),
+    /// It cannot be served on this machine, and the policy that it tightens must not be.
+    Unserved(Rules, Proposed),
+}
+
+/// Puts into force what was handed in and provably only tightens.
 pub(super) async fn tighten(
     log: &Log<Ledger>,
     config: &Config,
     now: Rules,
-) -> Result<(Rules, bool), StartError> {
-    let Some(Next::AtOnce(rules)) = open(log, &now).await? else { return Ok((now, false)) };
-    match activate(log, &config.state_dir, &rules).await {
-        Ok(()) => Ok((rules, true)),
+) -> Result<Tightened, StartError> {
+    let Some(next @ Next::AtOnce(_)) = open(log, &now).await? else {
+        return Ok(Tightened::No(now));
+    };
+    match activate(log, &config.state_dir, next.rules()).await {
+        Ok(()) => Ok(Tightened::Yes(next.into_rules())),
         Err(error @ StartError::Log(_)) => Err(error),
-        // It could be served when it came.
+        // It could be served when it came, perhaps on another machine.
         Err(error) => {
-            tracing::error!("the policy that was handed in cannot be served: {error}");
-            Ok((now, false))
+            tracing::error!(
+                version = next.rules().version(),
+                "ALARM: the policy that was handed in only tightens and cannot be served here, so nothing is signed: {error}"
+            );
+            let unserved = Some(error.to_string());
+            let due = log.read(|ledger| ledger.proposal(next.rules().digest()));
+            let due = due.map_or(0, |known| known.due_unix);
+            Ok(Tightened::Unserved(now, Proposed { unserved, ..Proposed::of(&next, due) }))
         }
     }
 }

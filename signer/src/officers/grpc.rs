@@ -34,7 +34,7 @@ use super::{revocations, testify, unbinding};
 use crate::app::App;
 use crate::facts;
 use crate::governing::Proposed;
-use crate::governing::push::{self, HandedIn};
+use crate::governing::push::{self, HandedIn, Taken};
 use crate::grpc::status_of;
 use crate::ledger::{self, Ledger, Wait, Word};
 use crate::refusal::{Reason, Refusal};
@@ -58,7 +58,7 @@ pub struct OfficersService {
     tls: Arc<mtls::Server>,
     state_dir: PathBuf,
     /// Held by whoever hands a list or a policy in.
-    pushing: Mutex<()>,
+    pushing: Arc<Mutex<()>>,
     calls: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
 }
@@ -72,7 +72,7 @@ impl OfficersService {
             app,
             tls,
             state_dir: state_dir.to_owned(),
-            pushing: Mutex::default(),
+            pushing: Arc::default(),
             calls: semaphore(CALLS_MAX),
             listeners: semaphore(LISTENERS_MAX),
         };
@@ -216,33 +216,34 @@ impl Officers for OfficersService {
         &self,
         request: Request<PushPolicyRequest>,
     ) -> Result<Response<PushPolicyReply>, Status> {
-        let (client, _place) = self.admit(&request, "push-policy").await?;
+        let (client, place) = self.admit(&request, "push-policy").await?;
         let only_tightening = is_unknown(&request);
         let PushPolicyRequest { text, signatures } = request.into_inner();
-        let digest = Sha256::digest(&text).into();
         let handed_in = HandedIn { text, signatures, only_tightening };
-        let pushed = {
+        let (app, state_dir) = (Arc::clone(&self.app), self.state_dir.clone());
+        let pushing = Arc::clone(&self.pushing);
+        // A task of its own: what is written down is also told, whether or not its caller waits for that.
+        let task = tokio::spawn(async move {
+            let _place = place;
             // One after the other: each is held against what the one before proposed.
-            let _turn = self.pushing.lock().await;
-            push::push(&self.app, &self.state_dir, handed_in, client.as_str()).await
-        };
-        match pushed {
-            Ok(taken) => Ok(Response::new(PushPolicyReply {
-                digest: taken.digest.to_vec(),
-                version: taken.version,
-                kind: taken.kind.to_owned(),
-                due_unix: taken.due_unix,
-                said: taken.said,
-            })),
-            Err(refusal) if refusal.reason == Reason::RevocationUnknown => {
-                tracing::warn!(caller = client.as_str(), "refused: {refusal}");
-                Err(status_of(&refusal))
-            }
-            Err(refusal) => {
-                self.app.note_refusal(client.as_str(), None, digest, &refusal).await;
-                Err(status_of(&refusal))
-            }
-        }
+            let _turn = pushing.lock_owned().await;
+            push_policy(&app, &state_dir, handed_in, &client).await
+        });
+        let taken = task.await.map_err(|error| {
+            tracing::error!("a task failed: {error}");
+            status_of(&Refusal::new(
+                Reason::Internal,
+                "a task of the signer failed: tell its operators",
+            ))
+        })?;
+        let taken = taken.map_err(|refusal| status_of(&refusal))?;
+        Ok(Response::new(PushPolicyReply {
+            digest: taken.digest.to_vec(),
+            version: taken.version,
+            kind: taken.kind.to_owned(),
+            due_unix: taken.due_unix,
+            said: taken.said,
+        }))
     }
 
     type NotificationsStream =
@@ -265,6 +266,25 @@ impl Officers for OfficersService {
         let told = told.map(move |told| told.map(|(notice, at)| notification(notice, at, under)));
         Ok(Response::new(Box::pin(told)))
     }
+}
+
+/// Takes a policy in, or writes down why not.
+async fn push_policy(
+    app: &Arc<App>,
+    state_dir: &Path,
+    handed_in: HandedIn,
+    client: &ClientName,
+) -> Result<Taken, Refusal> {
+    let digest = Sha256::digest(&handed_in.text).into();
+    let taken = push::push(app, state_dir, handed_in, client.as_str()).await;
+    match &taken {
+        Ok(_) => {}
+        Err(refusal) if refusal.reason == Reason::RevocationUnknown => {
+            tracing::warn!(caller = client.as_str(), "refused: {refusal}");
+        }
+        Err(refusal) => app.note_refusal(client.as_str(), None, digest, refusal).await,
+    }
+    taken
 }
 
 /// What waits, what is frozen and what is proposed, once a checkpoint covers it.
@@ -528,7 +548,7 @@ fn notification(notice: Notice, at: Sizes, under: Under) -> Notification {
 pub(crate) fn proposal(app: &App) -> Vec<Notice> {
     let Some(proposed) = app.open_proposal() else { return Vec::new() };
     let kind = proposed.kind();
-    let Proposed { digest, version, officers, due_unix: due, recovery, .. } = proposed;
+    let Proposed { digest, version, officers, due_unix: due, recovery, unserved, .. } = proposed;
     let names: Vec<String> = officers.iter().map(ToString::to_string).collect();
     let (digest, names) = (hex::encode(digest), names.join(", "));
     let alarm = recovery.then(|| {
@@ -537,10 +557,18 @@ pub(crate) fn proposal(app: &App) -> Vec<Notice> {
         );
         standing("alarm", "recovery", text)
     });
-    let text = format!(
-        "policy version {version}, sha256 {digest}, by {names}, is to come in at {due} (Unix seconds) unless it is vetoed"
-    );
-    alarm.into_iter().chain([standing("proposed", kind, text)]).collect()
+    let when = match kind {
+        "tightening" => "only tightens, and is to come in at once".to_owned(),
+        _ => format!("is to come in at {due} (Unix seconds) unless it is vetoed"),
+    };
+    let text = format!("policy version {version}, sha256 {digest}, by {names}, {when}");
+    let unserved = unserved.map(|why| {
+        let text = format!(
+            "policy version {version} was handed in and only tightens, and cannot be served on this machine: nothing is signed here: {why}"
+        );
+        standing("alarm", "unserved", text)
+    });
+    alarm.into_iter().chain(unserved).chain([standing("proposed", kind, text)]).collect()
 }
 
 fn busy() -> Status {

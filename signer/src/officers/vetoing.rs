@@ -31,7 +31,13 @@ pub(super) fn veto(
     officer: &KeyName,
     policy: &[u8; 32],
 ) -> Result<(Vec<Event>, String), Refusal> {
-    let recovery = app.upcoming.proposed().is_some_and(|proposed| proposed.recovery);
+    // What is not known here may be a recovery, over which not everybody's veto counts.
+    let proposed = app.upcoming.of(policy);
+    if proposed.as_ref().is_some_and(|proposed| proposed.tightens) {
+        let text = "that policy provably only tightens: it is in force from when it was handed in, and nobody can veto it";
+        return Err(Refusal::new(Reason::StatementOther, text));
+    }
+    let recovery = proposed.is_none_or(|proposed| proposed.recovery);
     let vetoed = stops(&app.rules, ledger, officer, (policy, recovery))?;
     Ok((vec![vetoed], "that policy will never come into force".to_owned()))
 }

@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use signer::log::Step;
 use signer::receive::{Seen, open, receive};
 use signer::serve::serve;
+use signer::sign::sign;
 use statement::{Says, Statement};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
@@ -28,10 +29,11 @@ use tonic::{Code, Status};
 use crate::commanding::run;
 use crate::common::{Coin, coin, header, own, policy_signatures, psbt};
 use crate::governing::{by, governed, key, later, settle, version, write};
-use crate::house::{House, parts, said};
+use crate::house::{House, parts, said, until};
 use crate::revocations::with_list_due;
 use crate::settings::settings;
 use crate::watching::free;
+use crate::withheld::slow_token;
 
 fn text(house: &House, version: u64, fee_budget: u64) -> String {
     governed(house, version, fee_budget)
@@ -108,6 +110,26 @@ async fn sign_soon(house: &House, port: u16, fee: u64, number: u32) -> Result<()
             other => return other,
         }
     }
+}
+
+/// Eve's no.
+fn veto(house: &House, text: &str) -> (Vec<u8>, Vec<u8>) {
+    let veto = Statement {
+        says: Says::VetoPolicy(Sha256::digest(text).into()),
+        log: house.descriptors.log.clone().unwrap(),
+        network: asset::Network::Regtest.chain_id().to_string(),
+        officer: KeyName::parse("eve").unwrap(),
+        expires_unix: later(1).unix_seconds(),
+        nonce: [1; 16],
+    }
+    .encode();
+    let signature = key("eve").sign(&veto).to_bytes().to_vec();
+    (veto, signature)
+}
+
+fn recoverable(text: String) -> String {
+    let recover = "recover = \"1 of board\"\nrecover_delay = \"7d\"\n";
+    text.replacen("delay = \"48h\"\n", &format!("delay = \"48h\"\n{recover}"), 1)
 }
 
 fn kinds(entries: &[audit::entry::Entry]) -> Vec<&'static str> {
@@ -324,16 +346,7 @@ async fn a_loosening_that_is_pushed_is_vetoed_over_the_wire_or_beside_the_policy
     house.open().await;
     let looser = text(&house, 3, 60_000);
     push(&house, &looser, &["ada", "cyd"]).await.unwrap();
-    let veto = Statement {
-        says: Says::VetoPolicy(Sha256::digest(&looser).into()),
-        log: house.descriptors.log.clone().unwrap(),
-        network: asset::Network::Regtest.chain_id().to_string(),
-        officer: KeyName::parse("eve").unwrap(),
-        expires_unix: later(1).unix_seconds(),
-        nonce: [1; 16],
-    }
-    .encode();
-    let signature = key("eve").sign(&veto).to_bytes().to_vec();
+    let (veto, signature) = veto(&house, &looser);
     let mut desk = OfficersClient::new(house.channel("officers-desk").await);
     desk.submit(SubmitRequest { statement: veto, signature }).await.unwrap();
     assert_eq!(house.app().next_policy_due_unix(), None);
@@ -359,12 +372,8 @@ async fn a_loosening_that_is_pushed_is_vetoed_over_the_wire_or_beside_the_policy
 
 #[tokio::test]
 async fn only_what_is_newer_takes_the_place_of_a_proposal_and_no_recovery_that_of_a_change() {
-    let recover = "recover = \"1 of board\"\nrecover_delay = \"7d\"\n";
-    let with = |text: String| {
-        text.replacen("delay = \"48h\"\n", &format!("delay = \"48h\"\n{recover}"), 1)
-    };
-    let mut house = house_under(with).await;
-    let text = |house: &House, version, fees| with(text(house, version, fees));
+    let mut house = house_under(recoverable).await;
+    let text = |house: &House, version, fees| recoverable(text(house, version, fees));
     let refused = async |house: &House, text: &str, names: &[&str]| {
         said(&push(house, text, names).await.unwrap_err()).1.remove(0)
     };
@@ -401,6 +410,189 @@ async fn only_what_is_newer_takes_the_place_of_a_proposal_and_no_recovery_that_o
     let proposed = app.upcoming.proposed().unwrap();
     assert_eq!((proposed.version, proposed.recovery), (7, false));
     drop(app);
+    house.close().await;
+}
+
+/// A thief with the keys for a recovery hangs up, or comes while the token is away: their delay does not run unseen.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pushed_is_told_and_shown_also_where_whoever_pushed_it_is_gone_or_the_token_is() {
+    let mut house = house_under(recoverable).await;
+    let rules = slow_token(&mut house);
+    let text = |version, fees| recoverable(text(&house, version, fees));
+    let (three, four, five) = (text(3, 60_000), text(4, 70_000), text(5, 40_000));
+    house.open().await;
+    let mut desk = OfficersClient::new(house.channel("officers-desk").await);
+    let mut heard = desk.notifications(NotificationsRequest::default()).await.unwrap().into_inner();
+    let mut hears = async || loop {
+        let notice = tokio::time::timeout(Duration::from_secs(60), heard.message()).await;
+        let notice = notice.expect("nothing is heard").unwrap().unwrap();
+        let code = notice.reasons[0].code.clone();
+        if !["health", "token"].contains(&code.as_str()) {
+            return (notice.kind, code);
+        }
+    };
+    let pair = |kind: &str, code: &str| (kind.to_owned(), code.to_owned());
+    // It is written, and waits for a checkpoint.
+    fs::write(&rules, "C_Sign always delay=1500\n").unwrap();
+    let port = house.running().address().port();
+    let channel = house.channel_at(port, "officers-desk").await.unwrap();
+    let request =
+        PushPolicyRequest { signatures: by(&sign_message(&three), &["ada"]), text: three.clone() };
+    let pushing =
+        tokio::spawn(
+            async move { OfficersClient::new(channel).push_policy(request).await.map(drop) },
+        );
+    let app = house.app();
+    until("the policy to be written", || app.log.read(|ledger| ledger.pushed().is_some())).await;
+    pushing.abort();
+    assert!(pushing.await.unwrap_err().is_cancelled(), "it waits for the token");
+    assert_eq!(hears().await, pair("alarm", "recovery"));
+    assert_eq!(hears().await, pair("proposed", "recovery"));
+    fs::remove_file(&rules).unwrap();
+    let shown = desk.pending(PendingRequest {}).await.unwrap().into_inner().proposed.unwrap();
+    assert_eq!((shown.version, shown.kind.as_str()), (3, "recovery"));
+
+    // Written, and not covered.
+    fs::write(&rules, "C_Sign always CKR_FUNCTION_FAILED\n").unwrap();
+    let refused = push(&house, &four, &["ada", "cyd"]).await.unwrap_err();
+    assert_eq!(said(&refused).1, ["token-unavailable"]);
+    assert_eq!(hears().await, pair("proposed", "change"));
+    assert_eq!(app.open_proposal().map(|proposed| proposed.version), Some(4));
+    // What tightens holds from then on, and nobody has a veto over it.
+    let refused = push(&house, &five, &["eve"]).await.unwrap_err();
+    assert_eq!(said(&refused).1, ["token-unavailable"]);
+    assert_eq!(hears().await, pair("proposed", "tightening"));
+    assert!(app.gate.is_shut());
+    fs::remove_file(&rules).unwrap();
+    until("only the policy to be in the way", || {
+        app.problem().is_some_and(|why| why.contains("version 5 was handed in"))
+    })
+    .await;
+    let refused = sign_at(&house, port, sweep(&house, 1, 2_000)).await.unwrap_err();
+    assert_eq!(said(&refused).1, ["busy"]);
+    let (statement, signature) = veto(&house, &five);
+    let no = desk.submit(SubmitRequest { statement, signature }).await.unwrap_err();
+    assert_eq!(said(&no).1, ["statement-other"]);
+    drop((app, desk, heard));
+    house.close().await;
+    assert_eq!(version(&mut house, 0).await, 5);
+}
+
+/// Who was let in before it came does not slip through.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_when_a_tightening_is_pushed_is_neither_decided_nor_released_under_the_old_policy()
+ {
+    let mut house = house().await;
+    let rules = slow_token(&mut house);
+    let tighter = text(&house, 3, 1_000);
+    house.open().await;
+    let app = house.app();
+    let (ask, coins) = sweep(&house, 1, 2_000);
+    let caller = ClientName::parse("watcher-1").unwrap();
+    let mut stream = tokio_stream::iter(parts(ask, &coins).into_iter().map(Ok));
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let mut seen = Seen::default();
+    let opened = open(&app, &caller, &mut stream, deadline, &mut seen).await.unwrap();
+    let place = app.gate.enter(&caller, None).await.unwrap();
+    let (request, jobs) = receive(&app, opened, stream, deadline, &mut seen).await.unwrap();
+    // Another is being signed.
+    fs::write(&rules, "C_Sign always delay=1500\n").unwrap();
+    let port = house.running().address().port();
+    let before = house.log_size();
+    let signing = sign_at(&house, port, sweep(&house, 2, 2_000));
+    let pushing = async {
+        until("it to be allowed", || house.log_size() > before).await;
+        let pushed = push(&house, &tighter, &["eve"]).await.unwrap();
+        assert_eq!(pushed.kind, "tightening");
+    };
+    let (signed, ()) = tokio::join!(signing, pushing);
+    assert_eq!(said(&signed.unwrap_err()).1, ["busy"]);
+    fs::remove_file(&rules).unwrap();
+    let before = app.log.status().head.size;
+    let refused = sign(&app, &request, jobs, place).await.unwrap_err();
+    assert_eq!(refused.reason.code(), "busy");
+    assert!(refused.text.contains("another policy"), "{refused}");
+    assert_eq!(app.log.status().head.size, before, "nothing is written of it");
+    drop((request, app));
+    house.close().await;
+    house.open().await;
+    assert_eq!(house.app().rules.version(), 3);
+    for number in [1, 2] {
+        let (ask, coins) = sweep(&house, number, 2_000);
+        let status = house.sign(ask, &coins).await.unwrap_err();
+        house.denied(&status, &["fee-budget"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_vetoed_does_not_take_the_place_of_what_was_pushed() {
+    let mut house = house().await;
+    house.open().await;
+    let (three, four) = (text(&house, 3, 40_000), text(&house, 4, 60_000));
+    let digest = Sha256::digest(&three).into();
+    let events = vec![
+        proposed(3, &three, &["ada", "cyd"]),
+        Event::PolicyVetoed { digest, officers: vec!["eve".to_owned()] },
+    ];
+    house.app().log.commit(|_| Step::write(events, ())).await.unwrap();
+    push(&house, &four, &["ada", "cyd"]).await.unwrap();
+    house.close().await;
+    write(&house, &three, &by(&sign_message(&three), &["eve"]));
+    house.open().await;
+    let app = house.app();
+    assert_eq!(app.rules.version(), 2);
+    assert_eq!(app.open_proposal().map(|proposed| proposed.version), Some(4));
+    drop(app);
+    house.close().await;
+}
+
+fn proposed(version: u64, text: &str, officers: &[&str]) -> Event {
+    Event::PolicyProposed {
+        version,
+        digest: Sha256::digest(text).into(),
+        text: text.to_owned(),
+        officers: officers.iter().map(ToString::to_string).collect(),
+        due_unix: later(0).unix_seconds(),
+    }
+}
+
+/// Another machine took it, and this one has the log now: it does not go on under what was tightened.
+#[tokio::test]
+async fn a_tightening_that_this_machine_cannot_serve_leaves_nothing_served_and_says_so() {
+    let mut house = house().await;
+    house.open().await;
+    let tighter = text(&house, 3, 40_000)
+        + "[[list]]\nname = \"odd\"\nentries = [{ label = \"odd\", address = \"bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4\" }]\n\
+           [[deny]]\nname = \"odd\"\nwhen = { listed = [\"odd\"] }\n";
+    let events = vec![
+        proposed(3, &tighter, &["eve"]),
+        Event::PolicyPushed {
+            digest: Sha256::digest(&tighter).into(),
+            signatures: by(&sign_message(&tighter), &["eve"]),
+            way: "officers-desk".to_owned(),
+        },
+    ];
+    house.app().log.commit(|_| Step::write(events, ())).await.unwrap();
+    house.close().await;
+    house.open().await;
+    let app = house.app();
+    assert_eq!(app.rules.version(), 2);
+    let problem = app.problem().unwrap();
+    assert!(problem.contains("version 3") && problem.contains("odd"), "{problem}");
+    let (ask, coins) = sweep(&house, 1, 2_000);
+    let refused = house.sign(ask, &coins).await.unwrap_err();
+    assert_eq!(said(&refused).1, ["busy"]);
+    let mut desk = OfficersClient::new(house.channel("officers-desk").await);
+    let shown = desk.pending(PendingRequest {}).await.unwrap().into_inner().proposed.unwrap();
+    assert_eq!((shown.version, shown.kind.as_str()), (3, "tightening"));
+    let mut heard = desk.notifications(NotificationsRequest::default()).await.unwrap().into_inner();
+    let notice = tokio::time::timeout(Duration::from_secs(60), heard.message()).await;
+    let notice = notice.expect("nothing is heard").unwrap().unwrap();
+    assert_eq!((notice.kind.as_str(), notice.reasons[0].code.as_str()), ("alarm", "unserved"));
+    let four = text(&house, 4, 30_000);
+    let refused = push(&house, &four, &["eve"]).await.unwrap_err();
+    assert_eq!(said(&refused).1, ["policy-follows"]);
+    drop((app, desk, heard));
     house.close().await;
 }
 

@@ -306,6 +306,12 @@ impl Rules {
         self.client(client).is_some_and(|client| client.attest.contains(wallet))
     }
 
+    /// Whether the client may have addresses attested at all.
+    #[must_use]
+    pub fn may_attest_some(&self, client: &ClientName) -> bool {
+        self.client(client).is_some_and(|client| !client.attest.is_empty())
+    }
+
     /// Whether the client may ask for the signer's status.
     #[must_use]
     pub fn may_read_status(&self, client: &ClientName) -> bool {

@@ -6,6 +6,10 @@
 pub enum Grant {
     /// Whom the policy in force knows as a client.
     Client,
+    /// The same, where it may have addresses of some wallet attested. The service asks of which.
+    Attests,
+    /// The same, where it serves officers.
+    Officers,
     /// The same, and whom it names as a witness. The service asks which of them may.
     ClientOrWitness,
 }
@@ -40,13 +44,13 @@ const fn of_log(path: &'static str) -> Call {
 }
 
 const fn of_officers(path: &'static str) -> Call {
-    Call { despite_lock: true, ..client(path) }
+    Call { grant: Grant::Officers, despite_lock: true, ..client(path) }
 }
 
 /// All of them.
 pub const CALLS: &[Call] = &[
     client("/cofferdam.v1.Signer/Sign"),
-    Call { reads_all: true, ..client("/cofferdam.v1.Signer/Attest") },
+    Call { grant: Grant::Attests, reads_all: true, ..client("/cofferdam.v1.Signer/Attest") },
     client("/cofferdam.v1.Signer/Order"),
     client("/cofferdam.v1.Signer/Status"),
     of_log("/cofferdam.v1.Log/Newest"),
@@ -72,7 +76,7 @@ pub const CALLS: &[Call] = &[
         reads_all: true,
         ..of_officers("/cofferdam.v1.Officers/PushPolicy")
     },
-    client("/cofferdam.v1.Officers/Notifications"),
+    Call { grant: Grant::Officers, ..client("/cofferdam.v1.Officers/Notifications") },
     client("/grpc.health.v1.Health/Check"),
     client("/grpc.health.v1.Health/Watch"),
     // Served in development alone.

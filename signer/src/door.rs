@@ -2,8 +2,8 @@
 //! and the call's name before a byte of the message is read. It never decides what a caller may have done.
 //!
 //! What it bounds: so many calls are inside as `limits.concurrent` and `limits.queue` together allow, over all connections,
-//! three quarters of them of one client; only `limits.concurrent` of them have a long message read at once, and the gate
-//! lets as many `Sign` streams be read.
+//! three quarters of them of one client; only `limits.concurrent` of them have a long message read at once, a quarter of these
+//! of one client, whose others wait; and the gate lets as many `Sign` streams be read.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use mtls::{Caller, Peer, Standing};
+use policy::Rules;
 use policy::names::ClientName;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -58,26 +59,36 @@ struct Guard {
     /// Calls inside, of all connections together.
     inside: Arc<Semaphore>,
     /// Those of each client.
-    of_each: Arc<Mutex<HashMap<String, usize>>>,
+    of_each: Arc<Mutex<HashMap<String, Open>>>,
     of_each_max: usize,
     /// Calls whose whole message is read before the service sees it.
     reading: Arc<Semaphore>,
+    reading_of_each_max: usize,
     rates: Rates,
     /// Refusals of the unknown that are written down.
     strangers: Rates,
 }
 
+/// What a client has inside.
+struct Open {
+    calls: usize,
+    /// Its part of those whose whole message is read.
+    reading: Arc<Semaphore>,
+}
+
 /// A call's place, given back when the call ends.
 struct Place {
     _inside: OwnedSemaphorePermit,
-    _reading: Option<OwnedSemaphorePermit>,
+    /// Of the client, then of all.
+    _reading: Option<[OwnedSemaphorePermit; 2]>,
     _share: Share,
 }
 
 /// One of a client's places.
 struct Share {
-    of_each: Arc<Mutex<HashMap<String, usize>>>,
+    of_each: Arc<Mutex<HashMap<String, Open>>>,
     client: String,
+    reading: Arc<Semaphore>,
 }
 
 impl Door {
@@ -87,13 +98,14 @@ impl Door {
         let (concurrent, queue) =
             (usize::from(limits.concurrent.get()), usize::from(limits.queue.get()));
         let inside = concurrent.saturating_add(queue);
-        let quarter = inside.checked_div(4).unwrap_or_default();
+        let quarter = |number: usize| number.checked_div(4).unwrap_or_default();
         Self(Arc::new(Guard {
             known,
             inside: Arc::new(Semaphore::new(inside)),
             of_each: Arc::default(),
-            of_each_max: inside.saturating_sub(quarter),
+            of_each_max: inside.saturating_sub(quarter(inside)),
             reading: Arc::new(Semaphore::new(concurrent)),
+            reading_of_each_max: quarter(concurrent).max(1),
             rates: Rates::new(limits.requests_per_second),
             strangers: Rates::new(STRANGERS_PER_SECOND),
         }))
@@ -171,8 +183,15 @@ impl Guard {
         }
         let inside = inside.map_err(|_| busy())?;
         let share = self.share(name).ok_or_else(busy)?;
+        if let Err(refusal) = self.granted(name, call) {
+            if let Known::Serving(app) = &self.known {
+                let digest = Sha256::digest(path.to_ascii_lowercase()).into();
+                app.note_refusal(name, None, digest, &refusal).await;
+            }
+            return Err(status_of(&refusal));
+        }
         let reading = match call.is_some_and(|call| call.reads_all) {
-            true => Some(Arc::clone(&self.reading).acquire_owned().await.map_err(|_| busy())?),
+            true => Some(self.read_by(&share).await?),
             false => None,
         };
         Ok(Place { _inside: inside, _reading: reading, _share: share })
@@ -194,7 +213,7 @@ impl Guard {
             }
         }
         match grant {
-            Some(Grant::Client | Grant::ClientOrWitness) => Ok(()),
+            Some(_) => Ok(()),
             None => {
                 let path: String = path.chars().take(100).collect();
                 let text = format!("nobody is granted \"{path}\" here");
@@ -203,14 +222,45 @@ impl Guard {
         }
     }
 
+    /// Whether it has any business with a call whose message would be read for it. The services ask again, and for more.
+    fn granted(&self, name: &str, call: Option<&Call>) -> Result<(), Refusal> {
+        let any = |may: fn(&Rules, &ClientName) -> bool| {
+            let name = ClientName::parse(name);
+            name.is_ok_and(|client| self.known.rules().any(|rules| may(rules, &client)))
+        };
+        match call.map(|call| call.grant) {
+            Some(Grant::Officers) if !any(Rules::may_serve_officers) => {
+                let text = format!("client \"{name}\" is not granted what officers see and say");
+                Err(Refusal::new(Reason::OfficersNotGranted, text))
+            }
+            Some(Grant::Attests) if !any(Rules::may_attest_some) => {
+                let text = format!("client \"{name}\" may have no addresses attested");
+                Err(Refusal::new(Reason::AttestNotGranted, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until a long message of this client may be read. Whoever has its part read waits for itself, and takes no other's
+    /// meanwhile.
+    async fn read_by(&self, share: &Share) -> Result<[OwnedSemaphorePermit; 2], Status> {
+        let own = Arc::clone(&share.reading).acquire_owned().await.map_err(|_| busy())?;
+        let all = Arc::clone(&self.reading).acquire_owned().await.map_err(|_| busy())?;
+        Ok([own, all])
+    }
+
     fn share(&self, client: &str) -> Option<Share> {
         let mut of_each = self.of_each.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = of_each.entry(client.to_owned()).or_default();
-        if *open >= self.of_each_max {
+        let open = of_each.entry(client.to_owned()).or_insert_with(|| Open {
+            calls: 0,
+            reading: Arc::new(Semaphore::new(self.reading_of_each_max)),
+        });
+        if open.calls >= self.of_each_max {
             return None;
         }
-        *open = open.saturating_add(1);
-        Some(Share { of_each: Arc::clone(&self.of_each), client: client.to_owned() })
+        open.calls = open.calls.saturating_add(1);
+        let (of_each, reading) = (Arc::clone(&self.of_each), Arc::clone(&open.reading));
+        Some(Share { of_each, client: client.to_owned(), reading })
     }
 }
 
@@ -218,8 +268,8 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut of_each = self.of_each.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = of_each.get_mut(&self.client) {
-            *open = open.saturating_sub(1);
-            if *open == 0 {
+            open.calls = open.calls.saturating_sub(1);
+            if open.calls == 0 {
                 of_each.remove(&self.client);
             }
         }
@@ -227,6 +277,14 @@ impl Drop for Share {
 }
 
 impl Known {
+    /// Whatever may be in force.
+    fn rules(&self) -> Box<dyn Iterator<Item = &Rules> + '_> {
+        match self {
+            Self::Serving(app) => Box::new(std::iter::once(&app.rules)),
+            Self::Down(words, _) => Box::new(words.all()),
+        }
+    }
+
     /// Whether the policy names it as a witness.
     fn witness(&self, name: &str) -> bool {
         let rules = match self {
@@ -274,7 +332,39 @@ fn busy() -> Status {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+    use std::task::{Context, Waker};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_client_whose_long_messages_never_end_keeps_no_others_from_being_read() {
+        let text = "version = 1\nnetwork = \"regtest\"\nwallet = []\nclient = []\n";
+        let file = Rules::reopen(text, Vec::new(), asset::Network::Regtest).unwrap();
+        let known = Known::Down(Box::new(Words { file, kept: None }), Arc::default());
+        let concurrent = NonZeroU16::new(8).unwrap();
+        let door = Door::new(known, &Limits { concurrent, ..Limits::default() });
+        let guard = &door.0;
+        let mut context = Context::from_waker(Waker::noop());
+        let (mut had_by_a, mut waiting) = (Vec::new(), Vec::new());
+        for _ in 0..8 {
+            let share = guard.share("a").unwrap();
+            let mut reading = Box::pin({
+                let guard = Arc::clone(guard);
+                async move { guard.read_by(&share).await.map(|permits| (permits, share)) }
+            });
+            // What is waited for stays waited for, what is had stays had.
+            match reading.as_mut().poll(&mut context) {
+                Poll::Ready(had) => had_by_a.push(had),
+                Poll::Pending => waiting.push(reading),
+            }
+        }
+        assert_eq!((had_by_a.len(), waiting.len()), (2, 6), "a quarter");
+        assert_eq!(guard.reading.available_permits(), 6);
+        let share = guard.share("b").unwrap();
+        let mut other = std::pin::pin!(guard.read_by(&share));
+        assert!(other.as_mut().poll(&mut context).is_ready());
+    }
 
     #[test]
     fn calls_have_one_line_each_and_none_is_open_without_revocation_lists() {

@@ -23,13 +23,14 @@ use proto::{
 use sha2::{Digest as _, Sha256};
 use statement::said::STATEMENT_BYTES_MAX;
 use statement::{Paper, Says, Signed, Statement, scope_text};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::hear::hear;
 use super::listening::{Listening, Sizes, beat_every};
 use super::notices::{Notice, standing};
+use super::pushes::Pushes;
 use super::{revocations, testify, unbinding};
 use crate::app::App;
 use crate::facts;
@@ -57,8 +58,7 @@ pub struct OfficersService {
     app: Arc<App>,
     tls: Arc<mtls::Server>,
     state_dir: PathBuf,
-    /// Held by whoever hands a list or a policy in.
-    pushing: Arc<Mutex<()>>,
+    pushes: Pushes,
     calls: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
 }
@@ -72,7 +72,7 @@ impl OfficersService {
             app,
             tls,
             state_dir: state_dir.to_owned(),
-            pushing: Arc::default(),
+            pushes: Pushes::new(),
             calls: semaphore(CALLS_MAX),
             listeners: semaphore(LISTENERS_MAX),
         };
@@ -189,12 +189,11 @@ impl Officers for OfficersService {
         request: Request<PushRevocationsRequest>,
     ) -> Result<Response<SubmitReply>, Status> {
         let (client, _place) = self.admit(&request, "push-revocations").await?;
+        let _turn = self.pushes.turn().await.map_err(|refusal| status_of(&refusal))?;
         let PushRevocationsRequest { list, statement, signature } = request.into_inner();
         let digest = Sha256::digest(&statement).into();
         let pushed = match <[u8; 64]>::try_from(signature.as_slice()) {
             Ok(signature) => {
-                // One after the other: each is held against what the one before put into force.
-                let _turn = self.pushing.lock().await;
                 let signed = Signed { statement, signature };
                 revocations::push(&self.app, &self.tls, &list, signed, client.as_str()).await
             }
@@ -217,16 +216,15 @@ impl Officers for OfficersService {
         request: Request<PushPolicyRequest>,
     ) -> Result<Response<PushPolicyReply>, Status> {
         let (client, place) = self.admit(&request, "push-policy").await?;
+        // One after the other: each is held against what the one before proposed.
+        let turn = self.pushes.turn().await.map_err(|refusal| status_of(&refusal))?;
         let only_tightening = is_unknown(&request);
         let PushPolicyRequest { text, signatures } = request.into_inner();
         let handed_in = HandedIn { text, signatures, only_tightening };
         let (app, state_dir) = (Arc::clone(&self.app), self.state_dir.clone());
-        let pushing = Arc::clone(&self.pushing);
         // A task of its own: what is written down is also told, whether or not its caller waits for that.
         let task = tokio::spawn(async move {
-            let _place = place;
-            // One after the other: each is held against what the one before proposed.
-            let _turn = pushing.lock_owned().await;
+            let _held = (place, turn);
             push_policy(&app, &state_dir, handed_in, &client).await
         });
         let taken = task.await.map_err(|error| {

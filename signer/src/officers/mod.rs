@@ -2,7 +2,7 @@
 //! and written down, and counts as evidence when the policy is asked again. It never decides, and never signs.
 //!
 //! Reading order: [`paper`] (the canonical intent), [`wait`] (a request that waits), [`hear`] (a statement comes in),
-//! [`testify`] (what was said, as evidence), `taking_back` (what they take back of what is signed), `unbinding` (of a stuck payout from what was signed for it), `held` (what a freeze, or that, holds back), [`doubt`] (whether the clock is believed), [`vetoing`] (over a policy that is proposed), [`inbox`] (statements as files), [`revocations`] (lists that come with statements), [`unopened`] (also while no log is open), `keeping` (freezes until one is), [`notices`], `listening`, [`grpc`].
+//! [`testify`] (what was said, as evidence), `taking_back` (what they take back of what is signed), `unbinding` (of a stuck payout from what was signed for it), `held` (what a freeze, or that, holds back), [`doubt`] (whether the clock is believed), [`vetoing`] (over a policy that is proposed), [`inbox`] (statements as files), [`revocations`] (lists that come with statements), `pushes` (who hands one in, or a policy), [`unopened`] (also while no log is open), `keeping` (freezes until one is), [`notices`], `listening`, [`grpc`].
 
 pub mod paper;
 pub mod wait;
@@ -15,6 +15,7 @@ pub(crate) mod held;
 pub mod vetoing;
 pub mod inbox;
 pub mod revocations;
+mod pushes;
 pub mod unopened;
 mod keeping;
 pub mod notices;

@@ -2,8 +2,9 @@
 
 use std::num::NonZeroU16;
 
+use proto::officers_client::OfficersClient;
 use proto::sign_request::Part;
-use proto::{AddressClaim, AttestRequest, SignRequest, StatusRequest};
+use proto::{AddressClaim, AttestRequest, PushPolicyRequest, SignRequest, StatusRequest};
 use signer::config::Limits;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
@@ -25,6 +26,21 @@ async fn a_stranger_is_sent_away_before_a_message_is_read() {
     let status = house.client("nobody").await.attest(enormous()).await.unwrap_err();
     assert_eq!(said(&status), (Code::PermissionDenied, vec!["unknown-client".to_owned()]));
     assert_eq!(house.last_reasons().await, ["unknown-client"]);
+}
+
+/// Their messages would take the room in which those of officers, and of others' addresses, are read.
+#[tokio::test]
+async fn a_client_without_any_business_is_sent_away_before_its_message_is_read() {
+    let house = House::new().await;
+    let text = "x".repeat(1 << 20);
+    let pushed = OfficersClient::new(house.channel("watcher-1").await)
+        .push_policy(PushPolicyRequest { text, signatures: String::new() })
+        .await;
+    let refused = (Code::PermissionDenied, vec!["officers-not-granted".to_owned()]);
+    assert_eq!(said(&pushed.unwrap_err()), refused);
+    let status = house.client("payout-desk").await.attest(enormous()).await.unwrap_err();
+    assert_eq!(said(&status), (Code::PermissionDenied, vec!["attest-not-granted".to_owned()]));
+    assert_eq!(house.last_reasons().await, ["attest-not-granted"]);
 }
 
 #[tokio::test]

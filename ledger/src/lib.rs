@@ -246,6 +246,11 @@ impl Ledger {
         open.next().map(|(digest, proposal)| (*digest, proposal.clone()))
     }
 
+    /// When the last ten policies came into force that were handed in over the wire, Unix seconds, the latest last.
+    pub fn pushed_times(&self) -> impl DoubleEndedIterator<Item = u64> + Clone + '_ {
+        self.policies.pushed_times()
+    }
+
     /// Every policy that was vetoed, by the SHA-256 of its text.
     #[must_use]
     pub fn vetoed(&self) -> Vec<[u8; 32]> {
@@ -586,7 +591,7 @@ impl Fold for Ledger {
             | Event::PolicyVetoed { .. }
             | Event::PolicyWithdrawn { .. }
             | Event::PolicyPushed { .. } => {
-                self.policies.take(seq, &entry.event)?;
+                self.policies.take(seq, &entry.event, unix_s)?;
                 if let Event::PolicyActivated { text, .. } = &entry.event {
                     self.listings.activate(text, unix_s);
                     self.facts.activate(text, network(self.beginning.as_ref()), unix_s);

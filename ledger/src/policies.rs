@@ -1,6 +1,6 @@
 //! Which policy is in force, which were proposed, and which were vetoed. It never looks into a policy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use audit::entry::Event;
 
@@ -34,9 +34,14 @@ pub struct Proposal {
     pub pushed: bool,
 }
 
+/// So many are remembered of those that came into force by being handed in.
+const TIMES_MAX: usize = 10;
+
 #[derive(Debug, Default)]
 pub(super) struct Policies {
     active: Option<ActivePolicy>,
+    /// When they came into force, Unix seconds, the latest last.
+    pushed: VecDeque<u64>,
     proposed: HashMap<[u8; 32], Proposal>,
 }
 
@@ -49,15 +54,28 @@ impl Policies {
         self.proposed.get(digest).cloned()
     }
 
+    /// When the last of those came into force that were handed in, Unix seconds.
+    pub(super) fn pushed_times(&self) -> impl DoubleEndedIterator<Item = u64> + Clone + '_ {
+        self.pushed.iter().copied()
+    }
+
     /// Every policy that was proposed, or vetoed for good, by the SHA-256 of its text.
     pub(super) fn proposals(&self) -> impl Iterator<Item = (&[u8; 32], &Proposal)> {
         self.proposed.iter()
     }
 
     /// What an entry about policies says; no other is known here.
-    pub(super) fn take(&mut self, seq: u64, event: &Event) -> Result<(), FoldError> {
+    pub(super) fn take(&mut self, seq: u64, event: &Event, unix_s: u64) -> Result<(), FoldError> {
         match event {
-            Event::PolicyActivated { version, digest, .. } => self.activate(seq, *version, *digest),
+            Event::PolicyActivated { version, digest, .. } => {
+                self.activate(seq, *version, *digest)?;
+                if self.active.is_some_and(|active| active.pushed) {
+                    let over = self.pushed.len().saturating_add(1).saturating_sub(TIMES_MAX);
+                    self.pushed.drain(..over);
+                    self.pushed.push_back(unix_s);
+                }
+                Ok(())
+            }
             Event::PolicyProposed { version, digest, officers, due_unix, .. } => {
                 let officers = officers.clone();
                 let (due_unix, vetoed, pushed) = (*due_unix, false, false);

@@ -190,6 +190,14 @@ impl Rules {
         refuse(format!("it must be signed by {wanted}, and is by [{}]", signed.join(", ")))
     }
 
+    /// Whether as many signed the next one as anything may be changed by.
+    #[must_use]
+    pub fn changes_by_many(&self, next: &Self) -> bool {
+        let people: BTreeSet<&KeyName> = next.officers().iter().collect();
+        let change = self.governance().map(|governance| &governance.change);
+        change.is_some_and(|change| change.is_met(&self.everybody(), &people))
+    }
+
     /// Who of this policy's officers signed the text with this SHA-256: for whoever checks what a log says of that.
     ///
     /// # Errors
@@ -303,7 +311,8 @@ impl Rules {
     }
 
     /// Whether it takes somebody's yes away who has it now.
-    fn revokes(&self, next: &Self) -> bool {
+    #[must_use]
+    pub fn revokes(&self, next: &Self) -> bool {
         next.people().iter().any(|officer| officer.revoked && !self.is_revoked(&officer.name))
     }
 

@@ -3,6 +3,7 @@
 
 pub mod push;
 mod pushed;
+mod rate;
 mod upcoming;
 
 use std::path::PathBuf;
@@ -117,24 +118,22 @@ async fn find(log: &Log<Ledger>, config: &Config, clock: &Clock) -> Result<InFor
             return Ok(InForce { proposed: Some(proposed), ..InForce::alone(now) });
         }
     };
-    let (text, signatures) = config.policy_files()?;
-    let found: [u8; 32] = Sha256::digest(&text).into();
     let handed_in = pushed::open(log, &now).await?;
     let handed_in = handed_in.filter(|next| !matches!(next, Next::AtOnce(_)));
-    withdraw(log, &found).await?;
-    let signed = SignedPolicy { text: &text, signatures: &signatures };
-    let of_file = if found == *now.digest() { None } else { Some(weigh(log, &now, &signed)) };
-    let of_file = match of_file.transpose() {
+    let of_file = match of_file(log, config, &now).await {
         Ok(next) => next,
-        // A file can be behind what officers handed in since; that must not keep their policy from being served.
+        Err(error @ StartError::Log(_)) => return Err(error),
+        // A file can be behind what officers handed in since, or be gone; that must not keep their policy from being served.
         Err(error) if tightened || log.read(Ledger::policy).is_some_and(|active| active.pushed) => {
             tracing::error!(
                 "the policy file does nothing, since the policy in force came over the wire and the file's may not follow it: {error}; put what is in force in its place, as it is kept in {}",
                 config.policy_kept().display()
             );
+            // No delay runs on for what nobody is shown.
+            withdraw(log, None).await?;
             None
         }
-        Err(error) => return Err(wrong(config, error)),
+        Err(error) => return Err(error),
     };
     // What was vetoed takes nobody's place.
     let of_file = of_file.filter(|file| {
@@ -172,6 +171,22 @@ async fn find(log: &Log<Ledger>, config: &Config, clock: &Clock) -> Result<InFor
         later => later,
     };
     proposed(log, config, (now, next), clock).await
+}
+
+/// What the policy file brings, if that is not in force.
+async fn of_file(
+    log: &Log<Ledger>,
+    config: &Config,
+    now: &Rules,
+) -> Result<Option<Next>, StartError> {
+    let (text, signatures) = config.policy_files()?;
+    let found: [u8; 32] = Sha256::digest(&text).into();
+    withdraw(log, Some(&found)).await?;
+    if found == *now.digest() {
+        return Ok(None);
+    }
+    let signed = SignedPolicy { text: &text, signatures: &signatures };
+    weigh(log, now, &signed).map(Some).map_err(|error| wrong(config, error))
 }
 
 /// Whether and how the policy in force gives way to this one, whichever way it came: the one judge of that. It must be for this
@@ -244,13 +259,15 @@ fn first(log: &Log<Ledger>, config: &Config) -> Result<Rules, StartError> {
 }
 
 /// What was proposed by the policy file and is not there any more comes into force no more, unless it is proposed anew.
-async fn withdraw(log: &Log<Ledger>, found: &[u8; 32]) -> Result<(), LogError> {
+async fn withdraw(log: &Log<Ledger>, found: Option<&[u8; 32]>) -> Result<(), LogError> {
     let pushed = log.read(Ledger::pushed).map(|(digest, _)| digest);
     let gone = log.read(Ledger::proposed).into_iter();
-    let gone = gone.filter(|digest| digest != found && Some(*digest) != pushed);
+    let gone = gone.filter(|digest| Some(digest) != found && Some(*digest) != pushed);
     let gone: Vec<Event> = gone.map(|digest| Event::PolicyWithdrawn { digest }).collect();
     if !gone.is_empty() {
-        tracing::warn!("a proposed policy is not in the policy file any more: it is withdrawn");
+        tracing::warn!(
+            "a proposed policy is not in the policy file any more, or may not follow any more: it is withdrawn"
+        );
         log.commit(|_| Step::write(gone, ())).await?;
     }
     Ok(())
@@ -462,6 +479,35 @@ impl Config {
         let text = read(&path)?;
         Rules::reopen(&text, Vec::new(), self.network)
             .map_err(|source| ConfigError::Policy { path, source })
+    }
+
+    /// The words that say who must have spoken before a log is opened: of the policy that was in force here last, or of the
+    /// policy file where that is newer. A policy that was handed in is not in the file, which may be of long ago, broken or gone.
+    pub(crate) fn newest_words(&self) -> Result<Rules, ConfigError> {
+        let file = self.unsigned_rules();
+        if !self.policy_kept().exists() {
+            return file;
+        }
+        match (self.kept_rules(), file) {
+            (Ok(kept), Ok(file)) if kept.version() < file.version() => Ok(file),
+            (Ok(kept), Ok(_)) => Ok(kept),
+            (Ok(kept), Err(error)) => {
+                tracing::error!("{error}: it goes by what was in force here last");
+                Ok(kept)
+            }
+            (Err(error), file) => {
+                tracing::error!("{error}: it goes by the policy file");
+                file
+            }
+        }
+    }
+
+    /// The policy file's words, or where that cannot be read those of the policy that was in force here last.
+    pub(crate) fn words(&self) -> Result<Rules, ConfigError> {
+        self.unsigned_rules().or_else(|error| match self.policy_kept().exists() {
+            true => self.kept_rules().map_err(|_| error),
+            false => Err(error),
+        })
     }
 
     /// The policy file's words, whoever signed them, for a signer that serves nothing but the reason why not.

@@ -156,7 +156,7 @@ pub async fn serve_in_line(
 /// A database that another machine holds a copy of can lose its end, or be there twice, and nothing in it says so.
 fn warn_without_witnesses(config: &Config) -> Result<(), StartError> {
     let sqlite = config.database_url().starts_with("sqlite:");
-    if !sqlite && config.unsigned_rules()?.witnesses_required() == 0 {
+    if !sqlite && config.newest_words()?.witnesses_required() == 0 {
         tracing::warn!(
             "the policy requires no witnesses: if the database fails over to a copy that lacks its newest entries, or is written in two places at once, nobody notices, and what was signed may be spent again"
         );
@@ -171,7 +171,7 @@ async fn wait_in_line(
     witnesses: &Arc<Witnesses>,
     until: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Option<Result<Claim, StartError>>, StartError> {
-    witnesses.appoint(&config.unsigned_rules()?);
+    witnesses.appoint(&config.newest_words()?);
     let token = match open_token(config, config.token.clone()).await {
         Ok(token) => token,
         Err(error) => return Ok(Some(Err(error))),
@@ -346,7 +346,7 @@ async fn refusing(
     down: NotServing,
 ) -> Result<Running, StartError> {
     let address = listener.local_addr().map_err(|source| listen(config, source))?;
-    let words = Words { file: config.unsigned_rules()?, kept: kept(config, &down) };
+    let words = Words { file: config.words()?, kept: kept(config, &down) };
     let known = Known::Down(Box::new(words), Arc::clone(witnesses));
     let log = LogService::server(Err(down.refusal.clone()), Arc::clone(witnesses));
     let door = Door::new(known, &config.limits);
@@ -445,7 +445,7 @@ async fn listening<S: Signer>(
     let unopened = match &watched {
         About::Serving(_) => None,
         About::Nothing(down) => {
-            let words = Words { file: config.unsigned_rules()?, kept: kept(config, down) };
+            let words = Words { file: config.words()?, kept: kept(config, down) };
             let (refusal, tls) = (down.refusal.clone(), Arc::clone(&tls));
             Some(Unopened::server(words, &config.state_dir, Clock::system(), refusal, tls))
         }

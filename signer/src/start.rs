@@ -76,7 +76,7 @@ pub async fn start_from(
     claim: Option<Claim>,
 ) -> Result<App, StartError> {
     // What is no policy at all is said before anything is opened, and who it names must have spoken before that.
-    witnesses.appoint(&config.unsigned_rules()?);
+    witnesses.appoint(&config.newest_words()?);
     enough_told(witnesses)?;
     let (token, store) = match claim {
         Some(Claim { token, store }) => (token, store),

@@ -10,7 +10,7 @@ use policy::governance::Next;
 use policy::{PolicyError, SignedPolicy};
 use sha2::{Digest as _, Sha256};
 
-use super::{Proposed, alarm, is_alike, proposal, pushed, said, weigh};
+use super::{Proposed, alarm, is_alike, proposal, pushed, rate, said, weigh};
 use crate::app::{App, blocking};
 use crate::ledger::{Ledger, Proposal};
 use crate::log::{LogError, Step};
@@ -59,6 +59,10 @@ pub async fn push(
     if digest == *app.rules.digest() {
         let said = "it is in force already".to_owned();
         return Ok(Taken { digest, version: app.rules.version(), kind: "", due_unix: 0, said });
+    }
+    if handed_in.signatures.trim().is_empty() {
+        // Before a long text is read for nothing.
+        return Err(Refusal::new(Reason::PolicyFollows, "nobody signed it"));
     }
     let only_tightening = handed_in.only_tightening;
     let weighed = Weighed::of(app, state_dir, handed_in).await?;
@@ -177,6 +181,7 @@ impl Weighed {
             let signed = SignedPolicy { text: &text, signatures: &signatures };
             let next = weigh(&app.log, &app.rules, &signed).map_err(refused)?;
             let rules = next.rules();
+            rate::changes_something(&app.rules, rules)?;
             let fits = app.log.read(|ledger| servable(ledger, &state_dir, rules));
             fits.map_err(|error| {
                 let text = format!("it could not be served here: {error}");
@@ -192,6 +197,7 @@ impl Weighed {
     /// What else is proposed gives way, in the same step.
     fn entries(&self, app: &App, ledger: &Ledger, way: &str) -> Result<Vec<Event>, Refusal> {
         let digest = *self.next.rules().digest();
+        rate::may_tighten(ledger, &app.rules, &self.next, app.clock.unix_seconds())?;
         let pushed = || Event::PolicyPushed {
             digest,
             signatures: self.signatures.clone(),

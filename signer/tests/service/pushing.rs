@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use audit::entry::Event;
-use ed25519_dalek::Signer as _;
+use ed25519_dalek::{Signer as _, SigningKey};
 use policy::Trace;
 use policy::decide::Granted;
 use policy::governance::veto_message;
@@ -637,6 +637,78 @@ async fn a_file_that_may_not_follow_what_was_pushed_keeps_nobody_from_serving_un
     assert!(refused.to_string().contains("version 3 does not follow 5"), "{refused}");
 }
 
+/// Who is asked before a log is opened, and what is served, is a matter of what was in force here last, whatever the file has become.
+#[tokio::test]
+async fn a_policy_file_that_is_of_long_ago_broken_or_gone_keeps_nobody_from_serving_what_was_pushed()
+ {
+    let mut house = house().await;
+    house.open().await;
+    push(&house, &text(&house, 3, 40_000), &["eve"]).await.unwrap();
+    house.close().await;
+    assert_eq!(version(&mut house, 0).await, 3);
+    let witness = hex::encode(SigningKey::from_bytes(&[77; 32]).verifying_key().to_bytes());
+    let stale = format!(
+        "witnesses_required = 1\n{}[[witness]]\nname = \"retired-1\"\ned25519 = \"{witness}\"\n",
+        text(&house, 2, 50_000)
+    );
+    write(&house, &stale, &by(&sign_message(&stale), &["ada", "cyd"]));
+    assert_eq!(version(&mut house, 0).await, 3, "nobody waits for a witness of long ago");
+    // A proposal of the file whose signatures go away is withdrawn: no delay runs on for what nobody is shown.
+    let looser = text(&house, 4, 60_000);
+    write(&house, &looser, &by(&sign_message(&looser), &["ada", "cyd"]));
+    house.open().await;
+    assert_eq!(house.app().upcoming.proposed().map(|proposed| proposed.version), Some(4));
+    house.close().await;
+    fs::remove_file(house.config.policy.with_extension("toml.sig")).unwrap();
+    assert_eq!(version(&mut house, 0).await, 3);
+    fs::write(&house.config.policy, "version = 4\nnetw").unwrap();
+    assert_eq!(version(&mut house, 0).await, 3);
+    fs::remove_file(&house.config.policy).unwrap();
+    house.open().await;
+    assert_eq!(house.app().rules.version(), 3);
+    let last = policies(&house).await.split_off(3);
+    assert_eq!(last, ["proposed", "withdrawn"]);
+}
+
+/// The smallest quorum keeps nobody from governing by handing in one policy after the other.
+#[tokio::test]
+async fn few_hand_in_little_at_a_time_and_nothing_that_changes_nothing() {
+    let mut house = house().await;
+    house.open().await;
+    let refused = async |house: &House, text: &str, names: &[&str]| {
+        let status = push(house, text, names).await.unwrap_err();
+        (said(&status).1.remove(0), status.message().to_owned())
+    };
+    let same = text(&house, 3, 50_000);
+    for same in [same.clone(), format!("# As before.\n{same}")] {
+        let (code, why) = refused(&house, &same, &["ada", "cyd"]).await;
+        assert_eq!(code, "policy-follows");
+        assert!(why.contains("changes nothing"), "{why}");
+    }
+    // What nobody signed is not even read.
+    let (code, _) = refused(&house, "no policy at all", &[]).await;
+    assert_eq!(code, "policy-follows");
+    assert_eq!(policies(&house).await, [""; 0]);
+    for (version, fees) in [(3, 49_000), (4, 48_000), (5, 47_000)] {
+        let tighter = text(&house, version, fees);
+        assert_eq!(push(&house, &tighter, &["eve"]).await.unwrap().kind, "tightening");
+        house.close().await;
+        house.open().await;
+        assert_eq!(house.app().rules.version(), version);
+    }
+    let tighter = text(&house, 6, 46_000);
+    let (code, why) = refused(&house, &tighter, &["eve"]).await;
+    assert_eq!(code, "busy");
+    assert!(why.contains("try again in"), "{why}");
+    // As many as may change anything are never too many.
+    assert_eq!(push(&house, &tighter, &["ada", "cyd"]).await.unwrap().kind, "tightening");
+    house.close().await;
+    assert_eq!(version(&mut house, 0).await, 6);
+    house.open_at(later(1)).await;
+    settle(&house).await;
+    push(&house, &text(&house, 7, 45_000), &["eve"]).await.unwrap();
+}
+
 /// What the old policy allowed, and nobody has yet, is decided again by the new one.
 #[tokio::test]
 async fn what_was_allowed_and_not_released_is_weighed_again_by_a_policy_that_was_pushed() {
@@ -687,7 +759,8 @@ async fn a_signer_that_is_killed_has_the_policy_that_was_pushed_whole_or_has_no_
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let next = text(&house, before + 1, 50_000 - 1_000 * (before + 1));
-        let signed = by(&sign_message(&next), &["ada"]);
+        // Of so many one after the other only what the big quorum signs is taken.
+        let signed = by(&sign_message(&next), &["ada", "cyd"]);
         let answered = {
             let pushing = push_signed(&house, (port, "officers-desk"), (&next, &signed));
             let dying = async {

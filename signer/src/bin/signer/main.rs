@@ -81,7 +81,10 @@ fn main() -> anyhow::Result<ExitCode> {
                 let changed = set_pin::set_pin(&config, changing, &asked, &mut out).await;
                 changed.map(|()| ExitCode::SUCCESS)
             }
-            (command, None) => run(config, command, starters).await.map(|()| ExitCode::SUCCESS),
+            (command, None) => {
+                // Large, and awaited once.
+                Box::pin(run(config, command, starters)).await.map(|()| ExitCode::SUCCESS)
+            }
         }
     })
 }

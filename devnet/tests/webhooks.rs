@@ -9,9 +9,10 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bitcoin::hashes::{Hash as _, HashEngine as _, Hmac, HmacEngine, sha256};
 use devnet::Stack;
@@ -143,13 +144,19 @@ fn settings(stack: &Stack, name: &str, key: &str) -> PathBuf {
 }
 
 fn relay(stack: &Stack, config: &Path, url: &str) -> Command {
-    let (url_file, secret) = (stack.dir().join("url"), stack.dir().join("secret"));
+    let officer = Programs::find().unwrap().command("officer");
+    relay_of(Path::new(officer.get_program()), stack.dir(), config, url)
+}
+
+/// With this program to listen by, and files of its own in this folder.
+fn relay_of(officer: &Path, folder: &Path, config: &Path, url: &str) -> Command {
+    let (url_file, secret) = (folder.join("url"), folder.join("secret"));
     fs::write(&url_file, format!("{url}\n")).unwrap();
     fs::write(&secret, SECRET).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/officer-webhooks");
     let mut command = Command::new("python3");
     command.arg(script).arg("--config").arg(config);
-    command.arg("--officer").arg(Programs::find().unwrap().command("officer").get_program());
+    command.arg("--officer").arg(officer);
     command.arg("--url-file").arg(url_file).arg("--secret-file").arg(secret);
     command
 }
@@ -191,6 +198,36 @@ async fn heartbeats_come_to_a_dead_mans_switch() {
     assert_eq!(second["policy"], json!({ "version": 2, "sha256": policy }));
     // The next that the webhook hears is no heartbeat.
     stack.signer.stop().unwrap();
+    assert_eq!(receiver.taken().await, ("relay".to_owned(), vec!["lost".to_owned()]));
+}
+
+/// Silence is what a dead man's switch tells of: neither a signer that would not sign nor one that was there a while ago breaks it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_that_is_old_or_of_a_signer_that_is_not_ready_comes_to_no_switch() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ms = |age_seconds: u64| u64::try_from(now.as_millis()).unwrap() - age_seconds * 1_000;
+    let beat = |age_seconds, code| json!({ "unix_ms": ms(age_seconds), "kind": "heartbeat", "reasons": [{ "code": code }] });
+    let told = [json!({}), beat(0, "not-ready"), beat(3_700, "ready"), beat(1, "ready")];
+    let lines: Vec<String> = told.iter().map(Value::to_string).collect();
+    // In the place of `officer watch`.
+    let officer = folder.path().join("officer");
+    fs::write(&officer, format!("#!/bin/sh\ncat <<'END'\n{}\nEND\n", lines.join("\n"))).unwrap();
+    fs::set_permissions(&officer, fs::Permissions::from_mode(0o700)).unwrap();
+    let listen = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        (Receiver { listener, statuses: vec![], policy: String::new() }, url)
+    };
+    let ((mut receiver, url), (mut switch, beats)) = (listen().await, listen().await);
+    let file = folder.path().join("switch");
+    fs::write(&file, beats).unwrap();
+    let mut command = relay_of(&officer, folder.path(), Path::new("watch.toml"), &url);
+    command.args(["--heartbeat", "3600", "--heartbeat-url-file"]).arg(file);
+    let _relay = Relay(command.spawn().unwrap());
+    assert_eq!(receiver.taken().await, ("relay".to_owned(), vec!["listening".to_owned()]));
+    let (only, true) = switch.next().await else { panic!("it is taken") };
+    assert_eq!(only, beat(1, "ready"));
     assert_eq!(receiver.taken().await, ("relay".to_owned(), vec!["lost".to_owned()]));
 }
 

@@ -1,12 +1,14 @@
-//! Wall clocks that are wrong, of real signers: a day ahead and back, an hour back within a limit's window, and two that are five
-//! minutes apart. None has more signed than the limit allows.
+//! Wall clocks that are wrong, of real signers: a day ahead and back, an hour back within a limit's window, set while one runs, and
+//! two that are five minutes apart. None has more signed than the limit allows, and a delay ends no sooner.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bitcoin::hashes::{Hash as _, sha256};
 use devnet::programs::Programs;
+use devnet::refused::reasons;
 use devnet::stack::{Children, Options, Service};
 use devnet::wait::until;
 use devnet::{Stack, load, ports};
@@ -23,6 +25,8 @@ const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
 /// What is signed of sweeps in a day.
 const TWO_A_DAY: &str = "[[limit]]\nname = \"two-a-day\"\nby = \"lane\"\nlanes = [\"sweep\"]\nwindow = \"1d\"\ncount = 2\n";
+const SLOW: &str =
+    "[[require]]\nname = \"slow\"\nwhen = { lanes = [\"sweep\"] }\ndelay = \"30m\"\n";
 
 /// The wall clock of one process.
 struct Wall {
@@ -48,14 +52,27 @@ impl Wall {
     }
 }
 
-/// A stack whose signer is down and has the limit, and a wall clock of its own.
-async fn stack() -> (Stack, Wall) {
+/// A stack whose signer is down and has these rules more, an officer, and a wall clock of its own.
+async fn stack(rules: &str) -> (Stack, Wall) {
     let options = Options { children: Children { external: 4, change: 1 }, ..Options::default() };
     let mut stack = Stack::start_without_watcher(options).await.unwrap();
     stack.signer.stop().unwrap();
+    let key = stack.dir().join("officer/ada.key");
+    let made = ["keygen", "--name", "ada", "--in-clear", "--out", key.to_str().unwrap()];
+    let said = stack.run("officer", &made).unwrap();
+    let public = said.lines().find_map(|line| line.strip_prefix("public key")).unwrap().trim();
+    let officer =
+        format!("[[officer]]\nname = \"ada\"\ndomain = \"zurich\"\ned25519 = \"{public}\"\n");
     let file = stack.dir().join("signer/policy.toml");
-    let text = fs::read_to_string(&file).unwrap().replacen("version = 1", "version = 2", 1);
-    fs::write(&file, [&text, TWO_A_DAY].join("\n")).unwrap();
+    let client = "name = \"officer\"\nattest = []\nstatus = true\n";
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(client));
+    let text = text.replacen("version = 1", "version = 2", 1).replacen(
+        client,
+        &format!("{client}officers = true\n"),
+        1,
+    );
+    fs::write(&file, [&text, officer.as_str(), rules].join("\n")).unwrap();
     let (file, key) = (file.to_str().unwrap(), stack.dir().join("officer/alice.key"));
     let key = key.to_str().unwrap();
     stack.run("officer", &["policy", "sign", file, "--key", key, "--yes"]).unwrap();
@@ -100,7 +117,7 @@ async fn until_said(service: &Service, since: usize, what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_of_a_day_outlasts_a_clock_that_is_set_back_and_forth() {
-    let (mut stack, wall) = stack().await;
+    let (mut stack, wall) = stack(TWO_A_DAY).await;
     stack.start_signer().await.unwrap();
     sweep(&stack, 1).await.unwrap();
     sweep(&stack, 2).await.unwrap();
@@ -155,10 +172,58 @@ async fn refused(stack: &mut Stack) {
     }
 }
 
+/// The delay is half an hour, and the clock is set an hour ahead: by that clock it is over, by the signer's own it is not, and
+/// nothing that waits comes any nearer until an officer says the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_under_a_running_signer_ends_no_delay() {
+    let (mut stack, wall) = stack(SLOW).await;
+    stack.start_signer().await.unwrap();
+    let config = settings(&stack);
+    let pending = || stack.run("officer", &["pending", "--config", &config]).unwrap();
+    let still_waits = async || {
+        let codes = reasons(&sweep(&stack, 1).await.unwrap_err()).unwrap();
+        assert!(codes.iter().all(|reason| reason.code == "delay"), "{codes:?}");
+    };
+    still_waits().await;
+    assert!(!pending().contains("in doubt"));
+    for ahead in [HOUR, 0] {
+        let since = written(&stack.signer);
+        wall.set(ahead);
+        until_said(&stack.signer, since, "the machine's clock was set by").await;
+        still_waits().await;
+        assert!(pending().contains("in doubt since entry"));
+        // Ada's clock is right.
+        stack.run("officer", &["time", "--yes", "--config", &config]).unwrap();
+        assert!(!pending().contains("in doubt"));
+        still_waits().await;
+    }
+    stack.signer.stop().unwrap();
+}
+
+/// Settings of `officer`, for ada.
+fn settings(stack: &Stack) -> String {
+    let of = stack.credential("officer").unwrap();
+    let checkpoint = hex::decode(&stack.token().checkpoint).unwrap();
+    let log = &hex::encode(sha256::Hash::hash(&checkpoint).to_byte_array())[..16];
+    let file = stack.dir().join("ada.toml");
+    let text = format!(
+        "signer = {:?}\nserver_name = \"localhost\"\nlog = \"cofferdam/{log}\"\npolicy = {:?}\nkey = {:?}\n\
+         [tls]\ncertificate = {:?}\nkey = {:?}\nca = {:?}\n",
+        stack.signer_url(),
+        stack.dir().join("signer/policy.toml"),
+        stack.dir().join("officer/ada.key"),
+        of.cert,
+        of.key,
+        of.ca
+    );
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
 /// One log in PostgreSQL, two machines' clocks: each takes over from the other, five minutes later or earlier.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_signers_five_minutes_apart_grant_no_more_than_one() {
-    let (mut stack, wall) = stack().await;
+    let (mut stack, wall) = stack(TWO_A_DAY).await;
     let database = moved(&stack.dir().join("signer/state/log.sqlite")).await;
     fs::remove_file(stack.dir().join("signer/state/log.sqlite")).unwrap();
     let text = fs::read_to_string(stack.signer.config()).unwrap();

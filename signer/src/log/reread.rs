@@ -11,11 +11,13 @@ use super::error::LogError;
 use super::health::Health;
 use super::keeper::Keeper;
 use super::proofs::Proofs;
-use super::round::{self, Backwards, REST};
+use super::round::{self, Backwards};
 use super::snapshot::Shelf;
 
 /// So many of the newest rows are read back with a checkpoint: those whose leaves are in memory, so that the edited one is named.
 const ROWS: u64 = 16_384;
+/// So many times as long as a reading took, the next one waits at least: a fiftieth of a signer's time goes into it under load.
+const REST: u32 = 50;
 /// No more bytes of them, so that large rows hold up no checkpoint for long.
 const BYTES_MAX: usize = 32 << 20;
 
@@ -44,11 +46,19 @@ impl Reread {
         Self { proofs, shelf, health, every, last }
     }
 
-    /// Whether the rows from `covered` on, up to `size`, lie in the database as they were written, those before them in the
-    /// same block too; what is left to read of the newest.
+    /// Whether the rows from `covered` on, up to `size`, lie in the database as they were written; what is left to read of the
+    /// newest.
     pub(super) async fn new_rows(&self, covered: u64, size: u64) -> Result<Left<'_>, String> {
         let (begun, mut back) = (Instant::now(), Backwards::from(size));
-        self.read(&mut back, covered.min(size), usize::MAX).await?;
+        let from = covered.min(size);
+        if self.proofs.history().leaves(from / BLOCK).is_some() {
+            if let Err(error) = round::new_rows(&self.proofs, from, size).await {
+                return Err(self.stop(error).await);
+            }
+        } else {
+            // So many that only whole blocks can be compared.
+            self.read(&mut back, from, usize::MAX).await?;
+        }
         Ok(Left { of: self, begun, back, size })
     }
 

@@ -201,6 +201,32 @@ impl Backwards {
     }
 }
 
+/// Reads rows whose leaves are in memory, in order, and holds each against its own.
+pub(super) async fn new_rows(proofs: &Proofs, mut from: u64, end: u64) -> Result<(), LogError> {
+    let mut reach = Reach::default();
+    while from < end {
+        let to = from.saturating_add(reach.0.saturating_mul(BLOCK)).min(end);
+        let rows = proofs.page(from, to.saturating_sub(from)).await?;
+        reach.after(&rows);
+        let proofs = proofs.clone();
+        looked_at(move || {
+            all_there(from, to, &rows)?;
+            let leaves: Vec<Hash> = rows.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
+            let history = proofs.history();
+            let written = |seq: u64| {
+                let at = usize::try_from(seq % BLOCK).ok()?;
+                history.leaves(seq / BLOCK)?.get(at).copied()
+            };
+            let mut found = (from..to).zip(&leaves);
+            let differs = found.find(|(seq, leaf)| written(*seq).is_some_and(|it| it != **leaf));
+            differs.map_or(Ok(()), |(seq, _)| Err(LogError::EditedRow(seq, seq)))
+        })
+        .await??;
+        from = to;
+    }
+    Ok(())
+}
+
 /// How many blocks are read at once.
 pub(super) struct Reach(u64);
 
@@ -274,16 +300,21 @@ pub(super) async fn is_written(proofs: &Proofs, block: u64, rows: Rows) -> Resul
 
 fn hold(proofs: &Proofs, block: u64, end: u64, rows: &Rows) -> Result<(), LogError> {
     let from = block.saturating_mul(BLOCK);
+    all_there(from, end, rows)?;
+    let leaves: Vec<Hash> = rows.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
+    let root = Tree::build(leaves.clone()).root();
+    // Appending waits for whoever looks at the tree: all that is hashed was hashed before.
+    compare(&proofs.history(), block, end, &leaves, root)
+}
+
+fn all_there(from: u64, end: u64, rows: &Rows) -> Result<(), LogError> {
     for (expected, found) in (from..end).zip(rows.iter().map(Some).chain(std::iter::repeat(None))) {
         let there = found.is_some_and(|(seq, _)| u64::try_from(*seq) == Ok(expected));
         if !there {
             return Err(LogError::Missing(expected));
         }
     }
-    let leaves: Vec<Hash> = rows.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
-    let root = Tree::build(leaves.clone()).root();
-    // Appending waits for whoever looks at the tree: all that is hashed was hashed before.
-    compare(&proofs.history(), block, end, &leaves, root)
+    Ok(())
 }
 
 /// Which entry differs can be said as long as its block's leaves are in memory.

@@ -2,6 +2,7 @@
 //! here is ever answered twice.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use token_wire::{RawSignature, StatementKey, WrappedBy};
 use tokio::sync::{mpsc, oneshot};
@@ -99,6 +100,8 @@ pub(super) struct Statement {
     /// What it rests on.
     pub(super) lease: Lease,
     attempts: usize,
+    /// When it was asked for.
+    since: Instant,
     to: oneshot::Sender<Result<RawSignature, TokenError>>,
 }
 
@@ -248,7 +251,12 @@ impl Statement {
         lease: Lease,
     ) -> (Self, oneshot::Receiver<Result<RawSignature, TokenError>>) {
         let (to, from) = oneshot::channel();
-        (Self { key, message, lease, attempts: 0, to }, from)
+        (Self { key, message, lease, attempts: 0, since: Instant::now(), to }, from)
+    }
+
+    /// How long it has waited.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     pub(super) fn answer(self, answer: Result<RawSignature, TokenError>) {

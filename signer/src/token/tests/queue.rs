@@ -330,8 +330,9 @@ fn a_worker_for_statements_takes_them_alone_and_is_not_the_only_one_who_does() {
     assert!(queue.try_take(2).is_none());
     assert!(matches!(queue.take(2, SOON), Next::Idle));
     let _stated = [state(&queue).unwrap(), state(&queue).unwrap()];
-    assert!(matches!(queue.take(2, SOON), Next::Work(Work::Statement(_))));
+    assert!(queue.try_take(2).is_none() && matches!(queue.take(2, SOON), Next::Idle), "not yet");
     assert!(matches!(queue.take(0, SOON), Next::Work(Work::Statement(_))));
+    assert!(matches!(queue.take(2, Duration::from_secs(120)), Next::Work(Work::Statement(_))));
     assert!(matches!(queue.take(2, SOON), Next::Idle));
     assert_eq!(do_next(&queue, 0).map(|(_, request)| request), Some([1; 16]));
     // It is asked what it counted like everybody else.

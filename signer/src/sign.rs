@@ -419,6 +419,10 @@ async fn give(
             _ => None,
         }
     };
+    // What was signed before a tightening came in is given by the policy that comes, if that still grants it.
+    if app.log.read(|ledger| app.is_tightened(ledger)) {
+        return Err(gate::shut());
+    }
     if app.log.read(|ledger| stopped(ledger).is_none()) {
         return signed(request, answer, stored);
     }

@@ -9,6 +9,7 @@ use statement::Signed;
 use statement::fact::{AHEAD_SECONDS, Entry, Fact, States};
 
 use crate::app::{App, blocking};
+use crate::gate;
 use crate::ledger::Ledger;
 use crate::ledger::booked_scripts;
 use crate::log::{LogError, Step};
@@ -49,6 +50,9 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
     }
     // The key may have ended while this waited for its turn.
     let taken = |ledger: &Ledger| {
+        if app.is_tightened(ledger) {
+            return Err(gate::shut());
+        }
         let now = ledger.not_before_latest(app.clock.unix_seconds());
         match app.rules.fact_key(stated, &fact.by, now) == Some(key) {
             true => take(ledger, &fact, now),

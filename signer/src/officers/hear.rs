@@ -19,6 +19,7 @@ use super::{doubt, taking_back, testify, unbinding, vetoing, wait};
 use crate::app::App;
 use crate::facts;
 use crate::freeing;
+use crate::gate;
 use crate::ledger::{Ledger, Wait};
 use crate::log::{LogError, Step};
 use crate::refusal::{Reason, Refusal};
@@ -50,7 +51,10 @@ pub async fn hear(app: &App, signed: Signed, way: &str) -> Result<Heard, Refusal
         None => Vec::new(),
     };
     let mut taken = None;
+    // A yes of somebody whom the policy that comes revokes must not count in the meantime; every no does.
+    let allows = said.says.is_yes() || matches!(said.says, Says::Time(_));
     let step = |ledger: &Ledger| match take(app, ledger, &said, &rules_asked) {
+        Ok(_) if allows && app.is_tightened(ledger) => Step::nothing(Err(gate::shut())),
         Ok((mut events, sentence)) => {
             let withheld = events.iter().find_map(taking_back::told);
             let withheld =

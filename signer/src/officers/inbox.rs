@@ -114,7 +114,13 @@ fn is_for_a_list(signed: &Signed) -> bool {
 
 /// Whether it says nothing against the statement.
 fn is_passing(reason: Reason) -> bool {
-    matches!(reason, Reason::LogUnavailable | Reason::TokenUnavailable | Reason::WitnessUnavailable)
+    matches!(
+        reason,
+        Reason::LogUnavailable
+            | Reason::TokenUnavailable
+            | Reason::WitnessUnavailable
+            | Reason::Busy
+    )
 }
 
 /// The first few, by name, and before all others those of [`FIRST`].

@@ -9,6 +9,7 @@ use audit::entry::Event;
 use ed25519_dalek::{Signer as _, SigningKey};
 use policy::Trace;
 use policy::decide::Granted;
+use policy::evidence::FreezeScope;
 use policy::governance::veto_message;
 use policy::names::{ClientName, KeyName};
 use policy::sign_message;
@@ -114,15 +115,7 @@ async fn sign_soon(house: &House, port: u16, fee: u64, number: u32) -> Result<()
 
 /// Eve's no.
 fn veto(house: &House, text: &str) -> (Vec<u8>, Vec<u8>) {
-    let veto = Statement {
-        says: Says::VetoPolicy(Sha256::digest(text).into()),
-        log: house.descriptors.log.clone().unwrap(),
-        network: asset::Network::Regtest.chain_id().to_string(),
-        officer: KeyName::parse("eve").unwrap(),
-        expires_unix: later(1).unix_seconds(),
-        nonce: [1; 16],
-    }
-    .encode();
+    let veto = word(house, 1, Says::VetoPolicy(Sha256::digest(text).into())).encode();
     let signature = key("eve").sign(&veto).to_bytes().to_vec();
     (veto, signature)
 }
@@ -522,6 +515,45 @@ async fn what_is_under_way_when_a_tightening_is_pushed_is_neither_decided_nor_re
         let status = house.sign(ask, &coins).await.unwrap_err();
         house.denied(&status, &["fee-budget"]).await;
     }
+}
+
+#[tokio::test]
+async fn once_a_tightening_came_in_no_officers_yes_counts_by_the_policy_before_it_and_every_no_does()
+ {
+    let one_lifts = |text: String| format!("unfreeze = \"1 of board\"\n{text}");
+    let mut house = house_under(one_lifts).await;
+    house.open().await;
+    let frozen = word(&house, 1, Says::Freeze(FreezeScope::Everything));
+    submit(&house, &frozen).await.unwrap();
+    push(&house, &one_lifts(text(&house, 3, 1_000)), &["eve"]).await.unwrap();
+    let lifts = word(&house, 2, Says::Unfreeze(frozen.digest()));
+    let refused = submit(&house, &lifts).await.unwrap_err();
+    assert_eq!(said(&refused).1, ["busy"], "{refused}");
+    submit(&house, &word(&house, 3, Says::Freeze(FreezeScope::Evacuation))).await.unwrap();
+    house.close().await;
+    house.open().await;
+    assert_eq!(house.app().rules.version(), 3);
+    submit(&house, &lifts).await.unwrap();
+    house.close().await;
+}
+
+/// Eve's.
+fn word(house: &House, nonce: u8, says: Says) -> Statement {
+    Statement {
+        says,
+        log: house.descriptors.log.clone().unwrap(),
+        network: asset::Network::Regtest.chain_id().to_string(),
+        officer: KeyName::parse("eve").unwrap(),
+        expires_unix: later(1).unix_seconds(),
+        nonce: [nonce; 16],
+    }
+}
+
+async fn submit(house: &House, statement: &Statement) -> Result<(), Status> {
+    let statement = statement.encode();
+    let signature = key("eve").sign(&statement).to_bytes().to_vec();
+    let mut desk = OfficersClient::new(house.channel("officers-desk").await);
+    desk.submit(SubmitRequest { statement, signature }).await.map(drop)
 }
 
 #[tokio::test]

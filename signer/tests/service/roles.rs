@@ -80,6 +80,7 @@ fn row(path: &str) -> Option<[&'static str; 6]> {
         | "/cofferdam.v1.Watcher/GetSweep"
         | "/cofferdam.v1.Watcher/ListSweeps"
         | "/cofferdam.v1.Watcher/SubmitPayout"
+        | "/cofferdam.v1.Watcher/Evacuate"
         | "/cofferdam.v1.Watcher/GetPayout"
         | "/cofferdam.v1.Watcher/Status" => [call, call, STRANGER, call, call, STRANGER],
         _ => return None,

@@ -3,7 +3,8 @@
 //! batch is answered, given back, or failed.
 //!
 //! Workers whose numbers come after the others' take statements alone, those that have waited for a while: however long the
-//! others are busy, or hang, a statement has somebody to sign it. Otherwise the others take statements, before all else.
+//! others are busy, or hang over jobs, a statement that waits has somebody to sign it. Otherwise the others take statements,
+//! before all else; one that hangs over a statement keeps it until it is given up.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -79,8 +80,8 @@ struct State {
     last_id: u64,
 }
 
-/// How long a statement waits for the workers that do everything. One that were signed at once, beside them, would take a third
-/// of two cores for a checkpoint over a few entries each; theirs, between two batches, covers what came meanwhile.
+/// How long a statement waits for the workers that do everything. Signed at once, beside their batches, each checkpoint would
+/// cover a few entries alone, and there would be many (docs/testing.md has the figures); theirs covers what came meanwhile.
 const STATEMENT_WAIT: Duration = Duration::from_millis(250);
 /// Most statements that may wait.
 const STATEMENTS_MAX: usize = 1_024;
